@@ -1,0 +1,63 @@
+'use strict'
+
+// The names stand here one by one so that `import { createVolume } from 'sandbox-volumes'` finds them.
+const { VolumeStore, createVolume, getVolume, listVolumes, removeVolume, attach } = require('./lib/store.js')
+const { Volume, VolumeHandle } = require('./lib/volume.js')
+const { VolumeFs } = require('./lib/volume-fs.js')
+const { Attachment } = require('./lib/attachment.js')
+const { Mount, MountKind } = require('./lib/mount.js')
+const {
+  VolumeKind,
+  withVolumeKind,
+  withVolumeSize,
+  withVolumeQuota,
+  withVolumeLabels,
+} = require('./lib/options.js')
+const {
+  VolumeError,
+  VolumeNotFoundError,
+  VolumeAlreadyExistsError,
+  VolumeInUseError,
+  VolumeIncompatibleError,
+  PathEscapeError,
+  InvalidConfigError,
+  QuotaExceededError,
+  UnsupportedMountError,
+  DiskImageError,
+  CatalogError,
+  FileSystemError,
+  InternalError,
+} = require('./lib/errors.js').errorClasses
+
+module.exports = {
+  createVolume,
+  getVolume,
+  listVolumes,
+  removeVolume,
+  attach,
+  VolumeStore,
+  Volume,
+  VolumeHandle,
+  VolumeFs,
+  Attachment,
+  Mount,
+  MountKind,
+  VolumeKind,
+  withVolumeKind,
+  withVolumeSize,
+  withVolumeQuota,
+  withVolumeLabels,
+  VolumeError,
+  VolumeNotFoundError,
+  VolumeAlreadyExistsError,
+  VolumeInUseError,
+  VolumeIncompatibleError,
+  PathEscapeError,
+  InvalidConfigError,
+  QuotaExceededError,
+  UnsupportedMountError,
+  DiskImageError,
+  CatalogError,
+  FileSystemError,
+  InternalError,
+}

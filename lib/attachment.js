@@ -1,0 +1,35 @@
+'use strict'
+
+const { call, onlySignal } = require('./call.js')
+
+class Attachment {
+  #native
+
+  constructor(native) {
+    this.#native = native
+    Object.assign(this, {
+      sandbox: native.sandbox,
+      pid: native.pid,
+      mounts: Object.freeze(native.mounts().map(Object.freeze)),
+    })
+    Object.freeze(this)
+  }
+
+  toBubblewrap() {
+    return this.#native.toBubblewrap()
+  }
+
+  toOci() {
+    return JSON.parse(this.#native.toOci())
+  }
+
+  async detach(options) {
+    return call(onlySignal(options), (cancellation) => this.#native.detach(cancellation))
+  }
+
+  async [Symbol.asyncDispose]() {
+    await this.detach()
+  }
+}
+
+module.exports = { Attachment }

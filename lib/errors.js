@@ -1,0 +1,77 @@
+'use strict'
+
+/** Every error of this package. `code` is stable; `message` says what to do. */
+class VolumeError extends Error {
+  constructor(message, code, details = {}) {
+    const { cause, ...context } = details
+    super(message, cause === undefined ? undefined : { cause: new Error(cause) })
+    Object.assign(this, { code }, context)
+  }
+}
+
+class VolumeNotFoundError extends VolumeError {}
+class VolumeAlreadyExistsError extends VolumeError {}
+class VolumeInUseError extends VolumeError {}
+class VolumeIncompatibleError extends VolumeError {}
+class PathEscapeError extends VolumeError {}
+class InvalidConfigError extends VolumeError {}
+class QuotaExceededError extends VolumeError {}
+class UnsupportedMountError extends VolumeError {}
+class DiskImageError extends VolumeError {}
+class CatalogError extends VolumeError {}
+class FileSystemError extends VolumeError {}
+class InternalError extends VolumeError {}
+
+/** By the kind that the native side reports. An abort never reaches a caller: the signal's reason does. */
+const classes = {
+  ERR_VOLUME_NOT_FOUND: VolumeNotFoundError,
+  ERR_VOLUME_ALREADY_EXISTS: VolumeAlreadyExistsError,
+  ERR_VOLUME_IN_USE: VolumeInUseError,
+  ERR_VOLUME_INCOMPATIBLE: VolumeIncompatibleError,
+  ERR_PATH_ESCAPE: PathEscapeError,
+  ERR_INVALID_CONFIG: InvalidConfigError,
+  ERR_QUOTA_EXCEEDED: QuotaExceededError,
+  ERR_UNSUPPORTED_MOUNT: UnsupportedMountError,
+  ERR_DISK_IMAGE: DiskImageError,
+  ERR_CATALOG: CatalogError,
+  ERR_FILE_SYSTEM: FileSystemError,
+  ERR_ABORTED: VolumeError,
+  ERR_INTERNAL: InternalError,
+}
+
+for (const errorClass of [VolumeError, ...Object.values(classes)]) {
+  Object.defineProperty(errorClass.prototype, 'name', {
+    value: errorClass.name,
+    configurable: true,
+    writable: true,
+  })
+}
+
+function makeError(kind, code, message, details) {
+  return new classes[kind](message, code, details)
+}
+
+function invalidConfig(field, problem) {
+  const code = 'ERR_INVALID_CONFIG'
+  return makeError(code, code, `Invalid "${field}": ${problem}`, { field })
+}
+
+module.exports = {
+  makeError,
+  invalidConfig,
+  errorClasses: {
+    VolumeError,
+    VolumeNotFoundError,
+    VolumeAlreadyExistsError,
+    VolumeInUseError,
+    VolumeIncompatibleError,
+    PathEscapeError,
+    InvalidConfigError,
+    QuotaExceededError,
+    UnsupportedMountError,
+    DiskImageError,
+    CatalogError,
+    FileSystemError,
+    InternalError,
+  },
+}

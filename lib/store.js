@@ -1,0 +1,85 @@
+'use strict'
+
+const os = require('node:os')
+const path = require('node:path')
+const native = require('./native.js')
+const { Attachment } = require('./attachment.js')
+const { Volume, VolumeHandle } = require('./volume.js')
+const { call, onlySignal, splitOptions } = require('./call.js')
+
+/** Open stores of the module functions, by home. */
+const defaultStores = new Map()
+
+class VolumeStore {
+  #native
+
+  constructor(store, home) {
+    this.#native = store
+    Object.defineProperty(this, 'home', { value: home, enumerable: true })
+  }
+
+  static async open(options) {
+    const { signal, rest } = splitOptions(options)
+    signal?.throwIfAborted()
+    const home = typeof rest.home === 'string' && rest.home !== '' ? path.resolve(rest.home) : rest.home
+    const settings = { ...rest, home: home ?? defaultHome() }
+    const store = await call(signal, () => native.openStore(settings))
+    return new VolumeStore(store, settings.home)
+  }
+
+  async createVolume(name, ...options) {
+    const split = options.map(splitOptions)
+    const signal = split.findLast((option) => option.signal)?.signal
+    const settings = split.map((option) => option.rest)
+    const created = await call(signal, (cancellation) => this.#native.create(name, settings, cancellation))
+    return new Volume(this.#native, { name, path: created })
+  }
+
+  async getVolume(name, options) {
+    const info = await call(onlySignal(options), (cancellation) => this.#native.get(name, cancellation))
+    return new VolumeHandle(this.#native, info)
+  }
+
+  async listVolumes(options) {
+    const { signal, rest } = splitOptions(options)
+    const infos = await call(signal, (cancellation) => this.#native.list(rest, cancellation))
+    return infos.map((info) => new VolumeHandle(this.#native, info))
+  }
+
+  async removeVolume(name, options) {
+    return call(onlySignal(options), (cancellation) => this.#native.remove(name, cancellation))
+  }
+
+  async attach(sandbox, mounts, options) {
+    const { signal, rest } = splitOptions(options)
+    const attached = await call(signal, (cancellation) =>
+      this.#native.attach(sandbox, mounts, rest, cancellation),
+    )
+    return new Attachment(attached)
+  }
+}
+
+/** `MSB_HOME` where it is set, else `~/.microsandbox`. */
+function defaultHome() {
+  return path.resolve(process.env.MSB_HOME || path.join(os.homedir(), '.microsandbox'))
+}
+
+/** The store of the default home as it is now, opened when first needed. */
+async function defaultStore() {
+  const home = defaultHome()
+  let opening = defaultStores.get(home)
+  if (opening === undefined) {
+    opening = VolumeStore.open({ home })
+    defaultStores.set(home, opening)
+    opening.catch(() => defaultStores.delete(home))
+  }
+  return opening
+}
+
+const createVolume = async (name, ...options) => (await defaultStore()).createVolume(name, ...options)
+const getVolume = async (name, options) => (await defaultStore()).getVolume(name, options)
+const listVolumes = async (options) => (await defaultStore()).listVolumes(options)
+const removeVolume = async (name, options) => (await defaultStore()).removeVolume(name, options)
+const attach = async (sandbox, mounts, options) => (await defaultStore()).attach(sandbox, mounts, options)
+
+module.exports = { VolumeStore, createVolume, getVolume, listVolumes, removeVolume, attach }

@@ -1,0 +1,51 @@
+'use strict'
+
+const { invalidConfig } = require('./errors.js')
+const { call, onlySignal, splitOptions } = require('./call.js')
+
+class VolumeFs {
+  #files
+
+  constructor(files) {
+    this.#files = files
+    Object.defineProperty(this, 'root', { value: files.root, enumerable: true })
+  }
+
+  async read(relPath, options) {
+    return call(onlySignal(options), (cancellation) => this.#files.read(relPath, cancellation))
+  }
+
+  async readString(relPath, options) {
+    return call(onlySignal(options), (cancellation) => this.#files.readString(relPath, cancellation))
+  }
+
+  async write(relPath, data, options) {
+    const { signal, rest } = splitOptions(options)
+    return call(signal, (cancellation) => this.#files.write(relPath, data, rest, cancellation))
+  }
+
+  async writeString(relPath, content, options) {
+    if (typeof content !== 'string') {
+      throw invalidConfig('content', `expected a string, got ${typeof content}`)
+    }
+    return this.write(relPath, content, options)
+  }
+
+  async mkdir(relPath, options) {
+    return call(onlySignal(options), (cancellation) => this.#files.mkdir(relPath, cancellation))
+  }
+
+  async remove(relPath, options) {
+    return call(onlySignal(options), (cancellation) => this.#files.remove(relPath, cancellation))
+  }
+
+  async removeAll(relPath, options) {
+    return call(onlySignal(options), (cancellation) => this.#files.removeAll(relPath, cancellation))
+  }
+
+  async exists(relPath, options) {
+    return call(onlySignal(options), (cancellation) => this.#files.exists(relPath, cancellation))
+  }
+}
+
+module.exports = { VolumeFs }

@@ -1,0 +1,36 @@
+'use strict'
+
+const { VolumeFs } = require('./volume-fs.js')
+const { call, onlySignal } = require('./call.js')
+
+/** What a new volume and a looked-up one share. Properties are read-only; both are made by a store. */
+class NamedVolume {
+  #store
+
+  constructor(store, properties) {
+    this.#store = store
+    Object.freeze(Object.assign(this, properties))
+  }
+
+  fs() {
+    return new VolumeFs(this.#store.files(this.name))
+  }
+
+  async remove(options) {
+    return call(onlySignal(options), (cancellation) => this.#store.remove(this.name, cancellation))
+  }
+}
+
+class Volume extends NamedVolume {}
+
+class VolumeHandle extends NamedVolume {
+  constructor(store, { labels, createdAtMs, ...properties }) {
+    super(store, {
+      ...properties,
+      labels: Object.freeze(labels),
+      createdAt: createdAtMs === null ? null : new Date(createdAtMs),
+    })
+  }
+}
+
+module.exports = { Volume, VolumeHandle }

@@ -1,0 +1,36 @@
+//! Arguments that several exported functions take.
+
+use super::errors::or_throw;
+use super::values::to_input;
+use crate::error::Error;
+use crate::model::{Fields, Input, VolumeName};
+use napi::Env;
+use napi::bindgen_prelude::Unknown;
+use std::path::{Path, PathBuf};
+
+/// A string argument.
+pub fn text(env: &Env, name: &str, value: Unknown<'_>) -> napi::Result<String> {
+    let argument = Input::Object(vec![(name.to_owned(), to_input(value)?)]);
+    let text = Fields::of("arguments", &argument, &[name]).and_then(|fields| {
+        let text = fields.text(name)?.map(str::to_owned);
+        text.ok_or_else(|| Error::invalid_config(name, "expected a string, got nothing"))
+    });
+    or_throw(env, text)
+}
+
+/// A volume's name.
+pub fn volume_name(env: &Env, value: Unknown<'_>) -> napi::Result<VolumeName> {
+    let name = text(env, "name", value)?;
+    or_throw(env, VolumeName::parse(&name))
+}
+
+/// Where a relative host path starts. The directory may have been deleted, which only matters to those.
+pub fn working_directory(env: &Env, host_path: &Input) -> napi::Result<PathBuf> {
+    match host_path {
+        Input::Text(path) if Path::new(path).is_relative() => {
+            let cwd = std::env::current_dir();
+            or_throw(env, cwd.map_err(|error| Error::file_system("getcwd", path, error)))
+        }
+        _ => Ok(PathBuf::from("/")),
+    }
+}

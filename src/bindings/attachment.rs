@@ -1,0 +1,72 @@
+//! An attachment as JavaScript sees it.
+
+use super::cancellation::{Cancellation, cancel_of};
+use super::dispatch::run;
+use super::errors::or_throw;
+use super::lanes::Lane;
+use super::values::from_input;
+use crate::model::Input;
+use crate::mount::runtime::{bubblewrap, oci};
+use crate::store::{Attachment, Store};
+use napi::Env;
+use napi::bindgen_prelude::{ToNapiValue, Unknown};
+use napi_derive::napi;
+use std::sync::Arc;
+
+/// Mounts that a sandbox holds.
+#[napi]
+pub struct NativeAttachment {
+    store: Arc<Store>,
+    attachment: Attachment,
+}
+
+impl NativeAttachment {
+    pub fn new(store: Arc<Store>, attachment: Attachment) -> Self {
+        NativeAttachment { store, attachment }
+    }
+}
+
+#[napi]
+impl NativeAttachment {
+    /// The sandbox's name.
+    #[napi(getter, catch_unwind)]
+    pub fn sandbox(&self) -> String {
+        self.attachment.sandbox.clone()
+    }
+
+    /// The process that the attachment belongs to.
+    #[napi(getter, catch_unwind)]
+    pub fn pid(&self) -> u32 {
+        self.attachment.pid
+    }
+
+    /// The resolved mounts.
+    #[napi(catch_unwind, ts_return_type = "object[]")]
+    pub fn mounts<'e>(&self, env: &'e Env) -> napi::Result<Vec<Unknown<'e>>> {
+        self.attachment.mounts.iter().map(|mount| from_input(env, &Input::from(mount))).collect()
+    }
+
+    /// Arguments for `bwrap`.
+    #[napi(catch_unwind)]
+    pub fn to_bubblewrap(&self, env: &Env) -> napi::Result<Vec<String>> {
+        or_throw(env, bubblewrap::render(&self.attachment.mounts))
+    }
+
+    /// The `mounts` of an OCI runtime's configuration, as JSON.
+    #[napi(catch_unwind)]
+    pub fn to_oci(&self, env: &Env) -> napi::Result<String> {
+        let mounts = or_throw(env, oci::render(&self.attachment.mounts))?;
+        Ok(serde_json::Value::from(mounts).to_string())
+    }
+
+    /// Ends the attachment.
+    #[napi(catch_unwind, ts_return_type = "Promise<void>")]
+    pub fn detach<'e>(&self, env: &'e Env, cancellation: Option<&Cancellation>) -> napi::Result<Unknown<'e>> {
+        let (store, id, cancel) = (self.store.clone(), self.attachment.id, cancel_of(cancellation));
+        let work = move || {
+            cancel.commit()?;
+            store.detach(id)
+        };
+        run(env, Lane::Long, work, |env, ()| ().into_unknown(env))
+    }
+}

@@ -1,0 +1,29 @@
+//! The native end of an `AbortSignal`.
+
+use crate::model::Cancel;
+use napi_derive::napi;
+
+/// Handed to one operation; index.js cancels it when the caller's signal fires.
+#[napi]
+#[derive(Default)]
+pub struct Cancellation(Cancel);
+
+#[napi]
+impl Cancellation {
+    /// A cancellation that has not happened.
+    #[napi(constructor, catch_unwind)]
+    pub fn new() -> Self {
+        Cancellation::default()
+    }
+
+    /// Asks for it. False where the operation is past the point of no return.
+    #[napi(catch_unwind)]
+    pub fn cancel(&self) -> bool {
+        self.0.cancel()
+    }
+}
+
+/// The cancellation that a call was given, or one that never happens.
+pub fn cancel_of(cancellation: Option<&Cancellation>) -> Cancel {
+    cancellation.map(|cancellation| cancellation.0.clone()).unwrap_or_default()
+}

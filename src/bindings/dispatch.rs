@@ -1,0 +1,309 @@
+//! One generic job: work on a lane, its result converted on the JavaScript thread, its promise settled.
+//!
+//! Finished jobs queue up and one threadsafe function settles all that are ready in a single turn of the event
+//! loop. It holds the loop open only while jobs are pending.
+
+#![expect(unsafe_code, reason = "promises and the threadsafe function are used through Node-API itself")]
+
+use super::errors::{ErrorFactory, to_js_error};
+use super::lanes::{self, Lane};
+use crate::error::{Error, Result};
+use napi::bindgen_prelude::Unknown;
+use napi::{Env, JsValue, sys};
+use std::any::Any;
+use std::ffi::c_void;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+/// What one JavaScript environment (the main thread, a worker) needs to have its jobs done.
+pub struct Dispatcher {
+    finished: Mutex<Finished>,
+    /// Jobs whose promise is not settled. Changed on the JavaScript thread only.
+    pending: AtomicUsize,
+    borrowing: Borrowing,
+    pub errors: ErrorFactory,
+}
+
+struct Finished {
+    jobs: Vec<FinishedJob>,
+    /// None before the set-up and once the environment is gone.
+    wake: Option<Wake>,
+}
+
+struct FinishedJob {
+    deferred: Deferred,
+    outcome: Result<Conversion>,
+}
+
+/// Makes the result a JavaScript value, on the JavaScript thread.
+type Conversion = Box<dyn FnOnce(&Env) -> napi::Result<sys::napi_value> + Send>;
+
+/// How a result becomes a JavaScript value.
+pub type Convert<T> = for<'e> fn(&'e Env, T) -> napi::Result<Unknown<'e>>;
+
+#[derive(Clone, Copy)]
+struct Deferred(sys::napi_deferred);
+
+// SAFETY: the pointer is only carried through other threads; it is dereferenced by Node on the JavaScript thread.
+unsafe impl Send for Deferred {}
+
+#[derive(Clone, Copy)]
+struct Wake(sys::napi_threadsafe_function);
+
+// SAFETY: a threadsafe function may be called from any thread; `Finished` drops it before Node frees it.
+unsafe impl Send for Wake {}
+
+/// What work has come to: a result, or the insight that it takes long.
+pub enum Step<T> {
+    /// The result.
+    Done(T),
+    /// The rest, which belongs on the long lane.
+    Long(Box<dyn FnOnce() -> Result<T> + Send>),
+}
+
+/// Sets this environment up; `errors` makes JavaScript errors. Called once for each environment.
+pub fn connect(env: &Env, errors: ErrorFactory) -> napi::Result<()> {
+    let dispatcher = Arc::new(Dispatcher {
+        finished: Mutex::new(Finished { jobs: Vec::new(), wake: None }),
+        pending: AtomicUsize::new(0),
+        borrowing: Borrowing::default(),
+        errors,
+    });
+    let context = Arc::into_raw(dispatcher.clone()).cast_mut().cast::<c_void>();
+    let mut wake = ptr::null_mut();
+    let name = env.create_string("sandbox-volumes")?;
+    // SAFETY: `env` is valid on this thread; `context` is one reference count of the dispatcher, which
+    // `release` gives back when Node frees the threadsafe function, after its last call of `drain`.
+    let status = unsafe {
+        sys::napi_create_threadsafe_function(
+            env.raw(),
+            ptr::null_mut(),
+            ptr::null_mut(),
+            name.raw(),
+            0,
+            1,
+            context,
+            Some(release),
+            context,
+            Some(drain),
+            &mut wake,
+        )
+    };
+    ok(status)?;
+    // SAFETY: `wake` was just made, on this thread.
+    ok(unsafe { sys::napi_unref_threadsafe_function(env.raw(), wake) })?;
+    dispatcher.lock().wake = Some(Wake(wake));
+    env.add_env_cleanup_hook(dispatcher.clone(), |dispatcher| dispatcher.borrowing.wait_until_none())?;
+    env.set_instance_data(dispatcher, (), |_| {})
+}
+
+/// This environment's dispatcher.
+pub fn current(env: &Env) -> napi::Result<Arc<Dispatcher>> {
+    env.get_instance_data::<Arc<Dispatcher>>()?
+        .cloned()
+        .ok_or_else(|| napi::Error::from_reason("sandbox-volumes was loaded without its index.js"))
+}
+
+/// Runs `work` on `lane` and gives the promise of its converted result.
+pub fn run<'e, T: Send + 'static>(
+    env: &'e Env,
+    lane: Lane,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+    convert: Convert<T>,
+) -> napi::Result<Unknown<'e>> {
+    run_in_steps(env, lane, move || work().map(Step::Done), convert)
+}
+
+/// The same for work that may find out on the way that it takes long.
+pub fn run_in_steps<'e, T: Send + 'static>(
+    env: &'e Env,
+    lane: Lane,
+    work: impl FnOnce() -> Result<Step<T>> + Send + 'static,
+    convert: Convert<T>,
+) -> napi::Result<Unknown<'e>> {
+    let dispatcher = current(env)?;
+    let (mut deferred, mut promise) = (ptr::null_mut(), ptr::null_mut());
+    // SAFETY: `env` is valid on this thread and the two pointers are filled in by the call.
+    ok(unsafe { sys::napi_create_promise(env.raw(), &mut deferred, &mut promise) })?;
+    let deferred = Deferred(deferred);
+    dispatcher.hold(env)?;
+    let reporter = dispatcher.clone();
+    let queued = lanes::submit(
+        lane,
+        Box::new(move || match guarded(work) {
+            Ok(Step::Done(result)) => reporter.finish(deferred, Ok(result), convert),
+            Err(error) => reporter.finish(deferred, Err(error), convert),
+            Ok(Step::Long(rest)) => {
+                let second = reporter.clone();
+                let queued = lanes::submit(
+                    Lane::Long,
+                    Box::new(move || second.finish(deferred, guarded(rest), convert)),
+                );
+                if let Err(error) = queued {
+                    reporter.finish(deferred, Err(error), convert);
+                }
+            }
+        }),
+    );
+    if let Err(error) = queued {
+        dispatcher.finish(deferred, Err(error), convert);
+    }
+    // SAFETY: `promise` is a value of this environment in the handle scope of the running call.
+    Ok(unsafe { Unknown::from_raw_unchecked(env.raw(), promise) })
+}
+
+/// Runs work so that a panic, a defect of ours, is an error like any other.
+fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(Error::internal(panic_message(&*panic))))
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("a panic without a message").to_owned()
+}
+
+impl Dispatcher {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Finished> {
+        self.finished.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a pending job; the first one holds the event loop open.
+    fn hold(&self, env: &Env) -> napi::Result<()> {
+        if self.pending.fetch_add(1, Ordering::Relaxed) == 0
+            && let Some(Wake(wake)) = self.lock().wake
+        {
+            // SAFETY: called on the JavaScript thread with a threadsafe function that is not freed yet.
+            ok(unsafe { sys::napi_ref_threadsafe_function(env.raw(), wake) })?;
+        }
+        Ok(())
+    }
+
+    fn let_go(&self, env: &Env, settled: usize) {
+        if self.pending.fetch_sub(settled, Ordering::Relaxed) == settled
+            && let Some(Wake(wake)) = self.lock().wake
+        {
+            // SAFETY: as in `hold`. A failure would only keep the process alive.
+            unsafe { sys::napi_unref_threadsafe_function(env.raw(), wake) };
+        }
+    }
+
+    /// Queues a finished job and wakes the event loop if nothing is queued for it already.
+    fn finish<T: Send + 'static>(&self, deferred: Deferred, result: Result<T>, convert: Convert<T>) {
+        let outcome = result.map(|result| -> Conversion {
+            Box::new(move |env| convert(env, result).map(|value| value.raw()))
+        });
+        let mut finished = self.lock();
+        finished.jobs.push(FinishedJob { deferred, outcome });
+        if let (1, Some(Wake(wake))) = (finished.jobs.len(), finished.wake) {
+            // SAFETY: `wake` is set, so Node has not freed it: `release` takes this lock first.
+            let status = unsafe {
+                sys::napi_call_threadsafe_function(
+                    wake,
+                    ptr::null_mut(),
+                    sys::ThreadsafeFunctionCallMode::nonblocking,
+                )
+            };
+            if status == sys::Status::napi_closing {
+                finished.wake = None;
+            }
+        }
+    }
+
+    fn settle(&self, env: &Env, job: FinishedJob) {
+        let value = match job.outcome {
+            Ok(convert) => convert(env).map(Ok),
+            Err(error) => to_js_error(env, &self.errors, &error).map(|value| Err(value.raw())),
+        };
+        let settled = value.unwrap_or_else(|error| {
+            let error = env.create_error(error);
+            Err(error.map_or(ptr::null_mut(), |object| object.raw()))
+        });
+        // SAFETY: on the JavaScript thread, with a deferred that is settled here and nowhere else, and a value
+        // of this environment.
+        unsafe {
+            match settled {
+                Ok(value) => sys::napi_resolve_deferred(env.raw(), job.deferred.0, value),
+                Err(value) => sys::napi_reject_deferred(env.raw(), job.deferred.0, value),
+            };
+        }
+    }
+}
+
+/// Settles the promises of all finished jobs.
+unsafe extern "C" fn drain(
+    env: sys::napi_env,
+    _function: sys::napi_value,
+    context: *mut c_void,
+    _data: *mut c_void,
+) {
+    if env.is_null() {
+        return;
+    }
+    // SAFETY: `context` is the dispatcher that `connect` handed over, alive until `release`.
+    let dispatcher = unsafe { &*context.cast::<Dispatcher>() };
+    let env = Env::from_raw(env);
+    let jobs = std::mem::take(&mut dispatcher.lock().jobs);
+    let settled = jobs.len();
+    for job in jobs {
+        let mut scope = ptr::null_mut();
+        // SAFETY: `env` is valid during this call and the scopes are closed in the order they were opened.
+        unsafe { sys::napi_open_handle_scope(env.raw(), &mut scope) };
+        // A panic must not unwind into Node; its promise stays unsettled, the others are served.
+        let _panicked = catch_unwind(AssertUnwindSafe(|| dispatcher.settle(&env, job)));
+        // SAFETY: as above.
+        unsafe { sys::napi_close_handle_scope(env.raw(), scope) };
+    }
+    dispatcher.let_go(&env, settled);
+}
+
+/// Node frees the threadsafe function after this: nobody may call it any more.
+unsafe extern "C" fn release(_env: sys::napi_env, context: *mut c_void, _hint: *mut c_void) {
+    // SAFETY: takes back the reference count that `connect` handed over, once.
+    let dispatcher = unsafe { Arc::from_raw(context.cast::<Dispatcher>()) };
+    dispatcher.lock().wake = None;
+}
+
+/// Counts the jobs that read memory of this environment, which must not be freed under them.
+#[derive(Default)]
+pub struct Borrowing {
+    jobs: Mutex<usize>,
+    ended: Condvar,
+}
+
+impl Dispatcher {
+    /// Keeps the environment from being torn down until the guard is dropped.
+    pub fn borrow(self: &Arc<Self>) -> BorrowGuard {
+        *self.borrowing.jobs.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        BorrowGuard(self.clone())
+    }
+}
+
+impl Borrowing {
+    fn wait_until_none(&self) {
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        while *jobs > 0 {
+            jobs = self.ended.wait(jobs).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// See [`Dispatcher::borrow`].
+pub struct BorrowGuard(Arc<Dispatcher>);
+
+impl Drop for BorrowGuard {
+    fn drop(&mut self) {
+        let mut jobs = self.0.borrowing.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        *jobs -= 1;
+        self.0.borrowing.ended.notify_all();
+    }
+}
+
+fn ok(status: sys::napi_status) -> napi::Result<()> {
+    match status {
+        sys::Status::napi_ok => Ok(()),
+        status => Err(napi::Error::new(napi::Status::from(status), "Node-API refused a call".to_owned())),
+    }
+}

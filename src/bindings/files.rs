@@ -1,0 +1,207 @@
+//! The files of one volume as JavaScript sees them.
+
+use super::arguments::text;
+use super::cancellation::{Cancellation, cancel_of};
+use super::dispatch::{self, BorrowGuard, Step, run, run_in_steps};
+use super::errors::or_throw;
+use super::lanes::Lane;
+use super::values::to_input;
+use crate::content::WriteOptions;
+use crate::error::{Error, Result};
+use crate::model::{Fields, Input};
+use crate::store::VolumeFiles;
+use napi::bindgen_prelude::{Buffer, BufferSlice, FromNapiValue, ToNapiValue, Uint8Array, Unknown};
+use napi::{Env, ValueType};
+use napi_derive::napi;
+
+/// From here on data is not copied on the JavaScript thread: a write reads the caller's memory, and a read
+/// hands its own over. It is also where reading and writing moves to the long lane.
+const LARGE: usize = 64 * 1024;
+
+/// The files of one volume.
+#[napi]
+pub struct NativeFiles(VolumeFiles);
+
+impl NativeFiles {
+    pub fn new(files: VolumeFiles) -> Self {
+        NativeFiles(files)
+    }
+}
+
+#[napi]
+impl NativeFiles {
+    /// The data directory's absolute path on the host.
+    #[napi(getter, catch_unwind)]
+    pub fn root(&self) -> String {
+        self.0.root().to_string_lossy().into_owned()
+    }
+
+    /// `VolumeFs.read`
+    #[napi(catch_unwind, ts_return_type = "Promise<Buffer>")]
+    pub fn read<'e>(
+        &self,
+        env: &'e Env,
+        path: Unknown<'_>,
+        cancellation: Option<&Cancellation>,
+    ) -> napi::Result<Unknown<'e>> {
+        let path = text(env, "path", path)?;
+        let (files, cancel) = (self.0.clone(), cancel_of(cancellation));
+        let work = move || {
+            let file = files.open(&path)?;
+            match file.size() < LARGE as u64 {
+                true => file.read(&cancel).map(Step::Done),
+                false => Ok(Step::Long(Box::new(move || file.read(&cancel)))),
+            }
+        };
+        run_in_steps(env, Lane::Short, work, to_buffer)
+    }
+
+    /// `VolumeFs.readString`
+    #[napi(catch_unwind, ts_return_type = "Promise<string>")]
+    pub fn read_string<'e>(
+        &self,
+        env: &'e Env,
+        path: Unknown<'_>,
+        cancellation: Option<&Cancellation>,
+    ) -> napi::Result<Unknown<'e>> {
+        let path = text(env, "path", path)?;
+        let (files, cancel) = (self.0.clone(), cancel_of(cancellation));
+        let work = move || {
+            let file = files.open(&path)?;
+            match file.size() < LARGE as u64 {
+                true => file.read_string(&cancel).map(Step::Done),
+                false => Ok(Step::Long(Box::new(move || file.read_string(&cancel)))),
+            }
+        };
+        run_in_steps(env, Lane::Short, work, |env, text| text.into_unknown(env))
+    }
+
+    /// `VolumeFs.write`
+    #[napi(catch_unwind, ts_return_type = "Promise<void>")]
+    pub fn write<'e>(
+        &self,
+        env: &'e Env,
+        path: Unknown<'_>,
+        data: Unknown<'_>,
+        options: Unknown<'_>,
+        cancellation: Option<&Cancellation>,
+    ) -> napi::Result<Unknown<'e>> {
+        let path = text(env, "path", path)?;
+        let data = Data::of(env, data)?;
+        let options = or_throw(env, write_options(&to_input(options)?))?;
+        let (files, cancel) = (self.0.clone(), cancel_of(cancellation));
+        let lane = match data.as_bytes().len() < LARGE && !options.durable && !options.atomic {
+            true => Lane::Short,
+            false => Lane::Long,
+        };
+        let work = move || files.write(&path, data.as_bytes(), options, &cancel);
+        run(env, lane, work, |env, ()| ().into_unknown(env))
+    }
+
+    /// `VolumeFs.mkdir`
+    #[napi(catch_unwind, ts_return_type = "Promise<void>")]
+    pub fn mkdir<'e>(
+        &self,
+        env: &'e Env,
+        path: Unknown<'_>,
+        cancellation: Option<&Cancellation>,
+    ) -> napi::Result<Unknown<'e>> {
+        let path = text(env, "path", path)?;
+        let (files, cancel) = (self.0.clone(), cancel_of(cancellation));
+        run(env, Lane::Short, move || files.mkdir(&path, &cancel), |env, ()| ().into_unknown(env))
+    }
+
+    /// `VolumeFs.remove`
+    #[napi(catch_unwind, ts_return_type = "Promise<void>")]
+    pub fn remove<'e>(
+        &self,
+        env: &'e Env,
+        path: Unknown<'_>,
+        cancellation: Option<&Cancellation>,
+    ) -> napi::Result<Unknown<'e>> {
+        let path = text(env, "path", path)?;
+        let (files, cancel) = (self.0.clone(), cancel_of(cancellation));
+        run(env, Lane::Short, move || files.remove(&path, &cancel), |env, ()| ().into_unknown(env))
+    }
+
+    /// `VolumeFs.removeAll`
+    #[napi(catch_unwind, ts_return_type = "Promise<void>")]
+    pub fn remove_all<'e>(
+        &self,
+        env: &'e Env,
+        path: Unknown<'_>,
+        cancellation: Option<&Cancellation>,
+    ) -> napi::Result<Unknown<'e>> {
+        let path = text(env, "path", path)?;
+        let (files, cancel) = (self.0.clone(), cancel_of(cancellation));
+        run(env, Lane::Long, move || files.remove_all(&path, &cancel), |env, ()| ().into_unknown(env))
+    }
+
+    /// `VolumeFs.exists`
+    #[napi(catch_unwind, ts_return_type = "Promise<boolean>")]
+    pub fn exists<'e>(
+        &self,
+        env: &'e Env,
+        path: Unknown<'_>,
+        cancellation: Option<&Cancellation>,
+    ) -> napi::Result<Unknown<'e>> {
+        let path = text(env, "path", path)?;
+        let (files, cancel) = (self.0.clone(), cancel_of(cancellation));
+        let work = move || {
+            cancel.check()?;
+            files.exists(&path)
+        };
+        run(env, Lane::Short, work, |env, there| there.into_unknown(env))
+    }
+}
+
+/// What a write is given.
+enum Data {
+    Owned(Vec<u8>),
+    /// The caller's memory, which Node does not free while the guard lives.
+    Borrowed {
+        bytes: Uint8Array,
+        _guard: BorrowGuard,
+    },
+}
+
+impl Data {
+    fn of(env: &Env, value: Unknown<'_>) -> napi::Result<Self> {
+        if value.get_type()? == ValueType::String {
+            return Ok(Data::Owned(String::from_unknown(value)?.into_bytes()));
+        }
+        let refused = || Error::invalid_config("data", "expected a Uint8Array or a string");
+        let bytes = or_throw(env, Uint8Array::from_unknown(value).map_err(|_| refused()))?;
+        match bytes.len() < LARGE {
+            true => Ok(Data::Owned(bytes.to_vec())),
+            false => Ok(Data::Borrowed { bytes, _guard: dispatch::current(env)?.borrow() }),
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Data::Owned(bytes) => bytes,
+            Data::Borrowed { bytes, .. } => bytes,
+        }
+    }
+}
+
+fn to_buffer<'e>(env: &'e Env, content: Vec<u8>) -> napi::Result<Unknown<'e>> {
+    match content.len() < LARGE {
+        true => BufferSlice::copy_from(env, content)?.into_unknown(env),
+        false => Buffer::from(content).into_unknown(env),
+    }
+}
+
+fn write_options(options: &Input) -> Result<WriteOptions> {
+    let fields = Fields::of("WriteOptions", options, &["atomic", "durable", "mode"])?;
+    let mode = fields.u32("mode")?;
+    if mode.is_some_and(|mode| mode > 0o7777) {
+        return Err(Error::invalid_config("mode", "expected permission bits, at most 0o7777"));
+    }
+    Ok(WriteOptions {
+        atomic: fields.flag("atomic")?.unwrap_or(false),
+        durable: fields.flag("durable")?.unwrap_or(false),
+        mode,
+    })
+}

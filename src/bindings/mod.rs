@@ -1,0 +1,15 @@
+//! The Node.js addon: the only room that knows napi.
+//!
+//! An exported function parses its arguments, names one call of the core and how to convert its result;
+//! [`dispatch`] runs it and settles the promise.
+
+mod arguments;
+mod attachment;
+mod cancellation;
+mod dispatch;
+mod errors;
+mod files;
+mod lanes;
+mod mount;
+mod store;
+mod values;

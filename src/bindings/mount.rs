@@ -1,0 +1,62 @@
+//! The five mount factories: plain options in, plain configurations out.
+
+use super::arguments::working_directory;
+use super::errors::or_throw;
+use super::values::{from_input, to_input};
+use crate::error::Result;
+use crate::model::Input;
+use crate::mount::MountConfig;
+use napi::Env;
+use napi::bindgen_prelude::Unknown;
+use napi_derive::napi;
+
+/// `Mount.bind`
+#[napi(catch_unwind, ts_return_type = "object")]
+pub fn mount_bind<'e>(
+    env: &'e Env,
+    host_path: Unknown<'_>,
+    options: Unknown<'_>,
+) -> napi::Result<Unknown<'e>> {
+    let host_path = to_input(host_path)?;
+    let cwd = working_directory(env, &host_path)?;
+    plain(env, MountConfig::bind(&host_path, &to_input(options)?, &cwd))
+}
+
+/// `Mount.named`
+#[napi(catch_unwind, ts_return_type = "object")]
+pub fn mount_named<'e>(env: &'e Env, name: Unknown<'_>, options: Unknown<'_>) -> napi::Result<Unknown<'e>> {
+    plain(env, MountConfig::named(&to_input(name)?, &to_input(options)?))
+}
+
+/// `Mount.namedWith`
+#[napi(catch_unwind, ts_return_type = "object")]
+pub fn mount_named_with<'e>(
+    env: &'e Env,
+    name: Unknown<'_>,
+    options: Unknown<'_>,
+    volume: Unknown<'_>,
+) -> napi::Result<Unknown<'e>> {
+    plain(env, MountConfig::named_with(&to_input(name)?, &to_input(options)?, &to_input(volume)?))
+}
+
+/// `Mount.tmpfs`
+#[napi(catch_unwind, ts_return_type = "object")]
+pub fn mount_tmpfs<'e>(env: &'e Env, options: Unknown<'_>) -> napi::Result<Unknown<'e>> {
+    plain(env, MountConfig::tmpfs(&to_input(options)?))
+}
+
+/// `Mount.disk`
+#[napi(catch_unwind, ts_return_type = "object")]
+pub fn mount_disk<'e>(
+    env: &'e Env,
+    host_path: Unknown<'_>,
+    options: Unknown<'_>,
+) -> napi::Result<Unknown<'e>> {
+    let host_path = to_input(host_path)?;
+    let cwd = working_directory(env, &host_path)?;
+    plain(env, MountConfig::disk(&host_path, &to_input(options)?, &cwd))
+}
+
+fn plain<'e>(env: &'e Env, config: Result<MountConfig>) -> napi::Result<Unknown<'e>> {
+    from_input(env, &Input::from(&or_throw(env, config)?))
+}

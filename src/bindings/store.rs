@@ -1,0 +1,189 @@
+//! The store as JavaScript sees it.
+
+use super::arguments::{text, volume_name};
+use super::attachment::NativeAttachment;
+use super::cancellation::{Cancellation, cancel_of};
+use super::dispatch::run;
+use super::errors::or_throw;
+use super::files::NativeFiles;
+use super::lanes::Lane;
+use super::values::{from_input, to_input};
+use crate::error::{Error, Result};
+use crate::model::{Fields, Input, Labels, VolumeSpec};
+use crate::mount::{GuestPath, MountConfig, plan};
+use crate::store::{Durability, Store, VolumeInfo};
+use napi::Env;
+use napi::bindgen_prelude::{ToNapiValue, Unknown};
+use napi_derive::napi;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+const DURABILITIES: [(&str, Durability); 2] = [("full", Durability::Full), ("fast", Durability::Fast)];
+
+/// An open store.
+#[napi]
+pub struct NativeStore(Arc<Store>);
+
+/// `VolumeStore.open`: `options` are `home`, an absolute path, and `durability`.
+#[napi(catch_unwind, ts_return_type = "Promise<NativeStore>")]
+pub fn open_store<'e>(env: &'e Env, options: Unknown<'_>) -> napi::Result<Unknown<'e>> {
+    let options = to_input(options)?;
+    let (home, durability) = or_throw(env, store_options(&options))?;
+    run(
+        env,
+        Lane::Long,
+        move || Store::open(&home, durability),
+        |env, store| NativeStore(Arc::new(store)).into_unknown(env),
+    )
+}
+
+fn store_options(options: &Input) -> Result<(PathBuf, Durability)> {
+    let fields = Fields::of("VolumeStoreOptions", options, &["home", "durability"])?;
+    let home = fields.text("home")?.unwrap_or_default();
+    if !home.starts_with('/') || home.contains('\0') {
+        return Err(Error::invalid_config("home", format!("{home:?} is not an absolute path")));
+    }
+    Ok((PathBuf::from(home), fields.choice("durability", &DURABILITIES)?.unwrap_or(Durability::Full)))
+}
+
+#[napi]
+impl NativeStore {
+    /// `createVolume`: gives the volume's path.
+    #[napi(catch_unwind, ts_return_type = "Promise<string>")]
+    pub fn create<'e>(
+        &self,
+        env: &'e Env,
+        name: Unknown<'_>,
+        options: Vec<Unknown<'_>>,
+        cancellation: Option<&Cancellation>,
+    ) -> napi::Result<Unknown<'e>> {
+        let name = volume_name(env, name)?;
+        let options = options.into_iter().map(to_input).collect::<napi::Result<Vec<_>>>()?;
+        let spec = or_throw(env, VolumeSpec::from_options(&options))?;
+        let (store, cancel) = (self.0.clone(), cancel_of(cancellation));
+        run(
+            env,
+            Lane::Long,
+            move || store.create(&name, &spec, &cancel),
+            |env, path| path.to_string_lossy().as_ref().into_unknown(env),
+        )
+    }
+
+    /// `getVolume`
+    #[napi(catch_unwind, ts_return_type = "Promise<object>")]
+    pub fn get<'e>(
+        &self,
+        env: &'e Env,
+        name: Unknown<'_>,
+        cancellation: Option<&Cancellation>,
+    ) -> napi::Result<Unknown<'e>> {
+        let name = volume_name(env, name)?;
+        let (store, cancel) = (self.0.clone(), cancel_of(cancellation));
+        run(env, Lane::Long, move || store.get(&name, &cancel), |env, info| from_input(env, &plain(&info)))
+    }
+
+    /// `listVolumes`: `labels` is the filter.
+    #[napi(catch_unwind, ts_return_type = "Promise<object[]>")]
+    pub fn list<'e>(
+        &self,
+        env: &'e Env,
+        options: Unknown<'_>,
+        cancellation: Option<&Cancellation>,
+    ) -> napi::Result<Unknown<'e>> {
+        let filter = or_throw(env, list_filter(&to_input(options)?))?;
+        let (store, cancel) = (self.0.clone(), cancel_of(cancellation));
+        run(
+            env,
+            Lane::Long,
+            move || store.list(&filter, &cancel),
+            |env, infos| {
+                let handles = infos.iter().map(|info| from_input(env, &plain(info)));
+                handles.collect::<napi::Result<Vec<_>>>()?.into_unknown(env)
+            },
+        )
+    }
+
+    /// `removeVolume`
+    #[napi(catch_unwind, ts_return_type = "Promise<void>")]
+    pub fn remove<'e>(
+        &self,
+        env: &'e Env,
+        name: Unknown<'_>,
+        cancellation: Option<&Cancellation>,
+    ) -> napi::Result<Unknown<'e>> {
+        let name = volume_name(env, name)?;
+        let (store, cancel) = (self.0.clone(), cancel_of(cancellation));
+        run(env, Lane::Long, move || store.remove(&name, &cancel), |env, ()| ().into_unknown(env))
+    }
+
+    /// `attach`: `mounts` is an object from guest paths to mount configurations.
+    #[napi(catch_unwind, ts_return_type = "Promise<NativeAttachment>")]
+    pub fn attach<'e>(
+        &self,
+        env: &'e Env,
+        sandbox: Unknown<'_>,
+        mounts: Unknown<'_>,
+        options: Unknown<'_>,
+        cancellation: Option<&Cancellation>,
+    ) -> napi::Result<Unknown<'e>> {
+        let sandbox = text(env, "sandbox", sandbox)?;
+        let mounts = or_throw(env, mount_plan(to_input(mounts)?))?;
+        let options = to_input(options)?;
+        let pid = Fields::of("AttachOptions", &options, &["pid"]).and_then(|fields| fields.u32("pid"));
+        let pid = or_throw(env, pid)?;
+        let (store, cancel) = (self.0.clone(), cancel_of(cancellation));
+        run(
+            env,
+            Lane::Long,
+            move || {
+                let attachment = store.attach(&sandbox, &mounts, pid, &cancel)?;
+                Ok(NativeAttachment::new(store, attachment))
+            },
+            |env, attachment| attachment.into_unknown(env),
+        )
+    }
+
+    /// The files of a volume.
+    #[napi(catch_unwind)]
+    pub fn files(&self, env: &Env, name: Unknown<'_>) -> napi::Result<NativeFiles> {
+        let name = volume_name(env, name)?;
+        Ok(NativeFiles::new(self.0.files(&name)))
+    }
+}
+
+fn list_filter(options: &Input) -> Result<Labels> {
+    let fields = Fields::of("ListOptions", options, &["labels"])?;
+    Ok(fields.labels("labels")?.unwrap_or_default())
+}
+
+fn mount_plan(mounts: Input) -> Result<Vec<(GuestPath, MountConfig)>> {
+    let Input::Object(entries) = mounts else {
+        return Err(Error::invalid_config("mounts", "expected an object from guest paths to mounts"));
+    };
+    let parsed = entries.into_iter().map(|(guest_path, config)| {
+        let config = MountConfig::from_input(&config);
+        Ok((guest_path, config?))
+    });
+    plan(parsed.collect::<Result<_>>()?)
+}
+
+/// A volume's properties, in the order that a handle shows them.
+fn plain(info: &VolumeInfo) -> Input {
+    let record = &info.record;
+    let text = |value: &str| Input::Text(value.to_owned());
+    let number = |value: f64| Input::Number(value);
+    let labels = record.labels.iter().map(|(key, value)| (key.to_owned(), text(value)));
+    let fields = [
+        ("name", text(record.name.as_str())),
+        ("path", text(&info.path.to_string_lossy())),
+        ("kind", text(record.kind.as_str())),
+        ("quotaMib", record.quota_mib.map_or(Input::Absent, |mib| number(mib.into()))),
+        ("usedBytes", number(info.used_bytes as f64)),
+        ("capacityBytes", record.capacity_bytes.map_or(Input::Absent, |bytes| number(bytes as f64))),
+        ("diskFormat", record.disk_format.as_deref().map_or(Input::Absent, text)),
+        ("diskFstype", record.disk_fstype.as_deref().map_or(Input::Absent, text)),
+        ("labels", Input::Object(labels.collect())),
+        ("createdAtMs", record.created_at_ms.map_or(Input::Absent, |ms| number(ms as f64))),
+    ];
+    Input::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}

@@ -1,0 +1,58 @@
+//! JavaScript values to plain ones, and back.
+
+use crate::model::Input;
+use napi::bindgen_prelude::{FromNapiValue, JsObjectValue, Null, Object, ToNapiValue, Unknown};
+use napi::{Env, JsValue, Property, ValueType};
+
+/// How deep an options object may nest; ours have two levels.
+const DEEPEST: usize = 4;
+
+/// A JavaScript value as far as options go; what is no plain value is named by its type.
+pub fn to_input(value: Unknown<'_>) -> napi::Result<Input> {
+    nested_input(value, DEEPEST)
+}
+
+fn nested_input(value: Unknown<'_>, depth: usize) -> napi::Result<Input> {
+    Ok(match value.get_type()? {
+        ValueType::Undefined | ValueType::Null => Input::Absent,
+        ValueType::Boolean => Input::Bool(bool::from_unknown(value)?),
+        ValueType::Number => Input::Number(f64::from_unknown(value)?),
+        ValueType::String => Input::Text(String::from_unknown(value)?),
+        ValueType::Object if value.is_array()? => Input::Other("an array"),
+        ValueType::Object if depth == 0 => Input::Other("an object nested too deep"),
+        ValueType::Object => {
+            let object = Object::from_unknown(value)?;
+            let mut entries = Vec::new();
+            for key in Object::keys(&object)? {
+                let value: Unknown<'_> = object.get_named_property(&key)?;
+                entries.push((key, nested_input(value, depth - 1)?));
+            }
+            Input::Object(entries)
+        }
+        ValueType::Function => Input::Other("a function"),
+        ValueType::Symbol => Input::Other("a symbol"),
+        ValueType::BigInt => Input::Other("a bigint"),
+        _ => Input::Other("a value of another kind"),
+    })
+}
+
+/// The JavaScript value of a plain one; what is absent is `null`.
+pub fn from_input<'e>(env: &'e Env, value: &Input) -> napi::Result<Unknown<'e>> {
+    match value {
+        Input::Absent | Input::Other(_) => Null.into_unknown(env),
+        Input::Bool(flag) => flag.into_unknown(env),
+        Input::Number(number) => number.into_unknown(env),
+        Input::Text(text) => text.as_str().into_unknown(env),
+        Input::Object(entries) => {
+            // Defined, not set: a label may be called "__proto__".
+            let mut object = Object::new(env)?;
+            let mut properties = Vec::with_capacity(entries.len());
+            for (key, value) in entries {
+                let value = from_input(env, value)?;
+                properties.push(Property::new().with_utf8_name(key)?.with_value(&value));
+            }
+            object.define_properties(&properties)?;
+            object.into_unknown(env)
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Intents: what is being done to a volume, written down before it is begun.
+
+use super::{Reader, Writer};
+use crate::error::Result;
+use crate::model::VolumeName;
+
+/// What is being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Being made in the staging directory.
+    Create,
+    /// On its way out through the trash directory.
+    Remove,
+}
+
+impl Action {
+    fn as_str(self) -> &'static str {
+        match self {
+            Action::Create => "create",
+            Action::Remove => "remove",
+        }
+    }
+}
+
+/// A volume that somebody began to create or remove and has not finished with.
+#[derive(Clone, Debug)]
+pub struct Intent {
+    /// The volume's row.
+    pub volume_id: i64,
+    /// Its name.
+    pub name: VolumeName,
+    /// What is being done.
+    pub action: Action,
+    /// The entry in the staging or the trash directory.
+    pub entry: String,
+}
+
+impl Reader<'_> {
+    /// All intents, or those of one name.
+    pub fn intents(&self, name: Option<&VolumeName>) -> Result<Vec<Intent>> {
+        let mut statement = self.0.prepare_cached(
+            "SELECT volume_id, name, action, entry FROM intent JOIN volume ON volume.id = volume_id
+             WHERE ?1 IS NULL OR name = ?1",
+        )?;
+        let rows = statement
+            .query_map([name.map(VolumeName::as_str)], |row| {
+                Ok((row.get(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?, row.get(3)?))
+            })?
+            .collect::<rusqlite::Result<Vec<_>>>()?;
+        let usable = rows.into_iter().filter_map(|(volume_id, name, action, entry)| {
+            let action = [Action::Create, Action::Remove].into_iter().find(|a| a.as_str() == action)?;
+            Some(Intent { volume_id, name: VolumeName::parse(&name).ok()?, action, entry })
+        });
+        Ok(usable.collect())
+    }
+}
+
+impl Writer<'_> {
+    /// Writes down what is about to be done to a volume, which hides it from readers.
+    pub fn begin(&self, volume_id: i64, action: Action, entry: &str) -> Result<()> {
+        self.0
+            .prepare_cached("INSERT INTO intent (volume_id, action, entry) VALUES (?1, ?2, ?3)")?
+            .execute((volume_id, action.as_str(), entry))?;
+        Ok(())
+    }
+
+    /// Strikes the intent out: the volume is there, whole.
+    pub fn settle(&self, volume_id: i64) -> Result<()> {
+        self.0.prepare_cached("DELETE FROM intent WHERE volume_id = ?1")?.execute([volume_id])?;
+        Ok(())
+    }
+}

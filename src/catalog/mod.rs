@@ -1,0 +1,137 @@
+//! The catalog: all SQL of the store, and nothing but SQL.
+//!
+//! A volume's row carries an *intent* while it is being created or removed. Only rows without one are volumes
+//! to the outside, so a half-made or half-removed volume is never listed.
+
+#![forbid(unsafe_code)]
+
+mod attachments;
+mod connections;
+mod intents;
+mod schema;
+mod volumes;
+
+pub use attachments::Lease;
+pub use intents::{Action, Intent};
+
+use crate::error::{Error, Result};
+use connections::Connections;
+use rusqlite::{Connection, TransactionBehavior};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// The longest that any call waits for another program's lock on the catalog.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// How many reads run at once.
+const READERS: usize = 2;
+
+/// Whether a commit waits for the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// A commit is on disk when it returns.
+    Full,
+    /// A commit survives a crash of the process; a power cut may take the newest ones back.
+    Fast,
+}
+
+/// An open catalog. Reads never wait for writers.
+#[derive(Debug)]
+pub struct Catalog {
+    writer: Connections,
+    readers: Connections,
+}
+
+/// Reading access, of one moment.
+pub struct Reader<'c>(&'c Connection);
+
+/// Writing access, within one transaction.
+pub struct Writer<'c>(rusqlite::Transaction<'c>);
+
+impl Catalog {
+    /// Opens the catalog at `path`, makes it or brings it up to date.
+    pub fn open(path: &Path, durability: Durability) -> Result<Self> {
+        let mut first = connect(path, durability)?;
+        schema::prepare(&mut first)?;
+        let readers = (0..READERS).map(|_| connect(path, durability)).collect::<Result<Vec<_>>>()?;
+        Ok(Catalog { writer: Connections::new(vec![first]), readers: Connections::new(readers) })
+    }
+
+    /// Runs `read` on a snapshot.
+    pub fn read<T>(&self, read: impl FnOnce(&Reader<'_>) -> Result<T>) -> Result<T> {
+        self.readers.with(Instant::now() + LONGEST_WAIT, |connection| {
+            let snapshot = connection.transaction()?;
+            read(&Reader(&snapshot))
+        })
+    }
+
+    /// Runs `write` as one transaction, which is committed if it succeeds and rolled back if it fails.
+    pub fn write<T>(&self, write: impl FnOnce(&Writer<'_>) -> Result<T>) -> Result<T> {
+        let deadline = Instant::now() + LONGEST_WAIT;
+        self.writer.with(deadline, |connection| {
+            connection.busy_timeout(deadline.saturating_duration_since(Instant::now()))?;
+            let writer = Writer(connection.transaction_with_behavior(TransactionBehavior::Immediate)?);
+            let result = write(&writer)?;
+            writer.0.commit()?;
+            Ok(result)
+        })
+    }
+}
+
+impl Writer<'_> {
+    /// Reading access within this transaction.
+    pub fn reader(&self) -> Reader<'_> {
+        Reader(&self.0)
+    }
+}
+
+fn connect(path: &Path, durability: Durability) -> Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(LONGEST_WAIT)?;
+    schema::refuse_newer(&connection)?;
+    enter_wal(&connection)?;
+    let synchronous = match durability {
+        Durability::Full => "FULL",
+        Durability::Fast => "NORMAL",
+    };
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    Ok(connection)
+}
+
+/// Turns write-ahead logging on, which the file then remembers. Of two programs that do so at once SQLite
+/// refuses one without waiting, so that one tries again.
+fn enter_wal(connection: &Connection) -> Result<()> {
+    let deadline = Instant::now() + LONGEST_WAIT;
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error) if is_busy(&error) && Instant::now() < deadline => std::thread::yield_now(),
+            result => return Ok(result?),
+        }
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
+    matches!(error.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked))
+}
+
+/// Where SQLite reports failures, they are the catalog's.
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode;
+        let problem = match error.sqlite_error_code() {
+            _ if is_busy(&error) => format!(
+                "is locked by another program, which did not release it within {} s. Try again later.",
+                LONGEST_WAIT.as_secs()
+            ),
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+                "is damaged. It was left as it is.".to_owned()
+            }
+            Some(ErrorCode::DiskFull) => "could not be written: no space is left on its disk.".to_owned(),
+            _ => format!("failed: {error}"),
+        };
+        Error::catalog(problem).caused_by(error)
+    }
+}

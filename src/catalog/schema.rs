@@ -1,0 +1,75 @@
+//! The schema, its version and the way there.
+
+use crate::error::{Error, Result};
+use rusqlite::{Connection, TransactionBehavior};
+
+/// Each entry takes a catalog from the version of its index to the next; entries are never changed once
+/// released. `user_version` in the file counts those that ran.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE volume (
+        id             INTEGER PRIMARY KEY AUTOINCREMENT,
+        name           TEXT NOT NULL UNIQUE,
+        kind           TEXT NOT NULL,
+        quota_mib      INTEGER,
+        capacity_bytes INTEGER,
+        disk_format    TEXT,
+        disk_fstype    TEXT,
+        labels         TEXT NOT NULL,
+        created_at_ms  INTEGER
+    ) STRICT;
+
+    CREATE TABLE intent (
+        volume_id INTEGER PRIMARY KEY REFERENCES volume (id) ON DELETE CASCADE,
+        action    TEXT NOT NULL,
+        entry     TEXT NOT NULL
+    ) STRICT;
+
+    CREATE TABLE attachment (
+        id            INTEGER PRIMARY KEY AUTOINCREMENT,
+        sandbox       TEXT NOT NULL,
+        pid           INTEGER NOT NULL,
+        start_time    INTEGER NOT NULL,
+        boot_id       TEXT NOT NULL,
+        created_at_ms INTEGER NOT NULL
+    ) STRICT;
+
+    CREATE TABLE lease (
+        attachment_id INTEGER NOT NULL REFERENCES attachment (id) ON DELETE CASCADE,
+        volume_id     INTEGER NOT NULL REFERENCES volume (id),
+        readonly      INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX lease_by_volume ON lease (volume_id);
+    CREATE INDEX lease_by_attachment ON lease (attachment_id);
+"];
+
+/// Brings the catalog to the newest version, each step and its number in one transaction.
+pub fn prepare(connection: &mut Connection) -> Result<()> {
+    if version(connection)? == MIGRATIONS.len() as i64 {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for (index, migration) in MIGRATIONS.iter().enumerate() {
+        if version(&transaction)? == index as i64 {
+            transaction.execute_batch(migration)?;
+            transaction.pragma_update(None, "user_version", index as i64 + 1)?;
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Refuses a catalog that a newer program wrote, before anything in it is touched.
+pub fn refuse_newer(connection: &Connection) -> Result<()> {
+    let (found, known) = (version(connection)?, MIGRATIONS.len());
+    if found > known as i64 {
+        return Err(Error::catalog(format!(
+            "has schema version {found}, and this version of sandbox-volumes knows {known} at most. \
+             It was left as it is; update sandbox-volumes to use it."
+        )));
+    }
+    Ok(())
+}
+
+fn version(connection: &Connection) -> Result<i64> {
+    Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
+}

@@ -1,0 +1,97 @@
+//! Volume rows.
+
+use super::{Reader, Writer};
+use crate::error::{Error, Result};
+use crate::model::{Labels, MIB, VolumeKind, VolumeName, VolumeRecord, VolumeSpec};
+use rusqlite::{OptionalExtension, Row};
+use std::collections::BTreeMap;
+
+const COLUMNS: &str =
+    "id, name, kind, quota_mib, capacity_bytes, disk_format, disk_fstype, labels, created_at_ms";
+
+impl Reader<'_> {
+    /// The volume of that name; one that is being created or removed is none.
+    pub fn volume(&self, name: &VolumeName) -> Result<Option<VolumeRecord>> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM volume
+             WHERE name = ?1 AND id NOT IN (SELECT volume_id FROM intent)"
+        );
+        let found = self.0.prepare_cached(&sql)?.query_row([name.as_str()], to_record).optional()?;
+        found.transpose()
+    }
+
+    /// All volumes, newest first, name as tie-break.
+    ///
+    /// A row that no version of this program could have written is input too, and an unusable one must not
+    /// hide the others: it is left out.
+    pub fn volumes(&self) -> Result<Vec<VolumeRecord>> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM volume
+             WHERE id NOT IN (SELECT volume_id FROM intent)
+             ORDER BY created_at_ms DESC NULLS LAST, name"
+        );
+        let mut statement = self.0.prepare_cached(&sql)?;
+        let rows = statement.query_map([], to_record)?.collect::<rusqlite::Result<Vec<_>>>()?;
+        Ok(rows.into_iter().flatten().collect())
+    }
+}
+
+impl Writer<'_> {
+    /// Adds a volume and gives its id; none where the name is taken, be it by one that is being created or
+    /// removed.
+    pub fn insert_volume(&self, name: &VolumeName, spec: &VolumeSpec, now_ms: i64) -> Result<Option<i64>> {
+        let capacity_bytes = spec.size_mib().map(|mib| (u64::from(mib) * MIB) as i64);
+        let labels = serde_json::Value::from_iter(spec.labels().iter()).to_string();
+        let inserted = self
+            .0
+            .prepare_cached(
+                "INSERT INTO volume (name, kind, quota_mib, capacity_bytes, labels, created_at_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (name) DO NOTHING",
+            )?
+            .execute((
+                name.as_str(),
+                spec.kind().as_str(),
+                spec.quota_mib(),
+                capacity_bytes,
+                labels,
+                now_ms,
+            ))?;
+        Ok((inserted == 1).then(|| self.0.last_insert_rowid()))
+    }
+
+    /// Deletes a volume's row and its intent.
+    pub fn delete_volume(&self, id: i64) -> Result<()> {
+        self.0.prepare_cached("DELETE FROM volume WHERE id = ?1")?.execute([id])?;
+        Ok(())
+    }
+}
+
+/// A row as a record; the inner error is about what the row says, the outer one about reading it.
+fn to_record(row: &Row<'_>) -> rusqlite::Result<Result<VolumeRecord>> {
+    let name: String = row.get("name")?;
+    let kind: String = row.get("kind")?;
+    let labels: String = row.get("labels")?;
+    let record = || {
+        let unusable = |what: &str| Error::catalog(format!("holds a row that is not usable: {what}"));
+        let pairs: BTreeMap<String, String> = match serde_json::from_str(&labels) {
+            Ok(serde_json::Value::Object(entries)) => entries
+                .into_iter()
+                .map(|(key, value)| value.as_str().map(|text| (key, text.to_owned())))
+                .collect::<Option<_>>()
+                .ok_or_else(|| unusable("labels"))?,
+            _ => return Err(unusable("labels")),
+        };
+        Ok(VolumeRecord {
+            id: row.get("id")?,
+            name: VolumeName::parse(&name).map_err(|error| unusable("name").caused_by(error))?,
+            kind: VolumeKind::parse(&kind).ok_or_else(|| unusable("kind"))?,
+            quota_mib: row.get("quota_mib")?,
+            capacity_bytes: row.get::<_, Option<i64>>("capacity_bytes")?.map(|bytes| bytes as u64),
+            disk_format: row.get("disk_format")?,
+            disk_fstype: row.get("disk_fstype")?,
+            labels: Labels::new(pairs)?,
+            created_at_ms: row.get("created_at_ms")?,
+        })
+    };
+    Ok(record())
+}

@@ -1,0 +1,110 @@
+//! Files inside one volume: the only room that opens paths a guest may have written.
+//!
+//! Every path is resolved by the kernel beneath the volume's directory descriptor (cap-std: `openat2` with
+//! `RESOLVE_BENEATH`). The guest may change the tree at any moment, so nothing here checks a path and then
+//! uses it: a step either acts on a descriptor or is one system call.
+
+#![forbid(unsafe_code)]
+
+mod exists;
+mod mkdir;
+mod open;
+mod path;
+mod purge;
+mod quota;
+mod read;
+mod remove;
+mod usage;
+mod write;
+
+pub use purge::purge;
+pub use quota::Quota;
+pub use read::OpenedFile;
+pub use write::{WriteOptions, WriteRules};
+
+use crate::error::{Error, Result};
+use crate::model::VolumeName;
+use cap_std::fs::Dir;
+use nix::errno::Errno;
+use path::RelPath;
+use std::fs::File;
+use std::io;
+use std::ops::Deref;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// A directory volume's data, held by descriptor.
+#[derive(Debug)]
+pub struct Tree {
+    root: Dir,
+    volume: VolumeName,
+}
+
+impl Tree {
+    /// The tree below an open directory.
+    pub fn new(volume: VolumeName, root: OwnedFd) -> Self {
+        Tree { root: dir_from(root), volume }
+    }
+
+    /// Runs one step on `path`, with the directory to resolve it from, and names `syscall` and `path` where the
+    /// system refuses.
+    fn at<T>(
+        &self,
+        syscall: &'static str,
+        path: &RelPath,
+        step: impl FnOnce(&Dir, &Path) -> io::Result<T>,
+    ) -> Result<T> {
+        let attempt = || {
+            let (start, rest) = self.start(path)?;
+            step(&start, rest)
+        };
+        attempt().map_err(|error| self.refused(syscall, path, error))
+    }
+
+    /// Where to resolve `path` from: the root, or for a path longer than the kernel takes at once (`PATH_MAX`)
+    /// the directory that its first pieces lead to. In such a path each piece stays beneath the one before.
+    fn start<'p>(&self, path: &'p RelPath) -> io::Result<(Start<'_>, &'p Path)> {
+        let mut start = Start::Root(&self.root);
+        let (pieces, last) = path.pieces();
+        for piece in pieces {
+            start = Start::Below(start.open_dir(piece)?);
+        }
+        Ok((start, last))
+    }
+
+    fn refused(&self, syscall: &'static str, path: &RelPath, error: io::Error) -> Error {
+        let errno = error.raw_os_error().map(Errno::from_raw);
+        let error = match errno {
+            // cap-std's own refusal: the one error of this kind that carries no number of the system's.
+            None if error.kind() == io::ErrorKind::PermissionDenied => Error::path_escape(path.as_str()),
+            // What opening a FIFO without a reader, a socket or a device without a driver gives.
+            Some(Errno::ENXIO | Errno::ENODEV) => not_a_regular_file(syscall, path),
+            _ => Error::file_system(syscall, path.as_str(), error),
+        };
+        error.in_volume(self.volume.as_str())
+    }
+}
+
+fn not_a_regular_file(syscall: &'static str, path: &RelPath) -> Error {
+    Error::file_system_because(syscall, path.as_str(), Errno::ENOTSUP, "not a regular file")
+}
+
+fn dir_from(fd: OwnedFd) -> Dir {
+    Dir::from_std_file(File::from(fd))
+}
+
+enum Start<'t> {
+    Root(&'t Dir),
+    Below(Dir),
+}
+
+impl Deref for Start<'_> {
+    type Target = Dir;
+
+    fn deref(&self) -> &Dir {
+        match self {
+            Start::Root(dir) => dir,
+            Start::Below(dir) => dir,
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Deleting a tree that somebody else may be changing.
+//!
+//! No path is followed twice: each directory is held by descriptor and its entries are unlinked by name in it.
+//! Depth costs neither stack nor descriptors, for a directory too deep is first moved up to the tree's top.
+
+use super::dir_from;
+use crate::error::{Error, Result};
+use crate::sys::{open_subdirectory, unique_token};
+use cap_std::fs::Dir;
+use nix::errno::Errno;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// How many directories are held open at once.
+const HELD: usize = 64;
+
+/// How often somebody may refill or swap what is being deleted before we give up.
+const PATIENCE: u32 = 1000;
+
+/// Deletes the entry `name` of `parent` and everything below it; a missing one is fine. A mount below is left
+/// alone and is `EBUSY`, and so is a tree that somebody keeps filling. `shown` is the entry's path in messages.
+pub fn purge(parent: OwnedFd, name: &OsStr, shown: &Path) -> Result<()> {
+    let outermost = Level { dir: dir_from(parent), name: OsString::new(), entries: vec![name.to_owned()] };
+    let mut purge = Purge { levels: vec![outermost], disturbances: 0 };
+    while let Some(level) = purge.levels.last_mut() {
+        let entry = level.entries.pop();
+        let step = match &entry {
+            Some(name) => purge.remove(name),
+            None => purge.leave(),
+        };
+        step.map_err(|error| Error::file_system("rm", purge.path_of(shown, entry.as_deref()), error))?;
+    }
+    Ok(())
+}
+
+struct Purge {
+    /// The directory that holds the tree, the tree's top, and so on inwards.
+    levels: Vec<Level>,
+    disturbances: u32,
+}
+
+/// An open directory and what is left to remove from it.
+struct Level {
+    dir: Dir,
+    name: OsString,
+    entries: Vec<OsString>,
+}
+
+impl Purge {
+    /// Removes an entry of the innermost level, or makes the directory it is the innermost level.
+    fn remove(&mut self, name: &OsStr) -> io::Result<()> {
+        let held = self.levels.len();
+        let [.., innermost] = &mut self.levels[..] else { return Ok(()) };
+        match innermost.dir.remove_file(name) {
+            Err(error) if errno(&error) == Some(Errno::EISDIR) => {}
+            result => return gone(result),
+        }
+        if held >= HELD {
+            return self.lift(name);
+        }
+        match open_subdirectory(innermost.dir.as_fd(), Path::new(name)) {
+            Ok(fd) => {
+                let dir = dir_from(fd);
+                let entries = unlink_files(&dir)?;
+                self.levels.push(Level { dir, name: name.to_owned(), entries });
+                Ok(())
+            }
+            Err(error) => match errno(&error) {
+                Some(Errno::ENOENT) => Ok(()),
+                Some(Errno::ELOOP | Errno::ENOTDIR) => {
+                    innermost.entries.push(name.to_owned());
+                    self.disturbed()
+                }
+                Some(Errno::EXDEV) => Err(Errno::EBUSY.into()),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Moves a directory of the innermost level to the tree's top, to be emptied from there.
+    fn lift(&mut self, name: &OsStr) -> io::Result<()> {
+        let [_, top, .., innermost] = &mut self.levels[..] else { return Ok(()) };
+        let lifted = OsString::from(unique_token());
+        match innermost.dir.rename(name, &top.dir, &lifted) {
+            Err(error) if errno(&error) == Some(Errno::ENOENT) => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => {
+                top.entries.push(lifted);
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes the innermost directory, which is empty as far as we know.
+    fn leave(&mut self) -> io::Result<()> {
+        let [.., holder, level] = &mut self.levels[..] else {
+            self.levels.clear();
+            return Ok(());
+        };
+        match holder.dir.remove_dir(&level.name) {
+            // Refilled or swapped. What stands there now is opened anew, for the one we hold may be elsewhere.
+            Err(error) if matches!(errno(&error), Some(Errno::ENOTEMPTY | Errno::ENOTDIR)) => {
+                holder.entries.push(level.name.clone());
+                self.disturbed()?;
+            }
+            result => gone(result)?,
+        }
+        self.levels.pop();
+        Ok(())
+    }
+
+    fn disturbed(&mut self) -> io::Result<()> {
+        self.disturbances += 1;
+        match self.disturbances > PATIENCE {
+            true => Err(Errno::EBUSY.into()),
+            false => Ok(()),
+        }
+    }
+
+    fn path_of(&self, shown: &Path, entry: Option<&OsStr>) -> PathBuf {
+        let inside = self.levels.iter().skip(2).map(|level| level.name.as_os_str());
+        let entry = entry.filter(|_| self.levels.len() > 1);
+        inside.chain(entry).fold(shown.to_owned(), |path, name| path.join(name))
+    }
+}
+
+/// Unlinks what is no directory and gives the names of the directories.
+fn unlink_files(dir: &Dir) -> io::Result<Vec<OsString>> {
+    let mut directories = Vec::new();
+    for entry in dir.entries()? {
+        let entry = entry?;
+        let name = entry.file_name();
+        match entry.file_type()?.is_dir() {
+            true => directories.push(name),
+            false => match dir.remove_file(&name) {
+                Err(error) if errno(&error) == Some(Errno::EISDIR) => directories.push(name),
+                result => gone(result)?,
+            },
+        }
+    }
+    Ok(directories)
+}
+
+/// What somebody else removed first is removed as well.
+fn gone(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if errno(&error) == Some(Errno::ENOENT) => Ok(()),
+        result => result,
+    }
+}
+
+fn errno(error: &io::Error) -> Option<Errno> {
+    error.raw_os_error().map(Errno::from_raw)
+}

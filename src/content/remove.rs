@@ -1,0 +1,47 @@
+//! Removing one entry, or a tree.
+
+use super::{RelPath, Tree, purge};
+use crate::error::{ErrorKind, Result};
+use cap_std::fs::Dir;
+use nix::errno::Errno;
+use std::ffi::OsStr;
+use std::path::Path;
+
+impl Tree {
+    /// Removes one file, link (never its target) or empty directory.
+    pub fn remove(&self, path: &str) -> Result<()> {
+        let path = RelPath::parse(path)?;
+        let (holder, name, must_be_directory) = path.entry()?;
+        let holder = self.open_holder("unlink", &holder)?;
+        let unlinked = match must_be_directory {
+            true => Err(Errno::EISDIR.into()),
+            false => holder.remove_file(name),
+        };
+        match unlinked {
+            Err(error) if error.raw_os_error() == Some(Errno::EISDIR as i32) => {
+                holder.remove_dir(name).map_err(|error| self.refused("rmdir", &path, error))
+            }
+            result => result.map_err(|error| self.refused("unlink", &path, error)),
+        }
+    }
+
+    /// Removes an entry and everything below it; a missing one is fine. A link is removed, never its target.
+    pub fn remove_all(&self, path: &str) -> Result<()> {
+        let path = RelPath::parse(path)?;
+        let (holder, name, _) = path.entry()?;
+        let holder = match self.open_holder("rm", &holder) {
+            Err(error) if is_missing(&error) => return Ok(()),
+            opened => opened?.into_std_file().into(),
+        };
+        let result = purge(holder, OsStr::new(name), Path::new(path.as_str()));
+        result.map_err(|error| error.in_volume(self.volume.as_str()))
+    }
+
+    fn open_holder(&self, syscall: &'static str, holder: &RelPath) -> Result<Dir> {
+        self.at(syscall, holder, |dir, rest| dir.open_dir(rest))
+    }
+}
+
+fn is_missing(error: &crate::error::Error) -> bool {
+    error.kind() == ErrorKind::FileSystem && error.context().errno == Some(Errno::ENOENT as i32)
+}

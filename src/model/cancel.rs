@@ -1,0 +1,71 @@
+//! Cancellation that is decided once: an operation is either undone or completed, never left half done.
+
+use crate::error::{Error, Result};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+const RUNNING: u8 = 0;
+const CANCELLED: u8 = 1;
+const COMMITTED: u8 = 2;
+
+/// Shared between an operation and whoever may cancel it.
+///
+/// Up to its commit point an operation calls [`Cancel::check`] and undoes its work when told so; at that
+/// point it calls [`Cancel::commit`], after which a cancellation comes too late and the work completes.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel {
+    state: Arc<AtomicU8>,
+    nested: bool,
+}
+
+impl Cancel {
+    /// The same cancellation for a step of a larger operation, whose commit point is not the larger one's.
+    pub fn nested(&self) -> Cancel {
+        Cancel { state: self.state.clone(), nested: true }
+    }
+
+    /// Asks for cancellation. False where the operation has already passed its commit point.
+    pub fn cancel(&self) -> bool {
+        self.state.compare_exchange(RUNNING, CANCELLED, Ordering::AcqRel, Ordering::Acquire) != Err(COMMITTED)
+    }
+
+    /// An `Aborted` error once cancellation was asked for.
+    pub fn check(&self) -> Result<()> {
+        match self.state.load(Ordering::Acquire) {
+            CANCELLED => Err(Error::aborted()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Passes the commit point, unless cancellation came first.
+    pub fn commit(&self) -> Result<()> {
+        if self.nested {
+            return self.check();
+        }
+        match self.state.compare_exchange(RUNNING, COMMITTED, Ordering::AcqRel, Ordering::Acquire) {
+            Err(CANCELLED) => Err(Error::aborted()),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cancellation_before_the_commit_point_wins() {
+        let cancel = Cancel::default();
+        assert!(cancel.cancel());
+        assert!(cancel.check().is_err());
+        assert!(cancel.commit().is_err());
+    }
+
+    #[test]
+    fn a_cancellation_after_the_commit_point_comes_too_late() {
+        let cancel = Cancel::default();
+        cancel.commit().unwrap();
+        assert!(!cancel.cancel());
+        assert!(cancel.check().is_ok());
+    }
+}

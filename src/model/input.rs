@@ -1,0 +1,155 @@
+//! Options as a caller gave them, before anything is trusted.
+//!
+//! Bindings turn a JavaScript value into an [`Input`]; everything that reads options goes through
+//! [`Fields`], so that an unknown name or a wrong type is refused in one place and by name.
+
+use super::Labels;
+use crate::error::{Error, Result};
+use std::collections::BTreeMap;
+
+/// A value of unknown shape.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// `undefined` or `null`: the option's default.
+    Absent,
+    /// A boolean.
+    Bool(bool),
+    /// A number, which may be NaN, fractional or out of range.
+    Number(f64),
+    /// A string.
+    Text(String),
+    /// A plain object, in the order of its keys.
+    Object(Vec<(String, Input)>),
+    /// Anything else, by the name of its type.
+    Other(&'static str),
+}
+
+impl Input {
+    fn type_name(&self) -> &'static str {
+        match self {
+            Input::Absent => "nothing",
+            Input::Bool(_) => "a boolean",
+            Input::Number(_) => "a number",
+            Input::Text(_) => "a string",
+            Input::Object(_) => "an object",
+            Input::Other(name) => name,
+        }
+    }
+}
+
+impl From<serde_json::Value> for Input {
+    fn from(value: serde_json::Value) -> Self {
+        use serde_json::Value;
+        match value {
+            Value::Null => Input::Absent,
+            Value::Bool(flag) => Input::Bool(flag),
+            Value::Number(number) => Input::Number(number.as_f64().unwrap_or(f64::NAN)),
+            Value::String(text) => Input::Text(text),
+            Value::Array(_) => Input::Other("an array"),
+            Value::Object(entries) => {
+                Input::Object(entries.into_iter().map(|(key, value)| (key, value.into())).collect())
+            }
+        }
+    }
+}
+
+/// The named fields of an options object.
+#[derive(Clone, Copy, Debug)]
+pub struct Fields<'a>(&'a [(String, Input)]);
+
+impl<'a> Fields<'a> {
+    /// Reads `input` as a `what`, of which only the `known` fields may be given.
+    pub fn of(what: &str, input: &'a Input, known: &[&str]) -> Result<Self> {
+        let entries = match input {
+            Input::Absent => &[][..],
+            Input::Object(entries) => entries,
+            other => {
+                let given = other.type_name();
+                return Err(Error::invalid_config(what, format!("expected an object, got {given}")));
+            }
+        };
+        if let Some((name, _)) = entries.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+            let known = known.join(", ");
+            return Err(Error::invalid_config(
+                name,
+                format!("{what} has no such option; its options are: {known}"),
+            ));
+        }
+        Ok(Fields(entries))
+    }
+
+    fn get(&self, name: &str) -> &'a Input {
+        self.0.iter().find(|(known, _)| known == name).map_or(&Input::Absent, |(_, value)| value)
+    }
+
+    /// A string.
+    pub fn text(&self, name: &str) -> Result<Option<&'a str>> {
+        match self.get(name) {
+            Input::Absent => Ok(None),
+            Input::Text(text) => Ok(Some(text)),
+            other => Err(wrong_type(name, "a string", other)),
+        }
+    }
+
+    /// A boolean.
+    pub fn flag(&self, name: &str) -> Result<Option<bool>> {
+        match self.get(name) {
+            Input::Absent => Ok(None),
+            Input::Bool(flag) => Ok(Some(*flag)),
+            other => Err(wrong_type(name, "a boolean", other)),
+        }
+    }
+
+    /// A non-negative integer below 2^32; never wrapped or rounded.
+    pub fn u32(&self, name: &str) -> Result<Option<u32>> {
+        match self.get(name) {
+            Input::Absent => Ok(None),
+            Input::Number(number) if number.fract() == 0.0 && (0.0..4_294_967_296.0).contains(number) => {
+                Ok(Some(*number as u32))
+            }
+            Input::Number(number) => Err(Error::invalid_config(
+                name,
+                format!("expected a non-negative integer below 2^32, got {number}"),
+            )),
+            other => Err(wrong_type(name, "a non-negative integer below 2^32", other)),
+        }
+    }
+
+    /// One of a few named values.
+    pub fn choice<T: Copy>(&self, name: &str, choices: &[(&str, T)]) -> Result<Option<T>> {
+        let expected =
+            || choices.iter().map(|(known, _)| format!("{known:?}")).collect::<Vec<_>>().join(", ");
+        match self.get(name) {
+            Input::Absent => Ok(None),
+            Input::Text(text) => match choices.iter().find(|(known, _)| known == text) {
+                Some((_, value)) => Ok(Some(*value)),
+                None => {
+                    Err(Error::invalid_config(name, format!("expected one of {}, got {text:?}", expected())))
+                }
+            },
+            other => Err(wrong_type(name, &format!("one of {}", expected()), other)),
+        }
+    }
+
+    /// Labels: an object of strings.
+    pub fn labels(&self, name: &str) -> Result<Option<Labels>> {
+        match self.get(name) {
+            Input::Absent => Ok(None),
+            Input::Object(entries) => {
+                let mut pairs = BTreeMap::new();
+                for (key, value) in entries {
+                    match value {
+                        Input::Text(text) => pairs.insert(key.clone(), text.clone()),
+                        other => return Err(wrong_type(&format!("{name}.{key}"), "a string", other)),
+                    };
+                }
+                Labels::new(pairs).map(Some)
+            }
+            other => Err(wrong_type(name, "an object of strings", other)),
+        }
+    }
+}
+
+fn wrong_type(name: &str, expected: &str, given: &Input) -> Error {
+    Error::invalid_config(name, format!("expected {expected}, got {}", given.type_name()))
+}

@@ -1,0 +1,22 @@
+//! Names, sizes, kinds and records: parsed on entry, then trusted.
+
+#![forbid(unsafe_code)]
+
+mod cancel;
+mod input;
+mod labels;
+mod name;
+mod process;
+mod record;
+mod spec;
+
+pub use cancel::Cancel;
+pub use input::{Fields, Input};
+pub use labels::Labels;
+pub use name::VolumeName;
+pub use process::ProcessIdentity;
+pub use record::VolumeRecord;
+pub use spec::{VolumeKind, VolumeSpec};
+
+/// Bytes in a MiB, the unit of every `…Mib` option.
+pub const MIB: u64 = 1 << 20;

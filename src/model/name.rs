@@ -1,0 +1,54 @@
+//! Volume names.
+
+use crate::error::{Error, Result};
+use std::fmt;
+
+/// The longest volume name, in bytes.
+const MAX_BYTES: usize = 128;
+
+/// A name that matches `[A-Za-z0-9][A-Za-z0-9._-]*`, at most 128 bytes: safe as one path component
+/// anywhere, and never one of the store's own entries, which start with a dot.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VolumeName(String);
+
+impl VolumeName {
+    /// Parses a name; the error names what is wrong with it.
+    pub fn parse(name: &str) -> Result<Self> {
+        let shown = name.chars().take(MAX_BYTES).collect::<String>();
+        if name.is_empty() {
+            return Err(Error::invalid_config("name", "a volume name must not be empty"));
+        }
+        if name.len() > MAX_BYTES {
+            let bytes = name.len();
+            return Err(Error::invalid_config(
+                "name",
+                format!("{shown:?}… is {bytes} bytes long; a volume name has at most {MAX_BYTES}"),
+            ));
+        }
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.chars().all(allowed) {
+            return Err(Error::invalid_config(
+                "name",
+                format!(
+                    "{shown:?} is not a volume name: letters, digits, \".\", \"_\" and \"-\" only, \
+                     starting with a letter or digit"
+                ),
+            ));
+        }
+        if name.ends_with('.') {
+            return Err(Error::invalid_config("name", format!("{shown:?} must not end with a dot")));
+        }
+        Ok(VolumeName(name.to_owned()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for VolumeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

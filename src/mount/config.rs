@@ -1,0 +1,127 @@
+//! One mount as a caller asked for it, checked when it is built.
+
+use super::field;
+use super::host_path;
+use super::options::{self, HostPermissions, MountFlags, StatVirtualization};
+use super::provision::Provision;
+use super::source::MountSource;
+use crate::error::{Error, Result};
+use crate::model::{Fields, Input, VolumeName};
+use std::path::Path;
+
+const MOUNT_OPTIONS: [&str; 6] = [
+    field::READONLY,
+    field::NOEXEC,
+    field::NOSUID,
+    field::NODEV,
+    field::STAT_VIRTUALIZATION,
+    field::HOST_PERMISSIONS,
+];
+const NAMED_VOLUME_OPTIONS: [&str; 5] =
+    [field::MODE, field::KIND, field::SIZE_MIB, field::QUOTA_MIB, field::LABELS];
+const TMPFS_OPTIONS: [&str; 1] = [field::SIZE_MIB];
+const DISK_OPTIONS: [&str; 2] = [field::FORMAT, field::FSTYPE];
+
+/// A mount whose options go together. Its plain-object shape is an [`Input`], by [`MountConfig::from_input`]
+/// and `Input::from`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountConfig {
+    source: MountSource,
+    flags: MountFlags,
+    stat_virtualization: Option<StatVirtualization>,
+    host_permissions: Option<HostPermissions>,
+}
+
+impl MountConfig {
+    /// `Mount.bind(hostPath, MountOptions?)`: a file or directory of the host. A relative path is taken from
+    /// `cwd`, now.
+    pub fn bind(host_path: &Input, options: &Input, cwd: &Path) -> Result<Self> {
+        let host = host_path::resolve(field::HOST_PATH, &text(field::HOST_PATH, host_path)?, cwd)?;
+        let fields = Fields::of("MountOptions", options, &MOUNT_OPTIONS)?;
+        Self::checked(MountSource::Bind { host }, &fields)
+    }
+
+    /// `Mount.named(name, MountOptions?)`: a volume that exists.
+    pub fn named(name: &Input, options: &Input) -> Result<Self> {
+        Self::named_with(name, options, &Input::Absent)
+    }
+
+    /// `Mount.namedWith(name, MountOptions, NamedVolumeOptions)`: a volume that may be created for the mount.
+    pub fn named_with(name: &Input, options: &Input, named_options: &Input) -> Result<Self> {
+        let name = VolumeName::parse(&text(field::NAME, name)?)?;
+        let fields = Fields::of("MountOptions", options, &MOUNT_OPTIONS)?;
+        let named_fields = Fields::of("NamedVolumeOptions", named_options, &NAMED_VOLUME_OPTIONS)?;
+        let provision = Provision::read(&named_fields, field::MODE, field::KIND)?;
+        Self::checked(MountSource::Named { name, provision }, &fields)
+    }
+
+    /// `Mount.tmpfs(TmpfsOptions?)`: memory.
+    pub fn tmpfs(options: &Input) -> Result<Self> {
+        let fields = Fields::of("TmpfsOptions", options, &[&TMPFS_OPTIONS[..], &MOUNT_OPTIONS].concat())?;
+        Self::checked(MountSource::tmpfs(&fields)?, &fields)
+    }
+
+    /// `Mount.disk(hostPath, DiskOptions?)`: a disk image of the host. A relative path is taken from `cwd`, now.
+    pub fn disk(host_path: &Input, options: &Input, cwd: &Path) -> Result<Self> {
+        let host = host_path::resolve(field::HOST_PATH, &text(field::HOST_PATH, host_path)?, cwd)?;
+        let fields = Fields::of("DiskOptions", options, &[&DISK_OPTIONS[..], &MOUNT_OPTIONS].concat())?;
+        Self::checked(MountSource::disk(host, &fields)?, &fields)
+    }
+
+    /// The source with the flags and policies of `fields`, as far as these go together.
+    pub(super) fn checked(source: MountSource, fields: &Fields) -> Result<Self> {
+        let flags = MountFlags::read(fields)?;
+        let stat_virtualization = fields.choice(field::STAT_VIRTUALIZATION, &StatVirtualization::NAMES)?;
+        let host_permissions = fields.choice(field::HOST_PERMISSIONS, &HostPermissions::NAMES)?;
+        if let Some(policy) = options::virtiofs_policy(stat_virtualization, host_permissions)
+            && !source.may_be_directory()
+        {
+            return Err(Error::invalid_config(
+                policy,
+                "virtiofs-only: it goes with bind mounts and directory volumes, not with tmpfs or disks; \
+                 leave it unset",
+            ));
+        }
+        if stat_virtualization == Some(StatVirtualization::Off)
+            && host_permissions == Some(HostPermissions::Mirror)
+        {
+            return Err(Error::invalid_config(
+                field::HOST_PERMISSIONS,
+                "\"mirror\" does not go with \"statVirtualization\": \"off\"; choose \"strict\" or \"relaxed\" \
+                 there, or leave this unset",
+            ));
+        }
+        Ok(MountConfig { source, flags, stat_virtualization, host_permissions })
+    }
+
+    /// What is mounted.
+    pub fn source(&self) -> &MountSource {
+        &self.source
+    }
+
+    /// The flags.
+    pub fn flags(&self) -> MountFlags {
+        self.flags
+    }
+
+    /// How virtiofs shows owners and modes; none is the runtime's default.
+    pub fn stat_virtualization(&self) -> Option<StatVirtualization> {
+        self.stat_virtualization
+    }
+
+    /// Whether permissions set in the guest reach the host; none is the runtime's default.
+    pub fn host_permissions(&self) -> Option<HostPermissions> {
+        self.host_permissions
+    }
+}
+
+/// An argument that must be a string.
+fn text(name: &str, argument: &Input) -> Result<String> {
+    let named = Input::Object(vec![(name.to_owned(), argument.clone())]);
+    Ok(required_text(&Fields::of("Mount", &named, &[name])?, name)?.to_owned())
+}
+
+/// A field that must be there.
+pub(super) fn required_text<'a>(fields: &Fields<'a>, name: &str) -> Result<&'a str> {
+    fields.text(name)?.ok_or_else(|| Error::invalid_config(name, "expected a string, got nothing"))
+}

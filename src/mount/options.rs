@@ -1,0 +1,106 @@
+//! What may be asked of a mount besides its source.
+
+use super::field;
+use crate::error::{Error, Result};
+use crate::model::Fields;
+
+/// The mount flags; each is off unless asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MountFlags {
+    /// Nothing can be written through this mount.
+    pub readonly: bool,
+    /// Nothing on this mount can be executed.
+    pub noexec: bool,
+    /// Set-user-id and set-group-id bits have no effect.
+    pub nosuid: bool,
+    /// Device nodes cannot be opened.
+    pub nodev: bool,
+}
+
+impl MountFlags {
+    pub(super) fn read(fields: &Fields) -> Result<Self> {
+        let flag = |name| Ok::<bool, Error>(fields.flag(name)?.unwrap_or(false));
+        Ok(MountFlags {
+            readonly: flag(field::READONLY)?,
+            noexec: flag(field::NOEXEC)?,
+            nosuid: flag(field::NOSUID)?,
+            nodev: flag(field::NODEV)?,
+        })
+    }
+}
+
+/// How virtiofs shows a guest the owners and modes of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatVirtualization {
+    /// What the guest sets is kept in an extended attribute; a host file system without them is an error.
+    Strict,
+    /// The same where the host file system can keep it, the host's own values elsewhere.
+    Relaxed,
+    /// The host's own values.
+    Off,
+}
+
+impl StatVirtualization {
+    /// The names that callers and JavaScript use.
+    pub const NAMES: [(&'static str, StatVirtualization); 3] = [
+        ("strict", StatVirtualization::Strict),
+        ("relaxed", StatVirtualization::Relaxed),
+        ("off", StatVirtualization::Off),
+    ];
+
+    /// This policy's name.
+    pub fn as_str(self) -> &'static str {
+        Self::NAMES[self as usize].0
+    }
+}
+
+/// Whether the permissions that a guest sets through virtiofs reach the host's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostPermissions {
+    /// They do not: the guest sees them, the host's file keeps its own.
+    Private,
+    /// The read, write and execute bits of files and directories do.
+    Mirror,
+}
+
+impl HostPermissions {
+    /// The names that callers and JavaScript use.
+    pub const NAMES: [(&'static str, HostPermissions); 2] =
+        [("private", HostPermissions::Private), ("mirror", HostPermissions::Mirror)];
+
+    /// This policy's name.
+    pub fn as_str(self) -> &'static str {
+        Self::NAMES[self as usize].0
+    }
+}
+
+/// The format of a disk image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskFormat {
+    /// The disk's bytes and nothing else.
+    Raw,
+    /// QEMU's copy-on-write format.
+    Qcow2,
+    /// VMware's format.
+    Vmdk,
+}
+
+impl DiskFormat {
+    /// The names that callers and JavaScript use.
+    pub const NAMES: [(&'static str, DiskFormat); 3] =
+        [("raw", DiskFormat::Raw), ("qcow2", DiskFormat::Qcow2), ("vmdk", DiskFormat::Vmdk)];
+
+    /// This format's name.
+    pub fn as_str(self) -> &'static str {
+        Self::NAMES[self as usize].0
+    }
+}
+
+/// The name of a virtiofs-only policy that was asked for, if one was.
+pub(super) fn virtiofs_policy(
+    stat_virtualization: Option<StatVirtualization>,
+    host_permissions: Option<HostPermissions>,
+) -> Option<&'static str> {
+    let stat_virtualization = stat_virtualization.map(|_| field::STAT_VIRTUALIZATION);
+    stat_virtualization.or(host_permissions.map(|_| field::HOST_PERMISSIONS))
+}

@@ -1,0 +1,89 @@
+//! How a named mount comes by its volume.
+
+use super::field;
+use crate::error::{Error, Result};
+use crate::model::{Fields, VolumeKind, VolumeSpec};
+
+/// How a named mount comes by its volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Provision {
+    /// The volume must exist.
+    Existing,
+    /// The volume is created, and must not exist.
+    Create(VolumeSpec),
+    /// A compatible volume is used; where there is none, it is created.
+    EnsureExists(VolumeSpec),
+}
+
+impl Provision {
+    /// Reads the mode and, for the modes that may create a volume, what it is to be. Options and the plain
+    /// object name two of the fields differently.
+    pub(super) fn read(fields: &Fields, mode_name: &str, kind_name: &str) -> Result<Self> {
+        let kind = fields.choice(kind_name, &VolumeKind::NAMES)?;
+        let size_mib = fields.u32(field::SIZE_MIB)?;
+        let quota_mib = fields.u32(field::QUOTA_MIB)?;
+        let labels = fields.labels(field::LABELS)?;
+        let given = [
+            (kind_name, kind.is_some()),
+            (field::SIZE_MIB, size_mib.is_some()),
+            (field::QUOTA_MIB, quota_mib.is_some()),
+            (field::LABELS, labels.is_some()),
+        ];
+        let spec = || {
+            VolumeSpec::new(kind.unwrap_or(VolumeKind::Dir), size_mib, quota_mib, labels.unwrap_or_default())
+        };
+        match fields.choice(mode_name, &ProvisionMode::NAMES)?.unwrap_or(ProvisionMode::Existing) {
+            ProvisionMode::Existing => match given.iter().find(|(_, given)| *given) {
+                Some((name, _)) => Err(Error::invalid_config(
+                    name,
+                    format!("only used when {mode_name:?} is \"create\" or \"ensure-exists\""),
+                )),
+                None => Ok(Provision::Existing),
+            },
+            ProvisionMode::Create => spec().map(Provision::Create),
+            ProvisionMode::EnsureExists => spec().map(Provision::EnsureExists),
+        }
+    }
+
+    /// The mode alone.
+    pub fn mode(&self) -> ProvisionMode {
+        match self {
+            Provision::Existing => ProvisionMode::Existing,
+            Provision::Create(_) => ProvisionMode::Create,
+            Provision::EnsureExists(_) => ProvisionMode::EnsureExists,
+        }
+    }
+
+    /// What a created volume is to be.
+    pub fn spec(&self) -> Option<&VolumeSpec> {
+        match self {
+            Provision::Existing => None,
+            Provision::Create(spec) | Provision::EnsureExists(spec) => Some(spec),
+        }
+    }
+}
+
+/// A [`Provision`] without what a created volume is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProvisionMode {
+    /// [`Provision::Existing`], the default.
+    Existing,
+    /// [`Provision::Create`].
+    Create,
+    /// [`Provision::EnsureExists`].
+    EnsureExists,
+}
+
+impl ProvisionMode {
+    /// The names that callers and JavaScript use.
+    pub const NAMES: [(&'static str, ProvisionMode); 3] = [
+        ("existing", ProvisionMode::Existing),
+        ("create", ProvisionMode::Create),
+        ("ensure-exists", ProvisionMode::EnsureExists),
+    ];
+
+    /// This mode's name.
+    pub fn as_str(self) -> &'static str {
+        Self::NAMES[self as usize].0
+    }
+}

@@ -1,0 +1,92 @@
+//! One mount whose source the store has found on the host.
+
+use super::field;
+use super::guest_path::GuestPath;
+use super::options::{HostPermissions, MountFlags, StatVirtualization};
+use super::plain::{number, path, text};
+use super::source::MountKind;
+use crate::model::{Input, VolumeName};
+use std::path::{Path, PathBuf};
+
+/// A mount as a runtime is to make it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolvedMount {
+    /// Where it appears in the guest.
+    pub guest_path: GuestPath,
+    /// What appears there.
+    pub origin: Origin,
+    /// The flags.
+    pub flags: MountFlags,
+    /// How virtiofs shows owners and modes; none is the runtime's default.
+    pub stat_virtualization: Option<StatVirtualization>,
+    /// Whether permissions set in the guest reach the host; none is the runtime's default.
+    pub host_permissions: Option<HostPermissions>,
+}
+
+/// Where a resolved mount's content is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A file or directory of the host.
+    Bind {
+        /// Its absolute path.
+        host: PathBuf,
+    },
+    /// A directory volume.
+    Named {
+        /// Its name.
+        volume: VolumeName,
+        /// Its data directory's absolute path.
+        host: PathBuf,
+    },
+    /// Memory.
+    Tmpfs {
+        /// At most this much, in MiB; none leaves it to the runtime.
+        size_mib: Option<u32>,
+    },
+}
+
+impl ResolvedMount {
+    /// The kind of mount that the caller asked for.
+    pub fn kind(&self) -> MountKind {
+        match self.origin {
+            Origin::Bind { .. } => MountKind::Bind,
+            Origin::Named { .. } => MountKind::Named,
+            Origin::Tmpfs { .. } => MountKind::Tmpfs,
+        }
+    }
+
+    /// The host path that the guest sees, where there is one.
+    pub fn host(&self) -> Option<&Path> {
+        match &self.origin {
+            Origin::Bind { host } | Origin::Named { host, .. } => Some(host),
+            Origin::Tmpfs { .. } => None,
+        }
+    }
+}
+
+impl From<&ResolvedMount> for Input {
+    /// One entry of `attachment.mounts`.
+    fn from(mount: &ResolvedMount) -> Self {
+        let (volume, size_mib) = match &mount.origin {
+            Origin::Bind { .. } => (None, None),
+            Origin::Named { volume, .. } => (Some(volume.as_str()), None),
+            Origin::Tmpfs { size_mib } => (None, *size_mib),
+        };
+        let fields = [
+            (field::GUEST_PATH, text(Some(mount.guest_path.as_str()))),
+            (field::KIND, text(Some(mount.kind().as_str()))),
+            (field::HOST_PATH, mount.host().map_or(Input::Absent, path)),
+            (field::VOLUME, text(volume)),
+            (field::FORMAT, Input::Absent),
+            (field::FSTYPE, Input::Absent),
+            (field::READONLY, Input::Bool(mount.flags.readonly)),
+            (field::NOEXEC, Input::Bool(mount.flags.noexec)),
+            (field::NOSUID, Input::Bool(mount.flags.nosuid)),
+            (field::NODEV, Input::Bool(mount.flags.nodev)),
+            (field::SIZE_MIB, number(size_mib)),
+            (field::STAT_VIRTUALIZATION, text(mount.stat_virtualization.map(StatVirtualization::as_str))),
+            (field::HOST_PERMISSIONS, text(mount.host_permissions.map(HostPermissions::as_str))),
+        ];
+        Input::Object(fields.map(|(name, value)| (name.to_owned(), value)).into())
+    }
+}

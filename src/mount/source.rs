@@ -1,0 +1,126 @@
+//! What a mount shows the guest.
+
+use super::field;
+use super::options::DiskFormat;
+use super::provision::Provision;
+use crate::error::{Error, Result};
+use crate::model::{Fields, VolumeKind, VolumeName};
+use std::path::PathBuf;
+
+/// The longest file system name, in bytes.
+const MAX_FSTYPE_BYTES: usize = 32;
+
+/// The kinds of mounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MountKind {
+    /// A file or directory of the host.
+    Bind,
+    /// A volume, by its name.
+    Named,
+    /// Memory of the guest's own.
+    Tmpfs,
+    /// A disk image of the host.
+    Disk,
+}
+
+impl MountKind {
+    /// The names that callers and JavaScript use.
+    pub const NAMES: [(&'static str, MountKind); 4] = [
+        ("bind", MountKind::Bind),
+        ("named", MountKind::Named),
+        ("tmpfs", MountKind::Tmpfs),
+        ("disk", MountKind::Disk),
+    ];
+
+    /// This kind's name.
+    pub fn as_str(self) -> &'static str {
+        Self::NAMES[self as usize].0
+    }
+}
+
+/// What is mounted, as far as the caller said; the store finds out the rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MountSource {
+    /// A file or directory of the host.
+    Bind {
+        /// Its absolute path.
+        host: PathBuf,
+    },
+    /// A volume.
+    Named {
+        /// Its name.
+        name: VolumeName,
+        /// Whether it has to be there already.
+        provision: Provision,
+    },
+    /// Memory.
+    Tmpfs {
+        /// At most this much, in MiB; none leaves it to the runtime.
+        size_mib: Option<u32>,
+    },
+    /// A disk image of the host.
+    Disk {
+        /// Its absolute path.
+        host: PathBuf,
+        /// What the image must be; none leaves it to the probe.
+        format: Option<DiskFormat>,
+        /// The file system that the guest mounts; none leaves it to the probe.
+        fstype: Option<String>,
+    },
+}
+
+impl MountSource {
+    pub(super) fn tmpfs(fields: &Fields) -> Result<Self> {
+        let size_mib = fields.u32(field::SIZE_MIB)?;
+        if size_mib == Some(0) {
+            return Err(Error::invalid_config(
+                field::SIZE_MIB,
+                "a tmpfs has at least 1 MiB; leave the size unset for the runtime's default",
+            ));
+        }
+        Ok(MountSource::Tmpfs { size_mib })
+    }
+
+    pub(super) fn disk(host: PathBuf, fields: &Fields) -> Result<Self> {
+        let format = fields.choice(field::FORMAT, &DiskFormat::NAMES)?;
+        let fstype = fields.text(field::FSTYPE)?.map(check_fstype).transpose()?;
+        Ok(MountSource::Disk { host, format, fstype })
+    }
+
+    /// The kind of mount that this is the source of.
+    pub fn kind(&self) -> MountKind {
+        match self {
+            MountSource::Bind { .. } => MountKind::Bind,
+            MountSource::Named { .. } => MountKind::Named,
+            MountSource::Tmpfs { .. } => MountKind::Tmpfs,
+            MountSource::Disk { .. } => MountKind::Disk,
+        }
+    }
+
+    /// Whether this can be a directory, which virtiofs shares; an existing volume may turn out to be a disk.
+    pub(super) fn may_be_directory(&self) -> bool {
+        match self {
+            MountSource::Bind { .. } => true,
+            MountSource::Named { provision, .. } => {
+                provision.spec().is_none_or(|spec| spec.kind() == VolumeKind::Dir)
+            }
+            MountSource::Tmpfs { .. } | MountSource::Disk { .. } => false,
+        }
+    }
+}
+
+/// The name ends in mount commands, so it is held to the characters that file system names have.
+fn check_fstype(fstype: &str) -> Result<String> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '.' | '-');
+    if fstype.is_empty() || fstype.len() > MAX_FSTYPE_BYTES || !fstype.chars().all(allowed) {
+        let shown = fstype.chars().take(MAX_FSTYPE_BYTES + 1).collect::<String>();
+        return Err(Error::invalid_config(
+            field::FSTYPE,
+            format!(
+                "{shown:?} is not a file system name such as \"ext4\": lower-case letters, digits, \"_\", \".\" \
+                 and \"-\" only, 1 to {MAX_FSTYPE_BYTES} bytes"
+            ),
+        ));
+    }
+    Ok(fstype.to_owned())
+}

@@ -1,0 +1,221 @@
+//! Attaching mounts to a sandbox: all of them or none.
+
+use super::host_path::resolve_bind_source;
+use super::{Opened, Store, now_ms};
+use crate::catalog::Writer;
+use crate::error::{Difference, Error, ErrorKind, Result};
+use crate::model::{Cancel, MIB, ProcessIdentity, VolumeName, VolumeRecord, VolumeSpec};
+use crate::mount::{GuestPath, MountConfig, MountSource, Origin, Provision, ResolvedMount};
+use crate::sys::{boot_id, process_start_time};
+
+/// The longest sandbox name, in bytes.
+const MAX_SANDBOX_BYTES: usize = 255;
+
+/// How often a volume that appears and vanishes between two looks is looked at again.
+const ROUNDS: u32 = 16;
+
+/// Mounts that a sandbox holds until it is detached or its process ends.
+#[derive(Clone, Debug)]
+pub struct Attachment {
+    /// The attachment's number in the catalog.
+    pub id: i64,
+    /// The sandbox's name.
+    pub sandbox: String,
+    /// The process it belongs to.
+    pub pid: u32,
+    /// The mounts, parents before children.
+    pub mounts: Vec<ResolvedMount>,
+}
+
+/// What an attachment has used so far.
+#[derive(Default)]
+struct Taken {
+    mounts: Vec<ResolvedMount>,
+    /// Volumes with a lease to be taken, and whether it is read-only.
+    leases: Vec<(VolumeRecord, bool)>,
+    created: Vec<VolumeRecord>,
+}
+
+impl Store {
+    /// Attaches `mounts`, in the order that [`crate::mount::plan`] gave them, to `sandbox`. The attachment
+    /// belongs to `pid`, by default this process. On any failure, volumes that this call created are removed
+    /// again and nothing else is touched.
+    pub fn attach(
+        &self,
+        sandbox: &str,
+        mounts: &[(GuestPath, MountConfig)],
+        pid: Option<u32>,
+        cancel: &Cancel,
+    ) -> Result<Attachment> {
+        check_sandbox(sandbox)?;
+        let pid = pid.unwrap_or_else(std::process::id);
+        let owner = identify(pid)?;
+        let opened = self.opened()?;
+        let mut taken = Taken::default();
+        let resolved = mounts.iter().try_for_each(|(guest_path, config)| {
+            cancel.check()?;
+            self.resolve(&opened, guest_path, config, cancel, &mut taken)
+        });
+        match resolved.and_then(|()| opened.record(sandbox, &owner, &taken, cancel)) {
+            Ok(id) => Ok(Attachment { id, sandbox: sandbox.to_owned(), pid, mounts: taken.mounts }),
+            Err(error) => {
+                for volume in taken.created.iter().rev() {
+                    self.take_back(volume);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends an attachment; one that has ended is fine.
+    pub fn detach(&self, id: i64) -> Result<()> {
+        self.opened()?.catalog.write(|catalog| catalog.detach(id))
+    }
+
+    fn resolve(
+        &self,
+        opened: &Opened,
+        guest_path: &GuestPath,
+        config: &MountConfig,
+        cancel: &Cancel,
+        taken: &mut Taken,
+    ) -> Result<()> {
+        let origin = match config.source() {
+            MountSource::Bind { host } => Origin::Bind { host: resolve_bind_source(&opened.layout, host)? },
+            MountSource::Tmpfs { size_mib } => Origin::Tmpfs { size_mib: *size_mib },
+            MountSource::Named { name, provision } => {
+                let volume = self.provision(opened, name, provision, cancel, taken)?;
+                taken.leases.push((volume, config.flags().readonly));
+                let host = opened.layout.volumes.path_of(name.as_str());
+                Origin::Named { volume: name.clone(), host }
+            }
+            MountSource::Disk { .. } => {
+                let problem =
+                    "disk images cannot be attached yet; this version attaches directories and tmpfs";
+                return Err(Error::invalid_config("disk", problem));
+            }
+        };
+        taken.mounts.push(ResolvedMount {
+            guest_path: guest_path.clone(),
+            origin,
+            flags: config.flags(),
+            stat_virtualization: config.stat_virtualization(),
+            host_permissions: config.host_permissions(),
+        });
+        Ok(())
+    }
+
+    fn provision(
+        &self,
+        opened: &Opened,
+        name: &VolumeName,
+        provision: &Provision,
+        cancel: &Cancel,
+        taken: &mut Taken,
+    ) -> Result<VolumeRecord> {
+        let existing = || {
+            let found = opened.catalog.read(|catalog| catalog.volume(name))?;
+            found.ok_or_else(|| Error::volume_not_found(name.as_str()))
+        };
+        let mut create = |spec: &VolumeSpec| {
+            let id = self.create_volume(opened, name, spec, &cancel.nested())?;
+            let volume = existing()?;
+            if volume.id == id {
+                taken.created.push(volume.clone());
+            }
+            Ok(volume)
+        };
+        match provision {
+            Provision::Existing => existing(),
+            Provision::Create(spec) => create(spec),
+            Provision::EnsureExists(spec) => {
+                for _ in 0..ROUNDS {
+                    match create(spec) {
+                        Err(error) if error.kind() == ErrorKind::VolumeAlreadyExists => {}
+                        created => return created,
+                    }
+                    match existing() {
+                        Err(error) if error.kind() == ErrorKind::VolumeNotFound => {}
+                        found => return found.and_then(|volume| compatible(volume, spec)),
+                    }
+                }
+                existing()
+            }
+        }
+    }
+
+    /// Removes a volume that this call created, unless somebody attached it meanwhile; then it is theirs.
+    fn take_back(&self, volume: &VolumeRecord) {
+        let _kept_where_refused = self.remove_volume(&volume.name, Some(volume.id), &Cancel::default());
+    }
+}
+
+impl Opened {
+    fn record(&self, sandbox: &str, owner: &ProcessIdentity, taken: &Taken, cancel: &Cancel) -> Result<i64> {
+        self.catalog.write(|catalog| {
+            for (volume, _) in &taken.leases {
+                let current = catalog.reader().volume(&volume.name)?;
+                if current.is_none_or(|current| current.id != volume.id) {
+                    return Err(Error::volume_not_found(volume.name.as_str()));
+                }
+            }
+            let leases: Vec<_> =
+                taken.leases.iter().map(|(volume, readonly)| (volume.id, *readonly)).collect();
+            let id = catalog.attach(sandbox, owner, &leases, now_ms())?;
+            cancel.commit()?;
+            Ok(id)
+        })
+    }
+
+    /// The sandboxes that hold a volume and whose process lives; the attachments of dead ones end here.
+    pub(super) fn living_sandboxes(&self, catalog: &Writer<'_>, volume_id: i64) -> Result<Vec<String>> {
+        let mut living = Vec::new();
+        for lease in catalog.leases(volume_id)? {
+            if identify(lease.owner.pid).is_ok_and(|now| now == lease.owner) {
+                living.push(lease.sandbox);
+            } else {
+                catalog.detach(lease.attachment_id)?;
+            }
+        }
+        living.dedup();
+        Ok(living)
+    }
+}
+
+/// Whether a volume is what would have been created with the same options; labels aside.
+fn compatible(volume: VolumeRecord, spec: &VolumeSpec) -> Result<VolumeRecord> {
+    let quota = |mib: Option<u32>| mib.map_or("unlimited".to_owned(), |mib| mib.to_string());
+    let size = |bytes: Option<u64>| bytes.map_or("none".to_owned(), |bytes| (bytes / MIB).to_string());
+    let wanted_bytes = spec.size_mib().map(|mib| u64::from(mib) * MIB);
+    let compared = [
+        ("kind", spec.kind().as_str().to_owned(), volume.kind.as_str().to_owned()),
+        ("quotaMib", quota(spec.quota_mib()), quota(volume.quota_mib)),
+        ("sizeMib", size(wanted_bytes), size(volume.capacity_bytes)),
+    ];
+    let differences: Vec<_> = compared
+        .into_iter()
+        .filter(|(_, wanted, actual)| wanted != actual)
+        .map(|(field, wanted, actual)| Difference { field, wanted, actual })
+        .collect();
+    match differences.is_empty() {
+        true => Ok(volume),
+        false => Err(Error::volume_incompatible(volume.name.as_str(), differences)),
+    }
+}
+
+fn identify(pid: u32) -> Result<ProcessIdentity> {
+    let start_time = process_start_time(pid)
+        .ok_or_else(|| Error::invalid_config("pid", format!("there is no process {pid}")))?;
+    Ok(ProcessIdentity { pid, start_time, boot_id: boot_id().to_owned() })
+}
+
+fn check_sandbox(sandbox: &str) -> Result<()> {
+    let shown = sandbox.chars().take(MAX_SANDBOX_BYTES).collect::<String>();
+    if sandbox.is_empty() || sandbox.len() > MAX_SANDBOX_BYTES || sandbox.chars().any(char::is_control) {
+        return Err(Error::invalid_config(
+            "sandbox",
+            format!("{shown:?} is not a sandbox name: 1 to {MAX_SANDBOX_BYTES} bytes, no control characters"),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! Creating a volume.
+
+use super::layout::new_entry;
+use super::{Opened, Store, now_ms};
+use crate::catalog::{Action, Intent};
+use crate::error::{Error, Result};
+use crate::model::{Cancel, VolumeKind, VolumeName, VolumeSpec};
+use std::path::PathBuf;
+
+/// The mode of a volume's own directory: sandboxes may run as other users. Above it, everything is 0700.
+const VOLUME_MODE: u32 = 0o755;
+
+impl Store {
+    /// Creates a volume and gives the path of its directory. It is there whole, and on disk, or not at all.
+    pub fn create(&self, name: &VolumeName, spec: &VolumeSpec, cancel: &Cancel) -> Result<PathBuf> {
+        let opened = self.opened()?;
+        self.create_volume(&opened, name, spec, cancel)?;
+        Ok(opened.layout.volumes.path_of(name.as_str()))
+    }
+
+    /// Creates a volume and gives its id.
+    pub(super) fn create_volume(
+        &self,
+        opened: &Opened,
+        name: &VolumeName,
+        spec: &VolumeSpec,
+        cancel: &Cancel,
+    ) -> Result<i64> {
+        if spec.kind() == VolumeKind::Disk {
+            let problem = "disk volumes are not available yet; this version makes volumes of kind \"dir\"";
+            return Err(Error::invalid_config("kind", problem));
+        }
+        let _lock = opened.layout.lock(name, cancel)?;
+        opened.settle_intents_of(name)?;
+        let intent = opened.intend_to_create(name, spec)?;
+        if let Err(error) = opened.make(&intent, cancel) {
+            opened.settle(&intent)?;
+            return Err(error);
+        }
+        opened.catalog.write(|catalog| catalog.settle(intent.volume_id))?;
+        Ok(intent.volume_id)
+    }
+}
+
+impl Opened {
+    fn intend_to_create(&self, name: &VolumeName, spec: &VolumeSpec) -> Result<Intent> {
+        let entry = new_entry(name);
+        let volume_id = self.catalog.write(|catalog| {
+            let Some(volume_id) = catalog.insert_volume(name, spec, now_ms())? else {
+                return Err(Error::volume_already_exists(name.as_str()));
+            };
+            if self.layout.volumes.contains(name.as_str())? {
+                return Err(Error::volume_directory_exists(name.as_str()));
+            }
+            catalog.begin(volume_id, Action::Create, &entry)?;
+            Ok(volume_id)
+        })?;
+        Ok(Intent { volume_id, name: name.clone(), action: Action::Create, entry })
+    }
+
+    /// Makes the directory aside and moves it into place, where nothing stands.
+    fn make(&self, intent: &Intent, cancel: &Cancel) -> Result<()> {
+        self.layout.staging.create_child(&intent.entry, VOLUME_MODE)?.sync()?;
+        cancel.commit()?;
+        self.layout.staging.move_to(&intent.entry, &self.layout.volumes, intent.name.as_str())?;
+        self.layout.volumes.sync()
+    }
+}

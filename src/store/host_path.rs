@@ -1,0 +1,38 @@
+//! Finding what a bind mount names on the host.
+
+use super::layout::Layout;
+use crate::error::{Error, Result};
+use std::path::{Path, PathBuf};
+
+/// The real path of a bind mount's source: a file or directory, and none that overlaps the store's own.
+///
+/// The path is the host's, not a guest's, and is handed to a runtime by name; links are resolved here, so that
+/// what was checked is what is named.
+#[expect(clippy::disallowed_methods, reason = "the one place that resolves paths of the host's own by name")]
+pub fn resolve_bind_source(layout: &Layout, source: &Path) -> Result<PathBuf> {
+    let failed = |error| Error::file_system("realpath", source, error);
+    let real = std::fs::canonicalize(source).map_err(failed)?;
+    let kind = std::fs::symlink_metadata(&real).map_err(failed)?.file_type();
+    if !kind.is_dir() && !kind.is_file() {
+        let problem = format!("{source:?} is neither a file nor a directory");
+        return Err(Error::invalid_config("bind", problem));
+    }
+    for private in layout.private_directories() {
+        let private = std::fs::canonicalize(private).map_err(failed)?;
+        if private.starts_with(&real) || real.starts_with(&private) {
+            return Err(Error::invalid_config(
+                "bind",
+                format!(
+                    "{source:?} holds volumes or their catalog, or is held by them, and would give a sandbox \
+                     more than it may have; attach a volume with Mount.named"
+                ),
+            ));
+        }
+    }
+    match real.to_str() {
+        Some(_) => Ok(real),
+        None => {
+            Err(Error::invalid_config("bind", format!("{source:?} resolves to a path that is not UTF-8")))
+        }
+    }
+}

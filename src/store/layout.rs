@@ -1,0 +1,100 @@
+//! Every name on disk, once.
+//!
+//! ```text
+//! <home>/volumes/<name>/              a volume's data
+//! <home>/volumes/.staging/            what is being made, moved into place when whole
+//! <home>/volumes/.trash/              what is being deleted
+//! <home>/volumes/.locks/<name>.lock   who changes this name now
+//! <home>/db/volumes.db                the catalog
+//! ```
+
+use crate::error::{Error, Result};
+use crate::model::{Cancel, VolumeName};
+use crate::sys::{Dir, FileLock, unique_token};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const VOLUMES: &str = "volumes";
+const STAGING: &str = ".staging";
+const TRASH: &str = ".trash";
+const LOCKS: &str = ".locks";
+const DATABASES: &str = "db";
+const CATALOG: &str = "volumes.db";
+
+/// Stands between a volume's name and a token in staging and trash entries; no name holds it.
+const SEPARATOR: char = '~';
+
+/// The longest that an operation waits for another one on the same name.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// The store's own directories.
+#[derive(Debug)]
+pub struct Layout {
+    pub volumes: Dir,
+    pub staging: Dir,
+    pub trash: Dir,
+    locks: Dir,
+    databases: Dir,
+}
+
+impl Layout {
+    /// Opens the directories below `home`, making what is missing with mode 0700, so that other users of the
+    /// host have no way in.
+    pub fn open(home: &Path) -> Result<Self> {
+        let home = Dir::open_or_create_ambient(home)?;
+        let volumes = home.open_or_create_child(VOLUMES)?;
+        Ok(Layout {
+            staging: volumes.open_or_create_child(STAGING)?,
+            trash: volumes.open_or_create_child(TRASH)?,
+            locks: volumes.open_or_create_child(LOCKS)?,
+            databases: home.open_or_create_child(DATABASES)?,
+            volumes,
+        })
+    }
+
+    /// Where SQLite finds the catalog.
+    pub fn catalog_path(&self) -> PathBuf {
+        self.databases.path_of(CATALOG)
+    }
+
+    /// Puts the catalog's directory entry on disk.
+    pub fn sync_catalog_directory(&self) -> Result<()> {
+        self.databases.sync()
+    }
+
+    /// The directories that no sandbox may be given.
+    pub fn private_directories(&self) -> [&Path; 2] {
+        [self.volumes.path(), self.databases.path()]
+    }
+
+    /// Locks a name, waiting a while for whoever has it.
+    pub fn lock(&self, name: &VolumeName, cancel: &Cancel) -> Result<FileLock> {
+        let entry = lock_entry(name);
+        FileLock::acquire(&self.locks, &entry, LONGEST_WAIT, || cancel.check())?
+            .ok_or_else(|| Error::volume_busy(name.as_str(), LONGEST_WAIT))
+    }
+
+    /// Locks a name if nobody has it at this moment.
+    pub fn try_lock(&self, name: &VolumeName) -> Result<Option<FileLock>> {
+        FileLock::try_acquire(&self.locks, &lock_entry(name))
+    }
+}
+
+/// Where a volume's data is, for callers who want to know; the store opens it by descriptor.
+pub fn data_path(home: &Path, name: &VolumeName) -> PathBuf {
+    home.join(VOLUMES).join(name.as_str())
+}
+
+fn lock_entry(name: &VolumeName) -> String {
+    format!("{name}.lock")
+}
+
+/// A new entry for `name` in the staging or trash directory.
+pub fn new_entry(name: &VolumeName) -> String {
+    format!("{name}{SEPARATOR}{}", unique_token())
+}
+
+/// The volume that a staging or trash entry belongs to; none for a file that is being written.
+pub fn entry_owner(entry: &str) -> Option<VolumeName> {
+    entry.split_once(SEPARATOR).and_then(|(name, _)| VolumeName::parse(name).ok())
+}

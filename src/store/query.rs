@@ -1,0 +1,57 @@
+//! Looking volumes up.
+
+use super::{Opened, Store};
+use crate::content::Tree;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{Cancel, Labels, VolumeName, VolumeRecord};
+use std::path::PathBuf;
+
+/// A volume's record and what was measured when it was looked up.
+#[derive(Clone, Debug)]
+pub struct VolumeInfo {
+    /// What the catalog knows.
+    pub record: VolumeRecord,
+    /// The data directory on the host.
+    pub path: PathBuf,
+    /// The bytes allocated on the host.
+    pub used_bytes: u64,
+}
+
+impl Store {
+    /// The volume of that name.
+    pub fn get(&self, name: &VolumeName, cancel: &Cancel) -> Result<VolumeInfo> {
+        let opened = self.opened()?;
+        let record = opened.catalog.read(|catalog| catalog.volume(name))?;
+        let record = record.ok_or_else(|| Error::volume_not_found(name.as_str()))?;
+        let info = opened.measured(record, cancel)?;
+        info.ok_or_else(|| Error::volume_not_found(name.as_str()))
+    }
+
+    /// The volumes that carry all labels of `filter`, newest first, name as tie-break.
+    pub fn list(&self, filter: &Labels, cancel: &Cancel) -> Result<Vec<VolumeInfo>> {
+        let opened = self.opened()?;
+        let records = opened.catalog.read(|catalog| catalog.volumes())?;
+        let matching = records.into_iter().filter(|record| record.labels.matches(filter));
+        matching.filter_map(|record| opened.measured(record, cancel).transpose()).collect()
+    }
+}
+
+impl Opened {
+    /// Measures a volume; none where it was removed since its record was read. A record whose directory somebody
+    /// deleted by hand stays visible, with nothing used, so that it can be removed.
+    fn measured(&self, record: VolumeRecord, cancel: &Cancel) -> Result<Option<VolumeInfo>> {
+        let (volumes, name) = (&self.layout.volumes, record.name.as_str());
+        let used_bytes = match volumes.open_child(name) {
+            Ok(dir) => Tree::new(record.name.clone(), dir.try_clone()?).used_bytes(cancel)?,
+            Err(error) if error.kind() == ErrorKind::FileSystem => 0,
+            Err(error) => return Err(error),
+        };
+        if used_bytes == 0 {
+            let current = self.catalog.read(|catalog| catalog.volume(&record.name))?;
+            if current.is_none_or(|current| current.id != record.id) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(VolumeInfo { path: volumes.path_of(name), record, used_bytes }))
+    }
+}

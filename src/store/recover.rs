@@ -1,0 +1,76 @@
+//! Finishing or undoing what a dead process left.
+//!
+//! An intent belongs to whoever holds its name's lock. Where the lock is free, its owner is dead, and the one
+//! who takes the lock settles the intent.
+
+use super::Opened;
+use super::layout::entry_owner;
+use crate::catalog::{Action, Intent};
+use crate::content::purge;
+use crate::error::Result;
+use crate::model::VolumeName;
+use crate::sys::{Dir, FileLock};
+use std::ffi::OsStr;
+
+impl Opened {
+    /// Settles every intent and clears every leftover that no living process is working on.
+    pub(super) fn recover(&self) -> Result<()> {
+        for intent in self.catalog.read(|catalog| catalog.intents(None))? {
+            if let Some(_lock) = self.layout.try_lock(&intent.name)? {
+                self.settle_intents_of(&intent.name)?;
+            }
+        }
+        self.clear_leftovers(&self.layout.staging)?;
+        self.clear_leftovers(&self.layout.trash)
+    }
+
+    /// Settles the intents of a name, whose lock the caller holds.
+    pub(super) fn settle_intents_of(&self, name: &VolumeName) -> Result<()> {
+        for intent in self.catalog.read(|catalog| catalog.intents(Some(name)))? {
+            self.settle(&intent)?;
+        }
+        Ok(())
+    }
+
+    /// Brings the volume of an intent to a whole state. The caller holds the name's lock.
+    pub(super) fn settle(&self, intent: &Intent) -> Result<()> {
+        match intent.action {
+            // A removal that cannot be finished leaves the volume listed; whoever asks for it again is told.
+            Action::Remove => self.finish_removal(intent).or(Ok(())),
+            Action::Create => self.settle_creation(intent),
+        }
+    }
+
+    /// A volume still in staging never was: it is undone. One that was moved into place is whole.
+    fn settle_creation(&self, intent: &Intent) -> Result<()> {
+        let (staging, volumes) = (&self.layout.staging, &self.layout.volumes);
+        let in_place = !staging.contains(&intent.entry)? && volumes.contains(intent.name.as_str())?;
+        if in_place {
+            volumes.sync()?;
+            return self.catalog.write(|catalog| catalog.settle(intent.volume_id));
+        }
+        purge(staging.try_clone()?, OsStr::new(&intent.entry), &staging.path_of(&intent.entry))?;
+        self.catalog.write(|catalog| catalog.delete_volume(intent.volume_id))
+    }
+
+    /// Deletes what has no intent: the trail of an operation that died before it wrote one or after it struck
+    /// one out, and files of interrupted atomic writes.
+    fn clear_leftovers(&self, dir: &Dir) -> Result<()> {
+        for entry in dir.names()? {
+            let Some(text) = entry.to_str() else { continue };
+            let lock = match entry_owner(text) {
+                Some(name) => self.layout.try_lock(&name)?,
+                None => FileLock::try_acquire(dir, text)?,
+            };
+            if lock.is_some() && !self.is_intended(text)? {
+                purge(dir.try_clone()?, &entry, &dir.path_of(text))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_intended(&self, entry: &str) -> Result<bool> {
+        let intents = self.catalog.read(|catalog| catalog.intents(None))?;
+        Ok(intents.iter().any(|intent| intent.entry == entry))
+    }
+}

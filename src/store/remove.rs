@@ -1,0 +1,70 @@
+//! Removing a volume.
+
+use super::layout::new_entry;
+use super::{Opened, Store};
+use crate::catalog::{Action, Intent};
+use crate::content::purge;
+use crate::error::{Error, Result};
+use crate::model::{Cancel, VolumeName};
+use std::ffi::OsStr;
+
+impl Store {
+    /// Deletes a volume's data and its record. Refused while it is attached. Where its data cannot be deleted,
+    /// the volume stays listed with what is left, and removal can be tried again.
+    pub fn remove(&self, name: &VolumeName, cancel: &Cancel) -> Result<()> {
+        self.remove_volume(name, None, cancel)
+    }
+
+    /// Removes the volume of that name, and only if it is still the one with the id `only`.
+    pub(super) fn remove_volume(&self, name: &VolumeName, only: Option<i64>, cancel: &Cancel) -> Result<()> {
+        let opened = self.opened()?;
+        let _lock = opened.layout.lock(name, cancel)?;
+        opened.settle_intents_of(name)?;
+        cancel.commit()?;
+        let intent = opened.intend_to_remove(name, only)?;
+        opened.finish_removal(&intent)
+    }
+}
+
+impl Opened {
+    fn intend_to_remove(&self, name: &VolumeName, only: Option<i64>) -> Result<Intent> {
+        let entry = new_entry(name);
+        let volume_id = self.catalog.write(|catalog| {
+            let volume =
+                catalog.reader().volume(name)?.filter(|volume| only.is_none_or(|id| id == volume.id));
+            let volume_id = volume.ok_or_else(|| Error::volume_not_found(name.as_str()))?.id;
+            let sandboxes = self.living_sandboxes(catalog, volume_id)?;
+            if !sandboxes.is_empty() {
+                return Err(Error::volume_attached(name.as_str(), sandboxes));
+            }
+            catalog.begin(volume_id, Action::Remove, &entry)?;
+            Ok(volume_id)
+        })?;
+        Ok(Intent { volume_id, name: name.clone(), action: Action::Remove, entry })
+    }
+
+    /// Moves the data to the trash, deletes it there, and then the record. Also finishes what another process
+    /// began: each step is skipped where it was done.
+    pub(super) fn finish_removal(&self, intent: &Intent) -> Result<()> {
+        let name = intent.name.as_str();
+        let result = self.discard(intent);
+        if result.is_err() && self.layout.trash.contains(&intent.entry)? {
+            self.layout.trash.move_to(&intent.entry, &self.layout.volumes, name)?;
+            self.layout.volumes.sync()?;
+        }
+        self.catalog.write(|catalog| match &result {
+            Ok(()) => catalog.delete_volume(intent.volume_id),
+            Err(_) => catalog.settle(intent.volume_id),
+        })?;
+        result.map_err(|error| error.in_volume(name))
+    }
+
+    fn discard(&self, intent: &Intent) -> Result<()> {
+        let (volumes, trash, name) = (&self.layout.volumes, &self.layout.trash, intent.name.as_str());
+        if !trash.contains(&intent.entry)? && volumes.contains(name)? {
+            volumes.move_to(name, trash, &intent.entry)?;
+            volumes.sync()?;
+        }
+        purge(trash.try_clone()?, OsStr::new(&intent.entry), &volumes.path_of(name))
+    }
+}

@@ -1,0 +1,180 @@
+//! A directory of ours, held by descriptor: every entry is named by one component, never by a path.
+
+use crate::error::{Error, Result};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, openat, renameat, renameat2};
+use nix::sys::stat::{Mode, fchmod, fstat, fstatat, mkdirat, stat};
+use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+/// Device and inode: tells a file from a later one of the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId {
+    dev: u64,
+    ino: u64,
+}
+
+impl FileId {
+    /// The identity of the file that stands at `path` now, if there is one.
+    pub fn at(path: &Path) -> Result<Option<Self>> {
+        match stat(path) {
+            Ok(found) => Ok(Some(FileId { dev: found.st_dev, ino: found.st_ino })),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+            Err(errno) => Err(Error::file_system("stat", path, errno.into())),
+        }
+    }
+}
+
+/// An open directory of the store. The path serves messages only; nothing is ever opened by it.
+#[derive(Debug)]
+pub struct Dir {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+const OPEN_DIR: OFlag =
+    OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
+impl Dir {
+    /// Opens the directory at an absolute path that the host's user chose, making it and what is missing above
+    /// it (mode 0700). Links on the way are followed: above the volumes the host's user decides.
+    pub fn open_or_create_ambient(path: &Path) -> Result<Self> {
+        let open = || openat(AT_FDCWD, path, OPEN_DIR.difference(OFlag::O_NOFOLLOW), Mode::empty());
+        let fd = match open() {
+            Err(Errno::ENOENT) => {
+                if let Some(parent) = path.parent() {
+                    Dir::open_or_create_ambient(parent)?;
+                }
+                match mkdirat(AT_FDCWD, path, Mode::S_IRWXU) {
+                    Ok(()) | Err(Errno::EEXIST) => open(),
+                    Err(errno) => return Err(Error::file_system("mkdir", path, errno.into())),
+                }
+            }
+            opened => opened,
+        };
+        let fd = fd.map_err(|errno| Error::file_system("open", path, errno.into()))?;
+        Ok(Dir { fd, path: path.to_owned() })
+    }
+
+    /// Where the directory was when it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path of an entry, for messages and for handing to a runtime.
+    pub fn path_of(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// A second descriptor of the same directory.
+    pub fn try_clone(&self) -> Result<OwnedFd> {
+        self.fd.try_clone().map_err(|error| Error::file_system("dup", &self.path, error))
+    }
+
+    /// Opens a subdirectory; a link in its place is refused.
+    pub fn open_child(&self, name: &str) -> Result<Dir> {
+        let path = self.path_of(name);
+        match openat(&self.fd, name, OPEN_DIR, Mode::empty()) {
+            Ok(fd) => Ok(Dir { fd, path }),
+            Err(errno) => Err(Error::file_system("open", path, errno.into())),
+        }
+    }
+
+    /// Makes a subdirectory that must not exist, with exactly `mode`.
+    pub fn create_child(&self, name: &str, mode: u32) -> Result<Dir> {
+        let path = self.path_of(name);
+        mkdirat(&self.fd, name, Mode::S_IRWXU)
+            .map_err(|errno| Error::file_system("mkdir", &path, errno.into()))?;
+        let child = self.open_child(name)?;
+        fchmod(&child.fd, Mode::from_bits_truncate(mode))
+            .map_err(|errno| Error::file_system("chmod", &path, errno.into()))?;
+        Ok(child)
+    }
+
+    /// Opens a subdirectory, making it (mode 0700) where it is missing.
+    pub fn open_or_create_child(&self, name: &str) -> Result<Dir> {
+        match mkdirat(&self.fd, name, Mode::S_IRWXU) {
+            Ok(()) | Err(Errno::EEXIST) => self.open_child(name),
+            Err(errno) => Err(Error::file_system("mkdir", self.path_of(name), errno.into())),
+        }
+    }
+
+    /// Opens a file of ours, making it (mode 0600) where it is missing; a link in its place is refused.
+    pub fn open_or_create_file(&self, name: &str) -> Result<OwnedFd> {
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        openat(&self.fd, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)
+            .map_err(|errno| Error::file_system("open", self.path_of(name), errno.into()))
+    }
+
+    /// Makes a file that must not exist, with `mode` less the umask.
+    pub fn create_file(&self, name: &str, mode: u32) -> Result<OwnedFd> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        openat(&self.fd, name, flags, Mode::from_bits_truncate(mode))
+            .map_err(|errno| Error::file_system("open", self.path_of(name), errno.into()))
+    }
+
+    /// Whether anything stands at `name`, a dangling link included.
+    pub fn contains(&self, name: &str) -> Result<bool> {
+        match fstatat(&self.fd, name, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::ENOENT) => Ok(false),
+            Err(errno) => Err(Error::file_system("stat", self.path_of(name), errno.into())),
+        }
+    }
+
+    /// Moves an entry into another directory of the same file system, and never over an existing one.
+    pub fn move_to(&self, name: &str, target: &Dir, new_name: &str) -> Result<()> {
+        renameat2(&self.fd, name, &target.fd, new_name, RenameFlags::RENAME_NOREPLACE)
+            .map_err(|errno| Error::file_system("rename", self.path_of(name), errno.into()))
+    }
+
+    /// Moves a file into another directory of the same file system, in place of what stands there.
+    pub fn replace(&self, name: &str, target: BorrowedFd<'_>, new_name: &str) -> Result<()> {
+        renameat(&self.fd, name, target, new_name)
+            .map_err(|errno| Error::file_system("rename", new_name, errno.into()))
+    }
+
+    /// Unlinks a file; one that is gone already is fine.
+    pub fn unlink(&self, name: &str) -> Result<()> {
+        match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(errno) => Err(Error::file_system("unlink", self.path_of(name), errno.into())),
+        }
+    }
+
+    /// The names of all entries, `.` and `..` left out.
+    pub fn names(&self) -> Result<Vec<OsString>> {
+        let fail = |errno: Errno| Error::file_system("scandir", &self.path, errno.into());
+        let mut listing = nix::dir::Dir::openat(&self.fd, ".", OPEN_DIR, Mode::empty()).map_err(fail)?;
+        let mut names = Vec::new();
+        for entry in listing.iter() {
+            let name = entry.map_err(fail)?.file_name().to_bytes().to_vec();
+            if name != b"." && name != b".." {
+                names.push(OsString::from_vec(name));
+            }
+        }
+        Ok(names)
+    }
+
+    /// Puts the directory's entries on disk.
+    pub fn sync(&self) -> Result<()> {
+        fsync(&self.fd).map_err(|errno| Error::file_system("fsync", &self.path, errno.into()))
+    }
+
+    /// This directory's identity.
+    pub fn id(&self) -> Result<FileId> {
+        let found = fstat(&self.fd)
+            .map_err(|errno| Error::file_system("stat", &self.path, io::Error::from(errno)))?;
+        Ok(FileId { dev: found.st_dev, ino: found.st_ino })
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

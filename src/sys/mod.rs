@@ -1,0 +1,20 @@
+//! The operating system: directories by descriptor, locks, facts about processes.
+//!
+//! The only room besides the dispatcher that may hold `unsafe` code.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("sandbox-volumes runs on Linux only so far");
+
+mod dir;
+mod lock;
+mod process;
+mod reopen;
+mod subdir;
+mod token;
+
+pub use dir::{Dir, FileId};
+pub use lock::FileLock;
+pub use process::{boot_id, process_start_time};
+pub use reopen::{Access, reopen};
+pub use subdir::open_subdirectory;
+pub use token::unique_token;

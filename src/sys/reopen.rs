@@ -1,0 +1,25 @@
+//! From a descriptor that only names a file to one that reads or writes it.
+
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+/// What a file is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reading.
+    Read,
+    /// Writing, from the beginning, without cutting anything off.
+    Write,
+}
+
+/// Opens the very file that `file`, an `O_PATH` descriptor, stands for.
+pub fn reopen(file: BorrowedFd<'_>, access: Access) -> io::Result<OwnedFd> {
+    let access = match access {
+        Access::Read => OFlag::O_RDONLY,
+        Access::Write => OFlag::O_WRONLY,
+    };
+    let flags = access | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
+    Ok(open(format!("/proc/self/fd/{}", file.as_raw_fd()).as_str(), flags, Mode::empty())?)
+}
