@@ -15,14 +15,14 @@ use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// What one JavaScript environment (the main thread, a worker) needs to have its jobs done.
 pub struct Dispatcher {
     finished: Mutex<Finished>,
     /// Jobs whose promise is not settled. Changed on the JavaScript thread only.
     pending: AtomicUsize,
-    borrowing: Borrowing,
+    life: Life,
     pub errors: ErrorFactory,
 }
 
@@ -68,7 +68,7 @@ pub fn connect(env: &Env, errors: ErrorFactory) -> napi::Result<()> {
     let dispatcher = Arc::new(Dispatcher {
         finished: Mutex::new(Finished { jobs: Vec::new(), wake: None }),
         pending: AtomicUsize::new(0),
-        borrowing: Borrowing::default(),
+        life: Life::default(),
         errors,
     });
     let context = Arc::into_raw(dispatcher.clone()).cast_mut().cast::<c_void>();
@@ -95,7 +95,7 @@ pub fn connect(env: &Env, errors: ErrorFactory) -> napi::Result<()> {
     // SAFETY: `wake` was just made, on this thread.
     ok(unsafe { sys::napi_unref_threadsafe_function(env.raw(), wake) })?;
     dispatcher.lock().wake = Some(Wake(wake));
-    env.add_env_cleanup_hook(dispatcher.clone(), |dispatcher| dispatcher.borrowing.wait_until_none())?;
+    env.add_env_cleanup_hook(dispatcher.clone(), |dispatcher| dispatcher.life.end())?;
     env.set_instance_data(dispatcher, (), |_| {})
 }
 
@@ -132,14 +132,14 @@ pub fn run_in_steps<'e, T: Send + 'static>(
     let reporter = dispatcher.clone();
     let queued = lanes::submit(
         lane,
-        Box::new(move || match guarded(work) {
+        Box::new(move || match reporter.perform(work) {
             Ok(Step::Done(result)) => reporter.finish(deferred, Ok(result), convert),
             Err(error) => reporter.finish(deferred, Err(error), convert),
             Ok(Step::Long(rest)) => {
                 let second = reporter.clone();
                 let queued = lanes::submit(
                     Lane::Long,
-                    Box::new(move || second.finish(deferred, guarded(rest), convert)),
+                    Box::new(move || second.finish(deferred, second.perform(rest), convert)),
                 );
                 if let Err(error) = queued {
                     reporter.finish(deferred, Err(error), convert);
@@ -154,11 +154,6 @@ pub fn run_in_steps<'e, T: Send + 'static>(
     Ok(unsafe { Unknown::from_raw_unchecked(env.raw(), promise) })
 }
 
-/// Runs work so that a panic, a defect of ours, is an error like any other.
-fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(Error::internal(panic_message(&*panic))))
-}
-
 fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
@@ -166,7 +161,17 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
 }
 
 impl Dispatcher {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Finished> {
+    /// Runs work so that a panic, a defect of ours, is an error like any other. Work that was still queued when
+    /// its environment ended is dropped.
+    fn perform<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        if self.life.is_over() {
+            return Err(Error::aborted());
+        }
+        let done = catch_unwind(AssertUnwindSafe(work));
+        done.unwrap_or_else(|panic| Err(Error::internal(panic_message(&*panic))))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Finished> {
         self.finished.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -190,14 +195,16 @@ impl Dispatcher {
         }
     }
 
-    /// Queues a finished job and wakes the event loop if nothing is queued for it already.
+    /// Queues a finished job and wakes the event loop if nothing is queued for it already. Once the environment
+    /// is gone there is nobody to be told, and the result is dropped.
     fn finish<T: Send + 'static>(&self, deferred: Deferred, result: Result<T>, convert: Convert<T>) {
         let outcome = result.map(|result| -> Conversion {
             Box::new(move |env| convert(env, result).map(|value| value.raw()))
         });
         let mut finished = self.lock();
+        let Some(Wake(wake)) = finished.wake else { return };
         finished.jobs.push(FinishedJob { deferred, outcome });
-        if let (1, Some(Wake(wake))) = (finished.jobs.len(), finished.wake) {
+        if finished.jobs.len() == 1 {
             // SAFETY: `wake` is set, so Node has not freed it: `release` takes this lock first.
             let status = unsafe {
                 sys::napi_call_threadsafe_function(
@@ -208,6 +215,7 @@ impl Dispatcher {
             };
             if status == sys::Status::napi_closing {
                 finished.wake = None;
+                finished.jobs.clear();
             }
         }
     }
@@ -263,41 +271,64 @@ unsafe extern "C" fn drain(
 unsafe extern "C" fn release(_env: sys::napi_env, context: *mut c_void, _hint: *mut c_void) {
     // SAFETY: takes back the reference count that `connect` handed over, once.
     let dispatcher = unsafe { Arc::from_raw(context.cast::<Dispatcher>()) };
-    dispatcher.lock().wake = None;
+    let mut finished = dispatcher.lock();
+    finished.wake = None;
+    finished.jobs.clear();
 }
 
-/// Counts the jobs that read memory of this environment, which must not be freed under them.
+/// Whether the environment is still there, and how many jobs read memory of it, which must not be freed under
+/// them.
 #[derive(Default)]
-pub struct Borrowing {
-    jobs: Mutex<usize>,
-    ended: Condvar,
+struct Life {
+    state: Mutex<LifeState>,
+    returned: Condvar,
+}
+
+#[derive(Default)]
+struct LifeState {
+    is_over: bool,
+    borrowers: usize,
 }
 
 impl Dispatcher {
-    /// Keeps the environment from being torn down until the guard is dropped.
-    pub fn borrow(self: &Arc<Self>) -> BorrowGuard {
-        *self.borrowing.jobs.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        BorrowGuard(self.clone())
+    /// Keeps the environment from being torn down until the guard is dropped. One that has ended already lends
+    /// nothing: an `Aborted` error.
+    pub fn borrow(&self) -> Result<BorrowGuard<'_>> {
+        let mut state = self.life.lock();
+        if state.is_over {
+            return Err(Error::aborted());
+        }
+        state.borrowers += 1;
+        Ok(BorrowGuard(&self.life))
     }
 }
 
-impl Borrowing {
-    fn wait_until_none(&self) {
-        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        while *jobs > 0 {
-            jobs = self.ended.wait(jobs).unwrap_or_else(PoisonError::into_inner);
+impl Life {
+    fn lock(&self) -> MutexGuard<'_, LifeState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_over(&self) -> bool {
+        self.lock().is_over
+    }
+
+    /// Lends nothing any more, and waits for what was lent.
+    fn end(&self) {
+        let mut state = self.lock();
+        state.is_over = true;
+        while state.borrowers > 0 {
+            state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
 
 /// See [`Dispatcher::borrow`].
-pub struct BorrowGuard(Arc<Dispatcher>);
+pub struct BorrowGuard<'d>(&'d Life);
 
-impl Drop for BorrowGuard {
+impl Drop for BorrowGuard<'_> {
     fn drop(&mut self) {
-        let mut jobs = self.0.borrowing.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        *jobs -= 1;
-        self.0.borrowing.ended.notify_all();
+        self.0.lock().borrowers -= 1;
+        self.0.returned.notify_all();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::arguments::text;
 use super::cancellation::{Cancellation, cancel_of};
-use super::dispatch::{self, BorrowGuard, Step, run, run_in_steps};
+use super::dispatch::{self, Dispatcher, Step, run, run_in_steps};
 use super::errors::or_throw;
 use super::lanes::Lane;
 use super::values::to_input;
@@ -13,6 +13,7 @@ use crate::store::VolumeFiles;
 use napi::bindgen_prelude::{Buffer, BufferSlice, FromNapiValue, ToNapiValue, Uint8Array, Unknown};
 use napi::{Env, ValueType};
 use napi_derive::napi;
+use std::sync::Arc;
 
 /// From here on data is not copied on the JavaScript thread: a write reads the caller's memory, and a read
 /// hands its own over. It is also where reading and writing moves to the long lane.
@@ -90,11 +91,11 @@ impl NativeFiles {
         let data = Data::of(env, data)?;
         let options = or_throw(env, write_options(&to_input(options)?))?;
         let (files, cancel) = (self.0.clone(), cancel_of(cancellation));
-        let lane = match data.as_bytes().len() < LARGE && !options.durable && !options.atomic {
+        let lane = match data.len() < LARGE && !options.durable && !options.atomic {
             true => Lane::Short,
             false => Lane::Long,
         };
-        let work = move || files.write(&path, data.as_bytes(), options, &cancel);
+        let work = move || data.lend(|bytes| files.write(&path, bytes, options, &cancel));
         run(env, lane, work, |env, ()| ().into_unknown(env))
     }
 
@@ -158,10 +159,10 @@ impl NativeFiles {
 /// What a write is given.
 enum Data {
     Owned(Vec<u8>),
-    /// The caller's memory, which Node does not free while the guard lives.
+    /// The caller's memory, which Node does not free while its environment is kept.
     Borrowed {
         bytes: Uint8Array,
-        _guard: BorrowGuard,
+        owner: Arc<Dispatcher>,
     },
 }
 
@@ -174,14 +175,25 @@ impl Data {
         let bytes = or_throw(env, Uint8Array::from_unknown(value).map_err(|_| refused()))?;
         match bytes.len() < LARGE {
             true => Ok(Data::Owned(bytes.to_vec())),
-            false => Ok(Data::Borrowed { bytes, _guard: dispatch::current(env)?.borrow() }),
+            false => Ok(Data::Borrowed { bytes, owner: dispatch::current(env)? }),
         }
     }
 
-    fn as_bytes(&self) -> &[u8] {
+    fn len(&self) -> usize {
         match self {
-            Data::Owned(bytes) => bytes,
-            Data::Borrowed { bytes, .. } => bytes,
+            Data::Owned(bytes) => bytes.len(),
+            Data::Borrowed { bytes, .. } => bytes.len(),
+        }
+    }
+
+    /// Hands the bytes to `work`, unless the environment that owns them has ended.
+    fn lend<T>(&self, work: impl FnOnce(&[u8]) -> Result<T>) -> Result<T> {
+        match self {
+            Data::Owned(bytes) => work(bytes),
+            Data::Borrowed { bytes, owner } => {
+                let _kept = owner.borrow()?;
+                work(bytes)
+            }
         }
     }
 }

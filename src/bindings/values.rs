@@ -2,7 +2,7 @@
 
 use crate::model::Input;
 use napi::bindgen_prelude::{FromNapiValue, JsObjectValue, Null, Object, ToNapiValue, Unknown};
-use napi::{Env, JsValue, Property, ValueType};
+use napi::{Env, JsValue, KeyCollectionMode, KeyConversion, KeyFilter, Property, ValueType};
 
 /// How deep an options object may nest; ours have two levels.
 const DEEPEST: usize = 4;
@@ -22,10 +22,20 @@ fn nested_input(value: Unknown<'_>, depth: usize) -> napi::Result<Input> {
         ValueType::Object if depth == 0 => Input::Other("an object nested too deep"),
         ValueType::Object => {
             let object = Object::from_unknown(value)?;
+            // What `Object.keys` gives, read by the key itself: as a C string it would end at a NUL.
+            let keys = object.get_all_property_names(
+                KeyCollectionMode::OwnOnly,
+                KeyFilter::Enumerable,
+                KeyConversion::NumbersToStrings,
+            )?;
             let mut entries = Vec::new();
-            for key in Object::keys(&object)? {
-                let value: Unknown<'_> = object.get_named_property(&key)?;
-                entries.push((key, nested_input(value, depth - 1)?));
+            for index in 0..keys.get_array_length()? {
+                let key: Unknown<'_> = keys.get_element(index)?;
+                if key.get_type()? != ValueType::String {
+                    continue;
+                }
+                let value: Unknown<'_> = object.get_property(key)?;
+                entries.push((String::from_unknown(key)?, nested_input(value, depth - 1)?));
             }
             Input::Object(entries)
         }
@@ -49,7 +59,7 @@ pub fn from_input<'e>(env: &'e Env, value: &Input) -> napi::Result<Unknown<'e>> 
             let mut properties = Vec::with_capacity(entries.len());
             for (key, value) in entries {
                 let value = from_input(env, value)?;
-                properties.push(Property::new().with_utf8_name(key)?.with_value(&value));
+                properties.push(Property::new().with_name(env, key.as_str())?.with_value(&value));
             }
             object.define_properties(&properties)?;
             object.into_unknown(env)

@@ -1,22 +1,30 @@
 //! Attachments and the leases they hold on volumes.
 
-use super::Writer;
+use super::{Reader, Writer};
 use crate::error::Result;
 use crate::model::ProcessIdentity;
 
-/// Who holds a volume.
+/// Who holds volumes.
 #[derive(Clone, Debug)]
-pub struct Lease {
-    /// The attachment that took it.
+pub struct Holder {
+    /// The attachment's id.
     pub attachment_id: i64,
-    /// The sandbox it was taken for.
+    /// The sandbox it was made for.
     pub sandbox: String,
     /// The process it belongs to.
     pub owner: ProcessIdentity,
 }
 
+impl Reader<'_> {
+    /// Whether there are attachments, be their processes alive or not.
+    pub fn has_attachments(&self) -> Result<bool> {
+        Ok(self.0.prepare_cached("SELECT 1 FROM attachment LIMIT 1")?.exists([])?)
+    }
+}
+
 impl Writer<'_> {
-    /// Records an attachment and its leases, each a volume's id and whether it is read-only.
+    /// Records an attachment and its leases, each a volume's id and whether it is read-only. The id is drawn at
+    /// random, so that it means nothing in another catalog that takes this one's place.
     pub fn attach(
         &self,
         sandbox: &str,
@@ -26,8 +34,8 @@ impl Writer<'_> {
     ) -> Result<i64> {
         self.0
             .prepare_cached(
-                "INSERT INTO attachment (sandbox, pid, start_time, boot_id, created_at_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
+                "INSERT INTO attachment (id, sandbox, pid, start_time, boot_id, created_at_ms)
+                 VALUES (abs(random()), ?1, ?2, ?3, ?4, ?5)",
             )?
             .execute((sandbox, owner.pid, owner.start_time as i64, &owner.boot_id, now_ms))?;
         let attachment_id = self.0.last_insert_rowid();
@@ -45,15 +53,15 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// The leases on a volume.
-    pub fn leases(&self, volume_id: i64) -> Result<Vec<Lease>> {
+    /// The attachments that hold a volume, or all of them, by their sandboxes' names.
+    pub fn holders(&self, volume_id: Option<i64>) -> Result<Vec<Holder>> {
         let mut statement = self.0.prepare_cached(
-            "SELECT DISTINCT attachment.id, sandbox, pid, start_time, boot_id
-             FROM attachment JOIN lease ON attachment.id = attachment_id
-             WHERE volume_id = ?1 ORDER BY attachment.id",
+            "SELECT id, sandbox, pid, start_time, boot_id FROM attachment
+             WHERE ?1 IS NULL OR id IN (SELECT attachment_id FROM lease WHERE volume_id = ?1)
+             ORDER BY sandbox",
         )?;
-        let leases = statement.query_map([volume_id], |row| {
-            Ok(Lease {
+        let holders = statement.query_map([volume_id], |row| {
+            Ok(Holder {
                 attachment_id: row.get(0)?,
                 sandbox: row.get(1)?,
                 owner: ProcessIdentity {
@@ -63,6 +71,6 @@ impl Writer<'_> {
                 },
             })
         })?;
-        Ok(leases.collect::<rusqlite::Result<_>>()?)
+        Ok(holders.collect::<rusqlite::Result<_>>()?)
     }
 }

@@ -3,6 +3,7 @@
 use super::{Reader, Writer};
 use crate::error::Result;
 use crate::model::VolumeName;
+use rusqlite::Row;
 
 /// What is being done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,23 +37,27 @@ pub struct Intent {
 }
 
 impl Reader<'_> {
-    /// All intents, or those of one name.
+    /// All intents, or those of one name. A row that no version of this program could have written is left out.
     pub fn intents(&self, name: Option<&VolumeName>) -> Result<Vec<Intent>> {
         let mut statement = self.0.prepare_cached(
             "SELECT volume_id, name, action, entry FROM intent JOIN volume ON volume.id = volume_id
              WHERE ?1 IS NULL OR name = ?1",
         )?;
         let rows = statement
-            .query_map([name.map(VolumeName::as_str)], |row| {
-                Ok((row.get(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?, row.get(3)?))
-            })?
+            .query_map([name.map(VolumeName::as_str)], |row| Ok(to_intent(row)))?
             .collect::<rusqlite::Result<Vec<_>>>()?;
-        let usable = rows.into_iter().filter_map(|(volume_id, name, action, entry)| {
-            let action = [Action::Create, Action::Remove].into_iter().find(|a| a.as_str() == action)?;
-            Some(Intent { volume_id, name: VolumeName::parse(&name).ok()?, action, entry })
-        });
-        Ok(usable.collect())
+        Ok(rows.into_iter().flatten().collect())
     }
+}
+
+fn to_intent(row: &Row<'_>) -> Option<Intent> {
+    let (name, action): (String, String) = (row.get(1).ok()?, row.get(2).ok()?);
+    Some(Intent {
+        volume_id: row.get(0).ok()?,
+        name: VolumeName::parse(&name).ok()?,
+        action: [Action::Create, Action::Remove].into_iter().find(|known| known.as_str() == action)?,
+        entry: row.get(3).ok()?,
+    })
 }
 
 impl Writer<'_> {

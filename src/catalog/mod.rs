@@ -11,11 +11,12 @@ mod intents;
 mod schema;
 mod volumes;
 
-pub use attachments::Lease;
+pub use attachments::Holder;
 pub use intents::{Action, Intent};
 
 use crate::error::{Error, Result};
 use connections::Connections;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -88,7 +89,10 @@ impl Writer<'_> {
 fn connect(path: &Path, durability: Durability) -> Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(LONGEST_WAIT)?;
+    // Closing a catalog that is refused must not move its log into it.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     schema::refuse_newer(&connection)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     enter_wal(&connection)?;
     let synchronous = match durability {
         Durability::Full => "FULL",

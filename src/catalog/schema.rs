@@ -25,7 +25,7 @@ const MIGRATIONS: &[&str] = &["
     ) STRICT;
 
     CREATE TABLE attachment (
-        id            INTEGER PRIMARY KEY AUTOINCREMENT,
+        id            INTEGER PRIMARY KEY,
         sandbox       TEXT NOT NULL,
         pid           INTEGER NOT NULL,
         start_time    INTEGER NOT NULL,

@@ -68,10 +68,10 @@ impl Writer<'_> {
 
 /// A row as a record; the inner error is about what the row says, the outer one about reading it.
 fn to_record(row: &Row<'_>) -> rusqlite::Result<Result<VolumeRecord>> {
-    let name: String = row.get("name")?;
-    let kind: String = row.get("kind")?;
-    let labels: String = row.get("labels")?;
     let record = || {
+        let name: String = row.get("name")?;
+        let kind: String = row.get("kind")?;
+        let labels: String = row.get("labels")?;
         let unusable = |what: &str| Error::catalog(format!("holds a row that is not usable: {what}"));
         let pairs: BTreeMap<String, String> = match serde_json::from_str(&labels) {
             Ok(serde_json::Value::Object(entries)) => entries

@@ -1,10 +1,10 @@
 //! Making directories.
 
-use super::{RelPath, Tree};
+use super::{RelPath, Tree, refused_with};
 use crate::error::Result;
 use cap_std::fs::{DirBuilder, DirBuilderExt};
 use nix::errno::Errno;
-use std::io::{self, ErrorKind};
+use std::io;
 
 /// The mode of a new directory, less the umask.
 const NEW_DIRECTORY_MODE: u32 = 0o755;
@@ -28,12 +28,12 @@ impl Tree {
     fn make_one(&self, path: &RelPath) -> Result<Made> {
         let mut builder = DirBuilder::new();
         builder.mode(NEW_DIRECTORY_MODE);
-        self.at("mkdir", path, |dir, rest| match dir.create_dir_with(rest, &builder) {
+        match self.at("mkdir", path, |dir, rest| dir.create_dir_with(rest, &builder)) {
             Ok(()) => Ok(Made::There),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Made::There),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Made::ParentMissing),
+            Err(error) if refused_with(&error, &[Errno::EEXIST]) => Ok(Made::There),
+            Err(error) if refused_with(&error, &[Errno::ENOENT]) => Ok(Made::ParentMissing),
             Err(error) => Err(error),
-        })
+        }
     }
 }
 

@@ -22,7 +22,7 @@ pub use quota::Quota;
 pub use read::OpenedFile;
 pub use write::{WriteOptions, WriteRules};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::VolumeName;
 use cap_std::fs::Dir;
 use nix::errno::Errno;
@@ -32,6 +32,10 @@ use std::io;
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+
+/// How often a step is tried again that met a link which was none any more when cap-std, without `openat2`,
+/// read it.
+const RETRIES: usize = 16;
 
 /// A directory volume's data, held by descriptor.
 #[derive(Debug)]
@@ -52,13 +56,20 @@ impl Tree {
         &self,
         syscall: &'static str,
         path: &RelPath,
-        step: impl FnOnce(&Dir, &Path) -> io::Result<T>,
+        step: impl Fn(&Dir, &Path) -> io::Result<T>,
     ) -> Result<T> {
         let attempt = || {
             let (start, rest) = self.start(path)?;
             step(&start, rest)
         };
-        attempt().map_err(|error| self.refused(syscall, path, error))
+        let mut result = attempt();
+        for _ in 0..RETRIES {
+            match &result {
+                Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => result = attempt(),
+                _ => break,
+            }
+        }
+        result.map_err(|error| self.refused(syscall, path, error))
     }
 
     /// Where to resolve `path` from: the root, or for a path longer than the kernel takes at once (`PATH_MAX`)
@@ -73,16 +84,19 @@ impl Tree {
     }
 
     fn refused(&self, syscall: &'static str, path: &RelPath, error: io::Error) -> Error {
-        let errno = error.raw_os_error().map(Errno::from_raw);
-        let error = match errno {
-            // cap-std's own refusal: the one error of this kind that carries no number of the system's.
-            None if error.kind() == io::ErrorKind::PermissionDenied => Error::path_escape(path.as_str()),
-            // What opening a FIFO without a reader, a socket or a device without a driver gives.
-            Some(Errno::ENXIO | Errno::ENODEV) => not_a_regular_file(syscall, path),
-            _ => Error::file_system(syscall, path.as_str(), error),
+        // cap-std's own refusal: the one error of this kind that carries no number of the system's.
+        let escaped = error.raw_os_error().is_none() && error.kind() == io::ErrorKind::PermissionDenied;
+        let error = match escaped {
+            true => Error::path_escape(path.as_str()),
+            false => Error::file_system(syscall, path.as_str(), error),
         };
         error.in_volume(self.volume.as_str())
     }
+}
+
+/// Whether it is the system that refused, with one of these errors.
+fn refused_with(error: &Error, errnos: &[Errno]) -> bool {
+    error.kind() == ErrorKind::FileSystem && errnos.iter().any(|e| error.context().errno == Some(*e as i32))
 }
 
 fn not_a_regular_file(syscall: &'static str, path: &RelPath) -> Error {

@@ -42,6 +42,9 @@ impl Tree {
             };
             let holder = self.at("open", &holder, |dir, rest| dir.open_dir(rest))?;
             match holder.read_link_contents(name) {
+                Ok(link) if link.is_absolute() => {
+                    return Err(Error::path_escape(path.as_str()).in_volume(self.volume.as_str()));
+                }
                 Ok(link) => followed = followed.through(&link).ok_or_else(|| self.unreadable_link(path))?,
                 Err(error) if !is_no_link(&error) => return Err(self.refused("readlink", path, error)),
                 Err(_) if must_be_directory => return Err(self.refused("open", path, Errno::EISDIR.into())),

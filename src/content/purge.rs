@@ -126,21 +126,23 @@ impl Purge {
     }
 }
 
-/// Unlinks what is no directory and gives the names of the directories.
+/// Unlinks what is no directory and gives the names of what is left: directories, and what could not be
+/// unlinked, which is then tried and reported by its own name.
 fn unlink_files(dir: &Dir) -> io::Result<Vec<OsString>> {
-    let mut directories = Vec::new();
+    let mut left = Vec::new();
     for entry in dir.entries()? {
         let entry = entry?;
         let name = entry.file_name();
         match entry.file_type()?.is_dir() {
-            true => directories.push(name),
-            false => match dir.remove_file(&name) {
-                Err(error) if errno(&error) == Some(Errno::EISDIR) => directories.push(name),
-                result => gone(result)?,
-            },
+            true => left.push(name),
+            false => {
+                if gone(dir.remove_file(&name)).is_err() {
+                    left.push(name);
+                }
+            }
         }
     }
-    Ok(directories)
+    Ok(left)
 }
 
 /// What somebody else removed first is removed as well.
@@ -153,4 +155,32 @@ fn gone(result: io::Result<()>) -> io::Result<()> {
 
 fn errno(error: &io::Error) -> Option<Errno> {
     error.raw_os_error().map(Errno::from_raw)
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test looks at the disk from outside")]
+mod tests {
+    use super::*;
+    use std::fs::{self, File};
+
+    #[test]
+    fn a_directory_that_was_moved_away_and_stands_there_again_is_not_emptied_where_it_went() {
+        let home = tempfile::tempdir().unwrap();
+        let path = |name: &str| home.path().join(name);
+        fs::create_dir_all(path("volume/dir")).unwrap();
+        let level = |name: &str, name_in_holder: &str| Level {
+            dir: dir_from(File::open(path(name)).unwrap().into()),
+            name: name_in_holder.into(),
+            entries: Vec::new(),
+        };
+        let levels = vec![level("volume", ""), level("volume/dir", "dir")];
+        let mut purge = Purge { levels, disturbances: 0 };
+        fs::rename(path("volume/dir"), path("outside")).unwrap();
+        fs::write(path("outside/kept"), "kept").unwrap();
+        fs::create_dir_all(path("volume/dir/again")).unwrap();
+        purge.leave().unwrap();
+        assert_eq!(fs::read_to_string(path("outside/kept")).unwrap(), "kept");
+        assert_eq!(purge.levels.len(), 1);
+        assert_eq!(purge.levels[0].entries, ["dir"]);
+    }
 }

@@ -1,7 +1,7 @@
 //! Removing one entry, or a tree.
 
-use super::{RelPath, Tree, purge};
-use crate::error::{ErrorKind, Result};
+use super::{RelPath, Tree, purge, refused_with};
+use crate::error::Result;
 use cap_std::fs::Dir;
 use nix::errno::Errno;
 use std::ffi::OsStr;
@@ -30,7 +30,7 @@ impl Tree {
         let path = RelPath::parse(path)?;
         let (holder, name, _) = path.entry()?;
         let holder = match self.open_holder("rm", &holder) {
-            Err(error) if is_missing(&error) => return Ok(()),
+            Err(error) if refused_with(&error, &[Errno::ENOENT]) => return Ok(()),
             opened => opened?.into_std_file().into(),
         };
         let result = purge(holder, OsStr::new(name), Path::new(path.as_str()));
@@ -40,8 +40,4 @@ impl Tree {
     fn open_holder(&self, syscall: &'static str, holder: &RelPath) -> Result<Dir> {
         self.at(syscall, holder, |dir, rest| dir.open_dir(rest))
     }
-}
-
-fn is_missing(error: &crate::error::Error) -> bool {
-    error.kind() == ErrorKind::FileSystem && error.context().errno == Some(Errno::ENOENT as i32)
 }

@@ -15,14 +15,29 @@ use std::rc::Rc;
 /// The unit of `st_blocks`.
 const BLOCK: u64 = 512;
 
-/// How long a path from one held descriptor may grow before a new one is held. A deep tree then costs one
-/// descriptor per this many bytes of path instead of one per level.
-const REACH: usize = 2048;
+/// How long a path from one base may grow, in bytes, before a new base is taken.
+const REACH: usize = 512;
 
-/// A directory still to be measured: a held one, and the path from there.
+/// How many bases are open at once, however deep the tree.
+const HELD: usize = 32;
+
+/// A directory still to be measured: a path from the base of that index.
 struct Pending {
-    base: Rc<Dir>,
+    base: usize,
     path: PathBuf,
+}
+
+/// A directory on the way to the one being measured, and its path from the base before it. Opened anew when it
+/// is needed again and was closed to save descriptors.
+struct Base {
+    path: PathBuf,
+    dir: Option<Rc<Dir>>,
+}
+
+/// The way from the root, which is always held, to the directory being measured.
+struct Way {
+    root: Rc<Dir>,
+    bases: Vec<Base>,
 }
 
 impl Tree {
@@ -34,11 +49,16 @@ impl Tree {
         let root = Rc::new(self.root.try_clone().map_err(failed)?);
         let mut used = allocated(&root.dir_metadata().map_err(failed)?);
         let mut linked = HashSet::new();
-        let mut pending = vec![Pending { base: root, path: PathBuf::new() }];
+        let mut way = Way { root, bases: Vec::new() };
+        let mut pending = vec![Pending { base: 0, path: PathBuf::new() }];
         while let Some(next) = pending.pop() {
             cancel.check()?;
-            match next.open() {
-                Ok(dir) => used += measure(&next, dir, &mut linked, &mut pending).map_err(failed)?,
+            let measured = way.open(&next).and_then(|dir| {
+                let children = way.base_below(next, &dir);
+                measure(&dir, &children, &mut linked, &mut pending)
+            });
+            match measured {
+                Ok(bytes) => used += bytes,
                 Err(error) if passes_by(&error) => {}
                 Err(error) => return Err(failed(error)),
             }
@@ -47,27 +67,56 @@ impl Tree {
     }
 }
 
-impl Pending {
-    fn open(&self) -> io::Result<Rc<Dir>> {
-        match self.path.as_os_str().is_empty() {
-            true => Ok(self.base.clone()),
-            false => Ok(Rc::new(dir_from(open_subdirectory(self.base.as_fd(), &self.path)?))),
+impl Way {
+    /// Opens a directory. Depth first as we go, every base beyond its own is done with.
+    fn open(&mut self, next: &Pending) -> io::Result<Rc<Dir>> {
+        self.bases.truncate(next.base);
+        let base = self.open_base()?;
+        match next.path.as_os_str().is_empty() {
+            true => Ok(base),
+            false => open_below(&base, &next.path),
         }
     }
 
-    /// The directory `name` in this one, of which `dir` is the open descriptor.
-    fn child(&self, dir: &Rc<Dir>, name: &Path) -> Pending {
-        match self.path.as_os_str().len() + name.as_os_str().len() > REACH {
-            true => Pending { base: dir.clone(), path: name.to_owned() },
-            false => Pending { base: self.base.clone(), path: self.path.join(name) },
+    /// The last base; those before it that were closed are opened on the way there, and of all the last
+    /// [`HELD`] stay open.
+    fn open_base(&mut self) -> io::Result<Rc<Dir>> {
+        let open = self.bases.iter().rposition(|base| base.dir.is_some());
+        let mut dir = open.and_then(|at| self.bases[at].dir.clone()).unwrap_or_else(|| self.root.clone());
+        for at in open.map_or(0, |at| at + 1)..self.bases.len() {
+            dir = open_below(&dir, &self.bases[at].path)?;
+            self.hold(at, &dir);
+        }
+        Ok(dir)
+    }
+
+    fn hold(&mut self, at: usize, dir: &Rc<Dir>) {
+        self.bases[at].dir = Some(dir.clone());
+        if let Some(far) = at.checked_sub(HELD) {
+            self.bases[far].dir = None;
         }
     }
+
+    /// What the paths of a directory's own subdirectories begin with. A directory that is far from its base
+    /// becomes one.
+    fn base_below(&mut self, here: Pending, dir: &Rc<Dir>) -> Pending {
+        if here.path.as_os_str().len() <= REACH {
+            return here;
+        }
+        self.bases.push(Base { path: here.path, dir: None });
+        self.hold(here.base, dir);
+        Pending { base: here.base + 1, path: PathBuf::new() }
+    }
+}
+
+fn open_below(dir: &Dir, path: &Path) -> io::Result<Rc<Dir>> {
+    Ok(Rc::new(dir_from(open_subdirectory(dir.as_fd(), path)?)))
 }
 
 /// Adds up one directory's entries and queues its subdirectories.
 fn measure(
+    dir: &Dir,
     here: &Pending,
-    dir: Rc<Dir>,
     linked: &mut HashSet<(u64, u64)>,
     pending: &mut Vec<Pending>,
 ) -> io::Result<u64> {
@@ -80,7 +129,7 @@ fn measure(
             Err(error) => return Err(error),
         };
         if metadata.is_dir() {
-            pending.push(here.child(&dir, Path::new(&entry.file_name())));
+            pending.push(Pending { base: here.base, path: here.path.join(entry.file_name()) });
         } else if metadata.nlink() > 1 && !linked.insert((metadata.dev(), metadata.ino())) {
             continue;
         }

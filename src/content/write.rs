@@ -1,10 +1,10 @@
 //! Writing whole files.
 
 use super::open::Place;
-use super::{Quota, RelPath, Tree};
+use super::{Quota, RelPath, Tree, refused_with};
 use crate::error::Result;
 use crate::model::Cancel;
-use crate::sys::{Access, Dir as StoreDir, FileLock, unique_token};
+use crate::sys::{Access, Dir as StoreDir, FileLock};
 use cap_std::fs::{Metadata, MetadataExt, OpenOptions, OpenOptionsExt};
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, fchmod};
@@ -107,7 +107,7 @@ impl Tree {
 
     fn open_existing(&self, path: &RelPath) -> Result<Option<(File, Metadata)>> {
         match self.open_regular(path, Access::Write) {
-            Err(error) if error.context().errno == Some(Errno::ENOENT as i32) => Ok(None),
+            Err(error) if refused_with(&error, &[Errno::ENOENT]) => Ok(None),
             opened => opened.map(Some),
         }
     }
@@ -143,8 +143,7 @@ impl Tree {
         let replaced = old.as_ref().filter(|old| old.nlink() == 1).map_or(0, allocated);
         rules.quota.admit(self, path.as_str(), content.len() as u64, replaced, cancel)?;
 
-        let temporary = unique_token();
-        let staged = FileLock::create(rules.staging, &temporary, options.new_file_mode())?;
+        let (temporary, staged) = FileLock::create_unique(rules.staging, options.new_file_mode())?;
         let put_in_place = || {
             let mut file = File::from(staged.file().try_clone_to_owned()?);
             file.write_all(content)?;

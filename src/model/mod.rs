@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 mod cancel;
+/// The names of a volume's options.
+pub mod field;
 mod input;
 mod labels;
 mod name;

@@ -1,7 +1,9 @@
 //! What a caller wants a new volume to be.
 
-use super::{Fields, Input, Labels};
+use super::{Fields, Input, Labels, field};
 use crate::error::{Error, Result};
+
+const OPTIONS: [&str; 4] = [field::KIND, field::SIZE_MIB, field::QUOTA_MIB, field::LABELS];
 
 /// How a volume stores its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,15 +49,15 @@ impl VolumeSpec {
     ) -> Result<Self> {
         match kind {
             VolumeKind::Dir if size_mib.is_some() => Err(Error::invalid_config(
-                "sizeMib",
+                field::SIZE_MIB,
                 "only a volume of kind \"disk\" has a size; limit a directory with \"quotaMib\"",
             )),
             VolumeKind::Disk if quota_mib.is_some() => Err(Error::invalid_config(
-                "quotaMib",
+                field::QUOTA_MIB,
                 "only a volume of kind \"dir\" has a quota; a disk is limited by \"sizeMib\"",
             )),
             VolumeKind::Disk if size_mib.unwrap_or(0) == 0 => Err(Error::invalid_config(
-                "sizeMib",
+                field::SIZE_MIB,
                 "a volume of kind \"disk\" needs its size in MiB, at least 1",
             )),
             _ => Ok(VolumeSpec { kind, size_mib, quota_mib: quota_mib.filter(|mib| *mib > 0), labels }),
@@ -67,11 +69,11 @@ impl VolumeSpec {
         let (mut kind, mut size_mib, mut quota_mib) = (None, None, None);
         let mut labels = Labels::default();
         for option in options {
-            let fields = Fields::of("VolumeConfig", option, &["kind", "sizeMib", "quotaMib", "labels"])?;
-            kind = fields.choice("kind", &VolumeKind::NAMES)?.or(kind);
-            size_mib = fields.u32("sizeMib")?.or(size_mib);
-            quota_mib = fields.u32("quotaMib")?.or(quota_mib);
-            if let Some(later) = fields.labels("labels")? {
+            let fields = Fields::of("VolumeConfig", option, &OPTIONS)?;
+            kind = fields.choice(field::KIND, &VolumeKind::NAMES)?.or(kind);
+            size_mib = fields.u32(field::SIZE_MIB)?.or(size_mib);
+            quota_mib = fields.u32(field::QUOTA_MIB)?.or(quota_mib);
+            if let Some(later) = fields.labels(field::LABELS)? {
                 labels = labels.merged_with(later)?;
             }
         }

@@ -1,5 +1,7 @@
 //! The names of options and of a plain object's fields, each spelled once.
 
+pub(super) use crate::model::field::{KIND, LABELS, NAME, QUOTA_MIB, SIZE_MIB};
+
 pub(super) const BIND: &str = "bind";
 pub(super) const DISK: &str = "disk";
 pub(super) const FORMAT: &str = "format";
@@ -7,19 +9,14 @@ pub(super) const FSTYPE: &str = "fstype";
 pub(super) const GUEST_PATH: &str = "guestPath";
 pub(super) const HOST_PATH: &str = "hostPath";
 pub(super) const HOST_PERMISSIONS: &str = "hostPermissions";
-pub(super) const KIND: &str = "kind";
-pub(super) const LABELS: &str = "labels";
 pub(super) const MODE: &str = "mode";
-pub(super) const NAME: &str = "name";
 pub(super) const NAMED: &str = "named";
 pub(super) const NAMED_KIND: &str = "namedKind";
 pub(super) const NAMED_MODE: &str = "namedMode";
 pub(super) const NODEV: &str = "nodev";
 pub(super) const NOEXEC: &str = "noexec";
 pub(super) const NOSUID: &str = "nosuid";
-pub(super) const QUOTA_MIB: &str = "quotaMib";
 pub(super) const READONLY: &str = "readonly";
-pub(super) const SIZE_MIB: &str = "sizeMib";
 pub(super) const STAT_VIRTUALIZATION: &str = "statVirtualization";
 pub(super) const TMPFS: &str = "tmpfs";
 pub(super) const VOLUME: &str = "volume";

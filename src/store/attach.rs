@@ -33,7 +33,8 @@ struct Taken {
     mounts: Vec<ResolvedMount>,
     /// Volumes with a lease to be taken, and whether it is read-only.
     leases: Vec<(VolumeRecord, bool)>,
-    created: Vec<VolumeRecord>,
+    /// Volumes that were created on the way, by name and id.
+    created: Vec<(VolumeName, i64)>,
 }
 
 impl Store {
@@ -51,18 +52,25 @@ impl Store {
         let pid = pid.unwrap_or_else(std::process::id);
         let owner = identify(pid)?;
         let opened = self.opened()?;
-        let mut taken = Taken::default();
-        let resolved = mounts.iter().try_for_each(|(guest_path, config)| {
-            cancel.check()?;
-            self.resolve(&opened, guest_path, config, cancel, &mut taken)
-        });
-        match resolved.and_then(|()| opened.record(sandbox, &owner, &taken, cancel)) {
-            Ok(id) => Ok(Attachment { id, sandbox: sandbox.to_owned(), pid, mounts: taken.mounts }),
-            Err(error) => {
-                for volume in taken.created.iter().rev() {
-                    self.take_back(volume);
+        let mut rounds = ROUNDS;
+        loop {
+            let mut taken = Taken::default();
+            let resolved = mounts.iter().try_for_each(|(guest_path, config)| {
+                cancel.check()?;
+                self.resolve(&opened, guest_path, config, cancel, &mut taken)
+            });
+            let error = match resolved.and_then(|()| opened.record(sandbox, &owner, &taken, cancel)) {
+                Ok(id) => {
+                    return Ok(Attachment { id, sandbox: sandbox.to_owned(), pid, mounts: taken.mounts });
                 }
-                Err(error)
+                Err(error) => error,
+            };
+            for (name, id) in taken.created.iter().rev() {
+                self.take_back(name, *id);
+            }
+            rounds -= 1;
+            if rounds == 0 || !lost_an_ensured_volume(mounts, &error) {
+                return Err(error);
             }
         }
     }
@@ -119,34 +127,32 @@ impl Store {
         };
         let mut create = |spec: &VolumeSpec| {
             let id = self.create_volume(opened, name, spec, &cancel.nested())?;
-            let volume = existing()?;
-            if volume.id == id {
-                taken.created.push(volume.clone());
-            }
-            Ok(volume)
+            taken.created.push((name.clone(), id));
+            existing()
         };
         match provision {
             Provision::Existing => existing(),
             Provision::Create(spec) => create(spec),
             Provision::EnsureExists(spec) => {
-                for _ in 0..ROUNDS {
-                    match create(spec) {
-                        Err(error) if error.kind() == ErrorKind::VolumeAlreadyExists => {}
-                        created => return created,
-                    }
+                let mut rounds = ROUNDS;
+                loop {
                     match existing() {
                         Err(error) if error.kind() == ErrorKind::VolumeNotFound => {}
                         found => return found.and_then(|volume| compatible(volume, spec)),
                     }
+                    rounds -= 1;
+                    match create(spec) {
+                        Err(error) if error.kind() == ErrorKind::VolumeAlreadyExists && rounds > 0 => {}
+                        created => return created,
+                    }
                 }
-                existing()
             }
         }
     }
 
     /// Removes a volume that this call created, unless somebody attached it meanwhile; then it is theirs.
-    fn take_back(&self, volume: &VolumeRecord) {
-        let _kept_where_refused = self.remove_volume(&volume.name, Some(volume.id), &Cancel::default());
+    fn take_back(&self, name: &VolumeName, id: i64) {
+        let _kept_where_refused = self.remove_volume(name, Some(id), &Cancel::default());
     }
 }
 
@@ -154,10 +160,13 @@ impl Opened {
     fn record(&self, sandbox: &str, owner: &ProcessIdentity, taken: &Taken, cancel: &Cancel) -> Result<i64> {
         self.catalog.write(|catalog| {
             for (volume, _) in &taken.leases {
+                let name = volume.name.as_str();
                 let current = catalog.reader().volume(&volume.name)?;
                 if current.is_none_or(|current| current.id != volume.id) {
-                    return Err(Error::volume_not_found(volume.name.as_str()));
+                    return Err(Error::volume_not_found(name));
                 }
+                // A runtime follows whatever stands there, so it must be a directory and no link.
+                self.layout.volumes.open_child(name).map_err(|error| error.in_volume(name))?;
             }
             let leases: Vec<_> =
                 taken.leases.iter().map(|(volume, readonly)| (volume.id, *readonly)).collect();
@@ -167,17 +176,20 @@ impl Opened {
         })
     }
 
-    /// The sandboxes that hold a volume and whose process lives; the attachments of dead ones end here.
-    pub(super) fn living_sandboxes(&self, catalog: &Writer<'_>, volume_id: i64) -> Result<Vec<String>> {
+    /// The sandboxes that hold a volume, or any, and whose process lives; the attachments of dead ones end here.
+    pub(super) fn living_sandboxes(
+        &self,
+        catalog: &Writer<'_>,
+        volume_id: Option<i64>,
+    ) -> Result<Vec<String>> {
         let mut living = Vec::new();
-        for lease in catalog.leases(volume_id)? {
-            if identify(lease.owner.pid).is_ok_and(|now| now == lease.owner) {
-                living.push(lease.sandbox);
-            } else {
-                catalog.detach(lease.attachment_id)?;
+        for holder in catalog.holders(volume_id)? {
+            if !identify(holder.owner.pid).is_ok_and(|now| now == holder.owner) {
+                catalog.detach(holder.attachment_id)?;
+            } else if !living.contains(&holder.sandbox) {
+                living.push(holder.sandbox);
             }
         }
-        living.dedup();
         Ok(living)
     }
 }
@@ -201,6 +213,16 @@ fn compatible(volume: VolumeRecord, spec: &VolumeSpec) -> Result<VolumeRecord> {
         true => Ok(volume),
         false => Err(Error::volume_incompatible(volume.name.as_str(), differences)),
     }
+}
+
+/// Whether a volume that is to be there in any case was removed after it had been found; then it is made anew.
+fn lost_an_ensured_volume(mounts: &[(GuestPath, MountConfig)], error: &Error) -> bool {
+    let is_lost = |volume: &VolumeName| error.context().volume.as_deref() == Some(volume.as_str());
+    error.kind() == ErrorKind::VolumeNotFound
+        && mounts.iter().any(|(_, config)| match config.source() {
+            MountSource::Named { name, provision: Provision::EnsureExists(_) } => is_lost(name),
+            _ => false,
+        })
 }
 
 fn identify(pid: u32) -> Result<ProcessIdentity> {

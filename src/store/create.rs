@@ -60,9 +60,10 @@ impl Opened {
 
     /// Makes the directory aside and moves it into place, where nothing stands.
     fn make(&self, intent: &Intent, cancel: &Cancel) -> Result<()> {
-        self.layout.staging.create_child(&intent.entry, VOLUME_MODE)?.sync()?;
+        let made = self.layout.staging.create_child(&intent.entry, VOLUME_MODE)?;
+        self.layout.put_on_disk(&made)?;
         cancel.commit()?;
         self.layout.staging.move_to(&intent.entry, &self.layout.volumes, intent.name.as_str())?;
-        self.layout.volumes.sync()
+        self.layout.put_on_disk(&self.layout.volumes)
     }
 }

@@ -8,9 +8,10 @@
 //! <home>/db/volumes.db                the catalog
 //! ```
 
+use crate::catalog::Durability;
 use crate::error::{Error, Result};
 use crate::model::{Cancel, VolumeName};
-use crate::sys::{Dir, FileLock, unique_token};
+use crate::sys::{Dir, FileId, FileLock, unique_token};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -35,21 +36,26 @@ pub struct Layout {
     pub trash: Dir,
     locks: Dir,
     databases: Dir,
+    durability: Durability,
 }
 
 impl Layout {
     /// Opens the directories below `home`, making what is missing with mode 0700, so that other users of the
-    /// host have no way in.
-    pub fn open(home: &Path) -> Result<Self> {
+    /// host have no way in, and puts their entries on disk.
+    pub fn open(home: &Path, durability: Durability) -> Result<Self> {
         let home = Dir::open_or_create_ambient(home)?;
         let volumes = home.open_or_create_child(VOLUMES)?;
-        Ok(Layout {
+        let layout = Layout {
             staging: volumes.open_or_create_child(STAGING)?,
             trash: volumes.open_or_create_child(TRASH)?,
             locks: volumes.open_or_create_child(LOCKS)?,
             databases: home.open_or_create_child(DATABASES)?,
             volumes,
-        })
+            durability,
+        };
+        layout.put_on_disk(&layout.volumes)?;
+        layout.put_on_disk(&home)?;
+        Ok(layout)
     }
 
     /// Where SQLite finds the catalog.
@@ -57,9 +63,22 @@ impl Layout {
         self.databases.path_of(CATALOG)
     }
 
+    /// What stands now where the catalog and the volumes are looked for.
+    pub fn places(&self) -> Result<[Option<FileId>; 2]> {
+        Ok([FileId::at(&self.catalog_path())?, FileId::at(self.volumes.path())?])
+    }
+
     /// Puts the catalog's directory entry on disk.
     pub fn sync_catalog_directory(&self) -> Result<()> {
-        self.databases.sync()
+        self.put_on_disk(&self.databases)
+    }
+
+    /// Puts a directory's entries on disk, where the store was opened so.
+    pub fn put_on_disk(&self, dir: &Dir) -> Result<()> {
+        match self.durability {
+            Durability::Full => dir.sync(),
+            Durability::Fast => Ok(()),
+        }
     }
 
     /// The directories that no sandbox may be given.
@@ -94,7 +113,28 @@ pub fn new_entry(name: &VolumeName) -> String {
     format!("{name}{SEPARATOR}{}", unique_token())
 }
 
-/// The volume that a staging or trash entry belongs to; none for a file that is being written.
-pub fn entry_owner(entry: &str) -> Option<VolumeName> {
-    entry.split_once(SEPARATOR).and_then(|(name, _)| VolumeName::parse(name).ok())
+/// Whose an entry of the staging or trash directory is.
+#[derive(PartialEq, Eq)]
+pub enum EntryOwner {
+    /// A volume's, which is being made or deleted.
+    Volume(VolumeName),
+    /// A file's, which is being written.
+    File,
+    /// Nobody's that we know.
+    Stranger,
+}
+
+impl EntryOwner {
+    /// Tells by the entry's name. Only a stranger's may hold more than one path component.
+    pub fn of(entry: &str) -> Self {
+        let is_number = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_hexdigit());
+        let is_token = |text: &str| text.split('-').count() == 3 && text.split('-').all(is_number);
+        match entry.split_once(SEPARATOR) {
+            Some((name, token)) if is_token(token) => {
+                VolumeName::parse(name).map_or(EntryOwner::Stranger, EntryOwner::Volume)
+            }
+            None if is_token(entry) => EntryOwner::File,
+            _ => EntryOwner::Stranger,
+        }
+    }
 }

@@ -41,8 +41,8 @@ pub struct Store {
 struct Opened {
     layout: Layout,
     catalog: Catalog,
-    /// Which file the catalog is, to notice when the home was deleted or replaced under us.
-    catalog_id: Option<FileId>,
+    /// What stood at the catalog's path and at the volumes', to notice when either was deleted or replaced.
+    places: [Option<FileId>; 2],
 }
 
 impl Store {
@@ -58,7 +58,7 @@ impl Store {
         &self.home
     }
 
-    /// The open home; opened anew where its catalog is no longer the file it was.
+    /// The open home; opened anew where its catalog or its volumes are no longer what they were.
     fn opened(&self) -> Result<Arc<Opened>> {
         let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner).clone();
         if opened.is_current()? {
@@ -74,17 +74,16 @@ impl Store {
 
 impl Opened {
     fn open(home: &Path, durability: Durability) -> Result<Self> {
-        let layout = Layout::open(home)?;
-        let path = layout.catalog_path();
-        let catalog = Catalog::open(&path, durability)?;
+        let layout = Layout::open(home, durability)?;
+        let catalog = Catalog::open(&layout.catalog_path(), durability)?;
         layout.sync_catalog_directory()?;
-        let opened = Opened { layout, catalog, catalog_id: FileId::at(&path)? };
+        let opened = Opened { places: layout.places()?, layout, catalog };
         opened.recover()?;
         Ok(opened)
     }
 
     fn is_current(&self) -> Result<bool> {
-        Ok(FileId::at(&self.layout.catalog_path())? == self.catalog_id)
+        Ok(self.layout.places()? == self.places)
     }
 }
 

@@ -4,24 +4,29 @@
 //! who takes the lock settles the intent.
 
 use super::Opened;
-use super::layout::entry_owner;
+use super::layout::EntryOwner;
 use crate::catalog::{Action, Intent};
 use crate::content::purge;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::model::VolumeName;
 use crate::sys::{Dir, FileLock};
 use std::ffi::OsStr;
 
 impl Opened {
-    /// Settles every intent and clears every leftover that no living process is working on.
+    /// Settles every intent, clears every leftover and ends every attachment that no living process has. What
+    /// the file system refuses must not keep the other volumes away: it stays for the next time.
     pub(super) fn recover(&self) -> Result<()> {
         for intent in self.catalog.read(|catalog| catalog.intents(None))? {
             if let Some(_lock) = self.layout.try_lock(&intent.name)? {
-                self.settle_intents_of(&intent.name)?;
+                unless_refused(self.settle_intents_of(&intent.name))?;
             }
         }
         self.clear_leftovers(&self.layout.staging)?;
-        self.clear_leftovers(&self.layout.trash)
+        self.clear_leftovers(&self.layout.trash)?;
+        if self.catalog.read(|catalog| catalog.has_attachments())? {
+            self.catalog.write(|catalog| self.living_sandboxes(catalog, None))?;
+        }
+        Ok(())
     }
 
     /// Settles the intents of a name, whose lock the caller holds.
@@ -34,6 +39,10 @@ impl Opened {
 
     /// Brings the volume of an intent to a whole state. The caller holds the name's lock.
     pub(super) fn settle(&self, intent: &Intent) -> Result<()> {
+        if EntryOwner::of(&intent.entry) != EntryOwner::Volume(intent.name.clone()) {
+            // Not written by us, so nothing was done, and the entry may be a path to anywhere.
+            return self.catalog.write(|catalog| catalog.settle(intent.volume_id));
+        }
         match intent.action {
             // A removal that cannot be finished leaves the volume listed; whoever asks for it again is told.
             Action::Remove => self.finish_removal(intent).or(Ok(())),
@@ -46,7 +55,7 @@ impl Opened {
         let (staging, volumes) = (&self.layout.staging, &self.layout.volumes);
         let in_place = !staging.contains(&intent.entry)? && volumes.contains(intent.name.as_str())?;
         if in_place {
-            volumes.sync()?;
+            self.layout.put_on_disk(volumes)?;
             return self.catalog.write(|catalog| catalog.settle(intent.volume_id));
         }
         purge(staging.try_clone()?, OsStr::new(&intent.entry), &staging.path_of(&intent.entry))?;
@@ -54,16 +63,17 @@ impl Opened {
     }
 
     /// Deletes what has no intent: the trail of an operation that died before it wrote one or after it struck
-    /// one out, and files of interrupted atomic writes.
+    /// one out, and files of interrupted atomic writes. What is not ours stays.
     fn clear_leftovers(&self, dir: &Dir) -> Result<()> {
         for entry in dir.names()? {
             let Some(text) = entry.to_str() else { continue };
-            let lock = match entry_owner(text) {
-                Some(name) => self.layout.try_lock(&name)?,
-                None => FileLock::try_acquire(dir, text)?,
+            let lock = match EntryOwner::of(text) {
+                EntryOwner::Volume(name) => self.layout.try_lock(&name)?,
+                EntryOwner::File => FileLock::try_acquire_existing(dir, text)?,
+                EntryOwner::Stranger => None,
             };
             if lock.is_some() && !self.is_intended(text)? {
-                purge(dir.try_clone()?, &entry, &dir.path_of(text))?;
+                unless_refused(purge(dir.try_clone()?, &entry, &dir.path_of(text)))?;
             }
         }
         Ok(())
@@ -72,5 +82,12 @@ impl Opened {
     fn is_intended(&self, entry: &str) -> Result<bool> {
         let intents = self.catalog.read(|catalog| catalog.intents(None))?;
         Ok(intents.iter().any(|intent| intent.entry == entry))
+    }
+}
+
+fn unless_refused(result: Result<()>) -> Result<()> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::FileSystem => Ok(()),
+        result => result,
     }
 }

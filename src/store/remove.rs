@@ -33,7 +33,7 @@ impl Opened {
             let volume =
                 catalog.reader().volume(name)?.filter(|volume| only.is_none_or(|id| id == volume.id));
             let volume_id = volume.ok_or_else(|| Error::volume_not_found(name.as_str()))?.id;
-            let sandboxes = self.living_sandboxes(catalog, volume_id)?;
+            let sandboxes = self.living_sandboxes(catalog, Some(volume_id))?;
             if !sandboxes.is_empty() {
                 return Err(Error::volume_attached(name.as_str(), sandboxes));
             }
@@ -50,7 +50,7 @@ impl Opened {
         let result = self.discard(intent);
         if result.is_err() && self.layout.trash.contains(&intent.entry)? {
             self.layout.trash.move_to(&intent.entry, &self.layout.volumes, name)?;
-            self.layout.volumes.sync()?;
+            self.layout.put_on_disk(&self.layout.volumes)?;
         }
         self.catalog.write(|catalog| match &result {
             Ok(()) => catalog.delete_volume(intent.volume_id),
@@ -63,7 +63,7 @@ impl Opened {
         let (volumes, trash, name) = (&self.layout.volumes, &self.layout.trash, intent.name.as_str());
         if !trash.contains(&intent.entry)? && volumes.contains(name)? {
             volumes.move_to(name, trash, &intent.entry)?;
-            volumes.sync()?;
+            self.layout.put_on_disk(volumes)?;
         }
         purge(trash.try_clone()?, OsStr::new(&intent.entry), &volumes.path_of(name))
     }

@@ -46,13 +46,13 @@ impl Dir {
         let open = || openat(AT_FDCWD, path, OPEN_DIR.difference(OFlag::O_NOFOLLOW), Mode::empty());
         let fd = match open() {
             Err(Errno::ENOENT) => {
-                if let Some(parent) = path.parent() {
-                    Dir::open_or_create_ambient(parent)?;
-                }
+                let parent = path.parent().map(Dir::open_or_create_ambient).transpose()?;
                 match mkdirat(AT_FDCWD, path, Mode::S_IRWXU) {
-                    Ok(()) | Err(Errno::EEXIST) => open(),
+                    Ok(()) | Err(Errno::EEXIST) => {}
                     Err(errno) => return Err(Error::file_system("mkdir", path, errno.into())),
                 }
+                parent.map_or(Ok(()), |parent| parent.sync())?;
+                open()
             }
             opened => opened,
         };
@@ -108,6 +108,17 @@ impl Dir {
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         openat(&self.fd, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)
             .map_err(|errno| Error::file_system("open", self.path_of(name), errno.into()))
+    }
+
+    /// Opens a file of ours that may not be both readable and writable, for its lock; none where it is gone.
+    pub fn open_existing_file(&self, name: &str) -> Result<Option<OwnedFd>> {
+        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let open = |access| openat(&self.fd, name, flags | access, Mode::empty());
+        match open(OFlag::O_RDONLY).or_else(|_| open(OFlag::O_WRONLY)) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(Error::file_system("open", self.path_of(name), errno.into())),
+        }
     }
 
     /// Makes a file that must not exist, with `mode` less the umask.

@@ -1,6 +1,6 @@
 //! Advisory file locks (`flock`), always with a bound on the wait.
 
-use super::Dir;
+use super::{Dir, unique_token};
 use crate::error::{Error, Result};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 const FIRST_PAUSE: Duration = Duration::from_micros(200);
 const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 
+/// How often a new file may be taken for a leftover.
+const ATTEMPTS: u32 = 100;
+
 /// An exclusive lock, held until it is dropped or its process ends. It also excludes other threads of the
 /// same process, for each acquisition opens the file anew.
 #[derive(Debug)]
@@ -20,6 +23,12 @@ impl FileLock {
     /// Takes the lock if it is free at this moment.
     pub fn try_acquire(dir: &Dir, name: &str) -> Result<Option<Self>> {
         Self::lock(dir, name, dir.open_or_create_file(name)?).map(Result::ok)
+    }
+
+    /// Takes the lock of a file that stands there, if it is free at this moment.
+    pub fn try_acquire_existing(dir: &Dir, name: &str) -> Result<Option<Self>> {
+        let file = dir.open_existing_file(name)?;
+        file.map_or(Ok(None), |file| Self::lock(dir, name, file).map(Result::ok))
     }
 
     /// Takes the lock, waiting at most `wait`; none when somebody held it all the while. `interrupted` is
@@ -47,14 +56,20 @@ impl FileLock {
         }
     }
 
-    /// Makes a file that is locked as long as it is being worked on, so that a leftover one, whose lock is
-    /// free, can be told from it.
-    pub fn create(dir: &Dir, name: &str, mode: u32) -> Result<Self> {
-        let file = dir.create_file(name, mode)?;
-        match Self::lock(dir, name, file)? {
-            Ok(lock) if dir.contains(name)? => Ok(lock),
-            _ => Err(Error::file_system("flock", dir.path_of(name), Errno::EBUSY.into())),
+    /// Makes a file, under a name that nobody else chose, that is locked as long as it is being worked on, so
+    /// that a leftover one, whose lock is free, can be told from it. One that somebody took for a leftover
+    /// before it was locked is theirs to delete, and another is made.
+    pub fn create_unique(dir: &Dir, mode: u32) -> Result<(String, Self)> {
+        for _ in 0..ATTEMPTS {
+            let name = unique_token();
+            let file = dir.create_file(&name, mode)?;
+            if let Ok(lock) = Self::lock(dir, &name, file)?
+                && dir.contains(&name)?
+            {
+                return Ok((name, lock));
+            }
         }
+        Err(Error::file_system("flock", dir.path(), Errno::EBUSY.into()))
     }
 
     /// The locked file.

@@ -2,9 +2,9 @@
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
-use nix::sys::stat::{Mode, fstat};
+use nix::sys::stat::Mode;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 const OPEN_DIR: OFlag =
@@ -29,21 +29,30 @@ pub fn open_subdirectory(parent: BorrowedFd<'_>, path: &Path) -> io::Result<Owne
     Err(Errno::EBUSY.into())
 }
 
-/// The same without `openat2`: one component at a time, each of them no link and on the same device.
+/// The same without `openat2`: one component at a time, each of them no link and on the same mount.
 fn open_step_by_step(parent: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
-    let device = fstat(parent)?.st_dev;
+    let mount = mount_id(parent)?;
     let mut dir = parent.try_clone_to_owned()?;
     for component in path.components() {
         let std::path::Component::Normal(name) = component else { return Err(Errno::EXDEV.into()) };
         dir = openat(dir.as_fd(), name, OPEN_DIR, Mode::empty())?;
-        if fstat(&dir)?.st_dev != device {
+        if mount_id(dir.as_fd())? != mount {
             return Err(Errno::EXDEV.into());
         }
     }
     Ok(dir)
 }
 
+/// Tells a mount from every other, also from one that shows the same device: a bind mount.
+#[expect(clippy::disallowed_methods, reason = "procfs is the kernel's, no guest writes there")]
+fn mount_id(file: BorrowedFd<'_>) -> io::Result<u64> {
+    let facts = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()))?;
+    let id = facts.lines().find_map(|line| line.strip_prefix("mnt_id:"));
+    id.and_then(|id| id.trim().parse().ok()).ok_or_else(|| Errno::ENOSYS.into())
+}
+
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test looks at the disk from outside")]
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
@@ -62,6 +71,27 @@ mod tests {
             }
             let errno = open(root.as_fd(), Path::new("..")).unwrap_err().raw_os_error();
             assert_eq!(errno, Some(Errno::EXDEV as i32));
+        }
+    }
+
+    #[test]
+    fn both_ways_refuse_to_enter_a_directory_bound_from_elsewhere() {
+        use nix::mount::{MntFlags, MsFlags, mount, umount2};
+        let home = tempfile::tempdir().unwrap();
+        let [elsewhere, bound] = ["elsewhere", "bound"].map(|name| home.path().join(name));
+        std::fs::create_dir_all(elsewhere.join("sub")).unwrap();
+        std::fs::create_dir(&bound).unwrap();
+        let none: Option<&str> = None;
+        if let Err(errno) = mount(Some(&elsewhere), &bound, none, MsFlags::MS_BIND, none) {
+            eprintln!("skipped: mounting needs root: {errno}");
+            return;
+        }
+        let root = std::fs::File::open(home.path()).unwrap();
+        let opened = [open_subdirectory, open_step_by_step]
+            .map(|open| ["bound", "bound/sub"].map(|path| open(root.as_fd(), Path::new(path)).map(drop)));
+        umount2(&bound, MntFlags::MNT_DETACH).unwrap();
+        for result in opened.into_iter().flatten() {
+            assert_eq!(result.unwrap_err().raw_os_error(), Some(Errno::EXDEV as i32));
         }
     }
 }

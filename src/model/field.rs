@@ -1,0 +1,12 @@
+//! The names of the options that describe a volume, each spelled once.
+
+/// A volume's name.
+pub const NAME: &str = "name";
+/// How the volume stores its data.
+pub const KIND: &str = "kind";
+/// A disk's size.
+pub const SIZE_MIB: &str = "sizeMib";
+/// A directory's quota.
+pub const QUOTA_MIB: &str = "quotaMib";
+/// The labels.
+pub const LABELS: &str = "labels";

@@ -1,0 +1,148 @@
+//! Attaching mounts to a sandbox: what is resolved, what is refused, what a failure undoes.
+
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at the disk from outside")]
+
+#[path = "attach/bind.rs"]
+mod bind;
+#[path = "attach/lease.rs"]
+mod lease;
+#[path = "attach/provision.rs"]
+mod provision;
+#[path = "attach/rollback.rs"]
+mod rollback;
+mod support;
+
+use sandbox_volumes::error::{Error, ErrorKind};
+use sandbox_volumes::model::{Cancel, Input, Labels};
+use sandbox_volumes::mount::{MountConfig, Origin, plan};
+use sandbox_volumes::store::Attachment;
+use serde_json::{Value, json};
+use std::path::Path;
+use support::Home;
+
+fn bind(host: &Path) -> MountConfig {
+    let host = Input::Text(host.to_str().unwrap().to_owned());
+    MountConfig::bind(&host, &Input::Absent, Path::new("/")).unwrap()
+}
+
+fn existing(volume: &str) -> MountConfig {
+    MountConfig::named(&Input::Text(volume.to_owned()), &Input::Absent).unwrap()
+}
+
+/// A named mount with `NamedVolumeOptions`.
+fn named(volume: &str, options: Value) -> MountConfig {
+    MountConfig::named_with(&Input::Text(volume.to_owned()), &Input::Absent, &options.into()).unwrap()
+}
+
+fn create(volume: &str) -> MountConfig {
+    named(volume, json!({ "mode": "create" }))
+}
+
+fn ensure_exists(volume: &str) -> MountConfig {
+    named(volume, json!({ "mode": "ensure-exists" }))
+}
+
+impl Home {
+    /// Attaches to a sandbox that belongs to this process, at `/0`, `/1` and so on.
+    fn attach(&self, sandbox: &str, mounts: &[MountConfig]) -> Result<Attachment, Error> {
+        self.attach_for(sandbox, mounts, None)
+    }
+
+    fn attach_for(
+        &self,
+        sandbox: &str,
+        mounts: &[MountConfig],
+        pid: Option<u32>,
+    ) -> Result<Attachment, Error> {
+        let entries = mounts.iter().enumerate().map(|(at, mount)| (format!("/{at}"), mount.clone()));
+        self.store.attach(sandbox, &plan(entries.collect()).unwrap(), pid, &Cancel::default())
+    }
+
+    /// The names of all volumes, sorted.
+    fn volumes(&self) -> Vec<String> {
+        let listed = self.store.list(&Labels::default(), &Cancel::default()).unwrap();
+        let mut names: Vec<_> = listed.into_iter().map(|volume| volume.record.name.to_string()).collect();
+        names.sort();
+        names
+    }
+}
+
+/// The option or argument that an `InvalidConfig` error is about.
+fn invalid_field(error: &Error) -> &str {
+    assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
+    error.context().field.as_deref().unwrap()
+}
+
+#[test]
+fn an_attachment_tells_its_sandbox_its_process_and_its_mounts() {
+    let home = Home::new();
+    home.create("data");
+    let attached = home.attach("worker", &[existing("data")]).unwrap();
+    assert_eq!((attached.sandbox.as_str(), attached.pid), ("worker", std::process::id()));
+    let [mount] = &attached.mounts[..] else { panic!("{:?}", attached.mounts) };
+    assert_eq!(mount.guest_path.as_str(), "/0");
+    let Origin::Named { volume, host } = &mount.origin else { panic!("{mount:?}") };
+    assert_eq!((volume.as_str(), host), ("data", &home.path("volumes/data")));
+}
+
+#[test]
+fn mounts_are_resolved_parents_before_children() {
+    let home = Home::new();
+    home.create("data");
+    let entries = ["/a/b/c", "/a.b", "/a", "/a/b"].map(|at| (at.to_owned(), existing("data")));
+    let planned = plan(entries.into()).unwrap();
+    let attached = home.store.attach("worker", &planned, None, &Cancel::default()).unwrap();
+    let order: Vec<_> = attached.mounts.iter().map(|mount| mount.guest_path.as_str()).collect();
+    assert_eq!(order, ["/a", "/a/b", "/a/b/c", "/a.b"]);
+}
+
+#[test]
+fn flags_and_policies_stay_with_their_mount() {
+    let home = Home::new();
+    home.create("data");
+    let options = json!({ "readonly": true, "nosuid": true, "statVirtualization": "relaxed" }).into();
+    let mount = MountConfig::named(&Input::Text("data".to_owned()), &options).unwrap();
+    let attached = home.attach("worker", std::slice::from_ref(&mount)).unwrap();
+    assert_eq!(attached.mounts[0].flags, mount.flags());
+    assert!(attached.mounts[0].flags.readonly && attached.mounts[0].flags.nosuid);
+    assert_eq!(attached.mounts[0].stat_virtualization, mount.stat_virtualization());
+}
+
+#[test]
+fn nothing_to_mount_is_an_attachment_too() {
+    let home = Home::new();
+    let attached = home.attach("worker", &[]).unwrap();
+    assert!(attached.mounts.is_empty());
+    home.store.detach(attached.id).unwrap();
+}
+
+#[test]
+fn a_tmpfs_needs_nothing_of_the_host() {
+    let home = Home::new();
+    for (options, size_mib) in [(json!({ "sizeMib": 16 }), Some(16)), (json!(null), None)] {
+        let tmpfs = MountConfig::tmpfs(&options.into()).unwrap();
+        let attached = home.attach("worker", &[tmpfs]).unwrap();
+        assert_eq!(attached.mounts[0].origin, Origin::Tmpfs { size_mib });
+        assert_eq!(attached.mounts[0].host(), None);
+    }
+}
+
+#[test]
+fn a_disk_image_is_refused_as_not_there_yet() {
+    let home = Home::new();
+    let disk = MountConfig::disk(&Input::Text("/x.raw".to_owned()), &Input::Absent, Path::new("/")).unwrap();
+    let error = home.attach("worker", &[disk]).unwrap_err();
+    assert_eq!(invalid_field(&error), "disk");
+    assert!(error.to_string().contains("cannot be attached yet"), "{error}");
+}
+
+#[test]
+fn a_sandbox_needs_a_name_that_can_be_shown() {
+    let home = Home::new();
+    for sandbox in ["", "a\nb", "a\0b", &"a".repeat(256)] {
+        assert_eq!(invalid_field(&home.attach(sandbox, &[]).unwrap_err()), "sandbox", "{sandbox:?}");
+    }
+    for sandbox in ["worker", "Ein Sandkasten", "📦", &"a".repeat(255)] {
+        home.attach(sandbox, &[]).unwrap();
+    }
+}

@@ -1,0 +1,87 @@
+//! Bind mounts: what of the host may be given away.
+
+use super::{bind, invalid_field};
+use crate::support::Home;
+use nix::sys::stat::Mode;
+use sandbox_volumes::mount::Origin;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+#[test]
+fn a_file_and_a_directory_are_bound() {
+    let home = Home::new();
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("file"), "x").unwrap();
+    for source in [outside.path().to_owned(), outside.path().join("file")] {
+        let attached = home.attach("worker", &[bind(&source)]).unwrap();
+        assert_eq!(attached.mounts[0].origin, Origin::Bind { host: source });
+    }
+}
+
+#[test]
+fn a_directory_in_the_home_but_beside_the_volumes_is_bound() {
+    let home = Home::new();
+    fs::create_dir(home.path("cache")).unwrap();
+    fs::create_dir(home.path("volumes-too")).unwrap();
+    home.attach("worker", &[bind(&home.path("cache")), bind(&home.path("volumes-too"))]).unwrap();
+}
+
+#[test]
+fn links_and_dots_are_resolved_to_what_was_checked() {
+    let home = Home::new();
+    let outside = tempfile::tempdir().unwrap();
+    fs::create_dir(outside.path().join("real")).unwrap();
+    symlink("real", outside.path().join("link")).unwrap();
+    for source in ["link", "real/../link", "./link/."] {
+        let attached = home.attach("worker", &[bind(&outside.path().join(source))]).unwrap();
+        assert_eq!(attached.mounts[0].origin, Origin::Bind { host: outside.path().join("real") }, "{source}");
+    }
+}
+
+#[test]
+fn a_missing_source_is_told_by_its_path() {
+    let home = Home::new();
+    let error = home.attach("worker", &[bind(Path::new("/nowhere/at-all"))]).unwrap_err();
+    assert_eq!(error.code(), "ENOENT");
+    assert_eq!(error.context().path.as_deref(), Some("/nowhere/at-all"));
+}
+
+#[test]
+fn a_fifo_is_refused_and_never_opened() {
+    let home = Home::new();
+    let fifo = home.path("fifo");
+    nix::unistd::mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    let error = home.attach("worker", &[bind(&fifo)]).unwrap_err();
+    assert_eq!(invalid_field(&error), "bind");
+    assert!(error.to_string().contains("neither a file nor a directory"), "{error}");
+}
+
+#[test]
+fn a_device_is_refused() {
+    let home = Home::new();
+    assert_eq!(invalid_field(&home.attach("worker", &[bind(Path::new("/dev/null"))]).unwrap_err()), "bind");
+}
+
+#[test]
+fn the_stores_own_directories_and_their_parents_are_refused_however_they_are_named() {
+    let home = Home::new();
+    home.create("data");
+    fs::create_dir(home.path("volumes/data/inside")).unwrap();
+    let outside = tempfile::tempdir().unwrap();
+    let refused = |source: &Path| {
+        let error = home.attach("worker", &[bind(source)]).unwrap_err();
+        assert_eq!(invalid_field(&error), "bind", "{}", source.display());
+        assert!(error.to_string().contains("Mount.named"), "{error}");
+    };
+    let own = ["", "volumes", "volumes/.locks", "volumes/data", "volumes/data/inside", "db", "db/volumes.db"];
+    for (at, below) in own.iter().enumerate() {
+        refused(&home.path(below));
+        let link = outside.path().join(at.to_string());
+        symlink(home.path(below), &link).unwrap();
+        refused(&link);
+    }
+    refused(home.path("").parent().unwrap());
+    refused(Path::new("/"));
+    refused(&home.path("volumes/../db/."));
+}

@@ -1,0 +1,174 @@
+//! Leases: who holds a volume, and until when.
+
+use super::{bind, create, existing, invalid_field};
+use crate::support::{Home, name};
+use sandbox_volumes::error::ErrorKind;
+use sandbox_volumes::model::Cancel;
+use sandbox_volumes::store::{Durability, Store};
+use std::process::{Child, Command, Stdio};
+
+/// A process that does nothing until it is ended, which a failing test does too.
+struct Sleeper(Child);
+
+impl Sleeper {
+    fn start() -> Self {
+        Sleeper(Command::new("sleep").arg("600").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Ends it for good: no zombie stays.
+    fn end(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// The sandboxes that keep a volume from being removed.
+fn holders(home: &Home, volume: &str) -> Vec<String> {
+    let error = home.store.remove(&name(volume), &Cancel::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::VolumeInUse, "{error}");
+    assert!(error.context().sandboxes.iter().all(|sandbox| error.to_string().contains(sandbox)));
+    error.context().sandboxes.clone()
+}
+
+#[test]
+fn an_attached_volume_cannot_be_removed_and_every_holder_is_named_once() {
+    let home = Home::new();
+    home.create("data");
+    let attached = ["b", "a", "b"].map(|sandbox| home.attach(sandbox, &[existing("data")]).unwrap().id);
+    assert_eq!(holders(&home, "data"), ["a", "b"]);
+    assert!(home.path("volumes/data").is_dir());
+    home.store.detach(attached[0]).unwrap();
+    assert_eq!(holders(&home, "data"), ["a", "b"]);
+    home.store.detach(attached[1]).unwrap();
+    home.store.detach(attached[2]).unwrap();
+    home.store.remove(&name("data"), &Cancel::default()).unwrap();
+}
+
+#[test]
+fn a_volume_is_held_for_other_stores_and_after_this_one_is_closed() {
+    let home = Home::new();
+    home.create("data");
+    let other = Store::open(&home.path(""), Durability::Full).unwrap();
+    let attached = home.attach("worker", &[existing("data")]).unwrap();
+    let path = home.path("");
+    assert_eq!(other.remove(&name("data"), &Cancel::default()).unwrap_err().kind(), ErrorKind::VolumeInUse);
+    drop(other);
+    let reopened = Store::open(&path, Durability::Full).unwrap();
+    assert_eq!(
+        reopened.remove(&name("data"), &Cancel::default()).unwrap_err().kind(),
+        ErrorKind::VolumeInUse
+    );
+    reopened.detach(attached.id).unwrap();
+    reopened.remove(&name("data"), &Cancel::default()).unwrap();
+}
+
+#[test]
+fn an_attachment_holds_only_its_own_volumes() {
+    let home = Home::new();
+    home.create("free");
+    home.attach("worker", &[create("held")]).unwrap();
+    home.store.remove(&name("free"), &Cancel::default()).unwrap();
+    assert_eq!(holders(&home, "held"), ["worker"]);
+}
+
+#[test]
+fn detaching_twice_is_fine_and_frees_nothing_else() {
+    let home = Home::new();
+    home.create("data");
+    let first = home.attach("one", &[existing("data")]).unwrap();
+    home.store.detach(first.id).unwrap();
+    home.attach("two", &[existing("data")]).unwrap();
+    home.store.detach(first.id).unwrap();
+    assert_eq!(holders(&home, "data"), ["two"]);
+}
+
+#[test]
+fn the_end_of_its_process_frees_a_volume_at_once() {
+    let home = Home::new();
+    home.create("data");
+    let mut process = Sleeper::start();
+    let attached = home.attach_for("worker", &[existing("data")], Some(process.pid())).unwrap();
+    assert_eq!(attached.pid, process.pid());
+    assert_eq!(holders(&home, "data"), ["worker"]);
+    process.end();
+    home.store.remove(&name("data"), &Cancel::default()).unwrap();
+}
+
+#[test]
+fn the_end_of_one_process_leaves_the_volume_to_the_other() {
+    let home = Home::new();
+    home.create("data");
+    let mut processes = [Sleeper::start(), Sleeper::start()];
+    for (process, sandbox) in processes.iter().zip(["gone", "alive"]) {
+        home.attach_for(sandbox, &[existing("data")], Some(process.pid())).unwrap();
+    }
+    processes[0].end();
+    assert_eq!(holders(&home, "data"), ["alive"]);
+    processes[1].end();
+    home.store.remove(&name("data"), &Cancel::default()).unwrap();
+}
+
+#[test]
+fn a_later_process_of_the_same_number_holds_nothing() {
+    for change in ["start_time = start_time - 1", "boot_id = 'another'"] {
+        let home = Home::new();
+        home.attach("worker", &[create("data")]).unwrap();
+        let catalog = rusqlite::Connection::open(home.path("db/volumes.db")).unwrap();
+        catalog.execute(&format!("UPDATE attachment SET {change}"), ()).unwrap();
+        home.store.remove(&name("data"), &Cancel::default()).unwrap();
+    }
+}
+
+#[test]
+fn a_process_that_does_not_live_cannot_hold_anything() {
+    let home = Home::new();
+    let mut process = Sleeper::start();
+    process.end();
+    for pid in [process.pid(), 0, u32::MAX] {
+        let error = home.attach_for("worker", &[create("data")], Some(pid)).unwrap_err();
+        assert_eq!(invalid_field(&error), "pid");
+        assert!(error.to_string().contains(&pid.to_string()), "{error}");
+    }
+    assert_eq!(home.volumes(), [""; 0]);
+}
+
+#[test]
+fn opening_a_store_forgets_the_attachments_of_dead_processes_and_no_others() {
+    let home = Home::new();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mut process = Sleeper::start();
+    home.attach_for("gone", &[bind(elsewhere.path())], Some(process.pid())).unwrap();
+    home.attach("alive", &[create("data")]).unwrap();
+    process.end();
+    Store::open(&home.path(""), Durability::Full).unwrap();
+    let catalog = rusqlite::Connection::open(home.path("db/volumes.db")).unwrap();
+    let known: Vec<String> = catalog
+        .prepare("SELECT sandbox FROM attachment")
+        .unwrap()
+        .query_map((), |row| row.get(0))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(known, ["alive"]);
+}
+
+#[test]
+fn an_attachment_means_nothing_in_a_home_that_took_the_place_of_its_own() {
+    let home = Home::new();
+    let outlived = home.attach("before", &[create("data")]).unwrap();
+    std::fs::remove_dir_all(home.path("db")).unwrap();
+    std::fs::remove_dir_all(home.path("volumes")).unwrap();
+    home.attach("after", &[create("data")]).unwrap();
+    home.store.detach(outlived.id).unwrap();
+    assert_eq!(holders(&home, "data"), ["after"]);
+}

@@ -1,0 +1,212 @@
+//! What in a volume is not ours to delete: mounts, and files that the administrator made immutable.
+
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at the disk from outside")]
+
+#[path = "support/snapshot.rs"]
+mod snapshot;
+#[path = "support/volume.rs"]
+mod volume;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use sandbox_volumes::error::Error;
+use sandbox_volumes::model::{Cancel, Labels};
+use serde_json::json;
+use snapshot::Snapshot;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use volume::Volume;
+
+/// A mount that ends when dropped.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    /// Mounts `source` at `target`, memory where there is none; none where this process may not mount.
+    fn new(source: Option<&Path>, target: &Path) -> Option<Self> {
+        let none: Option<&str> = None;
+        let mounted = match source {
+            Some(source) => mount(Some(source), target, none, MsFlags::MS_BIND, none),
+            None => mount(Some("tmpfs"), target, Some("tmpfs"), MsFlags::empty(), none),
+        };
+        match mounted {
+            Ok(()) => Some(Mounted(target.to_owned())),
+            Err(errno) => {
+                eprintln!("skipped: mounting needs root: {errno}");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        umount2(&self.0, MntFlags::MNT_DETACH).unwrap();
+    }
+}
+
+/// A file that cannot be changed, until dropped.
+struct Immutable(PathBuf);
+
+impl Immutable {
+    /// None where this process or the file system cannot.
+    fn new(path: &Path) -> Option<Self> {
+        let status = Command::new("chattr").arg("+i").arg(path).status();
+        match status.is_ok_and(|status| status.success()) {
+            true => Some(Immutable(path.to_owned())),
+            false => {
+                eprintln!("skipped: chattr +i needs root and a file system that knows it");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Immutable {
+    fn drop(&mut self) {
+        assert!(Command::new("chattr").arg("-i").arg(&self.0).status().unwrap().success());
+    }
+}
+
+impl Volume {
+    fn remove(&self) -> Result<(), Error> {
+        self.store.remove(&self.name, &Cancel::default())
+    }
+
+    fn is_listed(&self) -> bool {
+        let volumes = self.store.list(&Labels::default(), &Cancel::default()).unwrap();
+        volumes.iter().any(|volume| volume.record.name == self.name)
+    }
+}
+
+/// A mount at `place` of the volume survives every way of deleting it, and the volume stays listed. Once it is
+/// unmounted, everything can be deleted.
+fn check_mount(volume: &Volume, place: &str, mounted: Mounted) {
+    let mount_point = volume.files.root().join(place);
+    if mount_point.is_dir() {
+        fs::write(mount_point.join("kept"), "kept").unwrap();
+        fs::create_dir(mount_point.join("dir")).unwrap();
+    }
+    let before = (Snapshot::of(&mount_point), Snapshot::of(&volume.outside));
+    let cancel = Cancel::default();
+    let top = place.split('/').next().unwrap();
+    let results = [
+        ("remove it", volume.files.remove(place, &cancel)),
+        ("removeAll it", volume.files.remove_all(place, &cancel)),
+        ("removeAll above it", volume.files.remove_all(top, &cancel)),
+        ("remove the volume", volume.remove()),
+        ("remove the volume again", volume.remove()),
+    ];
+    for (what, result) in results {
+        let error = result.unwrap_err();
+        assert_eq!(error.code(), "EBUSY", "{what}: {error}");
+        assert!(volume.is_listed(), "{what}");
+    }
+    assert_eq!((Snapshot::of(&mount_point), Snapshot::of(&volume.outside)), before);
+    drop(mounted);
+    volume.files.remove_all(top, &cancel).unwrap();
+    assert_eq!(fs::read_dir(volume.files.root()).unwrap().count(), 0);
+    volume.remove().unwrap();
+    assert!(!volume.is_listed());
+}
+
+#[test]
+fn case_23_a_file_system_mounted_in_a_volume_is_left_alone() {
+    let volume = Volume::new(json!({}));
+    let mount_point = volume.files.root().join("a/b/mnt");
+    fs::create_dir_all(&mount_point).unwrap();
+    if let Some(mounted) = Mounted::new(None, &mount_point) {
+        check_mount(&volume, "a/b/mnt", mounted);
+    }
+}
+
+#[test]
+fn case_23_a_directory_bound_into_a_volume_is_left_alone() {
+    let volume = Volume::new(json!({}));
+    let mount_point = volume.files.root().join("mnt");
+    fs::create_dir(&mount_point).unwrap();
+    if let Some(mounted) = Mounted::new(Some(&volume.outside), &mount_point) {
+        check_mount(&volume, "mnt", mounted);
+        assert_eq!(fs::read_to_string(volume.outside.join("kept")).unwrap(), "kept");
+    }
+}
+
+#[test]
+fn case_23_a_file_bound_into_a_volume_is_left_alone() {
+    let volume = Volume::new(json!({}));
+    let mount_point = volume.files.root().join("a/file");
+    fs::create_dir(volume.files.root().join("a")).unwrap();
+    fs::write(&mount_point, "below").unwrap();
+    fs::write(volume.outside.join("file"), "kept").unwrap();
+    if let Some(mounted) = Mounted::new(Some(&volume.outside.join("file")), &mount_point) {
+        check_mount(&volume, "a/file", mounted);
+    }
+}
+
+#[test]
+fn case_23_a_mount_deeper_than_directories_are_held_open_is_left_alone() {
+    let volume = Volume::new(json!({}));
+    let below = vec!["d"; 200].join("/");
+    fs::create_dir_all(volume.files.root().join(&below)).unwrap();
+    let Some(mounted) = Mounted::new(Some(&volume.outside), &volume.files.root().join(&below)) else {
+        return;
+    };
+    let before = Snapshot::of(&volume.outside);
+    // What is above it is moved on the way, so the mount is somewhere else afterwards.
+    let error = volume.files.remove_all("d", &Cancel::default()).unwrap_err();
+    assert_eq!(error.code(), "EBUSY", "{error}");
+    let error = volume.remove().unwrap_err();
+    assert_eq!(error.code(), "EBUSY", "{error}");
+    assert!(volume.is_listed());
+    assert_eq!(Snapshot::of(&volume.outside), before);
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let root = volume.files.root().to_str().unwrap();
+    let line = mounts.lines().find(|line| line.contains(root)).unwrap();
+    let moved = Mounted(PathBuf::from(line.split(' ').nth(1).unwrap()));
+    std::mem::forget(mounted);
+    drop(moved);
+    volume.remove().unwrap();
+}
+
+#[test]
+fn case_44_what_is_mounted_in_a_volume_is_not_counted() {
+    let volume = Volume::new(json!({}));
+    let mount_point = volume.files.root().join("mnt");
+    fs::create_dir(&mount_point).unwrap();
+    fs::write(volume.outside.join("large"), vec![1; 8 << 20]).unwrap();
+    if let Some(_mounted) = Mounted::new(Some(&volume.outside), &mount_point) {
+        let used = volume.store.get(&volume.name, &Cancel::default()).unwrap().used_bytes;
+        assert!(used < 1 << 20, "{used}");
+    }
+}
+
+#[test]
+fn case_23_a_volume_with_an_immutable_file_stays_listed_and_can_be_removed_later() {
+    let volume = Volume::new(json!({}));
+    let file = volume.files.root().join("a/b/file");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(&file, "kept").unwrap();
+    let Some(immutable) = Immutable::new(&file) else { return };
+    for _ in 0..2 {
+        let error = volume.remove().unwrap_err();
+        assert_eq!(error.code(), "EPERM", "{error}");
+        assert!(error.to_string().contains("a/b/file"), "{error}");
+        assert!(volume.is_listed());
+        assert_eq!(fs::read_to_string(&file).unwrap(), "kept");
+        assert_eq!(volume.files.remove_all("a", &Cancel::default()).unwrap_err().code(), "EPERM");
+        assert!(volume.files.exists("a/b/file").unwrap());
+    }
+    drop(immutable);
+    volume.remove().unwrap();
+    assert!(!volume.is_listed());
+    assert!(!volume.files.root().exists());
+}
+
+#[test]
+fn case_23_a_volume_whose_root_is_immutable_stays_listed_and_can_be_removed_later() {
+    let volume = Volume::new(json!({}));
+    let Some(immutable) = Immutable::new(volume.files.root()) else { return };
+    assert_eq!(volume.remove().unwrap_err().code(), "EPERM");
+    assert!(volume.is_listed());
+    drop(immutable);
+    volume.remove().unwrap();
+}

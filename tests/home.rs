@@ -1,0 +1,214 @@
+//! The home directory: what is made there, and what becomes of the store when somebody else changes it.
+
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at the disk from outside")]
+
+mod support;
+
+use rusqlite::Connection;
+use sandbox_volumes::error::ErrorKind;
+use sandbox_volumes::model::{Cancel, Labels};
+use sandbox_volumes::store::{Durability, Store};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::process::Command;
+use support::{Home, name};
+
+fn listed(home: &Home) -> Vec<String> {
+    let volumes = home.store.list(&Labels::default(), &Cancel::default()).unwrap();
+    volumes.into_iter().map(|volume| volume.record.name.to_string()).collect()
+}
+
+fn catalog(home: &Home) -> Connection {
+    Connection::open(home.path("db/volumes.db")).unwrap()
+}
+
+#[test]
+fn a_home_is_made_with_all_that_is_missing_above_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path().join("a/b/c");
+    Store::open(&home, Durability::Full).unwrap();
+    for made in ["a", "a/b", "a/b/c", "a/b/c/volumes", "a/b/c/db"] {
+        assert_eq!(
+            fs::metadata(dir.path().join(made)).unwrap().permissions().mode() & 0o777,
+            0o700,
+            "{made}"
+        );
+    }
+}
+
+#[test]
+fn a_home_behind_a_link_is_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("real")).unwrap();
+    symlink(dir.path().join("real"), dir.path().join("link")).unwrap();
+    Store::open(&dir.path().join("link"), Durability::Full).unwrap();
+    assert!(dir.path().join("real/db/volumes.db").is_file());
+}
+
+#[test]
+fn a_file_in_place_of_the_home_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("home"), "x").unwrap();
+    let error = Store::open(&dir.path().join("home"), Durability::Full).unwrap_err();
+    assert_eq!(error.code(), "ENOTDIR", "{error}");
+}
+
+#[test]
+fn a_store_whose_home_was_deleted_goes_on_in_a_fresh_one() {
+    let home = Home::new();
+    home.create("old");
+    fs::remove_dir_all(home.path("")).unwrap();
+    assert_eq!(listed(&home), [""; 0]);
+    home.create("new");
+    fs::remove_dir_all(home.path("")).unwrap();
+    home.create("newer");
+    assert_eq!(listed(&home), ["newer"]);
+}
+
+#[test]
+fn a_store_whose_home_was_replaced_goes_on_in_the_new_one() {
+    let (home, other) = (Home::new(), Home::new());
+    home.create("here");
+    other.create("there");
+    fs::remove_dir_all(home.path("")).unwrap();
+    fs::rename(other.path(""), home.path("")).unwrap();
+    assert_eq!(listed(&home), ["there"]);
+    assert_eq!(listed(&other), [""; 0]);
+}
+
+#[test]
+fn a_store_whose_volumes_directory_was_deleted_goes_on_in_a_fresh_one() {
+    let home = Home::new();
+    home.create("old");
+    fs::remove_dir_all(home.path("volumes")).unwrap();
+    home.create("new");
+    assert!(home.path("volumes/new").is_dir());
+    home.store.remove(&name("old"), &Cancel::default()).unwrap();
+    assert_eq!(listed(&home), ["new"]);
+}
+
+#[test]
+fn a_newer_catalog_is_refused_and_not_touched() {
+    let home = Home::new();
+    home.create("data");
+    // Left open, the connections keep the newest changes in the log: neither file may change.
+    let newer = catalog(&home);
+    newer.pragma_update(None, "user_version", 1_000_000).unwrap();
+    let read = |file: &str| fs::read(home.path("db").join(file)).unwrap();
+    let files = || (read("volumes.db"), read("volumes.db-wal"));
+    let before = files();
+    let error = Store::open(&home.path(""), Durability::Full).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Catalog);
+    assert!(error.to_string().contains("schema version 1000000"), "{error}");
+    assert!(error.to_string().contains("update sandbox-volumes"), "{error}");
+    assert!(before == files());
+}
+
+#[test]
+fn a_newer_catalog_that_a_crash_left_with_its_log_is_not_touched() {
+    let home = Home::new();
+    home.create("data");
+    catalog(&home).pragma_update(None, "user_version", 1_000_000).unwrap();
+    let crashed = tempfile::tempdir().unwrap();
+    fs::create_dir(crashed.path().join("db")).unwrap();
+    for file in ["volumes.db", "volumes.db-wal"] {
+        fs::copy(home.path("db").join(file), crashed.path().join("db").join(file)).unwrap();
+    }
+    let read = |file: &str| fs::read(crashed.path().join("db").join(file)).unwrap();
+    let files = || (read("volumes.db"), read("volumes.db-wal"));
+    let before = files();
+    assert_eq!(Store::open(crashed.path(), Durability::Full).unwrap_err().kind(), ErrorKind::Catalog);
+    assert!(before == files());
+}
+
+#[test]
+fn a_volume_whose_directory_was_deleted_is_visible_and_removable() {
+    let home = Home::new();
+    fs::remove_dir(home.create("data")).unwrap();
+    let info = home.store.get(&name("data"), &Cancel::default()).unwrap();
+    assert_eq!(info.used_bytes, 0);
+    assert_eq!(listed(&home), ["data"]);
+    home.store.remove(&name("data"), &Cancel::default()).unwrap();
+    assert_eq!(listed(&home), [""; 0]);
+    home.create("data");
+}
+
+#[test]
+fn a_volume_replaced_by_a_link_gives_no_way_out() {
+    let home = Home::new();
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("file"), "theirs").unwrap();
+    let path = home.create("data");
+    let files = home.store.files(&name("data"));
+    fs::remove_dir(&path).unwrap();
+    symlink(outside.path(), &path).unwrap();
+
+    let cancel = Cancel::default;
+    for result in [
+        files.open("file").map(drop),
+        files.write("file", b"ours", Default::default(), &cancel()),
+        files.mkdir("dir", &cancel()),
+        files.remove("file", &cancel()),
+        files.remove_all("file", &cancel()),
+        files.exists("file").map(drop),
+    ] {
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::FileSystem);
+    }
+    assert_eq!(home.store.get(&name("data"), &cancel()).unwrap().used_bytes, 0);
+    home.store.remove(&name("data"), &cancel()).unwrap();
+    assert!(fs::symlink_metadata(&path).is_err(), "the link stayed");
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
+    assert_eq!(fs::read_to_string(outside.path().join("file")).unwrap(), "theirs");
+}
+
+#[test]
+fn a_row_that_names_no_volume_is_skipped_and_hides_no_other() {
+    let home = Home::new();
+    home.create("good");
+    fs::write(home.path("victim"), "theirs").unwrap();
+    let add = |name: &str, kind: &str, labels: &str| {
+        let sql = format!("INSERT INTO volume (name, kind, labels) VALUES ({name}, {kind}, {labels})");
+        catalog(&home).execute_batch(&sql).unwrap();
+    };
+    add("'../../victim'", "'dir'", "'{}'");
+    add("'badkind'", "'tape'", "'{}'");
+    add("'badlabels'", "'dir'", "'not JSON'");
+    add("CAST(x'ff' AS TEXT)", "'dir'", "'{}'");
+    add("'badtext'", "'dir'", "CAST(x'ff' AS TEXT)");
+    assert_eq!(listed(&home), ["good"]);
+    let reopened = Store::open(&home.path(""), Durability::Full).unwrap();
+    assert_eq!(reopened.list(&Labels::default(), &Cancel::default()).unwrap().len(), 1);
+    assert_eq!(fs::read_to_string(home.path("victim")).unwrap(), "theirs");
+}
+
+#[test]
+fn removing_what_cannot_be_deleted_keeps_the_volume_and_can_be_tried_again() {
+    let home = Home::new();
+    let path = home.create("data");
+    fs::create_dir(path.join("dir")).unwrap();
+    fs::write(path.join("dir/file"), "x").unwrap();
+    let protect = |on: bool| match fs::metadata(&path).unwrap().uid() == 0 {
+        true => Command::new("chattr")
+            .arg(if on { "+i" } else { "-i" })
+            .arg(path.join("dir/file"))
+            .status()
+            .is_ok_and(|status| status.success()),
+        false => {
+            let mode = if on { 0o500 } else { 0o700 };
+            fs::set_permissions(path.join("dir"), fs::Permissions::from_mode(mode)).is_ok()
+        }
+    };
+    if !protect(true) {
+        eprintln!("skipped: as root this needs chattr and a file system that knows it");
+        return;
+    }
+    let error = home.store.remove(&name("data"), &Cancel::default()).unwrap_err();
+    assert!(["EPERM", "EACCES"].contains(&error.code().as_str()), "{error}");
+    assert_eq!(error.context().volume.as_deref(), Some("data"));
+    assert_eq!(listed(&home), ["data"]);
+    assert_eq!(fs::read_to_string(path.join("dir/file")).unwrap(), "x");
+    assert!(protect(false));
+    home.store.remove(&name("data"), &Cancel::default()).unwrap();
+    assert_eq!(listed(&home), [""; 0]);
+    home.create("data");
+}

@@ -1,0 +1,345 @@
+//! Paths into a volume: what leads outside, what stays, and what each method makes of either.
+//!
+//! `cases/paths.json` is shared with the JS suite. `fixture` is what the volume and the directory outside it
+//! hold. Each of `cases` calls every one of its `methods` (or of the list of that name) with every one of its
+//! `paths`, on a fresh fixture; `case` is its number in CASES.md, where it has one.
+//!
+//! - Of a path that is an object, `repeat` is a text and how often it stands between `prefix` and `suffix`.
+//! - `write`, `writeString` and `writeAtomic` (a write with `atomic`) write `new`.
+//! - `expect` has the code of the error (or those allowed), or what the method returns; null is nothing.
+//! - `then` has what stands at some paths afterwards: a file's content, `{ "dir": true }`, a link's target, or
+//!   null for nothing. Where there is no `then`, or an empty one, the volume is as before.
+//! - Whatever happens, the outside is as before, down to the times of its directories.
+//! - `$OUTSIDE` stands for the directory outside, `$UP` for its path relative to the volume's root, `$ROOT` for
+//!   the root, `$PATH` for the path of the call.
+
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at the disk from outside")]
+
+#[path = "support/openat2.rs"]
+mod openat2;
+#[path = "support/snapshot.rs"]
+mod snapshot;
+#[path = "support/volume.rs"]
+mod volume;
+
+use sandbox_volumes::content::WriteOptions;
+use sandbox_volumes::error::{Error, ErrorKind};
+use sandbox_volumes::model::Cancel;
+use sandbox_volumes::store::VolumeFiles;
+use serde_json::{Value, json};
+use snapshot::Snapshot;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use volume::Volume;
+
+const UP: &str = "../../outside";
+
+fn table() -> Value {
+    serde_json::from_str(include_str!("cases/paths.json")).unwrap()
+}
+
+fn strings(value: &Value) -> Vec<String> {
+    value.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+}
+
+fn expanded(text: &str, volume: &Volume) -> String {
+    text.replace("$OUTSIDE", volume.outside.to_str().unwrap())
+        .replace("$UP", UP)
+        .replace("$ROOT", volume.files.root().to_str().unwrap())
+}
+
+/// A volume with the fixture in it and outside it.
+fn prepared(table: &Value) -> Volume {
+    let volume = Volume::new(json!({}));
+    for (place, root) in [("outside", volume.outside.as_path()), ("volume", volume.files.root())] {
+        let fixture = &table["fixture"][place];
+        for dir in strings(&fixture["dirs"]) {
+            fs::create_dir_all(root.join(dir)).unwrap();
+        }
+        for (path, content) in fixture["files"].as_object().unwrap() {
+            let bytes = match &content["hex"] {
+                Value::String(hex) => {
+                    let digits = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+                    digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
+                }
+                _ => content.as_str().unwrap().as_bytes().to_vec(),
+            };
+            fs::write(root.join(path), bytes).unwrap();
+        }
+        for (path, target) in fixture["links"].as_object().into_iter().flatten() {
+            symlink(expanded(target.as_str().unwrap(), &volume), root.join(path)).unwrap();
+        }
+    }
+    volume
+}
+
+fn call(files: &VolumeFiles, method: &str, path: &str) -> Result<Value, Error> {
+    let cancel = Cancel::default();
+    let write =
+        |atomic| files.write(path, b"new", WriteOptions { atomic, ..WriteOptions::default() }, &cancel);
+    match method {
+        "read" => {
+            files.open(path)?.read(&cancel).map(|bytes| json!(String::from_utf8_lossy(&bytes).into_owned()))
+        }
+        "readString" => files.open(path)?.read_string(&cancel).map(Value::from),
+        "write" | "writeString" => write(false).map(Value::from),
+        "writeAtomic" => write(true).map(Value::from),
+        "mkdir" => files.mkdir(path, &cancel).map(Value::from),
+        "remove" => files.remove(path, &cancel).map(Value::from),
+        "removeAll" => files.remove_all(path, &cancel).map(Value::from),
+        "exists" => files.exists(path).map(Value::from),
+        _ => panic!("no method {method}"),
+    }
+}
+
+fn path_of(path: &Value, volume: &Volume) -> String {
+    let part = |name: &str| path[name].as_str().unwrap_or_default();
+    match path {
+        Value::String(text) => expanded(text, volume),
+        _ => {
+            let count = path["repeat"][1].as_u64().unwrap() as usize;
+            part("prefix").to_owned() + &path["repeat"][0].as_str().unwrap().repeat(count) + part("suffix")
+        }
+    }
+}
+
+fn found_at(path: &Path) -> Value {
+    match fs::symlink_metadata(path) {
+        Err(_) => Value::Null,
+        Ok(metadata) if metadata.is_dir() => json!({ "dir": true }),
+        Ok(metadata) if metadata.is_symlink() => json!({ "link": fs::read_link(path).unwrap() }),
+        Ok(_) => json!(fs::read_to_string(path).unwrap()),
+    }
+}
+
+/// Runs the cases that carry this number, or none.
+fn check(number: Option<u64>) {
+    let table = table();
+    let mut volume = prepared(&table);
+    let mut calls = 0;
+    for case in table["cases"].as_array().unwrap().iter().filter(|case| case["case"].as_u64() == number) {
+        let methods = case["methods"].as_str().map_or(&case["methods"], |list| &table["methods"][list]);
+        for path in case["paths"].as_array().unwrap() {
+            for method in strings(methods) {
+                calls += 1;
+                let path = path_of(path, &volume);
+                let what = format!("{}: {method}({path:?})", case["name"]);
+                let (inside, outside) = (Snapshot::of(volume.files.root()), Snapshot::of(&volume.outside));
+                let result = call(&volume.files, &method, &path);
+                assert_eq!(Snapshot::of(&volume.outside), outside, "{what}: the outside changed");
+                check_result(&what, &path, &case["expect"], &result);
+
+                let then = case["then"].as_object().into_iter().flatten();
+                for (at, expected) in then {
+                    let at = at.replace("$PATH", path.trim_end_matches('/'));
+                    assert_eq!(found_at(&volume.files.root().join(&at)), *expected, "{what}: at {at}");
+                }
+                let changed = Snapshot::of(volume.files.root()) != inside;
+                let may_change = case["then"].as_object().is_some_and(|then| !then.is_empty());
+                assert_eq!(changed, may_change, "{what}: whether the volume changed");
+                if changed {
+                    volume = prepared(&table);
+                }
+            }
+        }
+    }
+    println!("{calls} calls");
+    assert!(calls > 0);
+}
+
+fn check_result(what: &str, path: &str, expected: &Value, result: &Result<Value, Error>) {
+    match (result, expected.get("ok")) {
+        (Ok(value), Some(expected)) => assert_eq!(value, expected, "{what}"),
+        (Err(error), None) => {
+            let allowed = &expected["error"];
+            let fits = *allowed == error.code()
+                || allowed.as_array().is_some_and(|codes| codes.contains(&json!(error.code())));
+            assert!(fits, "{what}: expected {allowed}, got {error}");
+            assert_eq!(error.context().path.as_deref(), Some(path), "{what}: the path of {error}");
+        }
+        (result, _) => panic!("{what}: expected {expected}, got {result:?}"),
+    }
+}
+
+#[test]
+fn case_1_a_path_that_climbs_out_is_an_escape_for_every_method() {
+    check(Some(1));
+}
+
+#[test]
+fn case_2_an_absolute_path_is_an_escape_for_every_method() {
+    check(Some(2));
+}
+
+#[test]
+fn case_3_the_root_stays() {
+    check(Some(3));
+}
+
+#[test]
+fn case_4_nul_is_refused_and_names_may_be_as_long_as_the_system_takes() {
+    check(Some(4));
+}
+
+#[test]
+fn case_5_a_slash_at_the_end_demands_a_directory() {
+    check(Some(5));
+}
+
+#[test]
+fn case_6_a_link_that_leads_outside_is_an_escape_and_one_that_stays_is_followed() {
+    check(Some(6));
+}
+
+#[test]
+fn case_7_a_link_is_removed_and_its_target_kept() {
+    check(Some(7));
+}
+
+#[test]
+fn paths_inside_the_volume_do_what_they_say() {
+    check(None);
+}
+
+#[test]
+fn the_root_is_the_absolute_path_of_the_data() {
+    let volume = Volume::new(json!({}));
+    let root = volume.files.root();
+    assert!(root.is_absolute());
+    fs::write(root.join("f"), "from the host").unwrap();
+    assert_eq!(call(&volume.files, "readString", "f").unwrap(), json!("from the host"));
+}
+
+#[test]
+fn case_4_a_path_longer_than_path_max_works_for_every_method() {
+    let volume = Volume::new(json!({}));
+    let dir = vec!["d".repeat(200); 40].join("/");
+    assert!(dir.len() > 8000);
+    let file = format!("{dir}/f");
+    let run = |method: &str, path: &str| call(&volume.files, method, path).map_err(|error| error.code());
+    assert_eq!(run("exists", &file), Ok(json!(false)));
+    assert_eq!(run("write", &file), Err("ENOENT".to_owned()));
+    assert_eq!(run("mkdir", &dir), Ok(Value::Null));
+    assert_eq!(run("mkdir", &dir), Ok(Value::Null));
+    for method in ["write", "writeAtomic", "writeAtomic"] {
+        assert_eq!(run(method, &file), Ok(Value::Null), "{method}");
+        assert_eq!(run("exists", &file), Ok(json!(true)));
+        assert_eq!(run("read", &file), Ok(json!("new")));
+        assert_eq!(run("readString", &file), Ok(json!("new")));
+    }
+    assert_eq!(fs::read_dir(volume.files.root()).unwrap().count(), 1, "nothing was made elsewhere");
+    assert_eq!(run("remove", &file), Ok(Value::Null));
+    assert_eq!(run("remove", &file), Err("ENOENT".to_owned()));
+    assert_eq!(run("remove", &dir), Ok(Value::Null));
+    assert_eq!(run("exists", &dir), Ok(json!(false)));
+    assert_eq!(run("mkdir", &dir), Ok(Value::Null));
+    let half = &dir[..201 * 30];
+    assert_eq!(run("removeAll", half), Ok(Value::Null));
+    assert_eq!(run("exists", half), Ok(json!(false)));
+    assert_eq!(run("removeAll", &"d".repeat(200)), Ok(Value::Null));
+    assert_eq!(fs::read_dir(volume.files.root()).unwrap().count(), 0);
+}
+
+#[test]
+fn case_8_names_that_are_not_utf_8_are_removed_with_what_holds_them() {
+    let volume = Volume::new(json!({}));
+    let root = volume.files.root();
+    let odd = OsStr::from_bytes(b"odd\xff\xfe");
+    fs::create_dir_all(root.join("dir").join(odd).join(odd)).unwrap();
+    fs::write(root.join("dir").join(odd).join("f"), "").unwrap();
+    fs::write(root.join("dir/kept").with_file_name(OsStr::from_bytes(b"\x80")), "").unwrap();
+    assert_eq!(call(&volume.files, "exists", "dir").unwrap(), json!(true));
+    call(&volume.files, "removeAll", "dir").unwrap();
+    assert_eq!(fs::read_dir(root).unwrap().count(), 0);
+}
+
+#[test]
+fn case_8_a_link_to_a_name_that_is_not_utf_8_is_followed_or_refused_and_never_replaced() {
+    let volume = Volume::new(json!({}));
+    let root = volume.files.root();
+    let odd = OsStr::from_bytes(b"odd\xff");
+    fs::write(root.join(odd), "old").unwrap();
+    symlink(odd, root.join("link")).unwrap();
+    assert_eq!(call(&volume.files, "read", "link").unwrap(), json!("old"));
+    call(&volume.files, "write", "link").unwrap();
+    assert_eq!(fs::read_to_string(root.join(odd)).unwrap(), "new");
+    assert_eq!(call(&volume.files, "writeAtomic", "link").unwrap_err().code(), "EILSEQ");
+    assert_eq!(fs::read_link(root.join("link")).unwrap(), odd);
+}
+
+#[test]
+fn case_9_a_plain_write_changes_a_hard_linked_file_and_an_atomic_one_replaces_it() {
+    let volume = Volume::new(json!({}));
+    let (inside, outside) = (volume.files.root().join("f"), volume.outside.join("f"));
+    fs::write(&outside, "old").unwrap();
+    fs::set_permissions(&outside, fs::Permissions::from_mode(0o640)).unwrap();
+    fs::hard_link(&outside, &inside).unwrap();
+    call(&volume.files, "writeAtomic", "f").unwrap();
+    assert_eq!(fs::read_to_string(&outside).unwrap(), "old");
+    assert_eq!(fs::read_to_string(&inside).unwrap(), "new");
+    assert_eq!(fs::metadata(&inside).unwrap().permissions().mode() & 0o7777, 0o640);
+
+    fs::remove_file(&inside).unwrap();
+    fs::hard_link(&outside, &inside).unwrap();
+    call(&volume.files, "write", "f").unwrap();
+    assert_eq!(fs::read_to_string(&outside).unwrap(), "new");
+
+    call(&volume.files, "removeAll", "f").unwrap();
+    assert_eq!(fs::read_to_string(&outside).unwrap(), "new");
+}
+
+#[test]
+fn case_20_a_removed_volume_is_not_found_and_no_method_brings_it_back() {
+    let volume = Volume::new(json!({}));
+    volume.store.remove(&volume.name, &Cancel::default()).unwrap();
+    for method in strings(&table()["methods"]["all"]) {
+        for path in ["f", "", "a/b"] {
+            let error = call(&volume.files, &method, path).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::VolumeNotFound, "{method}({path:?}): {error}");
+        }
+    }
+    assert!(!volume.files.root().exists());
+}
+
+#[test]
+fn case_21_a_root_that_was_replaced_by_a_link_is_an_error() {
+    let volume = Volume::new(json!({}));
+    let root = volume.files.root();
+    fs::remove_dir(root).unwrap();
+    fs::write(volume.outside.join("f"), "secret").unwrap();
+    symlink(&volume.outside, root).unwrap();
+    let before = Snapshot::of(&volume.outside);
+    for method in strings(&table()["methods"]["all"]) {
+        let error = call(&volume.files, &method, "f").unwrap_err();
+        assert!(["ENOTDIR", "ELOOP"].contains(&error.code().as_str()), "{method}: {error}");
+    }
+    assert_eq!(Snapshot::of(&volume.outside), before);
+}
+
+#[test]
+fn case_18_the_same_holds_where_openat2_is_missing() {
+    openat2::run_where_it_fails("ENOSYS", &["--skip", "case_18"]);
+}
+
+#[test]
+fn case_18_a_lookup_that_is_disturbed_for_ever_ends() {
+    openat2::run_where_it_fails("EAGAIN", &["case_18_within_a_lookup_that_is_disturbed_for_ever"]);
+}
+
+#[test]
+fn case_18_within_a_lookup_that_is_disturbed_for_ever_all_is_told_or_busy() {
+    if !openat2::fails() {
+        return;
+    }
+    let volume = prepared(&table());
+    let run = |method: &str, path: &str| call(&volume.files, method, path).map_err(|error| error.code());
+    let outside = Snapshot::of(&volume.outside);
+    assert_eq!(run("read", "a/../f"), Ok(json!("file")));
+    assert_eq!(run("read", "out-dir/inner.txt"), Err("ERR_PATH_ESCAPE".to_owned()));
+    assert_eq!(run("writeAtomic", "out-file"), Err("ERR_PATH_ESCAPE".to_owned()));
+    assert_eq!(run("removeAll", "full"), Err("EBUSY".to_owned()));
+    assert_eq!(Snapshot::of(&volume.outside), outside);
+}

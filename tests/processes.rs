@@ -1,0 +1,13 @@
+//! Several processes on one home.
+
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at the disk from outside")]
+
+#[path = "processes/blocked.rs"]
+mod blocked;
+#[path = "processes/race.rs"]
+mod race;
+mod support;
+#[path = "processes/umask.rs"]
+mod umask;
+#[path = "support/worker.rs"]
+mod worker;

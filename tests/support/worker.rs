@@ -1,0 +1,65 @@
+//! A second process: this test binary, running one of its ignored tests as a worker.
+//!
+//! The worker hears orders on standard input and answers on standard error, a line each, for standard output
+//! is libtest's. A worker that panics says so there, where an answer was expected.
+
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+/// Where a worker finds the home; without it, a worker has nothing to do.
+const HOME: &str = "SANDBOX_VOLUMES_WORKER_HOME";
+
+/// A running worker, killed when dropped.
+pub struct Worker {
+    pub process: Child,
+    answers: Lines<BufReader<ChildStderr>>,
+}
+
+impl Worker {
+    /// Starts the ignored test of that name on a home.
+    pub fn start(test: &str, home: &Path) -> Self {
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--ignored", "--nocapture"])
+            .env(HOME, home)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let answers = BufReader::new(process.stderr.take().unwrap()).lines();
+        Worker { process, answers }
+    }
+
+    /// Gives an order.
+    pub fn order(&mut self, order: &str) {
+        writeln!(self.process.stdin.as_mut().unwrap(), "{order}").unwrap();
+    }
+
+    /// Waits for the next answer; none once the worker has ended.
+    pub fn answer(&mut self) -> Option<String> {
+        self.answers.next().map(Result::unwrap)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+/// Within a worker: its home. None where somebody runs the ignored tests by hand.
+pub fn home() -> Option<PathBuf> {
+    std::env::var_os(HOME).map(PathBuf::from)
+}
+
+/// Within a worker: the orders, as they come.
+pub fn orders() -> impl Iterator<Item = String> {
+    std::io::stdin().lines().map(Result::unwrap)
+}
+
+/// Within a worker: gives an answer, in one write, so that a killed worker never gives a part of one.
+pub fn say(answer: String) {
+    std::io::stderr().write_all(format!("{answer}\n").as_bytes()).unwrap();
+}

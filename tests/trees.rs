@@ -1,0 +1,219 @@
+//! Whole trees: how much they take, and deleting them, however deep, wide or odd they are.
+
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at the disk from outside")]
+
+#[path = "support/child.rs"]
+mod child;
+#[path = "support/volume.rs"]
+mod volume;
+
+use child::in_child;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::{mkfifo, syncfs};
+use sandbox_volumes::error::ErrorKind;
+use sandbox_volumes::model::Cancel;
+use serde_json::json;
+use std::fs::{self, File};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt, MetadataExt, symlink};
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::Instant;
+use volume::Volume;
+
+impl Volume {
+    fn used_bytes(&self) -> u64 {
+        self.store.get(&self.name, &Cancel::default()).unwrap().used_bytes
+    }
+
+    fn remove_all(&self, path: &str) {
+        self.files.remove_all(path, &Cancel::default()).unwrap();
+    }
+
+    fn remove(&self) {
+        self.store.remove(&self.name, &Cancel::default()).unwrap();
+        assert!(!self.files.root().exists());
+        let trash = self.files.root().with_file_name(".trash");
+        assert_eq!(fs::read_dir(trash).unwrap().count(), 0);
+    }
+}
+
+/// The same numbers every time, which is what a failing test is to be repeated with.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+fn du(path: &Path) -> u64 {
+    let output = Command::new("du").args(["-s", "--block-size=1"]).arg(path).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// Fills `root` with files of all kinds, some of them sparse, linked twice or leading to `outside`.
+fn grow(root: &Path, outside: &Path, numbers: &mut Numbers) {
+    let mut dirs = vec![root.to_owned()];
+    let mut files = Vec::new();
+    for at in 0..400 {
+        let dir = dirs[numbers.below(dirs.len() as u64) as usize].clone();
+        let path = dir.join(format!("{at}"));
+        match numbers.below(10) {
+            0..=2 => {
+                fs::create_dir(&path).unwrap();
+                dirs.push(path);
+            }
+            3 if !files.is_empty() => {
+                let old: &std::path::PathBuf = &files[numbers.below(files.len() as u64) as usize];
+                fs::hard_link(old, &path).unwrap();
+            }
+            4 => symlink(outside, &path).unwrap(),
+            5 => mkfifo(&path, Mode::S_IRWXU).unwrap(),
+            6 => {
+                let file = File::create(&path).unwrap();
+                file.write_all_at(b"data", numbers.below(1 << 32)).unwrap();
+                file.set_len(5 << 30).unwrap();
+                files.push(path);
+            }
+            _ => {
+                fs::write(&path, vec![1; numbers.below(100_000) as usize]).unwrap();
+                files.push(path);
+            }
+        }
+    }
+}
+
+#[test]
+fn case_44_the_bytes_used_are_those_that_du_counts() {
+    for seed in [1, 0xfeed, 0x5eed_5eed] {
+        let volume = Volume::new(json!({}));
+        fs::write(volume.outside.join("large"), vec![1; 8 << 20]).unwrap();
+        grow(volume.files.root(), &volume.outside, &mut Numbers(seed));
+        syncfs(File::open(volume.files.root()).unwrap()).unwrap();
+        assert_eq!(volume.used_bytes(), du(volume.files.root()), "seed {seed}");
+        volume.remove();
+        assert_eq!(fs::metadata(volume.outside.join("large")).unwrap().len(), 8 << 20);
+    }
+}
+
+#[test]
+fn case_44_what_links_lead_to_is_not_counted() {
+    let volume = Volume::new(json!({}));
+    let empty = volume.used_bytes();
+    fs::write(volume.outside.join("large"), vec![1; 8 << 20]).unwrap();
+    symlink(&volume.outside, volume.files.root().join("dir")).unwrap();
+    symlink(volume.outside.join("large"), volume.files.root().join("file")).unwrap();
+    symlink("/", volume.files.root().join("root")).unwrap();
+    symlink(".", volume.files.root().join("self")).unwrap();
+    assert_eq!(volume.used_bytes(), empty);
+}
+
+/// Makes `levels` directories, each in the one before it, and with `siblings` each beside another one.
+fn deepen(root: &Path, levels: usize, name: &str, siblings: bool) {
+    let mut dir = OwnedFd::from(File::open(root).unwrap());
+    let sibling = name.replacen('d', "e", 1);
+    for _ in 0..levels {
+        mkdirat(&dir, name, Mode::S_IRWXU).unwrap();
+        if siblings {
+            mkdirat(&dir, sibling.as_str(), Mode::S_IRWXU).unwrap();
+        }
+        dir = openat(&dir, name, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
+    }
+    let flags = OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+    File::from(openat(&dir, "f", flags, Mode::S_IRWXU).unwrap()).write_all_at(b"x", 0).unwrap();
+}
+
+/// Measures and deletes deep trees, with few descriptors and little stack.
+fn check_deep(levels: usize, name: &str, siblings: bool) {
+    setrlimit(Resource::RLIMIT_NOFILE, 1024, 1024).unwrap();
+    // In memory, where there is room for it: making that many directories takes a disk its time.
+    let shared_memory = Path::new("/dev/shm");
+    if shared_memory.is_dir() {
+        tempfile::env::override_temp_dir(shared_memory).unwrap();
+    }
+    let volume = Volume::new(json!({}));
+    let root = volume.files.root().clone();
+    let work = move || {
+        let allocated = |path: &Path| fs::metadata(path).unwrap().blocks() * 512;
+        let sample = volume.outside.join("f");
+        fs::write(&sample, "x").unwrap();
+        let (per_directory, per_file) = (allocated(&root), allocated(&sample));
+        let start = Instant::now();
+        deepen(&root, levels, name, siblings);
+        println!("{levels} levels made in {:?}", start.elapsed());
+        let start = Instant::now();
+        let used = volume.used_bytes();
+        println!("measured in {:?}: {used} bytes", start.elapsed());
+        let directories = if siblings { 2 * levels } else { levels } as u64 + 1;
+        assert_eq!(used, directories * per_directory + per_file);
+        let start = Instant::now();
+        volume.remove_all(name);
+        println!("deleted in {:?}", start.elapsed());
+        assert!(!volume.files.exists(name).unwrap());
+        volume.remove_all(&name.replacen('d', "e", 1));
+        if levels > 20_000 {
+            return;
+        }
+        deepen(&root, levels, name, siblings);
+        let start = Instant::now();
+        volume.remove();
+        println!("removed with its volume in {:?}", start.elapsed());
+        assert_eq!(fs::read_to_string(&sample).unwrap(), "x");
+    };
+    thread::scope(|scope| {
+        thread::Builder::new().stack_size(256 << 10).spawn_scoped(scope, work).unwrap().join().unwrap();
+    });
+}
+
+#[test]
+fn case_22_a_tree_of_12_000_levels_is_measured_and_deleted() {
+    in_child("case_22_a_tree_of_12_000_levels_is_measured_and_deleted", || check_deep(12_000, "d", false));
+}
+
+#[test]
+fn case_22_a_tree_of_100_000_levels_is_measured_and_deleted() {
+    in_child("case_22_a_tree_of_100_000_levels_is_measured_and_deleted", || check_deep(100_000, "d", false));
+}
+
+#[test]
+fn case_22_a_deep_tree_with_long_names_and_siblings_on_every_level_is_measured_and_deleted() {
+    let test = "case_22_a_deep_tree_with_long_names_and_siblings_on_every_level_is_measured_and_deleted";
+    in_child(test, || check_deep(12_000, &"d".repeat(255), true));
+}
+
+#[test]
+fn a_directory_of_20_000_files_is_measured_and_deleted() {
+    let volume = Volume::new(json!({}));
+    let dir = volume.files.root().join("wide");
+    fs::create_dir(&dir).unwrap();
+    let before = volume.used_bytes();
+    for at in 0..20_000 {
+        fs::write(dir.join(format!("file-{at}")), if at % 100 == 0 { "x" } else { "" }).unwrap();
+    }
+    syncfs(File::open(&dir).unwrap()).unwrap();
+    assert_eq!(volume.used_bytes(), du(volume.files.root()));
+    volume.remove_all("wide");
+    assert!(!dir.exists());
+    assert!(volume.used_bytes() < before + 4096);
+    fs::create_dir(&dir).unwrap();
+    for at in 0..20_000 {
+        fs::create_dir(dir.join(format!("dir-{at}"))).unwrap();
+    }
+    volume.remove();
+}
+
+#[test]
+fn measuring_can_be_cancelled() {
+    let volume = Volume::new(json!({}));
+    let cancel = Cancel::default();
+    cancel.cancel();
+    assert_eq!(volume.store.get(&volume.name, &cancel).unwrap_err().kind(), ErrorKind::Aborted);
+}
