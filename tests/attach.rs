@@ -6,6 +6,8 @@
 mod bind;
 #[path = "attach/lease.rs"]
 mod lease;
+#[path = "attach/nested.rs"]
+mod nested;
 #[path = "attach/provision.rs"]
 mod provision;
 #[path = "attach/rollback.rs"]

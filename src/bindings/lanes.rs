@@ -1,5 +1,5 @@
-//! Threads of our own, in two lanes: one for what is over soon, one for what may take long or has to wait for
-//! somebody. libuv's pool stays with the user's own file calls.
+//! Threads of our own, in three lanes: for what is over soon, for what may take long, and for what may have to
+//! wait for somebody, so that nothing else waits with it. libuv's pool stays with the user's own file calls.
 
 #![expect(unsafe_code, reason = "setpriority has no safe wrapper among our dependencies")]
 
@@ -15,8 +15,10 @@ use std::thread;
 pub enum Lane {
     /// A few system calls on one file.
     Short,
-    /// Walks a tree, waits for a lock, or moves much data.
+    /// Walks a tree, or moves much data.
     Long,
+    /// Takes the lock of a volume's name, which another process may hold.
+    Waiting,
 }
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -37,12 +39,14 @@ struct State {
 
 static SHORT: Queue = Queue::new("volumes-short", 4, 0);
 static LONG: Queue = Queue::new("volumes-long", 16, 5);
+static WAITING: Queue = Queue::new("volumes-waiting", 16, 5);
 
 /// Queues a job, which runs on a thread of its lane. Threads start when they are first needed and stay.
 pub fn submit(lane: Lane, job: Job) -> Result<()> {
     match lane {
         Lane::Short => SHORT.submit(job),
         Lane::Long => LONG.submit(job),
+        Lane::Waiting => WAITING.submit(job),
     }
 }
 

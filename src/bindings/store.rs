@@ -63,7 +63,7 @@ impl NativeStore {
         let (store, cancel) = (self.0.clone(), cancel_of(cancellation));
         run(
             env,
-            Lane::Long,
+            Lane::Waiting,
             move || store.create(&name, &spec, &cancel),
             |env, path| path.to_string_lossy().as_ref().into_unknown(env),
         )
@@ -113,7 +113,7 @@ impl NativeStore {
     ) -> napi::Result<Unknown<'e>> {
         let name = volume_name(env, name)?;
         let (store, cancel) = (self.0.clone(), cancel_of(cancellation));
-        run(env, Lane::Long, move || store.remove(&name, &cancel), |env, ()| ().into_unknown(env))
+        run(env, Lane::Waiting, move || store.remove(&name, &cancel), |env, ()| ().into_unknown(env))
     }
 
     /// `attach`: `mounts` is an object from guest paths to mount configurations.
@@ -134,7 +134,7 @@ impl NativeStore {
         let (store, cancel) = (self.0.clone(), cancel_of(cancellation));
         run(
             env,
-            Lane::Long,
+            Lane::Waiting,
             move || {
                 let attachment = store.attach(&sandbox, &mounts, pid, &cancel)?;
                 Ok(NativeAttachment::new(store, attachment))

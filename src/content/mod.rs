@@ -8,6 +8,7 @@
 
 mod exists;
 mod mkdir;
+mod mount_point;
 mod open;
 mod path;
 mod purge;
@@ -17,6 +18,7 @@ mod remove;
 mod usage;
 mod write;
 
+pub use mount_point::{MountPoint, look_at_mount_point};
 pub use purge::purge;
 pub use quota::Quota;
 pub use read::OpenedFile;

@@ -46,6 +46,11 @@ impl GuestPath {
         Ok(GuestPath(format!("/{}", components.join("/"))))
     }
 
+    /// What follows `above` in this path, where that is a directory above it.
+    pub fn below(&self, above: &GuestPath) -> Option<&str> {
+        self.0.strip_prefix(&above.0)?.strip_prefix('/')
+    }
+
     /// The path as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -4,7 +4,7 @@ use super::host_path::resolve_bind_source;
 use super::{Opened, Store, now_ms};
 use crate::catalog::Writer;
 use crate::error::{Difference, Error, ErrorKind, Result};
-use crate::model::{Cancel, MIB, ProcessIdentity, VolumeName, VolumeRecord, VolumeSpec};
+use crate::model::{Cancel, MIB, ProcessIdentity, VolumeName, VolumeRecord, VolumeSpec, field};
 use crate::mount::{GuestPath, MountConfig, MountSource, Origin, Provision, ResolvedMount};
 use crate::sys::{boot_id, process_start_time};
 
@@ -59,7 +59,8 @@ impl Store {
                 cancel.check()?;
                 self.resolve(&opened, guest_path, config, cancel, &mut taken)
             });
-            let error = match resolved.and_then(|()| opened.record(sandbox, &owner, &taken, cancel)) {
+            let checked = resolved.and_then(|()| opened.check_mount_points(&taken.mounts));
+            let error = match checked.and_then(|()| opened.record(sandbox, &owner, &taken, cancel)) {
                 Ok(id) => {
                     return Ok(Attachment { id, sandbox: sandbox.to_owned(), pid, mounts: taken.mounts });
                 }
@@ -200,9 +201,9 @@ fn compatible(volume: VolumeRecord, spec: &VolumeSpec) -> Result<VolumeRecord> {
     let size = |bytes: Option<u64>| bytes.map_or("none".to_owned(), |bytes| (bytes / MIB).to_string());
     let wanted_bytes = spec.size_mib().map(|mib| u64::from(mib) * MIB);
     let compared = [
-        ("kind", spec.kind().as_str().to_owned(), volume.kind.as_str().to_owned()),
-        ("quotaMib", quota(spec.quota_mib()), quota(volume.quota_mib)),
-        ("sizeMib", size(wanted_bytes), size(volume.capacity_bytes)),
+        (field::KIND, spec.kind().as_str().to_owned(), volume.kind.as_str().to_owned()),
+        (field::QUOTA_MIB, quota(spec.quota_mib()), quota(volume.quota_mib)),
+        (field::SIZE_MIB, size(wanted_bytes), size(volume.capacity_bytes)),
     ];
     let differences: Vec<_> = compared
         .into_iter()

@@ -1,14 +1,17 @@
 //! Finding what a bind mount names on the host.
 
+#![expect(clippy::disallowed_methods, reason = "the one place that resolves paths of the host's own by name")]
+
 use super::layout::Layout;
 use crate::error::{Error, Result};
+use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// The real path of a bind mount's source: a file or directory, and none that overlaps the store's own.
 ///
 /// The path is the host's, not a guest's, and is handed to a runtime by name; links are resolved here, so that
 /// what was checked is what is named.
-#[expect(clippy::disallowed_methods, reason = "the one place that resolves paths of the host's own by name")]
 pub fn resolve_bind_source(layout: &Layout, source: &Path) -> Result<PathBuf> {
     let failed = |error| Error::file_system("realpath", source, error);
     let real = std::fs::canonicalize(source).map_err(failed)?;
@@ -35,4 +38,16 @@ pub fn resolve_bind_source(layout: &Layout, source: &Path) -> Result<PathBuf> {
             Err(Error::invalid_config("bind", format!("{source:?} resolves to a path that is not UTF-8")))
         }
     }
+}
+
+/// Whether the source of a bind mount is a file, as it is now.
+pub fn is_file(source: &Path) -> Result<bool> {
+    let found = std::fs::symlink_metadata(source);
+    Ok(found.map_err(|error| Error::file_system("lstat", source, error))?.is_file())
+}
+
+/// Opens the source of a bind mount that is a directory.
+pub fn open_directory(source: &Path) -> Result<OwnedFd> {
+    let opened = File::open(source).map_err(|error| Error::file_system("open", source, error))?;
+    Ok(opened.into())
 }

@@ -11,11 +11,13 @@ mod create;
 mod files;
 mod host_path;
 mod layout;
+mod mount_points;
 mod query;
 mod recover;
 mod remove;
 
 pub use crate::catalog::Durability;
+pub use crate::content::{OpenedFile, WriteOptions};
 pub use attach::Attachment;
 pub use files::VolumeFiles;
 pub use query::VolumeInfo;

@@ -13,6 +13,10 @@ const RUNTIME: &str = "Bubblewrap";
 /// `noexec`.
 pub fn render(mounts: &[ResolvedMount]) -> Result<Vec<String>> {
     let mut argv = Vec::new();
+    if !mounts.is_empty() {
+        // A sandbox that root starts keeps its capabilities, and with this one it could undo every flag below.
+        argv.extend(["--cap-drop", "CAP_SYS_ADMIN"].map(str::to_owned));
+    }
     let mut readonly_tmpfs = Vec::new();
     for mount in mounts {
         refuse_virtiofs_policies(RUNTIME, mount)?;

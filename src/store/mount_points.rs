@@ -1,0 +1,62 @@
+//! Mounts below other mounts.
+//!
+//! A runtime makes a mount point that is missing and follows a link that stands there, on the host's side and with
+//! the host's rights. Where a guest may have planted the link, the mount would be made somewhere else, or a
+//! file on the host.
+
+use super::Opened;
+use super::host_path::{is_file, open_directory};
+use crate::content::{MountPoint, look_at_mount_point};
+use crate::error::{Error, Result};
+use crate::mount::{Origin, ResolvedMount};
+use std::path::Path;
+
+impl Opened {
+    /// Refuses a mount whose mount point in the mount above it is not what a runtime needs.
+    pub(super) fn check_mount_points(&self, mounts: &[ResolvedMount]) -> Result<()> {
+        for (at, mount) in mounts.iter().enumerate() {
+            let parent = mounts[..at].iter().rev().find_map(|outer| {
+                mount.guest_path.below(&outer.guest_path).map(|rest| (outer, Path::new(rest)))
+            });
+            if let Some((outer, rest)) = parent {
+                self.check_mount_point(mount, outer, rest)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_mount_point(&self, mount: &ResolvedMount, outer: &ResolvedMount, rest: &Path) -> Result<()> {
+        let refused = |problem: String| Err(Error::invalid_guest_path(mount.guest_path.as_str(), problem));
+        let outer_path = outer.guest_path.as_str();
+        let (root, host) = match &outer.origin {
+            Origin::Tmpfs { .. } => return Ok(()),
+            Origin::Bind { host } if is_file(host)? => {
+                return refused(format!("is below \"{outer_path}\", where a file is mounted"));
+            }
+            Origin::Bind { host } => (open_directory(host)?, host),
+            Origin::Named { volume, host } => {
+                (self.layout.volumes.open_child(volume.as_str())?.try_clone()?, host)
+            }
+        };
+        let wants_file = match &mount.origin {
+            Origin::Bind { host } => is_file(host)?,
+            Origin::Named { .. } | Origin::Tmpfs { .. } => false,
+        };
+        match (look_at_mount_point(root, rest, &host.join(rest))?, wants_file) {
+            (MountPoint::Directory, false) | (MountPoint::File, true) => Ok(()),
+            (MountPoint::Missing, _) if !outer.flags.readonly => Ok(()),
+            (MountPoint::Missing, _) => refused(format!(
+                "does not exist in what is mounted read-only at \"{outer_path}\", and a runtime cannot make it; \
+                 make it there first"
+            )),
+            (found, _) => refused(format!(
+                "is {} in what is mounted at \"{outer_path}\", and cannot be mounted on",
+                match found {
+                    MountPoint::Directory => "a directory",
+                    MountPoint::File => "a file",
+                    _ => "a link, or behind one,",
+                }
+            )),
+        }
+    }
+}
