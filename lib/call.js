@@ -1,7 +1,7 @@
 'use strict'
 
 const native = require('./native.js')
-const { invalidConfig } = require('./errors.js')
+const { invalidConfig, errorClasses } = require('./errors.js')
 
 /** Splits `{ signal, ...rest }`, the shape of every options object. */
 function splitOptions(options) {
@@ -27,6 +27,30 @@ function onlySignal(options) {
   return signal
 }
 
+/** What a signal cancels: one listener each, for Node warns of more than ten and operations share signals. */
+const listened = new WeakMap()
+
+/** Has `signal` cancel until the function that is returned is called. */
+function cancelWith(signal, cancellation) {
+  let listening = listened.get(signal)
+  if (listening === undefined) {
+    const cancellations = new Set()
+    const listener = () => cancellations.forEach((each) => each.cancel())
+    listening = { cancellations, listener }
+    listened.set(signal, listening)
+    signal.addEventListener('abort', listener, { once: true })
+  }
+  const { cancellations, listener } = listening
+  cancellations.add(cancellation)
+  return () => {
+    cancellations.delete(cancellation)
+    if (cancellations.size === 0) {
+      signal.removeEventListener('abort', listener)
+      listened.delete(signal)
+    }
+  }
+}
+
 /**
  * Runs one native operation. A signal that fires before the operation's point of no return undoes it, and the
  * promise rejects with the signal's reason; one that fires later comes too late, and the operation completes.
@@ -34,19 +58,21 @@ function onlySignal(options) {
 async function call(signal, start) {
   signal?.throwIfAborted()
   const cancellation = signal && new native.Cancellation()
-  const cancel = () => cancellation.cancel()
-  signal?.addEventListener('abort', cancel, { once: true })
+  const forget = cancellation && cancelWith(signal, cancellation)
   try {
     return await start(cancellation)
   } catch (error) {
-    if (error.code === 'ERR_ABORTED' && signal?.aborted) {
-      throw signal.reason
+    // What an option's own getter threw is not ours to touch.
+    if (error instanceof errorClasses.VolumeError) {
+      if (error.code === 'ERR_ABORTED' && signal?.aborted) {
+        throw signal.reason
+      }
+      // The error was made where the work ended; its stack is to show who asked for it.
+      Error.captureStackTrace(error, call)
     }
-    // The error was made where the work ended; its stack is to show who asked for it.
-    Error.captureStackTrace(error, call)
     throw error
   } finally {
-    signal?.removeEventListener('abort', cancel)
+    forget?.()
   }
 }
 

@@ -14,6 +14,9 @@ class VolumeStore {
   #native
 
   constructor(store, home) {
+    if (store === undefined) {
+      throw new TypeError('A VolumeStore is made by VolumeStore.open')
+    }
     this.#native = store
     Object.defineProperty(this, 'home', { value: home, enumerable: true })
   }
@@ -24,13 +27,12 @@ class VolumeStore {
     const home = typeof rest.home === 'string' && rest.home !== '' ? path.resolve(rest.home) : rest.home
     const settings = { ...rest, home: home ?? defaultHome() }
     const store = await call(signal, () => native.openStore(settings))
+    signal?.throwIfAborted()
     return new VolumeStore(store, settings.home)
   }
 
   async createVolume(name, ...options) {
-    const split = options.map(splitOptions)
-    const signal = split.findLast((option) => option.signal)?.signal
-    const settings = split.map((option) => option.rest)
+    const { signal, rest: settings } = splitEach(options)
     const created = await call(signal, (cancellation) => this.#native.create(name, settings, cancellation))
     return new Volume(this.#native, { name, path: created })
   }
@@ -64,8 +66,21 @@ function defaultHome() {
   return path.resolve(process.env.MSB_HOME || path.join(os.homedir(), '.microsandbox'))
 }
 
-/** The store of the default home as it is now, opened when first needed. */
-async function defaultStore() {
+/** Splits several options, of whose signals the last counts. */
+function splitEach(options) {
+  const split = options.map(splitOptions)
+  return {
+    signal: split.findLast((option) => option.signal)?.signal,
+    rest: split.map((option) => option.rest),
+  }
+}
+
+/**
+ * The store of the default home as it is now, opened when first needed, which a call with bad options or an
+ * aborted signal does not.
+ */
+async function defaultStore(...options) {
+  splitEach(options).signal?.throwIfAborted()
   const home = defaultHome()
   let opening = defaultStores.get(home)
   if (opening === undefined) {
@@ -76,10 +91,12 @@ async function defaultStore() {
   return opening
 }
 
-const createVolume = async (name, ...options) => (await defaultStore()).createVolume(name, ...options)
-const getVolume = async (name, options) => (await defaultStore()).getVolume(name, options)
-const listVolumes = async (options) => (await defaultStore()).listVolumes(options)
-const removeVolume = async (name, options) => (await defaultStore()).removeVolume(name, options)
-const attach = async (sandbox, mounts, options) => (await defaultStore()).attach(sandbox, mounts, options)
+const createVolume = async (name, ...options) =>
+  (await defaultStore(...options)).createVolume(name, ...options)
+const getVolume = async (name, options) => (await defaultStore(options)).getVolume(name, options)
+const listVolumes = async (options) => (await defaultStore(options)).listVolumes(options)
+const removeVolume = async (name, options) => (await defaultStore(options)).removeVolume(name, options)
+const attach = async (sandbox, mounts, options) =>
+  (await defaultStore(options)).attach(sandbox, mounts, options)
 
 module.exports = { VolumeStore, createVolume, getVolume, listVolumes, removeVolume, attach }

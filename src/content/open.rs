@@ -26,7 +26,12 @@ impl Tree {
         let mut looking = OpenOptions::new();
         looking.read(true).custom_flags(libc::O_PATH);
         let found = self.at("open", path, |dir, rest| dir.open_with(rest, &looking))?;
-        let metadata = self.regular(path, found.metadata())?;
+        let metadata = found.metadata();
+        if access == Access::Read && metadata.as_ref().is_ok_and(Metadata::is_dir) {
+            // Node opens a directory and is refused when it reads.
+            return Err(self.refused("read", path, Errno::EISDIR.into()));
+        }
+        let metadata = self.regular(path, metadata)?;
         let opened = reopen(found.as_fd(), access).map_err(|error| self.refused("open", path, error))?;
         Ok((File::from(opened), metadata))
     }

@@ -1,0 +1,272 @@
+import assert from 'node:assert/strict'
+import { readFile, writeFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import path from 'node:path'
+import { test } from 'node:test'
+import { Mount, VolumeStore } from '../index.js'
+import {
+  indexPath,
+  lockName,
+  outputOf,
+  runNode,
+  tempDir,
+  tempStore,
+  tempVolume,
+  turn,
+  withoutFlock,
+} from './support.mjs'
+
+const MIB = 1 << 20
+
+/** Runs JavaScript in its own process with `sv`, a `store` and a volume's `files` at hand. */
+const inProcess = (t, source, options) =>
+  runNode(
+    `const sv = await import(process.env.SV)
+     const store = await sv.VolumeStore.open({ durability: 'fast' })
+     const volume = await store.createVolume('v')
+     const files = volume.fs()
+     ${source}`,
+    { env: { MSB_HOME: path.join(tempDir(t), 'home') }, ...options },
+  )
+
+test('a process ends by itself when nothing is pending', async (t) => {
+  await outputOf('await import(process.env.SV)')
+  const ended = await inProcess(
+    t,
+    `await files.write('x', Buffer.alloc(${MIB}))
+     await files.read('x')
+     globalThis.kept = [store, volume, files, await store.attach('s', { '/data': sv.Mount.named('v') })]
+     process.on('exit', () => console.log('ended'))`,
+  )
+  assert.deepEqual(ended, { code: 0, signal: null, stdout: 'ended\n', stderr: '' })
+})
+
+test('a process stays while something is pending, and ends thereafter', async (t) => {
+  const ended = await inProcess(
+    t,
+    `files.write('x', Buffer.alloc(64 * ${MIB}), { durable: true }).then(() => console.log('written'))
+     store.createVolume('w').then(() => files.readString('missing')).catch((error) => console.log(error.code))
+     process.on('exit', () => console.log('ended'))`,
+  )
+  assert.deepEqual([ended.code, ended.signal, ended.stderr], [0, null, ''])
+  const lines = ended.stdout.trim().split('\n')
+  assert.deepEqual(lines.toSorted(), ['ENOENT', 'ended', 'written'])
+  assert.equal(lines.at(-1), 'ended')
+})
+
+test('a rejection that nobody handles ends the process as any other does', async (t) => {
+  const { code, stderr } = await inProcess(t, `files.read('missing')`)
+  assert.equal(code, 1)
+  assert.match(stderr, /FileSystemError: ENOENT: no such file or directory, open "missing"/)
+})
+
+test('process.exit in the middle of operations ends at once with its code', async (t) => {
+  for (let round = 0; round < 10; round += 1) {
+    const { code, signal, stderr } = await inProcess(
+      t,
+      `const large = Buffer.alloc(32 * ${MIB}, 1)
+       for (let n = 0; n < 40; n += 1) {
+         files.write('large-' + n % 4, large)
+         files.write('atomic-' + n, 'x', { atomic: true })
+         store.createVolume('v-' + n)
+         files.read('large-' + n % 4).catch(() => {})
+         store.listVolumes()
+       }
+       setTimeout(() => process.exit(7), ${round * 5})`,
+    )
+    assert.deepEqual({ code, signal, stderr }, { code: 7, signal: null, stderr: '' }, `round ${round}`)
+  }
+})
+
+test(
+  'process.exit does not wait for writes that are queued behind a lock',
+  { skip: withoutFlock },
+  async (t) => {
+    const { store } = await tempVolume(t)
+    const release = await lockName(t, store, 'locked')
+    const ended = runNode(
+      `const sv = await import(process.env.SV)
+     const store = await sv.VolumeStore.open()
+     const files = (await store.getVolume('v')).fs()
+     for (let n = 0; n < 64; n += 1) {
+       store.createVolume('locked').catch(() => {})
+     }
+     files.write('x', Buffer.alloc(${MIB}))
+     setImmediate(() => process.exit(7))`,
+      { env: { MSB_HOME: store.home } },
+    )
+    const first = await Promise.race([ended, store.createVolume('locked').catch((error) => error)])
+    assert.deepEqual(first, { code: 7, signal: null, stdout: '', stderr: '' })
+    await release()
+  },
+)
+
+test('a thousand operations of all kinds at once each give their own result', async (t) => {
+  const { store, files } = await tempVolume(t)
+  await files.writeString('shared', 'shared')
+  const kinds = [
+    async (n) => assert.equal((await store.createVolume(`v-${n}`, { labels: { n: `${n}` } })).name, `v-${n}`),
+    async (n) => {
+      await files.writeString(`s-${n}`, `${n}`)
+      assert.equal(await files.readString(`s-${n}`), `${n}`)
+    },
+    async (n) => {
+      const bytes = Buffer.alloc(70_000 + n, n)
+      await files.write(`l-${n}`, bytes)
+      assert.ok((await files.read(`l-${n}`)).equals(bytes))
+    },
+    async (n) => {
+      await files.writeString(`a-${n}`, `${n}`, { atomic: true, durable: n % 5 === 0 })
+      assert.equal(await files.readString(`a-${n}`), `${n}`)
+    },
+    async (n) => {
+      await files.mkdir(`d-${n}/deep`)
+      await files.removeAll(`d-${n}`)
+      assert.equal(await files.exists(`d-${n}`), false)
+    },
+    async () => assert.equal(await files.readString('shared'), 'shared'),
+    async () => assert.ok((await store.listVolumes({ labels: { n: '0' } })).length <= 1),
+    async () => assert.equal((await store.getVolume('v')).name, 'v'),
+    async (n) => assert.equal(await store.getVolume(`none-${n}`).catch((error) => error.volume), `none-${n}`),
+    async (n) => (await store.attach(`s-${n}`, { '/data': Mount.named('v') })).detach(),
+  ]
+  const operations = Array.from({ length: 1000 }, (_, n) => kinds[n % kinds.length](n))
+  await Promise.all(operations)
+  assert.equal((await store.listVolumes()).length, 101)
+})
+
+test('the event loop turns while large files are read and written', async (t) => {
+  const { files } = await tempVolume(t)
+  const large = Buffer.alloc(256 * MIB, 1)
+  const turnsDuring = async (operation) => {
+    let [turns, pending] = [0, true]
+    const result = operation().finally(() => (pending = false))
+    while (pending) {
+      await turn()
+      turns += 1
+    }
+    await result
+    return turns
+  }
+  for (const [name, operation] of [
+    ['write', () => files.write('large', large)],
+    ['atomic write', () => files.write('large', large, { atomic: true })],
+    ['read', () => files.read('large')],
+  ]) {
+    // Whatever else the machine does may take the time of one try.
+    const turns = []
+    while (turns.length < 5 && !(turns.at(-1) > 10)) {
+      turns.push(await turnsDuring(operation))
+    }
+    assert.ok(turns.at(-1) > 10, `${turns} turns during a ${name}`)
+  }
+})
+
+test(
+  'operations that wait for a lock leave all others and libuv’s pool free',
+  { skip: withoutFlock },
+  async (t) => {
+    const { store, files, root } = await tempVolume(t)
+    await files.writeString('x', 'short')
+    const large = Buffer.alloc(MIB, 1)
+    const held = await store.attach('s', { '/data': Mount.named('v') })
+    const release = await lockName(t, store, 'locked')
+    let ended = 0
+    const waiting = Array.from({ length: 64 }, () => store.createVolume('locked').catch((error) => error))
+    waiting.forEach((operation) => operation.then(() => (ended += 1)))
+    for (let round = 0; round < 100; round += 1) {
+      assert.equal(await files.readString('x'), 'short')
+      await files.writeString('y', `${round}`)
+      assert.equal(await files.exists('y'), true)
+      await files.mkdir('dir')
+      await files.remove('dir')
+      await writeFile(path.join(root, 'z'), 'by Node')
+      assert.equal(await readFile(path.join(root, 'z'), 'utf8'), 'by Node')
+    }
+    // The longer ones as well.
+    await files.write('large', large, { atomic: true })
+    assert.ok((await files.read('large')).equals(large))
+    await files.removeAll('large')
+    assert.equal((await store.getVolume('v')).name, 'v')
+    assert.equal((await store.listVolumes()).length, 1)
+    await held.detach()
+    await VolumeStore.open({ home: store.home })
+    // As many of Node's own at once as its pool has threads, four times over.
+    await Promise.all(Array.from({ length: 16 }, () => readFile(path.join(root, 'x'))))
+    assert.equal(ended, 0, 'the lock was held all the while')
+    await release()
+    const outcomes = await Promise.all(waiting)
+    assert.equal(outcomes.filter((outcome) => outcome.code === undefined).length, 1)
+    const others = outcomes.filter((outcome) => outcome.code !== undefined)
+    assert.deepEqual(new Set(others.map(({ code }) => code)), new Set(['ERR_VOLUME_ALREADY_EXISTS']))
+  },
+)
+
+test('a module that is loaded again works beside the first one', async (t) => {
+  const { store, files } = await tempVolume(t)
+  const require = createRequire(import.meta.url)
+  const first = require(indexPath)
+  for (const loaded of Object.keys(require.cache)) {
+    delete require.cache[loaded]
+  }
+  const second = require(indexPath)
+  assert.notEqual(second.VolumeStore, first.VolumeStore)
+  const other = await second.VolumeStore.open({ home: store.home })
+  await other.createVolume('w')
+  await files.writeString('x', 'first')
+  const attachment = await other.attach('s', { '/data': second.Mount.named('v'), '/w': Mount.named('w') })
+  assert.equal(await (await other.getVolume('v')).fs().readString('x'), 'first')
+  const [missing, missed] = await Promise.all(
+    [other, store].map((each) => each.getVolume('none').catch((error) => error)),
+  )
+  assert.ok(missing instanceof second.VolumeNotFoundError && !(missing instanceof first.VolumeNotFoundError))
+  assert.ok(missed instanceof first.VolumeNotFoundError)
+  await attachment.detach()
+  assert.deepEqual((await store.listVolumes()).map(({ name }) => name).sort(), ['v', 'w'])
+})
+
+test('ES modules import by name, and CommonJS requires', async (t) => {
+  const env = { MSB_HOME: path.join(tempDir(t), 'home') }
+  const names =
+    'createVolume, getVolume, listVolumes, removeVolume, attach, Mount, VolumeStore, VolumeNotFoundError'
+  const rest = `
+    createVolume('v').then(() => attach('s', { '/v': Mount.named('v') })).then((held) => held.detach())
+      .then(() => getVolume('v')).then(() => removeVolume('v')).then(() => listVolumes())
+      .then((left) => console.log(left.length, typeof VolumeStore.open, VolumeNotFoundError.name))`
+  const url = new URL('../index.js', import.meta.url).href
+  for (const [type, source] of [
+    ['module', `import { ${names} } from '${url}'`],
+    ['module', `import sv from '${url}'; const { ${names} } = sv`],
+    ['module', `import * as sv from '${url}'; const { ${names} } = sv`],
+    ['commonjs', `const { ${names} } = require(process.env.SV)`],
+  ]) {
+    assert.equal(await outputOf(source + rest, { type, env }), '0 function VolumeNotFoundError\n')
+  }
+  const exported = await outputOf(
+    `const named = Object.keys(await import(process.env.SV)).filter((name) => !['default', 'module.exports'].includes(name))
+     console.log(JSON.stringify([named.sort(), Object.keys((await import(process.env.SV)).default).sort()]))`,
+  )
+  const [named, required] = JSON.parse(exported)
+  assert.deepEqual(named, required)
+})
+
+test('stores that nobody holds any more are given up', async (t) => {
+  const home = (await tempStore(t)).home
+  const { stdout, code } = await runNode(
+    `const { readdirSync } = await import('node:fs')
+     const { VolumeStore } = await import(process.env.SV)
+     const open = () => readdirSync('/proc/self/fd').length
+     const some = async () => {
+       for (let n = 0; n < 50; n += 1) await (await VolumeStore.open()).listVolumes()
+     }
+     await some()
+     const before = open()
+     for (let n = 0; n < 20 && open() > before / 2; n += 1) {
+       gc()
+       await new Promise(setImmediate)
+     }
+     console.log(before > 100 && open() < before / 2)`,
+    { env: { MSB_HOME: home }, args: ['--expose-gc'] },
+  )
+  assert.deepEqual([code, stdout], [0, 'true\n'])
+})

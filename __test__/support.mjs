@@ -1,0 +1,153 @@
+// What several test files need: homes that vanish, child processes, locks, and errors looked at closely.
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, lstatSync, readlinkSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { VolumeError, VolumeStore } from '../index.js'
+
+export const root = fileURLToPath(new URL('..', import.meta.url))
+export const indexPath = path.join(root, 'index.js')
+export const indexUrl = pathToFileURL(indexPath).href
+export const isRoot = process.getuid?.() === 0
+
+/** A directory of the test's own. */
+export function tempDir(t) {
+  const dir = mkdtempSync(path.join(tmpdir(), 'sandbox-volumes-'))
+  t.after(() => rmSync(dir, { recursive: true, force: true, maxRetries: 3 }))
+  return dir
+}
+
+/** A store in a home of its own; `fast`, for these tests pull no plug. */
+export async function tempStore(t, options = {}) {
+  return VolumeStore.open({ home: path.join(tempDir(t), 'home'), durability: 'fast', ...options })
+}
+
+/** A volume `v` in a store of its own. */
+export async function tempVolume(t, ...options) {
+  const store = await tempStore(t)
+  const volume = await store.createVolume('v', ...options)
+  return { store, volume, files: volume.fs(), root: volume.path }
+}
+
+/** Makes the module functions use a home of the test's own. */
+export function useDefaultHome(t, home = path.join(tempDir(t), 'home')) {
+  const before = process.env.MSB_HOME
+  process.env.MSB_HOME = home
+  t.after(() => {
+    if (before === undefined) {
+      delete process.env.MSB_HOME
+    } else {
+      process.env.MSB_HOME = before
+    }
+  })
+  return home
+}
+
+/** Runs JavaScript in a Node process of its own, in which `SV` is the address of index.js. */
+export async function runNode(source, { env = {}, args = [], type = 'module', cwd } = {}) {
+  const child = spawn(process.execPath, [...args, `--input-type=${type}`, '-e', source], {
+    cwd,
+    env: {
+      ...process.env,
+      NODE_TEST_CONTEXT: undefined,
+      SV: type === 'module' ? indexUrl : indexPath,
+      ...env,
+    },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let [stdout, stderr] = ['', '']
+  child.stdout.setEncoding('utf8').on('data', (text) => (stdout += text))
+  child.stderr.setEncoding('utf8').on('data', (text) => (stderr += text))
+  const [code, signal] = await once(child, 'close')
+  return { code, signal, stdout, stderr }
+}
+
+/** The same for a process that must end well; gives what it printed. */
+export async function outputOf(source, options) {
+  const { code, signal, stdout, stderr } = await runNode(source, options)
+  assert.deepEqual({ code, signal, stderr }, { code: 0, signal: null, stderr: '' })
+  return stdout
+}
+
+/** Why locks of another process cannot be tested here, or false. */
+export const withoutFlock = ['/usr/bin/flock', '/bin/flock'].some(existsSync)
+  ? false
+  : process.env.CI === 'true'
+    ? assert.fail('flock (util-linux) is missing')
+    : 'flock (util-linux) is missing'
+
+/** Has another process hold the lock of a volume's name. */
+export async function lockName(t, store, name) {
+  const file = path.join(store.home, 'volumes', '.locks', `${name}.lock`)
+  const child = spawn('flock', [file, 'sh', '-c', 'echo held; exec cat'], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
+  const closed = once(child, 'close')
+  await once(child.stdout, 'data')
+  const release = async () => {
+    child.stdin.end()
+    await closed
+  }
+  t.after(release)
+  return release
+}
+
+/** Holds that `promise` rejects with an error of class `Class` that has these `properties`; gives it. */
+export async function rejects(promise, Class, properties = {}) {
+  const outcome = await promise.then(
+    (value) => ({ value }),
+    (error) => ({ error }),
+  )
+  assert.ok('error' in outcome, `expected ${Class.name}, but it resolved`)
+  return isError(outcome.error, Class, properties)
+}
+
+/** The same for a synchronous call. */
+export function throws(call, Class, properties = {}) {
+  try {
+    call()
+  } catch (error) {
+    return isError(error, Class, properties)
+  }
+  return assert.fail(`expected ${Class.name}, but nothing was thrown`)
+}
+
+function isError(error, Class, properties) {
+  assert.ok(error instanceof Class, `expected ${Class.name}, got ${error?.stack ?? String(error)}`)
+  assert.ok(error instanceof VolumeError && error instanceof Error)
+  for (const [name, expected] of Object.entries(properties)) {
+    if (expected instanceof RegExp) {
+      assert.match(error[name], expected)
+    } else {
+      assert.deepEqual(error[name], expected, `${name} of ${error.stack}`)
+    }
+  }
+  return error
+}
+
+/** Everything below a directory, by path: a file's content, a link's target, or null for a directory. */
+export function snapshot(dir) {
+  const found = {}
+  for (const entry of existsSync(dir) ? readdirSync(dir, { recursive: true }).sort() : []) {
+    const at = path.join(dir, entry)
+    const kind = lstatSync(at)
+    found[entry] = kind.isSymbolicLink()
+      ? `-> ${readlinkSync(at)}`
+      : kind.isFile()
+        ? readFileSync(at, 'latin1')
+        : null
+  }
+  return found
+}
+
+/** The volumes directory, whose lock files come and stay. */
+export function volumesSnapshot(store) {
+  const found = snapshot(path.join(store.home, 'volumes'))
+  return Object.fromEntries(Object.entries(found).filter(([entry]) => !entry.startsWith('.locks')))
+}
+
+/** Resolves when the event loop has turned once. */
+export const turn = () => new Promise(setImmediate)

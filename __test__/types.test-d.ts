@@ -1,0 +1,91 @@
+// Compiled by `tsc`, never run: every line states what the types must accept, give or refuse.
+import {
+  attach,
+  createVolume,
+  getVolume,
+  InvalidConfigError,
+  listVolumes,
+  Mount,
+  removeVolume,
+  VolumeIncompatibleError,
+  VolumeInUseError,
+  VolumeKind,
+  VolumeStore,
+  withVolumeKind,
+  withVolumeLabels,
+  withVolumeQuota,
+  withVolumeSize,
+  type Attachment,
+  type MountConfig,
+  type OciMount,
+  type Volume,
+  type VolumeFs,
+  type VolumeHandle,
+} from '../index.js'
+
+type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
+function expectType<T>() {
+  return <U>(_value: U, _same: Equal<T, U>): void => {}
+}
+
+const signal = new AbortController().signal
+
+export async function lifecycle() {
+  const volume = await createVolume('a', { quotaMib: 1 }, withVolumeLabels({ a: 'b' }), { signal })
+  expectType<Volume>()(volume, true)
+  await createVolume('b', withVolumeKind(VolumeKind.Disk), withVolumeSize(1), withVolumeQuota(0))
+  const handle = await getVolume('a', { signal })
+  expectType<VolumeHandle>()(handle, true)
+  expectType<number | null>()(handle.quotaMib, true)
+  expectType<Date | null>()(handle.createdAt, true)
+  expectType<'dir' | 'disk'>()(handle.kind, true)
+  expectType<VolumeHandle[]>()(await listVolumes({ labels: { env: 'prod' } }), true)
+  await removeVolume('a')
+  await volume.remove({ signal })
+  // @ts-expect-error properties are read-only
+  handle.name = 'b'
+  // @ts-expect-error volumes are made by stores
+  new VolumeStore()
+  // @ts-expect-error an unknown kind
+  await createVolume('c', { kind: 'directory' })
+  // @ts-expect-error an unknown option
+  await createVolume('c', { quota: 1 })
+}
+
+export async function files(volume: Volume) {
+  const fs = volume.fs()
+  expectType<VolumeFs>()(fs, true)
+  expectType<Buffer>()(await fs.read('a'), true)
+  expectType<string>()(await fs.readString('a'), true)
+  expectType<boolean>()(await fs.exists('a'), true)
+  expectType<void>()(await fs.write('a', new Uint8Array(1), { atomic: true, durable: true, mode: 0o600 }), true)
+  await fs.write('a', 'text')
+  // @ts-expect-error data is bytes or text
+  await fs.write('a', 1)
+  // @ts-expect-error no encoding
+  await fs.readString('a', 'utf8')
+}
+
+export async function mounts(store: VolumeStore) {
+  const mounts: Record<string, MountConfig> = {
+    '/a': Mount.bind('/a', { readonly: true, statVirtualization: 'off' }),
+    '/b': Mount.named('b'),
+    '/c': Mount.namedWith('c', { noexec: true }, { mode: 'ensure-exists', kind: 'dir', quotaMib: 1 }),
+    '/d': Mount.tmpfs({ sizeMib: 1 }),
+    '/e': Mount.disk('e.qcow2', { format: 'qcow2', fstype: 'ext4' }),
+  }
+  const attachment = await attach('worker', mounts, { pid: 1, signal })
+  expectType<Attachment>()(attachment, true)
+  expectType<string[]>()(attachment.toBubblewrap(), true)
+  expectType<OciMount[]>()(attachment.toOci(), true)
+  await using _disposed = await store.attach('worker', JSON.parse(JSON.stringify(mounts)))
+  // @ts-expect-error virtiofs only
+  Mount.tmpfs({ statVirtualization: 'off' })
+}
+
+export function errors(error: unknown) {
+  if (error instanceof VolumeInUseError) expectType<string[] | undefined>()(error.sandboxes, true)
+  if (error instanceof VolumeIncompatibleError) expectType<string>()(error.differences[0]!.wanted, true)
+  if (error instanceof InvalidConfigError) expectType<string>()(error.field, true)
+  if (error instanceof InvalidConfigError) expectType<'ERR_INVALID_CONFIG'>()(error.code, true)
+}

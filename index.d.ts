@@ -1,0 +1,418 @@
+/// <reference types="node" />
+
+// -- Lifecycle --------------------------------------------------------------------------------------------
+
+/** Every function that touches the disk takes a signal. */
+export interface SignalOption {
+  /**
+   * Cancels the operation. Before its point of no return it is undone and the promise rejects with the
+   * signal's reason; a signal that fires later comes too late, and the operation completes. Default: none.
+   */
+  signal?: AbortSignal | null
+}
+
+export type VolumeKind = 'dir' | 'disk'
+export declare const VolumeKind: { readonly Dir: 'dir'; readonly Disk: 'disk' }
+
+/** What a volume is to be. */
+export interface VolumeConfig {
+  /** Default: `'dir'`. `'disk'` is not available in this version and is refused. */
+  kind?: VolumeKind | null
+  /** A disk volume's size in MiB, an integer from 1 to 2^32 - 1; refused for `'dir'`. */
+  sizeMib?: number | null
+  /**
+   * The most that a directory volume may take, in MiB, an integer from 0 to 2^32 - 1; 0 is unlimited. Refused
+   * for `'disk'`. Holds for what is written through `VolumeFs`; a guest is not limited by it in this version.
+   * Default: unlimited.
+   */
+  quotaMib?: number | null
+  /** Strings by non-empty keys, at most 64 KiB together. Default: none. */
+  labels?: Readonly<Record<string, string>> | null
+}
+
+/** One or several are given to `createVolume`: later values win, labels merge key by key. */
+export type VolumeOption = VolumeConfig & SignalOption
+
+export declare function withVolumeKind(kind: VolumeKind): VolumeOption
+export declare function withVolumeSize(sizeMib: number): VolumeOption
+export declare function withVolumeQuota(quotaMib: number): VolumeOption
+export declare function withVolumeLabels(labels: Readonly<Record<string, string>>): VolumeOption
+
+export interface ListOptions extends SignalOption {
+  /** Only volumes that carry all of these. Default: all volumes. */
+  labels?: Readonly<Record<string, string>> | null
+}
+
+/**
+ * Creates a volume in the default home: `MSB_HOME`, else `~/.microsandbox`.
+ *
+ * @param name `[A-Za-z0-9][A-Za-z0-9._-]*`, at most 128 bytes, not ending in a dot
+ * @throws {VolumeAlreadyExistsError} the name is taken
+ * @throws {InvalidConfigError} the name or an option is not acceptable
+ * @throws {VolumeInUseError} another operation on this name did not end within 5 seconds
+ */
+export declare function createVolume(name: string, ...options: VolumeOption[]): Promise<Volume>
+
+/**
+ * Looks a volume up and measures it.
+ * @throws {VolumeNotFoundError} there is none of that name
+ */
+export declare function getVolume(name: string, options?: SignalOption): Promise<VolumeHandle>
+
+/** All volumes, or those that carry the labels; newest first, name as tie-break. */
+export declare function listVolumes(options?: ListOptions): Promise<VolumeHandle[]>
+
+/**
+ * Deletes a volume's data and its record.
+ * @throws {VolumeNotFoundError} there is none of that name
+ * @throws {VolumeInUseError} it is attached; `sandboxes` names to what
+ */
+export declare function removeVolume(name: string, options?: SignalOption): Promise<void>
+
+/**
+ * Attaches mounts to a sandbox: all of them, or none. Named volumes are provisioned by their mode, sources are
+ * checked, and the volumes cannot be removed until `detach()` or the end of the process `pid`. On a failure,
+ * volumes that this call created are removed again.
+ *
+ * @param sandbox the sandbox's name, 1 to 255 bytes, for messages
+ * @param mounts by guest path: absolute, not `/`, without `..`, control characters, `:`, `;` or `,`; not `/proc`,
+ *   `/sys` or `/dev`, nor below the first two
+ * @throws {InvalidConfigError} a guest path, a mount or a source is not acceptable, or what stands at a mount point
+ *   below another mount is a link or otherwise unfit
+ * @throws {VolumeNotFoundError} a volume with mode `existing` is missing
+ * @throws {VolumeAlreadyExistsError} a volume with mode `create` is there
+ * @throws {VolumeIncompatibleError} a volume with mode `ensure-exists` differs; `differences` says how
+ */
+export declare function attach(
+  sandbox: string,
+  mounts: Readonly<Record<string, MountConfig>>,
+  options?: AttachOptions,
+): Promise<Attachment>
+
+export interface AttachOptions extends SignalOption {
+  /** The process whose end frees the volumes. Default: this process. */
+  pid?: number | null
+}
+
+export interface VolumeStoreOptions extends SignalOption {
+  /** The home directory, made (mode 0700) where it is missing. Default: `MSB_HOME`, else `~/.microsandbox`. */
+  home?: string | null
+  /**
+   * `'full'`: what a promise acknowledged is on disk. `'fast'`: the catalog's newest commits may be lost in a
+   * power cut, never in a crash of the process. Default: `'full'`.
+   */
+  durability?: 'full' | 'fast' | null
+}
+
+/** The volumes of one home directory. The module's functions do the same on the default home. */
+export declare class VolumeStore {
+  private constructor()
+  /**
+   * Opens a home, and finishes or undoes what a process that died there had begun.
+   * @throws {CatalogError} the catalog is damaged, locked for 5 seconds, or of a newer version
+   */
+  static open(options?: VolumeStoreOptions): Promise<VolumeStore>
+  /** The home directory's absolute path. */
+  readonly home: string
+  createVolume(name: string, ...options: VolumeOption[]): Promise<Volume>
+  getVolume(name: string, options?: SignalOption): Promise<VolumeHandle>
+  listVolumes(options?: ListOptions): Promise<VolumeHandle[]>
+  removeVolume(name: string, options?: SignalOption): Promise<void>
+  attach(
+    sandbox: string,
+    mounts: Readonly<Record<string, MountConfig>>,
+    options?: AttachOptions,
+  ): Promise<Attachment>
+}
+
+// -- Volumes ----------------------------------------------------------------------------------------------
+
+/** A volume that was just created. */
+export declare class Volume {
+  private constructor()
+  readonly name: string
+  /** The data directory's absolute path on the host. */
+  readonly path: string
+  /** The volume's files. */
+  fs(): VolumeFs
+  /** The same as `removeVolume(name)`. */
+  remove(options?: SignalOption): Promise<void>
+}
+
+/** A volume as it was when it was looked up. */
+export declare class VolumeHandle {
+  private constructor()
+  readonly name: string
+  /** The data directory's absolute path on the host. */
+  readonly path: string
+  readonly kind: VolumeKind
+  /** `null`: unlimited. */
+  readonly quotaMib: number | null
+  /**
+   * Bytes allocated on the host, directories included: a hard link counted once, sparse files as they are,
+   * links not followed, mounts below not entered, and what this process may not read not counted.
+   */
+  readonly usedBytes: number
+  /** A disk volume's virtual size in bytes; `null` for a directory volume. */
+  readonly capacityBytes: number | null
+  /** `null` for a directory volume. */
+  readonly diskFormat: string | null
+  /** `null` for a directory volume. */
+  readonly diskFstype: string | null
+  readonly labels: Readonly<Record<string, string>>
+  readonly createdAt: Date | null
+  /** The volume's files. */
+  fs(): VolumeFs
+  /** The same as `removeVolume(name)`. */
+  remove(options?: SignalOption): Promise<void>
+}
+
+export interface WriteOptions extends SignalOption {
+  /**
+   * A reader or a crash sees the old or the new content, never a mix. The new content takes the old one's
+   * place under its name, with its mode and, where permitted, its owner; other hard links keep the old one.
+   * A plain write goes into the existing file, which all its hard links see. Default: `false`.
+   */
+  atomic?: boolean | null
+  /** On disk before the promise resolves. Default: `false`. */
+  durable?: boolean | null
+  /** The mode of a file that does not exist yet, less the umask; at most 0o7777. Default: `0o644`. */
+  mode?: number | null
+}
+
+/**
+ * The files of one volume. Paths are relative to its root and use `/`; `''` and `'.'` are the root. No path and
+ * no symbolic link leads outside: that is a `PathEscapeError`, whoever changes the tree meanwhile. Only regular
+ * files are read and written: anything else is a `FileSystemError` with code `ENOTSUP`.
+ */
+export declare class VolumeFs {
+  private constructor()
+  /** The data directory's absolute path on the host. */
+  readonly root: string
+  /** A whole file, up to 2 GiB; a longer one is an `EFBIG` error. */
+  read(relPath: string, options?: SignalOption): Promise<Buffer>
+  /** A whole file as text, up to 512 MiB less 24 bytes; invalid UTF-8 is an `EILSEQ` error. */
+  readString(relPath: string, options?: SignalOption): Promise<string>
+  /**
+   * Creates or replaces a file; the directory that holds it must exist. Leave `data` alone, neither changing
+   * nor transferring it, until the promise settles: from 64 KiB on it is not copied.
+   * @throws {QuotaExceededError} it would take more than the quota leaves; nothing was written
+   */
+  write(relPath: string, data: Uint8Array | string, options?: WriteOptions): Promise<void>
+  writeString(relPath: string, content: string, options?: WriteOptions): Promise<void>
+  /** A directory and all that are missing above it, mode 0o755 less the umask; an existing one is fine. */
+  mkdir(relPath: string, options?: SignalOption): Promise<void>
+  /** One file, symbolic link (never its target) or empty directory. */
+  remove(relPath: string, options?: SignalOption): Promise<void>
+  /** An entry and all below it; a missing one is fine, the root is refused. */
+  removeAll(relPath: string, options?: SignalOption): Promise<void>
+  /** Whether the path leads to something; an error where that could not be told. */
+  exists(relPath: string, options?: SignalOption): Promise<boolean>
+}
+
+// -- Mounts -----------------------------------------------------------------------------------------------
+
+export type MountKind = 'bind' | 'named' | 'tmpfs' | 'disk'
+export declare const MountKind: {
+  readonly Bind: 'bind'
+  readonly Named: 'named'
+  readonly Tmpfs: 'tmpfs'
+  readonly Disk: 'disk'
+}
+
+/** Flags; each is off unless it is set. */
+export interface MountFlags {
+  /** Nothing can be written through the mount. Default: `false`. */
+  readonly?: boolean | null
+  /** Nothing on the mount can be executed. Default: `false`. */
+  noexec?: boolean | null
+  /** Set-user-id and set-group-id bits have no effect. Default: `false`. */
+  nosuid?: boolean | null
+  /** Device nodes cannot be opened. Default: `false`. */
+  nodev?: boolean | null
+}
+
+export interface MountOptions extends MountFlags {
+  /** Virtiofs only. Default: the runtime's. */
+  statVirtualization?: 'strict' | 'relaxed' | 'off' | null
+  /** Virtiofs only; `'mirror'` does not go with `statVirtualization: 'off'`. Default: the runtime's. */
+  hostPermissions?: 'private' | 'mirror' | null
+}
+
+export interface NamedVolumeOptions {
+  /**
+   * `'existing'`: the volume must be there. `'create'`: it must not. `'ensure-exists'`: it is created where it
+   * is missing, and must otherwise be what would be created, labels aside. Default: `'existing'`, with which
+   * the options below are refused.
+   */
+  mode?: 'existing' | 'create' | 'ensure-exists' | null
+  /** See {@link VolumeConfig}. */
+  kind?: VolumeKind | null
+  /** See {@link VolumeConfig}. */
+  sizeMib?: number | null
+  /** See {@link VolumeConfig}. */
+  quotaMib?: number | null
+  /** See {@link VolumeConfig}. */
+  labels?: Readonly<Record<string, string>> | null
+}
+
+export interface TmpfsOptions extends MountFlags {
+  /** At most this much, in MiB, an integer from 1 to 2^32 - 1. Default: the runtime's. */
+  sizeMib?: number | null
+}
+
+export interface DiskOptions extends MountFlags {
+  /** Default: told from the image. */
+  format?: 'raw' | 'qcow2' | 'vmdk' | null
+  /** The file system inside, such as `ext4`. Default: told from the image. */
+  fstype?: string | null
+}
+
+/** A checked mount: plain data, which survives `JSON.stringify` and `structuredClone`. */
+export interface MountConfig {
+  readonly kind: MountKind
+  /** A bind mount's absolute host path. */
+  readonly bind: string | null
+  /** A named mount's volume. */
+  readonly named: string | null
+  readonly namedMode: 'existing' | 'create' | 'ensure-exists' | null
+  /** Set for the modes that may create the volume. */
+  readonly namedKind: VolumeKind | null
+  readonly quotaMib: number | null
+  /** The labels of a volume that is created. */
+  readonly labels: Readonly<Record<string, string>> | null
+  readonly tmpfs: boolean
+  /** A disk image's absolute host path. */
+  readonly disk: string | null
+  readonly format: 'raw' | 'qcow2' | 'vmdk' | null
+  readonly fstype: string | null
+  readonly readonly: boolean
+  readonly noexec: boolean
+  readonly nosuid: boolean
+  readonly nodev: boolean
+  readonly sizeMib: number | null
+  readonly statVirtualization: 'strict' | 'relaxed' | 'off' | null
+  readonly hostPermissions: 'private' | 'mirror' | null
+}
+
+/** Builds mounts; each throws an `InvalidConfigError` that names the field at fault. */
+export declare const Mount: {
+  /** A file or directory of the host. A relative path is resolved now. */
+  bind(hostPath: string, options?: MountOptions | null): MountConfig
+  /** A volume that exists. */
+  named(name: string, options?: MountOptions | null): MountConfig
+  /** A volume that may be created for the mount. */
+  namedWith(name: string, options?: MountOptions | null, volume?: NamedVolumeOptions | null): MountConfig
+  /** Memory. */
+  tmpfs(options?: TmpfsOptions | null): MountConfig
+  /** A disk image of the host. It can be described but not attached in this version. */
+  disk(hostPath: string, options?: DiskOptions | null): MountConfig
+}
+
+/** A mount whose source was found. */
+export interface ResolvedMount {
+  readonly guestPath: string
+  readonly kind: MountKind
+  /** What the guest sees; `null` for a tmpfs. */
+  readonly hostPath: string | null
+  /** The volume of a named mount. */
+  readonly volume: string | null
+  readonly format: 'raw' | 'qcow2' | 'vmdk' | null
+  readonly fstype: string | null
+  readonly readonly: boolean
+  readonly noexec: boolean
+  readonly nosuid: boolean
+  readonly nodev: boolean
+  readonly sizeMib: number | null
+  readonly statVirtualization: 'strict' | 'relaxed' | 'off' | null
+  readonly hostPermissions: 'private' | 'mirror' | null
+}
+
+/** An entry of `mounts` in an OCI runtime's `config.json`. */
+export interface OciMount {
+  destination: string
+  type: string
+  source: string
+  options: string[]
+}
+
+/** What a sandbox holds until `detach()` or the end of its process. */
+export declare class Attachment implements AsyncDisposable {
+  private constructor()
+  readonly sandbox: string
+  /** The process whose end frees the volumes. */
+  readonly pid: number
+  /** Parents before their children. */
+  readonly mounts: readonly ResolvedMount[]
+  /**
+   * Arguments for `bwrap` 0.7 or later, which makes every mount with `nosuid` and `nodev`. They take the
+   * capability CAP_SYS_ADMIN from a sandbox that root starts, for it could undo every flag. Put them behind what
+   * makes the sandbox's root: later mounts cover earlier ones.
+   * @throws {UnsupportedMountError} a mount is `noexec` or has a virtiofs option
+   */
+  toBubblewrap(): string[]
+  /**
+   * The `mounts` of an OCI runtime's `config.json` (runc, crun, containerd).
+   * @throws {UnsupportedMountError} a mount has a virtiofs option
+   */
+  toOci(): OciMount[]
+  /** Frees the volumes. A second call does nothing. */
+  detach(options?: SignalOption): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+// -- Errors -----------------------------------------------------------------------------------------------
+
+/** Every error of this package, but for a signal's reason. */
+export declare class VolumeError extends Error {
+  /** Stable. */
+  readonly code: string
+  /** The volume that the error is about, where it is about one. */
+  readonly volume?: string
+  /** The path that the error is about, as it was given. */
+  readonly path?: string
+}
+export declare class VolumeNotFoundError extends VolumeError {
+  readonly code: 'ERR_VOLUME_NOT_FOUND'
+}
+export declare class VolumeAlreadyExistsError extends VolumeError {
+  readonly code: 'ERR_VOLUME_ALREADY_EXISTS'
+}
+export declare class VolumeInUseError extends VolumeError {
+  readonly code: 'ERR_VOLUME_IN_USE'
+  /** What it is attached to; missing where another operation on the volume is under way. */
+  readonly sandboxes?: string[]
+}
+export declare class VolumeIncompatibleError extends VolumeError {
+  readonly code: 'ERR_VOLUME_INCOMPATIBLE'
+  readonly differences: { field: 'kind' | 'quotaMib' | 'sizeMib'; wanted: string; actual: string }[]
+}
+export declare class PathEscapeError extends VolumeError {
+  readonly code: 'ERR_PATH_ESCAPE'
+}
+export declare class InvalidConfigError extends VolumeError {
+  readonly code: 'ERR_INVALID_CONFIG'
+  /** The argument or option at fault. */
+  readonly field: string
+}
+export declare class QuotaExceededError extends VolumeError {
+  readonly code: 'ERR_QUOTA_EXCEEDED'
+}
+export declare class UnsupportedMountError extends VolumeError {
+  readonly code: 'ERR_UNSUPPORTED_MOUNT'
+}
+export declare class DiskImageError extends VolumeError {
+  readonly code: 'ERR_DISK_IMAGE'
+}
+export declare class CatalogError extends VolumeError {
+  readonly code: 'ERR_CATALOG'
+}
+/** A file operation that the system refused. `code` is Node's own: `ENOENT`, `EISDIR` … */
+export declare class FileSystemError extends VolumeError {
+  readonly errno: number
+  readonly syscall: string
+}
+/** A defect of this package. */
+export declare class InternalError extends VolumeError {
+  readonly code: 'ERR_INTERNAL'
+}
