@@ -1,0 +1,12 @@
+// What holds in every sandbox alike. A suite brings its `sandbox`: `{ render, command, run }`.
+import { definesData } from './any-sandbox/data.mjs'
+import { definesLifecycle } from './any-sandbox/lifecycle.mjs'
+import { definesNested } from './any-sandbox/nested.mjs'
+import { definesTmpfs } from './any-sandbox/tmpfs.mjs'
+
+export function definesAll(sandbox) {
+  definesData(sandbox)
+  definesNested(sandbox)
+  definesTmpfs(sandbox)
+  definesLifecycle(sandbox)
+}

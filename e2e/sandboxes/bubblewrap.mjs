@@ -1,0 +1,17 @@
+// Bubblewrap with the host's /usr, as the examples start it.
+import * as example from '../../examples/sandboxes/bubblewrap.mjs'
+import { whyNot } from '../../examples/sandboxes/choose.mjs'
+import { launch } from '../../examples/sandboxes/launch.mjs'
+
+export const { render } = example
+
+export function unavailable() {
+  const reason = whyNot(example)
+  return reason && `bubblewrap does not work here: ${reason}`
+}
+
+/** `extra` arguments come behind the mounts. */
+export const command = (attachment, script, { extra = [] } = {}) =>
+  example.command([...render(attachment), ...extra], script)
+
+export const run = (attachment, script, options) => launch(command(attachment, script, options))

@@ -1,0 +1,85 @@
+// What every end-to-end suite needs: suites that name the tool they lack, stores that vanish, sandboxes that end.
+import assert from 'node:assert/strict'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { lstatSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { describe, test } from 'node:test'
+import { VolumeStore } from '../index.js'
+
+/** The user that owns nothing. */
+export const NOBODY = 65534
+
+const LONGEST_RUN_MS = 30_000
+
+/** Some things only root can set up: device nodes, files of other users. For others these tests are skipped. */
+export const needsRoot = { skip: process.getuid() === 0 ? false : 'only root can set this up' }
+
+/** A suite of tests. Where its tool does not work (`unavailable` says why) it is skipped by name, in CI it fails. */
+export function suite(name, unavailable, define) {
+  if (unavailable !== null && process.env.CI === 'true') {
+    test(`${name} works here`, () => assert.fail(unavailable))
+  } else {
+    describe(name, { skip: unavailable ?? false }, define)
+  }
+}
+
+/**
+ * Where temporary directories go. A mount in a sandbox starts with the flags of the file system it comes from, and
+ * /tmp is often mounted with nosuid and nodev: there, nobody could see what a mount without them does.
+ */
+const ROOM = [tmpdir(), '/var/tmp'].find((directory) => {
+  const { status, stdout } = spawnSync('findmnt', ['-n', '-o', 'OPTIONS', '-T', directory], { encoding: 'utf8' })
+  return status === 0 && !/nosuid|nodev|noexec/.test(stdout)
+})
+
+/** A directory of the host, removed when the test ends. */
+export function temporaryDirectory(t) {
+  const directory = mkdtempSync(join(ROOM ?? tmpdir(), 'sandbox-volumes-e2e-'))
+  t.after(() => rmSync(directory, { recursive: true, force: true }))
+  return directory
+}
+
+/** A store in a home of the test's own. */
+export const openStore = (t) => VolumeStore.open({ home: join(temporaryDirectory(t), 'home') })
+
+/** Everything below a directory, by relative path: a file's content, or what else it is. */
+export function snapshot(directory) {
+  const describeEntry = (path) => {
+    const stats = lstatSync(path)
+    const mode = (stats.mode & 0o7777).toString(8)
+    return stats.isFile() ? `${mode} ${readFileSync(path, 'latin1')}` : `${mode} not a file`
+  }
+  const names = readdirSync(directory, { recursive: true }).sort()
+  return Object.fromEntries(names.map((name) => [name, describeEntry(join(directory, name))]))
+}
+
+/** A sandbox to talk to while it lives. It is gone when the test ends, whatever happens. */
+export function start(t, { file, args, dispose }) {
+  const child = spawn(file, args, { timeout: LONGEST_RUN_MS, killSignal: 'SIGKILL' })
+  // Not 'close': a container that outlives its killed runc would hold the pipes open until it is disposed of.
+  const ended = once(child, 'exit').finally(() => dispose?.())
+  t.after(async () => {
+    child.kill('SIGKILL')
+    await ended
+  })
+  child.stdin.on('error', () => {}) // It ended before it read everything; `end` tells its status.
+  let complaints = ''
+  child.stderr.on('data', (text) => (complaints += text))
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
+  return {
+    async nextLine() {
+      const { value, done } = await lines.next()
+      assert.ok(!done, `the sandbox ended without another line: ${complaints}`)
+      return value
+    },
+    say: (line) => child.stdin.write(`${line}\n`),
+    async end() {
+      child.stdin.end()
+      const [status] = await ended
+      return status
+    },
+  }
+}
