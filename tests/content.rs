@@ -4,6 +4,10 @@
 
 #[path = "support/child.rs"]
 mod child;
+#[path = "support/report.rs"]
+mod report;
+#[path = "support/skip.rs"]
+mod skip;
 #[path = "support/volume.rs"]
 mod volume;
 
@@ -14,6 +18,7 @@ use sandbox_volumes::content::WriteOptions;
 use sandbox_volumes::error::ErrorKind;
 use sandbox_volumes::model::{Cancel, MIB};
 use serde_json::json;
+use skip::skip;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -156,7 +161,7 @@ fn an_atomic_write_keeps_the_mode_and_as_root_the_owner_of_the_old_file() {
     if as_root {
         chown(&file, Some(12345), Some(23456)).unwrap();
     } else {
-        eprintln!("skipped in part: keeping an owner needs root");
+        skip("keeping an owner needs root");
     }
     fs::set_permissions(&file, Permissions::from_mode(0o4751)).unwrap();
     let before = fs::metadata(&file).unwrap();

@@ -6,6 +6,8 @@
 mod kill;
 #[path = "crash/points.rs"]
 mod points;
+#[path = "support/report.rs"]
+mod report;
 mod support;
 #[path = "support/worker.rs"]
 mod worker;

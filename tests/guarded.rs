@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at the disk from outside")]
 
+#[path = "support/report.rs"]
+mod report;
+#[path = "support/skip.rs"]
+mod skip;
 #[path = "support/snapshot.rs"]
 mod snapshot;
 #[path = "support/volume.rs"]
@@ -11,6 +15,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use sandbox_volumes::error::Error;
 use sandbox_volumes::model::{Cancel, Labels};
 use serde_json::json;
+use skip::skip;
 use snapshot::Snapshot;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +36,7 @@ impl Mounted {
         match mounted {
             Ok(()) => Some(Mounted(target.to_owned())),
             Err(errno) => {
-                eprintln!("skipped: mounting needs root: {errno}");
+                skip(format_args!("mounting needs root: {errno}"));
                 None
             }
         }
@@ -54,7 +59,7 @@ impl Immutable {
         match status.is_ok_and(|status| status.success()) {
             true => Some(Immutable(path.to_owned())),
             false => {
-                eprintln!("skipped: chattr +i needs root and a file system that knows it");
+                skip("chattr +i needs root and a file system that knows it");
                 None
             }
         }

@@ -2,12 +2,17 @@
 
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at the disk from outside")]
 
+#[path = "support/report.rs"]
+mod report;
+#[path = "support/skip.rs"]
+mod skip;
 mod support;
 
 use rusqlite::Connection;
 use sandbox_volumes::error::ErrorKind;
 use sandbox_volumes::model::{Cancel, Labels};
 use sandbox_volumes::store::{Durability, Store};
+use skip::skip;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::process::Command;
@@ -199,7 +204,7 @@ fn removing_what_cannot_be_deleted_keeps_the_volume_and_can_be_tried_again() {
         }
     };
     if !protect(true) {
-        eprintln!("skipped: as root this needs chattr and a file system that knows it");
+        skip("as root this needs chattr and a file system that knows it");
         return;
     }
     let error = home.store.remove(&name("data"), &Cancel::default()).unwrap_err();

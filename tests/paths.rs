@@ -17,6 +17,10 @@
 
 #[path = "support/openat2.rs"]
 mod openat2;
+#[path = "support/report.rs"]
+mod report;
+#[path = "support/skip.rs"]
+mod skip;
 #[path = "support/snapshot.rs"]
 mod snapshot;
 #[path = "support/volume.rs"]

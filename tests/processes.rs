@@ -6,6 +6,8 @@
 mod blocked;
 #[path = "processes/race.rs"]
 mod race;
+#[path = "support/report.rs"]
+mod report;
 mod support;
 #[path = "processes/umask.rs"]
 mod umask;

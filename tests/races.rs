@@ -7,12 +7,17 @@
 
 #[path = "support/openat2.rs"]
 mod openat2;
+#[path = "support/report.rs"]
+mod report;
+#[path = "support/skip.rs"]
+mod skip;
 #[path = "support/snapshot.rs"]
 mod snapshot;
 #[path = "support/volume.rs"]
 mod volume;
 
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use report::report;
 use sandbox_volumes::content::WriteOptions;
 use sandbox_volumes::error::Error;
 use sandbox_volumes::model::Cancel;
@@ -109,9 +114,9 @@ fn race(
     });
     match &result {
         Ok(verdicts) => {
-            println!("{swaps} swaps, {} operations: {verdicts:?}", verdicts.values().sum::<u64>())
+            report(format_args!("{swaps} swaps, {} operations: {verdicts:?}", verdicts.values().sum::<u64>()))
         }
-        Err(problem) => println!("{swaps} swaps: {problem}"),
+        Err(problem) => report(format_args!("{swaps} swaps: {problem}")),
     }
     let verdicts = result?;
     assert!(swaps > 0);

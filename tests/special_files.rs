@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at the disk from outside")]
 
+#[path = "support/report.rs"]
+mod report;
+#[path = "support/skip.rs"]
+mod skip;
 #[path = "support/volume.rs"]
 mod volume;
 
@@ -13,6 +17,7 @@ use sandbox_volumes::content::WriteOptions;
 use sandbox_volumes::error::Error;
 use sandbox_volumes::model::Cancel;
 use serde_json::json;
+use skip::skip;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, symlink};
@@ -126,7 +131,7 @@ fn case_10_a_device_is_refused_at_once_and_its_driver_never_asked() {
     for (kind, major, minor) in [(SFlag::S_IFCHR, 1, 5), (SFlag::S_IFCHR, 5, 0), (SFlag::S_IFBLK, 7, 250)] {
         let path = volume.files.root().join("special");
         if let Err(errno) = mknod(&path, kind, Mode::S_IRWXU, makedev(major, minor)) {
-            eprintln!("skipped: device nodes need root and CAP_MKNOD: {errno}");
+            skip(format_args!("device nodes need root and CAP_MKNOD: {errno}"));
             return;
         }
         check(&volume);

@@ -4,8 +4,11 @@
 
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at the disk from outside")]
 
+#[path = "support/report.rs"]
+mod report;
 mod support;
 
+use report::report;
 use sandbox_volumes::content::WriteOptions;
 use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::{Cancel, Input, Labels, VolumeKind, VolumeName, VolumeSpec};
@@ -343,7 +346,7 @@ fn a_cancellation_at_any_moment_leaves_a_whole_volume_or_none() {
         }
         assert!(entries(&home).is_empty());
     }
-    eprintln!("{undone} creations were undone, {completed} completed");
+    report(format_args!("{undone} creations were undone, {completed} completed"));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! kill -9 at random instants, 200 times, while a process creates, writes and removes at full speed.
 
+use crate::report::report;
 use crate::support::{Home, name};
 use crate::worker::{self, Worker};
 use rusqlite::Connection;
@@ -40,7 +41,7 @@ fn nothing_is_lost_or_left_over_when_a_process_is_killed_at_any_instant() {
         check(&home, &store, &said, kill);
         assert_all_usable(&home, &store, kill);
     }
-    println!("{KILLS} kills, of which {inside} landed inside a creation, a write or a removal");
+    report(format_args!("{KILLS} kills, of which {inside} landed inside a creation, a write or a removal"));
     assert!(inside > 0, "no kill landed inside an operation, so nothing was tested");
 }
 

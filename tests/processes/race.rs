@@ -1,5 +1,6 @@
 //! Processes that do the same thing at the same time.
 
+use crate::report::report;
 use crate::support::{Home, name};
 use crate::worker::{self, Worker};
 use sandbox_volumes::model::{Cancel, Labels, VolumeSpec};
@@ -98,9 +99,9 @@ fn a_listed_volume_has_its_directory_while_another_process_creates_and_removes()
     });
     assert_eq!(answer.as_deref(), Some("ok"));
     assert!(seen > 0, "nothing was listed, so nothing was tested");
-    eprintln!(
+    report(format_args!(
         "{seen} volumes were listed, of which {vanished} were removed before a look at their directory"
-    );
+    ));
     assert!(list().is_empty());
 }
 
