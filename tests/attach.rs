@@ -4,6 +4,8 @@
 
 #[path = "attach/bind.rs"]
 mod bind;
+#[path = "support/child.rs"]
+mod child;
 #[path = "attach/lease.rs"]
 mod lease;
 #[path = "attach/nested.rs"]

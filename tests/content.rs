@@ -341,3 +341,20 @@ fn a_cancellation_after_the_write_comes_too_late() {
         assert!(!cancel.cancel());
     }
 }
+
+#[test]
+fn case_45_writers_at_once_cannot_take_more_than_the_quota_together() {
+    let volume = Volume::new(json!({ "quotaMib": 1 }));
+    let results: Vec<_> = thread::scope(|scope| {
+        let write = |at: usize| volume.write(&format!("f{at}"), &[1; 200 * 1024], BOTH[at % 2]);
+        let writers: Vec<_> = (0..16).map(|at| scope.spawn(move || write(at))).collect();
+        writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+    });
+    let accepted = results.iter().filter(|result| result.is_ok()).count();
+    assert!(
+        results.iter().filter_map(|result| result.as_ref().err()).all(|code| code == "ERR_QUOTA_EXCEEDED"),
+        "{results:?}"
+    );
+    assert!(volume.used_bytes() <= MIB, "{accepted} writes took {} bytes", volume.used_bytes());
+    assert_eq!(accepted, 5);
+}

@@ -215,3 +215,15 @@ fn case_23_a_volume_whose_root_is_immutable_stays_listed_and_can_be_removed_late
     drop(immutable);
     volume.remove().unwrap();
 }
+
+#[test]
+fn a_mount_in_a_volume_is_not_counted_as_used() {
+    let volume = Volume::new(json!({}));
+    let root = volume.files.root();
+    fs::create_dir(root.join("dir")).unwrap();
+    let used = || volume.store.get(&volume.name, &Cancel::default()).unwrap().used_bytes;
+    let before = used();
+    let Some(_mounted) = Mounted::new(None, &root.join("dir")) else { return };
+    fs::write(root.join("dir/file"), vec![1; 1 << 20]).unwrap();
+    assert!(used() <= before, "{} instead of {before}", used());
+}

@@ -59,8 +59,8 @@ unsafe impl Send for Wake {}
 pub enum Step<T> {
     /// The result.
     Done(T),
-    /// The rest, which belongs on the long lane.
-    Long(Box<dyn FnOnce() -> Result<T> + Send>),
+    /// The rest, which belongs on another lane.
+    Later(Lane, Box<dyn FnOnce() -> Result<T> + Send>),
 }
 
 /// Sets this environment up; `errors` makes JavaScript errors. Called once for each environment.
@@ -135,10 +135,10 @@ pub fn run_in_steps<'e, T: Send + 'static>(
         Box::new(move || match reporter.perform(work) {
             Ok(Step::Done(result)) => reporter.finish(deferred, Ok(result), convert),
             Err(error) => reporter.finish(deferred, Err(error), convert),
-            Ok(Step::Long(rest)) => {
+            Ok(Step::Later(lane, rest)) => {
                 let second = reporter.clone();
                 let queued = lanes::submit(
-                    Lane::Long,
+                    lane,
                     Box::new(move || second.finish(deferred, second.perform(rest), convert)),
                 );
                 if let Err(error) = queued {

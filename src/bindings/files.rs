@@ -50,7 +50,7 @@ impl NativeFiles {
             let file = files.open(&path)?;
             match file.size() < LARGE as u64 {
                 true => file.read(&cancel).map(Step::Done),
-                false => Ok(Step::Long(Box::new(move || file.read(&cancel)))),
+                false => Ok(Step::Later(Lane::Long, Box::new(move || file.read(&cancel)))),
             }
         };
         run_in_steps(env, Lane::Short, work, to_buffer)
@@ -70,7 +70,7 @@ impl NativeFiles {
             let file = files.open(&path)?;
             match file.size() < LARGE as u64 {
                 true => file.read_string(&cancel).map(Step::Done),
-                false => Ok(Step::Long(Box::new(move || file.read_string(&cancel)))),
+                false => Ok(Step::Later(Lane::Long, Box::new(move || file.read_string(&cancel)))),
             }
         };
         run_in_steps(env, Lane::Short, work, |env, text| text.into_unknown(env))
@@ -94,8 +94,16 @@ impl NativeFiles {
             true => Lane::Short,
             false => Lane::Long,
         };
-        let work = move || data.lend(|bytes| files.write(&path, bytes, options, &cancel));
-        run(env, lane, work, |env, ()| ().into_unknown(env))
+        let work = move || {
+            // A volume with a quota is measured first, by one writer at a time.
+            let measured = files.has_quota()?;
+            let write = move || data.lend(|bytes| files.write(&path, bytes, options, &cancel));
+            match measured {
+                true => Ok(Step::Later(Lane::Waiting, Box::new(write))),
+                false => write().map(Step::Done),
+            }
+        };
+        run_in_steps(env, lane, work, |env, ()| ().into_unknown(env))
     }
 
     /// `VolumeFs.mkdir`

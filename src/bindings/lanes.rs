@@ -17,7 +17,7 @@ pub enum Lane {
     Short,
     /// Walks a tree, or moves much data.
     Long,
-    /// Takes the lock of a volume's name, which another process may hold.
+    /// Takes a lock that another process may hold.
     Waiting,
 }
 

@@ -32,8 +32,8 @@ pub fn open_store<'e>(env: &'e Env, options: Unknown<'_>) -> napi::Result<Unknow
     run(
         env,
         Lane::Long,
-        move || Store::open(&home, durability),
-        |env, store| NativeStore(Arc::new(store)).into_unknown(env),
+        move || Store::open_shared(&home, durability),
+        |env, store| NativeStore(store).into_unknown(env),
     )
 }
 

@@ -19,6 +19,7 @@ fn nested_input(value: Unknown<'_>, depth: usize) -> napi::Result<Input> {
         ValueType::Number => Input::Number(f64::from_unknown(value)?),
         ValueType::String => Input::Text(String::from_unknown(value)?),
         ValueType::Object if value.is_array()? => Input::Other("an array"),
+        ValueType::Object if !is_plain(value)? => Input::Other("an object that is not plain"),
         ValueType::Object if depth == 0 => Input::Other("an object nested too deep"),
         ValueType::Object => {
             let object = Object::from_unknown(value)?;
@@ -44,6 +45,14 @@ fn nested_input(value: Unknown<'_>, depth: usize) -> napi::Result<Input> {
         ValueType::BigInt => Input::Other("a bigint"),
         _ => Input::Other("a value of another kind"),
     })
+}
+
+/// Whether an object is a literal of any realm, or one without a prototype: only these hold all they have in their
+/// own properties, where a `Map` or an instance of a class would seem empty. `lib/plain.js` has the same rule.
+fn is_plain(object: Unknown<'_>) -> napi::Result<bool> {
+    let prototype = Object::from_unknown(object)?.get_prototype()?;
+    Ok(prototype.get_type()? == ValueType::Null
+        || Object::from_unknown(prototype)?.get_prototype()?.get_type()? == ValueType::Null)
 }
 
 /// The JavaScript value of a plain one; what is absent is `null`.

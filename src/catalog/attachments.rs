@@ -16,9 +16,26 @@ pub struct Holder {
 }
 
 impl Reader<'_> {
-    /// Whether there are attachments, be their processes alive or not.
-    pub fn has_attachments(&self) -> Result<bool> {
-        Ok(self.0.prepare_cached("SELECT 1 FROM attachment LIMIT 1")?.exists([])?)
+    /// The attachments that hold a volume, or all of them, by their sandboxes' names.
+    pub fn holders(&self, volume_id: Option<i64>) -> Result<Vec<Holder>> {
+        let mut statement = self.0.prepare_cached(
+            "SELECT id, sandbox, pid, start_time, boot_id, pid_namespace FROM attachment
+             WHERE ?1 IS NULL OR id IN (SELECT attachment_id FROM lease WHERE volume_id = ?1)
+             ORDER BY sandbox",
+        )?;
+        let holders = statement.query_map([volume_id], |row| {
+            Ok(Holder {
+                attachment_id: row.get(0)?,
+                sandbox: row.get(1)?,
+                owner: ProcessIdentity {
+                    pid: row.get(2)?,
+                    start_time: row.get::<_, i64>(3)? as u64,
+                    boot_id: row.get(4)?,
+                    pid_namespace: row.get::<_, i64>(5)? as u64,
+                },
+            })
+        })?;
+        Ok(holders.collect::<rusqlite::Result<_>>()?)
     }
 }
 
@@ -34,10 +51,17 @@ impl Writer<'_> {
     ) -> Result<i64> {
         self.0
             .prepare_cached(
-                "INSERT INTO attachment (id, sandbox, pid, start_time, boot_id, created_at_ms)
-                 VALUES (abs(random()), ?1, ?2, ?3, ?4, ?5)",
+                "INSERT INTO attachment (id, sandbox, pid, start_time, boot_id, pid_namespace, created_at_ms)
+                 VALUES (abs(random()), ?1, ?2, ?3, ?4, ?5, ?6)",
             )?
-            .execute((sandbox, owner.pid, owner.start_time as i64, &owner.boot_id, now_ms))?;
+            .execute((
+                sandbox,
+                owner.pid,
+                owner.start_time as i64,
+                &owner.boot_id,
+                owner.pid_namespace as i64,
+                now_ms,
+            ))?;
         let attachment_id = self.0.last_insert_rowid();
         for (volume_id, readonly) in leases {
             self.0
@@ -51,26 +75,5 @@ impl Writer<'_> {
     pub fn detach(&self, attachment_id: i64) -> Result<()> {
         self.0.prepare_cached("DELETE FROM attachment WHERE id = ?1")?.execute([attachment_id])?;
         Ok(())
-    }
-
-    /// The attachments that hold a volume, or all of them, by their sandboxes' names.
-    pub fn holders(&self, volume_id: Option<i64>) -> Result<Vec<Holder>> {
-        let mut statement = self.0.prepare_cached(
-            "SELECT id, sandbox, pid, start_time, boot_id FROM attachment
-             WHERE ?1 IS NULL OR id IN (SELECT attachment_id FROM lease WHERE volume_id = ?1)
-             ORDER BY sandbox",
-        )?;
-        let holders = statement.query_map([volume_id], |row| {
-            Ok(Holder {
-                attachment_id: row.get(0)?,
-                sandbox: row.get(1)?,
-                owner: ProcessIdentity {
-                    pid: row.get(2)?,
-                    start_time: row.get::<_, i64>(3)? as u64,
-                    boot_id: row.get(4)?,
-                },
-            })
-        })?;
-        Ok(holders.collect::<rusqlite::Result<_>>()?)
     }
 }

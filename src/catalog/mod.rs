@@ -18,6 +18,8 @@ use crate::error::{Error, Result};
 use connections::Connections;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, TransactionBehavior};
+use std::any::Any;
+use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -27,20 +29,19 @@ pub const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// How many reads run at once.
 const READERS: usize = 2;
 
-/// Whether a commit waits for the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// A commit is on disk when it returns.
-    Full,
-    /// A commit survives a crash of the process; a power cut may take the newest ones back.
-    Fast,
-}
+/// How long to wait where SQLite does not.
+const BUSY_PAUSE: Duration = Duration::from_millis(1);
 
-/// An open catalog. Reads never wait for writers.
-#[derive(Debug)]
+/// Keeps everybody else from writing until what it gives is dropped; it waits until the deadline. SQLite's own
+/// locks exclude other processes, but not a second copy of SQLite in this one, which a second copy of the addon
+/// brings along.
+pub type Gate = Box<dyn Fn(Instant) -> Result<Box<dyn Any>> + Send + Sync>;
+
+/// An open catalog. Every commit is on disk when it returns. Reads never wait for writers.
 pub struct Catalog {
     writer: Connections,
     readers: Connections,
+    gate: Gate,
 }
 
 /// Reading access, of one moment.
@@ -51,11 +52,13 @@ pub struct Writer<'c>(rusqlite::Transaction<'c>);
 
 impl Catalog {
     /// Opens the catalog at `path`, makes it or brings it up to date.
-    pub fn open(path: &Path, durability: Durability) -> Result<Self> {
-        let mut first = connect(path, durability)?;
+    pub fn open(path: &Path, gate: Gate) -> Result<Self> {
+        let alone = gate(Instant::now() + LONGEST_WAIT)?;
+        let mut first = connect(path)?;
         schema::prepare(&mut first)?;
-        let readers = (0..READERS).map(|_| connect(path, durability)).collect::<Result<Vec<_>>>()?;
-        Ok(Catalog { writer: Connections::new(vec![first]), readers: Connections::new(readers) })
+        let readers = (0..READERS).map(|_| connect(path)).collect::<Result<Vec<_>>>()?;
+        drop(alone);
+        Ok(Catalog { writer: Connections::new(vec![first]), readers: Connections::new(readers), gate })
     }
 
     /// Runs `read` on a snapshot.
@@ -70,12 +73,19 @@ impl Catalog {
     pub fn write<T>(&self, write: impl FnOnce(&Writer<'_>) -> Result<T>) -> Result<T> {
         let deadline = Instant::now() + LONGEST_WAIT;
         self.writer.with(deadline, |connection| {
+            let _alone = (self.gate)(deadline)?;
             connection.busy_timeout(deadline.saturating_duration_since(Instant::now()))?;
             let writer = Writer(connection.transaction_with_behavior(TransactionBehavior::Immediate)?);
             let result = write(&writer)?;
             writer.0.commit()?;
             Ok(result)
         })
+    }
+}
+
+impl fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Catalog").finish_non_exhaustive()
     }
 }
 
@@ -86,19 +96,14 @@ impl Writer<'_> {
     }
 }
 
-fn connect(path: &Path, durability: Durability) -> Result<Connection> {
+fn connect(path: &Path) -> Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(LONGEST_WAIT)?;
-    // Closing a catalog that is refused must not move its log into it.
+    // Closing a connection writes nothing: not into a catalog that is refused, nor outside the gate.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     schema::refuse_newer(&connection)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     enter_wal(&connection)?;
-    let synchronous = match durability {
-        Durability::Full => "FULL",
-        Durability::Fast => "NORMAL",
-    };
-    connection.pragma_update(None, "synchronous", synchronous)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     Ok(connection)
@@ -110,7 +115,7 @@ fn enter_wal(connection: &Connection) -> Result<()> {
     let deadline = Instant::now() + LONGEST_WAIT;
     loop {
         match connection.pragma_update(None, "journal_mode", "WAL") {
-            Err(error) if is_busy(&error) && Instant::now() < deadline => std::thread::yield_now(),
+            Err(error) if is_busy(&error) && Instant::now() < deadline => std::thread::sleep(BUSY_PAUSE),
             result => return Ok(result?),
         }
     }

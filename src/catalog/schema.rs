@@ -30,6 +30,7 @@ const MIGRATIONS: &[&str] = &["
         pid           INTEGER NOT NULL,
         start_time    INTEGER NOT NULL,
         boot_id       TEXT NOT NULL,
+        pid_namespace INTEGER NOT NULL,
         created_at_ms INTEGER NOT NULL
     ) STRICT;
 

@@ -5,7 +5,7 @@
 
 use super::dir_from;
 use crate::error::{Error, Result};
-use crate::sys::{open_subdirectory, unique_token};
+use crate::sys::{open_subdirectory, regain_access, regain_access_to, unique_token};
 use cap_std::fs::Dir;
 use nix::errno::Errno;
 use std::ffi::{OsStr, OsString};
@@ -15,6 +15,9 @@ use std::path::{Path, PathBuf};
 
 /// How many directories are held open at once.
 const HELD: usize = 64;
+
+/// How many entries of a directory are unlinked in one pass.
+const AT_ONCE: usize = 100_000;
 
 /// How often somebody may refill or swap what is being deleted before we give up.
 const PATIENCE: u32 = 1000;
@@ -53,14 +56,19 @@ impl Purge {
     fn remove(&mut self, name: &OsStr) -> io::Result<()> {
         let held = self.levels.len();
         let [.., innermost] = &mut self.levels[..] else { return Ok(()) };
-        match innermost.dir.remove_file(name) {
+        match with_access(&innermost.dir, || innermost.dir.remove_file(name)) {
             Err(error) if errno(&error) == Some(Errno::EISDIR) => {}
             result => return gone(result),
         }
         if held >= HELD {
             return self.lift(name);
         }
-        match open_subdirectory(innermost.dir.as_fd(), Path::new(name)) {
+        let open = || open_subdirectory(innermost.dir.as_fd(), Path::new(name));
+        let opened = match open() {
+            Err(error) if regained(&error, &innermost.dir, name) => open(),
+            opened => opened,
+        };
+        match opened {
             Ok(fd) => {
                 let dir = dir_from(fd);
                 let entries = unlink_files(&dir)?;
@@ -83,7 +91,13 @@ impl Purge {
     fn lift(&mut self, name: &OsStr) -> io::Result<()> {
         let [_, top, .., innermost] = &mut self.levels[..] else { return Ok(()) };
         let lifted = OsString::from(unique_token());
-        match innermost.dir.rename(name, &top.dir, &lifted) {
+        let rename = || with_access(&innermost.dir, || innermost.dir.rename(name, &top.dir, &lifted));
+        // Moving a directory changes what it says of its parent, so it must be writable itself.
+        let renamed = match rename() {
+            Err(error) if regained(&error, &innermost.dir, name) => rename(),
+            renamed => renamed,
+        };
+        match renamed {
             Err(error) if errno(&error) == Some(Errno::ENOENT) => Ok(()),
             Err(error) => Err(error),
             Ok(()) => {
@@ -99,7 +113,7 @@ impl Purge {
             self.levels.clear();
             return Ok(());
         };
-        match holder.dir.remove_dir(&level.name) {
+        match with_access(&holder.dir, || holder.dir.remove_dir(&level.name)) {
             // Refilled or swapped. What stands there now is opened anew, for the one we hold may be elsewhere.
             Err(error) if matches!(errno(&error), Some(Errno::ENOTEMPTY | Errno::ENOTDIR)) => {
                 holder.entries.push(level.name.clone());
@@ -127,10 +141,11 @@ impl Purge {
 }
 
 /// Unlinks what is no directory and gives the names of what is left: directories, and what could not be
-/// unlinked, which is then tried and reported by its own name.
+/// unlinked, which is then tried and reported by its own name. Of a directory with more entries than
+/// [`AT_ONCE`] the others come when it turns out not to be empty, so that one that grows has an end as well.
 fn unlink_files(dir: &Dir) -> io::Result<Vec<OsString>> {
     let mut left = Vec::new();
-    for entry in dir.entries()? {
+    for entry in dir.entries()?.take(AT_ONCE) {
         let entry = entry?;
         let name = entry.file_name();
         match entry.file_type()?.is_dir() {
@@ -143,6 +158,19 @@ fn unlink_files(dir: &Dir) -> io::Result<Vec<OsString>> {
         }
     }
     Ok(left)
+}
+
+/// Runs a step that changes `dir`, and again with the rights that its owner may have taken from itself.
+fn with_access(dir: &Dir, step: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    match step() {
+        Err(error) if errno(&error) == Some(Errno::EACCES) && regain_access(dir.as_fd()).is_ok() => step(),
+        result => result,
+    }
+}
+
+/// Whether it was for want of rights on the directory `name` that a step failed, and they are there now.
+fn regained(error: &io::Error, dir: &Dir, name: &OsStr) -> bool {
+    errno(error) == Some(Errno::EACCES) && regain_access_to(dir.as_fd(), Path::new(name)).is_ok()
 }
 
 /// What somebody else removed first is removed as well.

@@ -121,6 +121,7 @@ fn measure(
     pending: &mut Vec<Pending>,
 ) -> io::Result<u64> {
     let mut used = 0;
+    let device = dir.dir_metadata()?.dev();
     for entry in dir.entries()? {
         let entry = entry?;
         let metadata = match entry.metadata() {
@@ -128,6 +129,9 @@ fn measure(
             Err(error) if passes_by(&error) => continue,
             Err(error) => return Err(error),
         };
+        if metadata.dev() != device {
+            continue;
+        }
         if metadata.is_dir() {
             pending.push(Pending { base: here.base, path: here.path.join(entry.file_name()) });
         } else if metadata.nlink() > 1 && !linked.insert((metadata.dev(), metadata.ino())) {

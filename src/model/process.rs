@@ -9,4 +9,6 @@ pub struct ProcessIdentity {
     pub start_time: u64,
     /// The boot it belongs to.
     pub boot_id: String,
+    /// The process number's name space: another one's numbers say nothing here.
+    pub pid_namespace: u64,
 }

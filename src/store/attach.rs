@@ -1,12 +1,12 @@
 //! Attaching mounts to a sandbox: all of them or none.
 
 use super::host_path::resolve_bind_source;
+use super::owner::{has_ended, identify};
 use super::{Opened, Store, now_ms};
 use crate::catalog::Writer;
 use crate::error::{Difference, Error, ErrorKind, Result};
 use crate::model::{Cancel, MIB, ProcessIdentity, VolumeName, VolumeRecord, VolumeSpec, field};
 use crate::mount::{GuestPath, MountConfig, MountSource, Origin, Provision, ResolvedMount};
-use crate::sys::{boot_id, process_start_time};
 
 /// The longest sandbox name, in bytes.
 const MAX_SANDBOX_BYTES: usize = 255;
@@ -177,21 +177,27 @@ impl Opened {
         })
     }
 
-    /// The sandboxes that hold a volume, or any, and whose process lives; the attachments of dead ones end here.
-    pub(super) fn living_sandboxes(
-        &self,
-        catalog: &Writer<'_>,
-        volume_id: Option<i64>,
-    ) -> Result<Vec<String>> {
+    /// The sandboxes that hold a volume; the attachments of processes that ended end here.
+    pub(super) fn living_sandboxes(&self, catalog: &Writer<'_>, volume_id: i64) -> Result<Vec<String>> {
         let mut living = Vec::new();
-        for holder in catalog.holders(volume_id)? {
-            if !identify(holder.owner.pid).is_ok_and(|now| now == holder.owner) {
+        for holder in catalog.reader().holders(Some(volume_id))? {
+            if has_ended(&holder.owner) {
                 catalog.detach(holder.attachment_id)?;
             } else if !living.contains(&holder.sandbox) {
                 living.push(holder.sandbox);
             }
         }
         Ok(living)
+    }
+
+    /// Ends the attachments of processes that ended. Nothing is written where there are none.
+    pub(super) fn end_dead_attachments(&self) -> Result<()> {
+        let holders = self.catalog.read(|catalog| catalog.holders(None))?;
+        let dead: Vec<_> = holders.iter().filter(|holder| has_ended(&holder.owner)).collect();
+        if dead.is_empty() {
+            return Ok(());
+        }
+        self.catalog.write(|catalog| dead.iter().try_for_each(|holder| catalog.detach(holder.attachment_id)))
     }
 }
 
@@ -224,12 +230,6 @@ fn lost_an_ensured_volume(mounts: &[(GuestPath, MountConfig)], error: &Error) ->
             MountSource::Named { name, provision: Provision::EnsureExists(_) } => is_lost(name),
             _ => false,
         })
-}
-
-fn identify(pid: u32) -> Result<ProcessIdentity> {
-    let start_time = process_start_time(pid)
-        .ok_or_else(|| Error::invalid_config("pid", format!("there is no process {pid}")))?;
-    Ok(ProcessIdentity { pid, start_time, boot_id: boot_id().to_owned() })
 }
 
 fn check_sandbox(sandbox: &str) -> Result<()> {

@@ -33,12 +33,15 @@ impl Store {
         let _lock = opened.layout.lock(name, cancel)?;
         opened.settle_intents_of(name)?;
         let intent = opened.intend_to_create(name, spec)?;
-        if let Err(error) = opened.make(&intent, cancel) {
-            opened.settle(&intent)?;
-            return Err(error);
+        let made = opened.make(&intent, cancel);
+        match made.and_then(|()| opened.catalog.write(|catalog| catalog.settle(intent.volume_id))) {
+            Ok(()) => Ok(intent.volume_id),
+            Err(error) => {
+                // Where undoing fails as well, the next one to hold the lock does it, and that error says less.
+                let _undone = opened.undo_creation(&intent);
+                Err(error)
+            }
         }
-        opened.catalog.write(|catalog| catalog.settle(intent.volume_id))?;
-        Ok(intent.volume_id)
     }
 }
 
@@ -56,6 +59,15 @@ impl Opened {
             Ok(volume_id)
         })?;
         Ok(Intent { volume_id, name: name.clone(), action: Action::Create, entry })
+    }
+
+    /// Takes the directory back out of sight, so that it is the intent's to delete, now or later.
+    fn undo_creation(&self, intent: &Intent) -> Result<()> {
+        let (staging, volumes) = (&self.layout.staging, &self.layout.volumes);
+        if !staging.contains(&intent.entry)? {
+            volumes.move_to(intent.name.as_str(), staging, &intent.entry)?;
+        }
+        self.settle(intent)
     }
 
     /// Makes the directory aside and moves it into place, where nothing stands.

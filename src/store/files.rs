@@ -4,10 +4,10 @@ use super::layout::data_path;
 use super::{Opened, Store};
 use crate::content::{OpenedFile, Quota, Tree, WriteOptions, WriteRules};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Cancel, VolumeName};
+use crate::model::{Cancel, VolumeName, VolumeRecord};
 use nix::errno::Errno;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 /// The files of one volume. It holds no descriptor between calls: each finds the volume anew, so one that was
 /// removed is not found, and nothing brings it back.
@@ -25,6 +25,20 @@ impl Store {
     }
 }
 
+impl Opened {
+    /// Lets one writer of a volume work at a time: in this process in a queue, among processes by a lock.
+    fn in_turn<T>(&self, name: &VolumeName, cancel: &Cancel, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            turns.entry(name.clone()).or_default().clone()
+        };
+        let _in_this_process = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _among_processes = self.layout.lock_quota(name, cancel)?;
+        work()
+    }
+}
+
 impl VolumeFiles {
     /// The data directory's absolute path on the host.
     pub fn root(&self) -> &PathBuf {
@@ -36,13 +50,22 @@ impl VolumeFiles {
         self.tree(self.store.opened()?.as_ref())?.open_file(path)
     }
 
+    /// Whether a write has to measure the volume first.
+    pub fn has_quota(&self) -> Result<bool> {
+        Ok(self.record(self.store.opened()?.as_ref())?.quota_mib.is_some())
+    }
+
     /// Writes a whole file.
     pub fn write(&self, path: &str, content: &[u8], options: WriteOptions, cancel: &Cancel) -> Result<()> {
         let opened = self.store.opened()?;
-        let record = opened.catalog.read(|catalog| catalog.volume(&self.name))?;
-        let record = record.ok_or_else(|| Error::volume_not_found(self.name.as_str()))?;
-        let rules = WriteRules { staging: &opened.layout.staging, quota: Quota::mib(record.quota_mib) };
-        self.tree(&opened)?.write(path, content, options, &rules, cancel)
+        let quota_mib = self.record(&opened)?.quota_mib;
+        let rules = WriteRules { staging: &opened.layout.staging, quota: Quota::mib(quota_mib) };
+        let write = || self.tree(&opened)?.write(path, content, options, &rules, cancel);
+        match quota_mib {
+            // From measuring to writing, nobody else may use up what was found free.
+            Some(_) => opened.in_turn(&self.name, cancel, write),
+            None => write(),
+        }
     }
 
     /// Makes a directory and what is missing above it.
@@ -69,6 +92,11 @@ impl VolumeFiles {
     /// Whether something is there.
     pub fn exists(&self, path: &str) -> Result<bool> {
         self.tree(self.store.opened()?.as_ref())?.exists(path)
+    }
+
+    fn record(&self, opened: &Opened) -> Result<VolumeRecord> {
+        let record = opened.catalog.read(|catalog| catalog.volume(&self.name))?;
+        record.ok_or_else(|| Error::volume_not_found(self.name.as_str()))
     }
 
     fn tree(&self, opened: &Opened) -> Result<Tree> {

@@ -4,6 +4,7 @@
 
 use super::layout::Layout;
 use crate::error::{Error, Result};
+use crate::sys::FileId;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ pub fn resolve_bind_source(layout: &Layout, source: &Path) -> Result<PathBuf> {
     }
     for private in layout.private_directories() {
         let private = std::fs::canonicalize(private).map_err(failed)?;
-        if private.starts_with(&real) || real.starts_with(&private) {
+        if is_in(&real, &private)? || is_in(&private, &real)? {
             return Err(Error::invalid_config(
                 "bind",
                 format!(
@@ -38,6 +39,12 @@ pub fn resolve_bind_source(layout: &Layout, source: &Path) -> Result<PathBuf> {
             Err(Error::invalid_config("bind", format!("{source:?} resolves to a path that is not UTF-8")))
         }
     }
+}
+
+/// Whether `path` is `dir` or below it, as directories go: another mount may show the same one elsewhere.
+fn is_in(path: &Path, dir: &Path) -> Result<bool> {
+    let dir = FileId::at(dir)?;
+    path.ancestors().try_fold(false, |found, ancestor| Ok(found || FileId::at(ancestor)? == dir))
 }
 
 /// Whether the source of a bind mount is a file, as it is now.

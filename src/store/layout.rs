@@ -6,14 +6,16 @@
 //! <home>/volumes/.trash/              what is being deleted
 //! <home>/volumes/.locks/<name>.lock   who changes this name now
 //! <home>/db/volumes.db                the catalog
+//! <home>/db/volumes.db.lock           flock: who writes the catalog now
 //! ```
 
-use crate::catalog::Durability;
+use crate::catalog::Gate;
 use crate::error::{Error, Result};
 use crate::model::{Cancel, VolumeName};
 use crate::sys::{Dir, FileId, FileLock, unique_token};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 const VOLUMES: &str = "volumes";
 const STAGING: &str = ".staging";
@@ -21,12 +23,25 @@ const TRASH: &str = ".trash";
 const LOCKS: &str = ".locks";
 const DATABASES: &str = "db";
 const CATALOG: &str = "volumes.db";
+const CATALOG_LOCK: &str = "volumes.db.lock";
 
 /// Stands between a volume's name and a token in staging and trash entries; no name holds it.
 const SEPARATOR: char = '~';
 
+/// What stood at the store's own places.
+pub type Places = [Option<FileId>; 5];
+
 /// The longest that an operation waits for another one on the same name.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// Whether a change of a volume waits until its directories are on disk. The catalog always does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Durability {
+    /// It does: what was acknowledged survives a power cut.
+    Full,
+    /// It does not. A power cut may leave a volume's record without its directory, or a directory without record.
+    Fast,
+}
 
 /// The store's own directories.
 #[derive(Debug)]
@@ -35,7 +50,7 @@ pub struct Layout {
     pub staging: Dir,
     pub trash: Dir,
     locks: Dir,
-    databases: Dir,
+    databases: Arc<Dir>,
     durability: Durability,
 }
 
@@ -49,7 +64,7 @@ impl Layout {
             staging: volumes.open_or_create_child(STAGING)?,
             trash: volumes.open_or_create_child(TRASH)?,
             locks: volumes.open_or_create_child(LOCKS)?,
-            databases: home.open_or_create_child(DATABASES)?,
+            databases: Arc::new(home.open_or_create_child(DATABASES)?),
             volumes,
             durability,
         };
@@ -63,9 +78,27 @@ impl Layout {
         self.databases.path_of(CATALOG)
     }
 
-    /// What stands now where the catalog and the volumes are looked for.
-    pub fn places(&self) -> Result<[Option<FileId>; 2]> {
-        Ok([FileId::at(&self.catalog_path())?, FileId::at(self.volumes.path())?])
+    /// What stands now where the store's own files and directories are looked for.
+    pub fn places(&self) -> Result<Places> {
+        let [staging, trash, locks] = [&self.staging, &self.trash, &self.locks].map(Dir::path);
+        let catalog = self.catalog_path();
+        let mut places = [None; 5];
+        for (place, path) in places.iter_mut().zip([&catalog, self.volumes.path(), staging, trash, locks]) {
+            *place = FileId::at(path)?;
+        }
+        Ok(places)
+    }
+
+    /// Lets one writer of the catalog in at a time.
+    pub fn catalog_gate(&self) -> Gate {
+        let databases = self.databases.clone();
+        Box::new(move |deadline| {
+            let wait = deadline.saturating_duration_since(Instant::now());
+            match FileLock::acquire(&databases, CATALOG_LOCK, wait, || Ok(()))? {
+                Some(lock) => Ok(Box::new(lock)),
+                None => Err(Error::catalog("is being written by another process. Try again later.")),
+            }
+        })
     }
 
     /// Puts the catalog's directory entry on disk.
@@ -89,6 +122,13 @@ impl Layout {
     /// Locks a name, waiting a while for whoever has it.
     pub fn lock(&self, name: &VolumeName, cancel: &Cancel) -> Result<FileLock> {
         let entry = lock_entry(name);
+        FileLock::acquire(&self.locks, &entry, LONGEST_WAIT, || cancel.check())?
+            .ok_or_else(|| Error::volume_busy(name.as_str(), LONGEST_WAIT))
+    }
+
+    /// Takes a turn at writing files of a volume that has a quota, waiting a while for whoever writes now.
+    pub fn lock_quota(&self, name: &VolumeName, cancel: &Cancel) -> Result<FileLock> {
+        let entry = format!("{name}{SEPARATOR}quota.lock");
         FileLock::acquire(&self.locks, &entry, LONGEST_WAIT, || cancel.check())?
             .ok_or_else(|| Error::volume_busy(name.as_str(), LONGEST_WAIT))
     }

@@ -12,11 +12,11 @@ mod files;
 mod host_path;
 mod layout;
 mod mount_points;
+mod owner;
 mod query;
 mod recover;
 mod remove;
 
-pub use crate::catalog::Durability;
 pub use crate::content::{OpenedFile, WriteOptions};
 pub use attach::Attachment;
 pub use files::VolumeFiles;
@@ -24,10 +24,12 @@ pub use query::VolumeInfo;
 
 use crate::catalog::Catalog;
 use crate::error::Result;
-use crate::sys::FileId;
-use layout::Layout;
+use crate::model::VolumeName;
+pub use layout::Durability;
+use layout::{Layout, Places};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The volumes of one home directory.
@@ -43,8 +45,10 @@ pub struct Store {
 struct Opened {
     layout: Layout,
     catalog: Catalog,
-    /// What stood at the catalog's path and at the volumes', to notice when either was deleted or replaced.
-    places: [Option<FileId>; 2],
+    /// To notice when one of them was deleted or replaced.
+    places: Places,
+    /// Who writes a volume that has a quota.
+    turns: Mutex<HashMap<VolumeName, Arc<Mutex<()>>>>,
 }
 
 impl Store {
@@ -55,12 +59,28 @@ impl Store {
         Ok(Store { home: home.to_owned(), durability, opened: RwLock::new(Arc::new(opened)) })
     }
 
+    /// The store of a home that this process has open already, else a newly opened one. Either way, what a dead
+    /// process left is finished or undone.
+    pub fn open_shared(home: &Path, durability: Durability) -> Result<Arc<Self>> {
+        let key = (home.to_owned(), durability);
+        let known = shared().get(&key).and_then(Weak::upgrade);
+        if let Some(store) = known {
+            store.opened()?.recover()?;
+            return Ok(store);
+        }
+        let store = Arc::new(Store::open(home, durability)?);
+        let mut stores = shared();
+        stores.retain(|_, store| store.strong_count() > 0);
+        stores.insert(key, Arc::downgrade(&store));
+        Ok(store)
+    }
+
     /// The home directory.
     pub fn home(&self) -> &Path {
         &self.home
     }
 
-    /// The open home; opened anew where its catalog or its volumes are no longer what they were.
+    /// The open home; opened anew where what is its own is no longer what it was.
     fn opened(&self) -> Result<Arc<Opened>> {
         let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner).clone();
         if opened.is_current()? {
@@ -74,12 +94,20 @@ impl Store {
     }
 }
 
+/// The stores that this process has open, by home.
+type Stores = HashMap<(PathBuf, Durability), Weak<Store>>;
+
+fn shared() -> MutexGuard<'static, Stores> {
+    static STORES: LazyLock<Mutex<Stores>> = LazyLock::new(Mutex::default);
+    STORES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Opened {
     fn open(home: &Path, durability: Durability) -> Result<Self> {
         let layout = Layout::open(home, durability)?;
-        let catalog = Catalog::open(&layout.catalog_path(), durability)?;
+        let catalog = Catalog::open(&layout.catalog_path(), layout.catalog_gate())?;
         layout.sync_catalog_directory()?;
-        let opened = Opened { places: layout.places()?, layout, catalog };
+        let opened = Opened { places: layout.places()?, layout, catalog, turns: Mutex::default() };
         opened.recover()?;
         Ok(opened)
     }

@@ -4,6 +4,7 @@ use super::{Opened, Store};
 use crate::content::Tree;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Cancel, Labels, VolumeName, VolumeRecord};
+use nix::errno::Errno;
 use std::path::PathBuf;
 
 /// A volume's record and what was measured when it was looked up.
@@ -43,8 +44,8 @@ impl Opened {
         let (volumes, name) = (&self.layout.volumes, record.name.as_str());
         let used_bytes = match volumes.open_child(name) {
             Ok(dir) => Tree::new(record.name.clone(), dir.try_clone()?).used_bytes(cancel)?,
-            Err(error) if error.kind() == ErrorKind::FileSystem => 0,
-            Err(error) => return Err(error),
+            Err(error) if is_uncounted(&error) => 0,
+            Err(error) => return Err(error.in_volume(name)),
         };
         if used_bytes == 0 {
             let current = self.catalog.read(|catalog| catalog.volume(&record.name))?;
@@ -54,4 +55,11 @@ impl Opened {
         }
         Ok(Some(VolumeInfo { path: volumes.path_of(name), record, used_bytes }))
     }
+}
+
+/// Nothing is there, or no directory that this process may read.
+fn is_uncounted(error: &Error) -> bool {
+    let errnos = [Errno::ENOENT, Errno::EACCES, Errno::ENOTDIR, Errno::ELOOP];
+    let errnos = errnos.map(|errno| Some(errno as i32));
+    error.kind() == ErrorKind::FileSystem && errnos.contains(&error.context().errno)
 }

@@ -14,19 +14,16 @@ use std::ffi::OsStr;
 
 impl Opened {
     /// Settles every intent, clears every leftover and ends every attachment that no living process has. What
-    /// the file system refuses must not keep the other volumes away: it stays for the next time.
+    /// cannot be done now must not keep the volumes away: it stays for the next time.
     pub(super) fn recover(&self) -> Result<()> {
         for intent in self.catalog.read(|catalog| catalog.intents(None))? {
             if let Some(_lock) = self.layout.try_lock(&intent.name)? {
-                unless_refused(self.settle_intents_of(&intent.name))?;
+                later_if_refused(self.settle_intents_of(&intent.name))?;
             }
         }
         self.clear_leftovers(&self.layout.staging)?;
         self.clear_leftovers(&self.layout.trash)?;
-        if self.catalog.read(|catalog| catalog.has_attachments())? {
-            self.catalog.write(|catalog| self.living_sandboxes(catalog, None))?;
-        }
-        Ok(())
+        later_if_refused(self.end_dead_attachments())
     }
 
     /// Settles the intents of a name, whose lock the caller holds.
@@ -73,7 +70,7 @@ impl Opened {
                 EntryOwner::Stranger => None,
             };
             if lock.is_some() && !self.is_intended(text)? {
-                unless_refused(purge(dir.try_clone()?, &entry, &dir.path_of(text)))?;
+                later_if_refused(purge(dir.try_clone()?, &entry, &dir.path_of(text)))?;
             }
         }
         Ok(())
@@ -85,9 +82,9 @@ impl Opened {
     }
 }
 
-fn unless_refused(result: Result<()>) -> Result<()> {
+fn later_if_refused(result: Result<()>) -> Result<()> {
     match result {
-        Err(error) if error.kind() == ErrorKind::FileSystem => Ok(()),
+        Err(error) if matches!(error.kind(), ErrorKind::FileSystem | ErrorKind::Catalog) => Ok(()),
         result => result,
     }
 }

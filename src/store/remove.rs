@@ -6,7 +6,11 @@ use crate::catalog::{Action, Intent};
 use crate::content::purge;
 use crate::error::{Error, Result};
 use crate::model::{Cancel, VolumeName};
+use crate::sys::regain_access_to;
+use nix::errno::Errno;
 use std::ffi::OsStr;
+use std::os::fd::AsFd;
+use std::path::Path;
 
 impl Store {
     /// Deletes a volume's data and its record. Refused while it is attached. Where its data cannot be deleted,
@@ -33,7 +37,7 @@ impl Opened {
             let volume =
                 catalog.reader().volume(name)?.filter(|volume| only.is_none_or(|id| id == volume.id));
             let volume_id = volume.ok_or_else(|| Error::volume_not_found(name.as_str()))?.id;
-            let sandboxes = self.living_sandboxes(catalog, Some(volume_id))?;
+            let sandboxes = self.living_sandboxes(catalog, volume_id)?;
             if !sandboxes.is_empty() {
                 return Err(Error::volume_attached(name.as_str(), sandboxes));
             }
@@ -62,7 +66,15 @@ impl Opened {
     fn discard(&self, intent: &Intent) -> Result<()> {
         let (volumes, trash, name) = (&self.layout.volumes, &self.layout.trash, intent.name.as_str());
         if !trash.contains(&intent.entry)? && volumes.contains(name)? {
-            volumes.move_to(name, trash, &intent.entry)?;
+            let moved = || volumes.move_to(name, trash, &intent.entry);
+            match moved() {
+                // A guest of the same user may have made its root unwritable, which moving it needs.
+                Err(error) if error.context().errno == Some(Errno::EACCES as i32) => {
+                    regain_access_to(volumes.as_fd(), Path::new(name)).map_err(|_| error)?;
+                    moved()?;
+                }
+                result => result?,
+            }
             self.layout.put_on_disk(volumes)?;
         }
         purge(trash.try_clone()?, OsStr::new(&intent.entry), &volumes.path_of(name))

@@ -3,10 +3,9 @@
 use crate::error::{Error, Result};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, openat, renameat, renameat2};
-use nix::sys::stat::{Mode, fchmod, fstat, fstatat, mkdirat, stat};
+use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat, mkdirat, stat};
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 use std::ffi::OsString;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -19,10 +18,14 @@ pub struct FileId {
 }
 
 impl FileId {
+    fn of(found: &FileStat) -> Self {
+        FileId { dev: found.st_dev, ino: found.st_ino }
+    }
+
     /// The identity of the file that stands at `path` now, if there is one.
     pub fn at(path: &Path) -> Result<Option<Self>> {
         match stat(path) {
-            Ok(found) => Ok(Some(FileId { dev: found.st_dev, ino: found.st_ino })),
+            Ok(found) => Ok(Some(FileId::of(&found))),
             Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
             Err(errno) => Err(Error::file_system("stat", path, errno.into())),
         }
@@ -176,11 +179,14 @@ impl Dir {
         fsync(&self.fd).map_err(|errno| Error::file_system("fsync", &self.path, errno.into()))
     }
 
-    /// This directory's identity.
-    pub fn id(&self) -> Result<FileId> {
-        let found = fstat(&self.fd)
-            .map_err(|errno| Error::file_system("stat", &self.path, io::Error::from(errno)))?;
-        Ok(FileId { dev: found.st_dev, ino: found.st_ino })
+    /// Whether an open file is the one that stands at `name`.
+    pub fn is_entry(&self, name: &str, file: BorrowedFd<'_>) -> Result<bool> {
+        let failed = |errno: Errno| Error::file_system("stat", self.path_of(name), errno.into());
+        match fstatat(&self.fd, name, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(found) => Ok(FileId::of(&found) == FileId::of(&fstat(file).map_err(failed)?)),
+            Err(Errno::ENOENT) => Ok(false),
+            Err(errno) => Err(failed(errno)),
+        }
     }
 }
 

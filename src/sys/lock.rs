@@ -22,13 +22,13 @@ pub struct FileLock(Flock<OwnedFd>);
 impl FileLock {
     /// Takes the lock if it is free at this moment.
     pub fn try_acquire(dir: &Dir, name: &str) -> Result<Option<Self>> {
-        Self::lock(dir, name, dir.open_or_create_file(name)?).map(Result::ok)
+        Self::lock(dir, name, dir.open_or_create_file(name)?)
     }
 
     /// Takes the lock of a file that stands there, if it is free at this moment.
     pub fn try_acquire_existing(dir: &Dir, name: &str) -> Result<Option<Self>> {
         let file = dir.open_existing_file(name)?;
-        file.map_or(Ok(None), |file| Self::lock(dir, name, file).map(Result::ok))
+        file.map_or(Ok(None), |file| Self::lock(dir, name, file))
     }
 
     /// Takes the lock, waiting at most `wait`; none when somebody held it all the while. `interrupted` is
@@ -41,14 +41,10 @@ impl FileLock {
     ) -> Result<Option<Self>> {
         let deadline = Instant::now() + wait;
         let mut pause = FIRST_PAUSE;
-        let mut file = dir.open_or_create_file(name)?;
         loop {
-            file = match Self::lock(dir, name, file)? {
-                Ok(lock) => return Ok(Some(lock)),
-                Err(file) => file,
-            };
-            if Instant::now() >= deadline {
-                return Ok(None);
+            let lock = Self::try_acquire(dir, name)?;
+            if lock.is_some() || Instant::now() >= deadline {
+                return Ok(lock);
             }
             interrupted()?;
             std::thread::sleep(pause);
@@ -63,9 +59,7 @@ impl FileLock {
         for _ in 0..ATTEMPTS {
             let name = unique_token();
             let file = dir.create_file(&name, mode)?;
-            if let Ok(lock) = Self::lock(dir, &name, file)?
-                && dir.contains(&name)?
-            {
+            if let Some(lock) = Self::lock(dir, &name, file)? {
                 return Ok((name, lock));
             }
         }
@@ -77,11 +71,32 @@ impl FileLock {
         self.0.as_fd()
     }
 
-    fn lock(dir: &Dir, name: &str, file: OwnedFd) -> Result<Result<Self, OwnedFd>> {
+    fn lock(dir: &Dir, name: &str, file: OwnedFd) -> Result<Option<Self>> {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(held) => Ok(Ok(FileLock(held))),
-            Err((file, Errno::EWOULDBLOCK | Errno::EINTR)) => Ok(Err(file)),
+            // The file may have been deleted before it was locked; then others lock a new one of its name.
+            Ok(held) => Ok(dir.is_entry(name, held.as_fd())?.then_some(FileLock(held))),
+            Err((_, Errno::EWOULDBLOCK | Errno::EINTR)) => Ok(None),
             Err((_, errno)) => Err(Error::file_system("flock", dir.path_of(name), errno.into())),
         }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test changes the disk from outside")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_on_a_file_that_was_deleted_is_none() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = Dir::open_or_create_ambient(home.path()).unwrap();
+        let stale = dir.open_or_create_file("x.lock").unwrap();
+        std::fs::remove_file(home.path().join("x.lock")).unwrap();
+        let lock = FileLock::try_acquire(&dir, "x.lock").unwrap();
+        assert!(lock.is_some());
+        assert!(FileLock::lock(&dir, "x.lock", stale).unwrap().is_none());
+        assert!(FileLock::try_acquire(&dir, "x.lock").unwrap().is_none());
+        drop(lock);
+        assert!(FileLock::try_acquire(&dir, "x.lock").unwrap().is_some());
     }
 }

@@ -5,6 +5,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("sandbox-volumes runs on Linux only so far");
 
+mod access;
 mod dir;
 mod lock;
 mod process;
@@ -12,9 +13,10 @@ mod reopen;
 mod subdir;
 mod token;
 
+pub use access::{regain_access, regain_access_to};
 pub use dir::{Dir, FileId};
 pub use lock::FileLock;
-pub use process::{boot_id, process_start_time};
+pub use process::{boot_id, pid_namespace, process_start_time};
 pub use reopen::{Access, reopen};
 pub use subdir::open_subdirectory;
 pub use token::unique_token;

@@ -16,13 +16,19 @@ const RETRIES: usize = 16;
 /// Opens the directory at `path` below `parent`. A symbolic link anywhere in `path` is `ELOOP` or `ENOTDIR`, a
 /// mount that is not `parent`'s is `EXDEV`.
 pub fn open_subdirectory(parent: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
+    open_beneath(parent, path, OFlag::empty())
+}
+
+/// The same with more flags.
+pub(super) fn open_beneath(parent: BorrowedFd<'_>, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
+    let flags = OPEN_DIR | flags;
     let resolve =
         ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_XDEV;
-    let how = OpenHow::new().flags(OPEN_DIR).resolve(resolve);
+    let how = OpenHow::new().flags(flags).resolve(resolve);
     for _ in 0..RETRIES {
         match openat2(parent, path, how) {
             Err(Errno::EAGAIN) => continue,
-            Err(Errno::ENOSYS | Errno::EPERM) => return open_step_by_step(parent, path),
+            Err(Errno::ENOSYS | Errno::EPERM) => return open_step_by_step(parent, path, flags),
             opened => return Ok(opened?),
         }
     }
@@ -30,12 +36,12 @@ pub fn open_subdirectory(parent: BorrowedFd<'_>, path: &Path) -> io::Result<Owne
 }
 
 /// The same without `openat2`: one component at a time, each of them no link and on the same mount.
-fn open_step_by_step(parent: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
+fn open_step_by_step(parent: BorrowedFd<'_>, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
     let mount = mount_id(parent)?;
     let mut dir = parent.try_clone_to_owned()?;
     for component in path.components() {
         let std::path::Component::Normal(name) = component else { return Err(Errno::EXDEV.into()) };
-        dir = openat(dir.as_fd(), name, OPEN_DIR, Mode::empty())?;
+        dir = openat(dir.as_fd(), name, flags, Mode::empty())?;
         if mount_id(dir.as_fd())? != mount {
             return Err(Errno::EXDEV.into());
         }
@@ -57,13 +63,17 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
+    fn step_by_step(parent: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
+        open_step_by_step(parent, path, OPEN_DIR)
+    }
+
     #[test]
     fn both_ways_open_a_directory_and_refuse_a_link_in_its_place() {
         let home = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(home.path().join("a/b")).unwrap();
         symlink(home.path().join("a"), home.path().join("link")).unwrap();
         let root = std::fs::File::open(home.path()).unwrap();
-        for open in [open_subdirectory, open_step_by_step] {
+        for open in [open_subdirectory, step_by_step] {
             open(root.as_fd(), Path::new("a/b")).unwrap();
             for path in ["link", "link/b"] {
                 let errno = open(root.as_fd(), Path::new(path)).unwrap_err().raw_os_error().unwrap();
@@ -87,7 +97,7 @@ mod tests {
             return;
         }
         let root = std::fs::File::open(home.path()).unwrap();
-        let opened = [open_subdirectory, open_step_by_step]
+        let opened = [open_subdirectory, step_by_step]
             .map(|open| ["bound", "bound/sub"].map(|path| open(root.as_fd(), Path::new(path)).map(drop)));
         umount2(&bound, MntFlags::MNT_DETACH).unwrap();
         for result in opened.into_iter().flatten() {

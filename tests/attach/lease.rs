@@ -1,7 +1,9 @@
 //! Leases: who holds a volume, and until when.
 
 use super::{bind, create, existing, invalid_field};
+use crate::child::in_child;
 use crate::support::{Home, name};
+use nix::sys::resource::{Resource, setrlimit};
 use sandbox_volumes::error::ErrorKind;
 use sandbox_volumes::model::Cancel;
 use sandbox_volumes::store::{Durability, Store};
@@ -171,4 +173,37 @@ fn an_attachment_means_nothing_in_a_home_that_took_the_place_of_its_own() {
     home.attach("after", &[create("data")]).unwrap();
     home.store.detach(outlived.id).unwrap();
     assert_eq!(holders(&home, "data"), ["after"]);
+}
+
+#[test]
+fn a_process_of_another_name_space_holds_until_it_is_detached() {
+    let home = Home::new();
+    let attached = home.attach("container", &[create("data")]).unwrap();
+    let catalog = rusqlite::Connection::open(home.path("db/volumes.db")).unwrap();
+    catalog.execute("UPDATE attachment SET pid_namespace = 1, start_time = 1", ()).unwrap();
+    Store::open(&home.path(""), Durability::Full).unwrap();
+    assert_eq!(holders(&home, "data"), ["container"]);
+    home.store.detach(attached.id).unwrap();
+    home.store.remove(&name("data"), &Cancel::default()).unwrap();
+}
+
+#[test]
+fn a_holder_that_cannot_be_looked_at_for_want_of_descriptors_still_holds() {
+    in_child("lease::a_holder_that_cannot_be_looked_at_for_want_of_descriptors_still_holds", || {
+        let home = Home::new();
+        home.attach("worker", &[create("data")]).unwrap();
+        let remove = || home.store.remove(&name("data"), &Cancel::default()).unwrap_err();
+        setrlimit(Resource::RLIMIT_NOFILE, 256, 256).unwrap();
+        let mut taken = Vec::new();
+        while let Ok(file) = std::fs::File::open("/dev/null") {
+            taken.push(file);
+        }
+        // With ever more descriptors to spare, removal gets as far as looking for the holder, and then past it.
+        for _ in 0..16 {
+            taken.pop();
+            remove();
+        }
+        drop(taken);
+        assert_eq!(holders(&home, "data"), ["worker"]);
+    });
 }
