@@ -251,13 +251,15 @@ test('ES modules import by name, and CommonJS requires', async (t) => {
 })
 
 test('stores that nobody holds any more are given up', async (t) => {
-  const home = (await tempStore(t)).home
+  const home = path.join(tempDir(t), 'home')
   const { stdout, code } = await runNode(
     `const { readdirSync } = await import('node:fs')
      const { VolumeStore } = await import(process.env.SV)
      const open = () => readdirSync('/proc/self/fd').length
      const some = async () => {
-       for (let n = 0; n < 50; n += 1) await (await VolumeStore.open()).listVolumes()
+       for (let n = 0; n < 50; n += 1) {
+         await (await VolumeStore.open({ home: process.env.MSB_HOME + n })).listVolumes()
+       }
      }
      await some()
      const before = open()

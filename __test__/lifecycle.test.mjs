@@ -111,7 +111,7 @@ test('labels may have any key and value that is text', async (t) => {
 
 test('only own options count, whatever Object.prototype was given', async (t) => {
   const store = await tempStore(t)
-  const inherited = Object.create({ inherited: 'x' }, { own: { value: 'y', enumerable: true } })
+  const inherited = Object.create({ __proto__: null, inherited: 'x' }, { own: { value: 'y', enumerable: true } })
   Object.prototype.polluted = 'x'
   t.after(() => delete Object.prototype.polluted)
   await store.createVolume('v', { labels: inherited })

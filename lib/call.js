@@ -2,14 +2,15 @@
 
 const native = require('./native.js')
 const { invalidConfig, errorClasses } = require('./errors.js')
+const { describe, isPlain } = require('./plain.js')
 
 /** Splits `{ signal, ...rest }`, the shape of every options object. */
 function splitOptions(options) {
   if (options === undefined || options === null) {
     return { signal: undefined, rest: {} }
   }
-  if (typeof options !== 'object' || Array.isArray(options)) {
-    throw invalidConfig('options', `expected an object, got ${typeof options}`)
+  if (!isPlain(options)) {
+    throw invalidConfig('options', `expected an object, got ${describe(options)}`)
   }
   const { signal, ...rest } = options
   if (signal !== undefined && signal !== null && !(signal instanceof AbortSignal)) {

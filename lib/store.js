@@ -3,6 +3,7 @@
 const os = require('node:os')
 const path = require('node:path')
 const native = require('./native.js')
+const { invalidConfig } = require('./errors.js')
 const { Attachment } = require('./attachment.js')
 const { Volume, VolumeHandle } = require('./volume.js')
 const { call, onlySignal, splitOptions } = require('./call.js')
@@ -24,7 +25,10 @@ class VolumeStore {
   static async open(options) {
     const { signal, rest } = splitOptions(options)
     signal?.throwIfAborted()
-    const home = typeof rest.home === 'string' && rest.home !== '' ? path.resolve(rest.home) : rest.home
+    if (rest.home === '') {
+      throw invalidConfig('home', 'a home must not be empty; leave it out for the default one')
+    }
+    const home = typeof rest.home === 'string' ? path.resolve(rest.home) : rest.home
     const settings = { ...rest, home: home ?? defaultHome() }
     const store = await call(signal, () => native.openStore(settings))
     signal?.throwIfAborted()

@@ -2,6 +2,7 @@
 
 const { invalidConfig } = require('./errors.js')
 const { call, onlySignal, splitOptions } = require('./call.js')
+const { describe } = require('./plain.js')
 
 class VolumeFs {
   #files
@@ -26,7 +27,7 @@ class VolumeFs {
 
   async writeString(relPath, content, options) {
     if (typeof content !== 'string') {
-      throw invalidConfig('content', `expected a string, got ${typeof content}`)
+      throw invalidConfig('content', `expected a string, got ${describe(content)}`)
     }
     return this.write(relPath, content, options)
   }

@@ -104,6 +104,7 @@ fn a_catalog_that_another_program_writes_to_can_still_be_read() {
     let home = Home::new();
     home.create("data");
     let files = home.store.files(&name("data"));
+    home.store.attach("alive", &[], None, &Cancel::default()).unwrap();
     let other = Connection::open(home.path("db/volumes.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
 
