@@ -23,7 +23,7 @@ export interface VolumeConfig {
   /**
    * The most that a directory volume may take, in MiB, an integer from 0 to 2^32 - 1; 0 is unlimited. Refused
    * for `'disk'`. Holds for what is written through `VolumeFs`; a guest is not limited by it in this version.
-   * Default: unlimited.
+   * Writes then take turns, each measuring the volume first. Default: unlimited.
    */
   quotaMib?: number | null
   /** Strings by non-empty keys, at most 64 KiB together. Default: none. */
@@ -82,6 +82,8 @@ export declare function removeVolume(name: string, options?: SignalOption): Prom
  * @throws {VolumeNotFoundError} a volume with mode `existing` is missing
  * @throws {VolumeAlreadyExistsError} a volume with mode `create` is there
  * @throws {VolumeIncompatibleError} a volume with mode `ensure-exists` differs; `differences` says how
+ * @throws {VolumeInUseError} a volume to be created is being created or removed elsewhere for 5 seconds
+ * @throws {FileSystemError} the source of a bind mount is missing or cannot be looked at
  */
 export declare function attach(
   sandbox: string,
@@ -98,8 +100,9 @@ export interface VolumeStoreOptions extends SignalOption {
   /** The home directory, made (mode 0700) where it is missing. Default: `MSB_HOME`, else `~/.microsandbox`. */
   home?: string | null
   /**
-   * `'full'`: what a promise acknowledged is on disk. `'fast'`: the catalog's newest commits may be lost in a
-   * power cut, never in a crash of the process. Default: `'full'`.
+   * `'full'`: a volume that was created or removed is so on disk, catalog and directories. `'fast'` does not wait
+   * for the directories: after a power cut, never after a crash of the process, a volume may lack its directory,
+   * or a directory its record. Files are on disk when they were written with `durable`. Default: `'full'`.
    */
   durability?: 'full' | 'fast' | null
 }
@@ -174,7 +177,10 @@ export interface WriteOptions extends SignalOption {
    * A plain write goes into the existing file, which all its hard links see. Default: `false`.
    */
   atomic?: boolean | null
-  /** On disk before the promise resolves. Default: `false`. */
+  /**
+   * The file and its entry in its directory are on disk before the promise resolves; a directory made by `mkdir`
+   * is so once something in it was. Default: `false`.
+   */
   durable?: boolean | null
   /** The mode of a file that does not exist yet, less the umask; at most 0o7777. Default: `0o644`. */
   mode?: number | null
@@ -191,7 +197,10 @@ export declare class VolumeFs {
   readonly root: string
   /** A whole file, up to 2 GiB; a longer one is an `EFBIG` error. */
   read(relPath: string, options?: SignalOption): Promise<Buffer>
-  /** A whole file as text, up to 512 MiB less 24 bytes; invalid UTF-8 is an `EILSEQ` error. */
+  /**
+   * A whole file as text, up to 512 MiB less 24 bytes; invalid UTF-8 is an `EILSEQ` error. The text of a large
+   * file becomes a string on the event loop's thread, several milliseconds a MiB: use `read` where that is too long.
+   */
   readString(relPath: string, options?: SignalOption): Promise<string>
   /**
    * Creates or replaces a file; the directory that holds it must exist. Leave `data` alone, neither changing
@@ -204,7 +213,10 @@ export declare class VolumeFs {
   mkdir(relPath: string, options?: SignalOption): Promise<void>
   /** One file, symbolic link (never its target) or empty directory. */
   remove(relPath: string, options?: SignalOption): Promise<void>
-  /** An entry and all below it; a missing one is fine, the root is refused. */
+  /**
+   * An entry and all below it; a missing one is fine, the root is refused. Once begun it runs to its end. A mount
+   * below, or somebody who keeps filling the tree, is an `EBUSY` error that leaves what could not be removed.
+   */
   removeAll(relPath: string, options?: SignalOption): Promise<void>
   /** Whether the path leads to something; an error where that could not be told. */
   exists(relPath: string, options?: SignalOption): Promise<boolean>

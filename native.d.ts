@@ -9,7 +9,7 @@
  */
 export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-wasip1'
 
-/** Handed to one operation; index.js cancels it when the caller's signal fires. */
+/** Handed to one operation; lib/call.js cancels it when the caller's signal fires. */
 export declare class Cancellation {
   /** A cancellation that has not happened. */
   constructor()

@@ -159,6 +159,14 @@ impl Error {
         self
     }
 
+    /// Adds the guest path of the mount that the error is about, where it does not name a volume.
+    pub fn in_mount(mut self, guest_path: &str) -> Self {
+        if matches!(self.kind, ErrorKind::InvalidConfig | ErrorKind::FileSystem) {
+            self.message.push_str(&format!(" (mount at {guest_path:?})"));
+        }
+        self
+    }
+
     /// No volume of that name.
     pub fn volume_not_found(volume: &str) -> Self {
         Error::new(

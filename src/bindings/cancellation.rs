@@ -3,7 +3,7 @@
 use crate::model::Cancel;
 use napi_derive::napi;
 
-/// Handed to one operation; index.js cancels it when the caller's signal fires.
+/// Handed to one operation; lib/call.js cancels it when the caller's signal fires.
 #[napi]
 #[derive(Default)]
 pub struct Cancellation(Cancel);

@@ -161,8 +161,8 @@ fn mount_plan(mounts: Input) -> Result<Vec<(GuestPath, MountConfig)>> {
         return Err(Error::invalid_config("mounts", "expected an object from guest paths to mounts"));
     };
     let parsed = entries.into_iter().map(|(guest_path, config)| {
-        let config = MountConfig::from_input(&config);
-        Ok((guest_path, config?))
+        let config = MountConfig::from_input(&config).map_err(|error| error.in_mount(&guest_path))?;
+        Ok((guest_path, config))
     });
     plan(parsed.collect::<Result<_>>()?)
 }

@@ -57,7 +57,8 @@ impl Store {
             let mut taken = Taken::default();
             let resolved = mounts.iter().try_for_each(|(guest_path, config)| {
                 cancel.check()?;
-                self.resolve(&opened, guest_path, config, cancel, &mut taken)
+                let resolved = self.resolve(&opened, guest_path, config, cancel, &mut taken);
+                resolved.map_err(|error| error.in_mount(guest_path.as_str()))
             });
             let checked = resolved.and_then(|()| opened.check_mount_points(&taken.mounts));
             let error = match checked.and_then(|()| opened.record(sandbox, &owner, &taken, cancel)) {

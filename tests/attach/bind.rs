@@ -85,3 +85,12 @@ fn the_stores_own_directories_and_their_parents_are_refused_however_they_are_nam
     refused(Path::new("/"));
     refused(&home.path("volumes/../db/."));
 }
+
+#[test]
+fn a_source_that_is_missing_is_refused_with_the_mount_that_asked_for_it() {
+    let home = Home::new();
+    let error = home.attach("worker", &[bind(Path::new("/nonexistent/source"))]).unwrap_err();
+    assert_eq!(error.code(), "ENOENT");
+    assert!(error.to_string().contains("/nonexistent/source"), "{error}");
+    assert!(error.to_string().ends_with("(mount at \"/0\")"), "{error}");
+}
