@@ -7,7 +7,7 @@ use crate::mount::{Origin, ResolvedMount};
 
 const RUNTIME: &str = "Bubblewrap";
 
-/// The arguments that make these mounts, which stand in the order of [`plan`](crate::mount::plan).
+/// The arguments that make these mounts, which stand in the order of [`plan`](crate::mount::plan()).
 ///
 /// `nosuid` and `nodev` hold without an argument: bubblewrap makes every bind and tmpfs with both. It has no
 /// `noexec`.

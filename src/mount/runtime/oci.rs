@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 const RUNTIME: &str = "An OCI runtime";
 
-/// The entries that make these mounts, which stand in the order of [`plan`](crate::mount::plan).
+/// The entries that make these mounts, which stand in the order of [`plan`](crate::mount::plan()).
 pub fn render(mounts: &[ResolvedMount]) -> Result<Vec<Value>> {
     mounts.iter().map(entry).collect()
 }
