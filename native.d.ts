@@ -13,8 +13,8 @@ export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-was
 export declare class Cancellation {
   /** A cancellation that has not happened. */
   constructor()
-  /** Asks for it. False where the operation is past the point of no return. */
-  cancel(): boolean
+  /** Asks for it, which comes too late where the operation is past the point of no return. */
+  cancel(): void
 }
 
 /** Mounts that a sandbox holds. */

@@ -16,10 +16,10 @@ impl Cancellation {
         Cancellation::default()
     }
 
-    /// Asks for it. False where the operation is past the point of no return.
+    /// Asks for it, which comes too late where the operation is past the point of no return.
     #[napi(catch_unwind)]
-    pub fn cancel(&self) -> bool {
-        self.0.cancel()
+    pub fn cancel(&self) {
+        self.0.cancel();
     }
 }
 

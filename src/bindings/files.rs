@@ -2,13 +2,13 @@
 
 use super::arguments::text;
 use super::cancellation::{Cancellation, cancel_of};
-use super::dispatch::{self, Dispatcher, Step, run, run_in_steps};
+use super::dispatch::{self, Convert, Dispatcher, Step, run, run_in_steps};
 use super::errors::or_throw;
 use super::lanes::Lane;
 use super::values::to_input;
 use crate::error::{Error, Result};
-use crate::model::{Fields, Input};
-use crate::store::{VolumeFiles, WriteOptions};
+use crate::model::{Cancel, Fields, Input};
+use crate::store::{OpenedFile, VolumeFiles, WriteOptions};
 use napi::bindgen_prelude::{Buffer, BufferSlice, FromNapiValue, ToNapiValue, Uint8Array, Unknown};
 use napi::{Env, ValueType};
 use napi_derive::napi;
@@ -25,6 +25,36 @@ pub struct NativeFiles(VolumeFiles);
 impl NativeFiles {
     pub fn new(files: VolumeFiles) -> Self {
         NativeFiles(files)
+    }
+
+    /// What every call starts from.
+    fn start(
+        &self,
+        env: &Env,
+        path: Unknown<'_>,
+        cancellation: Option<&Cancellation>,
+    ) -> napi::Result<(VolumeFiles, String, Cancel)> {
+        Ok((self.0.clone(), text(env, "path", path)?, cancel_of(cancellation)))
+    }
+
+    /// Reads a whole file; a large one on the long lane.
+    fn read_whole<'e, T: Send + 'static>(
+        &self,
+        env: &'e Env,
+        path: Unknown<'_>,
+        cancellation: Option<&Cancellation>,
+        read: fn(OpenedFile, &Cancel) -> Result<T>,
+        convert: Convert<T>,
+    ) -> napi::Result<Unknown<'e>> {
+        let (files, path, cancel) = self.start(env, path, cancellation)?;
+        let work = move || {
+            let file = files.open(&path)?;
+            match file.size() < LARGE as u64 {
+                true => read(file, &cancel).map(Step::Done),
+                false => Ok(Step::Later(Lane::Long, Box::new(move || read(file, &cancel)))),
+            }
+        };
+        run_in_steps(env, Lane::Short, work, convert)
     }
 }
 
@@ -44,16 +74,7 @@ impl NativeFiles {
         path: Unknown<'_>,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<Unknown<'e>> {
-        let path = text(env, "path", path)?;
-        let (files, cancel) = (self.0.clone(), cancel_of(cancellation));
-        let work = move || {
-            let file = files.open(&path)?;
-            match file.size() < LARGE as u64 {
-                true => file.read(&cancel).map(Step::Done),
-                false => Ok(Step::Later(Lane::Long, Box::new(move || file.read(&cancel)))),
-            }
-        };
-        run_in_steps(env, Lane::Short, work, to_buffer)
+        self.read_whole(env, path, cancellation, OpenedFile::read, to_buffer)
     }
 
     /// `VolumeFs.readString`
@@ -64,16 +85,7 @@ impl NativeFiles {
         path: Unknown<'_>,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<Unknown<'e>> {
-        let path = text(env, "path", path)?;
-        let (files, cancel) = (self.0.clone(), cancel_of(cancellation));
-        let work = move || {
-            let file = files.open(&path)?;
-            match file.size() < LARGE as u64 {
-                true => file.read_string(&cancel).map(Step::Done),
-                false => Ok(Step::Later(Lane::Long, Box::new(move || file.read_string(&cancel)))),
-            }
-        };
-        run_in_steps(env, Lane::Short, work, |env, text| text.into_unknown(env))
+        self.read_whole(env, path, cancellation, OpenedFile::read_string, |env, text| text.into_unknown(env))
     }
 
     /// `VolumeFs.write`
@@ -86,10 +98,9 @@ impl NativeFiles {
         options: Unknown<'_>,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<Unknown<'e>> {
-        let path = text(env, "path", path)?;
+        let (files, path, cancel) = self.start(env, path, cancellation)?;
         let data = Data::of(env, data)?;
         let options = or_throw(env, write_options(&to_input(options)?))?;
-        let (files, cancel) = (self.0.clone(), cancel_of(cancellation));
         let lane = match data.len() < LARGE && !options.durable && !options.atomic {
             true => Lane::Short,
             false => Lane::Long,
@@ -103,7 +114,7 @@ impl NativeFiles {
                 false => write().map(Step::Done),
             }
         };
-        run_in_steps(env, lane, work, |env, ()| ().into_unknown(env))
+        run_in_steps(env, lane, work, nothing)
     }
 
     /// `VolumeFs.mkdir`
@@ -114,9 +125,8 @@ impl NativeFiles {
         path: Unknown<'_>,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<Unknown<'e>> {
-        let path = text(env, "path", path)?;
-        let (files, cancel) = (self.0.clone(), cancel_of(cancellation));
-        run(env, Lane::Short, move || files.mkdir(&path, &cancel), |env, ()| ().into_unknown(env))
+        let (files, path, cancel) = self.start(env, path, cancellation)?;
+        run(env, Lane::Short, move || files.mkdir(&path, &cancel), nothing)
     }
 
     /// `VolumeFs.remove`
@@ -127,9 +137,8 @@ impl NativeFiles {
         path: Unknown<'_>,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<Unknown<'e>> {
-        let path = text(env, "path", path)?;
-        let (files, cancel) = (self.0.clone(), cancel_of(cancellation));
-        run(env, Lane::Short, move || files.remove(&path, &cancel), |env, ()| ().into_unknown(env))
+        let (files, path, cancel) = self.start(env, path, cancellation)?;
+        run(env, Lane::Short, move || files.remove(&path, &cancel), nothing)
     }
 
     /// `VolumeFs.removeAll`
@@ -140,9 +149,8 @@ impl NativeFiles {
         path: Unknown<'_>,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<Unknown<'e>> {
-        let path = text(env, "path", path)?;
-        let (files, cancel) = (self.0.clone(), cancel_of(cancellation));
-        run(env, Lane::Long, move || files.remove_all(&path, &cancel), |env, ()| ().into_unknown(env))
+        let (files, path, cancel) = self.start(env, path, cancellation)?;
+        run(env, Lane::Long, move || files.remove_all(&path, &cancel), nothing)
     }
 
     /// `VolumeFs.exists`
@@ -153,8 +161,7 @@ impl NativeFiles {
         path: Unknown<'_>,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<Unknown<'e>> {
-        let path = text(env, "path", path)?;
-        let (files, cancel) = (self.0.clone(), cancel_of(cancellation));
+        let (files, path, cancel) = self.start(env, path, cancellation)?;
         let work = move || {
             cancel.check()?;
             files.exists(&path)
@@ -203,6 +210,10 @@ impl Data {
             }
         }
     }
+}
+
+fn nothing(env: &Env, (): ()) -> napi::Result<Unknown<'_>> {
+    ().into_unknown(env)
 }
 
 fn to_buffer<'e>(env: &'e Env, content: Vec<u8>) -> napi::Result<Unknown<'e>> {

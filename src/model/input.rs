@@ -150,6 +150,11 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// The name that a value has in a table of choices, which must hold it.
+pub fn name_of<T: Copy + PartialEq>(choices: &[(&'static str, T)], value: T) -> &'static str {
+    choices.iter().find(|(_, known)| *known == value).map_or("", |(name, _)| name)
+}
+
 fn wrong_type(name: &str, expected: &str, given: &Input) -> Error {
     Error::invalid_config(name, format!("expected {expected}, got {}", given.type_name()))
 }

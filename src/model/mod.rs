@@ -13,7 +13,7 @@ mod record;
 mod spec;
 
 pub use cancel::Cancel;
-pub use input::{Fields, Input};
+pub use input::{Fields, Input, name_of};
 pub use labels::Labels;
 pub use name::VolumeName;
 pub use process::ProcessIdentity;

@@ -1,6 +1,6 @@
 //! What a caller wants a new volume to be.
 
-use super::{Fields, Input, Labels, field};
+use super::{Fields, Input, Labels, field, name_of};
 use crate::error::{Error, Result};
 
 const OPTIONS: [&str; 4] = [field::KIND, field::SIZE_MIB, field::QUOTA_MIB, field::LABELS];
@@ -20,7 +20,7 @@ impl VolumeKind {
 
     /// This kind's name.
     pub fn as_str(self) -> &'static str {
-        Self::NAMES[self as usize].0
+        name_of(&Self::NAMES, self)
     }
 
     /// The kind of that name, if there is one.

@@ -2,7 +2,7 @@
 
 use super::field;
 use crate::error::{Error, Result};
-use crate::model::Fields;
+use crate::model::{Fields, name_of};
 
 /// The mount flags; each is off unless asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl StatVirtualization {
 
     /// This policy's name.
     pub fn as_str(self) -> &'static str {
-        Self::NAMES[self as usize].0
+        name_of(&Self::NAMES, self)
     }
 }
 
@@ -70,7 +70,7 @@ impl HostPermissions {
 
     /// This policy's name.
     pub fn as_str(self) -> &'static str {
-        Self::NAMES[self as usize].0
+        name_of(&Self::NAMES, self)
     }
 }
 
@@ -92,7 +92,7 @@ impl DiskFormat {
 
     /// This format's name.
     pub fn as_str(self) -> &'static str {
-        Self::NAMES[self as usize].0
+        name_of(&Self::NAMES, self)
     }
 }
 

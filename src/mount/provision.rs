@@ -2,7 +2,7 @@
 
 use super::field;
 use crate::error::{Error, Result};
-use crate::model::{Fields, VolumeKind, VolumeSpec};
+use crate::model::{Fields, VolumeKind, VolumeSpec, name_of};
 
 /// How a named mount comes by its volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +84,6 @@ impl ProvisionMode {
 
     /// This mode's name.
     pub fn as_str(self) -> &'static str {
-        Self::NAMES[self as usize].0
+        name_of(&Self::NAMES, self)
     }
 }

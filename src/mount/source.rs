@@ -4,7 +4,7 @@ use super::field;
 use super::options::DiskFormat;
 use super::provision::Provision;
 use crate::error::{Error, Result};
-use crate::model::{Fields, VolumeKind, VolumeName};
+use crate::model::{Fields, VolumeKind, VolumeName, name_of};
 use std::path::PathBuf;
 
 /// The longest file system name, in bytes.
@@ -34,7 +34,7 @@ impl MountKind {
 
     /// This kind's name.
     pub fn as_str(self) -> &'static str {
-        Self::NAMES[self as usize].0
+        name_of(&Self::NAMES, self)
     }
 }
 
