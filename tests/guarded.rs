@@ -217,13 +217,13 @@ fn case_23_a_volume_whose_root_is_immutable_stays_listed_and_can_be_removed_late
 }
 
 #[test]
-fn a_mount_in_a_volume_is_not_counted_as_used() {
+fn case_44_a_file_of_another_file_system_mounted_over_one_is_not_counted() {
     let volume = Volume::new(json!({}));
-    let root = volume.files.root();
-    fs::create_dir(root.join("dir")).unwrap();
-    let used = || volume.store.get(&volume.name, &Cancel::default()).unwrap().used_bytes;
-    let before = used();
-    let Some(_mounted) = Mounted::new(None, &root.join("dir")) else { return };
-    fs::write(root.join("dir/file"), vec![1; 1 << 20]).unwrap();
-    assert!(used() <= before, "{} instead of {before}", used());
+    let mount_point = volume.files.root().join("file");
+    fs::write(&mount_point, "").unwrap();
+    let Some(_memory) = Mounted::new(None, &volume.outside) else { return };
+    fs::write(volume.outside.join("large"), vec![1; 8 << 20]).unwrap();
+    let _mounted = Mounted::new(Some(&volume.outside.join("large")), &mount_point).unwrap();
+    let used = volume.store.get(&volume.name, &Cancel::default()).unwrap().used_bytes;
+    assert!(used < 1 << 20, "{used}");
 }

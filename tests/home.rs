@@ -2,20 +2,14 @@
 
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at the disk from outside")]
 
-#[path = "support/report.rs"]
-mod report;
-#[path = "support/skip.rs"]
-mod skip;
 mod support;
 
 use rusqlite::Connection;
 use sandbox_volumes::error::ErrorKind;
 use sandbox_volumes::model::{Cancel, Labels};
 use sandbox_volumes::store::{Durability, Store};
-use skip::skip;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::process::Command;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use support::{Home, name};
 
 fn listed(home: &Home) -> Vec<String> {
@@ -184,36 +178,4 @@ fn a_row_that_names_no_volume_is_skipped_and_hides_no_other() {
     let reopened = Store::open(&home.path(""), Durability::Full).unwrap();
     assert_eq!(reopened.list(&Labels::default(), &Cancel::default()).unwrap().len(), 1);
     assert_eq!(fs::read_to_string(home.path("victim")).unwrap(), "theirs");
-}
-
-#[test]
-fn removing_what_cannot_be_deleted_keeps_the_volume_and_can_be_tried_again() {
-    let home = Home::new();
-    let path = home.create("data");
-    fs::create_dir(path.join("dir")).unwrap();
-    fs::write(path.join("dir/file"), "x").unwrap();
-    let protect = |on: bool| match fs::metadata(&path).unwrap().uid() == 0 {
-        true => Command::new("chattr")
-            .arg(if on { "+i" } else { "-i" })
-            .arg(path.join("dir/file"))
-            .status()
-            .is_ok_and(|status| status.success()),
-        false => {
-            let mode = if on { 0o500 } else { 0o700 };
-            fs::set_permissions(path.join("dir"), fs::Permissions::from_mode(mode)).is_ok()
-        }
-    };
-    if !protect(true) {
-        skip("as root this needs chattr and a file system that knows it");
-        return;
-    }
-    let error = home.store.remove(&name("data"), &Cancel::default()).unwrap_err();
-    assert!(["EPERM", "EACCES"].contains(&error.code().as_str()), "{error}");
-    assert_eq!(error.context().volume.as_deref(), Some("data"));
-    assert_eq!(listed(&home), ["data"]);
-    assert_eq!(fs::read_to_string(path.join("dir/file")).unwrap(), "x");
-    assert!(protect(false));
-    home.store.remove(&name("data"), &Cancel::default()).unwrap();
-    assert_eq!(listed(&home), [""; 0]);
-    home.create("data");
 }
