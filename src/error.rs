@@ -142,6 +142,12 @@ impl Error {
         }
     }
 
+    /// Whether it is the system that refused, with one of these errors.
+    pub fn is_refusal(&self, errnos: &[nix::errno::Errno]) -> bool {
+        self.kind == ErrorKind::FileSystem
+            && errnos.iter().any(|errno| self.context.errno == Some(*errno as i32))
+    }
+
     /// Adds what caused this error.
     pub fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());

@@ -3,19 +3,15 @@
 use super::errors::or_throw;
 use super::values::to_input;
 use crate::error::Error;
-use crate::model::{Fields, Input, VolumeName};
+use crate::model::{Input, VolumeName};
 use napi::Env;
 use napi::bindgen_prelude::Unknown;
 use std::path::{Path, PathBuf};
 
 /// A string argument.
 pub fn text(env: &Env, name: &str, value: Unknown<'_>) -> napi::Result<String> {
-    let argument = Input::Object(vec![(name.to_owned(), to_input(value)?)]);
-    let text = Fields::of("arguments", &argument, &[name]).and_then(|fields| {
-        let text = fields.text(name)?.map(str::to_owned);
-        text.ok_or_else(|| Error::invalid_config(name, "expected a string, got nothing"))
-    });
-    or_throw(env, text)
+    let argument = to_input(value)?;
+    or_throw(env, argument.required_text(name).map(str::to_owned))
 }
 
 /// A volume's name.

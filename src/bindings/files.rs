@@ -107,8 +107,9 @@ impl NativeFiles {
         };
         let work = move || {
             // A volume with a quota is measured first, by one writer at a time.
-            let measured = files.has_quota()?;
-            let write = move || data.lend(|bytes| files.write(&path, bytes, options, &cancel));
+            let prepared = files.prepare_write()?;
+            let measured = prepared.has_quota();
+            let write = move || data.lend(|bytes| prepared.write(&path, bytes, options, &cancel));
             match measured {
                 true => Ok(Step::Later(Lane::Waiting, Box::new(write))),
                 false => write().map(Step::Done),

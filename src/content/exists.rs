@@ -1,6 +1,6 @@
 //! Telling whether something is there.
 
-use super::{RelPath, Tree, refused_with};
+use super::{RelPath, Tree};
 use crate::error::Result;
 use nix::errno::Errno;
 
@@ -10,7 +10,7 @@ impl Tree {
         let path = RelPath::parse(path)?;
         match self.at("stat", &path, |dir, rest| dir.metadata(rest)) {
             Ok(_) => Ok(true),
-            Err(error) if refused_with(&error, &[Errno::ENOENT, Errno::ENOTDIR]) => Ok(false),
+            Err(error) if error.is_refusal(&[Errno::ENOENT, Errno::ENOTDIR]) => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -1,6 +1,6 @@
 //! Making directories.
 
-use super::{RelPath, Tree, refused_with};
+use super::{RelPath, Tree};
 use crate::error::Result;
 use cap_std::fs::{DirBuilder, DirBuilderExt};
 use nix::errno::Errno;
@@ -30,8 +30,8 @@ impl Tree {
         builder.mode(NEW_DIRECTORY_MODE);
         match self.at("mkdir", path, |dir, rest| dir.create_dir_with(rest, &builder)) {
             Ok(()) => Ok(Made::There),
-            Err(error) if refused_with(&error, &[Errno::EEXIST]) => Ok(Made::There),
-            Err(error) if refused_with(&error, &[Errno::ENOENT]) => Ok(Made::ParentMissing),
+            Err(error) if error.is_refusal(&[Errno::EEXIST]) => Ok(Made::There),
+            Err(error) if error.is_refusal(&[Errno::ENOENT]) => Ok(Made::ParentMissing),
             Err(error) => Err(error),
         }
     }

@@ -24,7 +24,7 @@ pub use quota::Quota;
 pub use read::OpenedFile;
 pub use write::{WriteOptions, WriteRules};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::model::VolumeName;
 use cap_std::fs::Dir;
 use nix::errno::Errno;
@@ -94,11 +94,6 @@ impl Tree {
         };
         error.in_volume(self.volume.as_str())
     }
-}
-
-/// Whether it is the system that refused, with one of these errors.
-fn refused_with(error: &Error, errnos: &[Errno]) -> bool {
-    error.kind() == ErrorKind::FileSystem && errnos.iter().any(|e| error.context().errno == Some(*e as i32))
 }
 
 fn not_a_regular_file(syscall: &'static str, path: &RelPath) -> Error {

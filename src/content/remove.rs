@@ -1,6 +1,6 @@
 //! Removing one entry, or a tree.
 
-use super::{RelPath, Tree, purge, refused_with};
+use super::{RelPath, Tree, purge};
 use crate::error::Result;
 use cap_std::fs::Dir;
 use nix::errno::Errno;
@@ -30,7 +30,7 @@ impl Tree {
         let path = RelPath::parse(path)?;
         let (holder, name, _) = path.entry()?;
         let holder = match self.open_holder("rm", &holder) {
-            Err(error) if refused_with(&error, &[Errno::ENOENT]) => return Ok(()),
+            Err(error) if error.is_refusal(&[Errno::ENOENT]) => return Ok(()),
             opened => opened?.into_std_file().into(),
         };
         let result = purge(holder, OsStr::new(name), Path::new(path.as_str()));

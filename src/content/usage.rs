@@ -142,7 +142,8 @@ fn measure(
     Ok(used)
 }
 
-fn allocated(metadata: &Metadata) -> u64 {
+/// The bytes that an entry takes on the host.
+pub(super) fn allocated(metadata: &Metadata) -> u64 {
     metadata.blocks() * BLOCK
 }
 

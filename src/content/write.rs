@@ -1,7 +1,8 @@
 //! Writing whole files.
 
 use super::open::Place;
-use super::{Quota, RelPath, Tree, refused_with};
+use super::usage::allocated;
+use super::{Quota, RelPath, Tree};
 use crate::error::Result;
 use crate::model::Cancel;
 use crate::sys::{Access, Dir as StoreDir, FileLock};
@@ -15,9 +16,6 @@ use std::os::unix::fs::fchown;
 
 /// The mode of a file that did not exist, less the umask.
 const NEW_FILE_MODE: u32 = 0o644;
-
-/// The unit of `st_blocks`.
-const BLOCK: u64 = 512;
 
 /// How often a file that comes and goes while we look is looked for again.
 const RETRIES: usize = 16;
@@ -107,7 +105,7 @@ impl Tree {
 
     fn open_existing(&self, path: &RelPath) -> Result<Option<(File, Metadata)>> {
         match self.open_regular(path, Access::Write) {
-            Err(error) if refused_with(&error, &[Errno::ENOENT]) => Ok(None),
+            Err(error) if error.is_refusal(&[Errno::ENOENT]) => Ok(None),
             opened => opened.map(Some),
         }
     }
@@ -198,8 +196,4 @@ fn keep_mode_and_owner(file: &File, old: &Metadata) -> io::Result<()> {
         _ => {}
     }
     Ok(fchmod(file, Mode::from_bits_truncate(old.mode()))?)
-}
-
-fn allocated(metadata: &Metadata) -> u64 {
-    metadata.blocks() * BLOCK
 }

@@ -25,6 +25,14 @@ pub enum Input {
 }
 
 impl Input {
+    /// A string, as the argument `name`.
+    pub fn required_text(&self, name: &str) -> Result<&str> {
+        match self {
+            Input::Text(text) => Ok(text),
+            other => Err(wrong_type(name, "a string", other)),
+        }
+    }
+
     fn type_name(&self) -> &'static str {
         match self {
             Input::Absent => "nothing",

@@ -36,7 +36,7 @@ impl MountConfig {
     /// `Mount.bind(hostPath, MountOptions?)`: a file or directory of the host. A relative path is taken from
     /// `cwd`, now.
     pub fn bind(host_path: &Input, options: &Input, cwd: &Path) -> Result<Self> {
-        let host = host_path::resolve(field::HOST_PATH, &text(field::HOST_PATH, host_path)?, cwd)?;
+        let host = host_path::resolve(field::HOST_PATH, host_path.required_text(field::HOST_PATH)?, cwd)?;
         let fields = Fields::of("MountOptions", options, &MOUNT_OPTIONS)?;
         Self::checked(MountSource::Bind { host }, &fields)
     }
@@ -48,7 +48,7 @@ impl MountConfig {
 
     /// `Mount.namedWith(name, MountOptions, NamedVolumeOptions)`: a volume that may be created for the mount.
     pub fn named_with(name: &Input, options: &Input, named_options: &Input) -> Result<Self> {
-        let name = VolumeName::parse(&text(field::NAME, name)?)?;
+        let name = VolumeName::parse(name.required_text(field::NAME)?)?;
         let fields = Fields::of("MountOptions", options, &MOUNT_OPTIONS)?;
         let named_fields = Fields::of("NamedVolumeOptions", named_options, &NAMED_VOLUME_OPTIONS)?;
         let provision = Provision::read(&named_fields, field::MODE, field::KIND)?;
@@ -63,7 +63,7 @@ impl MountConfig {
 
     /// `Mount.disk(hostPath, DiskOptions?)`: a disk image of the host. A relative path is taken from `cwd`, now.
     pub fn disk(host_path: &Input, options: &Input, cwd: &Path) -> Result<Self> {
-        let host = host_path::resolve(field::HOST_PATH, &text(field::HOST_PATH, host_path)?, cwd)?;
+        let host = host_path::resolve(field::HOST_PATH, host_path.required_text(field::HOST_PATH)?, cwd)?;
         let fields = Fields::of("DiskOptions", options, &[&DISK_OPTIONS[..], &MOUNT_OPTIONS].concat())?;
         Self::checked(MountSource::disk(host, &fields)?, &fields)
     }
@@ -113,12 +113,6 @@ impl MountConfig {
     pub fn host_permissions(&self) -> Option<HostPermissions> {
         self.host_permissions
     }
-}
-
-/// An argument that must be a string.
-fn text(name: &str, argument: &Input) -> Result<String> {
-    let named = Input::Object(vec![(name.to_owned(), argument.clone())]);
-    Ok(required_text(&Fields::of("Mount", &named, &[name])?, name)?.to_owned())
 }
 
 /// A field that must be there.

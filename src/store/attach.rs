@@ -123,10 +123,7 @@ impl Store {
         cancel: &Cancel,
         taken: &mut Taken,
     ) -> Result<VolumeRecord> {
-        let existing = || {
-            let found = opened.catalog.read(|catalog| catalog.volume(name))?;
-            found.ok_or_else(|| Error::volume_not_found(name.as_str()))
-        };
+        let existing = || opened.volume(name);
         let mut create = |spec: &VolumeSpec| {
             let id = self.create_volume(opened, name, spec, &cancel.nested())?;
             taken.created.push((name.clone(), id));

@@ -3,8 +3,8 @@
 use super::layout::data_path;
 use super::{Opened, Store};
 use crate::content::{OpenedFile, Quota, Tree, WriteOptions, WriteRules};
-use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Cancel, VolumeName, VolumeRecord};
+use crate::error::{Error, Result};
+use crate::model::{Cancel, VolumeName};
 use nix::errno::Errno;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
@@ -50,22 +50,16 @@ impl VolumeFiles {
         self.tree(self.store.opened()?.as_ref())?.open_file(path)
     }
 
-    /// Whether a write has to measure the volume first.
-    pub fn has_quota(&self) -> Result<bool> {
-        Ok(self.record(self.store.opened()?.as_ref())?.quota_mib.is_some())
+    /// Looks up what a write has to know.
+    pub fn prepare_write(&self) -> Result<PreparedWrite> {
+        let opened = self.store.opened()?;
+        let quota_mib = opened.volume(&self.name)?.quota_mib;
+        Ok(PreparedWrite { files: self.clone(), opened, quota_mib })
     }
 
     /// Writes a whole file.
     pub fn write(&self, path: &str, content: &[u8], options: WriteOptions, cancel: &Cancel) -> Result<()> {
-        let opened = self.store.opened()?;
-        let quota_mib = self.record(&opened)?.quota_mib;
-        let rules = WriteRules { staging: &opened.layout.staging, quota: Quota::mib(quota_mib) };
-        let write = || self.tree(&opened)?.write(path, content, options, &rules, cancel);
-        match quota_mib {
-            // From measuring to writing, nobody else may use up what was found free.
-            Some(_) => opened.in_turn(&self.name, cancel, write),
-            None => write(),
-        }
+        self.prepare_write()?.write(path, content, options, cancel)
     }
 
     /// Makes a directory and what is missing above it.
@@ -94,17 +88,41 @@ impl VolumeFiles {
         self.tree(self.store.opened()?.as_ref())?.exists(path)
     }
 
-    fn record(&self, opened: &Opened) -> Result<VolumeRecord> {
-        let record = opened.catalog.read(|catalog| catalog.volume(&self.name))?;
-        record.ok_or_else(|| Error::volume_not_found(self.name.as_str()))
+    fn tree(&self, opened: &Opened) -> Result<Tree> {
+        let dir = match opened.layout.volumes.open_child(self.name.as_str()) {
+            Err(error) if error.is_refusal(&[Errno::ENOENT]) => {
+                return Err(Error::volume_not_found(self.name.as_str()));
+            }
+            opened => opened?,
+        };
+        Ok(Tree::new(self.name.clone(), dir.try_clone()?))
+    }
+}
+
+/// A write that may be carried out on another thread, which one of a volume with a quota should be: it measures
+/// the volume, and waits for its turn.
+#[derive(Debug)]
+pub struct PreparedWrite {
+    files: VolumeFiles,
+    opened: Arc<Opened>,
+    quota_mib: Option<u32>,
+}
+
+impl PreparedWrite {
+    /// Whether the volume has a quota.
+    pub fn has_quota(&self) -> bool {
+        self.quota_mib.is_some()
     }
 
-    fn tree(&self, opened: &Opened) -> Result<Tree> {
-        let dir = opened.layout.volumes.open_child(self.name.as_str()).map_err(|error| {
-            let missing =
-                error.kind() == ErrorKind::FileSystem && error.context().errno == Some(Errno::ENOENT as i32);
-            if missing { Error::volume_not_found(self.name.as_str()) } else { error }
-        })?;
-        Ok(Tree::new(self.name.clone(), dir.try_clone()?))
+    /// Writes a whole file.
+    pub fn write(&self, path: &str, content: &[u8], options: WriteOptions, cancel: &Cancel) -> Result<()> {
+        let (files, opened) = (&self.files, &self.opened);
+        let rules = WriteRules { staging: &opened.layout.staging, quota: Quota::mib(self.quota_mib) };
+        let write = || files.tree(opened)?.write(path, content, options, &rules, cancel);
+        match self.has_quota() {
+            // From measuring to writing, nobody else may use up what was found free.
+            true => opened.in_turn(&files.name, cancel, write),
+            false => write(),
+        }
     }
 }

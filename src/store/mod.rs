@@ -23,8 +23,8 @@ pub use files::VolumeFiles;
 pub use query::VolumeInfo;
 
 use crate::catalog::Catalog;
-use crate::error::Result;
-use crate::model::VolumeName;
+use crate::error::{Error, Result};
+use crate::model::{VolumeName, VolumeRecord};
 pub use layout::Durability;
 use layout::{Layout, Places};
 use std::collections::HashMap;
@@ -110,6 +110,12 @@ impl Opened {
         let opened = Opened { places: layout.places()?, layout, catalog, turns: Mutex::default() };
         opened.recover()?;
         Ok(opened)
+    }
+
+    /// The record of the volume of that name.
+    fn volume(&self, name: &VolumeName) -> Result<VolumeRecord> {
+        let found = self.catalog.read(|catalog| catalog.volume(name))?;
+        found.ok_or_else(|| Error::volume_not_found(name.as_str()))
     }
 
     fn is_current(&self) -> Result<bool> {

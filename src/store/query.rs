@@ -2,10 +2,13 @@
 
 use super::{Opened, Store};
 use crate::content::Tree;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::model::{Cancel, Labels, VolumeName, VolumeRecord};
 use nix::errno::Errno;
 use std::path::PathBuf;
+
+/// Nothing is there, or no directory that this process may read.
+const UNCOUNTED: [Errno; 4] = [Errno::ENOENT, Errno::EACCES, Errno::ENOTDIR, Errno::ELOOP];
 
 /// A volume's record and what was measured when it was looked up.
 #[derive(Clone, Debug)]
@@ -22,9 +25,7 @@ impl Store {
     /// The volume of that name.
     pub fn get(&self, name: &VolumeName, cancel: &Cancel) -> Result<VolumeInfo> {
         let opened = self.opened()?;
-        let record = opened.catalog.read(|catalog| catalog.volume(name))?;
-        let record = record.ok_or_else(|| Error::volume_not_found(name.as_str()))?;
-        let info = opened.measured(record, cancel)?;
+        let info = opened.measured(opened.volume(name)?, cancel)?;
         info.ok_or_else(|| Error::volume_not_found(name.as_str()))
     }
 
@@ -44,7 +45,7 @@ impl Opened {
         let (volumes, name) = (&self.layout.volumes, record.name.as_str());
         let used_bytes = match volumes.open_child(name) {
             Ok(dir) => Tree::new(record.name.clone(), dir.try_clone()?).used_bytes(cancel)?,
-            Err(error) if is_uncounted(&error) => 0,
+            Err(error) if error.is_refusal(&UNCOUNTED) => 0,
             Err(error) => return Err(error.in_volume(name)),
         };
         if used_bytes == 0 {
@@ -55,11 +56,4 @@ impl Opened {
         }
         Ok(Some(VolumeInfo { path: volumes.path_of(name), record, used_bytes }))
     }
-}
-
-/// Nothing is there, or no directory that this process may read.
-fn is_uncounted(error: &Error) -> bool {
-    let errnos = [Errno::ENOENT, Errno::EACCES, Errno::ENOTDIR, Errno::ELOOP];
-    let errnos = errnos.map(|errno| Some(errno as i32));
-    error.kind() == ErrorKind::FileSystem && errnos.contains(&error.context().errno)
 }

@@ -69,7 +69,7 @@ impl Opened {
             let moved = || volumes.move_to(name, trash, &intent.entry);
             match moved() {
                 // A guest of the same user may have made its root unwritable, which moving it needs.
-                Err(error) if error.context().errno == Some(Errno::EACCES as i32) => {
+                Err(error) if error.is_refusal(&[Errno::EACCES]) => {
                     regain_access_to(volumes.as_fd(), Path::new(name)).map_err(|_| error)?;
                     moved()?;
                 }
