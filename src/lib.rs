@@ -25,6 +25,8 @@ pub mod catalog;
 pub mod content;
 /// The one error type: kinds, codes, context.
 pub mod error;
+/// Disk images: ext4 made in Rust, and what an image made elsewhere is.
+pub mod image;
 /// Names, sizes, kinds, records: parsed on entry, then trusted.
 pub mod model;
 /// What is mounted where in a guest, and how each runtime is told.

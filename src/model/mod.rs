@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod cancel;
+mod disk;
 /// The names of a volume's options.
 pub mod field;
 mod input;
@@ -13,6 +14,7 @@ mod record;
 mod spec;
 
 pub use cancel::Cancel;
+pub use disk::DiskFormat;
 pub use input::{Fields, Input, name_of};
 pub use labels::Labels;
 pub use name::VolumeName;

@@ -21,7 +21,7 @@ mod source;
 
 pub use config::MountConfig;
 pub use guest_path::GuestPath;
-pub use options::{DiskFormat, HostPermissions, MountFlags, StatVirtualization};
+pub use options::{HostPermissions, MountFlags, StatVirtualization};
 pub use plan::plan;
 pub use provision::{Provision, ProvisionMode};
 pub use resolved::{Origin, ResolvedMount};

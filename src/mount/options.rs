@@ -74,28 +74,6 @@ impl HostPermissions {
     }
 }
 
-/// The format of a disk image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DiskFormat {
-    /// The disk's bytes and nothing else.
-    Raw,
-    /// QEMU's copy-on-write format.
-    Qcow2,
-    /// VMware's format.
-    Vmdk,
-}
-
-impl DiskFormat {
-    /// The names that callers and JavaScript use.
-    pub const NAMES: [(&'static str, DiskFormat); 3] =
-        [("raw", DiskFormat::Raw), ("qcow2", DiskFormat::Qcow2), ("vmdk", DiskFormat::Vmdk)];
-
-    /// This format's name.
-    pub fn as_str(self) -> &'static str {
-        name_of(&Self::NAMES, self)
-    }
-}
-
 /// The name of a virtiofs-only policy that was asked for, if one was.
 pub(super) fn virtiofs_policy(
     stat_virtualization: Option<StatVirtualization>,

@@ -3,11 +3,11 @@
 use super::config::{self, MountConfig};
 use super::field;
 use super::host_path;
-use super::options::{DiskFormat, HostPermissions, StatVirtualization};
+use super::options::{HostPermissions, StatVirtualization};
 use super::provision::Provision;
 use super::source::{MountKind, MountSource};
 use crate::error::{Error, Result};
-use crate::model::{Fields, Input, Labels, VolumeName, VolumeSpec};
+use crate::model::{DiskFormat, Fields, Input, Labels, VolumeName, VolumeSpec};
 use std::path::Path;
 
 /// Every field, in the object's order.

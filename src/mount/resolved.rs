@@ -5,7 +5,7 @@ use super::guest_path::GuestPath;
 use super::options::{HostPermissions, MountFlags, StatVirtualization};
 use super::plain::{number, path, text};
 use super::source::MountKind;
-use crate::model::{Input, VolumeName};
+use crate::model::{DiskFormat, Input, VolumeName};
 use std::path::{Path, PathBuf};
 
 /// A mount as a runtime is to make it.
@@ -43,6 +43,19 @@ pub enum Origin {
         /// At most this much, in MiB; none leaves it to the runtime.
         size_mib: Option<u32>,
     },
+    /// A disk image, be it a disk volume's or one of the host.
+    Disk {
+        /// The volume whose image it is; none for an image of the host.
+        volume: Option<VolumeName>,
+        /// The image's absolute path.
+        host: PathBuf,
+        /// The path by which a runtime is to open the image, which leads to the very file that was checked.
+        open: PathBuf,
+        /// What the image is.
+        format: DiskFormat,
+        /// The file system inside, where it is known.
+        fstype: Option<String>,
+    },
 }
 
 impl ResolvedMount {
@@ -52,13 +65,15 @@ impl ResolvedMount {
             Origin::Bind { .. } => MountKind::Bind,
             Origin::Named { .. } => MountKind::Named,
             Origin::Tmpfs { .. } => MountKind::Tmpfs,
+            Origin::Disk { volume: Some(_), .. } => MountKind::Named,
+            Origin::Disk { volume: None, .. } => MountKind::Disk,
         }
     }
 
     /// The host path that the guest sees, where there is one.
     pub fn host(&self) -> Option<&Path> {
         match &self.origin {
-            Origin::Bind { host } | Origin::Named { host, .. } => Some(host),
+            Origin::Bind { host } | Origin::Named { host, .. } | Origin::Disk { host, .. } => Some(host),
             Origin::Tmpfs { .. } => None,
         }
     }
@@ -67,18 +82,25 @@ impl ResolvedMount {
 impl From<&ResolvedMount> for Input {
     /// One entry of `attachment.mounts`.
     fn from(mount: &ResolvedMount) -> Self {
-        let (volume, size_mib) = match &mount.origin {
-            Origin::Bind { .. } => (None, None),
-            Origin::Named { volume, .. } => (Some(volume.as_str()), None),
-            Origin::Tmpfs { size_mib } => (None, *size_mib),
+        let volume = match &mount.origin {
+            Origin::Named { volume, .. } | Origin::Disk { volume: Some(volume), .. } => Some(volume.as_str()),
+            _ => None,
+        };
+        let size_mib = match &mount.origin {
+            Origin::Tmpfs { size_mib } => *size_mib,
+            _ => None,
+        };
+        let (format, fstype) = match &mount.origin {
+            Origin::Disk { format, fstype, .. } => (Some(format.as_str()), fstype.as_deref()),
+            _ => (None, None),
         };
         let fields = [
             (field::GUEST_PATH, text(Some(mount.guest_path.as_str()))),
             (field::KIND, text(Some(mount.kind().as_str()))),
             (field::HOST_PATH, mount.host().map_or(Input::Absent, path)),
             (field::VOLUME, text(volume)),
-            (field::FORMAT, Input::Absent),
-            (field::FSTYPE, Input::Absent),
+            (field::FORMAT, text(format)),
+            (field::FSTYPE, text(fstype)),
             (field::READONLY, Input::Bool(mount.flags.readonly)),
             (field::NOEXEC, Input::Bool(mount.flags.noexec)),
             (field::NOSUID, Input::Bool(mount.flags.nosuid)),

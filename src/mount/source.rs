@@ -1,10 +1,9 @@
 //! What a mount shows the guest.
 
 use super::field;
-use super::options::DiskFormat;
 use super::provision::Provision;
 use crate::error::{Error, Result};
-use crate::model::{Fields, VolumeKind, VolumeName, name_of};
+use crate::model::{DiskFormat, Fields, VolumeKind, VolumeName, name_of};
 use std::path::PathBuf;
 
 /// The longest file system name, in bytes.

@@ -29,7 +29,8 @@ impl Opened {
         let refused = |problem: String| Err(Error::invalid_guest_path(mount.guest_path.as_str(), problem));
         let outer_path = outer.guest_path.as_str();
         let (root, host) = match &outer.origin {
-            Origin::Tmpfs { .. } => return Ok(()),
+            // What a guest's file system holds cannot be looked at, nor does a link there lead to the host.
+            Origin::Tmpfs { .. } | Origin::Disk { .. } => return Ok(()),
             Origin::Bind { host } if is_file(host)? => {
                 return refused(format!("is below \"{outer_path}\", where a file is mounted"));
             }
@@ -40,7 +41,7 @@ impl Opened {
         };
         let wants_file = match &mount.origin {
             Origin::Bind { host } => is_file(host)?,
-            Origin::Named { .. } | Origin::Tmpfs { .. } => false,
+            Origin::Named { .. } | Origin::Tmpfs { .. } | Origin::Disk { .. } => false,
         };
         match (look_at_mount_point(root, rest, &host.join(rest))?, wants_file) {
             (MountPoint::Directory, false) | (MountPoint::File, true) => Ok(()),

@@ -1,9 +1,9 @@
 //! Building mounts, beyond the shared cases.
 
 use crate::{CWD, assert_invalid, input, output};
-use sandbox_volumes::model::{Input, VolumeKind};
+use sandbox_volumes::model::{DiskFormat, Input, VolumeKind};
 use sandbox_volumes::mount::{
-    DiskFormat, HostPermissions, MountConfig, MountFlags, MountKind, MountSource, Provision, ProvisionMode,
+    HostPermissions, MountConfig, MountFlags, MountKind, MountSource, Provision, ProvisionMode,
     StatVirtualization,
 };
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! `bwrap` arguments, for bubblewrap 0.7 and later.
 
-use super::{host_text, refuse_virtiofs_policies, unsupported};
+use super::{disk_refused, host_text, refuse_virtiofs_policies, unsupported};
 use crate::error::Result;
 use crate::model::MIB;
 use crate::mount::{Origin, ResolvedMount};
@@ -43,6 +43,7 @@ pub fn render(mounts: &[ResolvedMount]) -> Result<Vec<String>> {
                     readonly_tmpfs.push(guest_path);
                 }
             }
+            Origin::Disk { .. } => return Err(disk_refused(RUNTIME, mount)),
         }
     }
     // Only now, because the mount points below them had to be made first.

@@ -25,6 +25,11 @@ fn refuse_virtiofs_policies(runtime: &str, mount: &ResolvedMount) -> Result<()> 
     }
 }
 
+/// What a disk is to a runtime that shares the host's kernel.
+fn disk_refused(runtime: &str, mount: &ResolvedMount) -> Error {
+    unsupported(runtime, mount, "a disk needs a virtual machine; use toQemu()")
+}
+
 /// A host path for a notation that is text.
 fn host_text<'a>(runtime: &str, mount: &ResolvedMount, host: &'a Path) -> Result<&'a str> {
     host.to_str().ok_or_else(|| {

@@ -1,6 +1,6 @@
 //! The `mounts` list of the OCI runtime specification.
 
-use super::{host_text, refuse_virtiofs_policies};
+use super::{disk_refused, host_text, refuse_virtiofs_policies};
 use crate::error::Result;
 use crate::model::MIB;
 use crate::mount::{MountFlags, Origin, ResolvedMount};
@@ -29,6 +29,7 @@ fn entry(mount: &ResolvedMount) -> Result<Value> {
             options.push("mode=1777".to_owned());
             ("tmpfs", "tmpfs")
         }
+        Origin::Disk { .. } => return Err(disk_refused(RUNTIME, mount)),
     };
     Ok(json!({
         "destination": mount.guest_path.as_str(),

@@ -1,0 +1,25 @@
+//! Disk images.
+
+use super::name_of;
+
+/// The format of a disk image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskFormat {
+    /// The disk's bytes and nothing else.
+    Raw,
+    /// QEMU's copy-on-write format.
+    Qcow2,
+    /// VMware's format.
+    Vmdk,
+}
+
+impl DiskFormat {
+    /// The names that callers and JavaScript use.
+    pub const NAMES: [(&'static str, DiskFormat); 3] =
+        [("raw", DiskFormat::Raw), ("qcow2", DiskFormat::Qcow2), ("vmdk", DiskFormat::Vmdk)];
+
+    /// This format's name.
+    pub fn as_str(self) -> &'static str {
+        name_of(&Self::NAMES, self)
+    }
+}
