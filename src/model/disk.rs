@@ -2,6 +2,12 @@
 
 use super::name_of;
 
+/// The smallest disk, in MiB: ext4's smallest journal takes 4 MiB of it, and some room for files must be left.
+pub const MIN_DISK_MIB: u32 = 5;
+
+/// The largest disk, in MiB: 16 TiB, which is 2^32 blocks of 4 KiB.
+pub const MAX_DISK_MIB: u32 = 16 << 20;
+
 /// The format of a disk image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskFormat {

@@ -14,7 +14,7 @@ mod record;
 mod spec;
 
 pub use cancel::Cancel;
-pub use disk::DiskFormat;
+pub use disk::{DiskFormat, MAX_DISK_MIB, MIN_DISK_MIB};
 pub use input::{Fields, Input, name_of};
 pub use labels::Labels;
 pub use name::VolumeName;
