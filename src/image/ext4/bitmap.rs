@@ -13,7 +13,8 @@ pub(super) fn of_blocks(layout: &Layout, group: u32) -> Block {
 
 /// The first group's inode bitmap; the others have no inodes yet.
 pub(super) fn of_inodes(layout: &Layout) -> Block {
-    of(&[0..u64::from(inode::RESERVED)], u64::from(layout.inodes_per_group))
+    let taken = 0..u64::from(inode::RESERVED);
+    of(std::slice::from_ref(&taken), u64::from(layout.inodes_per_group))
 }
 
 /// A bitmap of `bits` bits with these ranges set, and all that follow in the block as well.

@@ -274,3 +274,6 @@ fn is_power_of(number: u32, base: u32) -> bool {
     }
     power == u64::from(number)
 }
+
+#[cfg(test)]
+mod tests;

@@ -102,3 +102,26 @@ fn write_inodes(writes: &mut Writes, layout: &Layout, checksum: Checksum, create
         writes.push(block, &directory::block(owner, entries));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_that_no_disk_has_is_refused() {
+        let options = |size_bytes| Ext4Options {
+            size_bytes,
+            label: String::new(),
+            uuid: [1; 16],
+            hash_seed: [2; 16],
+            created_at_s: 0,
+        };
+        let (smallest, largest) = (u64::from(MIN_DISK_MIB) * MIB, u64::from(MAX_DISK_MIB) * MIB);
+        for size in [0, smallest - 1, largest + 1, u64::MAX] {
+            let error = format(&options(size)).unwrap_err();
+            assert_eq!(error.context().field.as_deref(), Some(SIZE_MIB));
+            assert_eq!(error.to_string(), "Invalid \"sizeMib\": a disk has from 5 to 16777216 MiB");
+        }
+        assert!(format(&options(smallest)).is_ok());
+    }
+}
