@@ -28,7 +28,7 @@ mod incompatible {
     pub(super) const FILETYPE: u32 = 0x2;
     pub(super) const META_BG: u32 = 0x10;
     pub(super) const EXTENTS: u32 = 0x40;
-    pub(super) const B64: u32 = 0x80;
+    pub(super) const BITS_64: u32 = 0x80;
     pub(super) const FLEX_BG: u32 = 0x200;
 }
 
@@ -45,7 +45,7 @@ const COMPATIBLE: u32 = compatible::HAS_JOURNAL | compatible::EXT_ATTR | compati
 const INCOMPATIBLE: u32 = incompatible::FILETYPE
     | incompatible::META_BG
     | incompatible::EXTENTS
-    | incompatible::B64
+    | incompatible::BITS_64
     | incompatible::FLEX_BG;
 const READ_ONLY_COMPATIBLE: u32 = read_only_compatible::SPARSE_SUPER
     | read_only_compatible::LARGE_FILE
