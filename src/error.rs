@@ -299,6 +299,16 @@ impl Error {
         )
     }
 
+    /// A disk image is not what it must be; `problem` completes the sentence that begins with its path.
+    pub fn disk_image(path: impl AsRef<Path>, problem: impl std::fmt::Display) -> Self {
+        let path = path.as_ref().to_string_lossy().into_owned();
+        Error::new(
+            ErrorKind::DiskImage,
+            format!("Disk image {path:?} {problem}"),
+            Context { path: Some(path), ..Context::default() },
+        )
+    }
+
     /// The catalog could not be read or written.
     pub fn catalog(problem: impl std::fmt::Display) -> Self {
         Error::new(ErrorKind::Catalog, format!("The volume catalog {problem}"), Context::default())
