@@ -1,8 +1,28 @@
 //! Disk images: bytes in, facts out; and new ones made without a tool or a mount.
 //!
-//! An image may have been written by a guest, or by whoever sent it, so its parsers trust nothing.
+//! An image may have been written by a guest, or by whoever sent it, so its parsers trust nothing: every offset is
+//! held against the file's length before it is read, every count against a bound before it is looped over, and
+//! nothing that an image names is opened but a vmdk's extents beside it.
 
 #![forbid(unsafe_code)]
 
+mod bytes;
+mod content;
+mod create;
 /// New ext4 file systems.
 pub mod ext4;
+mod failure;
+mod inspect;
+mod open;
+/// The qcow2 format.
+pub mod qcow2;
+/// The file system in a disk.
+pub mod superblock;
+/// The vmdk format.
+pub mod vmdk;
+
+pub use create::{Piece, create_qcow2, create_raw};
+pub use failure::Problem;
+pub use inspect::{Inspected, inspect};
+pub use open::{Opened, open};
+pub use vmdk::ExtentFile;

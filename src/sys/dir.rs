@@ -18,7 +18,7 @@ pub struct FileId {
 }
 
 impl FileId {
-    fn of(found: &FileStat) -> Self {
+    pub(super) fn of(found: &FileStat) -> Self {
         FileId { dev: found.st_dev, ino: found.st_ino }
     }
 

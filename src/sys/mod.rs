@@ -7,6 +7,7 @@ compile_error!("sandbox-volumes runs on Linux only so far");
 
 mod access;
 mod dir;
+mod host_file;
 mod lock;
 mod process;
 mod reopen;
@@ -15,6 +16,7 @@ mod token;
 
 pub use access::{regain_access, regain_access_to};
 pub use dir::{Dir, FileId};
+pub use host_file::{Found, HostFile, open_beside, open_host_file};
 pub use lock::FileLock;
 pub use process::{boot_id, pid_namespace, process_start_time};
 pub use reopen::{Access, reopen};

@@ -1,0 +1,161 @@
+//! Telling an image's format: from what the caller states, its name, its content, in this order.
+
+use super::failure::Problem;
+use super::{qcow2, vmdk};
+use crate::model::DiskFormat;
+use std::path::Path;
+
+/// What an image's first bytes look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// One of the formats that can be attached, but not raw.
+    Format(DiskFormat),
+    /// A known format that cannot be attached, in words.
+    Foreign(&'static str),
+    /// Nothing that is known: the bytes of a disk, as far as can be told.
+    Unknown,
+}
+
+/// What disk images of other programs begin with, and where.
+const FOREIGN: [(usize, &[u8], &str); 8] = [
+    (0, b"conectix", "a VHD image"),
+    (0, b"vhdxfile", "a VHDX image"),
+    (64, &[0x7f, 0x10, 0xda, 0xbe], "a VirtualBox VDI image"),
+    (0, b"QED\0", "a QED image"),
+    (0, b"COWD", "a vmdk image of VMware 3 or an ESX snapshot"),
+    (0, b"WithoutFreeSpace", "a Parallels image"),
+    (0, b"WithouFreSpacExt", "a Parallels image"),
+    (0, b"Bochs Virtual HD Image", "a Bochs image"),
+];
+
+/// The extensions that tell a format.
+const EXTENSIONS: [(&str, DiskFormat); 4] = [
+    ("raw", DiskFormat::Raw),
+    ("img", DiskFormat::Raw),
+    ("qcow2", DiskFormat::Qcow2),
+    ("vmdk", DiskFormat::Vmdk),
+];
+
+impl Content {
+    /// What an image that begins with `head` looks like.
+    pub fn of(head: &[u8]) -> Self {
+        if head.starts_with(&qcow2::MAGIC) {
+            return Content::Format(DiskFormat::Qcow2);
+        }
+        if head.starts_with(&vmdk::SPARSE_MAGIC) || vmdk::is_descriptor(head) {
+            return Content::Format(DiskFormat::Vmdk);
+        }
+        let begins = |at: usize, magic: &[u8]| head.get(at..).is_some_and(|rest| rest.starts_with(magic));
+        match FOREIGN.iter().find(|(at, magic, _)| begins(*at, magic)) {
+            Some((_, _, name)) => Content::Foreign(name),
+            None => Content::Unknown,
+        }
+    }
+
+    fn in_words(self) -> String {
+        match self {
+            Content::Format(format) => format!("looks like a {} image", format.as_str()),
+            Content::Foreign(name) => format!("looks like {name}"),
+            Content::Unknown => "has no header of a known format".to_owned(),
+        }
+    }
+}
+
+/// The format of the image at `path`. A raw image is raw whatever was written into it, so it is never told by its
+/// content where the caller or the name says so.
+pub(super) fn format(
+    stated: Option<DiskFormat>,
+    path: &Path,
+    content: Content,
+) -> Result<DiskFormat, Problem> {
+    let named = EXTENSIONS
+        .iter()
+        .find(|(extension, _)| path.extension().is_some_and(|actual| actual.eq_ignore_ascii_case(extension)));
+    match (stated.or(named.map(|(_, format)| *format)), content) {
+        (Some(DiskFormat::Raw), _) => Ok(DiskFormat::Raw),
+        (Some(format), Content::Format(actual)) if format == actual => Ok(format),
+        (Some(format), _) => {
+            let (name, actual) = (format.as_str(), content.in_words());
+            Err(match (stated, named) {
+                (None, Some((extension, _))) => format!(
+                    "is named .{extension} but {actual}. Rename it, or state the format that it has."
+                ),
+                _ => format!("is not the {name} image that \"format\" says: it {actual}."),
+            }
+            .into())
+        }
+        (None, Content::Format(format)) => Ok(format),
+        // As raw bytes it would reach the guest as a disk full of garbage, and be overwritten.
+        (None, Content::Foreign(name)) => Err(format!(
+            "looks like {name}, which cannot be attached. Convert it with qemu-img convert -O qcow2, or state the \
+             format \"raw\" if its bytes are the disk's."
+        )
+        .into()),
+        (None, Content::Unknown) => Ok(DiskFormat::Raw),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(stated: Option<DiskFormat>, path: &str, head: &[u8]) -> Result<DiskFormat, Problem> {
+        format(stated, Path::new(path), Content::of(head))
+    }
+
+    const QCOW2: &[u8] = b"QFI\xfb\0\0\0\x03";
+    const VMDK: &[u8] = b"KDMV\x01\0\0\0";
+    const DESCRIPTOR: &[u8] = b"# Disk DescriptorFile\nversion=1\n";
+
+    #[test]
+    fn a_raw_image_stays_raw_whatever_it_holds() {
+        for head in [QCOW2, VMDK, DESCRIPTOR, b"vhdxfile", b""] {
+            for path in ["a.raw", "a.img", "a.RAW", "dir.qcow2/a.Img"] {
+                assert_eq!(told(None, path, head), Ok(DiskFormat::Raw), "{path}");
+            }
+            for path in ["a.qcow2", "a.vmdk", "a"] {
+                assert_eq!(told(Some(DiskFormat::Raw), path, head), Ok(DiskFormat::Raw), "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_telling_extension_the_content_tells() {
+        for path in ["a", "a.disk", "raw", ".raw", "a.raw.bak"] {
+            assert_eq!(told(None, path, QCOW2), Ok(DiskFormat::Qcow2), "{path}");
+            assert_eq!(told(None, path, VMDK), Ok(DiskFormat::Vmdk), "{path}");
+            assert_eq!(told(None, path, DESCRIPTOR), Ok(DiskFormat::Vmdk), "{path}");
+            assert_eq!(told(None, path, b"\0\0\0"), Ok(DiskFormat::Raw), "{path}");
+        }
+    }
+
+    #[test]
+    fn rejects_a_content_that_contradicts_the_name() {
+        let problem = told(None, "a.QCOW2", b"\0\0\0").unwrap_err();
+        assert_eq!(
+            problem,
+            "is named .qcow2 but has no header of a known format. Rename it, or state the format that it has."
+        );
+        assert!(told(None, "a.vmdk", QCOW2).unwrap_err().contains("but looks like a qcow2 image"));
+    }
+
+    #[test]
+    fn rejects_a_stated_format_that_is_not_the_image_s_and_minds_no_name() {
+        assert_eq!(told(Some(DiskFormat::Qcow2), "a.raw", QCOW2), Ok(DiskFormat::Qcow2));
+        assert_eq!(
+            told(Some(DiskFormat::Vmdk), "a.qcow2", QCOW2).unwrap_err(),
+            "is not the vmdk image that \"format\" says: it looks like a qcow2 image."
+        );
+    }
+
+    #[test]
+    fn rejects_the_formats_of_other_programs_unless_they_are_to_be_raw() {
+        let mut vdi = b"<<< Oracle VM VirtualBox Disk Image >>>\n".to_vec();
+        vdi.resize(64, 0);
+        vdi.extend([0x7f, 0x10, 0xda, 0xbe]);
+        for head in [&vdi[..], b"conectix", b"vhdxfile", b"QED\0", b"COWD", b"WithoutFreeSpace"] {
+            assert!(told(None, "a.vhd", head).unwrap_err().contains("qemu-img convert"), "{head:?}");
+            assert_eq!(told(None, "a.img", head), Ok(DiskFormat::Raw));
+        }
+    }
+}

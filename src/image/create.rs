@@ -1,0 +1,75 @@
+//! New images, sparse, with a file system's skeleton for content.
+
+use super::inspect::MOST_CAPACITY;
+use crate::error::{Error, Result};
+use imago::qcow2::Qcow2;
+use imago::{
+    DenyImplicitOpenGate, FormatAccess, FormatCreateBuilder, FormatDriverBuilder, StorageOpenOptions,
+};
+use nix::errno::Errno;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// Bytes of a disk, and where on it they stand.
+pub type Piece = (u64, Vec<u8>);
+
+type Image = Qcow2<imago::file::File>;
+
+/// Makes the empty `file`, open for reading and writing, a qcow2 image (version 3, clusters of 64 KiB) of a disk of
+/// `capacity_bytes` with these pieces on it. `path` stands in messages. Nothing is synced.
+pub fn create_qcow2(file: &File, path: &Path, capacity_bytes: u64, pieces: &[Piece]) -> Result<()> {
+    check(capacity_bytes, pieces)?;
+    let write = || {
+        let storage = StorageOpenOptions::new().write(true);
+        let storage = imago::file::File::from_open_file(file.try_clone()?, storage)?;
+        let image = Image::create_builder(storage)
+            .size(capacity_bytes)
+            .create_open(DenyImplicitOpenGate::default(), |storage| {
+                Ok(Image::builder(storage).backing(None).write(true))
+            })?;
+        let image = FormatAccess::new(image);
+        for (offset, bytes) in pieces {
+            image.write(bytes.as_slice(), *offset)?;
+        }
+        image.flush()
+    };
+    write().map_err(|error| Error::file_system("write", path, with_number(error)))
+}
+
+/// Makes the empty `file`, open for writing, a raw image: the disk's bytes and holes between them. `path` stands in
+/// messages. Nothing is synced.
+pub fn create_raw(file: &File, path: &Path, capacity_bytes: u64, pieces: &[Piece]) -> Result<()> {
+    check(capacity_bytes, pieces)?;
+    file.set_len(capacity_bytes).map_err(|error| Error::file_system("ftruncate", path, error))?;
+    for (offset, bytes) in pieces {
+        file.write_all_at(bytes, *offset).map_err(|error| Error::file_system("write", path, error))?;
+    }
+    Ok(())
+}
+
+/// Sizes and pieces come from our own code.
+fn check(capacity_bytes: u64, pieces: &[Piece]) -> Result<()> {
+    let fits = |(offset, bytes): &Piece| {
+        offset.checked_add(bytes.len() as u64).is_some_and(|end| end <= capacity_bytes)
+    };
+    match (1..=MOST_CAPACITY).contains(&capacity_bytes) && pieces.iter().all(fits) {
+        true => Ok(()),
+        false => Err(Error::internal(format_args!(
+            "an image of {capacity_bytes} bytes is too big, or its content does not fit"
+        ))),
+    }
+}
+
+/// imago words an error anew, and only its kind tells the number that the system gave.
+fn with_number(error: io::Error) -> io::Error {
+    let errno = match error.kind() {
+        _ if error.raw_os_error().is_some() => return error,
+        io::ErrorKind::StorageFull => Errno::ENOSPC,
+        io::ErrorKind::QuotaExceeded => Errno::EDQUOT,
+        io::ErrorKind::FileTooLarge => Errno::EFBIG,
+        _ => return error,
+    };
+    errno.into()
+}

@@ -1,0 +1,86 @@
+//! What an image is: its format, its size, the file system in it.
+
+use super::content::{self, Content};
+use super::failure::Failure;
+use super::vmdk::ExtentFile;
+use super::{bytes, qcow2, superblock, vmdk};
+use crate::error::Result;
+use crate::model::DiskFormat;
+use std::fs::File;
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+
+/// The biggest disk that an image may describe: 16 TiB. More than that in a header is taken for damage.
+pub(super) const MOST_CAPACITY: u64 = 16 << 40;
+
+/// How much of an image tells its format, and holds all of its header.
+const HEAD: usize = 64 << 10;
+
+/// What an image is.
+#[derive(Debug)]
+pub struct Inspected {
+    /// Its format.
+    pub format: DiskFormat,
+    /// The size of the disk that a guest sees.
+    pub capacity_bytes: u64,
+    /// The type of the file system on the whole disk, as `mount -t` spells it; none where there is no known one, or
+    /// where it could not be told.
+    pub fstype: Option<&'static str>,
+    /// The files that hold a vmdk's data, if it has none itself: regular files of the image's own directory.
+    pub extents: Vec<ExtentFile>,
+}
+
+/// A format's part of it.
+pub(super) struct Facts {
+    pub capacity_bytes: u64,
+    /// The first [`superblock::NEEDED`] bytes of the disk, or as many as it has; none where they cannot be read.
+    pub start: Vec<u8>,
+    pub extents: Vec<ExtentFile>,
+}
+
+/// Finds out what an image is and refuses one that is not sound or names a file outside its directory. Nothing is
+/// written, and nothing opened but a vmdk's extents in `directory`.
+///
+/// `file` is the image, a regular file open for reading; `path` tells a format by its extension, and stands in
+/// messages; `directory` holds the image. The format is `stated`, or else told by the extension, or else by the
+/// content; where stated or told by its extension it must be what the content says, and a raw image stays raw
+/// whatever it holds.
+pub fn inspect(
+    file: &File,
+    path: &Path,
+    directory: BorrowedFd<'_>,
+    stated: Option<DiskFormat>,
+) -> Result<Inspected> {
+    facts(file, path, directory, stated).map_err(|failure| failure.of(path))
+}
+
+fn facts(
+    file: &File,
+    path: &Path,
+    directory: BorrowedFd<'_>,
+    stated: Option<DiskFormat>,
+) -> Result<Inspected, Failure> {
+    let length = file.metadata()?.len();
+    if length == 0 {
+        return Err(Failure::Unfit(
+            "is empty. Make a disk in it first, with qemu-img create for instance.".into(),
+        ));
+    }
+    let head = bytes::read_up_to(file, 0, HEAD)?;
+    let format = content::format(stated, path, Content::of(&head))?;
+    let facts = match format {
+        DiskFormat::Raw => Facts {
+            capacity_bytes: length,
+            start: bytes::read_up_to(file, 0, superblock::NEEDED)?,
+            extents: Vec::new(),
+        },
+        DiskFormat::Qcow2 => qcow2::inspect(file, &head, length)?,
+        DiskFormat::Vmdk => vmdk::inspect(file, &head, length, directory)?,
+    };
+    Ok(Inspected {
+        format,
+        capacity_bytes: facts.capacity_bytes,
+        fstype: superblock::fstype(&facts.start),
+        extents: facts.extents,
+    })
+}

@@ -1,0 +1,33 @@
+//! Opening an image that the host's user names.
+
+use crate::error::{Error, Result};
+use crate::sys::{Found, HostFile, open_host_file};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// An image that is open for reading.
+#[derive(Debug)]
+pub struct Opened {
+    /// The image: a regular file.
+    pub file: File,
+    /// The directory that holds it.
+    pub directory: OwnedFd,
+    /// Where it is, free of links.
+    pub path: PathBuf,
+}
+
+/// Opens the image at a path of the host's own, whose links are followed. What is no regular file is looked at only,
+/// so that no FIFO hangs and no driver notices.
+pub fn open(path: &Path) -> Result<Opened> {
+    let found = open_host_file(path).map_err(|error| Error::file_system("open", path, error))?;
+    match found {
+        Found::Regular(HostFile { file, directory, path }) => {
+            Ok(Opened { file: File::from(file), directory, path })
+        }
+        Found::Other(kind) => Err(Error::disk_image(
+            path,
+            format_args!("is {kind}, not a regular file. Give the image's own file."),
+        )),
+    }
+}

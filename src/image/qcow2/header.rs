@@ -1,0 +1,249 @@
+//! A qcow2 image's header: bytes in, facts out.
+
+use super::super::bytes::{be32, be64};
+use super::super::failure::Problem;
+use super::super::inspect::MOST_CAPACITY;
+use std::ops::Range;
+
+/// What a qcow2 image begins with.
+pub const MAGIC: [u8; 4] = *b"QFI\xfb";
+
+const LENGTH_OF_2: u32 = 72;
+const LENGTH_OF_3: u32 = 104;
+
+/// The sizes that QEMU accepts, too.
+const CLUSTER_BITS: std::ops::RangeInclusive<u32> = 9..=21;
+const MOST_L1_BYTES: u64 = 32 << 20;
+const MOST_REFCOUNT_TABLE_BYTES: u64 = 8 << 20;
+const MOST_SNAPSHOTS: u32 = 65536;
+const SNAPSHOT_BYTES: u64 = 40;
+
+/// Bits of the incompatible features.
+mod feature {
+    pub const DIRTY: u64 = 1 << 0;
+    pub const CORRUPT: u64 = 1 << 1;
+    pub const EXTERNAL_DATA: u64 = 1 << 2;
+    pub const COMPRESSION_TYPE: u64 = 1 << 3;
+    pub const EXTENDED_L2: u64 = 1 << 4;
+    pub const KNOWN: u64 = DIRTY | CORRUPT | EXTERNAL_DATA | COMPRESSION_TYPE | EXTENDED_L2;
+}
+
+/// Types of header extensions.
+mod extension {
+    pub const END: u32 = 0;
+    pub const EXTERNAL_DATA: u32 = 0x4441_5441;
+    pub const ENCRYPTION: u32 = 0x0537_be77;
+}
+
+/// The facts of a header that adds up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The size of the disk.
+    pub capacity_bytes: u64,
+    /// The logarithm of the size of a cluster.
+    pub cluster_bits: u32,
+    /// Where the L1 table is.
+    pub l1_offset: u64,
+    /// How many entries it has.
+    pub l1_entries: u32,
+    /// Whether the image is without extended L2 entries and without a compression of its own.
+    pub is_plain: bool,
+}
+
+impl Header {
+    /// Parses the header of an image of `length` bytes from its first ones, `head`.
+    pub fn parse(head: &[u8], length: u64) -> Result<Self, Problem> {
+        if !head.starts_with(&MAGIC) {
+            return Err("is not a qcow2 image".into());
+        }
+        let word = |at| be32(head, at).ok_or(TRUNCATED);
+        let long = |at| be64(head, at).ok_or(TRUNCATED);
+
+        let version = word(4)?;
+        if !matches!(version, 2 | 3) {
+            return Err(format!(
+                "is a qcow image of version {version}; only 2 and 3 are known. Convert it with qemu-img convert \
+                 -O qcow2."
+            )
+            .into());
+        }
+        let incompatible = if version == 3 { long(72)? } else { 0 };
+        check_references(long(8)?, incompatible)?;
+        check_features(incompatible)?;
+        if word(32)? != 0 {
+            return Err(ENCRYPTED.into());
+        }
+
+        let cluster_bits = word(20)?;
+        let extended = incompatible & feature::EXTENDED_L2 != 0;
+        if !CLUSTER_BITS.contains(&cluster_bits) || (extended && cluster_bits < 14) {
+            return Err(format!("has clusters of an impossible size, 2^{cluster_bits} bytes").into());
+        }
+        let cluster = 1u64 << cluster_bits;
+        let refcount_order = if version == 3 { word(96)? } else { 4 };
+        if refcount_order > 6 {
+            return Err(format!("has reference counts of an impossible size, 2^{refcount_order} bits").into());
+        }
+        let header_length = if version == 3 { word(100)? } else { LENGTH_OF_2 };
+        check_header_length(version, header_length, cluster)?;
+        check_compression(head, header_length, incompatible)?;
+        check_extensions(head, header_length, cluster)?;
+
+        let capacity_bytes = long(24)?;
+        let l1_entries = word(36)?;
+        check_capacity(capacity_bytes, l1_entries, cluster_bits, extended)?;
+        let l1_offset = long(40)?;
+        let tables = Tables { cluster, length };
+        let l1_bytes = u64::from(l1_entries) * 8;
+        let snapshots = word(60)?;
+        if l1_bytes > MOST_L1_BYTES || snapshots > MOST_SNAPSHOTS {
+            return Err("has tables of an impossible size".into());
+        }
+        let refcount_bytes = u64::from(word(56)?) << cluster_bits;
+        if refcount_bytes == 0 || refcount_bytes > MOST_REFCOUNT_TABLE_BYTES.max(cluster) {
+            return Err("has a reference count table of an impossible size".into());
+        }
+        let mut places = vec![
+            0..cluster,
+            tables.place("L1 table", l1_offset, l1_bytes)?,
+            tables.place("reference count table", long(48)?, refcount_bytes)?,
+        ];
+        if snapshots > 0 {
+            let least = u64::from(snapshots) * SNAPSHOT_BYTES;
+            places.push(tables.place("snapshot table", long(64)?, least)?);
+        }
+        check_disjoint(&mut places)?;
+
+        let is_plain = incompatible & (feature::EXTENDED_L2 | feature::COMPRESSION_TYPE) == 0;
+        Ok(Header { capacity_bytes, cluster_bits, l1_offset, l1_entries, is_plain })
+    }
+}
+
+const TRUNCATED: Problem = Problem::Borrowed("ends within its qcow2 header. Get a whole copy of it.");
+const ENCRYPTED: &str = "is encrypted, which is not supported. Decrypt it with qemu-img convert first.";
+const EXTERNAL_DATA: &str = "keeps its data in another file, which is not opened: whoever wrote the image could name \
+                             any file of the host. Make it one file with qemu-img convert -O qcow2.";
+
+/// Refuses what would make a reader open another file.
+fn check_references(backing_offset: u64, incompatible: u64) -> Result<(), Problem> {
+    if backing_offset != 0 {
+        return Err(
+            "has a backing file, which is not opened: whoever wrote the image could name any file of the \
+                    host. Make it one file with qemu-img convert -O qcow2."
+                .into(),
+        );
+    }
+    if incompatible & feature::EXTERNAL_DATA != 0 {
+        return Err(EXTERNAL_DATA.into());
+    }
+    Ok(())
+}
+
+fn check_features(incompatible: u64) -> Result<(), Problem> {
+    let unknown = incompatible & !feature::KNOWN;
+    if unknown != 0 {
+        return Err(format!(
+            "needs features of qcow2 that are not known here (bits {unknown:#x}). Convert it with qemu-img convert \
+             -O qcow2."
+        )
+        .into());
+    }
+    if incompatible & feature::CORRUPT != 0 {
+        return Err("is marked as corrupt. Repair it with qemu-img check -r all.".into());
+    }
+    if incompatible & feature::DIRTY != 0 {
+        return Err(
+            "was not closed properly and is marked as dirty. Repair it with qemu-img check -r all.".into()
+        );
+    }
+    Ok(())
+}
+
+fn check_header_length(version: u32, header_length: u32, cluster: u64) -> Result<(), Problem> {
+    let least = if version == 3 { LENGTH_OF_3 } else { LENGTH_OF_2 };
+    if header_length < least || u64::from(header_length) > cluster || !header_length.is_multiple_of(8) {
+        return Err(format!("has a header of an impossible length, {header_length} bytes").into());
+    }
+    Ok(())
+}
+
+/// zlib is 0 and goes without the feature; zstd is 1 and goes with it.
+fn check_compression(head: &[u8], header_length: u32, incompatible: u64) -> Result<(), Problem> {
+    let compression = match header_length > LENGTH_OF_3 {
+        true => *head.get(LENGTH_OF_3 as usize).ok_or(TRUNCATED)?,
+        false => 0,
+    };
+    let has_feature = incompatible & feature::COMPRESSION_TYPE != 0;
+    match (compression, has_feature) {
+        (0, false) | (1, true) => Ok(()),
+        _ => Err(format!("is compressed in a way that is not known here (type {compression})").into()),
+    }
+}
+
+/// Walks the header extensions, which end within the first cluster. Every one takes eight bytes at least, so that the
+/// walk ends.
+fn check_extensions(head: &[u8], header_length: u32, cluster: u64) -> Result<(), Problem> {
+    let mut at = u64::from(header_length);
+    // An image without extensions may end its first cluster with the header.
+    while at + 8 <= cluster {
+        let place = at as usize;
+        let (kind, length) = (be32(head, place).ok_or(TRUNCATED)?, be32(head, place + 4).ok_or(TRUNCATED)?);
+        match kind {
+            extension::END => return Ok(()),
+            extension::EXTERNAL_DATA => return Err(EXTERNAL_DATA.into()),
+            extension::ENCRYPTION => return Err(ENCRYPTED.into()),
+            _ => at += 8 + u64::from(length).next_multiple_of(8),
+        }
+    }
+    match at <= cluster {
+        true => Ok(()),
+        false => Err("has header extensions that are longer than its first cluster".into()),
+    }
+}
+
+fn check_capacity(bytes: u64, l1_entries: u32, cluster_bits: u32, extended: bool) -> Result<(), Problem> {
+    if bytes == 0 {
+        return Err("is a disk of no bytes".into());
+    }
+    if bytes > MOST_CAPACITY {
+        return Err(format!("is a disk of {bytes} bytes, more than the 16 TiB that are supported").into());
+    }
+    let entry_bits = if extended { 4 } else { 3 };
+    let bits_of_l1_entry = cluster_bits + cluster_bits - entry_bits;
+    if u64::from(l1_entries) < bytes.div_ceil(1 << bits_of_l1_entry) {
+        return Err(format!("has an L1 table too short for a disk of {bytes} bytes").into());
+    }
+    Ok(())
+}
+
+/// What a table is held against.
+struct Tables {
+    cluster: u64,
+    length: u64,
+}
+
+impl Tables {
+    /// The clusters of a table, which are whole ones within the file; only the last may be cut short.
+    fn place(&self, name: &str, offset: u64, bytes: u64) -> Result<Range<u64>, Problem> {
+        let most = self.length.div_ceil(self.cluster).saturating_mul(self.cluster);
+        let end = offset.checked_add(bytes).filter(|end| *end <= most);
+        match end {
+            Some(end) if offset > 0 && offset.is_multiple_of(self.cluster) && offset < self.length => {
+                Ok(offset..end)
+            }
+            _ => Err(format!("is damaged: its {name} lies outside it or between clusters").into()),
+        }
+    }
+}
+
+fn check_disjoint(places: &mut [Range<u64>]) -> Result<(), Problem> {
+    places.sort_by_key(|place| place.start);
+    match places.windows(2).all(|pair| pair[0].end <= pair[1].start) {
+        true => Ok(()),
+        false => Err("is damaged: its tables overlap".into()),
+    }
+}
+
+#[cfg(test)]
+#[path = "header_tests.rs"]
+mod tests;

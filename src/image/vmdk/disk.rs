@@ -1,0 +1,119 @@
+//! Reading the beginning of the disk that a vmdk's files make up.
+
+use super::super::bytes::{fill, le32, le64, read_up_to};
+use super::super::failure::{Failure, Problem};
+use super::{SECTOR, SparseHeader};
+use miniz_oxide::inflate::decompress_to_vec_zlib_with_limit;
+use std::fs::File;
+
+/// What precedes a deflated grain: its place on the disk, and how long it is.
+const MARKER_BYTES: u64 = 12;
+
+/// A file, and how it holds its part of the disk.
+pub(super) struct Part<'f> {
+    file: &'f File,
+    bytes: u64,
+    layout: Layout,
+}
+
+enum Layout {
+    Flat { from: u64 },
+    Sparse { length: u64, header: SparseHeader },
+}
+
+impl<'f> Part<'f> {
+    /// Data as they are from the byte `from` on.
+    pub fn flat(file: &'f File, from: u64, sectors: u64) -> Self {
+        Part { file, bytes: sectors * SECTOR, layout: Layout::Flat { from } }
+    }
+
+    /// Grains in a file of `length` bytes.
+    pub fn sparse(file: &'f File, length: u64, header: SparseHeader) -> Self {
+        Part { file, bytes: header.sectors * SECTOR, layout: Layout::Sparse { length, header } }
+    }
+
+    /// Reads the first bytes, which there are.
+    fn read_start(&self, buffer: &mut [u8]) -> Result<(), Failure> {
+        match &self.layout {
+            Layout::Flat { from } => {
+                fill(self.file, *from, buffer)?;
+            }
+            Layout::Sparse { length, header } => {
+                let grain_bytes = (header.grain_sectors * SECTOR) as usize;
+                for (grain, piece) in (0u64..).zip(buffer.chunks_mut(grain_bytes)) {
+                    self.read_grain(header, *length, grain, piece)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the beginning of a grain; `piece`, which is zero, stays so where the grain was never written.
+    fn read_grain(
+        &self,
+        header: &SparseHeader,
+        length: u64,
+        grain: u64,
+        piece: &mut [u8],
+    ) -> Result<(), Failure> {
+        let (entry, place) = SparseHeader::place_of(grain);
+        let table = self.entry(header.directory_at, entry, length)?;
+        if table == 0 {
+            return Ok(());
+        }
+        let sector = self.entry(table * SECTOR, place, length)?;
+        if sector == 0 || (sector == 1 && header.has_zero_grains) {
+            return Ok(());
+        }
+        let at = sector * SECTOR;
+        if header.is_compressed {
+            return self.inflate_grain(header, at, piece);
+        }
+        match at < length {
+            true => fill(self.file, at, piece)?,
+            false => return Err(outside()),
+        };
+        Ok(())
+    }
+
+    /// The entry of that number of a table; tables lie in the file.
+    fn entry(&self, table_at: u64, number: u64, length: u64) -> Result<u64, Failure> {
+        let at = table_at + number * 4;
+        let bytes = if at < length { read_up_to(self.file, at, 4)? } else { Vec::new() };
+        le32(&bytes, 0).map(u64::from).ok_or_else(outside)
+    }
+
+    fn inflate_grain(&self, header: &SparseHeader, at: u64, piece: &mut [u8]) -> Result<(), Failure> {
+        let damaged = || Failure::Unfit("is damaged: a compressed grain in it cannot be read".into());
+        let marker = read_up_to(self.file, at, MARKER_BYTES as usize)?;
+        let (Some(_), Some(size)) = (le64(&marker, 0), le32(&marker, 8)) else { return Err(outside()) };
+        let grain_bytes = (header.grain_sectors * SECTOR) as usize;
+        // What cannot be deflated becomes a little longer.
+        if size as usize > 2 * grain_bytes {
+            return Err(damaged());
+        }
+        let deflated = read_up_to(self.file, at + MARKER_BYTES, size as usize)?;
+        let grain = decompress_to_vec_zlib_with_limit(&deflated, grain_bytes).map_err(|_| damaged())?;
+        // The last grain of a disk may end with it.
+        let there = grain.len().min(piece.len());
+        piece[..there].copy_from_slice(&grain[..there]);
+        Ok(())
+    }
+}
+
+fn outside() -> Failure {
+    Failure::Unfit(Problem::Borrowed("is damaged: its tables point outside it"))
+}
+
+/// The first `wanted` bytes of the disk; fewer where the disk ends.
+pub(super) fn read_start(parts: &[Part<'_>], wanted: usize) -> Result<Vec<u8>, Failure> {
+    let mut start = vec![0; wanted];
+    let mut rest = start.as_mut_slice();
+    for part in parts {
+        let here = usize::try_from(part.bytes).unwrap_or(usize::MAX).min(rest.len());
+        let (piece, behind) = rest.split_at_mut(here);
+        part.read_start(piece)?;
+        rest = behind;
+    }
+    Ok(start)
+}

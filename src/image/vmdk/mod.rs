@@ -1,0 +1,148 @@
+//! vmdk, by our own reader: imago knows neither sparse extents nor the keys that VMware writes, and would open extents
+//! by name.
+//!
+//! Decisions beyond the letter of the format:
+//! - Read are `monolithicSparse` and `streamOptimized`, which are one file, and `monolithicFlat`,
+//!   `twoGbMaxExtentFlat`, `twoGbMaxExtentSparse` and `vmfs`, which are a descriptor and extents beside it. Snapshots
+//!   and raw devices are refused.
+//! - An extent is a plain name of the image's own directory, and a regular file there. QEMU takes a name with a colon
+//!   for a protocol, so there is none in it.
+//! - QEMU looks for a parent's name anywhere in a descriptor, comments included, and at a fixed place of a sparse
+//!   file. So do we, and refuse the image wherever it stands.
+//! - A sparse file of capacity 0 is one whose own descriptor QEMU would follow to further files: refused, for extents
+//!   as well.
+
+mod descriptor;
+mod disk;
+mod sparse;
+
+pub use descriptor::{Descriptor, Extent, Storage};
+pub use sparse::{MAGIC as SPARSE_MAGIC, SparseHeader};
+
+pub(super) use descriptor::is_descriptor;
+
+use super::bytes::read_up_to;
+use super::failure::{Failure, Problem};
+use super::inspect::Facts;
+use super::superblock;
+use crate::sys::{Found, open_beside};
+use disk::Part;
+use std::fs::File;
+use std::os::fd::BorrowedFd;
+
+/// The unit of every offset and size in a vmdk.
+const SECTOR: u64 = 512;
+
+/// Where QEMU looks for a parent's name in a sparse file, and how far.
+const PARENT_AT: usize = 0x200;
+const PARENT_WITHIN: usize = 20 * 512;
+
+/// A file that holds a part of a vmdk's data.
+#[derive(Debug)]
+pub struct ExtentFile {
+    /// Its name in the image's directory.
+    pub name: String,
+    /// The file, a regular one, open for reading.
+    pub file: File,
+}
+
+/// What the image is that begins with `head` and has `length` bytes.
+pub(super) fn inspect(
+    file: &File,
+    head: &[u8],
+    length: u64,
+    directory: BorrowedFd<'_>,
+) -> Result<Facts, Failure> {
+    if head.starts_with(&SPARSE_MAGIC) {
+        return inspect_sparse(file, head, length);
+    }
+    if length > descriptor::MOST_BYTES {
+        return Err(Failure::Unfit(descriptor::TOO_LONG.into()));
+    }
+    let text = read_up_to(file, 0, descriptor::MOST_BYTES as usize)?;
+    let extents = Descriptor::parse(&text)?.separate_extents()?;
+    let opened = open_extents(&extents, directory)?;
+    let mut parts = Vec::with_capacity(extents.len());
+    for (extent, opened) in extents.iter().zip(&opened) {
+        parts.push(part(extent, opened)?);
+    }
+    let sectors: u64 = extents.iter().map(|extent| extent.sectors).sum();
+    let capacity_bytes = sectors * SECTOR;
+    let start = disk::read_start(&parts, wanted(capacity_bytes))?;
+    Ok(Facts { capacity_bytes, start, extents: opened })
+}
+
+/// A sparse file that is the whole disk.
+fn inspect_sparse(file: &File, head: &[u8], length: u64) -> Result<Facts, Failure> {
+    let header = sparse_header(file, head, length)?;
+    if let Some(place) = &header.descriptor {
+        let text = read_up_to(file, place.start, (place.end - place.start) as usize)?;
+        Descriptor::parse(&text)?.check_embedded(header.sectors)?;
+    }
+    let capacity_bytes = header.sectors * SECTOR;
+    let start = disk::read_start(&[Part::sparse(file, length, header)], wanted(capacity_bytes))?;
+    Ok(Facts { capacity_bytes, start, extents: Vec::new() })
+}
+
+/// The header of a sparse file, from its footer where the file was written in one go.
+fn sparse_header(file: &File, head: &[u8], length: u64) -> Result<SparseHeader, Failure> {
+    let searched = head.get(PARENT_AT..).unwrap_or_default();
+    descriptor::check_parentless(&searched[..searched.len().min(PARENT_WITHIN)])?;
+    match SparseHeader::parse(head, length)? {
+        sparse::Parsed::Header(header) => Ok(header),
+        sparse::Parsed::FooterAt(at) => {
+            let footer = read_up_to(file, at, SECTOR as usize)?;
+            Ok(SparseHeader::parse_footer(head, &footer, length)?)
+        }
+    }
+}
+
+fn open_extents(extents: &[Extent], directory: BorrowedFd<'_>) -> Result<Vec<ExtentFile>, Failure> {
+    let open = |extent: &Extent| {
+        let name = extent.name.clone();
+        match open_beside(directory, &name) {
+            Ok(Found::Regular(file)) => Ok(ExtentFile { file: File::from(file), name }),
+            Ok(Found::Other(kind)) => {
+                Err(Failure::Unfit(format!("names the extent {name:?}, which is {kind}").into()))
+            }
+            Err(error) => Err(Failure::Damaged(
+                format!("names the extent {name:?}, which cannot be opened beside it").into(),
+                error,
+            )),
+        }
+    };
+    extents.iter().map(open).collect()
+}
+
+/// Holds an extent's file against what the descriptor says of it.
+fn part<'e>(extent: &Extent, opened: &'e ExtentFile) -> Result<Part<'e>, Failure> {
+    let length = opened.file.metadata()?.len();
+    let of_extent =
+        |problem: Problem| Problem::from(format!("names the extent {:?}, which {problem}", extent.name));
+    match extent.storage {
+        Storage::Flat { first_sector } => {
+            let end = first_sector.checked_add(extent.sectors).and_then(|end| end.checked_mul(SECTOR));
+            match end {
+                Some(end) if end <= length => {
+                    Ok(Part::flat(&opened.file, first_sector * SECTOR, extent.sectors))
+                }
+                _ => Err(of_extent("is smaller than the image says".into()).into()),
+            }
+        }
+        Storage::Sparse => {
+            let head = read_up_to(&opened.file, 0, PARENT_AT + PARENT_WITHIN)?;
+            let header = sparse_header(&opened.file, &head, length).map_err(|failure| match failure {
+                Failure::Unfit(problem) => Failure::Unfit(of_extent(problem)),
+                other => other,
+            })?;
+            match header.sectors == extent.sectors {
+                true => Ok(Part::sparse(&opened.file, length, header)),
+                false => Err(of_extent("has another size than the image says".into()).into()),
+            }
+        }
+    }
+}
+
+fn wanted(capacity_bytes: u64) -> usize {
+    capacity_bytes.min(superblock::NEEDED as u64) as usize
+}

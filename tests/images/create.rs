@@ -1,0 +1,99 @@
+//! New images, judged by qemu-img.
+
+use crate::report::report;
+use crate::{inspect, qemu_img};
+use sandbox_volumes::image::{Piece, create_qcow2, create_raw};
+use sandbox_volumes::model::DiskFormat;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+use std::process::Command;
+
+const MIB: u64 = 1 << 20;
+const TIB: u64 = 1 << 40;
+
+fn file(path: &Path) -> File {
+    File::options().read(true).write(true).create_new(true).open(path).unwrap()
+}
+
+/// Pieces as a file system's skeleton has them: at the start, at the very end, across clusters.
+fn pieces(capacity: u64) -> Vec<Piece> {
+    vec![
+        (1024, vec![1; 1024]),
+        (65536 - 100, vec![2; 70000]),
+        (capacity / 2 + 3, vec![3; 5]),
+        (capacity - 4096, vec![4; 4096]),
+    ]
+}
+
+fn info(path: &Path) -> serde_json::Value {
+    let output = Command::new("qemu-img").args(["info", "--output=json"]).arg(path).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn qemu_img_finds_a_new_qcow2_image_clean_and_its_content_right() {
+    for capacity in [MIB, 64 * MIB, 3 * 512 * MIB + 512, TIB, 16 * TIB] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk.qcow2");
+        create_qcow2(&file(&path), &path, capacity, &pieces(capacity)).unwrap();
+        if !qemu_img(dir.path(), &["check", "-q", "disk.qcow2"]) {
+            return;
+        }
+        let info = info(&path);
+        assert_eq!(info["virtual-size"], capacity);
+        assert_eq!(info["cluster-size"], 65536);
+        assert_eq!(info["format-specific"]["data"]["compat"], "1.1");
+        assert_eq!(info["format-specific"]["data"]["refcount-bits"], 16);
+        let found = inspect(&path, None).unwrap();
+        assert_eq!((found.format, found.capacity_bytes), (DiskFormat::Qcow2, capacity));
+        let metadata = fs::metadata(&path).unwrap();
+        report(format_args!(
+            "{capacity}: {} bytes long, {} on disk",
+            metadata.len(),
+            metadata.blocks() * 512
+        ));
+        assert!(metadata.blocks() * 512 < 2 * MIB, "{capacity}");
+        if capacity <= 2048 * MIB {
+            qemu_img(dir.path(), &["convert", "-O", "raw", "disk.qcow2", "disk.raw"]);
+            create_raw(&file(&dir.path().join("own.raw")), &path, capacity, &pieces(capacity)).unwrap();
+            qemu_img(dir.path(), &["compare", "-q", "-f", "raw", "-F", "raw", "disk.raw", "own.raw"]);
+            assert_eq!(fs::metadata(dir.path().join("disk.raw")).unwrap().len(), capacity);
+        }
+    }
+}
+
+#[test]
+fn a_new_raw_image_is_sparse_and_holds_the_pieces() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("disk.raw");
+    let capacity = 4 * TIB;
+    let made = file(&path);
+    create_raw(&made, &path, capacity, &pieces(capacity)).unwrap();
+    for (offset, bytes) in pieces(capacity) {
+        let mut read = vec![0; bytes.len()];
+        made.read_exact_at(&mut read, offset).unwrap();
+        assert_eq!(read, bytes);
+    }
+    let metadata = made.metadata().unwrap();
+    assert_eq!(metadata.len(), capacity);
+    assert!(metadata.blocks() * 512 < MIB);
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("disk");
+    let made = file(&path);
+    for (capacity, pieces) in [
+        (0, vec![]),
+        (16 * TIB + 1, vec![]),
+        (4096, vec![(4095, vec![1, 2])]),
+        (4096, vec![(u64::MAX, vec![1])]),
+    ] {
+        create_qcow2(&made, &path, capacity, &pieces).unwrap_err();
+        create_raw(&made, &path, capacity, &pieces).unwrap_err();
+    }
+    assert_eq!(made.metadata().unwrap().len(), 0);
+}

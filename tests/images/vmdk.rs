@@ -1,0 +1,193 @@
+//! vmdk images that are refused, and what of them is opened.
+
+use crate::{Opens, inspect, patch, qemu_img, refused, run};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use sandbox_volumes::model::DiskFormat;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+const SUBFORMATS: [&str; 5] =
+    ["monolithicSparse", "streamOptimized", "monolithicFlat", "twoGbMaxExtentFlat", "twoGbMaxExtentSparse"];
+
+fn image(subformat: &str, size: &str) -> Option<(TempDir, PathBuf)> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("disk.vmdk");
+    let option = format!("subformat={subformat}");
+    qemu_img(dir.path(), &["create", "-q", "-f", "vmdk", "-o", &option, "disk.vmdk", size])
+        .then_some((dir, path))
+}
+
+fn descriptor(create_type: &str, extents: &str) -> String {
+    format!(
+        "# Disk DescriptorFile\nversion=1\nCID=11111111\nparentCID=ffffffff\ncreateType=\"{create_type}\"\n{extents}\n"
+    )
+}
+
+/// Writes a descriptor beside a file of 1 MiB called "data".
+fn written(create_type: &str, extents: &str) -> (TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("disk.vmdk");
+    fs::write(&path, descriptor(create_type, extents)).unwrap();
+    File::create(dir.path().join("data")).unwrap().set_len(1 << 20).unwrap();
+    (dir, path)
+}
+
+#[test]
+fn every_subformat_that_qemu_img_makes_is_accepted_and_its_extents_opened() {
+    for (subformat, extents) in SUBFORMATS.iter().zip([0, 0, 1, 3, 3]) {
+        let Some((dir, path)) = image(subformat, "5G") else { return };
+        for stated in [None, Some(DiskFormat::Vmdk)] {
+            let found = inspect(&path, stated).unwrap();
+            assert_eq!((found.format, found.capacity_bytes), (DiskFormat::Vmdk, 5 << 30), "{subformat}");
+            assert_eq!(found.extents.len(), extents, "{subformat}");
+            for extent in found.extents {
+                let mut file = extent.file;
+                file.read_exact(&mut [0; 4]).unwrap();
+                assert!(dir.path().join(&extent.name).is_file());
+            }
+        }
+    }
+}
+
+#[test]
+fn case_35_an_extent_outside_the_directory_is_refused_and_not_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("secret");
+    File::create(&secret).unwrap().set_len(1 << 20).unwrap();
+    fs::create_dir_all(dir.path().join("images/below")).unwrap();
+    fs::copy(&secret, dir.path().join("images/below/data")).unwrap();
+    let path = dir.path().join("images/disk.vmdk");
+    let opens = Opens::watch(&secret);
+    for name in
+        [secret.to_str().unwrap(), "../secret", "../images/../secret", "below/data", "..\\secret", ".."]
+    {
+        for (create_type, kind, end) in
+            [("monolithicFlat", "FLAT", " 0"), ("vmfs", "VMFS", ""), ("twoGbMaxExtentSparse", "SPARSE", "")]
+        {
+            let text = descriptor(create_type, &format!("RW 2048 {kind} \"{name}\"{end}"));
+            fs::write(&path, text).unwrap();
+            refused(&path, "without a path");
+        }
+    }
+    symlink("../secret", dir.path().join("images/link")).unwrap();
+    fs::write(&path, descriptor("monolithicFlat", "RW 2048 FLAT \"link\" 0")).unwrap();
+    refused(&path, "which is a symbolic link");
+    assert!(!opens.any());
+}
+
+#[test]
+fn case_35_an_extent_that_is_no_regular_file_is_refused_and_not_opened() {
+    let (dir, path) = written("monolithicFlat", "RW 2048 FLAT \"special\" 0");
+    let special = dir.path().join("special");
+    refused(&path, "cannot be opened beside it");
+    fs::create_dir(&special).unwrap();
+    refused(&path, "which is a directory");
+    fs::remove_dir(&special).unwrap();
+    mkfifo(&special, Mode::S_IRWXU).unwrap();
+    let opens = Opens::watch(&special);
+    refused(&path, "which is a FIFO");
+    assert!(!opens.any());
+}
+
+#[test]
+fn case_35_an_extent_smaller_than_stated_is_refused() {
+    let (_dir, path) = written("monolithicFlat", "RW 2048 FLAT \"data\" 0");
+    assert_eq!(inspect(&path, None).unwrap().capacity_bytes, 1 << 20);
+    for extent in
+        ["RW 2049 FLAT \"data\" 0", "RW 2048 FLAT \"data\" 1", "RW 1 FLAT \"data\" 18446744073709551615"]
+    {
+        fs::write(&path, descriptor("monolithicFlat", extent)).unwrap();
+        refused(&path, "smaller than the image says");
+    }
+    let Some((_dir, path)) = image("twoGbMaxExtentSparse", "1G") else { return };
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("RW 2097152", "RW 2097153")).unwrap();
+    refused(&path, "another size");
+}
+
+#[test]
+fn case_35_a_parent_is_refused_and_not_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let create = |args: &[&str]| qemu_img(dir.path(), &[&["create", "-q", "-f", "vmdk"], args].concat());
+    if !create(&["parent.vmdk", "8M"]) {
+        return;
+    }
+    create(&["-F", "vmdk", "-b", "parent.vmdk", "child.vmdk"]);
+    let opens = Opens::watch(&dir.path().join("parent.vmdk"));
+    refused(&dir.path().join("child.vmdk"), "needs its parent");
+    // Where QEMU looks, whatever the header says of a descriptor.
+    fs::copy(dir.path().join("child.vmdk"), dir.path().join("hidden.vmdk")).unwrap();
+    patch(&dir.path().join("hidden.vmdk"), 28, &[0; 16]);
+    refused(&dir.path().join("hidden.vmdk"), "needs its parent");
+    assert!(!opens.any());
+    let (_dir, path) =
+        written("monolithicFlat", "RW 2048 FLAT \"data\" 0\n# parentFileNameHint=\"/etc/passwd\"");
+    refused(&path, "needs its parent");
+}
+
+#[test]
+fn case_35_a_raw_device_is_refused_and_not_opened() {
+    for create_type in ["fullDevice", "partitionedDevice", "vmfsRaw", "vmfsRDM", "vmfsRawDeviceMap"] {
+        let (_dir, path) = written(create_type, "RW 2048 FLAT \"data\" 0");
+        refused(&path, "raw devices cannot be attached");
+    }
+}
+
+#[test]
+fn case_35_a_long_descriptor_is_refused() {
+    let (_dir, path) = written("monolithicFlat", "RW 2048 FLAT \"data\" 0");
+    let mut text = fs::read(&path).unwrap();
+    text.resize(2 << 20, b'\n');
+    fs::write(&path, text).unwrap();
+    refused(&path, "descriptor of more than 1 MiB");
+}
+
+#[test]
+fn case_35_a_sparse_file_that_stands_for_others_is_refused_also_as_an_extent() {
+    let Some((_dir, path)) = image("monolithicSparse", "8M") else { return };
+    patch(&path, 12, &[0; 8]);
+    refused(&path, "stands for other files");
+    let Some((dir, path)) = image("twoGbMaxExtentSparse", "8M") else { return };
+    patch(&dir.path().join("disk-s001.vmdk"), 12, &[0; 8]);
+    refused(&path, "stands for other files");
+}
+
+#[test]
+fn a_sparse_image_with_broken_tables_is_refused() {
+    for subformat in ["monolithicSparse", "streamOptimized"] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("disk.raw"), vec![1; 1 << 20]).unwrap();
+        let option = format!("subformat={subformat}");
+        if !qemu_img(dir.path(), &["convert", "-O", "vmdk", "-o", &option, "disk.raw", "disk.vmdk"]) {
+            return;
+        }
+        let path = dir.path().join("disk.vmdk");
+        inspect(&path, None).unwrap();
+        let directory_at = u64::from_le_bytes(read_at(&path, 56)) * 512;
+        patch(&path, directory_at, &[0xff, 0xff, 0xff, 0x7f]);
+        refused(&path, "tables point outside it");
+    }
+}
+
+fn read_at<const N: usize>(path: &Path, at: usize) -> [u8; N] {
+    fs::read(path).unwrap()[at..at + N].try_into().unwrap()
+}
+
+#[test]
+fn a_descriptor_as_vmware_writes_it_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    if !run(dir.path(), "truncate", &["-s", "1M", "esx-flat.vmdk"]) {
+        return;
+    }
+    let text = "# Disk DescriptorFile\nversion=1\nencoding=\"UTF-8\"\nCID=fffffffe\nparentCID=ffffffff\n\
+                isNativeSnapshot=\"no\"\ncreateType=\"vmfs\"\n\n# Extent description\nRW 2048 VMFS \"esx-flat.vmdk\"\n\n\
+                # Change Tracking File\nchangeTrackPath=\"esx-ctk.vmdk\"\n\n# The Disk Data Base \n#DDB\n\n\
+                ddb.adapterType = \"lsilogic\"\nddb.uuid = \"60 00 C2 9f\"\n";
+    fs::write(dir.path().join("esx.vmdk"), text).unwrap();
+    let found = inspect(&dir.path().join("esx.vmdk"), None).unwrap();
+    assert_eq!((found.capacity_bytes, found.extents.len()), (1 << 20, 1));
+}
