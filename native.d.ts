@@ -29,6 +29,8 @@ export declare class NativeAttachment {
   toBubblewrap(): Array<string>
   /** The `mounts` of an OCI runtime's configuration, as JSON. */
   toOci(): string
+  /** Arguments for QEMU, the virtiofs servers and the guest's mounts, as JSON. */
+  toQemu(options: unknown): string
   /** Ends the attachment. */
   detach(cancellation?: Cancellation | undefined | null): Promise<void>
 }

@@ -123,7 +123,11 @@ for (const [index, entry] of cases('plans').entries()) {
   })
 }
 
-const RENDERERS = { bubblewrap: 'toBubblewrap', oci: 'toOci' }
+const RENDERERS = {
+  bubblewrap: (attachment) => attachment.toBubblewrap(),
+  oci: (attachment) => attachment.toOci(),
+  qemu: (attachment) => attachment.toQemu({ socketDir: '/run/vm' }),
+}
 
 for (const index of cases('renders').keys()) {
   const { mounts: pairs } = cases('renders')[index]
@@ -139,7 +143,7 @@ for (const index of cases('renders').keys()) {
     const mounts = Object.fromEntries(entry.mounts.map(([guestPath, call]) => [guestPath, built(call)]))
     const attachment = await store.attach('s', mounts)
     let rendered = 0
-    for (const [runtime, method] of Object.entries(RENDERERS)) {
+    for (const [runtime, render] of Object.entries(RENDERERS)) {
       const expected = entry[runtime]
       if (expected === undefined) {
         continue
@@ -147,9 +151,9 @@ for (const index of cases('renders').keys()) {
       rendered += 1
       if (expected.rejects) {
         const { path: guestPath, says } = expected.rejects
-        throws(() => attachment[method](), UnsupportedMountError, { path: guestPath, message: quoted(says) })
+        throws(() => render(attachment), UnsupportedMountError, { path: guestPath, message: quoted(says) })
       } else {
-        assert.deepEqual(attachment[method](), expected)
+        assert.deepEqual(render(attachment), expected)
       }
     }
     assert.ok(rendered > 0)

@@ -23,6 +23,10 @@ class Attachment {
     return JSON.parse(this.#native.toOci())
   }
 
+  toQemu(options) {
+    return JSON.parse(this.#native.toQemu(options))
+  }
+
   async detach(options) {
     return call(onlySignal(options), (cancellation) => this.#native.detach(cancellation))
   }

@@ -12,6 +12,7 @@
 //! - `plans`: mounts at `paths`; `gives` is their order, `rejects` the path of the error and a part of its message.
 //! - `renders`: `mounts` are pairs of guest path and `call`; every other key names a runtime and has what the
 //!   renderer gives, or the path and a part of the message of the `UnsupportedMountError` that it `rejects` with.
+//!   `qemu` is rendered with the sockets in `/run/vm`.
 
 #![expect(clippy::unwrap_used, reason = "a test fails where a value is not there")]
 
@@ -19,12 +20,14 @@
 mod build;
 #[path = "mount/guest_path.rs"]
 mod guest_path;
+#[path = "mount/qemu.rs"]
+mod qemu;
 #[path = "mount/resolved.rs"]
 mod resolved;
 
 use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::Input;
-use sandbox_volumes::mount::runtime::{bubblewrap, oci};
+use sandbox_volumes::mount::runtime::{bubblewrap, oci, qemu as qemu_runtime};
 use sandbox_volumes::mount::{GuestPath, MountConfig, MountSource, Origin, ResolvedMount, plan};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -139,7 +142,7 @@ fn check_plans(number: Option<u64>) {
 /// What the store makes of a mount, without looking at the disk.
 fn resolve(guest_path: GuestPath, config: &MountConfig) -> ResolvedMount {
     let origin = match config.source().clone() {
-        MountSource::Bind { host } => Origin::Bind { host },
+        MountSource::Bind { host } => Origin::Bind { host, file: false },
         MountSource::Named { name, .. } => {
             Origin::Named { host: Path::new("/vols").join(name.as_str()), volume: name }
         }
@@ -155,7 +158,7 @@ fn resolve(guest_path: GuestPath, config: &MountConfig) -> ResolvedMount {
     }
 }
 
-fn check_renders(runtime: &str, render: fn(&[ResolvedMount]) -> Result<Value, Error>) {
+fn check_renders(runtime: &str, render: impl Fn(&[ResolvedMount]) -> Result<Value, Error>) {
     for case in cases("renders", None) {
         println!("{}", case["name"]);
         let mounts = case["mounts"].as_array().unwrap().iter();
@@ -218,4 +221,10 @@ fn bubblewrap_is_told_what_the_shared_cases_say() {
 #[test]
 fn an_oci_runtime_is_told_what_the_shared_cases_say() {
     check_renders("oci", |mounts| oci::render(mounts).map(|entries| json!(entries)));
+}
+
+#[test]
+fn qemu_is_told_what_the_shared_cases_say() {
+    let options = qemu_runtime::QemuOptions::from_input(&input(&json!({ "socketDir": "/run/vm" }))).unwrap();
+    check_renders("qemu", |mounts| qemu_runtime::render(mounts, &options));
 }

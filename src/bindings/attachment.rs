@@ -4,8 +4,9 @@ use super::cancellation::{Cancellation, cancel_of};
 use super::dispatch::run;
 use super::errors::or_throw;
 use super::lanes::Lane;
-use super::values::from_input;
+use super::values::{from_input, to_input};
 use crate::model::Input;
+use crate::mount::runtime::qemu::{self, QemuOptions};
 use crate::mount::runtime::{bubblewrap, oci};
 use crate::store::{Attachment, Store};
 use napi::Env;
@@ -57,6 +58,13 @@ impl NativeAttachment {
     pub fn to_oci(&self, env: &Env) -> napi::Result<String> {
         let mounts = or_throw(env, oci::render(&self.attachment.mounts))?;
         Ok(serde_json::Value::from(mounts).to_string())
+    }
+
+    /// Arguments for QEMU, the virtiofs servers and the guest's mounts, as JSON.
+    #[napi(catch_unwind)]
+    pub fn to_qemu(&self, env: &Env, options: Unknown<'_>) -> napi::Result<String> {
+        let options = or_throw(env, QemuOptions::from_input(&to_input(options)?))?;
+        Ok(or_throw(env, qemu::render(&self.attachment.mounts, &options))?.to_string())
     }
 
     /// Ends the attachment.

@@ -30,6 +30,8 @@ pub enum Origin {
     Bind {
         /// Its absolute path.
         host: PathBuf,
+        /// Whether it is a file.
+        file: bool,
     },
     /// A directory volume.
     Named {
@@ -73,7 +75,7 @@ impl ResolvedMount {
     /// The host path that the guest sees, where there is one.
     pub fn host(&self) -> Option<&Path> {
         match &self.origin {
-            Origin::Bind { host } | Origin::Named { host, .. } | Origin::Disk { host, .. } => Some(host),
+            Origin::Bind { host, .. } | Origin::Named { host, .. } | Origin::Disk { host, .. } => Some(host),
             Origin::Tmpfs { .. } => None,
         }
     }

@@ -91,7 +91,10 @@ impl Store {
         taken: &mut Taken,
     ) -> Result<()> {
         let origin = match config.source() {
-            MountSource::Bind { host } => Origin::Bind { host: resolve_bind_source(&opened.layout, host)? },
+            MountSource::Bind { host } => {
+                let (host, file) = resolve_bind_source(&opened.layout, host)?;
+                Origin::Bind { host, file }
+            }
             MountSource::Tmpfs { size_mib } => Origin::Tmpfs { size_mib: *size_mib },
             MountSource::Named { name, provision } => {
                 let volume = self.provision(opened, name, provision, cancel, taken)?;

@@ -9,11 +9,12 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-/// The real path of a bind mount's source: a file or directory, and none that overlaps the store's own.
+/// The real path of a bind mount's source, and whether it is a file: it is that or a directory, and nothing that
+/// overlaps the store's own.
 ///
 /// The path is the host's, not a guest's, and is handed to a runtime by name; links are resolved here, so that
 /// what was checked is what is named.
-pub fn resolve_bind_source(layout: &Layout, source: &Path) -> Result<PathBuf> {
+pub fn resolve_bind_source(layout: &Layout, source: &Path) -> Result<(PathBuf, bool)> {
     let failed = |error| Error::file_system("realpath", source, error);
     let real = std::fs::canonicalize(source).map_err(failed)?;
     let kind = std::fs::symlink_metadata(&real).map_err(failed)?.file_type();
@@ -34,7 +35,7 @@ pub fn resolve_bind_source(layout: &Layout, source: &Path) -> Result<PathBuf> {
         }
     }
     match real.to_str() {
-        Some(_) => Ok(real),
+        Some(_) => Ok((real, kind.is_file())),
         None => {
             Err(Error::invalid_config("bind", format!("{source:?} resolves to a path that is not UTF-8")))
         }
@@ -45,12 +46,6 @@ pub fn resolve_bind_source(layout: &Layout, source: &Path) -> Result<PathBuf> {
 fn is_in(path: &Path, dir: &Path) -> Result<bool> {
     let dir = FileId::at(dir)?;
     path.ancestors().try_fold(false, |found, ancestor| Ok(found || FileId::at(ancestor)? == dir))
-}
-
-/// Whether the source of a bind mount is a file, as it is now.
-pub fn is_file(source: &Path) -> Result<bool> {
-    let found = std::fs::symlink_metadata(source);
-    Ok(found.map_err(|error| Error::file_system("lstat", source, error))?.is_file())
 }
 
 /// Opens the source of a bind mount that is a directory.

@@ -5,7 +5,7 @@
 //! file on the host.
 
 use super::Opened;
-use super::host_path::{is_file, open_directory};
+use super::host_path::open_directory;
 use crate::content::{MountPoint, look_at_mount_point};
 use crate::error::{Error, Result};
 use crate::mount::{Origin, ResolvedMount};
@@ -31,18 +31,15 @@ impl Opened {
         let (root, host) = match &outer.origin {
             // What a guest's file system holds cannot be looked at, nor does a link there lead to the host.
             Origin::Tmpfs { .. } | Origin::Disk { .. } => return Ok(()),
-            Origin::Bind { host } if is_file(host)? => {
+            Origin::Bind { file: true, .. } => {
                 return refused(format!("is below \"{outer_path}\", where a file is mounted"));
             }
-            Origin::Bind { host } => (open_directory(host)?, host),
+            Origin::Bind { host, .. } => (open_directory(host)?, host),
             Origin::Named { volume, host } => {
                 (self.layout.volumes.open_child(volume.as_str())?.try_clone()?, host)
             }
         };
-        let wants_file = match &mount.origin {
-            Origin::Bind { host } => is_file(host)?,
-            Origin::Named { .. } | Origin::Tmpfs { .. } | Origin::Disk { .. } => false,
-        };
+        let wants_file = matches!(mount.origin, Origin::Bind { file: true, .. });
         match (look_at_mount_point(root, rest, &host.join(rest))?, wants_file) {
             (MountPoint::Directory, false) | (MountPoint::File, true) => Ok(()),
             (MountPoint::Missing, _) if !outer.flags.readonly => Ok(()),

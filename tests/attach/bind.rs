@@ -13,9 +13,9 @@ fn a_file_and_a_directory_are_bound() {
     let home = Home::new();
     let outside = tempfile::tempdir().unwrap();
     fs::write(outside.path().join("file"), "x").unwrap();
-    for source in [outside.path().to_owned(), outside.path().join("file")] {
-        let attached = home.attach("worker", &[bind(&source)]).unwrap();
-        assert_eq!(attached.mounts[0].origin, Origin::Bind { host: source });
+    for (host, file) in [(outside.path().to_owned(), false), (outside.path().join("file"), true)] {
+        let attached = home.attach("worker", &[bind(&host)]).unwrap();
+        assert_eq!(attached.mounts[0].origin, Origin::Bind { host, file });
     }
 }
 
@@ -35,7 +35,8 @@ fn links_and_dots_are_resolved_to_what_was_checked() {
     symlink("real", outside.path().join("link")).unwrap();
     for source in ["link", "real/../link", "./link/."] {
         let attached = home.attach("worker", &[bind(&outside.path().join(source))]).unwrap();
-        assert_eq!(attached.mounts[0].origin, Origin::Bind { host: outside.path().join("real") }, "{source}");
+        let real = Origin::Bind { host: outside.path().join("real"), file: false };
+        assert_eq!(attached.mounts[0].origin, real, "{source}");
     }
 }
 

@@ -43,7 +43,7 @@ fn a_resolved_volume_lists_its_name_its_host_path_and_its_options() {
 fn a_resolved_bind_lists_its_host_path() {
     let mount = ResolvedMount {
         flags: MountFlags { readonly: true, nosuid: true, nodev: true, noexec: false },
-        ..mount(Origin::Bind { host: PathBuf::from("/srv/data") })
+        ..mount(Origin::Bind { host: PathBuf::from("/srv/data"), file: false })
     };
     assert_eq!((mount.kind(), mount.host()), (MountKind::Bind, Some(Path::new("/srv/data"))));
     let expected = json!({
@@ -73,7 +73,7 @@ fn renderers_reject_a_host_path_that_is_not_utf_8() {
     use std::os::unix::ffi::OsStringExt;
     let host = PathBuf::from(std::ffi::OsString::from_vec(b"/srv/caf\xe9".to_vec()));
     let volume = VolumeName::parse("my-data").unwrap();
-    for origin in [Origin::Bind { host: host.clone() }, Origin::Named { volume, host }] {
+    for origin in [Origin::Bind { host: host.clone(), file: false }, Origin::Named { volume, host }] {
         let mounts = [mount(origin)];
         for error in [bubblewrap::render(&mounts).unwrap_err(), oci::render(&mounts).unwrap_err()] {
             assert_eq!(error.kind(), ErrorKind::UnsupportedMount);

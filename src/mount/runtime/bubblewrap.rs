@@ -29,7 +29,7 @@ pub fn render(mounts: &[ResolvedMount]) -> Result<Vec<String>> {
         }
         let guest_path = mount.guest_path.as_str();
         match &mount.origin {
-            Origin::Bind { host } | Origin::Named { host, .. } => {
+            Origin::Bind { host, .. } | Origin::Named { host, .. } => {
                 let bind = if mount.flags.readonly { "--ro-bind" } else { "--bind" };
                 argv.extend([bind, host_text(RUNTIME, mount, host)?, guest_path].map(str::to_owned));
             }

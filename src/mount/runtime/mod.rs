@@ -5,10 +5,13 @@
 pub mod bubblewrap;
 /// The `mounts` of an OCI runtime's `config.json`: runc, crun, containerd.
 pub mod oci;
+/// Arguments for QEMU, and the mount commands of its guest.
+pub mod qemu;
 
-use super::options;
+use super::options::{self, MountFlags};
 use super::resolved::ResolvedMount;
 use crate::error::{Error, Result};
+use crate::model::MIB;
 use std::path::Path;
 
 fn unsupported(runtime: &str, mount: &ResolvedMount, problem: impl std::fmt::Display) -> Error {
@@ -35,4 +38,18 @@ fn host_text<'a>(runtime: &str, mount: &ResolvedMount, host: &'a Path) -> Result
     host.to_str().ok_or_else(|| {
         unsupported(runtime, mount, format!("its host path {host:?} is not UTF-8; mount a path that is"))
     })
+}
+
+/// The flags as the words of `mount -o`.
+fn mount_options(flags: MountFlags) -> impl Iterator<Item = String> {
+    let access = if flags.readonly { "ro" } else { "rw" };
+    let restrictions = [(flags.nosuid, "nosuid"), (flags.nodev, "nodev"), (flags.noexec, "noexec")];
+    let set = restrictions.into_iter().filter(|(set, _)| *set).map(|(_, name)| name);
+    std::iter::once(access).chain(set).map(str::to_owned)
+}
+
+/// What a tmpfs is told besides: anybody may write to it, up to its size.
+fn tmpfs_options(size_mib: Option<u32>) -> Vec<String> {
+    let size = size_mib.map(|mib| format!("size={}", u64::from(mib) * MIB));
+    size.into_iter().chain(["mode=1777".to_owned()]).collect()
 }
