@@ -348,6 +348,59 @@ export interface OciMount {
   options: string[]
 }
 
+export interface QemuOptions {
+  /**
+   * The absolute path of a directory, which only you may write, for the sockets of the virtiofs servers; each
+   * socket's path has at most 107 bytes. Required where a directory is mounted. Default: none.
+   */
+  socketDir?: string | null
+  /**
+   * The machine's memory in MiB, an integer from 1 to 2^32 - 1. It is among the arguments where it is given or
+   * a directory is mounted. Default: 512 where a directory is mounted, else QEMU's.
+   */
+  memoryMib?: number | null
+}
+
+/** What QEMU, its virtiofs servers and its guest are told. */
+export interface QemuMounts {
+  /** Arguments for `qemu-system-…`. */
+  args: string[]
+  /** One virtiofs server each, listening before QEMU starts. */
+  virtiofs: QemuShare[]
+  /** What the guest is to mount, parents before their children. */
+  guest: QemuGuestMount[]
+}
+
+/** A directory that a virtiofs server shares. */
+export interface QemuShare {
+  /** What the guest knows it by. */
+  tag: string
+  /** The directory of the host. */
+  source: string
+  /** The server must refuse writes: the guest, which mounts it read-only, could mount it again. */
+  readonly: boolean
+  /** Where the server is to listen. */
+  socket: string
+}
+
+/** A mount that the guest makes. */
+export interface QemuGuestMount {
+  guestPath: string
+  /** `virtiofs`, `tmpfs`, or the file system of a disk; `auto` where that is not known. */
+  type: string
+  /** The tag of a directory. */
+  tag: string | null
+  /** A disk's serial number, which the guest's kernel shows in `/sys/block/<disk>/serial`. */
+  serial: string | null
+  /** The options of the mount: `ro` or `rw`, `nosuid` … */
+  options: string[]
+  /**
+   * One line for the guest's root shell, busybox's or any other, that makes the mount point and the mount. It needs
+   * `/dev` and `/sys`, and `/proc` for a type that is not known.
+   */
+  command: string
+}
+
 /** What a sandbox holds until `detach()` or the end of its process. */
 export declare class Attachment implements AsyncDisposable {
   private constructor()
@@ -368,6 +421,25 @@ export declare class Attachment implements AsyncDisposable {
    * @throws {UnsupportedMountError} a mount has a virtiofs option
    */
   toOci(): OciMount[]
+  /**
+   * For QEMU 7.2 or later on Linux, with a machine that has PCI: a disk is a virtio-blk device, a directory is shared
+   * through virtiofs, a tmpfs is the guest's own. Nothing is mounted until the guest's root runs each `command`
+   * in turn.
+   *
+   * Start a virtiofs server for each entry of `virtiofs` first, such as
+   * `virtiofsd --socket-path <socket> --shared-dir <source>`, with `--readonly` where the entry says so. An older one
+   * without that option is to be given a read-only bind mount of the source.
+   *
+   * Leave the machine's memory (`-m`) to these arguments where directories are mounted. A disk is opened under the
+   * path of a descriptor of this process: start QEMU as the same user while this process lives. A disk error, such
+   * as a full host, is an error in the guest and does not stop it. A file system that was not unmounted is mended
+   * when it is next mounted for writing; until then a guest may refuse to mount it read-only.
+   *
+   * @throws {UnsupportedMountError} a mount is a single file, or virtiofs servers cannot do what is asked:
+   *   `statVirtualization` `'strict'` or `'relaxed'`, or `hostPermissions` `'private'`
+   * @throws {InvalidConfigError} an option is not acceptable, or `socketDir` is missing
+   */
+  toQemu(options?: QemuOptions | null): QemuMounts
   /** Frees the volumes. A second call does nothing. */
   detach(options?: SignalOption): Promise<void>
   [Symbol.asyncDispose](): Promise<void>

@@ -178,6 +178,37 @@ test('what a runtime cannot express is refused, and says which and why', async (
   assert.ok(attachment.toOci()[0].options.includes('noexec'))
 })
 
+test('QEMU’s options are refused by name, and a directory needs a place for its socket', async (t) => {
+  const { store } = await tempVolume(t)
+  const attachment = await store.attach('worker', { '/data': Mount.named('v') })
+  for (const [options, field] of [
+    [undefined, 'socketDir'],
+    [null, 'socketDir'],
+    [{ memoryMib: 64 }, 'socketDir'],
+    [{ socketDir: 'run' }, 'socketDir'],
+    [{ socketDir: `/${'x'.repeat(100)}` }, 'socketDir'],
+    [{ socketDir: '/run', memoryMib: -1 }, 'memoryMib'],
+    [{ socketDir: '/run', memory: 64 }, 'memory'],
+    [new Map(), 'QemuOptions'],
+  ]) {
+    throws(() => attachment.toQemu(options), InvalidConfigError, { field })
+  }
+  const { args, virtiofs } = attachment.toQemu({ socketDir: '/run/vm', memoryMib: 64 })
+  assertContains(args, ['-m', '64M'])
+  assert.equal(virtiofs[0].socket, '/run/vm/sv-mount-0.sock')
+  assert.deepEqual((await store.attach('empty', {})).toQemu(), { args: [], virtiofs: [], guest: [] })
+})
+
+test('QEMU is given a directory and no single file', async (t) => {
+  const store = await tempStore(t)
+  const dir = realpathSync(tempDir(t))
+  writeFileSync(path.join(dir, 'file'), '')
+  const render = async (host) =>
+    (await store.attach('worker', { '/host': Mount.bind(host) })).toQemu({ socketDir: '/run' })
+  assert.equal((await render(dir)).virtiofs[0].source, dir)
+  await rejects(render(path.join(dir, 'file')), UnsupportedMountError, { path: '/host', message: /is a file/ })
+})
+
 test('a named mount comes by its volume as its mode says', async (t) => {
   const store = await tempStore(t)
   const named = (name, mode, options) => ({ '/data': Mount.namedWith(name, {}, { mode, ...options }) })

@@ -18,6 +18,7 @@ import {
   type Attachment,
   type MountConfig,
   type OciMount,
+  type QemuMounts,
   type Volume,
   type VolumeFs,
   type VolumeHandle,
@@ -78,6 +79,14 @@ export async function mounts(store: VolumeStore) {
   expectType<Attachment>()(attachment, true)
   expectType<string[]>()(attachment.toBubblewrap(), true)
   expectType<OciMount[]>()(attachment.toOci(), true)
+  const qemu = attachment.toQemu({ socketDir: '/run/vm', memoryMib: 1024 })
+  expectType<QemuMounts>()(qemu, true)
+  expectType<string[]>()(qemu.args, true)
+  expectType<boolean>()(qemu.virtiofs[0]!.readonly, true)
+  expectType<string | null>()(qemu.guest[0]!.serial, true)
+  attachment.toQemu()
+  // @ts-expect-error an unknown option
+  attachment.toQemu({ memory: 1024 })
   await using _disposed = await store.attach('worker', JSON.parse(JSON.stringify(mounts)))
   // @ts-expect-error virtiofs only
   Mount.tmpfs({ statVirtualization: 'off' })
