@@ -16,10 +16,15 @@ export declare const VolumeKind: { readonly Dir: 'dir'; readonly Disk: 'disk' }
 
 /** What a volume is to be. */
 export interface VolumeConfig {
-  /** Default: `'dir'`. `'disk'` is not available in this version and is refused. */
+  /**
+   * `'dir'`: a directory of the host. `'disk'`: an image with an ext4 file system, for virtual machines. Default:
+   * `'dir'`.
+   */
   kind?: VolumeKind | null
-  /** A disk volume's size in MiB, an integer from 1 to 2^32 - 1; refused for `'dir'`. */
+  /** A disk volume's size in MiB, an integer from 5 to 2^24 (16 TiB); it must be given, and is refused for `'dir'`. */
   sizeMib?: number | null
+  /** A disk volume's image: `'raw'`, a sparse file, or `'qcow2'`; refused for `'dir'`. Default: `'raw'`. */
+  format?: 'raw' | 'qcow2' | null
   /**
    * The most that a directory volume may take, in MiB, an integer from 0 to 2^32 - 1; 0 is unlimited. Refused
    * for `'disk'`. Holds for what is written through `VolumeFs`; a guest is not limited by it in this version.
@@ -65,14 +70,15 @@ export declare function listVolumes(options?: ListOptions): Promise<VolumeHandle
 /**
  * Deletes a volume's data and its record.
  * @throws {VolumeNotFoundError} there is none of that name
- * @throws {VolumeInUseError} it is attached; `sandboxes` names to what
+ * @throws {VolumeInUseError} it is attached; `sandboxes` names to what. Or another program has locked its image
  */
 export declare function removeVolume(name: string, options?: SignalOption): Promise<void>
 
 /**
  * Attaches mounts to a sandbox: all of them, or none. Named volumes are provisioned by their mode, sources are
- * checked, and the volumes cannot be removed until `detach()` or the end of the process `pid`. On a failure,
- * volumes that this call created are removed again.
+ * checked, and the volumes cannot be removed until `detach()` or the end of the process `pid`. A directory is
+ * shared; a disk has one writer or any number of readers. On a failure, volumes that this call created are
+ * removed again.
  *
  * @param sandbox the sandbox's name, 1 to 255 bytes, for messages
  * @param mounts by guest path: absolute, not `/`, without `..`, control characters, `:`, `;` or `,`; not `/proc`,
@@ -82,8 +88,10 @@ export declare function removeVolume(name: string, options?: SignalOption): Prom
  * @throws {VolumeNotFoundError} a volume with mode `existing` is missing
  * @throws {VolumeAlreadyExistsError} a volume with mode `create` is there
  * @throws {VolumeIncompatibleError} a volume with mode `ensure-exists` differs; `differences` says how
- * @throws {VolumeInUseError} a volume to be created is being created or removed elsewhere for 5 seconds
- * @throws {FileSystemError} the source of a bind mount is missing or cannot be looked at
+ * @throws {VolumeInUseError} a disk is attached elsewhere (`sandboxes` names to what) or locked by another program,
+ *   and one of the two writes; or a volume to be created is being created or removed elsewhere for 5 seconds
+ * @throws {DiskImageError} a disk image is not what it must be, is damaged, or names another file
+ * @throws {FileSystemError} the source of a bind mount or a disk image is missing or cannot be looked at
  */
 export declare function attach(
   sandbox: string,
@@ -134,9 +142,9 @@ export declare class VolumeStore {
 export declare class Volume {
   private constructor()
   readonly name: string
-  /** The data directory's absolute path on the host. */
+  /** The data directory's absolute path on the host; a disk volume's holds its image. */
   readonly path: string
-  /** The volume's files. */
+  /** The files of a directory volume. Of a disk volume, each operation is refused with an `InvalidConfigError`. */
   fs(): VolumeFs
   /** The same as `removeVolume(name)`. */
   remove(options?: SignalOption): Promise<void>
@@ -146,25 +154,26 @@ export declare class Volume {
 export declare class VolumeHandle {
   private constructor()
   readonly name: string
-  /** The data directory's absolute path on the host. */
+  /** The data directory's absolute path on the host; a disk volume's holds its image. */
   readonly path: string
   readonly kind: VolumeKind
   /** `null`: unlimited. */
   readonly quotaMib: number | null
   /**
-   * Bytes allocated on the host, directories included: a hard link counted once, sparse files as they are,
-   * links not followed, mounts below not entered, and what this process may not read not counted.
+   * Bytes allocated on the host. Of a directory volume, directories included: a hard link counted once, sparse
+   * files as they are, links not followed, mounts below not entered, and what this process may not read not
+   * counted. Of a disk volume, what its image file takes.
    */
   readonly usedBytes: number
   /** A disk volume's virtual size in bytes; `null` for a directory volume. */
   readonly capacityBytes: number | null
-  /** `null` for a directory volume. */
+  /** A disk volume's image: `'raw'` or `'qcow2'`; `null` for a directory volume. */
   readonly diskFormat: string | null
-  /** `null` for a directory volume. */
+  /** The file system that a disk volume was made with, `'ext4'`; `null` for a directory volume. */
   readonly diskFstype: string | null
   readonly labels: Readonly<Record<string, string>>
   readonly createdAt: Date | null
-  /** The volume's files. */
+  /** The files of a directory volume. Of a disk volume, each operation is refused with an `InvalidConfigError`. */
   fs(): VolumeFs
   /** The same as `removeVolume(name)`. */
   remove(options?: SignalOption): Promise<void>
@@ -263,6 +272,8 @@ export interface NamedVolumeOptions {
   /** See {@link VolumeConfig}. */
   sizeMib?: number | null
   /** See {@link VolumeConfig}. */
+  format?: 'raw' | 'qcow2' | null
+  /** See {@link VolumeConfig}. */
   quotaMib?: number | null
   /** See {@link VolumeConfig}. */
   labels?: Readonly<Record<string, string>> | null
@@ -274,9 +285,12 @@ export interface TmpfsOptions extends MountFlags {
 }
 
 export interface DiskOptions extends MountFlags {
-  /** Default: told from the image. */
+  /**
+   * What the image must be. Default: told by the extension `.raw`, `.img`, `.qcow2` or `.vmdk`, which the content
+   * must not contradict, and without one of these by the content.
+   */
   format?: 'raw' | 'qcow2' | 'vmdk' | null
-  /** The file system inside, such as `ext4`. Default: told from the image. */
+  /** The file system inside, such as `ext4`, for the guest's mount command. Default: told from its superblock. */
   fstype?: string | null
 }
 
@@ -296,6 +310,7 @@ export interface MountConfig {
   readonly tmpfs: boolean
   /** A disk image's absolute host path. */
   readonly disk: string | null
+  /** A disk image's format, as far as it was given, or that of a disk volume that is created. */
   readonly format: 'raw' | 'qcow2' | 'vmdk' | null
   readonly fstype: string | null
   readonly readonly: boolean
@@ -317,7 +332,7 @@ export declare const Mount: {
   namedWith(name: string, options?: MountOptions | null, volume?: NamedVolumeOptions | null): MountConfig
   /** Memory. */
   tmpfs(options?: TmpfsOptions | null): MountConfig
-  /** A disk image of the host. It can be described but not attached in this version. */
+  /** A disk image of the host, which `attach` looks for and checks. A relative path is resolved now. */
   disk(hostPath: string, options?: DiskOptions | null): MountConfig
 }
 
@@ -464,12 +479,12 @@ export declare class VolumeAlreadyExistsError extends VolumeError {
 }
 export declare class VolumeInUseError extends VolumeError {
   readonly code: 'ERR_VOLUME_IN_USE'
-  /** What it is attached to; missing where another operation on the volume is under way. */
+  /** What it is attached to; missing where another operation or another program is in the way. */
   readonly sandboxes?: string[]
 }
 export declare class VolumeIncompatibleError extends VolumeError {
   readonly code: 'ERR_VOLUME_INCOMPATIBLE'
-  readonly differences: { field: 'kind' | 'quotaMib' | 'sizeMib'; wanted: string; actual: string }[]
+  readonly differences: { field: 'kind' | 'quotaMib' | 'sizeMib' | 'format'; wanted: string; actual: string }[]
 }
 export declare class PathEscapeError extends VolumeError {
   readonly code: 'ERR_PATH_ESCAPE'

@@ -254,7 +254,7 @@ const API = [
   [
     'NamedVolumeOptions.Kind',
     'NamedVolumeOptions.kind',
-    () => equals(provisioned({ kind: 'disk', sizeMib: 1 }).namedKind, 'disk'),
+    () => equals(provisioned({ kind: 'disk', sizeMib: 8 }).namedKind, 'disk'),
   ],
   [
     'NamedVolumeOptions.SizeMiB',

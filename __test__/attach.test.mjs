@@ -7,6 +7,7 @@ import { test } from 'node:test'
 import { inspect } from 'node:util'
 import {
   Attachment,
+  DiskImageError,
   FileSystemError,
   InvalidConfigError,
   Mount,
@@ -252,7 +253,8 @@ test('one bad mount attaches nothing, and takes back what the call created', asy
     ['/z', created('new-1'), VolumeAlreadyExistsError],
     ['/z', Mount.namedWith('v', {}, { mode: 'ensure-exists', quotaMib: 1 }), VolumeIncompatibleError],
     ['/z', Mount.bind(missing), FileSystemError],
-    ['/z', Mount.disk('/x.raw'), InvalidConfigError],
+    ['/z', Mount.disk(`${missing}.raw`), FileSystemError],
+    ['/z', Mount.disk(tempDir(t)), DiskImageError],
     ['/a/..', Mount.tmpfs(), InvalidConfigError],
   ]) {
     const mounts = {

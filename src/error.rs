@@ -3,8 +3,7 @@
 //! Wording: sentence case, the subject quoted, what to do where there is something to do, and the cause
 //! left to `source`. A file operation that the system refused reads as Node's own errors do.
 
-use std::io;
-use std::path::Path;
+mod wording;
 
 /// What went wrong, as far as a caller's code may want to tell cases apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +77,7 @@ impl ErrorKind {
 /// One field in which an existing volume differs from what was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// `kind`, `quotaMib` or `sizeMib`.
+    /// `kind`, `quotaMib`, `sizeMib` or `format`.
     pub field: &'static str,
     /// What the caller asked for.
     pub wanted: String,
@@ -157,7 +156,7 @@ impl Error {
     /// Adds the volume that the error is about, where the place that found it did not know it.
     pub fn in_volume(mut self, volume: &str) -> Self {
         if self.context.volume.is_none() {
-            if matches!(self.kind, ErrorKind::FileSystem | ErrorKind::PathEscape) {
+            if matches!(self.kind, ErrorKind::FileSystem | ErrorKind::PathEscape | ErrorKind::DiskImage) {
                 self.message.push_str(&format!(" (volume \"{volume}\")"));
             }
             self.context.volume = Some(volume.to_owned());
@@ -171,189 +170,6 @@ impl Error {
             self.message.push_str(&format!(" (mount at {guest_path:?})"));
         }
         self
-    }
-
-    /// No volume of that name.
-    pub fn volume_not_found(volume: &str) -> Self {
-        Error::new(
-            ErrorKind::VolumeNotFound,
-            format!("Volume \"{volume}\" does not exist. Create it with createVolume, or see listVolumes."),
-            Context { volume: Some(volume.to_owned()), ..Context::default() },
-        )
-    }
-
-    /// A volume of that name is already there.
-    pub fn volume_already_exists(volume: &str) -> Self {
-        Error::new(
-            ErrorKind::VolumeAlreadyExists,
-            format!("Volume \"{volume}\" already exists. Use getVolume to open it, or choose another name."),
-            Context { volume: Some(volume.to_owned()), ..Context::default() },
-        )
-    }
-
-    /// A directory that the catalog does not know stands where the volume would be.
-    pub fn volume_directory_exists(volume: &str) -> Self {
-        Error::new(
-            ErrorKind::VolumeAlreadyExists,
-            format!(
-                "Volume \"{volume}\" cannot be created: something of that name stands in the volumes \
-                 directory, but the catalog does not know it. Move it away, or choose another name."
-            ),
-            Context { volume: Some(volume.to_owned()), ..Context::default() },
-        )
-    }
-
-    /// Attached to sandboxes.
-    pub fn volume_attached(volume: &str, sandboxes: Vec<String>) -> Self {
-        let names = sandboxes.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
-        Error::new(
-            ErrorKind::VolumeInUse,
-            format!("Volume \"{volume}\" is attached to {names}. Detach it there first."),
-            Context { volume: Some(volume.to_owned()), sandboxes, ..Context::default() },
-        )
-    }
-
-    /// Being created or removed by somebody else for longer than we wait.
-    pub fn volume_busy(volume: &str, waited: std::time::Duration) -> Self {
-        let seconds = waited.as_secs();
-        Error::new(
-            ErrorKind::VolumeInUse,
-            format!(
-                "Volume \"{volume}\" is being created or removed by another operation, which did not finish \
-                 within {seconds} s. Try again later."
-            ),
-            Context { volume: Some(volume.to_owned()), ..Context::default() },
-        )
-    }
-
-    /// An existing volume is not what `ensure-exists` asked for.
-    pub fn volume_incompatible(volume: &str, differences: Vec<Difference>) -> Self {
-        let listed = differences
-            .iter()
-            .map(|d| format!("\"{}\" is {} but {} was asked for", d.field, d.actual, d.wanted))
-            .collect::<Vec<_>>()
-            .join("; ");
-        Error::new(
-            ErrorKind::VolumeIncompatible,
-            format!("Volume \"{volume}\" exists but differs: {listed}. It was left as it is."),
-            Context { volume: Some(volume.to_owned()), differences, ..Context::default() },
-        )
-    }
-
-    /// A path leads outside the volume.
-    pub fn path_escape(path: &str) -> Self {
-        Error::new(
-            ErrorKind::PathEscape,
-            format!("Path {path:?} leads outside the volume"),
-            Context { path: Some(path.to_owned()), ..Context::default() },
-        )
-    }
-
-    /// An argument or option is not acceptable; `problem` completes the sentence that begins with the field.
-    pub fn invalid_config(field: &str, problem: impl std::fmt::Display) -> Self {
-        Error::new(
-            ErrorKind::InvalidConfig,
-            format!("Invalid \"{field}\": {problem}"),
-            Context { field: Some(field.to_owned()), ..Context::default() },
-        )
-    }
-
-    /// A path argument that is not acceptable whatever the volume holds.
-    pub fn invalid_path(path: &str, problem: impl std::fmt::Display) -> Self {
-        let mut error = Error::invalid_config("path", format!("{path:?} {problem}"));
-        error.context.path = Some(path.to_owned());
-        error
-    }
-
-    /// A guest path that no mount may have.
-    pub fn invalid_guest_path(path: &str, problem: impl std::fmt::Display) -> Self {
-        let mut error = Error::invalid_config("guestPath", format!("{path:?} {problem}"));
-        error.context.path = Some(path.to_owned());
-        error
-    }
-
-    /// The write would exceed the quota.
-    pub fn quota_exceeded(
-        volume: &str,
-        path: &str,
-        quota_bytes: u64,
-        used_bytes: u64,
-        needed_bytes: u64,
-    ) -> Self {
-        Error::new(
-            ErrorKind::QuotaExceeded,
-            format!(
-                "Writing {path:?} would exceed the quota of volume \"{volume}\": {used_bytes} of {quota_bytes} \
-                 bytes are used and {needed_bytes} more are needed. Nothing was written."
-            ),
-            Context { volume: Some(volume.to_owned()), path: Some(path.to_owned()), ..Context::default() },
-        )
-    }
-
-    /// A runtime cannot express a mount.
-    pub fn unsupported_mount(runtime: &str, guest_path: &str, problem: impl std::fmt::Display) -> Self {
-        Error::new(
-            ErrorKind::UnsupportedMount,
-            format!("{runtime} cannot express the mount at \"{guest_path}\": {problem}"),
-            Context { path: Some(guest_path.to_owned()), ..Context::default() },
-        )
-    }
-
-    /// A disk image is not what it must be; `problem` completes the sentence that begins with its path.
-    pub fn disk_image(path: impl AsRef<Path>, problem: impl std::fmt::Display) -> Self {
-        let path = path.as_ref().to_string_lossy().into_owned();
-        Error::new(
-            ErrorKind::DiskImage,
-            format!("Disk image {path:?} {problem}"),
-            Context { path: Some(path), ..Context::default() },
-        )
-    }
-
-    /// The catalog could not be read or written.
-    pub fn catalog(problem: impl std::fmt::Display) -> Self {
-        Error::new(ErrorKind::Catalog, format!("The volume catalog {problem}"), Context::default())
-    }
-
-    /// The operating system refused `syscall` on `path`.
-    pub fn file_system(syscall: &'static str, path: impl AsRef<Path>, error: io::Error) -> Self {
-        let path = path.as_ref().to_string_lossy().into_owned();
-        let errno = error.raw_os_error().unwrap_or(nix::errno::Errno::EIO as i32);
-        let text = describe(errno);
-        let message = format!("{}: {text}, {syscall} {path:?}", errno_name(errno));
-        let context =
-            Context { path: Some(path), syscall: Some(syscall), errno: Some(errno), ..Context::default() };
-        Error::new(ErrorKind::FileSystem, message, context).caused_by(error)
-    }
-
-    /// The same, for a refusal that is ours but that callers know under the system's name for it.
-    pub fn file_system_because(
-        syscall: &'static str,
-        path: &str,
-        errno: nix::errno::Errno,
-        problem: &str,
-    ) -> Self {
-        let message = format!("{}: {problem}, {syscall} {path:?}", errno_name(errno as i32));
-        let context = Context {
-            path: Some(path.to_owned()),
-            syscall: Some(syscall),
-            errno: Some(errno as i32),
-            ..Context::default()
-        };
-        Error::new(ErrorKind::FileSystem, message, context)
-    }
-
-    /// The caller's signal ended the operation.
-    pub fn aborted() -> Self {
-        Error::new(ErrorKind::Aborted, "The operation was aborted".to_owned(), Context::default())
-    }
-
-    /// A defect of this library.
-    pub fn internal(problem: impl std::fmt::Display) -> Self {
-        Error::new(
-            ErrorKind::Internal,
-            format!("Internal error: {problem}. Please report it."),
-            Context::default(),
-        )
     }
 }
 

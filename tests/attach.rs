@@ -132,15 +132,6 @@ fn a_tmpfs_needs_nothing_of_the_host() {
 }
 
 #[test]
-fn a_disk_image_is_refused_as_not_there_yet() {
-    let home = Home::new();
-    let disk = MountConfig::disk(&Input::Text("/x.raw".to_owned()), &Input::Absent, Path::new("/")).unwrap();
-    let error = home.attach("worker", &[disk]).unwrap_err();
-    assert_eq!(invalid_field(&error), "disk");
-    assert!(error.to_string().contains("cannot be attached yet"), "{error}");
-}
-
-#[test]
 fn a_sandbox_needs_a_name_that_can_be_shown() {
     let home = Home::new();
     for sandbox in ["", "a\nb", "a\0b", &"a".repeat(256)] {

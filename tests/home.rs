@@ -6,7 +6,8 @@ mod support;
 
 use rusqlite::Connection;
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::{Cancel, Labels};
+use sandbox_volumes::model::{Cancel, Input, Labels, VolumeSpec};
+use sandbox_volumes::mount::{MountConfig, plan};
 use sandbox_volumes::store::{Durability, Store};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -84,6 +85,39 @@ fn a_store_whose_volumes_directory_was_deleted_goes_on_in_a_fresh_one() {
     assert!(home.path("volumes/new").is_dir());
     home.store.remove(&name("old"), &Cancel::default()).unwrap();
     assert_eq!(listed(&home), ["new"]);
+}
+
+/// A home whose catalog is one that an earlier version wrote: `limited` with a quota and labels, `plain`, and an
+/// attachment of `plain` from another boot.
+fn home_of_version_1() -> tempfile::TempDir {
+    let home = tempfile::tempdir().unwrap();
+    for dir in ["db", "volumes", "volumes/limited", "volumes/plain"] {
+        fs::create_dir(home.path().join(dir)).unwrap();
+    }
+    let catalog = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/catalogs/version-1.db");
+    fs::copy(catalog, home.path().join("db/volumes.db")).unwrap();
+    home
+}
+
+#[test]
+fn a_catalog_of_version_1_is_brought_up_to_date_with_all_that_it_holds() {
+    let home = home_of_version_1();
+    let store = Store::open(home.path(), Durability::Full).unwrap();
+    let volumes = store.list(&Labels::default(), &Cancel::default()).unwrap();
+    let [plain, limited] = &volumes[..] else { panic!("{volumes:?}") };
+    assert_eq!((plain.record.name.as_str(), plain.record.quota_mib), ("plain", None));
+    assert_eq!((limited.record.name.as_str(), limited.record.quota_mib), ("limited", Some(64)));
+    assert_eq!(limited.record.labels.iter().collect::<Vec<_>>(), [("a b", "ü"), ("env", "prod")]);
+    assert!(volumes.iter().all(|volume| volume.record.created_at_ms.is_some()));
+    // The attachment's boot is over, and what the new version brought works.
+    store.remove(&name("plain"), &Cancel::default()).unwrap();
+    let options = [serde_json::json!({ "kind": "disk", "sizeMib": 8 }).into()];
+    let disk = VolumeSpec::from_options(&options).unwrap();
+    store.create(&name("disk"), &disk, &Cancel::default()).unwrap();
+    let mount = MountConfig::named(&Input::Text("disk".to_owned()), &Input::Absent).unwrap();
+    let mounts = plan(vec![("/disk".to_owned(), mount)]).unwrap();
+    store.attach("worker", &mounts, None, &Cancel::default()).unwrap();
+    store.attach("other", &mounts, None, &Cancel::default()).unwrap_err();
 }
 
 #[test]

@@ -165,18 +165,6 @@ fn labels_that_only_together_are_too_large_are_refused() {
 }
 
 #[test]
-fn a_disk_volume_is_refused_as_not_there_yet_and_leaves_nothing() {
-    let home = Home::new();
-    let disk = spec(&[json!({ "kind": "disk", "sizeMib": 16 })]).unwrap();
-    let error = home.store.create(&name("data"), &disk, &Cancel::default()).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::InvalidConfig);
-    assert_eq!(error.context().field.as_deref(), Some("kind"));
-    assert!(error.to_string().contains("not available yet"), "{error}");
-    assert!(entries(&home).is_empty());
-    home.create("data");
-}
-
-#[test]
 fn volumes_are_listed_newest_first_with_the_name_as_tie_break() {
     let home = Home::new();
     for (volume, at_ms) in

@@ -180,7 +180,7 @@ fn plain(info: &VolumeInfo) -> Input {
         ("quotaMib", record.quota_mib.map_or(Input::Absent, |mib| number(mib.into()))),
         ("usedBytes", number(info.used_bytes as f64)),
         ("capacityBytes", record.capacity_bytes.map_or(Input::Absent, |bytes| number(bytes as f64))),
-        ("diskFormat", record.disk_format.as_deref().map_or(Input::Absent, text)),
+        ("diskFormat", record.disk_format.map_or(Input::Absent, |format| text(format.as_str()))),
         ("diskFstype", record.disk_fstype.as_deref().map_or(Input::Absent, text)),
         ("labels", Input::Object(labels.collect())),
         ("createdAtMs", record.created_at_ms.map_or(Input::Absent, |ms| number(ms as f64))),

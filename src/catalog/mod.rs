@@ -11,7 +11,7 @@ mod intents;
 mod schema;
 mod volumes;
 
-pub use attachments::Holder;
+pub use attachments::{Held, Holder, ImageLease};
 pub use intents::{Action, Intent};
 
 use crate::error::{Error, Result};

@@ -5,7 +5,8 @@ use rusqlite::{Connection, TransactionBehavior};
 
 /// Each entry takes a catalog from the version of its index to the next; entries are never changed once
 /// released. `user_version` in the file counts those that ran.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE volume (
         id             INTEGER PRIMARY KEY AUTOINCREMENT,
         name           TEXT NOT NULL UNIQUE,
@@ -41,7 +42,18 @@ const MIGRATIONS: &[&str] = &["
     ) STRICT;
     CREATE INDEX lease_by_volume ON lease (volume_id);
     CREATE INDEX lease_by_attachment ON lease (attachment_id);
-"];
+",
+    "
+    CREATE TABLE image_lease (
+        attachment_id INTEGER NOT NULL REFERENCES attachment (id) ON DELETE CASCADE,
+        device        INTEGER NOT NULL,
+        inode         INTEGER NOT NULL,
+        readonly      INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX image_lease_by_file ON image_lease (device, inode);
+    CREATE INDEX image_lease_by_attachment ON image_lease (attachment_id);
+",
+];
 
 /// Brings the catalog to the newest version, each step and its number in one transaction.
 pub fn prepare(connection: &mut Connection) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use super::{Reader, Writer};
 use crate::error::{Error, Result};
-use crate::model::{Labels, MIB, VolumeKind, VolumeName, VolumeRecord, VolumeSpec};
+use crate::model::{DISK_FSTYPE, DiskFormat, Labels, VolumeKind, VolumeName, VolumeRecord, VolumeSpec};
 use rusqlite::{OptionalExtension, Row};
 use std::collections::BTreeMap;
 
@@ -40,19 +40,22 @@ impl Writer<'_> {
     /// Adds a volume and gives its id; none where the name is taken, be it by one that is being created or
     /// removed.
     pub fn insert_volume(&self, name: &VolumeName, spec: &VolumeSpec, now_ms: i64) -> Result<Option<i64>> {
-        let capacity_bytes = spec.size_mib().map(|mib| (u64::from(mib) * MIB) as i64);
+        let disk = spec.disk();
         let labels = serde_json::Value::from_iter(spec.labels().iter()).to_string();
         let inserted = self
             .0
             .prepare_cached(
-                "INSERT INTO volume (name, kind, quota_mib, capacity_bytes, labels, created_at_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (name) DO NOTHING",
+                "INSERT INTO volume
+                 (name, kind, quota_mib, capacity_bytes, disk_format, disk_fstype, labels, created_at_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (name) DO NOTHING",
             )?
             .execute((
                 name.as_str(),
                 spec.kind().as_str(),
                 spec.quota_mib(),
-                capacity_bytes,
+                disk.map(|disk| disk.capacity_bytes() as i64),
+                disk.map(|disk| disk.format.as_str()),
+                disk.map(|_| DISK_FSTYPE),
                 labels,
                 now_ms,
             ))?;
@@ -87,7 +90,10 @@ fn to_record(row: &Row<'_>) -> rusqlite::Result<Result<VolumeRecord>> {
             kind: VolumeKind::parse(&kind).ok_or_else(|| unusable("kind"))?,
             quota_mib: row.get("quota_mib")?,
             capacity_bytes: row.get::<_, Option<i64>>("capacity_bytes")?.map(|bytes| bytes as u64),
-            disk_format: row.get("disk_format")?,
+            disk_format: match row.get::<_, Option<String>>("disk_format")? {
+                Some(name) => Some(DiskFormat::parse(&name).ok_or_else(|| unusable("disk_format"))?),
+                None => None,
+            },
             disk_fstype: row.get("disk_fstype")?,
             labels: Labels::new(pairs)?,
             created_at_ms: row.get("created_at_ms")?,

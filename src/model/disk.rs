@@ -8,6 +8,9 @@ pub const MIN_DISK_MIB: u32 = 5;
 /// The largest disk, in MiB: 16 TiB, which is 2^32 blocks of 4 KiB.
 pub const MAX_DISK_MIB: u32 = 16 << 20;
 
+/// The file system in a new disk volume.
+pub const DISK_FSTYPE: &str = "ext4";
+
 /// The format of a disk image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskFormat {
@@ -27,5 +30,10 @@ impl DiskFormat {
     /// This format's name.
     pub fn as_str(self) -> &'static str {
         name_of(&Self::NAMES, self)
+    }
+
+    /// The format of that name, if there is one.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, format)| *format)
     }
 }

@@ -10,3 +10,5 @@ pub const SIZE_MIB: &str = "sizeMib";
 pub const QUOTA_MIB: &str = "quotaMib";
 /// The labels.
 pub const LABELS: &str = "labels";
+/// A disk's image format.
+pub const FORMAT: &str = "format";

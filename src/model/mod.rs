@@ -14,13 +14,13 @@ mod record;
 mod spec;
 
 pub use cancel::Cancel;
-pub use disk::{DiskFormat, MAX_DISK_MIB, MIN_DISK_MIB};
+pub use disk::{DISK_FSTYPE, DiskFormat, MAX_DISK_MIB, MIN_DISK_MIB};
 pub use input::{Fields, Input, name_of};
 pub use labels::Labels;
 pub use name::VolumeName;
 pub use process::ProcessIdentity;
 pub use record::VolumeRecord;
-pub use spec::{VolumeKind, VolumeSpec};
+pub use spec::{DiskSpec, VolumeKind, VolumeOptions, VolumeSpec};
 
 /// Bytes in a MiB, the unit of every `…Mib` option.
 pub const MIB: u64 = 1 << 20;

@@ -1,6 +1,6 @@
 //! What the catalog knows of a volume.
 
-use super::{Labels, VolumeKind, VolumeName};
+use super::{DiskFormat, Labels, VolumeKind, VolumeName};
 
 /// One row of the catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct VolumeRecord {
     /// A disk volume's virtual size in bytes.
     pub capacity_bytes: Option<u64>,
     /// A disk volume's image format.
-    pub disk_format: Option<String>,
+    pub disk_format: Option<DiskFormat>,
     /// A disk volume's inner file system.
     pub disk_fstype: Option<String>,
     /// The labels.

@@ -1,9 +1,9 @@
 //! What a caller wants a new volume to be.
 
-use super::{Fields, Input, Labels, field, name_of};
+use super::{DiskFormat, Fields, Input, Labels, MAX_DISK_MIB, MIB, MIN_DISK_MIB, field, name_of};
 use crate::error::{Error, Result};
 
-const OPTIONS: [&str; 4] = [field::KIND, field::SIZE_MIB, field::QUOTA_MIB, field::LABELS];
+const OPTIONS: [&str; 5] = [field::KIND, field::SIZE_MIB, field::FORMAT, field::QUOTA_MIB, field::LABELS];
 
 /// How a volume stores its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,65 +29,136 @@ impl VolumeKind {
     }
 }
 
+/// What a volume of kind disk is made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskSpec {
+    /// The virtual size in MiB.
+    pub size_mib: u32,
+    /// The image's format.
+    pub format: DiskFormat,
+}
+
+impl DiskSpec {
+    /// The formats that are made here.
+    pub const FORMATS: [(&'static str, DiskFormat); 2] = {
+        let [raw, qcow2, _vmdk] = DiskFormat::NAMES;
+        [raw, qcow2]
+    };
+
+    /// The virtual size in bytes.
+    pub fn capacity_bytes(self) -> u64 {
+        u64::from(self.size_mib) * MIB
+    }
+}
+
 /// Kind, sizes and labels that have been checked against each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VolumeSpec {
-    kind: VolumeKind,
-    size_mib: Option<u32>,
+    disk: Option<DiskSpec>,
     quota_mib: Option<u32>,
     labels: Labels,
 }
 
+/// What a new volume may be given; every value may be left out.
+#[derive(Clone, Debug, Default)]
+pub struct VolumeOptions {
+    kind: Option<VolumeKind>,
+    size_mib: Option<u32>,
+    format: Option<DiskFormat>,
+    quota_mib: Option<u32>,
+    labels: Option<Labels>,
+}
+
+impl VolumeOptions {
+    /// The fields of an options object. Only the kind's name differs from object to object.
+    pub fn read(fields: &Fields, kind_name: &str) -> Result<Self> {
+        Ok(VolumeOptions {
+            kind: fields.choice(kind_name, &VolumeKind::NAMES)?,
+            size_mib: fields.u32(field::SIZE_MIB)?,
+            format: fields.choice(field::FORMAT, &DiskSpec::FORMATS)?,
+            quota_mib: fields.u32(field::QUOTA_MIB)?,
+            labels: fields.labels(field::LABELS)?,
+        })
+    }
+
+    /// The name of a value that is given, if one is.
+    pub fn any_given<'n>(&self, kind_name: &'n str) -> Option<&'n str> {
+        let given = [
+            (kind_name, self.kind.is_some()),
+            (field::SIZE_MIB, self.size_mib.is_some()),
+            (field::FORMAT, self.format.is_some()),
+            (field::QUOTA_MIB, self.quota_mib.is_some()),
+            (field::LABELS, self.labels.is_some()),
+        ];
+        given.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
+    }
+
+    /// These options with `later` laid over them: later values win, labels merge key by key.
+    fn merged_with(self, later: VolumeOptions) -> Result<Self> {
+        let labels = match (self.labels, later.labels) {
+            (Some(labels), Some(later)) => Some(labels.merged_with(later)?),
+            (labels, later) => later.or(labels),
+        };
+        Ok(VolumeOptions {
+            kind: later.kind.or(self.kind),
+            size_mib: later.size_mib.or(self.size_mib),
+            format: later.format.or(self.format),
+            quota_mib: later.quota_mib.or(self.quota_mib),
+            labels,
+        })
+    }
+}
+
 impl VolumeSpec {
-    /// The kind and sizes as options, checked: `sizeMib` belongs to disks, `quotaMib` to directories (where
-    /// 0 means unlimited).
-    pub fn new(
-        kind: VolumeKind,
-        size_mib: Option<u32>,
-        quota_mib: Option<u32>,
-        labels: Labels,
-    ) -> Result<Self> {
-        match kind {
+    /// Checks options against each other: `sizeMib` and `format` belong to disks, `quotaMib` to directories
+    /// (where 0 means unlimited). The kind defaults to `dir`, the format to `raw`.
+    pub fn new(options: VolumeOptions) -> Result<Self> {
+        let VolumeOptions { kind, size_mib, format, quota_mib, labels } = options;
+        let labels = labels.unwrap_or_default();
+        match kind.unwrap_or(VolumeKind::Dir) {
             VolumeKind::Dir if size_mib.is_some() => Err(Error::invalid_config(
                 field::SIZE_MIB,
                 "only a volume of kind \"disk\" has a size; limit a directory with \"quotaMib\"",
             )),
+            VolumeKind::Dir if format.is_some() => Err(Error::invalid_config(
+                field::FORMAT,
+                "only a volume of kind \"disk\" has an image format; leave it unset for a directory",
+            )),
+            VolumeKind::Dir => {
+                Ok(VolumeSpec { disk: None, quota_mib: quota_mib.filter(|mib| *mib > 0), labels })
+            }
             VolumeKind::Disk if quota_mib.is_some() => Err(Error::invalid_config(
                 field::QUOTA_MIB,
                 "only a volume of kind \"dir\" has a quota; a disk is limited by \"sizeMib\"",
             )),
-            VolumeKind::Disk if size_mib.unwrap_or(0) == 0 => Err(Error::invalid_config(
-                field::SIZE_MIB,
-                "a volume of kind \"disk\" needs its size in MiB, at least 1",
-            )),
-            _ => Ok(VolumeSpec { kind, size_mib, quota_mib: quota_mib.filter(|mib| *mib > 0), labels }),
+            VolumeKind::Disk => {
+                let disk =
+                    DiskSpec { size_mib: disk_size(size_mib)?, format: format.unwrap_or(DiskFormat::Raw) };
+                Ok(VolumeSpec { disk: Some(disk), quota_mib: None, labels })
+            }
         }
     }
 
-    /// Merges options left to right: later values win, labels merge key by key. The kind defaults to `dir`.
+    /// Merges options left to right and checks them.
     pub fn from_options(options: &[Input]) -> Result<Self> {
-        let (mut kind, mut size_mib, mut quota_mib) = (None, None, None);
-        let mut labels = Labels::default();
-        for option in options {
+        let merged = options.iter().try_fold(VolumeOptions::default(), |merged, option| {
             let fields = Fields::of("VolumeConfig", option, &OPTIONS)?;
-            kind = fields.choice(field::KIND, &VolumeKind::NAMES)?.or(kind);
-            size_mib = fields.u32(field::SIZE_MIB)?.or(size_mib);
-            quota_mib = fields.u32(field::QUOTA_MIB)?.or(quota_mib);
-            if let Some(later) = fields.labels(field::LABELS)? {
-                labels = labels.merged_with(later)?;
-            }
-        }
-        VolumeSpec::new(kind.unwrap_or(VolumeKind::Dir), size_mib, quota_mib, labels)
+            merged.merged_with(VolumeOptions::read(&fields, field::KIND)?)
+        });
+        VolumeSpec::new(merged?)
     }
 
     /// Directory or disk.
     pub fn kind(&self) -> VolumeKind {
-        self.kind
+        match self.disk {
+            None => VolumeKind::Dir,
+            Some(_) => VolumeKind::Disk,
+        }
     }
 
-    /// A disk's size in MiB; always there for a disk.
-    pub fn size_mib(&self) -> Option<u32> {
-        self.size_mib
+    /// What a disk is made with; none for a directory.
+    pub fn disk(&self) -> Option<DiskSpec> {
+        self.disk
     }
 
     /// A directory's quota in MiB; none is unlimited.
@@ -98,5 +169,20 @@ impl VolumeSpec {
     /// The labels.
     pub fn labels(&self) -> &Labels {
         &self.labels
+    }
+}
+
+fn disk_size(size_mib: Option<u32>) -> Result<u32> {
+    let limits = format!("an integer from {MIN_DISK_MIB} to {MAX_DISK_MIB}");
+    match size_mib {
+        Some(mib) if (MIN_DISK_MIB..=MAX_DISK_MIB).contains(&mib) => Ok(mib),
+        Some(mib) => Err(Error::invalid_config(
+            field::SIZE_MIB,
+            format!("a volume of kind \"disk\" has a size in MiB, {limits}; got {mib}"),
+        )),
+        None => Err(Error::invalid_config(
+            field::SIZE_MIB,
+            format!("a volume of kind \"disk\" needs its size in MiB, {limits}"),
+        )),
     }
 }

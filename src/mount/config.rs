@@ -17,8 +17,8 @@ const MOUNT_OPTIONS: [&str; 6] = [
     field::STAT_VIRTUALIZATION,
     field::HOST_PERMISSIONS,
 ];
-const NAMED_VOLUME_OPTIONS: [&str; 5] =
-    [field::MODE, field::KIND, field::SIZE_MIB, field::QUOTA_MIB, field::LABELS];
+const NAMED_VOLUME_OPTIONS: [&str; 6] =
+    [field::MODE, field::KIND, field::SIZE_MIB, field::FORMAT, field::QUOTA_MIB, field::LABELS];
 const TMPFS_OPTIONS: [&str; 1] = [field::SIZE_MIB];
 const DISK_OPTIONS: [&str; 2] = [field::FORMAT, field::FSTYPE];
 
@@ -73,14 +73,9 @@ impl MountConfig {
         let flags = MountFlags::read(fields)?;
         let stat_virtualization = fields.choice(field::STAT_VIRTUALIZATION, &StatVirtualization::NAMES)?;
         let host_permissions = fields.choice(field::HOST_PERMISSIONS, &HostPermissions::NAMES)?;
-        if let Some(policy) = options::virtiofs_policy(stat_virtualization, host_permissions)
-            && !source.may_be_directory()
-        {
-            return Err(Error::invalid_config(
-                policy,
-                "virtiofs-only: it goes with bind mounts and directory volumes, not with tmpfs or disks; \
-                 leave it unset",
-            ));
+        let config = MountConfig { source, flags, stat_virtualization, host_permissions };
+        if !config.source.may_be_directory() {
+            config.refuse_virtiofs_policies()?;
         }
         if stat_virtualization == Some(StatVirtualization::Off)
             && host_permissions == Some(HostPermissions::Mirror)
@@ -91,7 +86,19 @@ impl MountConfig {
                  there, or leave this unset",
             ));
         }
-        Ok(MountConfig { source, flags, stat_virtualization, host_permissions })
+        Ok(config)
+    }
+
+    /// Refuses the policies that only virtiofs keeps, for what is no directory.
+    pub fn refuse_virtiofs_policies(&self) -> Result<()> {
+        match options::virtiofs_policy(self.stat_virtualization, self.host_permissions) {
+            Some(policy) => Err(Error::invalid_config(
+                policy,
+                "virtiofs-only: it goes with bind mounts and directory volumes, not with tmpfs or disks; \
+                 leave it unset",
+            )),
+            None => Ok(()),
+        }
     }
 
     /// What is mounted.

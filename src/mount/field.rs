@@ -1,10 +1,9 @@
 //! The names of options and of a plain object's fields, each spelled once.
 
-pub(super) use crate::model::field::{KIND, LABELS, NAME, QUOTA_MIB, SIZE_MIB};
+pub(super) use crate::model::field::{FORMAT, KIND, LABELS, NAME, QUOTA_MIB, SIZE_MIB};
 
 pub(super) const BIND: &str = "bind";
 pub(super) const DISK: &str = "disk";
-pub(super) const FORMAT: &str = "format";
 pub(super) const FSTYPE: &str = "fstype";
 pub(super) const GUEST_PATH: &str = "guestPath";
 pub(super) const HOST_PATH: &str = "hostPath";

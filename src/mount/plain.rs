@@ -7,7 +7,7 @@ use super::options::{HostPermissions, StatVirtualization};
 use super::provision::Provision;
 use super::source::{MountKind, MountSource};
 use crate::error::{Error, Result};
-use crate::model::{DiskFormat, Fields, Input, Labels, VolumeName, VolumeSpec};
+use crate::model::{DiskFormat, DiskSpec, Fields, Input, Labels, VolumeName, VolumeSpec};
 use std::path::Path;
 
 /// Every field, in the object's order.
@@ -83,7 +83,8 @@ fn belongs(name: &str, kind: MountKind) -> bool {
         field::NAMED | field::NAMED_MODE | field::NAMED_KIND | field::QUOTA_MIB | field::LABELS => {
             kind == MountKind::Named
         }
-        field::DISK | field::FORMAT | field::FSTYPE => kind == MountKind::Disk,
+        field::DISK | field::FSTYPE => kind == MountKind::Disk,
+        field::FORMAT => matches!(kind, MountKind::Named | MountKind::Disk),
         field::SIZE_MIB => matches!(kind, MountKind::Named | MountKind::Tmpfs),
         _ => true,
     }
@@ -115,6 +116,9 @@ fn value(config: &MountConfig, name: &str) -> Input {
             provision.spec().map_or(Input::Absent, |spec| labels(spec.labels()))
         }
         (field::TMPFS, source) => Input::Bool(source.kind() == MountKind::Tmpfs),
+        (field::FORMAT, MountSource::Named { provision, .. }) => {
+            text(disk(provision).map(|disk| disk.format.as_str()))
+        }
         (field::FORMAT, MountSource::Disk { format, .. }) => text(format.map(DiskFormat::as_str)),
         (field::FSTYPE, MountSource::Disk { fstype, .. }) => text(fstype.as_deref()),
         (field::READONLY, _) => Input::Bool(flags.readonly),
@@ -122,13 +126,17 @@ fn value(config: &MountConfig, name: &str) -> Input {
         (field::NOSUID, _) => Input::Bool(flags.nosuid),
         (field::NODEV, _) => Input::Bool(flags.nodev),
         (field::SIZE_MIB, MountSource::Named { provision, .. }) => {
-            number(provision.spec().and_then(VolumeSpec::size_mib))
+            number(disk(provision).map(|disk| disk.size_mib))
         }
         (field::SIZE_MIB, MountSource::Tmpfs { size_mib }) => number(*size_mib),
         (field::STAT_VIRTUALIZATION, _) => text(config.stat_virtualization().map(StatVirtualization::as_str)),
         (field::HOST_PERMISSIONS, _) => text(config.host_permissions().map(HostPermissions::as_str)),
         _ => Input::Absent,
     }
+}
+
+fn disk(provision: &Provision) -> Option<DiskSpec> {
+    provision.spec().and_then(VolumeSpec::disk)
 }
 
 fn labels(labels: &Labels) -> Input {

@@ -1,8 +1,7 @@
 //! How a named mount comes by its volume.
 
-use super::field;
 use crate::error::{Error, Result};
-use crate::model::{Fields, VolumeKind, VolumeSpec, name_of};
+use crate::model::{Fields, VolumeOptions, VolumeSpec, name_of};
 
 /// How a named mount comes by its volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,29 +18,17 @@ impl Provision {
     /// Reads the mode and, for the modes that may create a volume, what it is to be. Options and the plain
     /// object name two of the fields differently.
     pub(super) fn read(fields: &Fields, mode_name: &str, kind_name: &str) -> Result<Self> {
-        let kind = fields.choice(kind_name, &VolumeKind::NAMES)?;
-        let size_mib = fields.u32(field::SIZE_MIB)?;
-        let quota_mib = fields.u32(field::QUOTA_MIB)?;
-        let labels = fields.labels(field::LABELS)?;
-        let given = [
-            (kind_name, kind.is_some()),
-            (field::SIZE_MIB, size_mib.is_some()),
-            (field::QUOTA_MIB, quota_mib.is_some()),
-            (field::LABELS, labels.is_some()),
-        ];
-        let spec = || {
-            VolumeSpec::new(kind.unwrap_or(VolumeKind::Dir), size_mib, quota_mib, labels.unwrap_or_default())
-        };
+        let options = VolumeOptions::read(fields, kind_name)?;
         match fields.choice(mode_name, &ProvisionMode::NAMES)?.unwrap_or(ProvisionMode::Existing) {
-            ProvisionMode::Existing => match given.iter().find(|(_, given)| *given) {
-                Some((name, _)) => Err(Error::invalid_config(
+            ProvisionMode::Existing => match options.any_given(kind_name) {
+                Some(name) => Err(Error::invalid_config(
                     name,
                     format!("only used when {mode_name:?} is \"create\" or \"ensure-exists\""),
                 )),
                 None => Ok(Provision::Existing),
             },
-            ProvisionMode::Create => spec().map(Provision::Create),
-            ProvisionMode::EnsureExists => spec().map(Provision::EnsureExists),
+            ProvisionMode::Create => VolumeSpec::new(options).map(Provision::Create),
+            ProvisionMode::EnsureExists => VolumeSpec::new(options).map(Provision::EnsureExists),
         }
     }
 

@@ -1,11 +1,14 @@
 //! Attaching mounts to a sandbox: all of them or none.
 
+use super::attach_disk::TakenDisk;
 use super::host_path::resolve_bind_source;
 use super::owner::{has_ended, identify};
 use super::{Opened, Store, now_ms};
-use crate::catalog::Writer;
+use crate::catalog::Held;
 use crate::error::{Difference, Error, ErrorKind, Result};
-use crate::model::{Cancel, MIB, ProcessIdentity, VolumeName, VolumeRecord, VolumeSpec, field};
+use crate::model::{
+    Cancel, DiskSpec, MIB, ProcessIdentity, VolumeKind, VolumeName, VolumeRecord, VolumeSpec, field,
+};
 use crate::mount::{GuestPath, MountConfig, MountSource, Origin, Provision, ResolvedMount};
 
 /// The longest sandbox name, in bytes.
@@ -33,6 +36,8 @@ struct Taken {
     mounts: Vec<ResolvedMount>,
     /// Volumes with a lease to be taken, and whether it is read-only.
     leases: Vec<(VolumeRecord, bool)>,
+    /// Disks among the mounts.
+    disks: Vec<TakenDisk>,
     /// Volumes that were created on the way, by name and id.
     created: Vec<(VolumeName, i64)>,
 }
@@ -63,6 +68,7 @@ impl Store {
             let checked = resolved.and_then(|()| opened.check_mount_points(&taken.mounts));
             let error = match checked.and_then(|()| opened.record(sandbox, &owner, &taken, cancel)) {
                 Ok(id) => {
+                    opened.keep_open(id, taken.disks);
                     return Ok(Attachment { id, sandbox: sandbox.to_owned(), pid, mounts: taken.mounts });
                 }
                 Err(error) => error,
@@ -79,7 +85,10 @@ impl Store {
 
     /// Ends an attachment; one that has ended is fine.
     pub fn detach(&self, id: i64) -> Result<()> {
-        self.opened()?.catalog.write(|catalog| catalog.detach(id))
+        let opened = self.opened()?;
+        opened.catalog.write(|catalog| catalog.detach(id))?;
+        opened.close(id);
+        Ok(())
     }
 
     fn resolve(
@@ -90,6 +99,7 @@ impl Store {
         cancel: &Cancel,
         taken: &mut Taken,
     ) -> Result<()> {
+        let readonly = config.flags().readonly;
         let origin = match config.source() {
             MountSource::Bind { host } => {
                 let (host, file) = resolve_bind_source(&opened.layout, host)?;
@@ -98,14 +108,26 @@ impl Store {
             MountSource::Tmpfs { size_mib } => Origin::Tmpfs { size_mib: *size_mib },
             MountSource::Named { name, provision } => {
                 let volume = self.provision(opened, name, provision, cancel, taken)?;
-                taken.leases.push((volume, config.flags().readonly));
-                let host = opened.layout.volumes.path_of(name.as_str());
-                Origin::Named { volume: name.clone(), host }
+                let origin = match volume.kind {
+                    VolumeKind::Dir => {
+                        let host = opened.layout.volumes.path_of(name.as_str());
+                        Origin::Named { volume: name.clone(), host }
+                    }
+                    VolumeKind::Disk => {
+                        config.refuse_virtiofs_policies()?;
+                        let (origin, disk) = opened.resolve_disk_volume(guest_path, &volume, readonly)?;
+                        taken.disks.push(disk);
+                        origin
+                    }
+                };
+                taken.leases.push((volume, readonly));
+                origin
             }
-            MountSource::Disk { .. } => {
-                let problem =
-                    "disk images cannot be attached yet; this version attaches directories and tmpfs";
-                return Err(Error::invalid_config("disk", problem));
+            MountSource::Disk { host, format, fstype } => {
+                let (origin, disk) =
+                    opened.resolve_disk_image(guest_path, host, *format, fstype.as_deref(), readonly)?;
+                taken.disks.push(disk);
+                origin
             }
         };
         taken.mounts.push(ResolvedMount {
@@ -172,33 +194,24 @@ impl Opened {
             }
             let leases: Vec<_> =
                 taken.leases.iter().map(|(volume, readonly)| (volume.id, *readonly)).collect();
-            let id = catalog.attach(sandbox, owner, &leases, now_ms())?;
+            let images = self.lease_disks(catalog, &taken.disks)?;
+            let id = catalog.attach(sandbox, owner, &leases, &images, now_ms())?;
             cancel.commit()?;
             Ok(id)
         })
     }
 
-    /// The sandboxes that hold a volume; the attachments of processes that ended end here.
-    pub(super) fn living_sandboxes(&self, catalog: &Writer<'_>, volume_id: i64) -> Result<Vec<String>> {
-        let mut living = Vec::new();
-        for holder in catalog.reader().holders(Some(volume_id))? {
-            if has_ended(&holder.owner) {
-                catalog.detach(holder.attachment_id)?;
-            } else if !living.contains(&holder.sandbox) {
-                living.push(holder.sandbox);
-            }
-        }
-        Ok(living)
-    }
-
     /// Ends the attachments of processes that ended. Nothing is written where there are none.
     pub(super) fn end_dead_attachments(&self) -> Result<()> {
-        let holders = self.catalog.read(|catalog| catalog.holders(None))?;
+        let holders = self.catalog.read(|catalog| catalog.holders(Held::Anything))?;
         let dead: Vec<_> = holders.iter().filter(|holder| has_ended(&holder.owner)).collect();
         if dead.is_empty() {
             return Ok(());
         }
-        self.catalog.write(|catalog| dead.iter().try_for_each(|holder| catalog.detach(holder.attachment_id)))
+        self.catalog
+            .write(|catalog| dead.iter().try_for_each(|holder| catalog.detach(holder.attachment_id)))?;
+        dead.iter().for_each(|holder| self.close(holder.attachment_id));
+        Ok(())
     }
 }
 
@@ -206,12 +219,15 @@ impl Opened {
 fn compatible(volume: VolumeRecord, spec: &VolumeSpec) -> Result<VolumeRecord> {
     let quota = |mib: Option<u32>| mib.map_or("unlimited".to_owned(), |mib| mib.to_string());
     let size = |bytes: Option<u64>| bytes.map_or("none".to_owned(), |bytes| (bytes / MIB).to_string());
-    let wanted_bytes = spec.size_mib().map(|mib| u64::from(mib) * MIB);
-    let compared = [
+    let disk = spec.disk();
+    let mut compared = vec![
         (field::KIND, spec.kind().as_str().to_owned(), volume.kind.as_str().to_owned()),
         (field::QUOTA_MIB, quota(spec.quota_mib()), quota(volume.quota_mib)),
-        (field::SIZE_MIB, size(wanted_bytes), size(volume.capacity_bytes)),
+        (field::SIZE_MIB, size(disk.map(DiskSpec::capacity_bytes)), size(volume.capacity_bytes)),
     ];
+    if let (Some(disk), Some(format)) = (disk, volume.disk_format) {
+        compared.push((field::FORMAT, disk.format.as_str().to_owned(), format.as_str().to_owned()));
+    }
     let differences: Vec<_> = compared
         .into_iter()
         .filter(|(_, wanted, actual)| wanted != actual)

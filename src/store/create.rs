@@ -4,7 +4,7 @@ use super::layout::new_entry;
 use super::{Opened, Store, now_ms};
 use crate::catalog::{Action, Intent};
 use crate::error::{Error, Result};
-use crate::model::{Cancel, VolumeKind, VolumeName, VolumeSpec};
+use crate::model::{Cancel, VolumeName, VolumeSpec};
 use std::path::PathBuf;
 
 /// The mode of a volume's own directory: sandboxes may run as other users. Above it, everything is 0700.
@@ -26,14 +26,10 @@ impl Store {
         spec: &VolumeSpec,
         cancel: &Cancel,
     ) -> Result<i64> {
-        if spec.kind() == VolumeKind::Disk {
-            let problem = "disk volumes are not available yet; this version makes volumes of kind \"dir\"";
-            return Err(Error::invalid_config("kind", problem));
-        }
         let _lock = opened.layout.lock(name, cancel)?;
         opened.settle_intents_of(name)?;
         let intent = opened.intend_to_create(name, spec)?;
-        let made = opened.make(&intent, cancel);
+        let made = opened.make(&intent, spec, cancel);
         match made.and_then(|()| opened.catalog.write(|catalog| catalog.settle(intent.volume_id))) {
             Ok(()) => Ok(intent.volume_id),
             Err(error) => {
@@ -70,9 +66,13 @@ impl Opened {
         self.settle(intent)
     }
 
-    /// Makes the directory aside and moves it into place, where nothing stands.
-    fn make(&self, intent: &Intent, cancel: &Cancel) -> Result<()> {
+    /// Makes the directory, for a disk with its image, aside and moves it into place, where nothing stands.
+    fn make(&self, intent: &Intent, spec: &VolumeSpec, cancel: &Cancel) -> Result<()> {
         let made = self.layout.staging.create_child(&intent.entry, VOLUME_MODE)?;
+        if let Some(disk) = spec.disk() {
+            self.make_image(&made, &intent.name, disk)
+                .map_err(|error| error.in_volume(intent.name.as_str()))?;
+        }
         self.layout.put_on_disk(&made)?;
         cancel.commit()?;
         self.layout.staging.move_to(&intent.entry, &self.layout.volumes, intent.name.as_str())?;

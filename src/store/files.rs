@@ -4,10 +4,15 @@ use super::layout::data_path;
 use super::{Opened, Store};
 use crate::content::{OpenedFile, Quota, Tree, WriteOptions, WriteRules};
 use crate::error::{Error, Result};
-use crate::model::{Cancel, VolumeName};
+use crate::model::{Cancel, VolumeKind, VolumeName, field};
+use crate::sys::identity;
 use nix::errno::Errno;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
+
+/// How many directories are remembered as those of directory volumes.
+const MOST_KNOWN: usize = 4096;
 
 /// The files of one volume. It holds no descriptor between calls: each finds the volume anew, so one that was
 /// removed is not found, and nothing brings it back.
@@ -26,6 +31,31 @@ impl Store {
 }
 
 impl Opened {
+    /// Refuses the files of a disk volume, which are those of its inner file system. The catalog is asked once for
+    /// each directory, which its number and time of birth tell from every later one of that name.
+    fn refuse_disk_volume(&self, name: &VolumeName, root: &File) -> Result<()> {
+        let identity = identity(root).map_err(|error| Error::file_system("stat", ".", error))?;
+        let known = || self.directories.lock().unwrap_or_else(PoisonError::into_inner);
+        if identity.is_some_and(|identity| known().contains(&identity)) {
+            return Ok(());
+        }
+        if self.volume(name)?.kind == VolumeKind::Disk {
+            let problem = format!(
+                "volume \"{name}\" is a disk, whose files are reached in the guest that mounts it; \"fs()\" works \
+                 on volumes of kind \"dir\""
+            );
+            return Err(Error::invalid_config(field::KIND, problem).in_volume(name.as_str()));
+        }
+        if let Some(identity) = identity {
+            let mut known = known();
+            if known.len() >= MOST_KNOWN {
+                known.clear();
+            }
+            known.insert(identity);
+        }
+        Ok(())
+    }
+
     /// Lets one writer of a volume work at a time: in this process in a queue, among processes by a lock.
     fn in_turn<T>(&self, name: &VolumeName, cancel: &Cancel, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let turn = {
@@ -95,7 +125,9 @@ impl VolumeFiles {
             }
             opened => opened?,
         };
-        Ok(Tree::new(self.name.clone(), dir.try_clone()?))
+        let root = File::from(dir.try_clone()?);
+        opened.refuse_disk_volume(&self.name, &root)?;
+        Ok(Tree::new(self.name.clone(), root.into()))
     }
 }
 

@@ -4,9 +4,11 @@
 
 use super::layout::Layout;
 use crate::error::{Error, Result};
-use crate::sys::FileId;
+use crate::image;
+use crate::mount::MountKind;
+use crate::sys::{Access, FileId, reopen};
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// The real path of a bind mount's source, and whether it is a file: it is that or a directory, and nothing that
@@ -20,13 +22,44 @@ pub fn resolve_bind_source(layout: &Layout, source: &Path) -> Result<(PathBuf, b
     let kind = std::fs::symlink_metadata(&real).map_err(failed)?.file_type();
     if !kind.is_dir() && !kind.is_file() {
         let problem = format!("{source:?} is neither a file nor a directory");
-        return Err(Error::invalid_config("bind", problem));
+        return Err(Error::invalid_config(MountKind::Bind.as_str(), problem));
     }
+    refuse_private(MountKind::Bind, layout, source, &real)?;
+    match real.to_str() {
+        Some(_) => Ok((real, kind.is_file())),
+        None => Err(Error::invalid_config(
+            MountKind::Bind.as_str(),
+            format!("{source:?} resolves to a path that is not UTF-8"),
+        )),
+    }
+}
+
+/// Opens a disk image: a regular file that is not among the store's own, and that this process may write unless it
+/// is `readonly`.
+pub fn open_image(layout: &Layout, source: &Path, readonly: bool) -> Result<image::Opened> {
+    let opened = image::open(source)?;
+    refuse_private(MountKind::Disk, layout, source, &opened.path)?;
+    if !readonly {
+        reopen(opened.file.as_fd(), Access::Write)
+            .map_err(|error| Error::file_system("open", source, error))?;
+    }
+    match opened.path.to_str() {
+        Some(_) => Ok(opened),
+        None => Err(Error::invalid_config(
+            MountKind::Disk.as_str(),
+            format!("{source:?} resolves to a path that is not UTF-8"),
+        )),
+    }
+}
+
+/// Refuses what holds, or is held by, a directory of the store's own.
+fn refuse_private(kind: MountKind, layout: &Layout, source: &Path, real: &Path) -> Result<()> {
     for private in layout.private_directories() {
-        let private = std::fs::canonicalize(private).map_err(failed)?;
-        if is_in(&real, &private)? || is_in(&private, &real)? {
+        let private =
+            std::fs::canonicalize(private).map_err(|error| Error::file_system("realpath", private, error))?;
+        if is_in(real, &private)? || is_in(&private, real)? {
             return Err(Error::invalid_config(
-                "bind",
+                kind.as_str(),
                 format!(
                     "{source:?} holds volumes or their catalog, or is held by them, and would give a sandbox \
                      more than it may have; attach a volume with Mount.named"
@@ -34,12 +67,7 @@ pub fn resolve_bind_source(layout: &Layout, source: &Path) -> Result<(PathBuf, b
             ));
         }
     }
-    match real.to_str() {
-        Some(_) => Ok((real, kind.is_file())),
-        None => {
-            Err(Error::invalid_config("bind", format!("{source:?} resolves to a path that is not UTF-8")))
-        }
-    }
+    Ok(())
 }
 
 /// Whether `path` is `dir` or below it, as directories go: another mount may show the same one elsewhere.

@@ -1,7 +1,8 @@
 //! Every name on disk, once.
 //!
 //! ```text
-//! <home>/volumes/<name>/              a volume's data
+//! <home>/volumes/<name>/              a directory volume's data
+//! <home>/volumes/<name>/disk.raw      a disk volume's image, or disk.qcow2
 //! <home>/volumes/.staging/            what is being made, moved into place when whole
 //! <home>/volumes/.trash/              what is being deleted
 //! <home>/volumes/.locks/<name>.lock   who changes this name now
@@ -11,8 +12,9 @@
 
 use crate::catalog::Gate;
 use crate::error::{Error, Result};
-use crate::model::{Cancel, VolumeName};
+use crate::model::{Cancel, DiskFormat, VolumeName};
 use crate::sys::{Dir, FileId, FileLock, unique_token};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +26,10 @@ const LOCKS: &str = ".locks";
 const DATABASES: &str = "db";
 const CATALOG: &str = "volumes.db";
 const CATALOG_LOCK: &str = "volumes.db.lock";
+
+/// A disk volume's image, by its format.
+const RAW_IMAGE: &str = "disk.raw";
+const QCOW2_IMAGE: &str = "disk.qcow2";
 
 /// Stands between a volume's name and a token in staging and trash entries; no name holds it.
 const SEPARATOR: char = '~';
@@ -114,6 +120,14 @@ impl Layout {
         }
     }
 
+    /// Puts a file's content on disk, where the store was opened so.
+    pub fn put_file_on_disk(&self, file: &File, path: &Path) -> Result<()> {
+        match self.durability {
+            Durability::Full => file.sync_all().map_err(|error| Error::file_system("fsync", path, error)),
+            Durability::Fast => Ok(()),
+        }
+    }
+
     /// The directories that no sandbox may be given.
     pub fn private_directories(&self) -> [&Path; 2] {
         [self.volumes.path(), self.databases.path()]
@@ -142,6 +156,14 @@ impl Layout {
 /// Where a volume's data is, for callers who want to know; the store opens it by descriptor.
 pub fn data_path(home: &Path, name: &VolumeName) -> PathBuf {
     home.join(VOLUMES).join(name.as_str())
+}
+
+/// The entry of a disk volume's image in the volume's directory.
+pub fn image_entry(format: DiskFormat) -> &'static str {
+    match format {
+        DiskFormat::Qcow2 => QCOW2_IMAGE,
+        DiskFormat::Raw | DiskFormat::Vmdk => RAW_IMAGE,
+    }
 }
 
 fn lock_entry(name: &VolumeName) -> String {

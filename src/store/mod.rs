@@ -7,7 +7,9 @@
 #![forbid(unsafe_code)]
 
 mod attach;
+mod attach_disk;
 mod create;
+mod disk;
 mod files;
 mod host_path;
 mod layout;
@@ -25,9 +27,12 @@ pub use query::VolumeInfo;
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::model::{VolumeName, VolumeRecord};
+use crate::sys::Identity;
 pub use layout::Durability;
 use layout::{Layout, Places};
-use std::collections::HashMap;
+use owner::living;
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -49,6 +54,10 @@ struct Opened {
     places: Places,
     /// Who writes a volume that has a quota.
     turns: Mutex<HashMap<VolumeName, Arc<Mutex<()>>>>,
+    /// Directories that are known as those of directory volumes.
+    directories: Mutex<HashSet<Identity>>,
+    /// The disk images of attachments, open as long as these last.
+    images: Mutex<HashMap<i64, Vec<File>>>,
 }
 
 impl Store {
@@ -107,7 +116,14 @@ impl Opened {
         let layout = Layout::open(home, durability)?;
         let catalog = Catalog::open(&layout.catalog_path(), layout.catalog_gate())?;
         layout.sync_catalog_directory()?;
-        let opened = Opened { places: layout.places()?, layout, catalog, turns: Mutex::default() };
+        let opened = Opened {
+            places: layout.places()?,
+            layout,
+            catalog,
+            turns: Mutex::default(),
+            directories: Mutex::default(),
+            images: Mutex::default(),
+        };
         opened.recover()?;
         Ok(opened)
     }

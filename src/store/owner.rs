@@ -1,5 +1,6 @@
 //! The processes that attachments belong to.
 
+use crate::catalog::{Held, Writer};
 use crate::error::{Error, Result};
 use crate::model::ProcessIdentity;
 use crate::sys::{boot_id, pid_namespace, process_start_time};
@@ -24,4 +25,17 @@ pub fn has_ended(process: &ProcessIdentity) -> bool {
     let same_namespace = pid_namespace().is_ok_and(|namespace| namespace == process.pid_namespace);
     let replaced = || process_start_time(process.pid).is_ok_and(|now| now != Some(process.start_time));
     other_boot || (same_namespace && replaced())
+}
+
+/// The sandboxes of the attachments that hold something; those of processes that ended end here.
+pub fn living(catalog: &Writer<'_>, held: Held) -> Result<Vec<String>> {
+    let mut living = Vec::new();
+    for holder in catalog.reader().holders(held)? {
+        if has_ended(&holder.owner) {
+            catalog.detach(holder.attachment_id)?;
+        } else if !living.contains(&holder.sandbox) {
+            living.push(holder.sandbox);
+        }
+    }
+    Ok(living)
 }

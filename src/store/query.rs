@@ -3,12 +3,16 @@
 use super::{Opened, Store};
 use crate::content::Tree;
 use crate::error::{Error, Result};
-use crate::model::{Cancel, Labels, VolumeName, VolumeRecord};
+use crate::model::{Cancel, Labels, VolumeKind, VolumeName, VolumeRecord};
 use nix::errno::Errno;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 /// Nothing is there, or no directory that this process may read.
 const UNCOUNTED: [Errno; 4] = [Errno::ENOENT, Errno::EACCES, Errno::ENOTDIR, Errno::ELOOP];
+
+/// The unit in which the system counts what a file takes, in bytes.
+const BLOCK: u64 = 512;
 
 /// A volume's record and what was measured when it was looked up.
 #[derive(Clone, Debug)]
@@ -43,8 +47,8 @@ impl Opened {
     /// deleted by hand stays visible, with nothing used, so that it can be removed.
     fn measured(&self, record: VolumeRecord, cancel: &Cancel) -> Result<Option<VolumeInfo>> {
         let (volumes, name) = (&self.layout.volumes, record.name.as_str());
-        let used_bytes = match volumes.open_child(name) {
-            Ok(dir) => Tree::new(record.name.clone(), dir.try_clone()?).used_bytes(cancel)?,
+        let used_bytes = match self.used_bytes(&record, cancel) {
+            Ok(bytes) => bytes,
             Err(error) if error.is_refusal(&UNCOUNTED) => 0,
             Err(error) => return Err(error.in_volume(name)),
         };
@@ -55,5 +59,20 @@ impl Opened {
             }
         }
         Ok(Some(VolumeInfo { path: volumes.path_of(name), record, used_bytes }))
+    }
+
+    /// What a directory volume's tree takes on the host, or a disk volume's image.
+    fn used_bytes(&self, record: &VolumeRecord, cancel: &Cancel) -> Result<u64> {
+        match record.kind {
+            VolumeKind::Dir => {
+                let dir = self.layout.volumes.open_child(record.name.as_str())?;
+                Tree::new(record.name.clone(), dir.try_clone()?).used_bytes(cancel)
+            }
+            VolumeKind::Disk => {
+                let Some((image, path)) = self.image_of(record)? else { return Ok(0) };
+                let metadata = image.metadata().map_err(|error| Error::file_system("stat", path, error))?;
+                Ok(metadata.blocks() * BLOCK)
+            }
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! Removing a volume.
 
 use super::layout::new_entry;
-use super::{Opened, Store};
-use crate::catalog::{Action, Intent};
+use super::{Opened, Store, living};
+use crate::catalog::{Action, Held, Intent};
 use crate::content::purge;
 use crate::error::{Error, Result};
 use crate::model::{Cancel, VolumeName};
@@ -36,13 +36,14 @@ impl Opened {
         let volume_id = self.catalog.write(|catalog| {
             let volume =
                 catalog.reader().volume(name)?.filter(|volume| only.is_none_or(|id| id == volume.id));
-            let volume_id = volume.ok_or_else(|| Error::volume_not_found(name.as_str()))?.id;
-            let sandboxes = self.living_sandboxes(catalog, volume_id)?;
+            let volume = volume.ok_or_else(|| Error::volume_not_found(name.as_str()))?;
+            let sandboxes = living(catalog, Held::Volume(volume.id))?;
             if !sandboxes.is_empty() {
                 return Err(Error::volume_attached(name.as_str(), sandboxes));
             }
-            catalog.begin(volume_id, Action::Remove, &entry)?;
-            Ok(volume_id)
+            self.refuse_locked_image(&volume)?;
+            catalog.begin(volume.id, Action::Remove, &entry)?;
+            Ok(volume.id)
         })?;
         Ok(Intent { volume_id, name: name.clone(), action: Action::Remove, entry })
     }

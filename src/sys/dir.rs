@@ -6,12 +6,16 @@ use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, openat, renameat, renameat2};
 use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat, mkdirat, stat};
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 use std::ffi::OsString;
+use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Device and inode: tells a file from a later one of the same name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileId {
     dev: u64,
     ino: u64,
@@ -22,6 +26,21 @@ impl FileId {
         FileId { dev: found.st_dev, ino: found.st_ino }
     }
 
+    /// The identity of an open file.
+    pub fn of_open(file: BorrowedFd<'_>) -> io::Result<Self> {
+        Ok(FileId::of(&fstat(file)?))
+    }
+
+    /// The device that the file is on.
+    pub fn device(self) -> u64 {
+        self.dev
+    }
+
+    /// The file's number on its device.
+    pub fn inode(self) -> u64 {
+        self.ino
+    }
+
     /// The identity of the file that stands at `path` now, if there is one.
     pub fn at(path: &Path) -> Result<Option<Self>> {
         match stat(path) {
@@ -30,6 +49,16 @@ impl FileId {
             Err(errno) => Err(Error::file_system("stat", path, errno.into())),
         }
     }
+}
+
+/// A file's identity with its time of birth, which no later file shares that is given the same number.
+pub type Identity = (FileId, SystemTime);
+
+/// The identity of an open file; none where its file system does not keep times of birth.
+pub fn identity(file: &File) -> io::Result<Option<Identity>> {
+    let metadata = file.metadata()?;
+    let id = FileId { dev: metadata.dev(), ino: metadata.ino() };
+    Ok(metadata.created().ok().map(|born| (id, born)))
 }
 
 /// An open directory of the store. The path serves messages only; nothing is ever opened by it.
@@ -46,21 +75,26 @@ impl Dir {
     /// Opens the directory at an absolute path that the host's user chose, making it and what is missing above
     /// it (mode 0700). Links on the way are followed: above the volumes the host's user decides.
     pub fn open_or_create_ambient(path: &Path) -> Result<Self> {
-        let open = || openat(AT_FDCWD, path, OPEN_DIR.difference(OFlag::O_NOFOLLOW), Mode::empty());
-        let fd = match open() {
-            Err(Errno::ENOENT) => {
+        match Dir::open_ambient(path) {
+            Err(error) if error.is_refusal(&[Errno::ENOENT]) => {
                 let parent = path.parent().map(Dir::open_or_create_ambient).transpose()?;
                 match mkdirat(AT_FDCWD, path, Mode::S_IRWXU) {
                     Ok(()) | Err(Errno::EEXIST) => {}
                     Err(errno) => return Err(Error::file_system("mkdir", path, errno.into())),
                 }
                 parent.map_or(Ok(()), |parent| parent.sync())?;
-                open()
+                Dir::open_ambient(path)
             }
             opened => opened,
-        };
-        let fd = fd.map_err(|errno| Error::file_system("open", path, errno.into()))?;
-        Ok(Dir { fd, path: path.to_owned() })
+        }
+    }
+
+    /// Opens the directory at an absolute path that the host's user chose; links on the way are followed.
+    pub fn open_ambient(path: &Path) -> Result<Self> {
+        match openat(AT_FDCWD, path, OPEN_DIR.difference(OFlag::O_NOFOLLOW), Mode::empty()) {
+            Ok(fd) => Ok(Dir { fd, path: path.to_owned() }),
+            Err(errno) => Err(Error::file_system("open", path, errno.into())),
+        }
     }
 
     /// Where the directory was when it was opened.
@@ -126,7 +160,7 @@ impl Dir {
 
     /// Makes a file that must not exist, with `mode` less the umask.
     pub fn create_file(&self, name: &str, mode: u32) -> Result<OwnedFd> {
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
         openat(&self.fd, name, flags, Mode::from_bits_truncate(mode))
             .map_err(|errno| Error::file_system("open", self.path_of(name), errno.into()))
     }

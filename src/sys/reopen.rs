@@ -4,6 +4,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 /// What a file is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +15,16 @@ pub enum Access {
     Write,
 }
 
+/// A path that leads to the very file that this process has open, for other processes of the same user as long as
+/// it is.
+pub fn path_to_open(file: BorrowedFd<'_>) -> PathBuf {
+    descriptor_path(&std::process::id().to_string(), file)
+}
+
+fn descriptor_path(process: &str, file: BorrowedFd<'_>) -> PathBuf {
+    format!("/proc/{process}/fd/{}", file.as_raw_fd()).into()
+}
+
 /// Opens the very file that `file`, an `O_PATH` descriptor, stands for.
 pub fn reopen(file: BorrowedFd<'_>, access: Access) -> io::Result<OwnedFd> {
     let access = match access {
@@ -21,5 +32,5 @@ pub fn reopen(file: BorrowedFd<'_>, access: Access) -> io::Result<OwnedFd> {
         Access::Write => OFlag::O_WRONLY,
     };
     let flags = access | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
-    Ok(open(format!("/proc/self/fd/{}", file.as_raw_fd()).as_str(), flags, Mode::empty())?)
+    Ok(open(&descriptor_path("self", file), flags, Mode::empty())?)
 }

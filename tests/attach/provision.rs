@@ -4,7 +4,7 @@ use super::{create, ensure_exists, existing, named};
 use crate::support::{Home, name};
 use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::{Cancel, Labels};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::symlink;
 
@@ -48,11 +48,19 @@ fn ensure_exists_makes_the_volume_once_and_then_uses_it_unchanged() {
     assert_eq!(before.record, after.record);
 }
 
+fn with_mode(options: &Value, mode: &str) -> Value {
+    let mut options = options.clone();
+    options["mode"] = mode.into();
+    options
+}
+
 #[test]
 fn ensure_exists_tells_exactly_the_fields_that_differ_and_changes_nothing() {
     let home = Home::new();
     home.attach("one", &[named("small", json!({ "mode": "create", "quotaMib": 4 }))]).unwrap();
     home.create("unlimited");
+    let disk = json!({ "kind": "disk", "sizeMib": 8 });
+    home.attach("one", &[named("disk", with_mode(&disk, "create"))]).unwrap();
     let cases = [
         ("small", json!({ "mode": "ensure-exists", "quotaMib": 8 }), vec![("quotaMib", "8", "4")]),
         ("small", json!({ "mode": "ensure-exists" }), vec![("quotaMib", "unlimited", "4")]),
@@ -66,6 +74,12 @@ fn ensure_exists_tells_exactly_the_fields_that_differ_and_changes_nothing() {
             json!({ "mode": "ensure-exists", "kind": "disk", "sizeMib": 16 }),
             vec![("kind", "disk", "dir"), ("sizeMib", "16", "none")],
         ),
+        (
+            "disk",
+            json!({ "mode": "ensure-exists", "kind": "disk", "sizeMib": 16, "format": "qcow2" }),
+            vec![("sizeMib", "16", "8"), ("format", "qcow2", "raw")],
+        ),
+        ("disk", json!({ "mode": "ensure-exists" }), vec![("kind", "dir", "disk"), ("sizeMib", "none", "8")]),
     ];
     for (volume, options, expected) in cases {
         let before = home.store.get(&name(volume), &Cancel::default()).unwrap().record;
@@ -76,6 +90,11 @@ fn ensure_exists_tells_exactly_the_fields_that_differ_and_changes_nothing() {
     }
     home.attach("two", &[named("small", json!({ "mode": "ensure-exists", "quotaMib": 4 }))]).unwrap();
     home.attach("two", &[named("unlimited", json!({ "mode": "ensure-exists", "quotaMib": 0 }))]).unwrap();
+    let error = home.attach("two", &[named("disk", with_mode(&disk, "ensure-exists"))]).unwrap_err();
+    assert_eq!(
+        (error.kind(), &error.context().sandboxes[..]),
+        (ErrorKind::VolumeInUse, &["one".to_owned()][..])
+    );
 }
 
 #[test]
@@ -85,18 +104,6 @@ fn ensure_exists_tells_that_something_else_stands_there() {
     let error = home.attach("worker", &[ensure_exists("data")]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::VolumeAlreadyExists);
     assert!(error.to_string().contains("the catalog does not know it"), "{error}");
-}
-
-#[test]
-fn a_new_disk_volume_is_refused_as_not_there_yet() {
-    let home = Home::new();
-    for mode in ["create", "ensure-exists"] {
-        let options = json!({ "mode": mode, "kind": "disk", "sizeMib": 16 });
-        let error = home.attach("worker", &[named("data", options)]).unwrap_err();
-        assert_eq!(super::invalid_field(&error), "kind");
-        assert!(error.to_string().contains("not available yet"), "{error}");
-    }
-    assert_eq!(home.volumes(), [""; 0]);
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn rejects_a_field_that_belongs_to_another_kind() {
         ("quotaMib", json!(1), &["named"]),
         ("labels", json!({}), &["named"]),
         ("disk", json!("/srv/d"), &["disk"]),
-        ("format", json!("raw"), &["disk"]),
+        ("format", json!("raw"), &["named", "disk"]),
         ("fstype", json!("ext4"), &["disk"]),
         ("sizeMib", json!(1), &["named", "tmpfs"]),
     ];
@@ -89,7 +89,7 @@ fn every_config() -> Vec<MountConfig> {
         json!({ "kind": "named", "named": "x" }),
         json!({ "kind": "named", "named": "x", "namedMode": "create", "labels": { "a": "1", "b": "" } }),
         json!({ "kind": "named", "named": "x", "namedMode": "ensure-exists", "quotaMib": 7 }),
-        json!({ "kind": "named", "named": "x", "namedMode": "create", "namedKind": "disk", "sizeMib": u32::MAX }),
+        json!({ "kind": "named", "named": "x", "namedMode": "create", "namedKind": "disk", "sizeMib": 16 << 20 }),
         json!({ "kind": "tmpfs" }),
         json!({ "kind": "tmpfs", "sizeMib": 1 }),
         json!({ "kind": "disk", "disk": "/srv/disk" }),

@@ -67,7 +67,7 @@ fn a_disk_leaves_nothing_to_what_qemu_would_guess() {
 }
 
 #[test]
-fn a_disk_that_may_name_other_files_opens_none_of_them() {
+fn a_backing_file_that_a_header_names_is_not_opened() {
     for (format, driver) in [(DiskFormat::Qcow2, "qcow2"), (DiskFormat::Vmdk, "vmdk")] {
         let (blockdev, ..) = rendered_disk(disk("/image", format, None, false));
         assert_eq!(blockdev["driver"], driver);

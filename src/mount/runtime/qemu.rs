@@ -155,7 +155,7 @@ fn disk(name: &str, open: &str, format: DiskFormat, readonly: bool) -> [String; 
     let file = json!({ "filename": open, "locking": "on", "aio": "threads" });
     let mut more = json!({ "file": node("file", &format!("{name}-file"), file) });
     if format != DiskFormat::Raw {
-        // Whatever the header says by then, no file below this one is opened.
+        // Whatever the header says by then, no backing file is opened.
         more["backing"] = Value::Null;
     }
     // Our names of the formats are QEMU's drivers.

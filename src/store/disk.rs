@@ -1,0 +1,61 @@
+//! The image of a disk volume.
+
+use super::Opened;
+use super::layout::image_entry;
+use crate::error::{Error, Result};
+use crate::image;
+use crate::image::ext4::{self, Ext4Options};
+use crate::model::{DiskFormat, DiskSpec, VolumeKind, VolumeName, VolumeRecord};
+use crate::sys::{Dir, is_locked_by_others, random_bytes, random_uuid};
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The mode of a new image: a virtual machine runs as the user who starts it.
+const IMAGE_MODE: u32 = 0o600;
+
+impl Opened {
+    /// Makes the image of a new disk volume in its directory: a file system that is whole, and of the image only
+    /// what differs from zeros.
+    pub(super) fn make_image(&self, dir: &Dir, name: &VolumeName, disk: DiskSpec) -> Result<()> {
+        let failed = |error| Error::file_system("getrandom", dir.path(), error);
+        let extents = ext4::format(&Ext4Options {
+            size_bytes: disk.capacity_bytes(),
+            label: name.to_string(),
+            uuid: random_uuid().map_err(failed)?,
+            hash_seed: random_bytes().map_err(failed)?,
+            created_at_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        })?;
+        let entry = image_entry(disk.format);
+        let file = File::from(dir.create_file(entry, IMAGE_MODE)?);
+        let path = self.layout.volumes.path_of(name.as_str()).join(entry);
+        let pieces: Vec<_> = extents.into_iter().map(|extent| (extent.offset, extent.bytes)).collect();
+        match disk.format {
+            DiskFormat::Qcow2 => image::create_qcow2(&file, &path, disk.capacity_bytes(), &pieces)?,
+            _ => image::create_raw(&file, &path, disk.capacity_bytes(), &pieces)?,
+        }
+        self.layout.put_file_on_disk(&file, &path)
+    }
+
+    /// The open image of a disk volume and its path; none for a directory volume, and where somebody deleted the
+    /// image by hand.
+    pub(super) fn image_of(&self, volume: &VolumeRecord) -> Result<Option<(File, PathBuf)>> {
+        if volume.kind == VolumeKind::Dir {
+            return Ok(None);
+        }
+        let dir = self.layout.volumes.open_child(volume.name.as_str())?;
+        let entry = image_entry(volume.disk_format.unwrap_or(DiskFormat::Raw));
+        Ok(dir.open_existing_file(entry)?.map(|file| (File::from(file), dir.path_of(entry))))
+    }
+
+    /// Refuses to take a disk volume away from a program that holds a lock on its image.
+    pub(super) fn refuse_locked_image(&self, volume: &VolumeRecord) -> Result<()> {
+        let Ok(Some((file, path))) = self.image_of(volume) else { return Ok(()) };
+        match is_locked_by_others(file.as_fd(), false) {
+            Ok(true) => Err(Error::disk_in_use(Some(volume.name.as_str()), &path, Vec::new())),
+            Ok(false) => Ok(()),
+            Err(error) => Err(Error::file_system("flock", &path, error)),
+        }
+    }
+}
