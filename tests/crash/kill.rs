@@ -7,14 +7,18 @@ use rusqlite::Connection;
 use sandbox_volumes::content::WriteOptions;
 use sandbox_volumes::model::{Cancel, Labels, VolumeSpec};
 use sandbox_volumes::store::{Durability, Store};
+use serde_json::json;
 use std::collections::HashMap;
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 const KILLS: u32 = 200;
 const VOLUMES: [&str; 3] = ["a", "b", "c"];
+/// Disk volumes, by the format of their images.
+const DISKS: [(&str, &str); 2] = [("raw-disk", "raw"), ("qcow2-disk", "qcow2")];
 /// A volume that nobody touches.
 const BYSTANDER: &str = "bystander";
 
@@ -109,6 +113,9 @@ fn check(home: &Home, store: &Store, said: &HashMap<String, Said>, kill: u32) {
     for (volume, said) in said {
         let is_listed = listed.contains(&volume.as_str());
         let content = fs::read_to_string(home.path("volumes").join(volume).join("file")).ok();
+        if is_listed && let Some((_, format)) = DISKS.iter().find(|(name, _)| name == volume) {
+            assert_sound_disk(&home.path("volumes").join(volume).join(format!("disk.{format}")), format);
+        }
         match said {
             Said::Begun => {}
             Said::Created => assert!(is_listed, "kill {kill}: {volume} was lost"),
@@ -128,6 +135,12 @@ fn check(home: &Home, store: &Store, said: &HashMap<String, Said>, kill: u32) {
 /// Every name can be created where it is not listed, written, read and removed.
 fn assert_all_usable(home: &Home, store: &Arc<Store>, kill: u32) {
     let cancel = Cancel::default;
+    for (volume, format) in DISKS {
+        if store.get(&name(volume), &cancel()).is_err() {
+            store.create(&name(volume), &disk(format), &cancel()).unwrap();
+        }
+        store.remove(&name(volume), &cancel()).unwrap();
+    }
     for volume in VOLUMES {
         if store.get(&name(volume), &cancel()).is_err() {
             store.create(&name(volume), &VolumeSpec::from_options(&[]).unwrap(), &cancel()).unwrap();
@@ -137,6 +150,22 @@ fn assert_all_usable(home: &Home, store: &Arc<Store>, kill: u32) {
         assert_eq!(fs::read_to_string(path).unwrap(), "x", "kill {kill}");
         store.remove(&name(volume), &cancel()).unwrap();
     }
+}
+
+fn disk(format: &str) -> VolumeSpec {
+    VolumeSpec::from_options(&[json!({ "kind": "disk", "sizeMib": 8, "format": format }).into()]).unwrap()
+}
+
+/// An image that is listed is whole, as far as the judges that are installed can tell.
+fn assert_sound_disk(image: &Path, format: &str) {
+    let (tool, arguments) = match format {
+        "raw" => ("e2fsck", "-fn"),
+        _ => ("qemu-img", "check"),
+    };
+    if let Ok(judged) = Command::new(tool).arg(arguments).arg(image).output() {
+        assert!(judged.status.success(), "{}", String::from_utf8_lossy(&judged.stdout));
+    }
+    assert!(image.is_file());
 }
 
 fn sorted(mut names: Vec<&str>) -> Vec<&str> {
@@ -174,5 +203,13 @@ fn worker_that_creates_writes_and_removes() {
             store.remove(&name(oldest), &cancel()).unwrap();
             worker::say(format!("removed {oldest}"));
         }
+        let (volume, format) = DISKS[(round / 2) as usize % DISKS.len()];
+        let (began, done) = if round % 2 == 0 { ("creating", "created") } else { ("removing", "removed") };
+        worker::say(format!("{began} {volume}"));
+        match round % 2 {
+            0 => drop(store.create(&name(volume), &disk(format), &cancel()).unwrap()),
+            _ => store.remove(&name(volume), &cancel()).unwrap(),
+        }
+        worker::say(format!("{done} {volume}"));
     }
 }
