@@ -2,12 +2,18 @@
 
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at the disk from outside")]
 
+#[path = "support/child.rs"]
+mod child;
+#[path = "images/corpus.rs"]
+mod corpus;
 #[path = "images/create.rs"]
 mod create;
 #[path = "images/file_systems.rs"]
 mod file_systems;
 #[path = "images/format.rs"]
 mod format;
+#[path = "images/mutated.rs"]
+mod mutated;
 #[path = "images/qcow2.rs"]
 mod qcow2;
 #[path = "support/report.rs"]

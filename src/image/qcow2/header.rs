@@ -17,6 +17,7 @@ const MOST_L1_BYTES: u64 = 32 << 20;
 const MOST_REFCOUNT_TABLE_BYTES: u64 = 8 << 20;
 const MOST_SNAPSHOTS: u32 = 65536;
 const SNAPSHOT_BYTES: u64 = 40;
+const FEATURE_NAME_BYTES: u32 = 48;
 
 /// Bits of the incompatible features.
 mod feature {
@@ -32,6 +33,7 @@ mod feature {
 mod extension {
     pub const END: u32 = 0;
     pub const EXTERNAL_DATA: u32 = 0x4441_5441;
+    pub const FEATURE_NAMES: u32 = 0x6803_f857;
     pub const ENCRYPTION: u32 = 0x0537_be77;
 }
 
@@ -192,6 +194,10 @@ fn check_extensions(head: &[u8], header_length: u32, cluster: u64) -> Result<(),
             extension::END => return Ok(()),
             extension::EXTERNAL_DATA => return Err(EXTERNAL_DATA.into()),
             extension::ENCRYPTION => return Err(ENCRYPTED.into()),
+            // imago panics on a part of a name.
+            extension::FEATURE_NAMES if !length.is_multiple_of(FEATURE_NAME_BYTES) => {
+                return Err("is damaged: its table of feature names is cut off".into());
+            }
             _ => at += 8 + u64::from(length).next_multiple_of(8),
         }
     }

@@ -181,3 +181,13 @@ fn rejects_extensions_that_leave_the_first_cluster() {
     set32(&mut head, 116, 0x2000);
     rejected(Header::parse(&head, LENGTH), "ends within");
 }
+
+#[test]
+fn rejects_a_part_of_a_feature_name() {
+    let mut head = good();
+    set32(&mut head, 112, extension::FEATURE_NAMES);
+    for (length, is_whole) in [(0, true), (48, true), (96, true), (1, false), (47, false), (49, false)] {
+        set32(&mut head, 116, length);
+        assert_eq!(Header::parse(&head, LENGTH).is_ok(), is_whole, "{length}");
+    }
+}

@@ -57,10 +57,16 @@ pub fn is_descriptor(head: &[u8]) -> bool {
 
 /// Refuses an image that names a parent in these bytes, in whatever way.
 pub(super) fn check_parentless(bytes: &[u8]) -> Result<(), Problem> {
-    match bytes.windows(PARENT_HINT.len()).any(|window| window.eq_ignore_ascii_case(PARENT_HINT)) {
-        true => Err(PARENT.into()),
-        false => Ok(()),
+    let begins = |byte: &u8| byte.eq_ignore_ascii_case(&PARENT_HINT[0]);
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(begins) {
+        rest = &rest[at..];
+        if rest.get(..PARENT_HINT.len()).is_some_and(|found| found.eq_ignore_ascii_case(PARENT_HINT)) {
+            return Err(PARENT.into());
+        }
+        rest = &rest[1..];
     }
+    Ok(())
 }
 
 const PARENT: &str = "is a snapshot that needs its parent, which is not opened: whoever wrote the image could name any \
