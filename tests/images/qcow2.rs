@@ -82,9 +82,11 @@ fn case_34_unknown_features_versions_and_encryption_are_refused() {
         let Some((_dir, path)) = patched(&[(at, bytes)]) else { return };
         refused(&path, because);
     }
-    let secret = ["--object", "secret,id=key,data=abc"];
-    let luks = ["-o", "encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10"];
-    let Some((_dir, path)) = image(&[secret, luks].concat()) else { return };
+    // LUKS takes a moment's whole processor to make.
+    let aes = ["--object", "secret,id=key,data=abc", "-o", "encrypt.format=aes,encrypt.key-secret=key"];
+    let Some((_dir, path)) = image(&aes) else { return };
+    refused(&path, "encrypted");
+    patch(&path, 35, &[2]);
     refused(&path, "encrypted");
 }
 

@@ -110,9 +110,13 @@ impl Header {
             tables.place("L1 table", l1_offset, l1_bytes)?,
             tables.place("reference count table", long(48)?, refcount_bytes)?,
         ];
+        let snapshots_offset = long(64)?;
         if snapshots > 0 {
             let least = u64::from(snapshots) * SNAPSHOT_BYTES;
-            places.push(tables.place("snapshot table", long(64)?, least)?);
+            places.push(tables.place("snapshot table", snapshots_offset, least)?);
+        } else if !snapshots_offset.is_multiple_of(cluster) || i64::try_from(snapshots_offset).is_err() {
+            // QEMU minds the place of a table without entries, too.
+            return Err("is damaged: its snapshot table lies outside it or between clusters".into());
         }
         check_disjoint(&mut places)?;
 
@@ -123,6 +127,7 @@ impl Header {
 
 const TRUNCATED: Problem = Problem::Borrowed("ends within its qcow2 header. Get a whole copy of it.");
 const ENCRYPTED: &str = "is encrypted, which is not supported. Decrypt it with qemu-img convert first.";
+const LONG_EXTENSIONS: &str = "has header extensions that are longer than its first cluster";
 const EXTERNAL_DATA: &str = "keeps its data in another file, which is not opened: whoever wrote the image could name \
                              any file of the host. Make it one file with qemu-img convert -O qcow2.";
 
@@ -190,6 +195,10 @@ fn check_extensions(head: &[u8], header_length: u32, cluster: u64) -> Result<(),
     while at + 8 <= cluster {
         let place = at as usize;
         let (kind, length) = (be32(head, place).ok_or(TRUNCATED)?, be32(head, place + 4).ok_or(TRUNCATED)?);
+        // QEMU minds the length of the end, too.
+        if u64::from(length) > cluster - at - 8 {
+            return Err(LONG_EXTENSIONS.into());
+        }
         match kind {
             extension::END => return Ok(()),
             extension::EXTERNAL_DATA => return Err(EXTERNAL_DATA.into()),
@@ -203,13 +212,16 @@ fn check_extensions(head: &[u8], header_length: u32, cluster: u64) -> Result<(),
     }
     match at <= cluster {
         true => Ok(()),
-        false => Err("has header extensions that are longer than its first cluster".into()),
+        false => Err(LONG_EXTENSIONS.into()),
     }
 }
 
 fn check_capacity(bytes: u64, l1_entries: u32, cluster_bits: u32, extended: bool) -> Result<(), Problem> {
     if bytes == 0 {
         return Err("is a disk of no bytes".into());
+    }
+    if !bytes.is_multiple_of(512) {
+        return Err(format!("is a disk of {bytes} bytes, which are no whole sectors").into());
     }
     if bytes > MOST_CAPACITY {
         return Err(format!("is a disk of {bytes} bytes, more than the 16 TiB that are supported").into());

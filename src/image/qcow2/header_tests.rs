@@ -128,9 +128,10 @@ fn extended_l2_entries_need_clusters_of_16_kib() {
 #[test]
 fn rejects_an_absurd_capacity_and_an_l1_table_that_does_not_match() {
     rejected(with64(24, 0), "no bytes");
-    rejected(with64(24, MOST_CAPACITY + 1), "16 TiB");
-    rejected(with64(24, u64::MAX), "16 TiB");
-    rejected(with64(24, (1 << 30) + 1), "too short");
+    rejected(with64(24, MOST_CAPACITY + 512), "16 TiB");
+    rejected(with64(24, u64::MAX - 511), "16 TiB");
+    rejected(with64(24, (1 << 30) + 512), "too short");
+    rejected(with64(24, (1 << 30) - 1), "no whole sectors");
     rejected(with32(36, 0), "too short");
     rejected(with32(36, u32::MAX), "impossible size");
 }
@@ -152,6 +153,8 @@ fn rejects_tables_outside_the_image_between_clusters_or_over_each_other() {
 #[test]
 fn rejects_snapshots_outside_the_image_and_too_many() {
     rejected(with32(60, 1), "snapshot table");
+    rejected(with64(64, 0x100), "snapshot table");
+    rejected(with64(64, 1 << 63), "snapshot table");
     rejected(with32(60, 65537), "impossible size");
     let mut head = good();
     set32(&mut head, 60, 1);
@@ -178,6 +181,9 @@ fn rejects_extensions_that_leave_the_first_cluster() {
     set32(&mut head, 112, 0x1234);
     set32(&mut head, 116, u32::MAX);
     rejected(Header::parse(&head, LENGTH), "longer than its first cluster");
+    set32(&mut head, 112, extension::END);
+    rejected(Header::parse(&head, LENGTH), "longer than its first cluster");
+    set32(&mut head, 112, 0x1234);
     set32(&mut head, 116, 0x2000);
     rejected(Header::parse(&head, LENGTH), "ends within");
 }

@@ -81,6 +81,7 @@ impl Descriptor {
         check_parentless(bytes)?;
         let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
         let (mut version, mut create_type, mut extents) = (None, None, Vec::new());
+        let (mut content, mut parent) = (None, None);
         for line in text.split(|byte| *byte == b'\n') {
             // Only what is quoted in a comment or a name may be anything else than ASCII.
             let line = String::from_utf8_lossy(line);
@@ -97,8 +98,9 @@ impl Descriptor {
                 let value = value.trim().trim_matches('"');
                 match key.trim().to_ascii_lowercase().as_str() {
                     "version" => set_once(&mut version, value)?,
+                    "cid" => set_once(&mut content, value)?,
                     "createtype" => set_once(&mut create_type, value)?,
-                    "parentcid" if !value.eq_ignore_ascii_case(NO_PARENT) => return Err(PARENT.into()),
+                    "parentcid" => set_once(&mut parent, value)?,
                     key if key.starts_with("encryption") => {
                         return Err(
                             "is encrypted, which is not supported. Decrypt it in VMware first.".into()
@@ -111,6 +113,14 @@ impl Descriptor {
         match version.as_deref() {
             Some("1" | "2" | "3") => {}
             _ => return Err("has a descriptor of a version that is not known; only 1 to 3 are".into()),
+        }
+        if content.is_none_or(|id| u32::from_str_radix(&id, 16).is_err()) {
+            return Err("has a descriptor without a content ID".into());
+        }
+        match parent {
+            Some(id) if id.eq_ignore_ascii_case(NO_PARENT) => {}
+            Some(_) => return Err(PARENT.into()),
+            None => return Err("has a descriptor that does not say whether it has a parent".into()),
         }
         let create_type = create_type.ok_or("has a descriptor that does not say its createType")?;
         Ok(Descriptor { create_type, extents })

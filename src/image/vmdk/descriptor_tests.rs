@@ -150,9 +150,13 @@ fn rejects_absurd_sizes() {
 #[test]
 fn rejects_a_missing_or_unknown_version_or_type_and_what_is_said_twice() {
     let good = text("monolithicFlat", "RW 8 FLAT \"a\" 0");
-    for (from, to) in
-        [("version=1", "version=4"), ("version=1", ""), ("createType", "other"), ("version=1", "version")]
-    {
+    for (from, to) in [
+        ("version=1", "version=4"),
+        ("version=1", ""),
+        ("createType", "other"),
+        ("CID=3", "CID=x"),
+        ("version=1", "version"),
+    ] {
         Descriptor::parse(good.replace(from, to).as_bytes()).unwrap_err();
     }
     rejected(Descriptor::parse(format!("{good}createType=\"vmfs\"\n").as_bytes()), "twice");

@@ -75,10 +75,13 @@ pub(super) fn inspect(
 /// A sparse file that is the whole disk.
 fn inspect_sparse(file: &File, head: &[u8], length: u64) -> Result<Facts, Failure> {
     let header = sparse_header(file, head, length)?;
-    if let Some(place) = &header.descriptor {
-        let text = read_up_to(file, place.start, (place.end - place.start) as usize)?;
-        Descriptor::parse(&text)?.check_embedded(header.sectors)?;
-    }
+    let Some(place) = &header.descriptor else {
+        return Err(Failure::Unfit(
+            "is a part of a vmdk image. Give the .vmdk file that names its parts.".into(),
+        ));
+    };
+    let text = read_up_to(file, place.start, (place.end - place.start) as usize)?;
+    Descriptor::parse(&text)?.check_embedded(header.sectors)?;
     let capacity_bytes = header.sectors * SECTOR;
     let start = disk::read_start(&[Part::sparse(file, length, header)], wanted(capacity_bytes))?;
     Ok(Facts { capacity_bytes, start, extents: Vec::new() })

@@ -39,7 +39,8 @@ pub struct SparseHeader {
     pub is_compressed: bool,
     /// Whether a grain of number 1 is one of zeros.
     pub has_zero_grains: bool,
-    /// Where the descriptor is in the file, if there is one.
+    /// Where the descriptor is in the file, if there is one: in the sector behind the header, where every program
+    /// writes it and QEMU looks for it whatever the header says.
     pub descriptor: Option<Range<u64>>,
 }
 
@@ -151,10 +152,15 @@ fn parse(header: &[u8], length: u64) -> Result<SparseHeader, Problem> {
     if flags & flag::SECOND_DIRECTORY != 0 {
         place(field(48)?, directory_bytes)?;
     }
+    // What precedes the grains: with less than that, the file is cut off.
+    place(1, field(64)?.saturating_mul(SECTOR).saturating_sub(SECTOR))?;
     let (at, size) = (field(28)?, field(36)?);
     if at != 0 && size != 0 {
         if size > descriptor::MOST_BYTES / SECTOR {
             return Err(descriptor::TOO_LONG.into());
+        }
+        if at != 1 {
+            return Err("has its descriptor in an unusual place".into());
         }
         let text = place(at, size * SECTOR)?;
         if text.start < directory.end && directory.start < text.end {
@@ -260,7 +266,11 @@ mod tests {
         }
         rejected(with(56, &[20]), "overlap");
         rejected(with(36, &[0xff, 0x10]), "descriptor of more than 1 MiB");
-        rejected(with(28, &[0xff, 0xff]), "outside");
+        rejected(with(36, &[0xff]), "overlap");
+        rejected(with(28, &[2]), "unusual place");
+        for sectors in [LENGTH / 512 + 1, u64::MAX] {
+            rejected(with(64, &sectors.to_le_bytes()), "outside");
+        }
     }
 
     #[test]
