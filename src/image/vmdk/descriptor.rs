@@ -80,50 +80,27 @@ impl Descriptor {
         }
         check_parentless(bytes)?;
         let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-        let (mut version, mut create_type, mut extents) = (None, None, Vec::new());
-        let (mut content, mut parent) = (None, None);
+        let (mut keys, mut extents) = (Keys::default(), Vec::new());
+        let mut is_after_blank = false;
         for line in text.split(|byte| *byte == b'\n') {
             // Only what is quoted in a comment or a name may be anything else than ASCII.
             let line = String::from_utf8_lossy(line);
             let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
+            let was_after_blank = std::mem::replace(&mut is_after_blank, line.is_empty());
             if is_extent(line) {
+                // QEMU reads over the blank line, and then reads the extent once more.
+                if was_after_blank {
+                    return Err("has a blank line before an extent in its descriptor".into());
+                }
                 if extents.len() == MOST_EXTENTS {
                     return Err(format!("consists of more than {MOST_EXTENTS} files").into());
                 }
                 extents.push(Extent::parse(line)?);
-            } else if let Some((key, value)) = line.split_once('=') {
-                let value = value.trim().trim_matches('"');
-                match key.trim().to_ascii_lowercase().as_str() {
-                    "version" => set_once(&mut version, value)?,
-                    "cid" => set_once(&mut content, value)?,
-                    "createtype" => set_once(&mut create_type, value)?,
-                    "parentcid" => set_once(&mut parent, value)?,
-                    key if key.starts_with("encryption") => {
-                        return Err(
-                            "is encrypted, which is not supported. Decrypt it in VMware first.".into()
-                        );
-                    }
-                    _ => {}
-                }
+            } else if let Some((key, value)) = line.split_once('=').filter(|_| !line.starts_with('#')) {
+                keys.take(key.trim(), value.trim().trim_matches('"'))?;
             }
         }
-        match version.as_deref() {
-            Some("1" | "2" | "3") => {}
-            _ => return Err("has a descriptor of a version that is not known; only 1 to 3 are".into()),
-        }
-        if content.is_none_or(|id| u32::from_str_radix(&id, 16).is_err()) {
-            return Err("has a descriptor without a content ID".into());
-        }
-        match parent {
-            Some(id) if id.eq_ignore_ascii_case(NO_PARENT) => {}
-            Some(_) => return Err(PARENT.into()),
-            None => return Err("has a descriptor that does not say whether it has a parent".into()),
-        }
-        let create_type = create_type.ok_or("has a descriptor that does not say its createType")?;
-        Ok(Descriptor { create_type, extents })
+        Ok(Descriptor { create_type: keys.create_type()?, extents })
     }
 
     /// The extents of a descriptor that is a file of its own: at least one, all of the kind that its type has.
@@ -160,20 +137,57 @@ impl Descriptor {
     }
 }
 
+/// What a descriptor says of the whole disk.
+#[derive(Default)]
+struct Keys {
+    version: Option<String>,
+    content: Option<String>,
+    parent: Option<String>,
+    create_type: Option<String>,
+}
+
+impl Keys {
+    fn take(&mut self, key: &str, value: &str) -> Result<(), Problem> {
+        let place = match key.to_ascii_lowercase().as_str() {
+            "version" => &mut self.version,
+            "cid" => &mut self.content,
+            "parentcid" => &mut self.parent,
+            "createtype" => &mut self.create_type,
+            key if key.starts_with("encryption") => {
+                return Err("is encrypted, which is not supported. Decrypt it in VMware first.".into());
+            }
+            _ => return Ok(()),
+        };
+        match place.replace(value.to_owned()) {
+            None => Ok(()),
+            // Two readers might take one value each.
+            Some(_) => Err("has a descriptor that says the same thing twice".into()),
+        }
+    }
+
+    /// The type, where the rest is as it must be.
+    fn create_type(self) -> Result<String, Problem> {
+        if !matches!(self.version.as_deref(), Some("1" | "2" | "3")) {
+            return Err("has a descriptor of a version that is not known; only 1 to 3 are".into());
+        }
+        if self.content.is_none_or(|id| u32::from_str_radix(&id, 16).is_err()) {
+            return Err("has a descriptor without a content ID".into());
+        }
+        match self.parent {
+            Some(id) if id.eq_ignore_ascii_case(NO_PARENT) => {}
+            Some(_) => return Err(PARENT.into()),
+            None => return Err("has a descriptor that does not say whether it has a parent".into()),
+        }
+        self.create_type.ok_or_else(|| "has a descriptor that does not say its createType".into())
+    }
+}
+
 fn unsupported(create_type: &str) -> Problem {
     format!(
         "is of the type {create_type:?}: snapshots and raw devices cannot be attached. Make it one file with qemu-img \
          convert -O qcow2."
     )
     .into()
-}
-
-/// Two readers might take one value each.
-fn set_once(place: &mut Option<String>, value: &str) -> Result<(), Problem> {
-    match place.replace(value.to_owned()) {
-        None => Ok(()),
-        Some(_) => Err("has a descriptor that says the same thing twice".into()),
-    }
 }
 
 /// Whether a line begins like an extent. Where it then is none, it is refused, for another reader might go on with the

@@ -113,6 +113,13 @@ fn rejects_extents_that_do_not_fit_the_type_or_cannot_be_written() {
 }
 
 #[test]
+fn rejects_an_extent_that_qemu_counts_twice() {
+    for blank in ["\n", " \n", "\r\n"] {
+        rejected(separate("monolithicFlat", &format!("#\n{blank}RW 8 FLAT \"a\" 0")), "blank line");
+    }
+}
+
+#[test]
 fn rejects_malformed_extents() {
     for line in [
         "RW\n8\nFLAT\n\"a\"\n0",
