@@ -74,7 +74,7 @@ fn superblock(data: &[u8]) {
 fn inspect(data: &[u8]) {
     let Some((choices, content)) = data.split_first() else { return };
     DIRECTORY.with(|directory| {
-        let mut file = tempfile::tempfile_in("/dev/shm").unwrap();
+        let mut file = tempfile::tempfile().unwrap();
         file.write_all(content).unwrap();
         if choices & 0x80 != 0 {
             // Tables in a hole.
@@ -99,7 +99,7 @@ fn inspect(data: &[u8]) {
 std::thread_local! {
     /// Holds a flat extent, "flat", and a sparse one, "sparse".
     static DIRECTORY: tempfile::TempDir = {
-        let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+        let directory = tempfile::tempdir().unwrap();
         File::create(directory.path().join("flat")).unwrap().set_len(1 << 20).unwrap();
         File::create(directory.path().join("sparse")).unwrap().write_all(&sparse_extent()).unwrap();
         directory

@@ -173,6 +173,34 @@ fn a_sparse_image_with_broken_tables_is_refused() {
     }
 }
 
+#[test]
+fn the_footer_of_an_image_that_was_written_in_one_go_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("disk.vmdk");
+    File::create(dir.path().join("disk.raw")).unwrap().set_len(1 << 20).unwrap();
+    let convert = ["convert", "-O", "vmdk", "-o", "subformat=streamOptimized", "disk.raw", "disk.vmdk"];
+    if !run(dir.path(), "mkfs.ext4", &["-q", "disk.raw"]) || !qemu_img(dir.path(), &convert) {
+        return;
+    }
+    let mut image = fs::read(&path).unwrap();
+    image.resize(image.len().next_multiple_of(512), 0);
+    let footer = image[..512].to_vec();
+    image[56..64].fill(0xff);
+    // A marker for a footer of one sector, the footer, and a marker that ends the stream.
+    let mut marker = [0; 512];
+    marker[0] = 1;
+    marker[12] = 3;
+    image.extend([&marker[..], &footer, &[0; 512]].concat());
+    fs::write(&path, &image).unwrap();
+    qemu_img(dir.path(), &["compare", "-q", "-f", "raw", "-F", "vmdk", "disk.raw", "disk.vmdk"]);
+    let found = inspect(&path, None).unwrap();
+    assert_eq!((found.capacity_bytes, found.fstype), (1 << 20, Some("ext4")));
+    let length = image.len();
+    image[length - 1024 + 12] ^= 1;
+    fs::write(&path, &image).unwrap();
+    refused(&path, "contradict each other");
+}
+
 fn read_at<const N: usize>(path: &Path, at: usize) -> [u8; N] {
     fs::read(path).unwrap()[at..at + N].try_into().unwrap()
 }
