@@ -1,7 +1,9 @@
 //! New images, judged by qemu-img.
 
 use crate::report::report;
+use crate::skip::skip;
 use crate::{inspect, qemu_img};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use sandbox_volumes::image::{Piece, create_qcow2, create_raw};
 use sandbox_volumes::model::DiskFormat;
 use std::fs::{self, File};
@@ -96,4 +98,46 @@ fn what_does_not_fit_is_refused() {
         create_raw(&made, &path, capacity, &pieces).unwrap_err();
     }
     assert_eq!(made.metadata().unwrap().len(), 0);
+}
+
+/// A file system of that many KiB, unmounted when dropped.
+struct Tiny(tempfile::TempDir);
+
+impl Tiny {
+    fn new(kib: u64) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let options = format!("size={kib}k");
+        match mount(Some("tmpfs"), dir.path(), Some("tmpfs"), MsFlags::empty(), Some(options.as_str())) {
+            Ok(()) => Some(Tiny(dir)),
+            Err(errno) => {
+                skip(format_args!("mounting needs root: {errno}"));
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Tiny {
+    fn drop(&mut self) {
+        umount2(self.0.path(), MntFlags::MNT_DETACH).unwrap();
+    }
+}
+
+#[test]
+fn a_full_disk_is_named_as_the_system_names_it() {
+    // Full for the header, for the tables, and for the content.
+    for kib in [4, 64, 128, 256] {
+        let Some(tiny) = Tiny::new(kib) else { return };
+        let path = tiny.0.path().join("disk");
+        for create in [create_qcow2, create_raw] {
+            let made = file(&path);
+            let error = create(&made, &path, 8 * MIB, &[(0, vec![1; MIB as usize])]).unwrap_err();
+            assert_eq!(
+                (error.code().as_str(), error.context().syscall),
+                ("ENOSPC", Some("write")),
+                "{kib}: {error}"
+            );
+            fs::remove_file(&path).unwrap();
+        }
+    }
 }
