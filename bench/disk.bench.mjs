@@ -27,14 +27,21 @@ try {
       let made = 0
       let formatted = 0
       const candidates = {
-        createVolume: () => store.createVolume(named('volume', made++), { kind: 'disk', sizeMib: gib * 1024 }),
+        'createVolume raw': () => store.createVolume(named('volume', made++), { kind: 'disk', sizeMib: gib * 1024 }),
         'createVolume qcow2': () =>
           store.createVolume(named('qcow2', made++), { kind: 'disk', sizeMib: gib * 1024, format: 'qcow2' }),
       }
+      // What the catalog and the directories cost alone.
+      candidates['createVolume dir'] = () => store.createVolume(named('dir', made++))
       if (hasMkfs) {
         candidates['mkfs.ext4'] = () => mkfs(path.join(directory, named(`mkfs-${durability}`, formatted++)), gib)
       }
-      await sideBySide(`make ${gib} GiB, durability ${durability}`, candidates, { operations: 1, rounds: ROUNDS })
+      await sideBySide(`make ${gib} GiB, durability ${durability}`, candidates, {
+        operations: 1,
+        rounds: ROUNDS,
+        // The catalog's own sync would wait for what mkfs.ext4 left to be written.
+        before: () => spawnSync('sync'),
+      })
       const { usedBytes } = await store.getVolume(named('volume', 0))
       const ofMkfs = hasMkfs ? `, mkfs.ext4 ${allocated(path.join(directory, named(`mkfs-${durability}`, 0)))}` : ''
       console.log(`${''.padEnd(38)} allocated: createVolume ${usedBytes} bytes${ofMkfs}`)

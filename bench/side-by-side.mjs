@@ -11,11 +11,15 @@ async function round(operation, operations, atOnce) {
   return Number(process.hrtime.bigint() - start) / 1e3 / operations
 }
 
-/** Prints the median time of each candidate and how many times faster the first one is than each other. */
-export async function sideBySide(title, candidates, { operations, atOnce = 1, rounds = 7 }) {
+/**
+ * Prints the median time of each candidate and how many times faster the first one is than each other. What `before`
+ * does comes before each round and is not counted.
+ */
+export async function sideBySide(title, candidates, { operations, atOnce = 1, rounds = 7, before = () => {} }) {
   const times = Object.fromEntries(Object.keys(candidates).map((name) => [name, []]))
   for (let index = 0; index < rounds; index++) {
     for (const [name, operation] of Object.entries(candidates)) {
+      before()
       times[name].push(await round(operation, operations, atOnce))
     }
   }
