@@ -23,15 +23,15 @@ pub fn run(target: &str, data: &[u8]) {
     }
 }
 
-/// Splits off the first bytes, a number.
-fn number(data: &[u8]) -> Option<(u64, &[u8])> {
-    let (number, rest) = data.split_first_chunk()?;
-    Some((u64::from_le_bytes(*number), rest))
+/// Splits off the first bytes, the length of a file.
+fn length(data: &[u8]) -> Option<(u64, &[u8])> {
+    let (length, rest) = data.split_first_chunk()?;
+    Some((u64::from_le_bytes(*length) & i64::MAX as u64, rest))
 }
 
 /// The length of the file, then its first bytes.
 fn qcow2_header(data: &[u8]) {
-    let Some((length, head)) = number(data) else { return };
+    let Some((length, head)) = length(data) else { return };
     let Ok(header) = Header::parse(head, length) else { return };
     assert!((1..=MOST_CAPACITY).contains(&header.capacity_bytes));
     assert!((9..=21).contains(&header.cluster_bits));
@@ -41,7 +41,7 @@ fn qcow2_header(data: &[u8]) {
 
 /// The length of the file, then its first bytes, of which the second sector is taken for a footer, too.
 fn vmdk_sparse(data: &[u8]) {
-    let Some((length, head)) = number(data) else { return };
+    let Some((length, head)) = length(data) else { return };
     let _ = SparseHeader::parse(head, length);
     let footer = head.get(512..).unwrap_or_default();
     if let Ok(header) = SparseHeader::parse_footer(head, footer, length) {
