@@ -87,8 +87,8 @@ pub(super) fn format(
         (None, Content::Format(format)) => Ok(format),
         // As raw bytes it would reach the guest as a disk full of garbage, and be overwritten.
         (None, Content::Foreign(name)) => Err(format!(
-            "looks like {name}, which cannot be attached. Convert it with qemu-img convert -O qcow2, or state the \
-             format \"raw\" if its bytes are the disk's."
+            "looks like {name}, which cannot be attached. If you trust it, convert it with qemu-img convert -O \
+             qcow2, or state the format \"raw\" if its bytes are the disk's."
         )
         .into()),
         (None, Content::Unknown) => Ok(DiskFormat::Raw),

@@ -2,7 +2,8 @@
 //!
 //! An image may have been written by a guest, or by whoever sent it, so its parsers trust nothing: every offset is
 //! held against the file's length before it is read, every count against a bound before it is looped over, and
-//! nothing that an image names is opened but a vmdk's extents beside it.
+//! nothing that an image names is opened but a vmdk's extents beside it. A message advises qemu-img convert only to
+//! whoever trusts the image, for that tool does follow what an image names.
 
 #![forbid(unsafe_code)]
 

@@ -3,7 +3,7 @@
 use super::super::bytes::{be32, be64};
 use super::super::failure::Problem;
 use super::super::inspect::MOST_CAPACITY;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 /// What a qcow2 image begins with.
 pub const MAGIC: [u8; 4] = *b"QFI\xfb";
@@ -12,10 +12,7 @@ const LENGTH_OF_2: u32 = 72;
 const LENGTH_OF_3: u32 = 104;
 
 /// The sizes that QEMU accepts, too.
-const CLUSTER_BITS: std::ops::RangeInclusive<u32> = 9..=21;
-const MOST_L1_BYTES: u64 = 32 << 20;
-const MOST_REFCOUNT_TABLE_BYTES: u64 = 8 << 20;
-const MOST_SNAPSHOTS: u32 = 65536;
+const CLUSTER_BITS: RangeInclusive<u32> = 9..=21;
 const SNAPSHOT_BYTES: u64 = 40;
 const FEATURE_NAME_BYTES: u32 = 48;
 
@@ -64,8 +61,8 @@ impl Header {
         let version = word(4)?;
         if !matches!(version, 2 | 3) {
             return Err(format!(
-                "is a qcow image of version {version}; only 2 and 3 are known. Convert it with qemu-img convert \
-                 -O qcow2."
+                "is a qcow image of version {version}; only 2 and 3 are known. If you trust it, convert it \
+                 with qemu-img convert -O qcow2."
             )
             .into());
         }
@@ -91,67 +88,47 @@ impl Header {
         check_compression(head, header_length, incompatible)?;
         check_extensions(head, header_length, cluster)?;
 
-        let capacity_bytes = long(24)?;
-        let l1_entries = word(36)?;
-        check_capacity(capacity_bytes, l1_entries, cluster_bits, extended)?;
-        let l1_offset = long(40)?;
+        let header = Header {
+            capacity_bytes: long(24)?,
+            cluster_bits,
+            l1_offset: long(40)?,
+            l1_entries: word(36)?,
+            is_plain: incompatible & (feature::EXTENDED_L2 | feature::COMPRESSION_TYPE) == 0,
+        };
+        check_capacity(&header, extended)?;
         let tables = Tables { cluster, length };
-        let l1_bytes = u64::from(l1_entries) * 8;
-        let snapshots = word(60)?;
-        if l1_bytes > MOST_L1_BYTES || snapshots > MOST_SNAPSHOTS {
-            return Err("has tables of an impossible size".into());
-        }
-        let refcount_bytes = u64::from(word(56)?) << cluster_bits;
-        if refcount_bytes == 0 || refcount_bytes > MOST_REFCOUNT_TABLE_BYTES.max(cluster) {
-            return Err("has a reference count table of an impossible size".into());
-        }
-        let mut places = vec![
-            0..cluster,
-            tables.place("L1 table", l1_offset, l1_bytes)?,
-            tables.place("reference count table", long(48)?, refcount_bytes)?,
-        ];
-        let snapshots_offset = long(64)?;
-        if snapshots > 0 {
-            let least = u64::from(snapshots) * SNAPSHOT_BYTES;
-            places.push(tables.place("snapshot table", snapshots_offset, least)?);
-        } else if !snapshots_offset.is_multiple_of(cluster) || i64::try_from(snapshots_offset).is_err() {
-            // QEMU minds the place of a table without entries, too.
-            return Err("is damaged: its snapshot table lies outside it or between clusters".into());
-        }
-        check_disjoint(&mut places)?;
-
-        let is_plain = incompatible & (feature::EXTENDED_L2 | feature::COMPRESSION_TYPE) == 0;
-        Ok(Header { capacity_bytes, cluster_bits, l1_offset, l1_entries, is_plain })
+        tables.check([
+            (L1_TABLE, header.l1_offset, u64::from(header.l1_entries) * 8),
+            (REFCOUNT_TABLE, long(48)?, u64::from(word(56)?) << cluster_bits),
+            (SNAPSHOT_TABLE, long(64)?, u64::from(word(60)?) * SNAPSHOT_BYTES),
+        ])?;
+        Ok(header)
     }
 }
 
 const TRUNCATED: Problem = Problem::Borrowed("ends within its qcow2 header. Get a whole copy of it.");
 const ENCRYPTED: &str = "is encrypted, which is not supported. Decrypt it with qemu-img convert first.";
 const LONG_EXTENSIONS: &str = "has header extensions that are longer than its first cluster";
+const BACKING_FILE: &str = "has a backing file, which is not opened: whoever wrote the image could name any file of \
+                            the host. If you trust it, make it one file with qemu-img convert -O qcow2.";
 const EXTERNAL_DATA: &str = "keeps its data in another file, which is not opened: whoever wrote the image could name \
-                             any file of the host. Make it one file with qemu-img convert -O qcow2.";
+                             any file of the host. If you trust it, make it one file with qemu-img convert -O qcow2.";
 
 /// Refuses what would make a reader open another file.
 fn check_references(backing_offset: u64, incompatible: u64) -> Result<(), Problem> {
-    if backing_offset != 0 {
-        return Err(
-            "has a backing file, which is not opened: whoever wrote the image could name any file of the \
-                    host. Make it one file with qemu-img convert -O qcow2."
-                .into(),
-        );
+    match (backing_offset, incompatible & feature::EXTERNAL_DATA) {
+        (0, 0) => Ok(()),
+        (0, _) => Err(EXTERNAL_DATA.into()),
+        _ => Err(BACKING_FILE.into()),
     }
-    if incompatible & feature::EXTERNAL_DATA != 0 {
-        return Err(EXTERNAL_DATA.into());
-    }
-    Ok(())
 }
 
 fn check_features(incompatible: u64) -> Result<(), Problem> {
     let unknown = incompatible & !feature::KNOWN;
     if unknown != 0 {
         return Err(format!(
-            "needs features of qcow2 that are not known here (bits {unknown:#x}). Convert it with qemu-img convert \
-             -O qcow2."
+            "needs features of qcow2 that are not known here (bits {unknown:#x}). If you trust it, convert it \
+             with qemu-img convert -O qcow2."
         )
         .into());
     }
@@ -216,7 +193,8 @@ fn check_extensions(head: &[u8], header_length: u32, cluster: u64) -> Result<(),
     }
 }
 
-fn check_capacity(bytes: u64, l1_entries: u32, cluster_bits: u32, extended: bool) -> Result<(), Problem> {
+fn check_capacity(header: &Header, extended: bool) -> Result<(), Problem> {
+    let bytes = header.capacity_bytes;
     if bytes == 0 {
         return Err("is a disk of no bytes".into());
     }
@@ -227,39 +205,61 @@ fn check_capacity(bytes: u64, l1_entries: u32, cluster_bits: u32, extended: bool
         return Err(format!("is a disk of {bytes} bytes, more than the 16 TiB that are supported").into());
     }
     let entry_bits = if extended { 4 } else { 3 };
-    let bits_of_l1_entry = cluster_bits + cluster_bits - entry_bits;
-    if u64::from(l1_entries) < bytes.div_ceil(1 << bits_of_l1_entry) {
+    let bits_of_l1_entry = 2 * header.cluster_bits - entry_bits;
+    if u64::from(header.l1_entries) < bytes.div_ceil(1 << bits_of_l1_entry) {
         return Err(format!("has an L1 table too short for a disk of {bytes} bytes").into());
     }
     Ok(())
 }
 
-/// What a table is held against.
+/// A table's name, and the most bytes that QEMU reads of it.
+type Table = (&'static str, u64);
+
+const L1_TABLE: Table = ("L1 table", 32 << 20);
+const REFCOUNT_TABLE: Table = ("reference count table", 8 << 20);
+const SNAPSHOT_TABLE: Table = ("snapshot table", 65536 * SNAPSHOT_BYTES);
+
+/// What tables are held against.
 struct Tables {
     cluster: u64,
     length: u64,
 }
 
 impl Tables {
-    /// The clusters of a table, which are whole ones within the file; only the last may be cut short.
-    fn place(&self, name: &str, offset: u64, bytes: u64) -> Result<Range<u64>, Problem> {
-        let most = self.length.div_ceil(self.cluster).saturating_mul(self.cluster);
-        let end = offset.checked_add(bytes).filter(|end| *end <= most);
-        match end {
-            Some(end) if offset > 0 && offset.is_multiple_of(self.cluster) && offset < self.length => {
-                Ok(offset..end)
+    /// Every table is in clusters of its own within the file. `of` are tables with their offsets and sizes.
+    fn check(&self, of: [(Table, u64, u64); 3]) -> Result<(), Problem> {
+        let header = 0..self.cluster;
+        let mut places = vec![header];
+        for ((name, most), offset, bytes) in of {
+            // Without snapshots, there is no table; QEMU minds its place all the same.
+            if name == SNAPSHOT_TABLE.0 && bytes == 0 {
+                match offset.is_multiple_of(self.cluster) && i64::try_from(offset).is_ok() {
+                    true => continue,
+                    false => return Err(misplaced(name)),
+                }
             }
-            _ => Err(format!("is damaged: its {name} lies outside it or between clusters").into()),
+            if bytes == 0 || bytes > most {
+                return Err(format!("has a {name} of an impossible size").into());
+            }
+            places.push(self.place(offset, bytes).ok_or_else(|| misplaced(name))?);
         }
+        places.sort_by_key(|place| place.start);
+        match places.windows(2).all(|pair| pair[0].end <= pair[1].start) {
+            true => Ok(()),
+            false => Err("is damaged: its tables overlap".into()),
+        }
+    }
+
+    /// Where a table is, if that is in the file. The file may end within its last cluster.
+    fn place(&self, offset: u64, bytes: u64) -> Option<Range<u64>> {
+        let most = self.length.div_ceil(self.cluster).saturating_mul(self.cluster);
+        let end = offset.checked_add(bytes).filter(|end| *end <= most)?;
+        (offset > 0 && offset.is_multiple_of(self.cluster) && offset < self.length).then_some(offset..end)
     }
 }
 
-fn check_disjoint(places: &mut [Range<u64>]) -> Result<(), Problem> {
-    places.sort_by_key(|place| place.start);
-    match places.windows(2).all(|pair| pair[0].end <= pair[1].start) {
-        true => Ok(()),
-        false => Err("is damaged: its tables overlap".into()),
-    }
+fn misplaced(name: &str) -> Problem {
+    format!("is damaged: its {name} lies outside it or between clusters").into()
 }
 
 #[cfg(test)]

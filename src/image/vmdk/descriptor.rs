@@ -70,7 +70,7 @@ pub(super) fn check_parentless(bytes: &[u8]) -> Result<(), Problem> {
 }
 
 const PARENT: &str = "is a snapshot that needs its parent, which is not opened: whoever wrote the image could name any \
-                      file of the host. Make it one file with qemu-img convert -O qcow2.";
+                      file of the host. If you trust it, make it one file with qemu-img convert -O qcow2.";
 
 impl Descriptor {
     /// Parses a descriptor, which ends with the first NUL.
@@ -184,8 +184,8 @@ impl Keys {
 
 fn unsupported(create_type: &str) -> Problem {
     format!(
-        "is of the type {create_type:?}: snapshots and raw devices cannot be attached. Make it one file with qemu-img \
-         convert -O qcow2."
+        "is of the type {create_type:?}: snapshots and raw devices cannot be attached. If you trust it, make it one file \
+         with qemu-img convert -O qcow2."
     )
     .into()
 }
