@@ -1,5 +1,6 @@
 //! New images, sparse, with a file system's skeleton for content.
 
+use super::ext4::Extent;
 use super::inspect::MOST_CAPACITY;
 use crate::error::{Error, Result};
 use imago::qcow2::Qcow2;
@@ -12,15 +13,12 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// Bytes of a disk, and where on it they stand.
-pub type Piece = (u64, Vec<u8>);
-
 type Image = Qcow2<imago::file::File>;
 
 /// Makes the empty `file`, open for reading and writing, a qcow2 image (version 3, clusters of 64 KiB) of a disk of
-/// `capacity_bytes` with these pieces on it. `path` stands in messages. Nothing is synced.
-pub fn create_qcow2(file: &File, path: &Path, capacity_bytes: u64, pieces: &[Piece]) -> Result<()> {
-    check(capacity_bytes, pieces)?;
+/// `capacity_bytes` with this content. `path` stands in messages. Nothing is synced.
+pub fn create_qcow2(file: &File, path: &Path, capacity_bytes: u64, content: &[Extent]) -> Result<()> {
+    check(capacity_bytes, content)?;
     let write = || {
         let storage = StorageOpenOptions::new().write(true);
         let storage = imago::file::File::from_open_file(file.try_clone()?, storage)?;
@@ -30,8 +28,8 @@ pub fn create_qcow2(file: &File, path: &Path, capacity_bytes: u64, pieces: &[Pie
                 Ok(Image::builder(storage).backing(None).write(true))
             })?;
         let image = FormatAccess::new(image);
-        for (offset, bytes) in pieces {
-            image.write(bytes.as_slice(), *offset)?;
+        for extent in content {
+            image.write(extent.bytes.as_slice(), extent.offset)?;
         }
         image.flush()
     };
@@ -40,21 +38,23 @@ pub fn create_qcow2(file: &File, path: &Path, capacity_bytes: u64, pieces: &[Pie
 
 /// Makes the empty `file`, open for writing, a raw image: the disk's bytes and holes between them. `path` stands in
 /// messages. Nothing is synced.
-pub fn create_raw(file: &File, path: &Path, capacity_bytes: u64, pieces: &[Piece]) -> Result<()> {
-    check(capacity_bytes, pieces)?;
+pub fn create_raw(file: &File, path: &Path, capacity_bytes: u64, content: &[Extent]) -> Result<()> {
+    check(capacity_bytes, content)?;
     file.set_len(capacity_bytes).map_err(|error| Error::file_system("ftruncate", path, error))?;
-    for (offset, bytes) in pieces {
-        file.write_all_at(bytes, *offset).map_err(|error| Error::file_system("write", path, error))?;
+    for extent in content {
+        file.write_all_at(&extent.bytes, extent.offset)
+            .map_err(|error| Error::file_system("write", path, error))?;
     }
     Ok(())
 }
 
-/// Sizes and pieces come from our own code.
-fn check(capacity_bytes: u64, pieces: &[Piece]) -> Result<()> {
-    let fits = |(offset, bytes): &Piece| {
-        offset.checked_add(bytes.len() as u64).is_some_and(|end| end <= capacity_bytes)
+/// Sizes and content come from our own code.
+fn check(capacity_bytes: u64, content: &[Extent]) -> Result<()> {
+    let fits = |extent: &Extent| {
+        let end = extent.offset.checked_add(extent.bytes.len() as u64);
+        end.is_some_and(|end| end <= capacity_bytes)
     };
-    match (1..=MOST_CAPACITY).contains(&capacity_bytes) && pieces.iter().all(fits) {
+    match (1..=MOST_CAPACITY).contains(&capacity_bytes) && content.iter().all(fits) {
         true => Ok(()),
         false => Err(Error::internal(format_args!(
             "an image of {capacity_bytes} bytes is too big, or its content does not fit"

@@ -22,7 +22,7 @@ pub mod superblock;
 /// The vmdk format.
 pub mod vmdk;
 
-pub use create::{Piece, create_qcow2, create_raw};
+pub use create::{create_qcow2, create_raw};
 pub use failure::Problem;
 pub use inspect::{Inspected, inspect};
 pub use open::{Opened, open};

@@ -20,7 +20,7 @@ impl Opened {
     /// what differs from zeros.
     pub(super) fn make_image(&self, dir: &Dir, name: &VolumeName, disk: DiskSpec) -> Result<()> {
         let failed = |error| Error::file_system("getrandom", dir.path(), error);
-        let extents = ext4::format(&Ext4Options {
+        let content = ext4::format(&Ext4Options {
             size_bytes: disk.capacity_bytes(),
             label: name.to_string(),
             uuid: random_uuid().map_err(failed)?,
@@ -30,10 +30,9 @@ impl Opened {
         let entry = image_entry(disk.format);
         let file = File::from(dir.create_file(entry, IMAGE_MODE)?);
         let path = self.layout.volumes.path_of(name.as_str()).join(entry);
-        let pieces: Vec<_> = extents.into_iter().map(|extent| (extent.offset, extent.bytes)).collect();
         match disk.format {
-            DiskFormat::Qcow2 => image::create_qcow2(&file, &path, disk.capacity_bytes(), &pieces)?,
-            _ => image::create_raw(&file, &path, disk.capacity_bytes(), &pieces)?,
+            DiskFormat::Qcow2 => image::create_qcow2(&file, &path, disk.capacity_bytes(), &content)?,
+            _ => image::create_raw(&file, &path, disk.capacity_bytes(), &content)?,
         }
         self.layout.put_file_on_disk(&file, &path)
     }

@@ -4,7 +4,8 @@ use crate::report::report;
 use crate::skip::skip;
 use crate::{inspect, qemu_img};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use sandbox_volumes::image::{Piece, create_qcow2, create_raw};
+use sandbox_volumes::image::ext4::Extent;
+use sandbox_volumes::image::{create_qcow2, create_raw};
 use sandbox_volumes::model::DiskFormat;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -19,13 +20,19 @@ fn file(path: &Path) -> File {
 }
 
 /// Pieces as a file system's skeleton has them: at the start, at the very end, across clusters.
-fn pieces(capacity: u64) -> Vec<Piece> {
-    vec![
+fn pieces(capacity: u64) -> Vec<Extent> {
+    [
         (1024, vec![1; 1024]),
         (65536 - 100, vec![2; 70000]),
         (capacity / 2 + 3, vec![3; 5]),
         (capacity - 4096, vec![4; 4096]),
     ]
+    .map(|(offset, bytes)| Extent { offset, bytes })
+    .into()
+}
+
+fn extent(offset: u64, length: usize) -> Extent {
+    Extent { offset, bytes: vec![1; length] }
 }
 
 fn info(path: &Path) -> serde_json::Value {
@@ -73,7 +80,7 @@ fn a_new_raw_image_is_sparse_and_holds_the_pieces() {
     let capacity = 4 * TIB;
     let made = file(&path);
     create_raw(&made, &path, capacity, &pieces(capacity)).unwrap();
-    for (offset, bytes) in pieces(capacity) {
+    for Extent { offset, bytes } in pieces(capacity) {
         let mut read = vec![0; bytes.len()];
         made.read_exact_at(&mut read, offset).unwrap();
         assert_eq!(read, bytes);
@@ -91,8 +98,8 @@ fn what_does_not_fit_is_refused() {
     for (capacity, pieces) in [
         (0, vec![]),
         (16 * TIB + 1, vec![]),
-        (4096, vec![(4095, vec![1, 2])]),
-        (4096, vec![(u64::MAX, vec![1])]),
+        (4096, vec![extent(4095, 2)]),
+        (4096, vec![extent(u64::MAX, 1)]),
     ] {
         create_qcow2(&made, &path, capacity, &pieces).unwrap_err();
         create_raw(&made, &path, capacity, &pieces).unwrap_err();
@@ -131,7 +138,7 @@ fn a_full_disk_is_named_as_the_system_names_it() {
         let path = tiny.0.path().join("disk");
         for create in [create_qcow2, create_raw] {
             let made = file(&path);
-            let error = create(&made, &path, 8 * MIB, &[(0, vec![1; MIB as usize])]).unwrap_err();
+            let error = create(&made, &path, 8 * MIB, &[extent(0, MIB as usize)]).unwrap_err();
             assert_eq!(
                 (error.code().as_str(), error.context().syscall),
                 ("ENOSPC", Some("write")),
