@@ -14,6 +14,8 @@ mod file_systems;
 mod format;
 #[path = "images/mutated.rs"]
 mod mutated;
+#[path = "support/opens.rs"]
+mod opens;
 #[path = "images/qcow2.rs"]
 mod qcow2;
 #[path = "support/report.rs"]
@@ -25,8 +27,7 @@ mod special;
 #[path = "images/vmdk.rs"]
 mod vmdk;
 
-use nix::errno::Errno;
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use opens::Opens;
 use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::image::{self, Inspected};
 use sandbox_volumes::model::DiskFormat;
@@ -71,25 +72,4 @@ fn qemu_img(dir: &Path, args: &[&str]) -> bool {
 /// Writes into an existing file.
 fn patch(path: &Path, at: u64, bytes: &[u8]) {
     File::options().write(true).open(path).unwrap().write_all_at(bytes, at).unwrap();
-}
-
-/// Whether a file was opened.
-struct Opens(Inotify);
-
-impl Opens {
-    fn watch(path: &Path) -> Self {
-        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).unwrap();
-        inotify.add_watch(path, AddWatchFlags::IN_OPEN).unwrap();
-        Opens(inotify)
-    }
-
-    fn any(&self) -> bool {
-        match self.0.read_events() {
-            Ok(events) => !events.is_empty(),
-            Err(errno) => {
-                assert_eq!(errno, Errno::EAGAIN);
-                false
-            }
-        }
-    }
 }

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at the disk from outside")]
 
+#[path = "support/opens.rs"]
+mod opens;
 #[path = "support/report.rs"]
 mod report;
 #[path = "support/skip.rs"]
@@ -9,10 +11,9 @@ mod skip;
 #[path = "support/volume.rs"]
 mod volume;
 
-use nix::errno::Errno;
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::{mkfifo, mkfifoat};
+use opens::Opens;
 use sandbox_volumes::content::WriteOptions;
 use sandbox_volumes::error::Error;
 use sandbox_volumes::model::Cancel;
@@ -28,27 +29,6 @@ use volume::Volume;
 
 /// Generous for a busy machine: what hangs would hang for ever.
 const AT_ONCE: Duration = Duration::from_secs(2);
-
-/// Whether a file was opened for I/O, which its driver or other end notices.
-struct Opens(Inotify);
-
-impl Opens {
-    fn watch(path: &Path) -> Self {
-        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).unwrap();
-        inotify.add_watch(path, AddWatchFlags::IN_OPEN).unwrap();
-        Opens(inotify)
-    }
-
-    fn any(&self) -> bool {
-        match self.0.read_events() {
-            Ok(events) => !events.is_empty(),
-            Err(errno) => {
-                assert_eq!(errno, Errno::EAGAIN);
-                false
-            }
-        }
-    }
-}
 
 fn calls(volume: &Volume, path: &str) -> [(&'static str, Result<(), Error>, Duration); 4] {
     let cancel = Cancel::default();
