@@ -19,7 +19,8 @@ const COUNT: usize = 20_000;
 const LONGEST: Duration = Duration::from_secs(1);
 const MOST_MEMORY: u64 = 256 << 20;
 
-/// Set to a number, or to "new" for one that was not used before, it makes other images than those of every run.
+/// Set to a number, or to "new" for one that was not used before, it damages images otherwise than every run does.
+/// What mkfs and qemu-img make at random differs all the same, so an image that failed is kept.
 const SEED: &str = "SANDBOX_VOLUMES_SEED";
 const USUAL_SEED: u64 = 0x5eed_0034;
 
@@ -45,10 +46,25 @@ impl Random {
 /// An image whole, and the file of it that is damaged.
 struct Victim {
     image: PathBuf,
+    damaged: PathBuf,
     file: File,
     whole: Vec<u8>,
     /// Where its header and its tables are.
     telling: Vec<usize>,
+}
+
+/// Keeps a damaged image where the test fails.
+struct Kept<'v>(&'v Victim);
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let kept = std::env::temp_dir().join(format!("sandbox-volumes-damaged-{}", std::process::id()));
+            // Some are terabytes long.
+            let copied = Command::new("cp").arg("--sparse=always").arg(&self.0.damaged).arg(&kept).status();
+            report(format_args!("{} is kept as {}: {copied:?}", self.0.damaged.display(), kept.display()));
+        }
+    }
 }
 
 impl Victim {
@@ -59,6 +75,7 @@ impl Victim {
         let telling = (0..whole.len().min(512 << 10)).filter(|at| *at < 120 || whole[*at] != 0);
         Victim {
             image,
+            damaged: damaged.to_owned(),
             file: File::options().write(true).open(damaged).unwrap(),
             telling: telling.collect(),
             whole,
@@ -182,6 +199,7 @@ fn torment(format: DiskFormat, victims: &[Victim]) {
         let about = format!("seed {seed}, image {number}");
         let victim = &victims[number % victims.len()];
         let changes = victim.damage(&mut random);
+        let kept = Kept(victim);
         let (result, took) = timed(&victim.image, (number % 2 == 0).then_some(format));
         assert!(took < LONGEST, "{about}: {took:?}");
         longest = longest.max(took);
@@ -194,6 +212,7 @@ fn torment(format: DiskFormat, victims: &[Victim]) {
             }
             Err(error) => assert_eq!(error.kind(), ErrorKind::DiskImage, "{about}: {error}"),
         }
+        drop(kept);
         victim.restore(changes, &mut random);
     }
     let grown = most_memory() - before;
