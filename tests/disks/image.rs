@@ -114,6 +114,7 @@ fn a_vmdk_of_several_files_is_held_with_all_of_them() {
     File::create(&extent).unwrap().set_len(8 * MIB).unwrap();
     let descriptor = format!(
         "# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\ncreateType=\"monolithicFlat\"\n\n\
+         # Extent description\n\
          RW {} FLAT \"disk-flat.vmdk\" 0\n",
         8 * MIB / 512
     );
