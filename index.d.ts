@@ -64,7 +64,10 @@ export declare function createVolume(name: string, ...options: VolumeOption[]): 
  */
 export declare function getVolume(name: string, options?: SignalOption): Promise<VolumeHandle>
 
-/** All volumes, or those that carry the labels; newest first, name as tie-break. */
+/**
+ * All volumes, or those that carry the labels; newest first, name as tie-break. A row of the catalog that no version
+ * of this package wrote is left out, and the process gets a `VolumeCatalogWarning` for it, once.
+ */
 export declare function listVolumes(options?: ListOptions): Promise<VolumeHandle[]>
 
 /**
@@ -115,14 +118,60 @@ export interface VolumeStoreOptions extends SignalOption {
   durability?: 'full' | 'fast' | null
 }
 
+export interface CheckOptions extends SignalOption {
+  /** The home directory; one that does not exist has no problems. Default: `MSB_HOME`, else `~/.microsandbox`. */
+  home?: string | null
+  /** Mend what can be mended. Default: `false`, which only reports. */
+  repair?: boolean | null
+}
+
+/** What `VolumeStore.check` found. */
+export interface VolumeProblem {
+  /**
+   * - `catalog-damaged`: the catalog is broken. Mended by keeping its file aside, under the name that `message` then
+   *   tells, and finding the volumes again by their directories, without their quotas and labels.
+   * - `catalog-missing`: there are volumes but no catalog. Mended in the same way, as opening the store does.
+   * - `unknown-directory`: the catalog does not know a directory. Mended by making it a volume, without quota and labels.
+   * - `missing-directory`: a volume's directory is gone. Mended by removing the volume, unless it is attached.
+   * - `unusable-row`: no version of this package wrote this row. Mended by striking it out.
+   * - `unfinished`: an operation did not come to its end. Mended by finishing or undoing it, as opening the store does.
+   * - `bad-image`: a disk volume's image is missing or damaged. Left as it is.
+   * - `stranger`: something in the volumes directory is no volume. Left as it is.
+   */
+  readonly kind:
+    | 'catalog-damaged'
+    | 'catalog-missing'
+    | 'unknown-directory'
+    | 'missing-directory'
+    | 'unusable-row'
+    | 'unfinished'
+    | 'bad-image'
+    | 'stranger'
+  /** The volume's name, where it is about one. */
+  readonly volume: string | null
+  readonly path: string
+  readonly message: string
+  /** Whether it was mended. */
+  readonly repaired: boolean
+}
+
 /** The volumes of one home directory. The module's functions do the same on the default home. */
 export declare class VolumeStore {
   private constructor()
   /**
-   * Opens a home, and finishes or undoes what a process that died there had begun.
-   * @throws {CatalogError} the catalog is damaged, locked for 5 seconds, or of a newer version
+   * Opens a home, and finishes or undoes what a process that died there had begun. Where the catalog was deleted, the
+   * volumes are found again by their directories, without their quotas and labels.
+   * @throws {CatalogError} the catalog is damaged (`VolumeStore.check` mends it), locked for 5 seconds, or of a newer
+   *   version
    */
   static open(options?: VolumeStoreOptions): Promise<VolumeStore>
+  /**
+   * Looks a home over for what a person's hands or an old crash left, and mends it where `repair` is set. Nothing is
+   * ever deleted that may hold data: a damaged catalog is kept aside, an unknown directory becomes a volume. The
+   * catalog is opened for it, which brings one of an earlier version up to date.
+   * @throws {CatalogError} the catalog is locked for 5 seconds, or of a newer version
+   */
+  static check(options?: CheckOptions): Promise<VolumeProblem[]>
   /** The home directory's absolute path. */
   readonly home: string
   createVolume(name: string, ...options: VolumeOption[]): Promise<Volume>

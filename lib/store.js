@@ -25,14 +25,15 @@ class VolumeStore {
   static async open(options) {
     const { signal, rest } = splitOptions(options)
     signal?.throwIfAborted()
-    if (rest.home === '') {
-      throw invalidConfig('home', 'a home must not be empty; leave it out for the default one')
-    }
-    const home = typeof rest.home === 'string' ? path.resolve(rest.home) : rest.home
-    const settings = { ...rest, home: home ?? defaultHome() }
+    const settings = withHome(rest)
     const store = await call(signal, () => native.openStore(settings))
     signal?.throwIfAborted()
     return new VolumeStore(store, settings.home)
+  }
+
+  static async check(options) {
+    const { signal, rest } = splitOptions(options)
+    return call(signal, (cancellation) => native.checkStore(withHome(rest), cancellation))
   }
 
   async createVolume(name, ...options) {
@@ -49,6 +50,9 @@ class VolumeStore {
   async listVolumes(options) {
     const { signal, rest } = splitOptions(options)
     const infos = await call(signal, (cancellation) => this.#native.list(rest, cancellation))
+    for (const warning of this.#native.takeWarnings()) {
+      process.emitWarning(warning, 'VolumeCatalogWarning')
+    }
     return infos.map((info) => new VolumeHandle(this.#native, info))
   }
 
@@ -63,6 +67,15 @@ class VolumeStore {
     )
     return new Attachment(attached)
   }
+}
+
+/** Options with their home made absolute, or the default one. */
+function withHome(options) {
+  if (options.home === '') {
+    throw invalidConfig('home', 'a home must not be empty; leave it out for the default one')
+  }
+  const home = typeof options.home === 'string' ? path.resolve(options.home) : options.home
+  return { ...options, home: home ?? defaultHome() }
 }
 
 /** `MSB_HOME` where it is set, else `~/.microsandbox`. */

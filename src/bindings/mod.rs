@@ -6,6 +6,7 @@
 mod arguments;
 mod attachment;
 mod cancellation;
+mod check;
 mod dispatch;
 mod errors;
 mod files;

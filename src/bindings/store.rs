@@ -39,11 +39,17 @@ pub fn open_store<'e>(env: &'e Env, options: Unknown<'_>) -> napi::Result<Unknow
 
 fn store_options(options: &Input) -> Result<(PathBuf, Durability)> {
     let fields = Fields::of("VolumeStoreOptions", options, &["home", "durability"])?;
+    let durability = fields.choice("durability", &DURABILITIES)?.unwrap_or(Durability::Full);
+    Ok((absolute_home(&fields)?, durability))
+}
+
+/// The home that index.js has made absolute.
+pub fn absolute_home(fields: &Fields<'_>) -> Result<PathBuf> {
     let home = fields.text("home")?.unwrap_or_default();
-    if !home.starts_with('/') || home.contains('\0') {
-        return Err(Error::invalid_config("home", format!("{home:?} is not an absolute path")));
+    match home.starts_with('/') && !home.contains('\0') {
+        true => Ok(PathBuf::from(home)),
+        false => Err(Error::invalid_config("home", format!("{home:?} is not an absolute path"))),
     }
-    Ok((PathBuf::from(home), fields.choice("durability", &DURABILITIES)?.unwrap_or(Durability::Full)))
 }
 
 #[napi]
@@ -101,6 +107,12 @@ impl NativeStore {
                 handles.collect::<napi::Result<Vec<_>>>()?.into_unknown(env)
             },
         )
+    }
+
+    /// What the caller should hear of although its operation succeeded; each warning is given once.
+    #[napi(catch_unwind)]
+    pub fn take_warnings(&self, env: &Env) -> napi::Result<Vec<String>> {
+        or_throw(env, self.0.take_warnings())
     }
 
     /// `removeVolume`

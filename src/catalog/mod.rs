@@ -13,6 +13,7 @@ mod volumes;
 
 pub use attachments::{Held, Holder, ImageLease};
 pub use intents::{Action, Intent};
+pub use volumes::{FoundVolume, UnusableRow};
 
 use crate::error::{Error, Result};
 use connections::Connections;
@@ -51,14 +52,32 @@ pub struct Reader<'c>(&'c Connection);
 pub struct Writer<'c>(rusqlite::Transaction<'c>);
 
 impl Catalog {
-    /// Opens the catalog at `path`, makes it or brings it up to date.
-    pub fn open(path: &Path, gate: Gate) -> Result<Self> {
+    /// Opens the catalog at `path`, makes it or brings it up to date. A new one begins with the volumes that `found`
+    /// gives: those of a catalog that was lost.
+    pub fn open(path: &Path, gate: Gate, found: impl FnOnce() -> Result<Vec<FoundVolume>>) -> Result<Self> {
         let alone = gate(Instant::now() + LONGEST_WAIT)?;
         let mut first = connect(path)?;
-        schema::prepare(&mut first)?;
+        schema::prepare(&mut first, |transaction| {
+            found()?.iter().try_for_each(|volume| volumes::adopt(transaction, volume).map(drop))
+        })?;
         let readers = (0..READERS).map(|_| connect(path)).collect::<Result<Vec<_>>>()?;
         drop(alone);
         Ok(Catalog { writer: Connections::new(vec![first]), readers: Connections::new(readers), gate })
+    }
+
+    /// Reads the whole catalog and refuses one that is damaged.
+    pub fn verify(&self) -> Result<()> {
+        self.read(|catalog| {
+            let verdict: String = catalog.0.query_row("PRAGMA quick_check(1)", (), |row| row.get(0))?;
+            match verdict.as_str() {
+                "ok" => Ok(()),
+                _ => Err(rusqlite::Error::SqliteFailure(
+                    rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
+                    Some(verdict),
+                )
+                .into()),
+            }
+        })
     }
 
     /// Runs `read` on a snapshot.
@@ -121,6 +140,17 @@ fn enter_wal(connection: &Connection) -> Result<()> {
     }
 }
 
+/// Whether an error of the catalog says that its file is damaged or none of ours.
+pub fn is_damage(error: &Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<rusqlite::Error>());
+    cause.is_some_and(is_corrupt)
+}
+
+fn is_corrupt(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    matches!(error.sqlite_error_code(), Some(NotADatabase | DatabaseCorrupt))
+}
+
 fn is_busy(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
     matches!(error.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked))
@@ -135,8 +165,10 @@ impl From<rusqlite::Error> for Error {
                 "is locked by another program, which did not release it within {} s. Try again later.",
                 LONGEST_WAIT.as_secs()
             ),
-            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
-                "is damaged. It was left as it is.".to_owned()
+            _ if is_corrupt(&error) => {
+                "is damaged. It was left as it is; VolumeStore.check({ repair: true }) keeps it aside and finds the \
+                 volumes again."
+                    .to_owned()
             }
             Some(ErrorCode::DiskFull) => "could not be written: no space is left on its disk.".to_owned(),
             _ => format!("failed: {error}"),

@@ -1,7 +1,7 @@
 //! The schema, its version and the way there.
 
 use crate::error::{Error, Result};
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 /// Each entry takes a catalog from the version of its index to the next; entries are never changed once
 /// released. `user_version` in the file counts those that ran.
@@ -55,17 +55,22 @@ const MIGRATIONS: &[&str] = &[
 ",
 ];
 
-/// Brings the catalog to the newest version, each step and its number in one transaction.
-pub fn prepare(connection: &mut Connection) -> Result<()> {
+/// Brings the catalog to the newest version in one transaction. `fill` is called within it where the catalog is a
+/// new one, so that none is ever left new and unfilled.
+pub fn prepare(connection: &mut Connection, fill: impl FnOnce(&Transaction<'_>) -> Result<()>) -> Result<()> {
     if version(connection)? == MIGRATIONS.len() as i64 {
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let is_new = version(&transaction)? == 0;
     for (index, migration) in MIGRATIONS.iter().enumerate() {
         if version(&transaction)? == index as i64 {
             transaction.execute_batch(migration)?;
             transaction.pragma_update(None, "user_version", index as i64 + 1)?;
         }
+    }
+    if is_new {
+        fill(&transaction)?;
     }
     transaction.commit()?;
     Ok(())

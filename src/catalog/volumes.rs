@@ -3,11 +3,33 @@
 use super::{Reader, Writer};
 use crate::error::{Error, Result};
 use crate::model::{DISK_FSTYPE, DiskFormat, Labels, VolumeKind, VolumeName, VolumeRecord, VolumeSpec};
-use rusqlite::{OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 use std::collections::BTreeMap;
 
 const COLUMNS: &str =
     "id, name, kind, quota_mib, capacity_bytes, disk_format, disk_fstype, labels, created_at_ms";
+
+/// A volume that was found by its directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundVolume {
+    /// The directory's name.
+    pub name: VolumeName,
+    /// When the directory was made, in milliseconds since 1970, where that is known.
+    pub created_at_ms: Option<i64>,
+    /// The format and the size of the image that it holds, for a disk volume.
+    pub disk: Option<(DiskFormat, Option<u64>)>,
+}
+
+/// A row that no version of this program could have written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnusableRow {
+    /// The row's id.
+    pub id: i64,
+    /// Its name as it stands there, which may be no volume's.
+    pub name: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
 
 impl Reader<'_> {
     /// The volume of that name; one that is being created or removed is none.
@@ -23,16 +45,35 @@ impl Reader<'_> {
     /// All volumes, newest first, name as tie-break.
     ///
     /// A row that no version of this program could have written is input too, and an unusable one must not
-    /// hide the others: it is left out.
-    pub fn volumes(&self) -> Result<Vec<VolumeRecord>> {
+    /// hide the others: it is told apart from them.
+    pub fn volumes(&self) -> Result<(Vec<VolumeRecord>, Vec<UnusableRow>)> {
         let sql = format!(
             "SELECT {COLUMNS} FROM volume
              WHERE id NOT IN (SELECT volume_id FROM intent)
              ORDER BY created_at_ms DESC NULLS LAST, name"
         );
         let mut statement = self.0.prepare_cached(&sql)?;
-        let rows = statement.query_map([], to_record)?.collect::<rusqlite::Result<Vec<_>>>()?;
-        Ok(rows.into_iter().flatten().collect())
+        let (mut records, mut unusable) = (Vec::new(), Vec::new());
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            match to_record(row)? {
+                Ok(record) => records.push(record),
+                Err(error) => unusable.push(UnusableRow {
+                    id: row.get("id")?,
+                    name: row.get_ref("name")?.as_str().unwrap_or_default().to_owned(),
+                    problem: error.to_string(),
+                }),
+            }
+        }
+        Ok((records, unusable))
+    }
+}
+
+impl Reader<'_> {
+    /// Whether the name is taken, be it by a volume that is being created or removed, or by an unusable row.
+    pub fn has_row(&self, name: &VolumeName) -> Result<bool> {
+        let mut statement = self.0.prepare_cached("SELECT 1 FROM volume WHERE name = ?1")?;
+        Ok(statement.exists([name.as_str()])?)
     }
 }
 
@@ -62,11 +103,34 @@ impl Writer<'_> {
         Ok((inserted == 1).then(|| self.0.last_insert_rowid()))
     }
 
+    /// Adds a volume that was found by its directory; false where the name is taken.
+    pub fn adopt_volume(&self, volume: &FoundVolume) -> Result<bool> {
+        adopt(&self.0, volume)
+    }
+
     /// Deletes a volume's row and its intent.
     pub fn delete_volume(&self, id: i64) -> Result<()> {
         self.0.prepare_cached("DELETE FROM volume WHERE id = ?1")?.execute([id])?;
         Ok(())
     }
+}
+
+/// What only the row knew is lost: the labels and a quota.
+pub(super) fn adopt(connection: &Connection, volume: &FoundVolume) -> Result<bool> {
+    let kind = if volume.disk.is_some() { VolumeKind::Disk } else { VolumeKind::Dir };
+    let inserted = connection
+        .prepare_cached(
+            "INSERT INTO volume (name, kind, capacity_bytes, disk_format, labels, created_at_ms)
+             VALUES (?1, ?2, ?3, ?4, '{}', ?5) ON CONFLICT (name) DO NOTHING",
+        )?
+        .execute((
+            volume.name.as_str(),
+            kind.as_str(),
+            volume.disk.and_then(|(_, bytes)| bytes).map(|bytes| bytes as i64),
+            volume.disk.map(|(format, _)| format.as_str()),
+            volume.created_at_ms,
+        ))?;
+    Ok(inserted == 1)
 }
 
 /// A row as a record; the inner error is about what the row says, the outer one about reading it.

@@ -52,22 +52,13 @@ impl Opened {
         volume: &VolumeRecord,
         readonly: bool,
     ) -> Result<(Origin, TakenDisk)> {
-        let name = volume.name.as_str();
-        let found = self.image_of(volume).map_err(|error| error.in_volume(name))?;
-        let Some((file, path)) = found else {
-            let problem = "is missing: somebody deleted it. Remove the volume, or put the image back";
-            return Err(Error::disk_image(self.layout.volumes.path_of(name), problem).in_volume(name));
-        };
-        let format = volume.disk_format.unwrap_or(DiskFormat::Raw);
-        let directory = self.layout.volumes.open_child(name)?;
-        let inspected = image::inspect(&file, &path, directory.as_fd(), Some(format))
-            .map_err(|error| error.in_volume(name))?;
+        let (file, path, inspected) = self.inspect_volume(volume)?;
         let origin = Origin::Disk {
             volume: Some(volume.name.clone()),
             host: path.clone(),
             // No guest can reach the directory, so what stands at this path is what was checked.
             open: path.clone(),
-            format,
+            format: inspected.format,
             fstype: inspected.fstype.map(str::to_owned),
         };
         let (guest_path, volume) = (guest_path.clone(), Some(volume.name.clone()));

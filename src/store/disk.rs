@@ -3,8 +3,8 @@
 use super::Opened;
 use super::layout::image_entry;
 use crate::error::{Error, Result};
-use crate::image;
 use crate::image::ext4::{self, Ext4Options};
+use crate::image::{self, Inspected};
 use crate::model::{DiskFormat, DiskSpec, VolumeKind, VolumeName, VolumeRecord};
 use crate::sys::{Dir, is_locked_by_others, random_bytes, random_uuid};
 use std::fs::File;
@@ -46,6 +46,22 @@ impl Opened {
         let dir = self.layout.volumes.open_child(volume.name.as_str())?;
         let entry = image_entry(volume.disk_format.unwrap_or(DiskFormat::Raw));
         Ok(dir.open_existing_file(entry)?.map(|file| (File::from(file), dir.path_of(entry))))
+    }
+
+    /// The image of a disk volume and what it is now; damaged or missing, it is refused.
+    pub(super) fn inspect_volume(&self, volume: &VolumeRecord) -> Result<(File, PathBuf, Inspected)> {
+        let name = volume.name.as_str();
+        let inspect = || {
+            let Some((file, path)) = self.image_of(volume)? else {
+                let problem = "is missing: somebody deleted it. Remove the volume, or put the image back";
+                return Err(Error::disk_image(self.layout.volumes.path_of(name), problem));
+            };
+            let directory = self.layout.volumes.open_child(name)?;
+            let format = volume.disk_format.unwrap_or(DiskFormat::Raw);
+            let inspected = image::inspect(&file, &path, directory.as_fd(), Some(format))?;
+            Ok((file, path, inspected))
+        };
+        inspect().map_err(|error| error.in_volume(name))
     }
 
     /// Refuses to take a disk volume away from a program that holds a lock on its image.

@@ -14,6 +14,7 @@ use crate::catalog::Gate;
 use crate::error::{Error, Result};
 use crate::model::{Cancel, DiskFormat, VolumeName};
 use crate::sys::{Dir, FileId, FileLock, unique_token};
+use nix::errno::Errno;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,6 +26,8 @@ const TRASH: &str = ".trash";
 const LOCKS: &str = ".locks";
 const DATABASES: &str = "db";
 const CATALOG: &str = "volumes.db";
+/// The catalog, its index of the log, its log; in this order they are moved.
+const CATALOG_SUFFIXES: [&str; 3] = ["", "-shm", "-wal"];
 const CATALOG_LOCK: &str = "volumes.db.lock";
 
 /// A disk volume's image, by its format.
@@ -77,6 +80,34 @@ impl Layout {
         layout.put_on_disk(&layout.volumes)?;
         layout.put_on_disk(&home)?;
         Ok(layout)
+    }
+
+    /// The same for a home that has volumes; none where there is no such home.
+    pub fn open_existing(home: &Path, durability: Durability) -> Result<Option<Self>> {
+        let has_volumes = match Dir::open_ambient(home) {
+            Err(error) if error.is_refusal(&[Errno::ENOENT]) => false,
+            opened => opened?.contains(VOLUMES)?,
+        };
+        has_volumes.then(|| Layout::open(home, durability)).transpose()
+    }
+
+    /// Whether there is a catalog.
+    pub fn has_catalog(&self) -> Result<bool> {
+        self.databases.contains(CATALOG)
+    }
+
+    /// Moves the catalog out of the way, with its log, and gives the path where it is kept.
+    pub fn put_catalog_aside(&self) -> Result<PathBuf> {
+        let _alone = self.catalog_gate()(Instant::now() + LONGEST_WAIT)?;
+        let kept = format!("{CATALOG}.damaged-{}", unique_token());
+        for suffix in CATALOG_SUFFIXES {
+            let entry = format!("{CATALOG}{suffix}");
+            if self.databases.contains(&entry)? {
+                self.databases.move_to(&entry, &self.databases, &format!("{kept}{suffix}"))?;
+            }
+        }
+        self.put_on_disk(&self.databases)?;
+        Ok(self.databases.path_of(&kept))
     }
 
     /// Where SQLite finds the catalog.

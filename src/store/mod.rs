@@ -8,9 +8,11 @@
 
 mod attach;
 mod attach_disk;
+mod check;
 mod create;
 mod disk;
 mod files;
+mod found;
 mod host_path;
 mod layout;
 mod mount_points;
@@ -18,9 +20,11 @@ mod owner;
 mod query;
 mod recover;
 mod remove;
+mod warnings;
 
 pub use crate::content::{OpenedFile, WriteOptions};
 pub use attach::Attachment;
+pub use check::{Problem, ProblemKind, check};
 pub use files::VolumeFiles;
 pub use query::VolumeInfo;
 
@@ -36,6 +40,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
+use warnings::Warnings;
 
 /// The volumes of one home directory.
 #[derive(Debug)]
@@ -58,6 +63,7 @@ struct Opened {
     directories: Mutex<HashSet<Identity>>,
     /// The disk images of attachments, open as long as these last.
     images: Mutex<HashMap<i64, Vec<File>>>,
+    warnings: Mutex<Warnings>,
 }
 
 impl Store {
@@ -114,18 +120,24 @@ fn shared() -> MutexGuard<'static, Stores> {
 impl Opened {
     fn open(home: &Path, durability: Durability) -> Result<Self> {
         let layout = Layout::open(home, durability)?;
-        let catalog = Catalog::open(&layout.catalog_path(), layout.catalog_gate())?;
+        let found = || layout.found_volumes();
+        let catalog = Catalog::open(&layout.catalog_path(), layout.catalog_gate(), found)?;
         layout.sync_catalog_directory()?;
-        let opened = Opened {
+        let opened = Opened::new(layout, catalog)?;
+        opened.recover()?;
+        Ok(opened)
+    }
+
+    fn new(layout: Layout, catalog: Catalog) -> Result<Self> {
+        Ok(Opened {
             places: layout.places()?,
             layout,
             catalog,
             turns: Mutex::default(),
             directories: Mutex::default(),
             images: Mutex::default(),
-        };
-        opened.recover()?;
-        Ok(opened)
+            warnings: Mutex::default(),
+        })
     }
 
     /// The record of the volume of that name.

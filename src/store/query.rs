@@ -36,7 +36,8 @@ impl Store {
     /// The volumes that carry all labels of `filter`, newest first, name as tie-break.
     pub fn list(&self, filter: &Labels, cancel: &Cancel) -> Result<Vec<VolumeInfo>> {
         let opened = self.opened()?;
-        let records = opened.catalog.read(|catalog| catalog.volumes())?;
+        let (records, unusable) = opened.catalog.read(|catalog| catalog.volumes())?;
+        opened.warn_of(&unusable);
         let matching = records.into_iter().filter(|record| record.labels.matches(filter));
         matching.filter_map(|record| opened.measured(record, cancel).transpose()).collect()
     }

@@ -64,16 +64,21 @@ impl Opened {
     fn clear_leftovers(&self, dir: &Dir) -> Result<()> {
         for entry in dir.names()? {
             let Some(text) = entry.to_str() else { continue };
-            let lock = match EntryOwner::of(text) {
-                EntryOwner::Volume(name) => self.layout.try_lock(&name)?,
-                EntryOwner::File => FileLock::try_acquire_existing(dir, text)?,
-                EntryOwner::Stranger => None,
-            };
-            if lock.is_some() && !self.is_intended(text)? {
+            if self.is_abandoned(dir, text)? {
                 later_if_refused(purge(dir.try_clone()?, &entry, &dir.path_of(text)))?;
             }
         }
         Ok(())
+    }
+
+    /// Whether an entry of the staging or trash directory belongs to nobody who lives.
+    pub(super) fn is_abandoned(&self, dir: &Dir, entry: &str) -> Result<bool> {
+        let lock = match EntryOwner::of(entry) {
+            EntryOwner::Volume(name) => self.layout.try_lock(&name)?,
+            EntryOwner::File => FileLock::try_acquire_existing(dir, entry)?,
+            EntryOwner::Stranger => None,
+        };
+        Ok(lock.is_some() && !self.is_intended(entry)?)
     }
 
     fn is_intended(&self, entry: &str) -> Result<bool> {

@@ -1,0 +1,53 @@
+//! `VolumeStore.check`.
+
+use super::cancellation::{Cancellation, cancel_of};
+use super::dispatch::run;
+use super::errors::or_throw;
+use super::lanes::Lane;
+use super::store::absolute_home;
+use super::values::{from_input, to_input};
+use crate::error::Result;
+use crate::model::{Fields, Input, name_of};
+use crate::store::{Problem, ProblemKind, check};
+use napi::Env;
+use napi::bindgen_prelude::{ToNapiValue, Unknown};
+use napi_derive::napi;
+use std::path::PathBuf;
+
+/// `VolumeStore.check`: `options` are `home`, an absolute path, and `repair`.
+#[napi(catch_unwind, ts_return_type = "Promise<object[]>")]
+pub fn check_store<'e>(
+    env: &'e Env,
+    options: Unknown<'_>,
+    cancellation: Option<&Cancellation>,
+) -> napi::Result<Unknown<'e>> {
+    let options = to_input(options)?;
+    let (home, repair) = or_throw(env, check_options(&options))?;
+    let cancel = cancel_of(cancellation);
+    run(
+        env,
+        Lane::Long,
+        move || check(&home, repair, &cancel),
+        |env, problems| {
+            let problems = problems.iter().map(|problem| from_input(env, &plain(problem)));
+            problems.collect::<napi::Result<Vec<_>>>()?.into_unknown(env)
+        },
+    )
+}
+
+fn check_options(options: &Input) -> Result<(PathBuf, bool)> {
+    let fields = Fields::of("CheckOptions", options, &["home", "repair"])?;
+    Ok((absolute_home(&fields)?, fields.flag("repair")?.unwrap_or(false)))
+}
+
+fn plain(problem: &Problem) -> Input {
+    let text = |value: &str| Input::Text(value.to_owned());
+    let fields = [
+        ("kind", text(name_of(&ProblemKind::NAMES, problem.kind))),
+        ("volume", problem.volume.as_deref().map_or(Input::Absent, text)),
+        ("path", text(&problem.path.to_string_lossy())),
+        ("message", text(&problem.message)),
+        ("repaired", Input::Bool(problem.repaired)),
+    ];
+    Input::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}

@@ -1,0 +1,252 @@
+//! Finding, and on request mending, what a person's hands or an old crash left.
+
+use super::found::Entry;
+use super::layout::Layout;
+use super::{Durability, Opened, living};
+use crate::catalog::{self, Catalog, FoundVolume, Held, UnusableRow};
+use crate::error::{Error, Result};
+use crate::model::{Cancel, VolumeKind, VolumeRecord};
+use std::path::{Path, PathBuf};
+
+/// What is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProblemKind {
+    /// The catalog is no database, or a broken one. Mended by putting it aside and finding the volumes anew.
+    CatalogDamaged,
+    /// There are volumes, but no catalog. Mended by finding them again, as every open does.
+    CatalogMissing,
+    /// A directory that the catalog does not know. Mended by making it a volume, without a quota or labels.
+    UnknownDirectory,
+    /// A volume whose directory is gone. Mended by striking it out, unless it is attached.
+    MissingDirectory,
+    /// A row of the catalog that no version of this program could have written. Mended by striking it out.
+    UnusableRow,
+    /// Something that an operation left which did not come to its end. Mended by finishing or undoing that.
+    Unfinished,
+    /// A disk volume whose image is missing or damaged. Not mended.
+    BadImage,
+    /// Something in the volumes directory that is no volume's. Not mended.
+    Stranger,
+}
+
+impl ProblemKind {
+    /// The names that JavaScript uses.
+    pub const NAMES: [(&'static str, ProblemKind); 8] = [
+        ("catalog-damaged", ProblemKind::CatalogDamaged),
+        ("catalog-missing", ProblemKind::CatalogMissing),
+        ("unknown-directory", ProblemKind::UnknownDirectory),
+        ("missing-directory", ProblemKind::MissingDirectory),
+        ("unusable-row", ProblemKind::UnusableRow),
+        ("unfinished", ProblemKind::Unfinished),
+        ("bad-image", ProblemKind::BadImage),
+        ("stranger", ProblemKind::Stranger),
+    ];
+}
+
+/// One thing that is wrong with a home.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// What is wrong.
+    pub kind: ProblemKind,
+    /// The volume, where it is about one.
+    pub volume: Option<String>,
+    /// Where it is.
+    pub path: PathBuf,
+    /// The same in words.
+    pub message: String,
+    /// Whether it was mended.
+    pub repaired: bool,
+}
+
+impl Problem {
+    fn new(kind: ProblemKind, path: PathBuf, message: String) -> Self {
+        Problem { kind, volume: None, path, message, repaired: false }
+    }
+
+    fn of(mut self, volume: &str) -> Self {
+        self.volume = Some(volume.to_owned());
+        self
+    }
+
+    fn repaired(mut self, repaired: bool) -> Self {
+        self.repaired = repaired;
+        self
+    }
+}
+
+/// Looks a home over. Nothing is changed unless `repair` is asked for; then what can be mended without losing
+/// anything is, and each problem says whether it was. A home that does not exist has no problems.
+pub fn check(home: &Path, repair: bool, cancel: &Cancel) -> Result<Vec<Problem>> {
+    let layout = match Layout::open_existing(home, Durability::Full)? {
+        Some(layout) => layout,
+        None => return Ok(Vec::new()),
+    };
+    let mut problems = Vec::new();
+    if !layout.has_catalog()? {
+        return check_without_catalog(home, &layout, repair);
+    }
+    let sound = Catalog::open(&layout.catalog_path(), layout.catalog_gate(), || Ok(Vec::new()))
+        .and_then(|catalog| catalog.verify().map(|()| catalog));
+    let catalog = match sound {
+        Err(error) if catalog::is_damage(&error) => return replace_damaged(home, &layout, repair, &error),
+        sound => sound?,
+    };
+    let opened = Opened::new(layout, catalog)?;
+    opened.check_unfinished(repair, &mut problems)?;
+    let (records, unusable) = opened.catalog.read(|catalog| catalog.volumes())?;
+    for row in &unusable {
+        cancel.check()?;
+        problems.push(opened.check_unusable(row, repair)?);
+    }
+    for record in &records {
+        cancel.check()?;
+        problems.extend(opened.check_volume(record, repair, cancel)?);
+    }
+    for entry in opened.layout.entries()? {
+        cancel.check()?;
+        problems.extend(opened.check_entry(&entry, repair, cancel)?);
+    }
+    Ok(problems)
+}
+
+fn check_without_catalog(home: &Path, layout: &Layout, repair: bool) -> Result<Vec<Problem>> {
+    let found = layout.found_volumes()?;
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    if repair {
+        Opened::open(home, Durability::Full)?;
+    }
+    let message = format!(
+        "There is no catalog, but {} volumes stand in the volumes directory. Opening the store finds them again; their \
+         quotas and labels are lost.",
+        found.len()
+    );
+    Ok(vec![Problem::new(ProblemKind::CatalogMissing, layout.catalog_path(), message).repaired(repair)])
+}
+
+/// Puts a damaged catalog aside, whole, and begins a new one with the volumes that stand there.
+fn replace_damaged(home: &Path, layout: &Layout, repair: bool, error: &Error) -> Result<Vec<Problem>> {
+    let mut message = format!("{error} Its volumes are found again by their directories when it is mended.");
+    if repair {
+        let aside = layout.put_catalog_aside()?;
+        Opened::open(home, Durability::Full)?;
+        message = format!(
+            "The volume catalog was damaged and is now kept as {aside:?}. The volumes were found again by their \
+             directories; their quotas and labels are lost."
+        );
+    }
+    Ok(vec![Problem::new(ProblemKind::CatalogDamaged, layout.catalog_path(), message).repaired(repair)])
+}
+
+impl Opened {
+    /// Intents and leftovers whose owner is dead: those whose lock is free.
+    fn check_unfinished(&self, repair: bool, problems: &mut Vec<Problem>) -> Result<()> {
+        let found_before = problems.len();
+        for intent in self.catalog.read(|catalog| catalog.intents(None))? {
+            if self.layout.try_lock(&intent.name)?.is_some() {
+                let name = intent.name.as_str();
+                let message = format!(
+                    "Creating or removing volume {name:?} did not come to its end. The next operation on it, or \
+                     opening the store, finishes or undoes it."
+                );
+                let path = self.layout.volumes.path_of(name);
+                problems.push(Problem::new(ProblemKind::Unfinished, path, message).of(name));
+            }
+        }
+        for dir in [&self.layout.staging, &self.layout.trash] {
+            for entry in dir.names()? {
+                let Some(text) = entry.to_str() else { continue };
+                if self.is_abandoned(dir, text)? {
+                    let message =
+                        "An operation that did not come to its end left this. Opening the store deletes it.";
+                    let path = dir.path_of(text);
+                    problems.push(Problem::new(ProblemKind::Unfinished, path, message.to_owned()));
+                }
+            }
+        }
+        if repair && problems.len() > found_before {
+            self.recover()?;
+            for problem in &mut problems[found_before..] {
+                problem.repaired = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_unusable(&self, row: &UnusableRow, repair: bool) -> Result<Problem> {
+        let name = &row.name;
+        if repair {
+            self.catalog.write(|catalog| catalog.delete_volume(row.id))?;
+        }
+        let message = format!("The catalog's row of {name:?} is not usable: {}", row.problem);
+        let problem = Problem::new(ProblemKind::UnusableRow, self.layout.catalog_path(), message);
+        Ok(problem.of(name).repaired(repair))
+    }
+
+    fn check_volume(&self, record: &VolumeRecord, repair: bool, cancel: &Cancel) -> Result<Option<Problem>> {
+        let name = record.name.as_str();
+        let path = self.layout.volumes.path_of(name);
+        if !self.layout.volumes.contains(name)? {
+            let repaired = repair && self.strike_out(record, cancel)?;
+            let message = format!(
+                "The directory of volume {name:?} is gone: somebody deleted it. What was in it is lost; removing the \
+                 volume frees its name."
+            );
+            let problem = Problem::new(ProblemKind::MissingDirectory, path, message);
+            return Ok(Some(problem.of(name).repaired(repaired)));
+        }
+        if record.kind == VolumeKind::Disk
+            && let Err(error) = self.inspect_volume(record)
+        {
+            return Ok(Some(Problem::new(ProblemKind::BadImage, path, error.to_string()).of(name)));
+        }
+        Ok(None)
+    }
+
+    /// Deletes the row of a volume without a directory; false where it is attached or came back.
+    fn strike_out(&self, record: &VolumeRecord, cancel: &Cancel) -> Result<bool> {
+        let _lock = self.layout.lock(&record.name, cancel)?;
+        self.catalog.write(|catalog| {
+            let free = living(catalog, Held::Volume(record.id))?.is_empty();
+            let strike = free && !self.layout.volumes.contains(record.name.as_str())?;
+            if strike {
+                catalog.delete_volume(record.id)?;
+            }
+            Ok(strike)
+        })
+    }
+
+    fn check_entry(&self, entry: &Entry, repair: bool, cancel: &Cancel) -> Result<Option<Problem>> {
+        let volumes = &self.layout.volumes;
+        match entry {
+            Entry::Stranger(name) => {
+                let message = format!(
+                    "{name:?} in the volumes directory is no volume's: a file, a link, or a name that no volume has. \
+                     Move it away."
+                );
+                Ok(Some(Problem::new(ProblemKind::Stranger, volumes.path_of(name), message)))
+            }
+            Entry::Volume(found) => {
+                let name = found.name.as_str();
+                if self.catalog.read(|catalog| catalog.has_row(&found.name))? {
+                    return Ok(None);
+                }
+                let repaired = repair && self.adopt(found, cancel)?;
+                let message = format!(
+                    "The catalog does not know the directory {name:?}. As a volume it has neither a quota nor labels."
+                );
+                let problem = Problem::new(ProblemKind::UnknownDirectory, volumes.path_of(name), message);
+                Ok(Some(problem.of(name).repaired(repaired)))
+            }
+        }
+    }
+
+    /// Makes a directory a volume; false where it is gone, or became one meanwhile.
+    fn adopt(&self, found: &FoundVolume, cancel: &Cancel) -> Result<bool> {
+        let _lock = self.layout.lock(&found.name, cancel)?;
+        self.catalog.write(|catalog| {
+            Ok(self.layout.volumes.contains(found.name.as_str())? && catalog.adopt_volume(found)?)
+        })
+    }
+}

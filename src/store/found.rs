@@ -1,0 +1,72 @@
+//! Volumes told by their directories alone, where the catalog does not know them.
+
+use super::layout::{Layout, image_entry};
+use crate::catalog::FoundVolume;
+use crate::error::Result;
+use crate::image;
+use crate::model::{DiskFormat, DiskSpec, VolumeName};
+use crate::sys::Dir;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::time::UNIX_EPOCH;
+
+/// What stands in the volumes directory under a name that a volume may have.
+pub enum Entry {
+    /// A directory: a volume's.
+    Volume(FoundVolume),
+    /// Something else: a file, a link, or a directory of a name that no volume has.
+    Stranger(String),
+}
+
+impl Layout {
+    /// What stands in the volumes directory besides the store's own.
+    pub fn entries(&self) -> Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in self.volumes.names()? {
+            let shown = entry.to_string_lossy();
+            if shown.starts_with('.') {
+                continue;
+            }
+            let name = entry.to_str().and_then(|name| VolumeName::parse(name).ok());
+            let dir = name.and_then(|name| Some((self.volumes.open_child(name.as_str()).ok()?, name)));
+            entries.push(match dir {
+                Some((dir, name)) => Entry::Volume(found(&dir, name)?),
+                None => Entry::Stranger(shown.into_owned()),
+            });
+        }
+        Ok(entries)
+    }
+
+    /// The volumes among them.
+    pub fn found_volumes(&self) -> Result<Vec<FoundVolume>> {
+        let volumes = self.entries()?.into_iter().filter_map(|entry| match entry {
+            Entry::Volume(volume) => Some(volume),
+            Entry::Stranger(_) => None,
+        });
+        Ok(volumes.collect())
+    }
+}
+
+/// A directory that holds an image of ours and nothing else is a disk volume's. A guest could make its directory look
+/// like one, which gains it nothing: the volume is then refused as a directory, and its image checked as a disk.
+fn found(dir: &Dir, name: VolumeName) -> Result<FoundVolume> {
+    let entries = dir.names()?;
+    let disk = DiskSpec::FORMATS.into_iter().map(|(_, format)| format).find_map(|format| {
+        let entry = image_entry(format);
+        match &entries[..] {
+            [only] if only == entry => {
+                let file = File::from(dir.open_existing_file(entry).ok()??);
+                file.metadata().ok()?.is_file().then(|| (format, capacity(&file, dir, format)))
+            }
+            _ => None,
+        }
+    });
+    let born = File::from(dir.try_clone()?).metadata().and_then(|metadata| metadata.created()).ok();
+    let since = born.and_then(|born| born.duration_since(UNIX_EPOCH).ok());
+    Ok(FoundVolume { name, created_at_ms: since.map(|since| since.as_millis() as i64), disk })
+}
+
+fn capacity(file: &File, dir: &Dir, format: DiskFormat) -> Option<u64> {
+    let path = dir.path_of(image_entry(format));
+    image::inspect(file, &path, dir.as_fd(), Some(format)).ok().map(|inspected| inspected.capacity_bytes)
+}
