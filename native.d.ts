@@ -63,6 +63,8 @@ export declare class NativeStore {
   get(name: unknown, cancellation?: Cancellation | undefined | null): Promise<object>
   /** `listVolumes`: `labels` is the filter. */
   list(options: unknown, cancellation?: Cancellation | undefined | null): Promise<object[]>
+  /** What the caller should hear of although its operation succeeded; each warning is given once. */
+  takeWarnings(): Array<string>
   /** `removeVolume` */
   remove(name: unknown, cancellation?: Cancellation | undefined | null): Promise<void>
   /** `attach`: `mounts` is an object from guest paths to mount configurations. */
@@ -70,6 +72,9 @@ export declare class NativeStore {
   /** The files of a volume. */
   files(name: unknown): NativeFiles
 }
+
+/** `VolumeStore.check`: `options` are `home`, an absolute path, and `repair`. */
+export declare function checkStore(options: unknown, cancellation?: Cancellation | undefined | null): Promise<object[]>
 
 /** Sets this environment up. `make_error` makes an error from its kind, code, message and details. */
 export declare function connect(makeError: (kind: string, code: string, message: string, details: object) => Error): void

@@ -839,6 +839,7 @@ module.exports.Cancellation = nativeBinding.Cancellation
 module.exports.NativeAttachment = nativeBinding.NativeAttachment
 module.exports.NativeFiles = nativeBinding.NativeFiles
 module.exports.NativeStore = nativeBinding.NativeStore
+module.exports.checkStore = nativeBinding.checkStore
 module.exports.connect = nativeBinding.connect
 module.exports.mountBind = nativeBinding.mountBind
 module.exports.mountDisk = nativeBinding.mountDisk

@@ -163,6 +163,49 @@ test('the event loop turns while large files are read and written', async (t) =>
 })
 
 test(
+  'operations on a name that another process holds give up together, and hold up no other name',
+  { skip: withoutFlock },
+  async (t) => {
+    const store = await tempStore(t)
+    await lockName(t, store, 'locked')
+    const start = performance.now()
+    let ended = 0
+    const waiting = Array.from({ length: 40 }, () => store.createVolume('locked').finally(() => (ended += 1)))
+    const settled = Promise.allSettled(waiting)
+    for (let round = 0; round < 20; round += 1) {
+      await store.createVolume('other')
+      await store.removeVolume('other')
+    }
+    assert.equal(ended, 0, 'the lock was held all the while')
+    // One after the other they would take more than three minutes.
+    const codes = new Set((await settled).map(({ reason }) => reason.code))
+    assert.deepEqual(codes, new Set(['ERR_VOLUME_IN_USE']))
+    assert.ok(performance.now() - start < 15_000)
+  },
+)
+
+test(
+  'an operation that is aborted while it waits behind another one of its name rejects at once',
+  { skip: withoutFlock },
+  async (t) => {
+    const store = await tempStore(t)
+    const release = await lockName(t, store, 'locked')
+    let ended = false
+    const first = store.createVolume('locked').finally(() => (ended = true))
+    const controller = new AbortController()
+    const second = store.createVolume('locked', { signal: controller.signal })
+    const third = store.removeVolume('locked')
+    controller.abort('mine')
+    assert.equal(await second.catch((reason) => reason), 'mine')
+    assert.equal(ended, false)
+    await release()
+    await first
+    await third
+    assert.deepEqual(await store.listVolumes(), [])
+  },
+)
+
+test(
   'operations that wait for a lock leave all others and libuv’s pool free',
   { skip: withoutFlock },
   async (t) => {

@@ -1,11 +1,11 @@
 //! The native end of an `AbortSignal`.
 
+use super::lanes::release_cancelled;
 use crate::model::Cancel;
 use napi_derive::napi;
 
 /// Handed to one operation; lib/call.js cancels it when the caller's signal fires.
 #[napi]
-#[derive(Default)]
 pub struct Cancellation(Cancel);
 
 #[napi]
@@ -13,17 +13,18 @@ impl Cancellation {
     /// A cancellation that has not happened.
     #[napi(constructor, catch_unwind)]
     pub fn new() -> Self {
-        Cancellation::default()
+        Cancellation(Cancel::asked_now())
     }
 
     /// Asks for it, which comes too late where the operation is past the point of no return.
     #[napi(catch_unwind)]
     pub fn cancel(&self) {
         self.0.cancel();
+        release_cancelled();
     }
 }
 
 /// The cancellation that a call was given, or one that never happens.
 pub fn cancel_of(cancellation: Option<&Cancellation>) -> Cancel {
-    cancellation.map(|cancellation| cancellation.0.clone()).unwrap_or_default()
+    cancellation.map_or_else(Cancel::asked_now, |cancellation| cancellation.0.clone())
 }

@@ -4,7 +4,7 @@ use super::arguments::text;
 use super::cancellation::{Cancellation, cancel_of};
 use super::dispatch::{self, Convert, Dispatcher, Step, run, run_in_steps};
 use super::errors::or_throw;
-use super::lanes::Lane;
+use super::lanes::{Lane, Turn};
 use super::values::to_input;
 use crate::error::{Error, Result};
 use crate::model::{Cancel, Fields, Input};
@@ -109,9 +109,10 @@ impl NativeFiles {
             // A volume with a quota is measured first, by one writer at a time.
             let prepared = files.prepare_write()?;
             let measured = prepared.has_quota();
+            let turn = Turn { key: files.queue(), cancel: cancel.clone() };
             let write = move || data.lend(|bytes| prepared.write(&path, bytes, options, &cancel));
             match measured {
-                true => Ok(Step::Later(Lane::Waiting, Box::new(write))),
+                true => Ok(Step::Later(Lane::Waiting(Some(turn)), Box::new(write))),
                 false => write().map(Step::Done),
             }
         };

@@ -6,10 +6,10 @@ use super::cancellation::{Cancellation, cancel_of};
 use super::dispatch::run;
 use super::errors::or_throw;
 use super::files::NativeFiles;
-use super::lanes::Lane;
+use super::lanes::{Lane, Turn};
 use super::values::{from_input, to_input};
 use crate::error::{Error, Result};
-use crate::model::{Fields, Input, Labels, VolumeSpec};
+use crate::model::{Cancel, Fields, Input, Labels, VolumeName, VolumeSpec};
 use crate::mount::{GuestPath, MountConfig, plan};
 use crate::store::{Durability, Store, VolumeInfo};
 use napi::Env;
@@ -69,7 +69,7 @@ impl NativeStore {
         let (store, cancel) = (self.0.clone(), cancel_of(cancellation));
         run(
             env,
-            Lane::Waiting,
+            turn(&store, Some(&name), &cancel),
             move || store.create(&name, &spec, &cancel),
             |env, path| path.to_string_lossy().as_ref().into_unknown(env),
         )
@@ -125,7 +125,12 @@ impl NativeStore {
     ) -> napi::Result<Unknown<'e>> {
         let name = volume_name(env, name)?;
         let (store, cancel) = (self.0.clone(), cancel_of(cancellation));
-        run(env, Lane::Waiting, move || store.remove(&name, &cancel), |env, ()| ().into_unknown(env))
+        run(
+            env,
+            turn(&store, Some(&name), &cancel),
+            move || store.remove(&name, &cancel),
+            |env, ()| ().into_unknown(env),
+        )
     }
 
     /// `attach`: `mounts` is an object from guest paths to mount configurations.
@@ -144,9 +149,11 @@ impl NativeStore {
         let pid = Fields::of("AttachOptions", &options, &["pid"]).and_then(|fields| fields.u32("pid"));
         let pid = or_throw(env, pid)?;
         let (store, cancel) = (self.0.clone(), cancel_of(cancellation));
+        // It waits for names only where it may create volumes.
+        let created = mounts.iter().find_map(|(_, config)| config.may_create());
         run(
             env,
-            Lane::Waiting,
+            turn(&store, created, &cancel),
             move || {
                 let attachment = store.attach(&sandbox, &mounts, pid, &cancel)?;
                 Ok(NativeAttachment::new(store, attachment))
@@ -161,6 +168,11 @@ impl NativeStore {
         let name = volume_name(env, name)?;
         Ok(NativeFiles::new(self.0.files(&name)))
     }
+}
+
+/// Where operations go that may have to wait for the lock of a volume's name.
+fn turn(store: &Store, name: Option<&VolumeName>, cancel: &Cancel) -> Lane {
+    Lane::Waiting(name.map(|name| Turn { key: store.queue_of(name), cancel: cancel.clone() }))
 }
 
 fn list_filter(options: &Input) -> Result<Labels> {

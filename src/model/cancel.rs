@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
 
 const RUNNING: u8 = 0;
 const CANCELLED: u8 = 1;
@@ -16,12 +17,24 @@ const COMMITTED: u8 = 2;
 pub struct Cancel {
     state: Arc<AtomicU8>,
     nested: bool,
+    asked_at: Option<Instant>,
 }
 
 impl Cancel {
+    /// The cancellation of an operation that was asked for now, from when its waits are counted: one that stood in a
+    /// queue waits that much less for others.
+    pub fn asked_now() -> Self {
+        Cancel { asked_at: Some(Instant::now()), ..Cancel::default() }
+    }
+
+    /// How much is left of `most`, the longest that the operation may wait for others.
+    pub fn left_of(&self, most: Duration) -> Duration {
+        most.saturating_sub(self.asked_at.map_or(Duration::ZERO, |asked_at| asked_at.elapsed()))
+    }
+
     /// The same cancellation for a step of a larger operation, whose commit point is not the larger one's.
     pub fn nested(&self) -> Cancel {
-        Cancel { state: self.state.clone(), nested: true }
+        Cancel { nested: true, ..self.clone() }
     }
 
     /// Asks for cancellation. False where the operation has already passed its commit point.
@@ -59,6 +72,15 @@ mod tests {
         assert!(cancel.cancel());
         assert!(cancel.check().is_err());
         assert!(cancel.commit().is_err());
+    }
+
+    #[test]
+    fn only_an_operation_that_says_when_it_was_asked_for_has_less_to_wait() {
+        let hour = Duration::from_secs(3600);
+        assert_eq!(Cancel::default().left_of(hour), hour);
+        let asked = Cancel { asked_at: Instant::now().checked_sub(hour / 2), ..Cancel::default() };
+        assert!(asked.nested().left_of(hour) <= hour / 2);
+        assert_eq!(asked.left_of(hour / 4), Duration::ZERO);
     }
 
     #[test]

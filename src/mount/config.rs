@@ -106,6 +106,14 @@ impl MountConfig {
         &self.source
     }
 
+    /// The volume that attaching this may create.
+    pub fn may_create(&self) -> Option<&VolumeName> {
+        match &self.source {
+            MountSource::Named { name, provision } => provision.spec().map(|_| name),
+            _ => None,
+        }
+    }
+
     /// The flags.
     pub fn flags(&self) -> MountFlags {
         self.flags

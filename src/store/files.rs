@@ -75,6 +75,11 @@ impl VolumeFiles {
         &self.root
     }
 
+    /// See [`Store::queue_of`].
+    pub fn queue(&self) -> String {
+        self.store.queue_of(&self.name)
+    }
+
     /// Opens a regular file for reading.
     pub fn open(&self, path: &str) -> Result<OpenedFile> {
         self.tree(self.store.opened()?.as_ref())?.open_file(path)

@@ -167,14 +167,14 @@ impl Layout {
     /// Locks a name, waiting a while for whoever has it.
     pub fn lock(&self, name: &VolumeName, cancel: &Cancel) -> Result<FileLock> {
         let entry = lock_entry(name);
-        FileLock::acquire(&self.locks, &entry, LONGEST_WAIT, || cancel.check())?
+        FileLock::acquire(&self.locks, &entry, cancel.left_of(LONGEST_WAIT), || cancel.check())?
             .ok_or_else(|| Error::volume_busy(name.as_str(), LONGEST_WAIT))
     }
 
     /// Takes a turn at writing files of a volume that has a quota, waiting a while for whoever writes now.
     pub fn lock_quota(&self, name: &VolumeName, cancel: &Cancel) -> Result<FileLock> {
         let entry = format!("{name}{SEPARATOR}quota.lock");
-        FileLock::acquire(&self.locks, &entry, LONGEST_WAIT, || cancel.check())?
+        FileLock::acquire(&self.locks, &entry, cancel.left_of(LONGEST_WAIT), || cancel.check())?
             .ok_or_else(|| Error::volume_busy(name.as_str(), LONGEST_WAIT))
     }
 

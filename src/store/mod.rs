@@ -95,6 +95,11 @@ impl Store {
         &self.home
     }
 
+    /// Tells a volume's operations that wait for each other from those of every other volume.
+    pub fn queue_of(&self, name: &VolumeName) -> String {
+        format!("{}\0{name}", self.home.display())
+    }
+
     /// The open home; opened anew where what is its own is no longer what it was.
     fn opened(&self) -> Result<Arc<Opened>> {
         let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner).clone();

@@ -1,0 +1,89 @@
+// `VolumeStore.check` and warnings as JavaScript sees them; what is found and mended is judged by the Rust suite.
+import assert from 'node:assert/strict'
+import { mkdirSync, rmSync, rmdirSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { test } from 'node:test'
+import { CatalogError, InvalidConfigError, VolumeStore, createVolume } from '../index.js'
+import { outputOf, rejects, tempDir, tempStore, useDefaultHome } from './support.mjs'
+
+test('problems are told, and mended on request only', async (t) => {
+  const store = await tempStore(t)
+  const { home } = store
+  assert.deepEqual(await VolumeStore.check({ home }), [])
+  rmdirSync((await store.createVolume('deleted')).path)
+  mkdirSync(path.join(home, 'volumes/unknown'))
+  const told = (repaired) => [
+    {
+      kind: 'missing-directory',
+      volume: 'deleted',
+      path: path.join(home, 'volumes/deleted'),
+      repaired,
+    },
+    { kind: 'unknown-directory', volume: 'unknown', path: path.join(home, 'volumes/unknown'), repaired },
+  ]
+  for (const [options, repaired] of [
+    [{}, false],
+    [{ repair: false }, false],
+    [{ repair: true }, true],
+  ]) {
+    const problems = await VolumeStore.check({ home, ...options })
+    assert.deepEqual(
+      problems.map(({ message, ...rest }) => rest),
+      told(repaired),
+    )
+    assert.ok(problems.every(({ message, volume }) => message.includes(`"${volume}"`)))
+  }
+  assert.deepEqual(
+    (await store.listVolumes()).map(({ name }) => name),
+    ['unknown'],
+  )
+  assert.deepEqual(await VolumeStore.check({ home }), [])
+})
+
+test('a damaged catalog is mended, and the default home is looked over where none is named', async (t) => {
+  const home = useDefaultHome(t, path.join(tempDir(t), 'home'))
+  assert.deepEqual(await VolumeStore.check(), [])
+  await createVolume('data')
+  for (const suffix of ['', '-wal', '-shm']) {
+    rmSync(path.join(home, `db/volumes.db${suffix}`), { force: true })
+  }
+  writeFileSync(path.join(home, 'db/volumes.db'), 'no catalog at all '.repeat(100))
+  await rejects(VolumeStore.open({ home }), CatalogError, { message: /VolumeStore\.check\(\{ repair: true \}\)/ })
+  const [{ kind, repaired }] = await VolumeStore.check({ repair: true })
+  assert.deepEqual({ kind, repaired }, { kind: 'catalog-damaged', repaired: true })
+  const store = await VolumeStore.open({ home })
+  assert.deepEqual(
+    (await store.listVolumes()).map(({ name }) => name),
+    ['data'],
+  )
+})
+
+test('what is no option is refused by name', async (t) => {
+  const home = path.join(tempDir(t), 'home')
+  await rejects(VolumeStore.check({ home, repair: 'yes' }), InvalidConfigError, { field: 'repair' })
+  await rejects(VolumeStore.check({ home, fix: true }), InvalidConfigError, { field: 'fix' })
+  await rejects(VolumeStore.check({ home: '' }), InvalidConfigError, { field: 'home' })
+})
+
+test('a row that nobody could have written is left out with a warning, once', async (t) => {
+  const store = await tempStore(t)
+  await store.createVolume('data')
+  const stdout = await outputOf(
+    `const { VolumeStore } = await import(process.env.SV)
+     const { execFileSync } = await import('node:child_process')
+     const { DatabaseSync } = await import('node:sqlite').catch(() => ({}))
+     const warnings = []
+     process.on('warning', ({ name, message }) => warnings.push(name + ': ' + message))
+     const store = await VolumeStore.open()
+     const sql = "INSERT INTO volume (name, kind, labels) VALUES ('../../x', 'dir', '{}')"
+     const file = process.env.MSB_HOME + '/db/volumes.db'
+     execFileSync('python3', ['-c', 'import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit()', file, sql])
+     for (let round = 0; round < 2; round += 1) {
+       console.log((await store.listVolumes()).map(({ name }) => name).join())
+     }
+     await new Promise(setImmediate)
+     console.log(warnings.filter((warning) => warning.startsWith('VolumeCatalogWarning')).join('\\n'))`,
+    { env: { MSB_HOME: store.home, NODE_NO_WARNINGS: '1' } },
+  )
+  assert.match(stdout, /^data\ndata\nVolumeCatalogWarning: The catalog's row of "\.\.\/\.\.\/x" is left out: .*\n$/)
+})
