@@ -423,6 +423,12 @@ export interface QemuOptions {
    * a directory is mounted. Default: 512 where a directory is mounted, else QEMU's.
    */
   memoryMib?: number | null
+  /**
+   * What the names of devices, serial numbers, tags and sockets begin with: 1 to 14 lower-case letters, digits and
+   * `-`, a letter first. Choose another one for a second attachment in the same machine (whose directories belong in
+   * one attachment, for they share the machine's memory), or where machines share a `socketDir`. Default: `'sv-mount'`.
+   */
+  prefix?: string | null
 }
 
 /** What QEMU, its virtiofs servers and its guest are told. */
@@ -494,14 +500,16 @@ export declare class Attachment implements AsyncDisposable {
    * `virtiofsd --socket-path <socket> --shared-dir <source>`, with `--readonly` where the entry says so. An older one
    * without that option is to be given a read-only bind mount of the source.
    *
-   * Leave the machine's memory (`-m`) to these arguments where directories are mounted. A disk is opened under the
-   * path of a descriptor of this process: start QEMU as the same user while this process lives. A disk error, such
+   * Leave the machine's memory (`-m`) to these arguments where directories are mounted. A disk image of the host is
+   * opened under the path of a descriptor of this process, so that it is the file that was checked: start QEMU as the
+   * same user, or root, before `detach()` and while this process lives. A disk error, such
    * as a full host, is an error in the guest and does not stop it. A file system that was not unmounted is mended
    * when it is next mounted for writing; until then a guest may refuse to mount it read-only.
    *
    * @throws {UnsupportedMountError} a mount is a single file, or virtiofs servers cannot do what is asked:
    *   `statVirtualization` `'strict'` or `'relaxed'`, or `hostPermissions` `'private'`
-   * @throws {InvalidConfigError} an option is not acceptable, or `socketDir` is missing
+   * @throws {InvalidConfigError} an option is not acceptable, `socketDir` is missing, or the attachment has disks and
+   *   was detached
    */
   toQemu(options?: QemuOptions | null): QemuMounts
   /** Frees the volumes. A second call does nothing. */

@@ -1,6 +1,6 @@
 // Disk volumes and disk images as JavaScript sees them; what they are made of is judged by the Rust suite.
 import assert from 'node:assert/strict'
-import { copyFileSync, linkSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs'
+import { copyFileSync, linkSync, mkdirSync, readdirSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { test } from 'node:test'
 import {
@@ -177,4 +177,18 @@ test('a raw image stays raw, and its file system is told', async (t) => {
   for (const render of ['toBubblewrap', 'toOci']) {
     throws(() => attachment[render](), UnsupportedMountError, { path: '/data', message: /virtual machine/ })
   }
+})
+
+test('what QEMU is told of a disk image leads to the file that was checked, until it is detached', async (t) => {
+  const store = await tempStore(t)
+  const file = await diskImage(t)
+  const attachment = await store.attach('vm', { '/data': Mount.disk(file) })
+  renameSync(file, `${file}.moved`)
+  writeFileSync(file, 'swapped')
+  const { args, guest } = attachment.toQemu({ prefix: 'vm1' })
+  const blockdev = JSON.parse(args[args.indexOf('-blockdev') + 1])
+  assert.equal(statSync(blockdev.file.filename).ino, statSync(`${file}.moved`).ino)
+  assert.equal(guest[0].serial, 'vm1-0')
+  await attachment.detach()
+  throws(() => attachment.toQemu(), InvalidConfigError, { field: 'attachment', message: /attach them again/ })
 })

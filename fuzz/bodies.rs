@@ -90,7 +90,8 @@ fn inspect(data: &[u8]) {
         let opened = File::open(directory.path()).unwrap();
         if let Ok(found) = image::inspect(&file, Path::new("disk"), opened.as_fd(), stated) {
             assert!(found.capacity_bytes > 0);
-            assert!(found.extents.iter().all(|extent| extent.file.metadata().unwrap().is_file()));
+            let parts = found.parts.map_or_else(Vec::new, |parts| parts.files);
+            assert!(parts.iter().all(|extent| extent.file.metadata().unwrap().is_file()));
             assert!(stated.is_none_or(|stated| stated == found.format));
         }
     });

@@ -2,12 +2,18 @@
 
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at the disk from outside")]
 
+#[path = "support/child.rs"]
+mod child;
 #[path = "disks/full.rs"]
 mod full;
 #[path = "disks/image.rs"]
 mod image;
+#[path = "support/immutable.rs"]
+mod immutable;
 #[path = "disks/lease.rs"]
 mod lease;
+#[path = "support/opens.rs"]
+mod opens;
 #[path = "support/report.rs"]
 mod report;
 #[path = "support/skip.rs"]

@@ -11,6 +11,7 @@ use report::report;
 use sandbox_volumes::error::ErrorKind;
 use sandbox_volumes::model::{Cancel, VolumeName, VolumeSpec};
 use sandbox_volumes::store::{Durability, Store};
+use serde_json::json;
 use skip::skip;
 use std::process::{Command, Stdio};
 
@@ -47,14 +48,20 @@ fn a_creation_that_is_refused_leaves_nothing_and_can_be_tried_again() {
         refused += usize::from(said.contains("creation refused"));
     }
     report(format_args!("{refused} of {MOST_SYNCS} syncs that failed had a creation refused"));
-    assert!(refused >= 3, "the directory, its place and the catalog are synced by a creation");
+    assert!(refused >= 7, "a creation syncs an image, the directory, its place and the catalog");
 }
 
-/// Creates a volume where one sync fails, and if that is refused, looks at what is left.
+/// Creates a directory and a disk where one sync fails, and where that is refused, looks at what is left.
 fn create_once_and_again() {
     let home = tempfile::tempdir().unwrap();
     let Ok(store) = Store::open(home.path(), Durability::Full) else { return };
-    let (name, spec) = (VolumeName::parse("new").unwrap(), VolumeSpec::from_options(&[]).unwrap());
+    create_and_look(&store, "dir", json!({}));
+    create_and_look(&store, "disk", json!({ "kind": "disk", "sizeMib": 8 }));
+}
+
+fn create_and_look(store: &Store, name: &str, options: serde_json::Value) {
+    let (name, spec) =
+        (VolumeName::parse(name).unwrap(), VolumeSpec::from_options(&[options.into()]).unwrap());
     let create = || store.create(&name, &spec, &Cancel::default());
     let get = || store.get(&name, &Cancel::default());
     if create().is_err() {

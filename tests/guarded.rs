@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at the disk from outside")]
 
+#[path = "support/immutable.rs"]
+mod immutable;
 #[path = "support/report.rs"]
 mod report;
 #[path = "support/skip.rs"]
@@ -11,6 +13,7 @@ mod snapshot;
 #[path = "support/volume.rs"]
 mod volume;
 
+use immutable::Immutable;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use sandbox_volumes::error::Error;
 use sandbox_volumes::model::{Cancel, Labels};
@@ -19,7 +22,6 @@ use skip::skip;
 use snapshot::Snapshot;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use volume::Volume;
 
 /// A mount that ends when dropped.
@@ -46,29 +48,6 @@ impl Mounted {
 impl Drop for Mounted {
     fn drop(&mut self) {
         umount2(&self.0, MntFlags::MNT_DETACH).unwrap();
-    }
-}
-
-/// A file that cannot be changed, until dropped.
-struct Immutable(PathBuf);
-
-impl Immutable {
-    /// None where this process or the file system cannot.
-    fn new(path: &Path) -> Option<Self> {
-        let status = Command::new("chattr").arg("+i").arg(path).status();
-        match status.is_ok_and(|status| status.success()) {
-            true => Some(Immutable(path.to_owned())),
-            false => {
-                skip("chattr +i needs root and a file system that knows it");
-                None
-            }
-        }
-    }
-}
-
-impl Drop for Immutable {
-    fn drop(&mut self) {
-        assert!(Command::new("chattr").arg("-i").arg(&self.0).status().unwrap().success());
     }
 }
 

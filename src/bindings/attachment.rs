@@ -64,6 +64,7 @@ impl NativeAttachment {
     #[napi(catch_unwind)]
     pub fn to_qemu(&self, env: &Env, options: Unknown<'_>) -> napi::Result<String> {
         let options = or_throw(env, QemuOptions::from_input(&to_input(options)?))?;
+        or_throw(env, self.attachment.check_held())?;
         Ok(or_throw(env, qemu::render(&self.attachment.mounts, &options))?.to_string())
     }
 

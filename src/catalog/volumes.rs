@@ -95,7 +95,7 @@ impl Writer<'_> {
                 spec.kind().as_str(),
                 spec.quota_mib(),
                 disk.map(|disk| disk.capacity_bytes() as i64),
-                disk.map(|disk| disk.format.as_str()),
+                disk.map(|disk| disk.format().as_str()),
                 disk.map(|_| DISK_FSTYPE),
                 labels,
                 now_ms,

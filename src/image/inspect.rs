@@ -2,7 +2,7 @@
 
 use super::content::{self, Content};
 use super::failure::Failure;
-use super::vmdk::ExtentFile;
+use super::vmdk::Parts;
 use super::{bytes, qcow2, superblock, vmdk};
 use crate::error::Result;
 use crate::model::DiskFormat;
@@ -26,8 +26,8 @@ pub struct Inspected {
     /// The type of the file system on the whole disk, as `mount -t` spells it; none where there is no known one, or
     /// where it could not be told.
     pub fstype: Option<&'static str>,
-    /// The files that hold a vmdk's data, if it has none itself: regular files of the image's own directory.
-    pub extents: Vec<ExtentFile>,
+    /// What holds a vmdk's data, if it has none itself.
+    pub parts: Option<Parts>,
 }
 
 /// A format's part of it.
@@ -35,7 +35,7 @@ pub(super) struct Facts {
     pub capacity_bytes: u64,
     /// The first [`superblock::NEEDED`] bytes of the disk, or as many as it has; none where they cannot be read.
     pub start: Vec<u8>,
-    pub extents: Vec<ExtentFile>,
+    pub parts: Option<Parts>,
 }
 
 /// Finds out what an image is and refuses one that is not sound or names a file outside its directory. Nothing is
@@ -72,7 +72,7 @@ fn facts(
         DiskFormat::Raw => Facts {
             capacity_bytes: length,
             start: bytes::read_up_to(file, 0, superblock::NEEDED)?,
-            extents: Vec::new(),
+            parts: None,
         },
         DiskFormat::Qcow2 => qcow2::inspect(file, &head, length)?,
         DiskFormat::Vmdk => vmdk::inspect(file, &head, length, directory)?,
@@ -81,6 +81,6 @@ fn facts(
         format,
         capacity_bytes: facts.capacity_bytes,
         fstype: superblock::fstype(&facts.start),
-        extents: facts.extents,
+        parts: facts.parts,
     })
 }

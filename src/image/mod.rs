@@ -26,4 +26,3 @@ pub use create::{create_qcow2, create_raw};
 pub use failure::Problem;
 pub use inspect::{Inspected, inspect};
 pub use open::{Opened, open};
-pub use vmdk::ExtentFile;

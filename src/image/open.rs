@@ -1,8 +1,9 @@
 //! Opening an image that the host's user names.
 
 use crate::error::{Error, Result};
-use crate::sys::{Found, HostFile, open_host_file};
+use crate::sys::{FileId, Found, HostFile, open_host_file};
 use std::fs::File;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -17,10 +18,14 @@ pub struct Opened {
     pub path: PathBuf,
 }
 
-/// Opens the image at a path of the host's own, whose links are followed. What is no regular file is looked at only,
-/// so that no FIFO hangs and no driver notices.
-pub fn open(path: &Path) -> Result<Opened> {
-    let found = open_host_file(path).map_err(|error| Error::file_system("open", path, error))?;
+/// Opens the image at a path of the host's own, whose links are followed, unless `refuse` does not want what is found
+/// there. What is no regular file is looked at only, so that no FIFO hangs and no driver notices.
+pub fn open(path: &Path, refuse: impl FnOnce(&Path, FileId) -> Result<()>) -> Result<Opened> {
+    let found = open_host_file(path, |real, id| refuse(real, id).map_err(Refusal::Ours));
+    let found = found.map_err(|refusal| match refusal {
+        Refusal::Ours(error) => error,
+        Refusal::Systems(error) => Error::file_system("open", path, error),
+    })?;
     match found {
         Found::Regular(HostFile { file, directory, path }) => {
             Ok(Opened { file: File::from(file), directory, path })
@@ -29,5 +34,16 @@ pub fn open(path: &Path) -> Result<Opened> {
             path,
             format_args!("is {kind}, not a regular file. Give the image's own file."),
         )),
+    }
+}
+
+enum Refusal {
+    Ours(Error),
+    Systems(io::Error),
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Refusal::Systems(error)
     }
 }

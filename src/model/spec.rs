@@ -34,8 +34,8 @@ impl VolumeKind {
 pub struct DiskSpec {
     /// The virtual size in MiB.
     pub size_mib: u32,
-    /// The image's format.
-    pub format: DiskFormat,
+    /// The image's format, where it was asked for.
+    pub stated_format: Option<DiskFormat>,
 }
 
 impl DiskSpec {
@@ -44,6 +44,11 @@ impl DiskSpec {
         let [raw, qcow2, _vmdk] = DiskFormat::NAMES;
         [raw, qcow2]
     };
+
+    /// The image's format: raw unless another one was asked for.
+    pub fn format(self) -> DiskFormat {
+        self.stated_format.unwrap_or(DiskFormat::Raw)
+    }
 
     /// The virtual size in bytes.
     pub fn capacity_bytes(self) -> u64 {
@@ -132,8 +137,7 @@ impl VolumeSpec {
                 "only a volume of kind \"dir\" has a quota; a disk is limited by \"sizeMib\"",
             )),
             VolumeKind::Disk => {
-                let disk =
-                    DiskSpec { size_mib: disk_size(size_mib)?, format: format.unwrap_or(DiskFormat::Raw) };
+                let disk = DiskSpec { size_mib: disk_size(size_mib)?, stated_format: format };
                 Ok(VolumeSpec { disk: Some(disk), quota_mib: None, labels })
             }
         }

@@ -117,7 +117,7 @@ fn value(config: &MountConfig, name: &str) -> Input {
         }
         (field::TMPFS, source) => Input::Bool(source.kind() == MountKind::Tmpfs),
         (field::FORMAT, MountSource::Named { provision, .. }) => {
-            text(disk(provision).map(|disk| disk.format.as_str()))
+            text(disk(provision).and_then(|disk| disk.stated_format).map(DiskFormat::as_str))
         }
         (field::FORMAT, MountSource::Disk { format, .. }) => text(format.map(DiskFormat::as_str)),
         (field::FSTYPE, MountSource::Disk { fstype, .. }) => text(fstype.as_deref()),

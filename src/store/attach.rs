@@ -1,6 +1,7 @@
 //! Attaching mounts to a sandbox: all of them or none.
 
 use super::attach_disk::TakenDisk;
+use super::held_images;
 use super::host_path::resolve_bind_source;
 use super::owner::{has_ended, identify};
 use super::{Opened, Store, now_ms};
@@ -68,7 +69,10 @@ impl Store {
             let checked = resolved.and_then(|()| opened.check_mount_points(&taken.mounts));
             let error = match checked.and_then(|()| opened.record(sandbox, &owner, &taken, cancel)) {
                 Ok(id) => {
-                    opened.keep_open(id, taken.disks);
+                    held_images::keep_open(
+                        id,
+                        taken.disks.into_iter().flat_map(TakenDisk::into_files).collect(),
+                    );
                     return Ok(Attachment { id, sandbox: sandbox.to_owned(), pid, mounts: taken.mounts });
                 }
                 Err(error) => error,
@@ -83,12 +87,10 @@ impl Store {
         }
     }
 
-    /// Ends an attachment; one that has ended is fine.
+    /// Ends an attachment; one that has ended is fine. Its disk images are closed whatever becomes of the catalog.
     pub fn detach(&self, id: i64) -> Result<()> {
-        let opened = self.opened()?;
-        opened.catalog.write(|catalog| catalog.detach(id))?;
-        opened.close(id);
-        Ok(())
+        held_images::close(id);
+        self.opened()?.catalog.write(|catalog| catalog.detach(id))
     }
 
     fn resolve(
@@ -180,6 +182,20 @@ impl Store {
     }
 }
 
+impl Attachment {
+    /// Refuses to tell a runtime of disks that are not held any more: the paths of their descriptors may lead anywhere.
+    pub fn check_held(&self) -> Result<()> {
+        let has_disks = self.mounts.iter().any(|mount| matches!(mount.origin, Origin::Disk { .. }));
+        match has_disks && !held_images::are_open(self.id) {
+            true => Err(Error::invalid_config(
+                "attachment",
+                "it was detached, or its process ended, and its disks are not held any more; attach them again",
+            )),
+            false => Ok(()),
+        }
+    }
+}
+
 impl Opened {
     fn record(&self, sandbox: &str, owner: &ProcessIdentity, taken: &Taken, cancel: &Cancel) -> Result<i64> {
         self.catalog.write(|catalog| {
@@ -210,7 +226,7 @@ impl Opened {
         }
         self.catalog
             .write(|catalog| dead.iter().try_for_each(|holder| catalog.detach(holder.attachment_id)))?;
-        dead.iter().for_each(|holder| self.close(holder.attachment_id));
+        dead.iter().for_each(|holder| held_images::close(holder.attachment_id));
         Ok(())
     }
 }
@@ -225,8 +241,9 @@ fn compatible(volume: VolumeRecord, spec: &VolumeSpec) -> Result<VolumeRecord> {
         (field::QUOTA_MIB, quota(spec.quota_mib()), quota(volume.quota_mib)),
         (field::SIZE_MIB, size(disk.map(DiskSpec::capacity_bytes)), size(volume.capacity_bytes)),
     ];
-    if let (Some(disk), Some(format)) = (disk, volume.disk_format) {
-        compared.push((field::FORMAT, disk.format.as_str().to_owned(), format.as_str().to_owned()));
+    // The format matters to nobody who did not ask for one.
+    if let (Some(wanted), Some(format)) = (disk.and_then(|disk| disk.stated_format), volume.disk_format) {
+        compared.push((field::FORMAT, wanted.as_str().to_owned(), format.as_str().to_owned()));
     }
     let differences: Vec<_> = compared
         .into_iter()

@@ -1,17 +1,15 @@
 //! Disks among the mounts of an attachment: what they are, and that nobody else is in the way.
 
-use super::host_path::open_image;
+use super::host_path::{check_writable, open_image};
 use super::{Opened, living};
 use crate::catalog::{Held, ImageLease, Writer};
 use crate::error::{Error, Result};
 use crate::image::{self, Inspected};
 use crate::model::{DiskFormat, VolumeName, VolumeRecord};
 use crate::mount::{GuestPath, Origin};
-use crate::sys::{FileId, is_locked_by_others, path_to_open};
-use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use crate::sys::{FileId, HeldFile, file_in_memory, lock_image, path_to_open};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
 
 /// A disk that an attachment is about to hold.
 #[derive(Debug)]
@@ -20,27 +18,34 @@ pub struct TakenDisk {
     volume: Option<VolumeName>,
     path: PathBuf,
     /// The image, and the extents of one that consists of several files.
-    files: Vec<File>,
+    files: Vec<HeldFile>,
+    /// What a runtime opens instead of an image that names other files.
+    stand_in: Option<HeldFile>,
     readonly: bool,
 }
 
 impl TakenDisk {
     /// The files that were checked, to be kept open as long as the disk is held.
-    pub fn into_files(self) -> Vec<File> {
-        self.files
+    pub fn into_files(self) -> Vec<HeldFile> {
+        self.files.into_iter().chain(self.stand_in).collect()
     }
 
-    fn leases(&self) -> impl Iterator<Item = Result<(ImageLease, BorrowedFd<'_>)>> {
-        self.files.iter().map(|file| {
-            let id = FileId::of_open(file.as_fd())
-                .map_err(|error| Error::file_system("stat", &self.path, error))?;
-            let lease = ImageLease { device: id.device(), inode: id.inode(), readonly: self.readonly };
-            Ok((lease, file.as_fd()))
-        })
-    }
-
-    fn in_use(&self, sandboxes: Vec<String>) -> Error {
-        Error::disk_in_use(self.volume.as_ref().map(VolumeName::as_str), &self.path, sandboxes)
+    /// Takes a file of the disk, unless somebody works with it: other attachments by their leases, other programs and
+    /// the attachments of other homes by their locks.
+    fn take(&self, catalog: &Writer<'_>, file: &HeldFile, lease: ImageLease) -> Result<()> {
+        let in_use = |sandboxes| {
+            let volume = self.volume.as_ref().map(VolumeName::as_str);
+            Err(Error::disk_in_use(volume, &self.path, sandboxes))
+        };
+        let sandboxes = living(catalog, Held::Against(lease))?;
+        if !sandboxes.is_empty() {
+            return in_use(sandboxes);
+        }
+        let failed = |error| Error::file_system("flock", &self.path, error);
+        match lock_image(file.as_fd(), self.readonly).map_err(failed)? {
+            Some(_lock) => file.announce(self.readonly).map_err(failed),
+            None => in_use(Vec::new()),
+        }
     }
 }
 
@@ -53,6 +58,9 @@ impl Opened {
         readonly: bool,
     ) -> Result<(Origin, TakenDisk)> {
         let (file, path, inspected) = self.inspect_volume(volume)?;
+        if !readonly {
+            check_writable(&file, &path).map_err(|error| error.in_volume(volume.name.as_str()))?;
+        }
         let origin = Origin::Disk {
             volume: Some(volume.name.clone()),
             host: path.clone(),
@@ -62,10 +70,21 @@ impl Opened {
             fstype: inspected.fstype.map(str::to_owned),
         };
         let (guest_path, volume) = (guest_path.clone(), Some(volume.name.clone()));
-        Ok((origin, TakenDisk { guest_path, volume, path, files: vec![file], readonly }))
+        Ok((
+            origin,
+            TakenDisk {
+                guest_path,
+                volume,
+                path,
+                files: vec![HeldFile::new(file)],
+                stand_in: None,
+                readonly,
+            },
+        ))
     }
 
-    /// A disk image of the host as a mount shows it.
+    /// A disk image of the host as a mount shows it. Whatever takes its place later, or that of its extents: a runtime
+    /// opens the files that were checked.
     pub(super) fn resolve_disk_image(
         &self,
         guest_path: &GuestPath,
@@ -75,27 +94,40 @@ impl Opened {
         readonly: bool,
     ) -> Result<(Origin, TakenDisk)> {
         let image::Opened { file, path, directory } = open_image(&self.layout, source, readonly)?;
-        let Inspected { format, fstype: found, extents, .. } =
+        let Inspected { format, fstype: found, parts, .. } =
             image::inspect(&file, source, directory.as_fd(), format)?;
-        let open = match extents.is_empty() {
-            // Whatever takes the image's place later: a runtime opens the file that was checked.
-            true => path_to_open(file.as_fd()),
-            // The extents are found beside the image, by its path.
-            false => path.clone(),
-        };
+        let mut files = vec![HeldFile::new(file)];
+        let mut stand_in = None;
+        if let Some(parts) = parts {
+            let paths = parts.files.iter().map(|extent| path_to_open(extent.file.as_fd()));
+            let descriptor = file_in_memory(parts.descriptor.at_paths(paths).as_bytes());
+            let failed = |error| Error::file_system("memfd_create", source, error);
+            stand_in = Some(HeldFile::new(descriptor.map_err(failed)?));
+            for extent in parts.files {
+                if !readonly {
+                    check_writable(&extent.file, source)?;
+                }
+                files.push(HeldFile::new(extent.file));
+            }
+        }
+        let open = path_to_open(stand_in.as_ref().unwrap_or(&files[0]).as_fd());
         let fstype = fstype.or(found).map(str::to_owned);
-        let files = std::iter::once(file).chain(extents.into_iter().map(|extent| extent.file)).collect();
         let origin = Origin::Disk { volume: None, host: path.clone(), open, format, fstype };
-        Ok((origin, TakenDisk { guest_path: guest_path.clone(), volume: None, path, files, readonly }))
+        Ok((
+            origin,
+            TakenDisk { guest_path: guest_path.clone(), volume: None, path, files, stand_in, readonly },
+        ))
     }
 
-    /// The leases on the disks of an attachment that is being recorded: one writer or many readers of each image,
-    /// be they attachments of ours or other programs that lock it.
+    /// Takes the disks of an attachment that is being recorded, and gives the leases on them: one writer or many
+    /// readers of each image.
     pub(super) fn lease_disks(&self, catalog: &Writer<'_>, disks: &[TakenDisk]) -> Result<Vec<ImageLease>> {
         let mut leases: Vec<ImageLease> = Vec::new();
         for disk in disks {
-            for found in disk.leases() {
-                let (lease, file) = found?;
+            for file in &disk.files {
+                let id = FileId::of_open(file.as_fd())
+                    .map_err(|error| Error::file_system("stat", &disk.path, error))?;
+                let lease = ImageLease { device: id.device(), inode: id.inode(), readonly: disk.readonly };
                 let clashes = |other: &ImageLease| {
                     (other.device, other.inode) == (lease.device, lease.inode)
                         && !(other.readonly && lease.readonly)
@@ -107,30 +139,10 @@ impl Opened {
                          of readers; make both read-only, or mount it once",
                     ));
                 }
-                let sandboxes = living(catalog, Held::Against(lease))?;
-                let locked = || {
-                    let locked = is_locked_by_others(file, disk.readonly);
-                    locked.map_err(|error| Error::file_system("flock", &disk.path, error))
-                };
-                if !sandboxes.is_empty() || locked()? {
-                    return Err(disk.in_use(sandboxes));
-                }
+                disk.take(catalog, file, lease)?;
                 leases.push(lease);
             }
         }
         Ok(leases)
-    }
-
-    /// Keeps the images of an attachment open until it is detached.
-    pub(super) fn keep_open(&self, attachment: i64, disks: Vec<TakenDisk>) {
-        let files: Vec<File> = disks.into_iter().flat_map(TakenDisk::into_files).collect();
-        if !files.is_empty() {
-            self.images.lock().unwrap_or_else(PoisonError::into_inner).insert(attachment, files);
-        }
-    }
-
-    /// Closes the images of an attachment that has ended.
-    pub(super) fn close(&self, attachment: i64) {
-        self.images.lock().unwrap_or_else(PoisonError::into_inner).remove(&attachment);
     }
 }

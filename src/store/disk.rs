@@ -6,7 +6,8 @@ use crate::error::{Error, Result};
 use crate::image::ext4::{self, Ext4Options};
 use crate::image::{self, Inspected};
 use crate::model::{DiskFormat, DiskSpec, VolumeKind, VolumeName, VolumeRecord};
-use crate::sys::{Dir, is_locked_by_others, random_bytes, random_uuid};
+use crate::sys::{Dir, ImageLock, lock_image, random_bytes, random_uuid};
+use nix::errno::Errno;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -27,10 +28,10 @@ impl Opened {
             hash_seed: random_bytes().map_err(failed)?,
             created_at_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         })?;
-        let entry = image_entry(disk.format);
+        let entry = image_entry(disk.format());
         let file = File::from(dir.create_file(entry, IMAGE_MODE)?);
         let path = self.layout.volumes.path_of(name.as_str()).join(entry);
-        match disk.format {
+        match disk.format() {
             DiskFormat::Qcow2 => image::create_qcow2(&file, &path, disk.capacity_bytes(), &content)?,
             _ => image::create_raw(&file, &path, disk.capacity_bytes(), &content)?,
         }
@@ -59,18 +60,34 @@ impl Opened {
             let directory = self.layout.volumes.open_child(name)?;
             let format = volume.disk_format.unwrap_or(DiskFormat::Raw);
             let inspected = image::inspect(&file, &path, directory.as_fd(), Some(format))?;
-            Ok((file, path, inspected))
+            match volume.capacity_bytes.is_some_and(|bytes| inspected.capacity_bytes < bytes) {
+                true => Err(Error::disk_image(
+                    &path,
+                    "is shorter than the disk was made: a part of it is missing",
+                )),
+                false => Ok((file, path, inspected)),
+            }
         };
         inspect().map_err(|error| error.in_volume(name))
     }
 
-    /// Refuses to take a disk volume away from a program that holds a lock on its image.
-    pub(super) fn refuse_locked_image(&self, volume: &VolumeRecord) -> Result<()> {
-        let Ok(Some((file, path))) = self.image_of(volume) else { return Ok(()) };
-        match is_locked_by_others(file.as_fd(), false) {
-            Ok(true) => Err(Error::disk_in_use(Some(volume.name.as_str()), &path, Vec::new())),
-            Ok(false) => Ok(()),
-            Err(error) => Err(Error::file_system("flock", &path, error)),
+    /// Keeps other programs from the image of a disk volume that is to be removed, until what this gives is dropped.
+    /// Refused where a program holds a lock on it.
+    pub(super) fn lock_image_of(&self, volume: &VolumeRecord) -> Result<Option<ImageLock>> {
+        let name = volume.name.as_str();
+        let (file, path) = match self.image_of(volume) {
+            Ok(Some(image)) => image,
+            Ok(None) => return Ok(None),
+            // The directory was deleted by hand, or something else put in its place.
+            Err(error) if error.is_refusal(&[Errno::ENOENT, Errno::ENOTDIR, Errno::ELOOP]) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error.in_volume(name)),
+        };
+        match lock_image(file.as_fd(), false) {
+            Ok(Some(lock)) => Ok(Some(lock)),
+            Ok(None) => Err(Error::disk_in_use(Some(name), &path, Vec::new())),
+            Err(error) => Err(Error::file_system("flock", &path, error).in_volume(name)),
         }
     }
 }

@@ -37,11 +37,15 @@ pub fn resolve_bind_source(layout: &Layout, source: &Path) -> Result<(PathBuf, b
 /// Opens a disk image: a regular file that is not among the store's own, and that this process may write unless it
 /// is `readonly`.
 pub fn open_image(layout: &Layout, source: &Path, readonly: bool) -> Result<image::Opened> {
-    let opened = image::open(source)?;
-    refuse_private(MountKind::Disk, layout, source, &opened.path)?;
+    let opened = image::open(source, |real, id| {
+        refuse_private(MountKind::Disk, layout, source, real)?;
+        match layout.is_catalogs(id)? {
+            true => Err(private(MountKind::Disk, source)),
+            false => Ok(()),
+        }
+    })?;
     if !readonly {
-        reopen(opened.file.as_fd(), Access::Write)
-            .map_err(|error| Error::file_system("open", source, error))?;
+        check_writable(&opened.file, source)?;
     }
     match opened.path.to_str() {
         Some(_) => Ok(opened),
@@ -52,22 +56,29 @@ pub fn open_image(layout: &Layout, source: &Path, readonly: bool) -> Result<imag
     }
 }
 
+/// Refuses a file that this process may not write. A runtime would find out later, and say less.
+pub fn check_writable(file: &File, path: &Path) -> Result<()> {
+    let opened = reopen(file.as_fd(), Access::Write);
+    opened.map(drop).map_err(|error| Error::file_system("open", path, error))
+}
+
 /// Refuses what holds, or is held by, a directory of the store's own.
 fn refuse_private(kind: MountKind, layout: &Layout, source: &Path, real: &Path) -> Result<()> {
-    for private in layout.private_directories() {
-        let private =
-            std::fs::canonicalize(private).map_err(|error| Error::file_system("realpath", private, error))?;
-        if is_in(real, &private)? || is_in(&private, real)? {
-            return Err(Error::invalid_config(
-                kind.as_str(),
-                format!(
-                    "{source:?} holds volumes or their catalog, or is held by them, and would give a sandbox \
-                     more than it may have; attach a volume with Mount.named"
-                ),
-            ));
+    for own in layout.private_directories() {
+        let own = std::fs::canonicalize(own).map_err(|error| Error::file_system("realpath", own, error))?;
+        if is_in(real, &own)? || is_in(&own, real)? {
+            return Err(private(kind, source));
         }
     }
     Ok(())
+}
+
+fn private(kind: MountKind, source: &Path) -> Error {
+    let problem = format!(
+        "{source:?} holds volumes or their catalog, or is held by them, and would give a sandbox more than it may \
+         have; attach a volume with Mount.named"
+    );
+    Error::invalid_config(kind.as_str(), problem)
 }
 
 /// Whether `path` is `dir` or below it, as directories go: another mount may show the same one elsewhere.

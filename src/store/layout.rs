@@ -96,6 +96,14 @@ impl Layout {
         self.databases.contains(CATALOG)
     }
 
+    /// Whether a file is the catalog's, by whatever name. Closing one would take SQLite's locks from this process.
+    pub fn is_catalogs(&self, id: FileId) -> Result<bool> {
+        let mut own = CATALOG_SUFFIXES.iter().map(|suffix| format!("{CATALOG}{suffix}"));
+        own.try_fold(false, |found, entry| {
+            Ok(found || FileId::at(&self.databases.path_of(&entry))? == Some(id))
+        })
+    }
+
     /// Moves the catalog out of the way, with its log, and gives the path where it is kept.
     pub fn put_catalog_aside(&self) -> Result<PathBuf> {
         let _alone = self.catalog_gate()(Instant::now() + LONGEST_WAIT)?;

@@ -13,6 +13,7 @@ mod create;
 mod disk;
 mod files;
 mod found;
+mod held_images;
 mod host_path;
 mod layout;
 mod mount_points;
@@ -36,7 +37,6 @@ pub use layout::Durability;
 use layout::{Layout, Places};
 use owner::living;
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -61,8 +61,6 @@ struct Opened {
     turns: Mutex<HashMap<VolumeName, Arc<Mutex<()>>>>,
     /// Directories that are known as those of directory volumes.
     directories: Mutex<HashSet<Identity>>,
-    /// The disk images of attachments, open as long as these last.
-    images: Mutex<HashMap<i64, Vec<File>>>,
     warnings: Mutex<Warnings>,
 }
 
@@ -140,7 +138,6 @@ impl Opened {
             catalog,
             turns: Mutex::default(),
             directories: Mutex::default(),
-            images: Mutex::default(),
             warnings: Mutex::default(),
         })
     }

@@ -1,5 +1,6 @@
 //! The processes that attachments belong to.
 
+use super::held_images;
 use crate::catalog::{Held, Writer};
 use crate::error::{Error, Result};
 use crate::model::ProcessIdentity;
@@ -33,6 +34,7 @@ pub fn living(catalog: &Writer<'_>, held: Held) -> Result<Vec<String>> {
     for holder in catalog.reader().holders(held)? {
         if has_ended(&holder.owner) {
             catalog.detach(holder.attachment_id)?;
+            held_images::close(holder.attachment_id);
         } else if !living.contains(&holder.sandbox) {
             living.push(holder.sandbox);
         }

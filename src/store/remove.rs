@@ -6,7 +6,7 @@ use crate::catalog::{Action, Held, Intent};
 use crate::content::purge;
 use crate::error::{Error, Result};
 use crate::model::{Cancel, VolumeName};
-use crate::sys::regain_access_to;
+use crate::sys::{ImageLock, regain_access_to};
 use nix::errno::Errno;
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
@@ -25,15 +25,16 @@ impl Store {
         let _lock = opened.layout.lock(name, cancel)?;
         opened.settle_intents_of(name)?;
         cancel.commit()?;
-        let intent = opened.intend_to_remove(name, only)?;
+        let (intent, _image) = opened.intend_to_remove(name, only)?;
         opened.finish_removal(&intent)
     }
 }
 
 impl Opened {
-    fn intend_to_remove(&self, name: &VolumeName, only: Option<i64>) -> Result<Intent> {
+    /// Writes down that a volume is to be removed, and keeps other programs from its image meanwhile.
+    fn intend_to_remove(&self, name: &VolumeName, only: Option<i64>) -> Result<(Intent, Option<ImageLock>)> {
         let entry = new_entry(name);
-        let volume_id = self.catalog.write(|catalog| {
+        let (volume_id, image) = self.catalog.write(|catalog| {
             let volume =
                 catalog.reader().volume(name)?.filter(|volume| only.is_none_or(|id| id == volume.id));
             let volume = volume.ok_or_else(|| Error::volume_not_found(name.as_str()))?;
@@ -41,11 +42,11 @@ impl Opened {
             if !sandboxes.is_empty() {
                 return Err(Error::volume_attached(name.as_str(), sandboxes));
             }
-            self.refuse_locked_image(&volume)?;
+            let image = self.lock_image_of(&volume)?;
             catalog.begin(volume.id, Action::Remove, &entry)?;
-            Ok(volume.id)
+            Ok((volume.id, image))
         })?;
-        Ok(Intent { volume_id, name: name.clone(), action: Action::Remove, entry })
+        Ok((Intent { volume_id, name: name.clone(), action: Action::Remove, entry }, image))
     }
 
     /// Moves the data to the trash, deletes it there, and then the record. Also finishes what another process

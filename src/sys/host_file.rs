@@ -32,23 +32,30 @@ pub struct HostFile {
     pub path: PathBuf,
 }
 
-/// Opens the regular file at a path that the host's user chose, links followed. The file and the directory are the
-/// ones that belong together, whatever is renamed meanwhile.
-pub fn open_host_file(path: &Path) -> io::Result<Found<HostFile>> {
-    let found = openat(AT_FDCWD, path, LOOKING, Mode::empty())?;
+/// Opens the regular file at a path that the host's user chose, links followed, unless `refuse` does not want it, which
+/// is told where it is and which one before it is opened: to close a file again has effects of its own. The file and
+/// the directory are the ones that belong together, whatever is renamed meanwhile.
+pub fn open_host_file<E: From<io::Error>>(
+    path: &Path,
+    refuse: impl FnOnce(&Path, FileId) -> Result<(), E>,
+) -> Result<Found<HostFile>, E> {
+    let system = |errno: Errno| io::Error::from(errno);
+    let found = openat(AT_FDCWD, path, LOOKING, Mode::empty()).map_err(system)?;
+    let real =
+        PathBuf::from(readlink(format!("/proc/self/fd/{}", found.as_raw_fd()).as_str()).map_err(system)?);
+    refuse(&real, FileId::of_open(found.as_fd())?)?;
     let file = match regular(found.as_fd())? {
         Found::Regular(file) => file,
         Found::Other(kind) => return Ok(Found::Other(kind)),
     };
-    let real = PathBuf::from(readlink(format!("/proc/self/fd/{}", found.as_raw_fd()).as_str())?);
     let (Some(parent), Some(name)) = (real.parent(), real.file_name()) else {
-        return Err(Errno::ENOENT.into());
+        return Err(system(Errno::ENOENT).into());
     };
-    let directory = openat(AT_FDCWD, parent, LOOKING | OFlag::O_DIRECTORY, Mode::empty())?;
-    let beside = fstatat(&directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
-    if FileId::of(&beside) != FileId::of(&fstat(&file)?) {
+    let directory = openat(AT_FDCWD, parent, LOOKING | OFlag::O_DIRECTORY, Mode::empty()).map_err(system)?;
+    let beside = fstatat(&directory, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(system)?;
+    if FileId::of(&beside) != FileId::of_open(file.as_fd())? {
         // Moved away, and another put in its place, since it was opened.
-        return Err(Errno::ENOENT.into());
+        return Err(system(Errno::ENOENT).into());
     }
     Ok(Found::Regular(HostFile { file, directory, path: real }))
 }

@@ -3,8 +3,9 @@
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, Flock, FlockArg, fcntl};
 use nix::libc;
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Where QEMU keeps its shared locks: a byte for each thing that it does with the image, from here on.
 const QEMU_DOES: libc::off_t = 100;
@@ -12,24 +13,66 @@ const QEMU_DOES: libc::off_t = 100;
 /// Which of these bytes stand for writing and for resizing.
 const QEMU_CHANGES: [libc::off_t; 2] = [QEMU_DOES + 1, QEMU_DOES + 3];
 
-/// Whether a lock of another program keeps an open image from being read, or for a writer from being read and
-/// written. Both kinds of locks count: `flock`, which microsandbox holds, and record locks, which QEMU holds.
-///
-/// It is a look at this moment and keeps nobody out afterwards.
-pub fn is_locked_by_others(file: BorrowedFd<'_>, readonly: bool) -> io::Result<bool> {
+/// The bytes by which an attachment of ours, of whatever home, says that it reads or writes an image: beyond QEMU's.
+const WE_READ: libc::off_t = 300;
+const WE_WRITE: libc::off_t = 301;
+
+/// A `flock` on an image that nobody else works with, which keeps those away who take one.
+#[derive(Debug)]
+pub struct ImageLock(#[expect(dead_code, reason = "it is held")] Flock<OwnedFd>);
+
+/// Locks an open image unless another program's lock keeps it from being read, or for a writer from being read and
+/// written; then none. Both kinds of locks count: `flock`, which microsandbox holds, and record locks, which QEMU and
+/// [`HeldFile`] hold.
+pub fn lock_image(file: BorrowedFd<'_>, readonly: bool) -> io::Result<Option<ImageLock>> {
     let share = if readonly { FlockArg::LockSharedNonblock } else { FlockArg::LockExclusiveNonblock };
-    match Flock::lock(file.try_clone_to_owned()?, share) {
-        Ok(free) => drop(free),
-        Err((_, Errno::EWOULDBLOCK)) => return Ok(true),
+    let lock = match Flock::lock(file.try_clone_to_owned()?, share) {
+        Ok(lock) => lock,
+        Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
         Err((_, errno)) => return Err(errno.into()),
-    }
+    };
+    Ok((!is_recorded(file, readonly)?).then_some(ImageLock(lock)))
+}
+
+fn is_recorded(file: BorrowedFd<'_>, readonly: bool) -> io::Result<bool> {
     if !readonly {
         return has_record_lock(file, libc::F_WRLCK, 0, 0);
     }
-    // QEMU's locks are all shared ones; what it does with the image is told by the bytes that it locks.
-    let writers = QEMU_CHANGES.into_iter().map(|byte| has_record_lock(file, libc::F_WRLCK, byte, 1));
+    // QEMU's locks and ours are all shared ones; what somebody does with the image is told by the bytes they lock.
     let exclusive = has_record_lock(file, libc::F_RDLCK, 0, 0)?;
-    writers.into_iter().try_fold(exclusive, |found, writer| Ok(found || writer?))
+    let mut writers = QEMU_CHANGES.into_iter().chain([WE_WRITE]);
+    writers.try_fold(exclusive, |found, byte| Ok(found || has_record_lock(file, libc::F_WRLCK, byte, 1)?))
+}
+
+/// A file of an attached disk, whose locks end with it: closing it alone would leave them to a child process that is
+/// just being started and has it open for another moment.
+#[derive(Debug)]
+pub struct HeldFile(File);
+
+impl HeldFile {
+    /// A file that nothing is told of yet.
+    pub fn new(file: File) -> Self {
+        HeldFile(file)
+    }
+
+    /// Tells others, until this is dropped, that an attachment works with the file.
+    pub fn announce(&self, readonly: bool) -> io::Result<()> {
+        let byte = if readonly { WE_READ } else { WE_WRITE };
+        fcntl(&self.0, FcntlArg::F_OFD_SETLK(&record_lock(libc::F_RDLCK, byte, 1)))?;
+        Ok(())
+    }
+}
+
+impl AsFd for HeldFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Drop for HeldFile {
+    fn drop(&mut self) {
+        let _nothing_was_locked = fcntl(&self.0, FcntlArg::F_OFD_SETLK(&record_lock(libc::F_UNLCK, 0, 0)));
+    }
 }
 
 /// Whether somebody holds a record lock that a lock of `kind` would have to wait for. A length of 0 reaches to
@@ -40,13 +83,17 @@ fn has_record_lock(
     start: libc::off_t,
     length: libc::off_t,
 ) -> io::Result<bool> {
-    let mut lock = libc::flock {
+    let mut lock = record_lock(kind, start, length);
+    fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock))?;
+    Ok(lock.l_type != libc::F_UNLCK as libc::c_short)
+}
+
+fn record_lock(kind: libc::c_int, start: libc::off_t, length: libc::off_t) -> libc::flock {
+    libc::flock {
         l_type: kind as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
         l_start: start,
         l_len: length,
         l_pid: 0,
-    };
-    fcntl(file.as_fd(), FcntlArg::F_OFD_GETLK(&mut lock))?;
-    Ok(lock.l_type != libc::F_UNLCK as libc::c_short)
+    }
 }

@@ -61,6 +61,11 @@ fn ensure_exists_tells_exactly_the_fields_that_differ_and_changes_nothing() {
     home.create("unlimited");
     let disk = json!({ "kind": "disk", "sizeMib": 8 });
     home.attach("one", &[named("disk", with_mode(&disk, "create"))]).unwrap();
+    let qcow2 = json!({ "mode": "create", "kind": "disk", "sizeMib": 8, "format": "qcow2" });
+    let made = home.attach("one", &[named("qcow2", qcow2)]).unwrap();
+    home.store.detach(made.id).unwrap();
+    // Whoever does not ask for a format takes what is there.
+    home.attach("one", &[named("qcow2", with_mode(&disk, "ensure-exists"))]).unwrap();
     let cases = [
         ("small", json!({ "mode": "ensure-exists", "quotaMib": 8 }), vec![("quotaMib", "8", "4")]),
         ("small", json!({ "mode": "ensure-exists" }), vec![("quotaMib", "unlimited", "4")]),

@@ -1,14 +1,25 @@
 //! Disk images of the host: what is accepted, and that the file that was checked is the one handed on.
 
-use super::{MIB, disk, ext4_image, image, in_use, readonly};
+use super::{MIB, disk, ext4_image, image, in_use, readonly, volume};
+use crate::immutable::Immutable;
+use crate::opens::Opens;
 use crate::support::Home;
 use nix::sys::stat::Mode;
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::DiskFormat;
-use serde_json::json;
-use std::fs::{self, File, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use sandbox_volumes::model::{Cancel, DiskFormat};
+use sandbox_volumes::mount::{MountConfig, plan};
+use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::Command;
+
+/// Whether two paths lead to one file. A descriptor that was closed is soon another one, of another test.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| fs::metadata(path).map(|it| (it.dev(), it.ino())).ok();
+    identity(one).is_some() && identity(one) == identity(other)
+}
 
 #[test]
 fn an_image_is_told_with_its_format_and_the_file_system_inside() {
@@ -17,10 +28,9 @@ fn an_image_is_told_with_its_format_and_the_file_system_inside() {
     let attached = home.attach("worker", &[image(&path, json!({}))]).unwrap();
     let (host, open, format, fstype) = disk(&attached.mounts[0]);
     assert_eq!((host, format, fstype), (&*path, DiskFormat::Raw, Some("ext4")));
-    let [opened, stands] = [open, host].map(|path| fs::metadata(path).unwrap());
-    assert_eq!((opened.dev(), opened.ino()), (stands.dev(), stands.ino()));
+    assert!(is_same_file(open, host));
     home.store.detach(attached.id).unwrap();
-    assert!(!open.exists(), "a detached image is still open");
+    assert!(!is_same_file(open, host), "a detached image is still open");
 }
 
 #[test]
@@ -85,14 +95,79 @@ fn an_image_among_the_stores_own_files_is_refused() {
 #[test]
 fn an_image_that_may_not_be_written_is_attached_for_reading_only() {
     let home = Home::new();
+    home.create_disk("data", json!({ "sizeMib": 8 })).unwrap();
     let path = ext4_image(&home.path("image.raw"), 8);
-    fs::set_permissions(&path, Permissions::from_mode(0o400)).unwrap();
-    let written = File::options().write(true).open(&path);
-    let attached = home.attach("worker", &[image(&path, json!({}))]);
-    match written {
-        // Root may write it all the same.
-        Ok(_) => drop(attached.unwrap()),
-        Err(_) => assert_eq!(attached.unwrap_err().code(), "EACCES"),
+    let inside = home.path("volumes/data/disk.raw");
+    let Some(_kept) = Immutable::new(&path).zip(Immutable::new(&inside)) else { return };
+    for mount in [image as fn(&Path, Value) -> MountConfig, |_, options| volume("data", options)] {
+        let error = home.attach("worker", &[mount(&path, json!({}))]).unwrap_err();
+        assert_eq!(error.code(), "EPERM", "{error}");
+        home.attach("worker", &[mount(&path, readonly())]).unwrap();
+    }
+}
+
+#[test]
+fn an_image_that_is_the_catalog_by_another_name_is_refused_and_not_opened() {
+    let home = Home::new();
+    home.create("data");
+    fs::hard_link(home.path("db/volumes.db"), home.path("other.raw")).unwrap();
+    for path in ["db/volumes.db", "db/volumes.db-shm", "db/volumes.db-wal", "other.raw"] {
+        let path = home.path(path);
+        let opens = Opens::watch(&path);
+        let error = home.attach("worker", &[image(&path, readonly())]).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.context().field.as_deref()),
+            (ErrorKind::InvalidConfig, Some("disk"))
+        );
+        // Its close would have taken SQLite's locks away.
+        assert!(!opens.any(), "{path:?} was opened");
+    }
+}
+
+#[test]
+fn an_image_stays_open_while_it_is_attached_whatever_becomes_of_the_store() {
+    let home = Home::new();
+    let path = ext4_image(&home.path("image.raw"), 8);
+    let attached = home.attach("worker", &[image(&path, json!({}))]).unwrap();
+    let same = || is_same_file(disk(&attached.mounts[0]).1, &path);
+    // The home is opened anew.
+    fs::remove_dir_all(home.path("db")).unwrap();
+    assert_eq!(home.volumes(), [""; 0]);
+    assert!(same());
+    drop(home.store);
+    assert!(same());
+    attached.check_held().unwrap();
+}
+
+#[test]
+fn a_detached_image_is_not_told_to_a_runtime_any_more() {
+    let home = Home::new();
+    let path = ext4_image(&home.path("image.raw"), 8);
+    let attached = home.attach("worker", &[image(&path, json!({}))]).unwrap();
+    fs::remove_dir_all(home.path("volumes")).unwrap();
+    fs::write(home.path("volumes"), "").unwrap();
+    let open = disk(&attached.mounts[0]).1;
+    assert!(is_same_file(open, &path));
+    home.store.detach(attached.id).unwrap_err();
+    assert!(!is_same_file(open, &path), "the image was not closed");
+    assert_eq!(attached.check_held().unwrap_err().context().field.as_deref(), Some("attachment"));
+}
+
+#[test]
+fn the_images_of_sandboxes_that_died_are_closed() {
+    let home = Home::new();
+    let path = ext4_image(&home.path("image.raw"), 8);
+    let open_here = || {
+        let descriptors = fs::read_dir("/proc/self/fd").unwrap();
+        descriptors.filter(|it| fs::read_link(it.as_ref().unwrap().path()).is_ok_and(|to| to == path)).count()
+    };
+    for _ in 0..10 {
+        let mut process = Command::new("sleep").arg("600").spawn().unwrap();
+        let mounts = plan(vec![("/disk".to_owned(), image(&path, json!({})))]).unwrap();
+        home.store.attach("worker", &mounts, Some(process.id()), &Cancel::default()).unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
+        assert_eq!(open_here(), 1);
     }
 }
 
@@ -121,8 +196,24 @@ fn a_vmdk_of_several_files_is_held_with_all_of_them() {
     let path = home.path("disk.vmdk");
     fs::write(&path, descriptor).unwrap();
     let attached = home.attach("worker", &[image(&path, json!({}))]).unwrap();
-    // The extents are found beside the descriptor, so that it has to be opened where it stands.
-    assert_eq!(disk(&attached.mounts[0]), (&*path, &*path, DiskFormat::Vmdk, None));
+    let (host, open, format, fstype) = disk(&attached.mounts[0]);
+    assert_eq!((host, format, fstype), (&*path, DiskFormat::Vmdk, None));
     let error = home.attach("other", &[image(&extent, json!({ "format": "raw" }))]).unwrap_err();
     assert_eq!(in_use(&error), ["worker"]);
+
+    // What stands at the names now is not what a runtime is told of.
+    let checked = fs::metadata(&extent).unwrap().ino();
+    fs::rename(&extent, home.path("moved")).unwrap();
+    symlink("/etc/passwd", &extent).unwrap();
+    fs::write(&path, "swapped").unwrap();
+    let told = fs::read_to_string(open).unwrap();
+    let named = told.split('"').find(|part| part.starts_with("/proc/")).unwrap();
+    assert_eq!(fs::metadata(named).unwrap().ino(), checked, "{told}");
+    // As QEMU reads it.
+    if let Ok(output) =
+        Command::new("qemu-img").args(["info", "--output=json", "-f", "vmdk"]).arg(open).output()
+    {
+        let info: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(info["virtual-size"], 8 * MIB, "{info}");
+    }
 }

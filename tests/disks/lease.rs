@@ -141,6 +141,11 @@ fn lock_bytes(file: &File, kind: libc::c_int, start: libc::off_t, length: libc::
     fcntl(file.as_fd(), FcntlArg::F_OFD_SETLK(&lock)).unwrap();
 }
 
+/// Closing alone would leave the locks to a child process that another test is just starting.
+fn unlock(file: File) {
+    lock_bytes(&file, libc::F_UNLCK, 0, 0);
+}
+
 #[test]
 fn a_program_that_holds_a_record_lock_on_the_image_keeps_others_out() {
     let home = Home::new();
@@ -155,7 +160,7 @@ fn a_program_that_holds_a_record_lock_on_the_image_keeps_others_out() {
                 "{what}"
             );
         }
-        drop(exclusive);
+        unlock(exclusive);
         let shared = other();
         lock_bytes(&shared, libc::F_RDLCK, 0, 1);
         in_use(&home.attach("worker", std::slice::from_ref(&writing)).unwrap_err());
@@ -177,11 +182,11 @@ fn a_qemu_that_writes_is_told_from_one_that_reads() {
     for options in [json!({}), readonly()] {
         in_use(&home.attach("worker", &[image(&path, options)]).unwrap_err());
     }
-    drop(writer);
+    unlock(writer);
     let reader = qemu(&[100, 201, 203]);
     in_use(&home.attach("worker", &[image(&path, json!({}))]).unwrap_err());
     home.attach("worker", &[image(&path, readonly())]).unwrap();
-    drop(reader);
+    unlock(reader);
 }
 
 #[test]
@@ -206,4 +211,23 @@ fn an_attached_disk_volume_cannot_be_removed() {
     assert_eq!(in_use(&home.store.remove(&name("data"), &Cancel::default()).unwrap_err()), ["worker"]);
     home.store.detach(attached.id).unwrap();
     home.store.remove(&name("data"), &Cancel::default()).unwrap();
+}
+
+#[test]
+fn an_image_has_one_writer_across_homes() {
+    let (home, other) = (Home::new(), Home::new());
+    let path = ext4_image(&home.path("image.raw"), 8);
+    let writer = home.attach("first", &[image(&path, json!({}))]).unwrap();
+    for options in [json!({}), readonly()] {
+        assert_eq!(in_use(&other.attach("second", &[image(&path, options)]).unwrap_err()), [""; 0]);
+    }
+    home.store.detach(writer.id).unwrap();
+    let reader = home.attach("first", &[image(&path, readonly())]).unwrap();
+    in_use(&other.attach("second", &[image(&path, json!({}))]).unwrap_err());
+    other.attach("second", &[image(&path, readonly())]).unwrap();
+    home.store.detach(reader.id).unwrap();
+    // A disk volume as another home sees it.
+    home.create_disk("data", json!({ "sizeMib": 8 })).unwrap();
+    home.attach("first", &[volume("data", json!({}))]).unwrap();
+    in_use(&other.attach("second", &[image(&home.path("volumes/data/disk.raw"), json!({}))]).unwrap_err());
 }

@@ -212,6 +212,20 @@ fn a_virtiofs_policy_on_a_volume_that_turns_out_to_be_a_disk_is_refused() {
 }
 
 #[test]
+fn a_disk_volume_whose_image_was_cut_off_is_not_attached() {
+    let home = Home::new();
+    let path = home.create_disk("data", json!({ "sizeMib": 64 })).unwrap();
+    let image = fs::File::options().write(true).open(path.join("disk.raw")).unwrap();
+    image.set_len(32 * MIB).unwrap();
+    let error = home.attach("worker", &[volume("data", json!({}))]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DiskImage);
+    assert!(error.to_string().contains("is shorter than the disk was made"), "{error}");
+    // One that somebody made larger is no harm.
+    image.set_len(128 * MIB).unwrap();
+    home.attach("worker", &[volume("data", json!({}))]).unwrap();
+}
+
+#[test]
 fn a_volume_whose_image_was_deleted_is_listed_and_removable_and_not_attached() {
     let home = Home::new();
     let path = home.create_disk("data", json!({ "sizeMib": 8 })).unwrap();

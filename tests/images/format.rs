@@ -51,7 +51,7 @@ fn every_format_is_told_by_its_name_or_by_its_content() {
             for stated in [None, Some(format)] {
                 let found = inspect(&dir.path().join(name), stated).unwrap();
                 assert_eq!((found.format, found.capacity_bytes), (format, CAPACITY), "{name}");
-                assert!(found.extents.is_empty());
+                assert!(found.parts.is_none());
             }
         }
     }

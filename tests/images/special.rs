@@ -13,7 +13,7 @@ use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 /// Generous for a busy machine: what hangs would hang for ever.
-const AT_ONCE: Duration = Duration::from_secs(2);
+const AT_ONCE: Duration = Duration::from_secs(10);
 
 #[test]
 fn case_37_a_fifo_directory_socket_or_device_is_refused_without_being_opened() {
@@ -53,7 +53,7 @@ fn case_37_an_image_that_is_swapped_after_it_was_opened_is_the_one_that_was_open
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("disk.raw");
     fs::write(&path, vec![0; 4096]).unwrap();
-    let opened = image::open(&path).unwrap();
+    let opened = image::open(&path, |_, _| Ok(())).unwrap();
     fs::rename(&path, dir.path().join("moved")).unwrap();
     fs::write(&path, vec![0; 8192]).unwrap();
     let found = image::inspect(&opened.file, &path, opened.directory.as_fd(), None).unwrap();
@@ -66,7 +66,7 @@ fn a_link_is_followed_to_the_image_and_to_its_directory() {
     fs::create_dir(dir.path().join("images")).unwrap();
     fs::write(dir.path().join("images/disk.raw"), vec![0; 4096]).unwrap();
     symlink("images/disk.raw", dir.path().join("link.img")).unwrap();
-    let opened = image::open(&dir.path().join("link.img")).unwrap();
+    let opened = image::open(&dir.path().join("link.img"), |_, _| Ok(())).unwrap();
     assert_eq!(opened.path, fs::canonicalize(dir.path()).unwrap().join("images/disk.raw"));
     assert_eq!(inspect(&dir.path().join("link.img"), None).unwrap().format, DiskFormat::Raw);
 }

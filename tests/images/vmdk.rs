@@ -43,8 +43,9 @@ fn every_subformat_that_qemu_img_makes_is_accepted_and_its_extents_opened() {
         for stated in [None, Some(DiskFormat::Vmdk)] {
             let found = inspect(&path, stated).unwrap();
             assert_eq!((found.format, found.capacity_bytes), (DiskFormat::Vmdk, 5 << 30), "{subformat}");
-            assert_eq!(found.extents.len(), extents, "{subformat}");
-            for extent in found.extents {
+            let files = found.parts.map_or_else(Vec::new, |parts| parts.files);
+            assert_eq!(files.len(), extents, "{subformat}");
+            for extent in files {
                 let mut file = extent.file;
                 file.read_exact(&mut [0; 4]).unwrap();
                 assert!(dir.path().join(&extent.name).is_file());
@@ -217,5 +218,16 @@ fn a_descriptor_as_vmware_writes_it_is_read() {
                 ddb.adapterType = \"lsilogic\"\nddb.uuid = \"60 00 C2 9f\"\n";
     fs::write(dir.path().join("esx.vmdk"), text).unwrap();
     let found = inspect(&dir.path().join("esx.vmdk"), None).unwrap();
-    assert_eq!((found.capacity_bytes, found.extents.len()), (1 << 20, 1));
+    assert_eq!((found.capacity_bytes, found.parts.unwrap().files.len()), (1 << 20, 1));
+}
+
+#[test]
+fn a_file_that_holds_two_parts_of_a_disk_is_refused() {
+    for (first, second) in [("data", "data"), ("data", "link"), ("disk.vmdk", "data")] {
+        let extents = format!("RW 1 FLAT \"{first}\" 0\nRW 1 FLAT \"{second}\" 1");
+        let (dir, path) = written("twoGbMaxExtentFlat", &extents);
+        File::create(dir.path().join("data")).unwrap().set_len(4096).unwrap();
+        fs::hard_link(dir.path().join("data"), dir.path().join("link")).unwrap();
+        refused(&path, "twice, or is that file itself");
+    }
 }

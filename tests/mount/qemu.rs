@@ -35,7 +35,7 @@ fn directory() -> ResolvedMount {
 
 /// The arguments, with the one of `-blockdev` parsed.
 fn rendered_disk(mount: ResolvedMount) -> (Value, Value, Value) {
-    let rendered = render(&[mount], &QemuOptions::default()).unwrap();
+    let rendered = render(&[mount], &options(Value::Null).unwrap()).unwrap();
     let args = rendered["args"].as_array().unwrap();
     assert_eq!((args.len(), &args[0], &args[2]), (4, &json!("-blockdev"), &json!("-device")));
     assert_eq!(rendered["virtiofs"], json!([]));
@@ -107,14 +107,14 @@ fn an_image_may_have_any_path() {
 #[test]
 fn serial_numbers_are_each_mounts_own_and_fit_the_device() {
     let disks: Vec<_> = (0..1000).map(|_| disk("/image", DiskFormat::Raw, None, true)).collect();
-    let rendered = render(&disks, &QemuOptions::default()).unwrap();
+    let rendered = render(&disks, &options(Value::Null).unwrap()).unwrap();
     let guest = rendered["guest"].as_array().unwrap();
     let mut serials: Vec<_> = guest.iter().map(|mount| mount["serial"].as_str().unwrap()).collect();
     assert!(serials.iter().all(|serial| serial.len() <= 20));
     serials.sort();
     serials.dedup();
     assert_eq!(serials.len(), 1000);
-    assert_eq!(render(&disks, &QemuOptions::default()).unwrap(), rendered);
+    assert_eq!(render(&disks, &options(Value::Null).unwrap()).unwrap(), rendered);
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn a_socket_has_a_directory_and_a_path_that_fits() {
         "socketDir",
         "has 108 bytes; a socket's path",
     );
-    let none = render(&[directory()], &QemuOptions::default()).unwrap_err();
+    let none = render(&[directory()], &options(Value::Null).unwrap()).unwrap_err();
     assert_invalid(&none, "socketDir", "the directory at \"/srv\" is shared through a socket");
 }
 
@@ -166,13 +166,17 @@ fn options_are_rejected_by_name() {
         (json!({ "memoryMib": 0 }), "memoryMib", "a machine has at least 1 MiB"),
         (json!({ "memoryMib": 1.5 }), "memoryMib", "expected a non-negative integer below 2^32"),
         (json!({ "memoryMib": "512" }), "memoryMib", "expected a non-negative integer"),
+        (json!({ "prefix": "" }), "prefix", "cannot begin a device's name"),
+        (json!({ "prefix": "1a" }), "prefix", "starting with a letter"),
+        (json!({ "prefix": "a,b" }), "prefix", "\"a,b\" cannot begin"),
+        (json!({ "prefix": "a".repeat(15) }), "prefix", "at most 14"),
         (json!({ "memory": 1 }), "memory", "QemuOptions has no such option"),
         (json!("/run"), "QemuOptions", "expected an object"),
     ] {
         assert_invalid(&options(given).unwrap_err(), field, says);
     }
-    assert_eq!(options(json!(null)).unwrap(), QemuOptions::default());
-    assert_eq!(options(json!({ "socketDir": null, "memoryMib": null })).unwrap(), QemuOptions::default());
+    let unset = json!({ "socketDir": null, "memoryMib": null, "prefix": null });
+    assert_eq!(options(unset).unwrap(), options(json!(null)).unwrap());
 }
 
 #[test]
@@ -198,4 +202,16 @@ fn a_host_path_that_is_not_utf_8_is_rejected() {
         assert_eq!(error.kind(), ErrorKind::UnsupportedMount);
         assert!(error.to_string().contains("\"/srv/caf\\xE9\" is not UTF-8"), "{error}");
     }
+}
+
+#[test]
+fn a_prefix_keeps_the_names_of_two_attachments_apart() {
+    let mounts = [disk("/d", DiskFormat::Raw, None, false), directory()];
+    let one = render(&mounts, &options(json!({ "socketDir": "/run" })).unwrap()).unwrap().to_string();
+    let longest = "b".repeat(14);
+    let other = options(json!({ "socketDir": "/run", "prefix": longest })).unwrap();
+    let other = render(&mounts, &other).unwrap();
+    assert_eq!(other["virtiofs"][0]["tag"], format!("{longest}-1"));
+    assert_eq!(other["guest"][0]["serial"], format!("{longest}-0"));
+    assert_eq!(one.replace("sv-mount-", &format!("{longest}-")), other.to_string());
 }

@@ -41,7 +41,7 @@ pub(super) fn inspect(file: &File, head: &[u8], length: u64) -> Result<Facts, Fa
             )
         })?;
     }
-    Ok(Facts { capacity_bytes: header.capacity_bytes, start, extents: Vec::new() })
+    Ok(Facts { capacity_bytes: header.capacity_bytes, start, parts: None })
 }
 
 /// Holds every L2 table's place against the file. The header's check bounds the number of entries.

@@ -3,6 +3,7 @@
 use super::super::failure::Problem;
 use super::super::inspect::MOST_CAPACITY;
 use super::SECTOR;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// The longest descriptor that is read. VMware's have a few hundred bytes.
@@ -104,7 +105,7 @@ impl Descriptor {
     }
 
     /// The extents of a descriptor that is a file of its own: at least one, all of the kind that its type has.
-    pub fn separate_extents(self) -> Result<Vec<Extent>, Problem> {
+    pub fn separate_extents(&self) -> Result<&[Extent], Problem> {
         let is_flat = match self.create_type.as_str() {
             "monolithicFlat" | "twoGbMaxExtentFlat" | "vmfs" => true,
             "twoGbMaxExtentSparse" => false,
@@ -119,9 +120,25 @@ impl Descriptor {
         let sum = self.extents.iter().try_fold(0u64, |sum, extent| sum.checked_add(extent.sectors));
         match sum {
             Some(0) => Err("has no extents, so there is no disk".into()),
-            Some(sectors) if sectors <= MOST_CAPACITY / SECTOR => Ok(self.extents),
+            Some(sectors) if sectors <= MOST_CAPACITY / SECTOR => Ok(&self.extents),
             _ => Err("is a disk of more than the 16 TiB that are supported".into()),
         }
+    }
+
+    /// A descriptor of the same disk whose extents are at these paths, one each.
+    pub fn at_paths(&self, paths: impl Iterator<Item = PathBuf>) -> String {
+        let mut text = format!(
+            "# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID={NO_PARENT}\ncreateType=\"{}\"\n",
+            self.create_type
+        );
+        for (extent, path) in self.extents.iter().zip(paths) {
+            let (sectors, path) = (extent.sectors, path.display());
+            text += &match extent.storage {
+                Storage::Flat { first_sector } => format!("RW {sectors} FLAT \"{path}\" {first_sector}\n"),
+                Storage::Sparse => format!("RW {sectors} SPARSE \"{path}\"\n"),
+            };
+        }
+        text
     }
 
     /// Holds a descriptor within a sparse file against that file, which is the only extent.

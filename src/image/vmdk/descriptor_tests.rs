@@ -9,7 +9,7 @@ fn text(create_type: &str, extents: &str) -> String {
 }
 
 fn separate(create_type: &str, extents: &str) -> Result<Vec<Extent>, Problem> {
-    Descriptor::parse(text(create_type, extents).as_bytes())?.separate_extents()
+    Ok(Descriptor::parse(text(create_type, extents).as_bytes())?.separate_extents()?.to_vec())
 }
 
 fn embedded(create_type: &str, extents: &str, sectors: u64) -> Result<(), Problem> {

@@ -25,10 +25,10 @@ use super::bytes::read_up_to;
 use super::failure::{Failure, Problem};
 use super::inspect::Facts;
 use super::superblock;
-use crate::sys::{Found, open_beside};
+use crate::sys::{FileId, Found, open_beside};
 use disk::Part;
 use std::fs::File;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// The unit of every offset and size in a vmdk.
 const SECTOR: u64 = 512;
@@ -46,6 +46,15 @@ pub struct ExtentFile {
     pub file: File,
 }
 
+/// What a vmdk consists of that has none of its data itself.
+#[derive(Debug)]
+pub struct Parts {
+    /// What it says of them.
+    pub descriptor: Descriptor,
+    /// The files: regular ones of the image's own directory.
+    pub files: Vec<ExtentFile>,
+}
+
 /// What the image is that begins with `head` and has `length` bytes.
 pub(super) fn inspect(
     file: &File,
@@ -60,8 +69,10 @@ pub(super) fn inspect(
         return Err(Failure::Unfit(descriptor::TOO_LONG.into()));
     }
     let text = read_up_to(file, 0, descriptor::MOST_BYTES as usize)?;
-    let extents = Descriptor::parse(&text)?.separate_extents()?;
-    let opened = open_extents(&extents, directory)?;
+    let descriptor = Descriptor::parse(&text)?;
+    let extents = descriptor.separate_extents()?;
+    let opened = open_extents(extents, directory)?;
+    refuse_shared_files(file, &opened)?;
     let mut parts = Vec::with_capacity(extents.len());
     for (extent, opened) in extents.iter().zip(&opened) {
         parts.push(part(extent, opened)?);
@@ -69,7 +80,7 @@ pub(super) fn inspect(
     let sectors: u64 = extents.iter().map(|extent| extent.sectors).sum();
     let capacity_bytes = sectors * SECTOR;
     let start = disk::read_start(&parts, wanted(capacity_bytes))?;
-    Ok(Facts { capacity_bytes, start, extents: opened })
+    Ok(Facts { capacity_bytes, start, parts: Some(Parts { descriptor, files: opened }) })
 }
 
 /// A sparse file that is the whole disk.
@@ -84,7 +95,7 @@ fn inspect_sparse(file: &File, head: &[u8], length: u64) -> Result<Facts, Failur
     Descriptor::parse(&text)?.check_embedded(header.sectors)?;
     let capacity_bytes = header.sectors * SECTOR;
     let start = disk::read_start(&[Part::sparse(file, length, header)], wanted(capacity_bytes))?;
-    Ok(Facts { capacity_bytes, start, extents: Vec::new() })
+    Ok(Facts { capacity_bytes, start, parts: None })
 }
 
 /// The header of a sparse file, from its footer where the file was written in one go.
@@ -115,6 +126,21 @@ fn open_extents(extents: &[Extent], directory: BorrowedFd<'_>) -> Result<Vec<Ext
         }
     };
     extents.iter().map(open).collect()
+}
+
+/// Refuses a file that holds two parts of a disk, or that is the image itself: writing the one would change the other.
+fn refuse_shared_files(image: &File, extents: &[ExtentFile]) -> Result<(), Failure> {
+    let mut seen = vec![FileId::of_open(image.as_fd())?];
+    for extent in extents {
+        let id = FileId::of_open(extent.file.as_fd())?;
+        if seen.contains(&id) {
+            let problem =
+                format!("names the file of the extent {:?} twice, or is that file itself", extent.name);
+            return Err(Failure::Unfit(problem.into()));
+        }
+        seen.push(id);
+    }
+    Ok(())
 }
 
 /// Holds an extent's file against what the descriptor says of it.

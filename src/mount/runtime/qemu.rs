@@ -14,6 +14,12 @@ const RUNTIME: &str = "QEMU";
 
 const SOCKET_DIR: &str = "socketDir";
 const MEMORY_MIB: &str = "memoryMib";
+const PREFIX: &str = "prefix";
+
+/// What the names of devices begin with, where it is not said, and the longest beginning, in bytes: a disk's serial
+/// number has at most 20.
+const DEFAULT_PREFIX: &str = "sv-mount";
+const MAX_PREFIX_BYTES: usize = 14;
 
 /// The memory of a machine that shares directories, where it is not said, in MiB.
 const DEFAULT_MEMORY_MIB: u32 = 512;
@@ -22,25 +28,28 @@ const DEFAULT_MEMORY_MIB: u32 = 512;
 const MAX_SOCKET_BYTES: usize = 107;
 
 /// What `toQemu` is told besides the mounts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QemuOptions {
     /// The absolute directory of the virtiofs servers' sockets; only needed where a directory is mounted.
     socket_dir: Option<PathBuf>,
     /// The machine's memory.
     memory_mib: Option<u32>,
+    /// What the names of devices and sockets begin with.
+    prefix: String,
 }
 
 impl QemuOptions {
     /// Reads `toQemu`'s options.
     pub fn from_input(input: &Input) -> Result<Self> {
-        let fields = Fields::of("QemuOptions", input, &[SOCKET_DIR, MEMORY_MIB])?;
+        let fields = Fields::of("QemuOptions", input, &[SOCKET_DIR, MEMORY_MIB, PREFIX])?;
         let socket_dir = fields.text(SOCKET_DIR)?.map(check_socket_dir).transpose()?;
         let memory_mib = fields.u32(MEMORY_MIB)?;
         if memory_mib == Some(0) {
             let problem = "a machine has at least 1 MiB; leave it unset for the default";
             return Err(Error::invalid_config(MEMORY_MIB, problem));
         }
-        Ok(QemuOptions { socket_dir, memory_mib })
+        let prefix = fields.text(PREFIX)?.map_or(Ok(DEFAULT_PREFIX), check_prefix)?.to_owned();
+        Ok(QemuOptions { socket_dir, memory_mib, prefix })
     }
 
     /// Where the virtiofs server of `mount` listens.
@@ -63,6 +72,22 @@ impl QemuOptions {
     }
 }
 
+fn check_prefix(prefix: &str) -> Result<&str> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let starts = prefix.starts_with(|c: char| c.is_ascii_lowercase());
+    match starts && prefix.len() <= MAX_PREFIX_BYTES && prefix.chars().all(allowed) {
+        true => Ok(prefix),
+        false => Err(Error::invalid_config(
+            PREFIX,
+            format!(
+                "{:?} cannot begin a device's name: lower-case letters, digits and \"-\" only, starting with a \
+                 letter, at most {MAX_PREFIX_BYTES}",
+                prefix.chars().take(MAX_PREFIX_BYTES + 1).collect::<String>()
+            ),
+        )),
+    }
+}
+
 fn check_socket_dir(dir: &str) -> Result<PathBuf> {
     let refused = |problem| Err(Error::invalid_config(SOCKET_DIR, format!("{dir:?} {problem}")));
     if dir.contains('\0') {
@@ -78,7 +103,7 @@ fn check_socket_dir(dir: &str) -> Result<PathBuf> {
 pub fn render(mounts: &[ResolvedMount], options: &QemuOptions) -> Result<Value> {
     let (mut args, mut virtiofs, mut guest) = (Vec::new(), Vec::new(), Vec::new());
     for (at, mount) in mounts.iter().enumerate() {
-        let name = format!("sv-mount-{at}");
+        let name = format!("{}-{at}", options.prefix);
         match &mount.origin {
             Origin::Bind { file: true, .. } => {
                 let problem = "virtiofs shares directories, and this is a file; mount the directory it is in";
