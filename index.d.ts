@@ -244,6 +244,9 @@ export interface WriteOptions extends SignalOption {
   mode?: number | null
 }
 
+/** A path within a volume: a string, or bytes, which a name that is not UTF-8 needs. */
+export type VolumePath = string | Uint8Array
+
 /**
  * The files of one volume. Paths are relative to its root and use `/`; `''` and `'.'` are the root. No path and
  * no symbolic link leads outside: that is a `PathEscapeError`, whoever changes the tree meanwhile. Only regular
@@ -254,30 +257,30 @@ export declare class VolumeFs {
   /** The data directory's absolute path on the host. */
   readonly root: string
   /** A whole file, up to 2 GiB; a longer one is an `EFBIG` error. */
-  read(relPath: string, options?: SignalOption): Promise<Buffer>
+  read(relPath: VolumePath, options?: SignalOption): Promise<Buffer>
   /**
    * A whole file as text, up to 512 MiB less 24 bytes; invalid UTF-8 is an `EILSEQ` error. The text of a large
    * file becomes a string on the event loop's thread, several milliseconds a MiB: use `read` where that is too long.
    */
-  readString(relPath: string, options?: SignalOption): Promise<string>
+  readString(relPath: VolumePath, options?: SignalOption): Promise<string>
   /**
    * Creates or replaces a file; the directory that holds it must exist. Leave `data` alone, neither changing
    * nor transferring it, until the promise settles: from 64 KiB on it is not copied.
    * @throws {QuotaExceededError} it would take more than the quota leaves; nothing was written
    */
-  write(relPath: string, data: Uint8Array | string, options?: WriteOptions): Promise<void>
-  writeString(relPath: string, content: string, options?: WriteOptions): Promise<void>
+  write(relPath: VolumePath, data: Uint8Array | string, options?: WriteOptions): Promise<void>
+  writeString(relPath: VolumePath, content: string, options?: WriteOptions): Promise<void>
   /** A directory and all that are missing above it, mode 0o755 less the umask; an existing one is fine. */
-  mkdir(relPath: string, options?: SignalOption): Promise<void>
+  mkdir(relPath: VolumePath, options?: SignalOption): Promise<void>
   /** One file, symbolic link (never its target) or empty directory. */
-  remove(relPath: string, options?: SignalOption): Promise<void>
+  remove(relPath: VolumePath, options?: SignalOption): Promise<void>
   /**
    * An entry and all below it; a missing one is fine, the root is refused. Once begun it runs to its end. A mount
    * below, or somebody who keeps filling the tree, is an `EBUSY` error that leaves what could not be removed.
    */
-  removeAll(relPath: string, options?: SignalOption): Promise<void>
+  removeAll(relPath: VolumePath, options?: SignalOption): Promise<void>
   /** Whether the path leads to something; an error where that could not be told. */
-  exists(relPath: string, options?: SignalOption): Promise<boolean>
+  exists(relPath: VolumePath, options?: SignalOption): Promise<boolean>
 }
 
 // -- Mounts -----------------------------------------------------------------------------------------------

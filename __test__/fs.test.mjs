@@ -11,7 +11,7 @@ import {
 } from 'node:fs'
 import path from 'node:path'
 import { test } from 'node:test'
-import { FileSystemError, InvalidConfigError, QuotaExceededError } from '../index.js'
+import { FileSystemError, InvalidConfigError, PathEscapeError, QuotaExceededError } from '../index.js'
 import { isRoot, rejects, tempVolume } from './support.mjs'
 
 /** Bytes that differ at every offset one could be wrong by. */
@@ -338,5 +338,23 @@ test('a directory without rights refuses as the system does, unless one is root'
     }
   } finally {
     chmodSync(path.join(root, 'closed'), 0o700)
+  }
+})
+
+test('a path may be given as bytes, which a name that is not UTF-8 needs', async (t) => {
+  const { files, root } = await tempVolume(t)
+  const odd = Buffer.from('odd\xff/file\x80', 'latin1')
+  await files.mkdir(odd.subarray(0, 4))
+  await files.write(odd, 'content')
+  assert.equal(await files.readString(new Uint8Array(odd)), 'content')
+  assert.deepEqual(readdirSync(root, { encoding: 'buffer' }), [Buffer.from('odd\xff', 'latin1')])
+  assert.equal(await files.exists(odd), true)
+  await rejects(files.read(Buffer.from('odd\xff/none', 'latin1')), FileSystemError, { code: 'ENOENT', path: 'odd\ufffd/none' })
+  await rejects(files.read(Buffer.from('a\0b')), InvalidConfigError, { field: 'path' })
+  await rejects(files.read(Buffer.from('../x')), PathEscapeError)
+  await files.removeAll(odd.subarray(0, 4))
+  assert.deepEqual(readdirSync(root), [])
+  for (const path of [1, {}, ['a'], new Map(), null]) {
+    await rejects(files.read(path), InvalidConfigError, { field: 'path' })
   }
 })

@@ -261,17 +261,40 @@ fn case_8_names_that_are_not_utf_8_are_removed_with_what_holds_them() {
 }
 
 #[test]
-fn case_8_a_link_to_a_name_that_is_not_utf_8_is_followed_or_refused_and_never_replaced() {
+fn case_8_a_link_to_a_name_that_is_not_utf_8_is_followed_and_never_replaced() {
     let volume = Volume::new(json!({}));
     let root = volume.files.root();
     let odd = OsStr::from_bytes(b"odd\xff");
     fs::write(root.join(odd), "old").unwrap();
     symlink(odd, root.join("link")).unwrap();
     assert_eq!(call(&volume.files, "read", "link").unwrap(), json!("old"));
-    call(&volume.files, "write", "link").unwrap();
-    assert_eq!(fs::read_to_string(root.join(odd)).unwrap(), "new");
-    assert_eq!(call(&volume.files, "writeAtomic", "link").unwrap_err().code(), "EILSEQ");
+    for method in ["write", "writeAtomic"] {
+        fs::write(root.join(odd), "old").unwrap();
+        call(&volume.files, method, "link").unwrap();
+        assert_eq!(fs::read_to_string(root.join(odd)).unwrap(), "new", "{method}");
+    }
     assert_eq!(fs::read_link(root.join("link")).unwrap(), odd);
+}
+
+#[test]
+fn case_8_a_name_that_is_not_utf_8_is_addressed_by_its_bytes() {
+    let volume = Volume::new(json!({}));
+    let (files, cancel) = (&volume.files, Cancel::default());
+    let odd = |name: &str| {
+        OsStr::from_bytes(&[b"odd\xff/".as_slice(), name.as_bytes(), b"\x80"].concat()).to_owned()
+    };
+    files.mkdir(odd("dir"), &cancel).unwrap();
+    for atomic in [false, true] {
+        let options = WriteOptions { atomic, ..WriteOptions::default() };
+        files.write(odd("file"), b"content", options, &cancel).unwrap();
+        assert_eq!(files.open(odd("file")).unwrap().read(&cancel).unwrap(), b"content");
+    }
+    assert!(files.exists(odd("file")).unwrap() && !files.exists(odd("other")).unwrap());
+    let error = files.open(odd("missing")).unwrap_err();
+    assert_eq!(error.context().path.as_deref(), Some("odd\u{fffd}/missing\u{fffd}"));
+    files.remove(odd("file"), &cancel).unwrap();
+    files.remove_all(OsStr::from_bytes(b"odd\xff"), &cancel).unwrap();
+    assert_eq!(fs::read_dir(files.root()).unwrap().count(), 0);
 }
 
 #[test]

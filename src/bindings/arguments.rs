@@ -4,14 +4,30 @@ use super::errors::or_throw;
 use super::values::to_input;
 use crate::error::Error;
 use crate::model::{Input, VolumeName};
-use napi::Env;
-use napi::bindgen_prelude::Unknown;
+use napi::bindgen_prelude::{FromNapiValue, Uint8Array, Unknown};
+use napi::{Env, ValueType};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 /// A string argument.
 pub fn text(env: &Env, name: &str, value: Unknown<'_>) -> napi::Result<String> {
     let argument = to_input(value)?;
     or_throw(env, argument.required_text(name).map(str::to_owned))
+}
+
+/// A path within a volume: a string, or bytes where a name is not UTF-8.
+pub fn volume_path(env: &Env, value: Unknown<'_>) -> napi::Result<OsString> {
+    match value.get_type()? {
+        ValueType::Object => {
+            let bytes = Uint8Array::from_unknown(value).map(|bytes| OsString::from_vec(bytes.to_vec()));
+            or_throw(
+                env,
+                bytes.map_err(|_| Error::invalid_config("path", "expected a string or a Uint8Array")),
+            )
+        }
+        _ => text(env, "path", value).map(OsString::from),
+    }
 }
 
 /// A volume's name.

@@ -1,6 +1,6 @@
 //! The files of one volume as JavaScript sees them.
 
-use super::arguments::text;
+use super::arguments::volume_path;
 use super::cancellation::{Cancellation, cancel_of};
 use super::dispatch::{self, Convert, Dispatcher, Step, run, run_in_steps};
 use super::errors::or_throw;
@@ -12,6 +12,7 @@ use crate::store::{OpenedFile, VolumeFiles, WriteOptions};
 use napi::bindgen_prelude::{Buffer, BufferSlice, FromNapiValue, ToNapiValue, Uint8Array, Unknown};
 use napi::{Env, ValueType};
 use napi_derive::napi;
+use std::ffi::OsString;
 use std::sync::Arc;
 
 /// From here on data is not copied on the JavaScript thread: a write reads the caller's memory, and a read
@@ -33,8 +34,8 @@ impl NativeFiles {
         env: &Env,
         path: Unknown<'_>,
         cancellation: Option<&Cancellation>,
-    ) -> napi::Result<(VolumeFiles, String, Cancel)> {
-        Ok((self.0.clone(), text(env, "path", path)?, cancel_of(cancellation)))
+    ) -> napi::Result<(VolumeFiles, OsString, Cancel)> {
+        Ok((self.0.clone(), volume_path(env, path)?, cancel_of(cancellation)))
     }
 
     /// Reads a whole file; a large one on the long lane.

@@ -3,10 +3,11 @@
 use super::{RelPath, Tree};
 use crate::error::Result;
 use nix::errno::Errno;
+use std::ffi::OsStr;
 
 impl Tree {
     /// Whether `path` leads to something, links inside the volume followed. Where that cannot be told, an error.
-    pub fn exists(&self, path: &str) -> Result<bool> {
+    pub fn exists(&self, path: impl AsRef<OsStr>) -> Result<bool> {
         let path = RelPath::parse(path)?;
         match self.at("stat", &path, |dir, rest| dir.metadata(rest)) {
             Ok(_) => Ok(true),

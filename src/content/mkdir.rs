@@ -4,6 +4,7 @@ use super::{RelPath, Tree};
 use crate::error::Result;
 use cap_std::fs::{DirBuilder, DirBuilderExt};
 use nix::errno::Errno;
+use std::ffi::OsStr;
 use std::io;
 
 /// The mode of a new directory, less the umask.
@@ -12,7 +13,7 @@ const NEW_DIRECTORY_MODE: u32 = 0o755;
 impl Tree {
     /// Makes the directory and all that are missing above it (mode 0755 less the umask). One that is there
     /// already is fine, be it through a link that stays inside.
-    pub fn mkdir(&self, path: &str) -> Result<()> {
+    pub fn mkdir(&self, path: impl AsRef<OsStr>) -> Result<()> {
         let path = RelPath::parse(path)?;
         if self.make_one(&path)? == Made::ParentMissing {
             for prefix in path.prefixes() {

@@ -6,6 +6,7 @@ use crate::sys::{Access, reopen};
 use cap_std::fs::{Dir, Metadata, OpenOptions, OpenOptionsExt};
 use nix::errno::Errno;
 use nix::libc;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
@@ -16,7 +17,7 @@ const MOST_LINKS: usize = 40;
 /// The entry that a write to a path makes or replaces.
 pub(super) struct Place {
     pub holder: Dir,
-    pub name: String,
+    pub name: OsString,
 }
 
 impl Tree {
@@ -50,7 +51,7 @@ impl Tree {
                 Ok(link) if link.is_absolute() => {
                     return Err(Error::path_escape(path.as_str()).in_volume(self.volume.as_str()));
                 }
-                Ok(link) => followed = followed.through(&link).ok_or_else(|| self.unreadable_link(path))?,
+                Ok(link) => followed = followed.through(&link),
                 Err(error) if !is_no_link(&error) => return Err(self.refused("readlink", path, error)),
                 Err(_) if must_be_directory => return Err(self.refused("open", path, Errno::EISDIR.into())),
                 Err(_) => return Ok(Place { name: name.to_owned(), holder }),
@@ -67,12 +68,6 @@ impl Tree {
             (_, true) => Err(self.refused("open", path, Errno::EISDIR.into())),
             _ => Err(not_a_regular_file("open", path).in_volume(self.volume.as_str())),
         }
-    }
-
-    fn unreadable_link(&self, path: &RelPath) -> Error {
-        let problem = "a link on the way leads to a name that is not valid UTF-8";
-        let error = Error::file_system_because("open", path.as_str(), Errno::EILSEQ, problem);
-        error.in_volume(self.volume.as_str())
     }
 }
 

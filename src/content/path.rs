@@ -1,105 +1,121 @@
-//! Paths relative to a volume's root, as far as text alone can judge them.
+//! Paths relative to a volume's root, as far as their bytes alone can judge them.
 
 use crate::error::{Error, Result};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// The longest path handed to the kernel at once; `PATH_MAX` counts the closing NUL.
 const PIECE_BYTES: usize = 4095;
 
 /// A path that is relative, free of NUL and does not climb above the root by its own `..`. Where links lead is
-/// for the kernel to say.
+/// for the kernel to say. Its names may be any bytes, as a guest's are.
 #[derive(Clone, Debug)]
 pub struct RelPath {
-    given: String,
+    /// For messages: the path as the caller gave it, with U+FFFD for what is not UTF-8.
+    shown: String,
     /// Without `.` and doubled slashes; a trailing slash, which demands a directory, stays. `.` is the root.
-    clean: String,
+    clean: Vec<u8>,
 }
 
 impl RelPath {
-    pub fn parse(given: &str) -> Result<Self> {
-        if given.contains('\0') {
-            return Err(Error::invalid_path(given, "must not contain a NUL character"));
+    pub fn parse(given: impl AsRef<OsStr>) -> Result<Self> {
+        let given = given.as_ref();
+        let (bytes, shown) = (given.as_bytes(), given.to_string_lossy());
+        if bytes.contains(&0) {
+            return Err(Error::invalid_path(&shown, "must not contain a NUL character"));
         }
-        if given.starts_with('/') {
-            return Err(Error::path_escape(given));
+        if bytes.starts_with(b"/") {
+            return Err(Error::path_escape(&shown));
         }
         let mut depth = 0usize;
-        for component in components(given) {
+        for component in components(bytes) {
             depth = match component {
-                ".." => depth.checked_sub(1).ok_or_else(|| Error::path_escape(given))?,
+                b".." => depth.checked_sub(1).ok_or_else(|| Error::path_escape(&shown))?,
                 _ => depth + 1,
             };
         }
-        Ok(RelPath { given: given.to_owned(), clean: clean(given) })
+        Ok(RelPath { clean: clean(bytes), shown: shown.into_owned() })
     }
 
-    /// The path as the caller gave it.
+    /// The path as the caller gave it, for messages.
     pub fn as_str(&self) -> &str {
-        &self.given
+        &self.shown
     }
 
-    /// The path that a relative link found at this one leads to; none where the link is not UTF-8. Whether that is
-    /// inside is for the kernel to say.
-    pub fn through(&self, link: &Path) -> Option<RelPath> {
-        let whole = self.clean.trim_end_matches('/');
+    /// The path that a relative link found at this one leads to. Whether that is inside is for the kernel to say.
+    pub fn through(&self, link: &Path) -> RelPath {
+        let whole = self.without_slash();
         let slash = &self.clean[whole.len()..];
-        let link = link.to_str()?;
-        let text = match whole.rsplit_once('/') {
-            Some((parent, _)) => clean(&format!("{parent}/{link}{slash}")),
-            None => clean(&format!("{link}{slash}")),
+        let link = link.as_os_str().as_bytes();
+        let text = match whole.iter().rposition(|byte| *byte == b'/') {
+            Some(at) => [&whole[..=at], link, slash].concat(),
+            None => [link, slash].concat(),
         };
-        Some(RelPath { given: self.given.clone(), clean: text })
+        self.with(&clean(&text))
     }
 
     /// Every prefix of whole components, shortest first, the whole path last.
     pub fn prefixes(&self) -> impl Iterator<Item = RelPath> + '_ {
-        let whole = self.clean.trim_end_matches('/');
-        let ends = whole.match_indices('/').map(|(at, _)| at).chain([whole.len()]);
-        ends.map(|end| RelPath { given: self.given.clone(), clean: whole[..end].to_owned() })
+        let whole = self.without_slash();
+        let slashes = whole.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        slashes.chain([whole.len()]).map(|end| self.with(&whole[..end]))
     }
 
     /// The directory that holds the entry which this path names, the entry's name, and whether it must be a
     /// directory (a trailing slash). The root and a path that ends in `..` name no entry.
-    pub fn entry(&self) -> Result<(RelPath, &str, bool)> {
-        let trimmed = self.clean.trim_end_matches('/');
-        let (parent, name) = trimmed.rsplit_once('/').unwrap_or((".", trimmed));
+    pub fn entry(&self) -> Result<(RelPath, &OsStr, bool)> {
+        let whole = self.without_slash();
+        let (parent, name) = match whole.iter().rposition(|byte| *byte == b'/') {
+            Some(at) => (&whole[..at], &whole[at + 1..]),
+            None => (&b"."[..], whole),
+        };
         match name {
-            "." => Err(Error::invalid_path(&self.given, "is the volume's root, which stays")),
-            ".." => Err(Error::invalid_path(&self.given, "ends in \"..\"; name the entry itself")),
-            _ => {
-                let parent = RelPath { given: self.given.clone(), clean: parent.to_owned() };
-                Ok((parent, name, trimmed.len() < self.clean.len()))
-            }
+            b"." => Err(Error::invalid_path(&self.shown, "is the volume's root, which stays")),
+            b".." => Err(Error::invalid_path(&self.shown, "ends in \"..\"; name the entry itself")),
+            _ => Ok((self.with(parent), OsStr::from_bytes(name), whole.len() < self.clean.len())),
         }
     }
 
     /// The path cut between components into pieces that the kernel takes: those before the last, and the last.
     pub fn pieces(&self) -> (Vec<&Path>, &Path) {
-        let mut rest = self.clean.as_str();
+        let mut rest = &self.clean[..];
         let mut pieces = Vec::new();
         while rest.len() > PIECE_BYTES {
-            let fitting = rest.as_bytes().iter().take(PIECE_BYTES).rposition(|byte| *byte == b'/');
+            let fitting = rest[..PIECE_BYTES].iter().rposition(|byte| *byte == b'/');
             let Some(cut) = fitting.filter(|cut| cut + 1 < rest.len()) else { break };
-            pieces.push(Path::new(&rest[..cut]));
+            pieces.push(path_of(&rest[..cut]));
             rest = &rest[cut + 1..];
         }
-        (pieces, Path::new(rest))
+        (pieces, path_of(rest))
+    }
+
+    fn without_slash(&self) -> &[u8] {
+        self.clean.strip_suffix(b"/").unwrap_or(&self.clean)
+    }
+
+    fn with(&self, clean: &[u8]) -> RelPath {
+        RelPath { shown: self.shown.clone(), clean: clean.to_owned() }
     }
 }
 
-fn components(text: &str) -> impl Iterator<Item = &str> {
-    text.split('/').filter(|component| !matches!(*component, "" | "."))
+fn path_of(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
 }
 
-fn clean(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len() + 1);
+fn components(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| *byte == b'/').filter(|component| !matches!(*component, b"" | b"."))
+}
+
+fn clean(text: &[u8]) -> Vec<u8> {
+    let mut clean = Vec::with_capacity(text.len() + 1);
     for component in components(text) {
-        clean.push_str(component);
-        clean.push('/');
+        clean.extend_from_slice(component);
+        clean.push(b'/');
     }
-    let demands_directory = text.ends_with('/') || text.ends_with("/.");
+    let demands_directory = text.ends_with(b"/") || text.ends_with(b"/.");
     if clean.is_empty() {
-        clean.push('.');
+        clean.push(b'.');
     } else if !demands_directory {
         clean.pop();
     }
@@ -122,7 +138,7 @@ mod tests {
             ("a/.", "a/"),
             ("a/..", "a/.."),
         ] {
-            assert_eq!(RelPath::parse(given).unwrap().clean, expected, "{given:?}");
+            assert_eq!(RelPath::parse(given).unwrap().clean, expected.as_bytes(), "{given:?}");
         }
     }
 
@@ -158,8 +174,8 @@ mod tests {
             ("a/l/", "../../x", "a/../../x/"),
             ("a/l", ".", "a/"),
         ] {
-            let leads = RelPath::parse(at).unwrap().through(Path::new(link)).unwrap().clean;
-            assert_eq!(leads, expected, "{at:?} -> {link:?}");
+            let leads = RelPath::parse(at).unwrap().through(Path::new(link)).clean;
+            assert_eq!(leads, expected.as_bytes(), "{at:?} -> {link:?}");
         }
     }
 
@@ -167,6 +183,17 @@ mod tests {
     fn prefixes_grow_by_one_component() {
         let path = RelPath::parse("a/b//c/").unwrap();
         let prefixes: Vec<_> = path.prefixes().map(|prefix| prefix.clean).collect();
-        assert_eq!(prefixes, ["a", "a/b", "a/b/c"]);
+        assert_eq!(prefixes, [&b"a"[..], b"a/b", b"a/b/c"]);
+    }
+
+    #[test]
+    fn names_may_be_any_bytes() {
+        let path = RelPath::parse(OsStr::from_bytes(b"a/./\xff\xfe/")).unwrap();
+        assert_eq!((&path.clean[..], path.as_str()), (&b"a/\xff\xfe/"[..], "a/./\u{fffd}\u{fffd}/"));
+        let (parent, name, must_be_directory) = path.entry().unwrap();
+        assert_eq!(
+            (&parent.clean[..], name.as_bytes(), must_be_directory),
+            (&b"a"[..], &b"\xff\xfe"[..], true)
+        );
     }
 }

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::model::Cancel;
 use crate::sys::Access;
 use nix::errno::Errno;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 
@@ -28,7 +29,7 @@ pub struct OpenedFile {
 
 impl Tree {
     /// Opens a regular file without ever waiting for one that is not: a FIFO, socket or device is refused.
-    pub fn open_file(self, path: &str) -> Result<OpenedFile> {
+    pub fn open_file(self, path: impl AsRef<OsStr>) -> Result<OpenedFile> {
         let path = RelPath::parse(path)?;
         let (file, metadata) = self.open_regular(&path, Access::Read)?;
         Ok(OpenedFile { tree: self, path, file, size: metadata.len() })

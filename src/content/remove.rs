@@ -9,7 +9,7 @@ use std::path::Path;
 
 impl Tree {
     /// Removes one file, link (never its target) or empty directory.
-    pub fn remove(&self, path: &str) -> Result<()> {
+    pub fn remove(&self, path: impl AsRef<OsStr>) -> Result<()> {
         let path = RelPath::parse(path)?;
         let (holder, name, must_be_directory) = path.entry()?;
         let holder = self.open_holder("unlink", &holder)?;
@@ -26,14 +26,14 @@ impl Tree {
     }
 
     /// Removes an entry and everything below it; a missing one is fine. A link is removed, never its target.
-    pub fn remove_all(&self, path: &str) -> Result<()> {
+    pub fn remove_all(&self, path: impl AsRef<OsStr>) -> Result<()> {
         let path = RelPath::parse(path)?;
         let (holder, name, _) = path.entry()?;
         let holder = match self.open_holder("rm", &holder) {
             Err(error) if error.is_refusal(&[Errno::ENOENT]) => return Ok(()),
             opened => opened?.into_std_file().into(),
         };
-        let result = purge(holder, OsStr::new(name), Path::new(path.as_str()));
+        let result = purge(holder, name, Path::new(path.as_str()));
         result.map_err(|error| error.in_volume(self.volume.as_str()))
     }
 

@@ -9,6 +9,7 @@ use crate::sys::{Access, Dir as StoreDir, FileLock};
 use cap_std::fs::{Metadata, MetadataExt, OpenOptions, OpenOptionsExt};
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, fchmod};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
@@ -54,7 +55,7 @@ impl Tree {
     /// one's mode and owner. Either follows a link that stays inside, also to a file that it has to make.
     pub fn write(
         &self,
-        path: &str,
+        path: impl AsRef<OsStr>,
         content: &[u8],
         options: WriteOptions,
         rules: &WriteRules<'_>,

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::model::{Cancel, VolumeKind, VolumeName, field};
 use crate::sys::identity;
 use nix::errno::Errno;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
@@ -81,7 +82,7 @@ impl VolumeFiles {
     }
 
     /// Opens a regular file for reading.
-    pub fn open(&self, path: &str) -> Result<OpenedFile> {
+    pub fn open(&self, path: impl AsRef<OsStr>) -> Result<OpenedFile> {
         self.tree(self.store.opened()?.as_ref())?.open_file(path)
     }
 
@@ -93,33 +94,39 @@ impl VolumeFiles {
     }
 
     /// Writes a whole file.
-    pub fn write(&self, path: &str, content: &[u8], options: WriteOptions, cancel: &Cancel) -> Result<()> {
+    pub fn write(
+        &self,
+        path: impl AsRef<OsStr>,
+        content: &[u8],
+        options: WriteOptions,
+        cancel: &Cancel,
+    ) -> Result<()> {
         self.prepare_write()?.write(path, content, options, cancel)
     }
 
     /// Makes a directory and what is missing above it.
-    pub fn mkdir(&self, path: &str, cancel: &Cancel) -> Result<()> {
+    pub fn mkdir(&self, path: impl AsRef<OsStr>, cancel: &Cancel) -> Result<()> {
         let tree = self.tree(self.store.opened()?.as_ref())?;
         cancel.commit()?;
         tree.mkdir(path)
     }
 
     /// Removes one entry.
-    pub fn remove(&self, path: &str, cancel: &Cancel) -> Result<()> {
+    pub fn remove(&self, path: impl AsRef<OsStr>, cancel: &Cancel) -> Result<()> {
         let tree = self.tree(self.store.opened()?.as_ref())?;
         cancel.commit()?;
         tree.remove(path)
     }
 
     /// Removes an entry and everything below it.
-    pub fn remove_all(&self, path: &str, cancel: &Cancel) -> Result<()> {
+    pub fn remove_all(&self, path: impl AsRef<OsStr>, cancel: &Cancel) -> Result<()> {
         let tree = self.tree(self.store.opened()?.as_ref())?;
         cancel.commit()?;
         tree.remove_all(path)
     }
 
     /// Whether something is there.
-    pub fn exists(&self, path: &str) -> Result<bool> {
+    pub fn exists(&self, path: impl AsRef<OsStr>) -> Result<bool> {
         self.tree(self.store.opened()?.as_ref())?.exists(path)
     }
 
@@ -152,7 +159,13 @@ impl PreparedWrite {
     }
 
     /// Writes a whole file.
-    pub fn write(&self, path: &str, content: &[u8], options: WriteOptions, cancel: &Cancel) -> Result<()> {
+    pub fn write(
+        &self,
+        path: impl AsRef<OsStr>,
+        content: &[u8],
+        options: WriteOptions,
+        cancel: &Cancel,
+    ) -> Result<()> {
         let (files, opened) = (&self.files, &self.opened);
         let rules = WriteRules { staging: &opened.layout.staging, quota: Quota::mib(self.quota_mib) };
         let write = || files.tree(opened)?.write(path, content, options, &rules, cancel);

@@ -5,7 +5,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, openat, renameat, renameat2};
 use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat, mkdirat, stat};
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -181,7 +181,7 @@ impl Dir {
     }
 
     /// Moves a file into another directory of the same file system, in place of what stands there.
-    pub fn replace(&self, name: &str, target: BorrowedFd<'_>, new_name: &str) -> Result<()> {
+    pub fn replace(&self, name: &str, target: BorrowedFd<'_>, new_name: &OsStr) -> Result<()> {
         renameat(&self.fd, name, target, new_name)
             .map_err(|errno| Error::file_system("rename", new_name, errno.into()))
     }
