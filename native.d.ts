@@ -37,6 +37,12 @@ export declare class NativeAttachment {
 
 /** The files of one volume. */
 export declare class NativeFiles {
+  /** `VolumeFs.stat` */
+  stat(path: unknown, options: unknown, cancellation?: Cancellation | undefined | null): Promise<object>
+  /** `VolumeFs.rename` */
+  rename(from: unknown, to: unknown, cancellation?: Cancellation | undefined | null): Promise<void>
+  /** `VolumeFs.list`; `whole` for a listing that will be in memory as a whole. */
+  list(path: unknown, options: unknown, whole: boolean): NativeListing
   /** The data directory's absolute path on the host. */
   get root(): string
   /** `VolumeFs.read` */
@@ -53,6 +59,14 @@ export declare class NativeFiles {
   removeAll(path: unknown, cancellation?: Cancellation | undefined | null): Promise<void>
   /** `VolumeFs.exists` */
   exists(path: unknown, cancellation?: Cancellation | undefined | null): Promise<boolean>
+}
+
+/** A listing, begun by the first call of `next`. */
+export declare class NativeListing {
+  /** The next entries. One call at a time; none after the last entries or an error. */
+  next(cancellation?: Cancellation | undefined | null): Promise<NativeBatch>
+  /** Ends the listing, at once or with the call of `next` that runs. */
+  close(): void
 }
 
 /** An open store. */
@@ -93,6 +107,20 @@ export declare function mountNamedWith(name: unknown, options: unknown, volume: 
 
 /** `Mount.tmpfs` */
 export declare function mountTmpfs(options: unknown): object
+
+/** Some entries, in columns. */
+export interface NativeBatch {
+  /**
+   * For each run of entries of one directory what their paths begin with, then their names, each closed by a NUL;
+   * bytes where not all of it is UTF-8.
+   */
+  text: string | Buffer
+  /** How many entries each run has. */
+  runs: Uint32Array
+  /** For each entry `st_mode`, the size in bytes, and when it was modified in milliseconds; NaN where unknown. */
+  facts: Float64Array
+  isLast: boolean
+}
 
 /** `VolumeStore.open`: `options` are `home`, an absolute path, and `durability`. */
 export declare function openStore(options: unknown): Promise<NativeStore>

@@ -838,6 +838,7 @@ module.exports = nativeBinding
 module.exports.Cancellation = nativeBinding.Cancellation
 module.exports.NativeAttachment = nativeBinding.NativeAttachment
 module.exports.NativeFiles = nativeBinding.NativeFiles
+module.exports.NativeListing = nativeBinding.NativeListing
 module.exports.NativeStore = nativeBinding.NativeStore
 module.exports.checkStore = nativeBinding.checkStore
 module.exports.connect = nativeBinding.connect

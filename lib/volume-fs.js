@@ -2,6 +2,8 @@
 
 const { invalidConfig } = require('./errors.js')
 const { call, onlySignal, splitOptions } = require('./call.js')
+const { listEntries } = require('./dir-listing.js')
+const { metadataOf } = require('./metadata.js')
 const { describe } = require('./plain.js')
 
 class VolumeFs {
@@ -46,6 +48,19 @@ class VolumeFs {
 
   async exists(relPath, options) {
     return call(onlySignal(options), (cancellation) => this.#files.exists(relPath, cancellation))
+  }
+
+  list(relPath, options) {
+    return listEntries(this.#files, relPath, options)
+  }
+
+  async stat(relPath, options) {
+    const { signal, rest } = splitOptions(options)
+    return metadataOf(await call(signal, (cancellation) => this.#files.stat(relPath, rest, cancellation)))
+  }
+
+  async rename(from, to, options) {
+    return call(onlySignal(options), (cancellation) => this.#files.rename(from, to, cancellation))
   }
 }
 

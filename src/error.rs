@@ -92,6 +92,8 @@ pub struct Context {
     pub volume: Option<String>,
     /// The path as the caller gave it.
     pub path: Option<String>,
+    /// Where the operation led, as the caller gave it, where it has a source and a destination.
+    pub dest: Option<String>,
     /// The option or argument at fault.
     pub field: Option<String>,
     /// The operation that the system refused, in Node's words (`open`, `mkdir` …).

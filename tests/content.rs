@@ -297,7 +297,7 @@ fn directories_made_at_once_by_many_are_all_there() {
         for _ in 0..8 {
             scope.spawn(|| {
                 for round in 0..20 {
-                    volume.files.mkdir(&format!("{round}/a/b/c"), &Cancel::default()).unwrap();
+                    volume.files.mkdir(format!("{round}/a/b/c"), &Cancel::default()).unwrap();
                 }
             });
         }

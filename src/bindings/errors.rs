@@ -31,6 +31,9 @@ pub fn to_js_error<'e>(env: &'e Env, factory: &ErrorFactory, error: &Error) -> n
     if let Some(path) = &context.path {
         details.set("path", path)?;
     }
+    if let Some(dest) = &context.dest {
+        details.set("dest", dest)?;
+    }
     if let Some(field) = &context.field {
         details.set("field", field)?;
     }

@@ -29,7 +29,7 @@ impl NativeFiles {
     }
 
     /// What every call starts from.
-    fn start(
+    pub fn start(
         &self,
         env: &Env,
         path: Unknown<'_>,
@@ -215,7 +215,8 @@ impl Data {
     }
 }
 
-fn nothing(env: &Env, (): ()) -> napi::Result<Unknown<'_>> {
+/// What a call gives that gives nothing.
+pub fn nothing(env: &Env, (): ()) -> napi::Result<Unknown<'_>> {
     ().into_unknown(env)
 }
 

@@ -8,6 +8,7 @@ mod attachment;
 mod cancellation;
 mod check;
 mod dispatch;
+mod entries;
 mod errors;
 mod files;
 mod lanes;

@@ -1,11 +1,15 @@
 //! Making directories.
 
-use super::{RelPath, Tree};
+use super::{RelPath, Tree, dir_from};
 use crate::error::Result;
-use cap_std::fs::{DirBuilder, DirBuilderExt};
+use crate::sys::open_subdirectory;
+use cap_std::fs::{Dir, DirBuilder, DirBuilderExt};
 use nix::errno::Errno;
+use nix::sys::stat::{Mode, mkdirat};
 use std::ffi::OsStr;
 use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
 
 /// The mode of a new directory, less the umask.
 const NEW_DIRECTORY_MODE: u32 = 0o755;
@@ -15,10 +19,12 @@ impl Tree {
     /// already is fine, be it through a link that stays inside.
     pub fn mkdir(&self, path: impl AsRef<OsStr>) -> Result<()> {
         let path = RelPath::parse(path)?;
-        if self.make_one(&path)? == Made::ParentMissing {
-            for prefix in path.prefixes() {
-                self.make_one(&prefix)?;
-            }
+        let mut builder = DirBuilder::new();
+        builder.mode(NEW_DIRECTORY_MODE);
+        match self.at("mkdir", &path, |dir, rest| dir.create_dir_with(rest, &builder)) {
+            Err(error) if error.is_refusal(&[Errno::ENOENT]) => self.make_each(&path)?,
+            Err(error) if error.is_refusal(&[Errno::EEXIST]) => {}
+            made => made?,
         }
         self.at("mkdir", &path, |dir, rest| match dir.metadata(rest)?.is_dir() {
             true => Ok(()),
@@ -26,20 +32,37 @@ impl Tree {
         })
     }
 
-    fn make_one(&self, path: &RelPath) -> Result<Made> {
-        let mut builder = DirBuilder::new();
-        builder.mode(NEW_DIRECTORY_MODE);
-        match self.at("mkdir", path, |dir, rest| dir.create_dir_with(rest, &builder)) {
-            Ok(()) => Ok(Made::There),
-            Err(error) if error.is_refusal(&[Errno::EEXIST]) => Ok(Made::There),
-            Err(error) if error.is_refusal(&[Errno::ENOENT]) => Ok(Made::ParentMissing),
-            Err(error) => Err(error),
+    /// Makes one component after the other, each in the one before it.
+    fn make_each(&self, path: &RelPath) -> Result<()> {
+        let refused = |error| self.refused("mkdir", path, error);
+        let mut holder = self.root.try_clone().map_err(refused)?;
+        for (name, length) in path.components() {
+            holder = match step(&holder, name).map_err(refused)? {
+                Some(dir) => dir,
+                // A link may lead out of the directory that holds it, and yet not out of the volume.
+                None => self.at("mkdir", &path.up_to(length), |dir, rest| dir.open_dir(rest))?,
+            };
         }
+        Ok(())
     }
 }
 
-#[derive(PartialEq, Eq)]
-enum Made {
-    There,
-    ParentMissing,
+/// Makes the directory `name` in `holder`, unless something is there, and opens it; none where it is `..`, a link, a
+/// mount, not to be read, or no directory.
+fn step(holder: &Dir, name: &OsStr) -> io::Result<Option<Dir>> {
+    if name == ".." {
+        return Ok(None);
+    }
+    match mkdirat(holder, name, Mode::from_bits_truncate(NEW_DIRECTORY_MODE)) {
+        Ok(()) | Err(Errno::EEXIST) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    match open_subdirectory(holder.as_fd(), Path::new(name)) {
+        Ok(dir) => Ok(Some(dir_from(dir))),
+        Err(error) => match error.raw_os_error().map(Errno::from_raw) {
+            // What may not be read may still be passed through.
+            Some(Errno::ELOOP | Errno::ENOTDIR | Errno::EXDEV | Errno::EACCES) => Ok(None),
+            _ => Err(error),
+        },
+    }
 }

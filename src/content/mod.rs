@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 
 mod exists;
+mod facts;
+mod list;
 mod mkdir;
 mod mount_point;
 mod open;
@@ -15,13 +17,19 @@ mod purge;
 mod quota;
 mod read;
 mod remove;
+mod rename;
+mod stat;
 mod usage;
+mod way;
 mod write;
 
+pub use facts::Facts;
+pub use list::{Batch, ListOptions, Listing};
 pub use mount_point::{MountPoint, look_at_mount_point};
 pub use purge::purge;
 pub use quota::Quota;
 pub use read::OpenedFile;
+pub use stat::Stat;
 pub use write::{WriteOptions, WriteRules};
 
 use crate::error::{Error, Result};
@@ -60,6 +68,11 @@ impl Tree {
         path: &RelPath,
         step: impl Fn(&Dir, &Path) -> io::Result<T>,
     ) -> Result<T> {
+        self.resolve(path, step).map_err(|error| self.refused(syscall, path, error))
+    }
+
+    /// Runs one step on `path`, with the directory to resolve it from.
+    fn resolve<T>(&self, path: &RelPath, step: impl Fn(&Dir, &Path) -> io::Result<T>) -> io::Result<T> {
         let attempt = || {
             let (start, rest) = self.start(path)?;
             step(&start, rest)
@@ -71,7 +84,7 @@ impl Tree {
                 _ => break,
             }
         }
-        result.map_err(|error| self.refused(syscall, path, error))
+        result
     }
 
     /// Where to resolve `path` from: the root, or for a path longer than the kernel takes at once (`PATH_MAX`)
@@ -86,14 +99,17 @@ impl Tree {
     }
 
     fn refused(&self, syscall: &'static str, path: &RelPath, error: io::Error) -> Error {
-        // cap-std's own refusal: the one error of this kind that carries no number of the system's.
-        let escaped = error.raw_os_error().is_none() && error.kind() == io::ErrorKind::PermissionDenied;
-        let error = match escaped {
+        let error = match is_escape(&error) {
             true => Error::path_escape(path.as_str()),
             false => Error::file_system(syscall, path.as_str(), error),
         };
         error.in_volume(self.volume.as_str())
     }
+}
+
+/// cap-std's own refusal of what leads outside: the one error of this kind that carries no number of the system's.
+fn is_escape(error: &io::Error) -> bool {
+    error.raw_os_error().is_none() && error.kind() == io::ErrorKind::PermissionDenied
 }
 
 fn not_a_regular_file(syscall: &'static str, path: &RelPath) -> Error {

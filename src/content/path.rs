@@ -55,11 +55,27 @@ impl RelPath {
         self.with(&clean(&text))
     }
 
-    /// Every prefix of whole components, shortest first, the whole path last.
-    pub fn prefixes(&self) -> impl Iterator<Item = RelPath> + '_ {
+    /// Every component, and how long the path is up to and with it.
+    pub fn components(&self) -> impl Iterator<Item = (&OsStr, usize)> {
         let whole = self.without_slash();
-        let slashes = whole.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-        slashes.chain([whole.len()]).map(|end| self.with(&whole[..end]))
+        whole.split(|byte| *byte == b'/').scan(0, |end, component| {
+            let begin = *end;
+            *end += component.len() + 1;
+            Some((OsStr::from_bytes(component), begin + component.len()))
+        })
+    }
+
+    /// The first `length` bytes of the path, which whole components have.
+    pub fn up_to(&self, length: usize) -> RelPath {
+        self.with(&self.clean[..length])
+    }
+
+    /// What the paths of the entries of this directory begin with.
+    pub fn prefix_of_entries(&self) -> Vec<u8> {
+        match self.without_slash() {
+            b"." => Vec::new(),
+            whole => [whole, b"/"].concat(),
+        }
     }
 
     /// The directory that holds the entry which this path names, the entry's name, and whether it must be a
@@ -180,10 +196,19 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_grow_by_one_component() {
-        let path = RelPath::parse("a/b//c/").unwrap();
-        let prefixes: Vec<_> = path.prefixes().map(|prefix| prefix.clean).collect();
-        assert_eq!(prefixes, [&b"a"[..], b"a/b", b"a/b/c"]);
+    fn a_path_grows_by_one_component() {
+        let path = RelPath::parse("a/b//cd/").unwrap();
+        let grown: Vec<_> =
+            path.components().map(|(name, length)| (name.as_bytes(), path.up_to(length).clean)).collect();
+        let expected = [(&b"a"[..], b"a".to_vec()), (b"b", b"a/b".to_vec()), (b"cd", b"a/b/cd".to_vec())];
+        assert_eq!(grown, expected);
+    }
+
+    #[test]
+    fn entries_are_below_their_directory() {
+        for (given, expected) in [("", ""), ("./", ""), ("a//b/", "a/b/"), ("a/..", "a/../")] {
+            assert_eq!(RelPath::parse(given).unwrap().prefix_of_entries(), expected.as_bytes(), "{given:?}");
+        }
     }
 
     #[test]

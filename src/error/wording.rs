@@ -182,7 +182,15 @@ impl Error {
         Error::new(ErrorKind::FileSystem, message, context).caused_by(error)
     }
 
-    /// The same, for a refusal that is ours but that callers know under the system's name for it.
+    /// The same, for what has a source and a destination.
+    pub fn file_system_between(syscall: &'static str, from: &str, to: &str, error: io::Error) -> Self {
+        let mut error = Error::file_system(syscall, from, error);
+        error.message.push_str(&format!(" -> {to:?}"));
+        error.context.dest = Some(to.to_owned());
+        error
+    }
+
+    /// The system's refusal of `syscall` on `path`, where it is ours and callers know it under the system's name.
     pub fn file_system_because(
         syscall: &'static str,
         path: &str,

@@ -19,7 +19,7 @@ const MOST_KNOWN: usize = 4096;
 /// removed is not found, and nothing brings it back.
 #[derive(Clone, Debug)]
 pub struct VolumeFiles {
-    store: Arc<Store>,
+    pub(super) store: Arc<Store>,
     name: VolumeName,
     root: PathBuf,
 }
@@ -130,7 +130,7 @@ impl VolumeFiles {
         self.tree(self.store.opened()?.as_ref())?.exists(path)
     }
 
-    fn tree(&self, opened: &Opened) -> Result<Tree> {
+    pub(super) fn tree(&self, opened: &Opened) -> Result<Tree> {
         let dir = match opened.layout.volumes.open_child(self.name.as_str()) {
             Err(error) if error.is_refusal(&[Errno::ENOENT]) => {
                 return Err(Error::volume_not_found(self.name.as_str()));

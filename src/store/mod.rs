@@ -11,6 +11,7 @@ mod attach_disk;
 mod check;
 mod create;
 mod disk;
+mod entries;
 mod files;
 mod found;
 mod held_images;
@@ -23,7 +24,7 @@ mod recover;
 mod remove;
 mod warnings;
 
-pub use crate::content::{OpenedFile, WriteOptions};
+pub use crate::content::{Batch, ListOptions, Listing, OpenedFile, Stat, WriteOptions};
 pub use attach::Attachment;
 pub use check::{Problem, ProblemKind, check};
 pub use files::VolumeFiles;
