@@ -281,6 +281,90 @@ export declare class VolumeFs {
   removeAll(relPath: VolumePath, options?: SignalOption): Promise<void>
   /** Whether the path leads to something; an error where that could not be told. */
   exists(relPath: VolumePath, options?: SignalOption): Promise<boolean>
+  /**
+   * The entries of a directory: all of them where it is awaited, one after the other in `for await` for a directory
+   * that is too large for memory. Nothing is read before either is done.
+   *
+   * A directory's entries come together, those of its subdirectories after them; awaited, they are sorted by the
+   * bytes of their names, iterated, they come as the file system has them. Links are not followed, nor are mounts
+   * entered, but both are listed. What vanishes meanwhile is left out. A directory or an entry that this process may
+   * not look at is an `EACCES` error that names it.
+   *
+   * Awaited, at most 2,000,000 entries and 256 MiB of names: more is an `EFBIG` error. Iterated, there is no limit:
+   * some thousand entries, and the names of subdirectories still to be entered, are in memory. An iteration holds
+   * descriptors, at most 40 however deep the tree, until it ends, fails, or is left by `break` or `return`.
+   */
+  list(relPath: VolumePath, options?: ListFilesOptions): DirListing
+  /**
+   * What stands at a path; a symbolic link there is followed, and one that leads outside is a `PathEscapeError`.
+   * Never opens the file.
+   */
+  stat(relPath: VolumePath, options?: StatOptions): Promise<FileMetadata>
+  /**
+   * Renames an entry within the volume in one step, in place of a file, or for a directory an empty one, that has the
+   * new name. A symbolic link is renamed or replaced itself, never its target; the root is refused. The directory
+   * that holds the new name must exist. A directory into itself is an `EINVAL` error, another mount an `EXDEV` one.
+   */
+  rename(from: VolumePath, to: VolumePath, options?: SignalOption): Promise<void>
+}
+
+export interface ListFilesOptions extends SignalOption {
+  /** All that is below the directory as well, at any depth. Default: `false`. */
+  recursive?: boolean | null
+}
+
+export interface StatOptions extends SignalOption {
+  /** `false`: a symbolic link at the end of the path is looked at itself, wherever it leads. Default: `true`. */
+  followSymlinks?: boolean | null
+}
+
+/** A FIFO, a socket and a device are `'other'`. */
+export type FileKind = 'file' | 'directory' | 'symlink' | 'other'
+
+/** An entry of a directory. Of a symbolic link, what the link itself is. */
+export interface DirEntry {
+  /**
+   * The path from the volume's root: the one that was listed, and the names below it. Where a name is not UTF-8,
+   * U+FFFD stands for what is not, and `pathBytes` has it.
+   */
+  readonly path: string
+  /** The path where it is not UTF-8, else `null`: every method takes `entry.pathBytes ?? entry.path`. */
+  readonly pathBytes: Buffer | null
+  readonly kind: FileKind
+  /** The length in bytes, beyond 2^53 the nearest number. */
+  readonly size: number
+  /** Permission bits, at most 0o7777. */
+  readonly mode: number
+  /** When the content last changed, to the millisecond; `null` where that is no time that a `Date` can hold. */
+  readonly modified: Date | null
+}
+
+/** A promise of all entries of a directory, and an async iterable of them; each `for await` lists anew. */
+export interface DirListing extends Promise<DirEntry[]>, AsyncIterable<DirEntry> {}
+
+/** What stands at a path. */
+export interface FileMetadata {
+  readonly kind: FileKind
+  /** The length in bytes, beyond 2^53 the nearest number. */
+  readonly size: number
+  /** Bytes allocated on the host; less than `size` for a sparse file. */
+  readonly allocatedBytes: number
+  /** Permission bits, at most 0o7777. */
+  readonly mode: number
+  /** No permission bit lets anybody write. */
+  readonly readonly: boolean
+  /** The user it belongs to, by the host's numbers. */
+  readonly uid: number
+  /** The group it belongs to, by the host's numbers. */
+  readonly gid: number
+  /** How many names (hard links) it has. */
+  readonly nlink: number
+  /** When the content last changed, to the millisecond; `null` where that is no time that a `Date` can hold. */
+  readonly modified: Date | null
+  /** When the content was last read, as far as the host's mount keeps track. */
+  readonly accessed: Date | null
+  /** When it was made; `null` where the file system does not keep that. */
+  readonly created: Date | null
 }
 
 // -- Mounts -----------------------------------------------------------------------------------------------
@@ -570,6 +654,8 @@ export declare class CatalogError extends VolumeError {
 export declare class FileSystemError extends VolumeError {
   readonly errno: number
   readonly syscall: string
+  /** Where an operation with a source and a destination led, as it was given. */
+  readonly dest?: string
 }
 /** A defect of this package. */
 export declare class InternalError extends VolumeError {

@@ -44,6 +44,9 @@ async function everyCall(t) {
     'VolumeFs.remove': (options) => files.remove('file', options),
     'VolumeFs.removeAll': (options) => files.removeAll('dir', options),
     'VolumeFs.exists': (options) => files.exists('file', options),
+    'VolumeFs.list': (options) => files.list('dir', options),
+    'VolumeFs.stat': (options) => files.stat('file', options),
+    'VolumeFs.rename': (options) => files.rename('file', 'renamed', options),
   }
   for (const [owner, api] of [
     ['', sandboxVolumes],

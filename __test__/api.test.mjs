@@ -131,6 +131,15 @@ const API = [
   ['VolumeFs.RemoveAll', 'VolumeFs#removeAll', () => seeded((fs) => fs.removeAll('x'), null)],
   ['VolumeFs.Exists', 'VolumeFs#exists', () => seeded(async (fs) => equals(await fs.exists('x'), true))],
 
+  // These three are of its TypeScript page.
+  [
+    'VolumeFs.list',
+    'VolumeFs#list',
+    () => seeded(async (fs) => equals((await fs.list('')).map(({ path }) => path), ['x'])),
+  ],
+  ['VolumeFs.stat', 'VolumeFs#stat', () => seeded(async (fs) => equals((await fs.stat('x')).size, 4))],
+  ['VolumeFs.rename', 'VolumeFs#rename', () => seeded((fs) => fs.rename('x', 'y'), null)],
+
   ['WithVolumeKind', 'withVolumeKind', async () => equals((await handle(withVolumeKind('dir'))).kind, 'dir')],
   // A disk's size; disk volumes are refused in this version, and a directory has none.
   [

@@ -28,8 +28,13 @@ test('asynchronous functions reject bad arguments and never throw', async (t) =>
     'write(path)': [(bad) => files.write(bad, 'x'), []],
     'write(data)': [(bad) => files.write('x', bad), []],
     'write(options)': [(bad) => files.write('x', 'y', bad), empty],
+    'rename(from)': [(bad) => files.rename(bad, 'x'), []],
+    'rename(to)': [(bad) => files.rename('x', bad), []],
+    'rename(options)': [(bad) => files.rename('x', 'y', bad), empty],
+    'list(recursive)': [(bad) => files.list('', { recursive: bad }), none],
+    'stat(followSymlinks)': [(bad) => files.stat('', { followSymlinks: bad }), none],
   }
-  for (const name of ['read', 'readString', 'mkdir', 'remove', 'removeAll', 'exists']) {
+  for (const name of ['read', 'readString', 'mkdir', 'remove', 'removeAll', 'exists', 'list', 'stat']) {
     calls[`${name}(path)`] = [(bad) => files[name](bad), []]
     calls[`${name}(options)`] = [(bad) => files[name]('x', bad), empty]
   }

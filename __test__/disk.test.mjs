@@ -86,6 +86,9 @@ test('every file operation on a disk volume is refused by name', async (t) => {
     () => files.remove('disk.raw'),
     () => files.removeAll('disk.raw'),
     () => files.exists('disk.raw'),
+    () => files.list(''),
+    () => files.stat(''),
+    () => files.rename('disk.raw', 'x'),
   ]) {
     await rejects(operation(), InvalidConfigError, { field: 'kind', volume: 'disk', message: /"disk" is a disk/ })
   }

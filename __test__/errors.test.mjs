@@ -209,6 +209,13 @@ test('file errors have Node’s own code and errno, and its syscall', async (t) 
     ['dir', (p) => files.remove(p), (p) => fsp.rmdir(p)],
     ['file', (p) => files.mkdir(p), (p) => fsp.mkdir(p)],
     ['n'.repeat(256), (p) => files.read(p), (p) => fsp.readFile(p)],
+    ['nope', (p) => files.list(p), (p) => fsp.readdir(p)],
+    ['file', (p) => files.list(p), (p) => fsp.readdir(p)],
+    ['nope', (p) => files.stat(p), (p) => fsp.stat(p)],
+    ['nope', (p) => files.stat(p, { followSymlinks: false }), (p) => fsp.lstat(p)],
+    ['nope', (p) => files.rename(p, 'x'), (p) => fsp.rename(p, at('x'))],
+    ['file', (p) => files.rename(p, 'dir'), (p) => fsp.rename(p, at('dir'))],
+    ['dir', (p) => files.rename(p, 'dir/sub/x'), (p) => fsp.rename(p, at('dir/sub/x'))],
   ]
   if (!isRoot) {
     await fsp.chmod(at('dir/sub'), 0o555)

@@ -15,7 +15,12 @@ import {
   withVolumeLabels,
   withVolumeQuota,
   withVolumeSize,
+  FileSystemError,
   type Attachment,
+  type DirEntry,
+  type DirListing,
+  type FileKind,
+  type FileMetadata,
   type MountConfig,
   type OciMount,
   type QemuMounts,
@@ -61,6 +66,27 @@ export async function files(volume: Volume) {
   expectType<boolean>()(await fs.exists('a'), true)
   expectType<void>()(await fs.write('a', new Uint8Array(1), { atomic: true, durable: true, mode: 0o600 }), true)
   await fs.write('a', 'text')
+  expectType<DirListing>()(fs.list('a', { recursive: true, signal }), true)
+  expectType<DirEntry[]>()(await fs.list('a'), true)
+  const promise: Promise<DirEntry[]> = fs.list(new Uint8Array(1))
+  expectType<number>()(await promise.then((entries) => entries.length), true)
+  for await (const entry of fs.list('a', { recursive: null })) {
+    expectType<DirEntry>()(entry, true)
+    expectType<FileKind>()(entry.kind, true)
+    expectType<Date | null>()(entry.modified, true)
+    await fs.read(entry.pathBytes ?? entry.path)
+  }
+  const metadata = await fs.stat('a', { followSymlinks: false, signal })
+  expectType<FileMetadata>()(metadata, true)
+  expectType<Date | null>()(metadata.created, true)
+  expectType<boolean>()(metadata.readonly, true)
+  expectType<void>()(await fs.rename('a', new Uint8Array(1), { signal }), true)
+  // @ts-expect-error an unknown option
+  fs.list('a', { depth: 1 })
+  // @ts-expect-error an unknown option
+  await fs.stat('a', { follow: true })
+  // @ts-expect-error entries are read-only
+  metadata.size = 1
   // @ts-expect-error data is bytes or text
   await fs.write('a', 1)
   // @ts-expect-error no encoding
@@ -95,6 +121,7 @@ export async function mounts(store: VolumeStore) {
 export function errors(error: unknown) {
   if (error instanceof VolumeInUseError) expectType<string[] | undefined>()(error.sandboxes, true)
   if (error instanceof VolumeIncompatibleError) expectType<string>()(error.differences[0]!.wanted, true)
+  if (error instanceof FileSystemError) expectType<string | undefined>()(error.dest, true)
   if (error instanceof InvalidConfigError) expectType<string>()(error.field, true)
   if (error instanceof InvalidConfigError) expectType<'ERR_INVALID_CONFIG'>()(error.code, true)
 }

@@ -1,32 +1,30 @@
 'use strict'
 
 const { isUtf8 } = require('node:buffer')
+const { setImmediate: nextTurn } = require('node:timers/promises')
 const { call, splitOptions } = require('./call.js')
 const { dateOf, kindOf, permissionsOf } = require('./metadata.js')
 
 /** How many numbers the native side tells of an entry: mode, size, modified. */
 const FACTS = 3
 
-/** A promise of all entries that is kept when somebody waits for it, and an async iterable of them. */
-class DirListing {
+/** A promise of all entries that is worked on once somebody waits for it, and an async iterable of them. */
+class DirListing extends Promise {
   #begin
   #all
 
+  static get [Symbol.species]() {
+    return Promise
+  }
+
   constructor(begin) {
+    super(() => {})
     this.#begin = begin
   }
 
   then(onFulfilled, onRejected) {
     this.#all ??= this.#collect()
     return this.#all.then(onFulfilled, onRejected)
-  }
-
-  catch(onRejected) {
-    return this.then(undefined, onRejected)
-  }
-
-  finally(onFinally) {
-    return this.then().finally(onFinally)
   }
 
   async *[Symbol.asyncIterator]() {
@@ -48,10 +46,6 @@ class DirListing {
       }
     }
     return entries
-  }
-
-  get [Symbol.toStringTag]() {
-    return 'DirListing'
   }
 }
 
@@ -82,6 +76,10 @@ async function* batchesOf(listing, signal) {
       const batch = await coming
       coming = batch.isLast ? undefined : next()
       yield batch
+      if (coming !== undefined) {
+        // Otherwise one that is here already would be used in the same turn of the event loop.
+        await nextTurn()
+      }
     }
   } finally {
     listing.close()

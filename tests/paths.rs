@@ -6,6 +6,8 @@
 //!
 //! - Of a path that is an object, `repeat` is a text and how often it stands between `prefix` and `suffix`.
 //! - `write`, `writeString` and `writeAtomic` (a write with `atomic`) write `new`.
+//! - `list` and `listAll` (recursive) return the paths of the entries, `stat` and `statLink` (which does not follow)
+//!   the kind; `renameFrom` renames to `renamed`, `renameTo` renames `f`.
 //! - `expect` has the code of the error (or those allowed), or what the method returns; null is nothing.
 //! - `then` has what stands at some paths afterwards: a file's content, `{ "dir": true }`, a link's target, or
 //!   null for nothing. Where there is no `then`, or an empty one, the volume is as before.
@@ -15,6 +17,8 @@
 
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at the disk from outside")]
 
+#[path = "support/listing.rs"]
+mod listing;
 #[path = "support/openat2.rs"]
 mod openat2;
 #[path = "support/report.rs"]
@@ -26,6 +30,7 @@ mod snapshot;
 #[path = "support/volume.rs"]
 mod volume;
 
+use listing::{kind, listed, paths};
 use sandbox_volumes::content::WriteOptions;
 use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::Cancel;
@@ -95,6 +100,12 @@ fn call(files: &VolumeFiles, method: &str, path: &str) -> Result<Value, Error> {
         "remove" => files.remove(path, &cancel).map(Value::from),
         "removeAll" => files.remove_all(path, &cancel).map(Value::from),
         "exists" => files.exists(path).map(Value::from),
+        "list" => listed(files, path, false).map(|entries| json!(paths(&entries))),
+        "listAll" => listed(files, path, true).map(|entries| json!(paths(&entries))),
+        "stat" => files.stat(path, true).map(|stat| json!(kind(stat.mode))),
+        "statLink" => files.stat(path, false).map(|stat| json!(kind(stat.mode))),
+        "renameFrom" => files.rename(path, "renamed", &cancel).map(Value::from),
+        "renameTo" => files.rename("f", path, &cancel).map(Value::from),
         _ => panic!("no method {method}"),
     }
 }
@@ -162,7 +173,9 @@ fn check_result(what: &str, path: &str, expected: &Value, result: &Result<Value,
             let fits = *allowed == error.code()
                 || allowed.as_array().is_some_and(|codes| codes.contains(&json!(error.code())));
             assert!(fits, "{what}: expected {allowed}, got {error}");
-            assert_eq!(error.context().path.as_deref(), Some(path), "{what}: the path of {error}");
+            let context = error.context();
+            let named = [&context.path, &context.dest].contains(&&Some(path.to_owned()));
+            assert!(named, "{what}: the path of {error}");
         }
         (result, _) => panic!("{what}: expected {expected}, got {result:?}"),
     }
@@ -233,8 +246,13 @@ fn case_4_a_path_longer_than_path_max_works_for_every_method() {
         assert_eq!(run("exists", &file), Ok(json!(true)));
         assert_eq!(run("read", &file), Ok(json!("new")));
         assert_eq!(run("readString", &file), Ok(json!("new")));
+        assert_eq!(run("list", &dir), Ok(json!([file])));
+        assert_eq!(run("stat", &file), Ok(json!("file")));
     }
     assert_eq!(fs::read_dir(volume.files.root()).unwrap().count(), 1, "nothing was made elsewhere");
+    let other = format!("{file}2");
+    volume.files.rename(&file, &other, &Cancel::default()).unwrap();
+    volume.files.rename(&other, &file, &Cancel::default()).unwrap();
     assert_eq!(run("remove", &file), Ok(Value::Null));
     assert_eq!(run("remove", &file), Err("ENOENT".to_owned()));
     assert_eq!(run("remove", &dir), Ok(Value::Null));
@@ -292,7 +310,12 @@ fn case_8_a_name_that_is_not_utf_8_is_addressed_by_its_bytes() {
     assert!(files.exists(odd("file")).unwrap() && !files.exists(odd("other")).unwrap());
     let error = files.open(odd("missing")).unwrap_err();
     assert_eq!(error.context().path.as_deref(), Some("odd\u{fffd}/missing\u{fffd}"));
-    files.remove(odd("file"), &cancel).unwrap();
+    let entries = listed(files, "", true).unwrap();
+    let expected = [OsStr::from_bytes(b"odd\xff").to_owned(), odd("dir"), odd("file")];
+    assert_eq!(entries.iter().map(|(path, _)| path.as_os_str().to_owned()).collect::<Vec<_>>(), expected);
+    assert_eq!(files.stat(odd("file"), true).unwrap().size, 7);
+    files.rename(odd("file"), odd("renamed"), &cancel).unwrap();
+    files.remove(odd("renamed"), &cancel).unwrap();
     files.remove_all(OsStr::from_bytes(b"odd\xff"), &cancel).unwrap();
     assert_eq!(fs::read_dir(files.root()).unwrap().count(), 0);
 }

@@ -199,7 +199,7 @@ fn case_15_mkdir_through_a_directory_that_becomes_a_link() {
     let mut count = 0;
     race_for_dir(&volume, || {
         count += 1;
-        judge(volume.files.mkdir(&format!("dir/sub/new-{}/a/b", count % 1000), &Cancel::default()), |()| true)
+        judge(volume.files.mkdir(format!("dir/sub/new-{}/a/b", count % 1000), &Cancel::default()), |()| true)
     });
 }
 

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at the disk from outside")]
 
+#[path = "support/listing.rs"]
+mod listing;
 #[path = "support/opens.rs"]
 mod opens;
 #[path = "support/report.rs"]
@@ -11,6 +13,7 @@ mod skip;
 #[path = "support/volume.rs"]
 mod volume;
 
+use listing::{kind, listed, paths};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::{mkfifo, mkfifoat};
 use opens::Opens;
@@ -62,8 +65,12 @@ fn check(volume: &Volume) {
             assert!(!opens.any(), "{method}({path}) opened it");
         }
         assert!(volume.files.exists(path).unwrap());
+        assert_eq!(kind(volume.files.stat(path, true).unwrap().mode), "other");
         assert_eq!(volume.files.mkdir(path, &Cancel::default()).unwrap_err().code(), "EEXIST");
     }
+    assert_eq!(paths(&listed(&volume.files, "", true).unwrap()), ["link", "special"]);
+    volume.files.rename("special", "renamed", &Cancel::default()).unwrap();
+    volume.files.rename("renamed", "special", &Cancel::default()).unwrap();
     let error = volume.files.remove("special/", &Cancel::default()).unwrap_err();
     assert_eq!(error.code(), "ENOTDIR");
     assert!(!opens.any());

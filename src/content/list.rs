@@ -254,12 +254,8 @@ impl Listing {
                 self.check(Told { entries: begins.len(), bytes: names.len() })?;
             }
         }
-        // A NUL is less than any byte of a name, and none goes on behind it where two names differ.
-        let name_at = |begin: &usize| {
-            let name = &names[*begin..];
-            &name[..name.iter().position(|byte| *byte == 0).unwrap_or(name.len())]
-        };
-        begins.sort_unstable_by(|one, other| name_at(other).cmp(name_at(one)));
+        // Two names differ at the NUL that closes one of them if not before, and a NUL is less than any other byte.
+        begins.sort_unstable_by(|one, other| names[*other..].cmp(&names[*one..]));
         reading.names = Names::Sorted(names, begins);
         Ok(())
     }

@@ -89,7 +89,7 @@ impl RelPath {
         match name {
             b"." => Err(Error::invalid_path(&self.shown, "is the volume's root, which stays")),
             b".." => Err(Error::invalid_path(&self.shown, "ends in \"..\"; name the entry itself")),
-            _ => Ok((self.with(parent), OsStr::from_bytes(name), whole.len() < self.clean.len())),
+            _ => Ok((self.with(parent), OsStr::from_bytes(name), self.demands_directory())),
         }
     }
 
@@ -104,6 +104,11 @@ impl RelPath {
             rest = &rest[cut + 1..];
         }
         (pieces, path_of(rest))
+    }
+
+    /// Whether the path ends in a slash, which demands a directory.
+    pub fn demands_directory(&self) -> bool {
+        self.clean.ends_with(b"/")
     }
 
     fn without_slash(&self) -> &[u8] {

@@ -37,7 +37,8 @@ impl Tree {
     /// the link itself is.
     pub fn stat(&self, path: impl AsRef<OsStr>, follow: bool) -> Result<Stat> {
         let path = RelPath::parse(path)?;
-        match follow {
+        // A slash at the end demands a directory, and a link before it is followed as everywhere.
+        match follow || path.demands_directory() {
             true => self.at("stat", &path, |dir, rest| dir.metadata(rest).map(Stat::from)),
             false => self.at("lstat", &path, |dir, rest| dir.symlink_metadata(rest).map(Stat::from)),
         }

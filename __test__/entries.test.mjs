@@ -1,0 +1,394 @@
+// Listing, looking at and renaming entries through the JavaScript surface.
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
+import path from 'node:path'
+import { test } from 'node:test'
+import { FileSystemError, InvalidConfigError, PathEscapeError, VolumeStore } from '../index.js'
+import { rejects, tempVolume } from './support.mjs'
+
+const pathsOf = (entries) => entries.map((entry) => entry.path)
+
+async function iterated(listing) {
+  const entries = []
+  for await (const entry of listing) {
+    entries.push(entry)
+  }
+  return entries
+}
+
+/** How many descriptors of this process lead below a directory. */
+function descriptorsBelow(root) {
+  const targets = readdirSync('/proc/self/fd').map((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`)
+    } catch {
+      return ''
+    }
+  })
+  return targets.filter((target) => target.startsWith(root)).length
+}
+
+function fill(root, count) {
+  mkdirSync(root, { recursive: true })
+  for (let index = 0; index < count; index += 1) {
+    closeSync(openSync(path.join(root, `file-${index}`), 'w'))
+  }
+}
+
+/** A volume in memory, where there is room for it: a disk takes its time for so many files. */
+async function volumeInMemory(t) {
+  const memory = '/dev/shm'
+  if (!existsSync(memory)) {
+    return tempVolume(t)
+  }
+  const home = mkdtempSync(path.join(memory, 'sandbox-volumes-'))
+  t.after(() => rmSync(home, { recursive: true }))
+  const store = await VolumeStore.open({ home, durability: 'fast' })
+  const volume = await store.createVolume('v')
+  return { files: volume.fs(), root: volume.path }
+}
+
+test('entries and metadata are what Node tells', async (t) => {
+  const { files, root } = await tempVolume(t)
+  const at = (name) => path.join(root, name)
+  mkdirSync(at('dir'))
+  writeFileSync(at('dir/file'), 'content')
+  chmodSync(at('dir/file'), 0o4444)
+  linkSync(at('dir/file'), at('dir/hard'))
+  utimesSync(at('dir/file'), 1, -1.4996)
+  symlinkSync('file', at('dir/link'))
+  execFileSync('mkfifo', [at('dir/fifo')])
+  writeFileSync(at('dir/sparse'), '')
+  truncateSync(at('dir/sparse'), 2 ** 40)
+  const entries = await files.list('dir')
+  assert.deepEqual(pathsOf(entries), ['dir/fifo', 'dir/file', 'dir/hard', 'dir/link', 'dir/sparse'])
+  assert.deepEqual(
+    entries.map(({ kind }) => kind),
+    ['other', 'file', 'file', 'symlink', 'file'],
+  )
+  for (const entry of entries) {
+    const seen = lstatSync(at(entry.path))
+    const { size, mode, modified, pathBytes } = entry
+    assert.deepEqual(
+      { size, mode, modified, pathBytes },
+      { size: seen.size, mode: seen.mode & 0o7777, modified: seen.mtime, pathBytes: null },
+    )
+    const metadata = await files.stat(entry.path, { followSymlinks: false })
+    assert.deepEqual(metadata, {
+      kind: entry.kind,
+      size: seen.size,
+      allocatedBytes: seen.blocks * 512,
+      mode: seen.mode & 0o7777,
+      readonly: (seen.mode & 0o222) === 0,
+      uid: seen.uid,
+      gid: seen.gid,
+      nlink: seen.nlink,
+      modified: seen.mtime,
+      accessed: seen.atime,
+      created: seen.birthtime,
+    })
+  }
+  assert.deepEqual(await files.stat('dir/link'), await files.stat('dir/file'))
+  assert.equal((await files.stat('dir/file')).readonly, true)
+  assert.equal((await files.stat('')).kind, 'directory')
+})
+
+test('a time that no Date can hold is null', { skip: !existsSync('/dev/shm') && 'no /dev/shm' }, async (t) => {
+  const { files, root } = await volumeInMemory(t)
+  for (const [seconds, expected] of [
+    [8.64e12, new Date(8.64e15)],
+    [8.64e12 + 1, null],
+    [-8.64e12, new Date(-8.64e15)],
+    [-8.64e12 - 1, null],
+  ]) {
+    writeFileSync(path.join(root, 'file'), '')
+    execFileSync('touch', ['-d', `@${seconds}`, path.join(root, 'file')])
+    const [entry] = await files.list('')
+    assert.deepEqual(entry.modified, expected)
+    assert.deepEqual((await files.stat('file')).modified, expected)
+  }
+})
+
+test('a listing is a promise that is kept once, and an iterable that lists anew', async (t) => {
+  const { files } = await tempVolume(t)
+  await files.writeString('a', '')
+  const listing = files.list('')
+  await files.writeString('b', '')
+  assert.ok(listing instanceof Promise)
+  const first = await listing
+  await files.writeString('c', '')
+  assert.equal(await listing, first)
+  assert.deepEqual(pathsOf(first), ['a', 'b'])
+  assert.deepEqual(pathsOf(await iterated(listing)).sort(), ['a', 'b', 'c'])
+  assert.deepEqual(
+    (await Promise.all([files.list(''), files.list('')])).map((entries) => entries.length),
+    [3, 3],
+  )
+  assert.equal(await files.list('').then((entries) => entries.length), 3)
+  let finished = 0
+  assert.equal((await files.list('').finally(() => (finished += 1))).length, 3)
+  assert.equal(await files.list('nope').catch(({ code }) => code), 'ENOENT')
+  assert.equal(finished, 1)
+})
+
+test('a listing that nobody waits for fails in silence, and one of bad arguments does not throw', async (t) => {
+  const { files } = await tempVolume(t)
+  files.list('nope')
+  for (const [listing, Class] of [
+    [() => files.list('nope'), FileSystemError],
+    [() => files.list('../x'), PathEscapeError],
+    [() => files.list(1), InvalidConfigError],
+    [() => files.list('', 1), InvalidConfigError],
+    [() => files.list('', { depth: 1 }), InvalidConfigError],
+    [() => files.list('', { recursive: 'yes' }), InvalidConfigError],
+  ]) {
+    await rejects(listing(), Class)
+    await rejects(iterated(listing()), Class)
+  }
+})
+
+test('what becomes of the arguments after the call changes nothing', async (t) => {
+  const { files } = await tempVolume(t)
+  await files.mkdir('dir/sub')
+  const bytes = Buffer.from('dir')
+  const options = { recursive: true }
+  const listing = files.list(bytes, options)
+  bytes.fill(0)
+  options.recursive = 'no'
+  assert.deepEqual(pathsOf(await listing), ['dir/sub'])
+})
+
+test('awaited entries are sorted by the bytes of their names, directory by directory', async (t) => {
+  const { files } = await tempVolume(t)
+  const names = ['B', 'a', 'a.b', 'ab', 'é', '～', '😀']
+  for (const name of names.toReversed()) {
+    await files.mkdir(`${name}/x`)
+  }
+  assert.deepEqual(pathsOf(await files.list('')), names)
+  const below = names.map((name) => `${name}/x`)
+  assert.deepEqual(pathsOf(await files.list('', { recursive: true })), [...names, ...below])
+  assert.deepEqual(
+    pathsOf(await iterated(files.list('', { recursive: true }))).sort(),
+    [...names, ...below].sort(),
+  )
+})
+
+test('case 8: names that are not UTF-8 are listed, and addressed again by their bytes', async (t) => {
+  const { files, root } = await tempVolume(t)
+  const odd = (...texts) => Buffer.concat(texts.map((text) => Buffer.from(text, 'latin1')))
+  await files.mkdir(odd('dir-\xff'))
+  await files.write(odd('dir-\xff/plain'), 'one')
+  await files.write(odd('dir-\xff/odd-\x80\xfe'), 'two')
+  await files.write('é', 'three')
+  for (const entries of [
+    await files.list('', { recursive: true }),
+    await iterated(files.list('', { recursive: true })),
+  ]) {
+    const found = Object.fromEntries(entries.map((entry) => [entry.path, entry.pathBytes]))
+    assert.deepEqual(found, {
+      'dir-\ufffd': odd('dir-\xff'),
+      'dir-\ufffd/plain': odd('dir-\xff/plain'),
+      'dir-\ufffd/odd-\ufffd\ufffd': odd('dir-\xff/odd-\x80\xfe'),
+      é: null,
+    })
+    const contents = []
+    for (const entry of entries.filter(({ kind }) => kind === 'file')) {
+      const at = entry.pathBytes ?? entry.path
+      assert.equal((await files.stat(at)).size, entry.size)
+      contents.push(await files.readString(at))
+    }
+    assert.deepEqual(contents.sort(), ['one', 'three', 'two'])
+  }
+  const [dir] = await files.list('')
+  await files.rename(dir.pathBytes, 'renamed')
+  assert.deepEqual(pathsOf(await files.list('renamed')).length, 2)
+  await files.rename('renamed', odd('\xff'))
+  await files.removeAll(odd('\xff'))
+  assert.deepEqual(readdirSync(root), ['é'])
+})
+
+test('an iteration that is left early holds no descriptor, however it is left', async (t) => {
+  const { files, root } = await volumeInMemory(t)
+  fill(path.join(root, 'dir'), 10_000)
+  const reason = new Error('the reason')
+  const ways = {
+    break: async () => {
+      for await (const _entry of files.list('', { recursive: true })) {
+        assert.ok(descriptorsBelow(root) > 0)
+        break
+      }
+    },
+    throw: async () => {
+      for await (const _entry of files.list('dir')) {
+        throw reason
+      }
+    },
+    'return before the first': () => files.list('dir')[Symbol.asyncIterator]().return(),
+    'return with a call under way': async () => {
+      const iterator = files.list('dir')[Symbol.asyncIterator]()
+      const next = iterator.next()
+      assert.equal((await iterator.return('x')).value, 'x')
+      assert.equal((await next).value.kind, 'file')
+      assert.deepEqual(await iterator.next(), { value: undefined, done: true })
+    },
+    abort: async () => {
+      const controller = new AbortController()
+      let count = 0
+      for await (const _entry of files.list('dir', { signal: controller.signal })) {
+        count += 1
+        if (count === 10) {
+          controller.abort(reason)
+        }
+        assert.ok(count <= 10)
+      }
+    },
+    'abort while awaited': async () => {
+      const controller = new AbortController()
+      const listing = files.list('dir', { signal: controller.signal })
+      setImmediate(() => controller.abort(reason))
+      await listing
+    },
+    'an error': async () => {
+      for await (const _entry of files.list('', { recursive: true })) {
+        throw reason
+      }
+    },
+    'its end': () => iterated(files.list('', { recursive: true })),
+  }
+  for (const [way, leave] of Object.entries(ways)) {
+    await leave().catch((error) => assert.equal(error, reason, way))
+    assert.equal(descriptorsBelow(root), 0, way)
+  }
+})
+
+test('an aborted listing rejects with the reason, and another one goes on', async (t) => {
+  const { files } = await tempVolume(t)
+  await files.mkdir('dir')
+  const reason = new Error('the reason')
+  const signal = AbortSignal.abort(reason)
+  for (const attempt of [() => files.list('', { signal }), () => iterated(files.list('', { signal }))]) {
+    await assert.rejects(async () => attempt(), (error) => error === reason)
+  }
+  assert.equal((await files.list('')).length, 1)
+})
+
+test('many listings at once each tell their own', async (t) => {
+  const { files, root } = await volumeInMemory(t)
+  for (let index = 0; index < 40; index += 1) {
+    fill(path.join(root, `${index}`), index * 100)
+  }
+  const lengths = await Promise.all(
+    Array.from({ length: 40 }, async (_, index) => {
+      const listing = files.list(`${index}`)
+      return index % 2 ? (await listing).length : (await iterated(listing)).length
+    }),
+  )
+  assert.deepEqual(
+    lengths,
+    Array.from({ length: 40 }, (_, index) => index * 100),
+  )
+})
+
+/** How long the main thread has worked so far, in milliseconds: unlike the clock, neighbours do not make it run. */
+function worked() {
+  return Number(readFileSync(`/proc/self/task/${process.pid}/schedstat`, 'utf8').split(' ')[0]) / 1e6
+}
+
+/** Runs `operation`; gives its result, what work it was, and the longest that was done in one turn of the event loop. */
+async function measured(operation) {
+  const before = process.cpuUsage()
+  let [last, longest, running] = [worked(), 0, true]
+  const turn = () => {
+    const now = worked()
+    longest = Math.max(longest, now - last)
+    last = now
+    if (running) {
+      setTimeout(turn, 1)
+    }
+  }
+  turn()
+  const result = await operation()
+  const { user, system } = process.cpuUsage(before)
+  running = false
+  turn()
+  return { result, work: (user + system) / 1000, longest }
+}
+
+/** The work, in milliseconds, of asking for all that a listing tells, which means an fstatat for each entry. */
+function workOfFind(dir) {
+  const script = 'find "$0" -printf "%f %m %s %T@\\n" > /dev/null; times'
+  const [, user, system] = execFileSync('bash', ['-c', script, dir], { encoding: 'utf8' }).match(
+    /\n0m([\d.]+)s 0m([\d.]+)s/,
+  )
+  return (Number(user) + Number(system)) * 1000
+}
+
+test('case 14: 200,000 entries are at most twice the work of readdir and fstatat, and stall nothing', async (t) => {
+  const { files, root } = await volumeInMemory(t)
+  const count = 200_000
+  const dir = path.join(root, 'dir')
+  fill(dir, count)
+  const ways = {
+    awaited: async () => (await files.list('dir')).length,
+    iterated: async () => {
+      let entries = 0
+      for await (const _entry of files.list('dir')) {
+        entries += 1
+      }
+      return entries
+    },
+  }
+  let find = Infinity
+  const best = Object.fromEntries(Object.keys(ways).map((way) => [way, { work: Infinity, longest: Infinity }]))
+  for (let round = 0; round < 3; round += 1) {
+    find = Math.min(find, workOfFind(dir))
+    for (const [way, list] of Object.entries(ways)) {
+      const { result, work, longest } = await measured(list)
+      assert.equal(result, count)
+      best[way] = { work: Math.min(best[way].work, work), longest: Math.min(best[way].longest, longest) }
+    }
+  }
+  t.diagnostic(JSON.stringify({ find, ...best }))
+  for (const [way, { work, longest }] of Object.entries(best)) {
+    assert.ok(longest < 50, `${way}: a turn of ${longest} ms`)
+  }
+  assert.ok(best.awaited.work < 2 * find, `${best.awaited.work} ms, and find ${find} ms`)
+})
+
+test('renaming replaces a file in one step, and names both ends where it is refused', async (t) => {
+  const { files, root } = await tempVolume(t)
+  await files.writeString('from', 'new')
+  await files.writeString('to', 'old')
+  const { ino } = statSync(path.join(root, 'from'))
+  await files.rename('from', 'to')
+  assert.equal(statSync(path.join(root, 'to')).ino, ino)
+  assert.equal(await files.exists('from'), false)
+  const error = await rejects(files.rename('nope', 'dir/x'), FileSystemError, {
+    code: 'ENOENT',
+    syscall: 'rename',
+    path: 'nope',
+    dest: 'dir/x',
+    volume: 'v',
+  })
+  assert.equal(error.message, 'ENOENT: no such file or directory, rename "nope" -> "dir/x" (volume "v")')
+  await rejects(files.rename('to', '../x'), PathEscapeError, { path: '../x' })
+})

@@ -1,0 +1,40 @@
+//! Listings as tests look at them.
+
+use sandbox_volumes::content::{Facts, ListOptions};
+use sandbox_volumes::error::Error;
+use sandbox_volumes::model::Cancel;
+use sandbox_volumes::store::VolumeFiles;
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+/// All entries, each directory's sorted, told in small batches.
+pub fn listed(
+    files: &VolumeFiles,
+    path: impl AsRef<OsStr>,
+    recursive: bool,
+) -> Result<Vec<(PathBuf, Facts)>, Error> {
+    let mut listing = files.list(path, ListOptions { recursive, whole: true })?;
+    let mut entries = Vec::new();
+    loop {
+        let batch = listing.next(3, &Cancel::default())?;
+        assert!(batch.facts.len() <= 3);
+        entries.extend(batch.entries());
+        if batch.is_last {
+            return Ok(entries);
+        }
+    }
+}
+
+pub fn paths(entries: &[(PathBuf, Facts)]) -> Vec<String> {
+    entries.iter().map(|(path, _)| path.to_string_lossy().into_owned()).collect()
+}
+
+/// The kind that JavaScript tells.
+pub fn kind(mode: u32) -> &'static str {
+    match mode & nix::libc::S_IFMT {
+        nix::libc::S_IFREG => "file",
+        nix::libc::S_IFDIR => "directory",
+        nix::libc::S_IFLNK => "symlink",
+        _ => "other",
+    }
+}
