@@ -35,6 +35,14 @@ export declare class NativeAttachment {
   detach(cancellation?: Cancellation | undefined | null): Promise<void>
 }
 
+/** A copy that lib/copying.js brings to its end. */
+export declare class NativeCopy {
+  /** How far it has come. */
+  tally(): CopyTally
+  /** Copies on, up to the end (null) or to what has to be asked for; `verdicts` answer what was asked last. */
+  advance(verdicts: Array<boolean>): Promise<CopyQuestion[] | null>
+}
+
 /** The files of one volume. */
 export declare class NativeFiles {
   /** `VolumeFs.stat` */
@@ -43,6 +51,14 @@ export declare class NativeFiles {
   rename(from: unknown, to: unknown, cancellation?: Cancellation | undefined | null): Promise<void>
   /** `VolumeFs.list`; `whole` for a listing that will be in memory as a whole. */
   list(path: unknown, options: unknown, whole: boolean): NativeListing
+  /** `VolumeFs.append` */
+  append(path: unknown, data: unknown, options: unknown, cancellation?: Cancellation | undefined | null): Promise<void>
+  /** `VolumeFs.copy` */
+  copy(from: unknown, to: unknown, cancellation?: Cancellation | undefined | null): NativeCopy
+  /** `VolumeFs.copyIn`; `asks` where it has a filter. */
+  copyIn(host: unknown, to: unknown, options: unknown, asks: boolean, cancellation?: Cancellation | undefined | null): NativeCopy
+  /** `VolumeFs.copyOut`; `asks` where it has a filter. */
+  copyOut(from: unknown, host: unknown, options: unknown, asks: boolean, cancellation?: Cancellation | undefined | null): NativeCopy
   /** The data directory's absolute path on the host. */
   get root(): string
   /** `VolumeFs.read` */
@@ -92,6 +108,26 @@ export declare function checkStore(options: unknown, cancellation?: Cancellation
 
 /** Sets this environment up. `make_error` makes an error from its kind, code, message and details. */
 export declare function connect(makeError: (kind: string, code: string, message: string, details: object) => Error): void
+
+/** An entry that the filter is asked for. */
+export interface CopyQuestion {
+  /** Its path from the top. */
+  path: string
+  /** What it is. */
+  kind: 'file' | 'directory' | 'symlink' | 'other'
+}
+
+/** How far a copy has come. */
+export interface CopyTally {
+  /** Files and links that were copied. */
+  files: number
+  /** Bytes of content that were copied. */
+  bytes: number
+  /** Links that were skipped. */
+  skippedLinks: number
+  /** The latest file, from the top. */
+  path: string
+}
 
 /** `Mount.bind` */
 export declare function mountBind(hostPath: unknown, options: unknown): object

@@ -837,6 +837,7 @@ module.exports.__napiBindingTarget = __napiStampBindingTarget(nativeBinding, __n
 module.exports = nativeBinding
 module.exports.Cancellation = nativeBinding.Cancellation
 module.exports.NativeAttachment = nativeBinding.NativeAttachment
+module.exports.NativeCopy = nativeBinding.NativeCopy
 module.exports.NativeFiles = nativeBinding.NativeFiles
 module.exports.NativeListing = nativeBinding.NativeListing
 module.exports.NativeStore = nativeBinding.NativeStore

@@ -4,6 +4,7 @@ const { invalidConfig } = require('./errors.js')
 const { call, onlySignal, splitOptions } = require('./call.js')
 const { listEntries } = require('./dir-listing.js')
 const { metadataOf } = require('./metadata.js')
+const { copy, transfer } = require('./copying.js')
 const { describe } = require('./plain.js')
 
 class VolumeFs {
@@ -32,6 +33,23 @@ class VolumeFs {
       throw invalidConfig('content', `expected a string, got ${describe(content)}`)
     }
     return this.write(relPath, content, options)
+  }
+
+  async append(relPath, data, options) {
+    const { signal, rest } = splitOptions(options)
+    return call(signal, (cancellation) => this.#files.append(relPath, data, rest, cancellation))
+  }
+
+  async copy(from, to, options) {
+    return copy(onlySignal(options), (cancellation) => this.#files.copy(from, to, cancellation))
+  }
+
+  async copyIn(hostPath, relPath, options) {
+    return transfer(options, (...how) => this.#files.copyIn(hostPath, relPath, ...how))
+  }
+
+  async copyOut(relPath, hostPath, options) {
+    return transfer(options, (...how) => this.#files.copyOut(relPath, hostPath, ...how))
   }
 
   async mkdir(relPath, options) {

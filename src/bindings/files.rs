@@ -28,6 +28,10 @@ impl NativeFiles {
         NativeFiles(files)
     }
 
+    pub(super) fn files(&self) -> &VolumeFiles {
+        &self.0
+    }
+
     /// What every call starts from.
     pub fn start(
         &self,
@@ -174,7 +178,7 @@ impl NativeFiles {
 }
 
 /// What a write is given.
-enum Data {
+pub(super) enum Data {
     Owned(Vec<u8>),
     /// The caller's memory, which Node does not free while its environment is kept.
     Borrowed {
@@ -184,7 +188,7 @@ enum Data {
 }
 
 impl Data {
-    fn of(env: &Env, value: Unknown<'_>) -> napi::Result<Self> {
+    pub(super) fn of(env: &Env, value: Unknown<'_>) -> napi::Result<Self> {
         if value.get_type()? == ValueType::String {
             return Ok(Data::Owned(String::from_unknown(value)?.into_bytes()));
         }
@@ -203,8 +207,12 @@ impl Data {
         }
     }
 
+    pub(super) fn is_large(&self) -> bool {
+        self.len() >= LARGE
+    }
+
     /// Hands the bytes to `work`, unless the environment that owns them has ended.
-    fn lend<T>(&self, work: impl FnOnce(&[u8]) -> Result<T>) -> Result<T> {
+    pub(super) fn lend<T>(&self, work: impl FnOnce(&[u8]) -> Result<T>) -> Result<T> {
         match self {
             Data::Owned(bytes) => work(bytes),
             Data::Borrowed { bytes, owner } => {

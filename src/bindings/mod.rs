@@ -7,6 +7,7 @@ mod arguments;
 mod attachment;
 mod cancellation;
 mod check;
+mod copying;
 mod dispatch;
 mod entries;
 mod errors;

@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+mod append;
+mod copying;
 mod exists;
 mod facts;
 mod list;
@@ -23,6 +25,11 @@ mod usage;
 mod way;
 mod write;
 
+pub use append::AppendOptions;
+pub use copying::{
+    CopyJob, CopyRules, IntoVolume, Links, Owner, Progress, Question, Side, Source, Tally, Target,
+    TargetPlace,
+};
 pub use facts::Facts;
 pub use list::{Batch, ListOptions, Listing};
 pub use mount_point::{MountPoint, look_at_mount_point};

@@ -106,6 +106,15 @@ impl Error {
         )
     }
 
+    /// A symbolic link leads, or may lead, out of the tree that it is copied with.
+    pub fn link_escape(path: &str) -> Self {
+        Error::new(
+            ErrorKind::PathEscape,
+            format!("Link {path:?} may lead outside the copied tree. Remove it, or have such links skipped."),
+            Context { path: Some(path.to_owned()), ..Context::default() },
+        )
+    }
+
     /// An argument or option is not acceptable; `problem` completes the sentence that begins with the field.
     pub fn invalid_config(field: &str, problem: impl std::fmt::Display) -> Self {
         Error::new(

@@ -27,6 +27,11 @@ impl Cancel {
         Cancel { asked_at: Some(Instant::now()), ..Cancel::default() }
     }
 
+    /// The same cancellation for one of many steps, each of which may wait as long as an operation of its own.
+    pub fn of_a_step(&self) -> Cancel {
+        Cancel { asked_at: None, ..self.clone() }
+    }
+
     /// How much is left of `most`, the longest that the operation may wait for others.
     pub fn left_of(&self, most: Duration) -> Duration {
         most.saturating_sub(self.asked_at.map_or(Duration::ZERO, |asked_at| asked_at.elapsed()))

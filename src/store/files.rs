@@ -2,7 +2,7 @@
 
 use super::layout::data_path;
 use super::{Opened, Store};
-use crate::content::{OpenedFile, Quota, Tree, WriteOptions, WriteRules};
+use crate::content::{AppendOptions, OpenedFile, Quota, Tree, WriteOptions, WriteRules};
 use crate::error::{Error, Result};
 use crate::model::{Cancel, VolumeKind, VolumeName, field};
 use crate::sys::identity;
@@ -20,7 +20,7 @@ const MOST_KNOWN: usize = 4096;
 #[derive(Clone, Debug)]
 pub struct VolumeFiles {
     pub(super) store: Arc<Store>,
-    name: VolumeName,
+    pub(super) name: VolumeName,
     root: PathBuf,
 }
 
@@ -58,7 +58,12 @@ impl Opened {
     }
 
     /// Lets one writer of a volume work at a time: in this process in a queue, among processes by a lock.
-    fn in_turn<T>(&self, name: &VolumeName, cancel: &Cancel, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub(super) fn in_turn<T>(
+        &self,
+        name: &VolumeName,
+        cancel: &Cancel,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
         let turn = {
             let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
             turns.retain(|_, turn| Arc::strong_count(turn) > 1);
@@ -173,6 +178,22 @@ impl PreparedWrite {
             // From measuring to writing, nobody else may use up what was found free.
             true => opened.in_turn(&files.name, cancel, write),
             false => write(),
+        }
+    }
+
+    /// Adds to the end of a file.
+    pub fn append(
+        &self,
+        path: impl AsRef<OsStr>,
+        data: &[u8],
+        options: AppendOptions,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        let (files, opened) = (&self.files, &self.opened);
+        let append = || files.tree(opened)?.append(path, data, options, Quota::mib(self.quota_mib), cancel);
+        match self.has_quota() {
+            true => opened.in_turn(&files.name, cancel, append),
+            false => append(),
         }
     }
 }

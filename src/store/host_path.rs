@@ -64,13 +64,21 @@ pub fn check_writable(file: &File, path: &Path) -> Result<()> {
 
 /// Refuses what holds, or is held by, a directory of the store's own.
 fn refuse_private(kind: MountKind, layout: &Layout, source: &Path, real: &Path) -> Result<()> {
+    match overlaps_private(layout, real)? {
+        true => Err(private(kind, source)),
+        false => Ok(()),
+    }
+}
+
+/// Whether a path free of links holds, or is held by, a directory of the store's own.
+pub fn overlaps_private(layout: &Layout, real: &Path) -> Result<bool> {
     for own in layout.private_directories() {
         let own = std::fs::canonicalize(own).map_err(|error| Error::file_system("realpath", own, error))?;
         if is_in(real, &own)? || is_in(&own, real)? {
-            return Err(private(kind, source));
+            return Ok(true);
         }
     }
-    Ok(())
+    Ok(false)
 }
 
 fn private(kind: MountKind, source: &Path) -> Error {

@@ -9,6 +9,7 @@
 mod attach;
 mod attach_disk;
 mod check;
+mod copying;
 mod create;
 mod disk;
 mod entries;
@@ -24,9 +25,14 @@ mod recover;
 mod remove;
 mod warnings;
 
-pub use crate::content::{Batch, ListOptions, Listing, OpenedFile, Stat, WriteOptions};
+pub use crate::content::{
+    AppendOptions, Batch, Links, ListOptions, Listing, OpenedFile, Progress, Question, Stat, Tally,
+    WriteOptions,
+};
+pub use crate::sys::EntryKind;
 pub use attach::Attachment;
 pub use check::{Problem, ProblemKind, check};
+pub use copying::{CopyRequest, TransferOptions, VolumeCopy};
 pub use files::VolumeFiles;
 pub use query::VolumeInfo;
 

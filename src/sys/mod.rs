@@ -7,6 +7,8 @@ compile_error!("sandbox-volumes runs on Linux only so far");
 
 mod access;
 mod dir;
+mod entries;
+mod host_entry;
 mod host_file;
 mod in_use;
 mod lock;
@@ -16,9 +18,15 @@ mod random;
 mod reopen;
 mod subdir;
 mod token;
+mod transfer;
 
 pub use access::{regain_access, regain_access_to};
 pub use dir::{Dir, FileId, Identity, identity};
+pub use entries::{
+    EntryKind, Facts, Listing, create_directory, create_file, create_link, facts_at, give_link, is_within,
+    link_target, look_at, our_ids, rename_within, unlink_entry,
+};
+pub use host_entry::{HostEntry, open_host_entry, open_host_holder, readable_directory};
 pub use host_file::{Found, HostFile, open_beside, open_host_file};
 pub use in_use::{HeldFile, ImageLock, lock_image};
 pub use lock::FileLock;
@@ -28,3 +36,4 @@ pub use random::{random_bytes, random_uuid};
 pub use reopen::{Access, path_to_open, reopen};
 pub use subdir::open_subdirectory;
 pub use token::unique_token;
+pub use transfer::{TransferBuffer, clone_content, next_data, transfer};

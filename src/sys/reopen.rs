@@ -13,6 +13,8 @@ pub enum Access {
     Read,
     /// Writing, from the beginning, without cutting anything off.
     Write,
+    /// Writing, always at the end as it is at that moment.
+    Append,
 }
 
 /// A path that leads to the very file that this process has open, for other processes of the same user as long as
@@ -30,6 +32,7 @@ pub fn reopen(file: BorrowedFd<'_>, access: Access) -> io::Result<OwnedFd> {
     let access = match access {
         Access::Read => OFlag::O_RDONLY,
         Access::Write => OFlag::O_WRONLY,
+        Access::Append => OFlag::O_WRONLY | OFlag::O_APPEND,
     };
     let flags = access | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
     Ok(open(&descriptor_path("self", file), flags, Mode::empty())?)

@@ -1,0 +1,197 @@
+//! Copies and appends as JavaScript sees them. A copy is an object that is advanced until it is done: between two
+//! advances JavaScript answers what it was asked, and meanwhile it looks how far the copy has come.
+
+use super::arguments::{host_path, volume_path};
+use super::cancellation::{Cancellation, cancel_of};
+use super::dispatch::{Step, run_in_steps};
+use super::errors::or_throw;
+use super::files::{Data, NativeFiles, nothing};
+use super::lanes::{Lane, Turn};
+use super::values::to_input;
+use crate::error::{Error, Result};
+use crate::model::{Fields, Input};
+use crate::store::{
+    AppendOptions, CopyRequest, EntryKind, Links, Progress, Question, TransferOptions, VolumeCopy,
+};
+use napi::Env;
+use napi::bindgen_prelude::{ToNapiValue, Unknown};
+use napi_derive::napi;
+use std::sync::{Arc, Mutex, PoisonError};
+
+#[napi]
+impl NativeFiles {
+    /// `VolumeFs.append`
+    #[napi(catch_unwind, ts_return_type = "Promise<void>")]
+    pub fn append<'e>(
+        &self,
+        env: &'e Env,
+        path: Unknown<'_>,
+        data: Unknown<'_>,
+        options: Unknown<'_>,
+        cancellation: Option<&Cancellation>,
+    ) -> napi::Result<Unknown<'e>> {
+        let (files, path, cancel) = self.start(env, path, cancellation)?;
+        let data = Data::of(env, data)?;
+        let options = or_throw(env, append_options(&to_input(options)?))?;
+        let lane = if data.is_large() || options.durable { Lane::Long } else { Lane::Short };
+        let work = move || {
+            let prepared = files.prepare_write()?;
+            let waits = prepared.has_quota();
+            let turn = Turn { key: files.queue(), cancel: cancel.clone() };
+            let append = move || data.lend(|bytes| prepared.append(&path, bytes, options, &cancel));
+            match waits {
+                true => Ok(Step::Later(Lane::Waiting(Some(turn)), Box::new(append))),
+                false => append().map(Step::Done),
+            }
+        };
+        run_in_steps(env, lane, work, nothing)
+    }
+
+    /// `VolumeFs.copy`
+    #[napi(catch_unwind)]
+    pub fn copy(
+        &self,
+        env: &Env,
+        from: Unknown<'_>,
+        to: Unknown<'_>,
+        cancellation: Option<&Cancellation>,
+    ) -> napi::Result<NativeCopy> {
+        let request = CopyRequest::Within { from: volume_path(env, from)?, to: volume_path(env, to)? };
+        Ok(self.prepare(request, TransferOptions::default(), cancellation))
+    }
+
+    /// `VolumeFs.copyIn`; `asks` where it has a filter.
+    #[napi(catch_unwind)]
+    pub fn copy_in(
+        &self,
+        env: &Env,
+        host: Unknown<'_>,
+        to: Unknown<'_>,
+        options: Unknown<'_>,
+        asks: bool,
+        cancellation: Option<&Cancellation>,
+    ) -> napi::Result<NativeCopy> {
+        let request = CopyRequest::In { host: host_path(env, host)?, to: volume_path(env, to)? };
+        let options = or_throw(env, transfer_options(&to_input(options)?, asks))?;
+        Ok(self.prepare(request, options, cancellation))
+    }
+
+    /// `VolumeFs.copyOut`; `asks` where it has a filter.
+    #[napi(catch_unwind)]
+    pub fn copy_out(
+        &self,
+        env: &Env,
+        from: Unknown<'_>,
+        host: Unknown<'_>,
+        options: Unknown<'_>,
+        asks: bool,
+        cancellation: Option<&Cancellation>,
+    ) -> napi::Result<NativeCopy> {
+        let request = CopyRequest::Out { from: volume_path(env, from)?, host: host_path(env, host)? };
+        let options = or_throw(env, transfer_options(&to_input(options)?, asks))?;
+        Ok(self.prepare(request, options, cancellation))
+    }
+}
+
+impl NativeFiles {
+    fn prepare(
+        &self,
+        request: CopyRequest,
+        options: TransferOptions,
+        cancellation: Option<&Cancellation>,
+    ) -> NativeCopy {
+        let copy = self.files().prepare_copy(request, options, &cancel_of(cancellation));
+        NativeCopy { progress: copy.progress(), copy: Arc::new(Mutex::new(copy)) }
+    }
+}
+
+/// A copy that lib/copying.js brings to its end.
+#[napi]
+pub struct NativeCopy {
+    copy: Arc<Mutex<VolumeCopy>>,
+    progress: Arc<Progress>,
+}
+
+/// How far a copy has come.
+#[napi(object, object_from_js = false)]
+pub struct CopyTally {
+    /// Files and links that were copied.
+    pub files: f64,
+    /// Bytes of content that were copied.
+    pub bytes: f64,
+    /// Links that were skipped.
+    pub skipped_links: f64,
+    /// The latest file, from the top.
+    pub path: String,
+}
+
+/// An entry that the filter is asked for.
+#[napi(object, object_from_js = false)]
+pub struct CopyQuestion {
+    /// Its path from the top.
+    pub path: String,
+    /// What it is.
+    #[napi(ts_type = "'file' | 'directory' | 'symlink' | 'other'")]
+    pub kind: &'static str,
+}
+
+#[napi]
+impl NativeCopy {
+    /// How far it has come.
+    #[napi(catch_unwind)]
+    pub fn tally(&self) -> CopyTally {
+        let tally = self.progress.tally();
+        CopyTally {
+            files: tally.files as f64,
+            bytes: tally.bytes as f64,
+            skipped_links: tally.skipped_links as f64,
+            path: tally.path.to_string_lossy().into_owned(),
+        }
+    }
+
+    /// Copies on, up to the end (null) or to what has to be asked for; `verdicts` answer what was asked last.
+    #[napi(catch_unwind, ts_return_type = "Promise<CopyQuestion[] | null>")]
+    pub fn advance<'e>(&self, env: &'e Env, verdicts: Vec<bool>) -> napi::Result<Unknown<'e>> {
+        let copy = self.copy.clone();
+        let work = move || {
+            let waits = locked(&copy, |copy| copy.waits_for_turns())?;
+            let advance = move || locked(&copy, |copy| copy.advance(&verdicts));
+            let lane = if waits { Lane::Waiting(None) } else { Lane::Long };
+            Ok(Step::Later(lane, Box::new(advance)))
+        };
+        run_in_steps(env, Lane::Short, work, questions)
+    }
+}
+
+fn locked<T>(copy: &Mutex<VolumeCopy>, work: impl FnOnce(&mut VolumeCopy) -> T) -> T {
+    work(&mut copy.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn questions(env: &Env, questions: Option<Vec<Question>>) -> napi::Result<Unknown<'_>> {
+    let plain = |question: Question| CopyQuestion {
+        path: question.path.to_string_lossy().into_owned(),
+        kind: match question.kind {
+            EntryKind::File => "file",
+            EntryKind::Directory => "directory",
+            EntryKind::Link => "symlink",
+            EntryKind::Special => "other",
+        },
+    };
+    questions.map(|questions| questions.into_iter().map(plain).collect::<Vec<_>>()).into_unknown(env)
+}
+
+fn append_options(options: &Input) -> Result<AppendOptions> {
+    let fields = Fields::of("AppendOptions", options, &["durable", "mode"])?;
+    let mode = fields.u32("mode")?;
+    if mode.is_some_and(|mode| mode > 0o7777) {
+        return Err(Error::invalid_config("mode", "expected permission bits, at most 0o7777"));
+    }
+    Ok(AppendOptions { durable: fields.flag("durable")?.unwrap_or(false), mode })
+}
+
+fn transfer_options(options: &Input, asks: bool) -> Result<TransferOptions> {
+    let fields = Fields::of("TransferOptions", options, &["links"])?;
+    let choices = [("refuse", Links::Refuse), ("skip", Links::Skip)];
+    let links = fields.choice("links", &choices)?.unwrap_or(Links::Refuse);
+    Ok(TransferOptions { links, asks })
+}

@@ -1,0 +1,158 @@
+//! Copying what is no directory: a regular file, or a symbolic link as a link.
+
+use super::file::copy_file;
+use super::job::Context;
+use super::link::stays_within;
+use super::rules::{Links, Owner};
+use super::way::Pair;
+use crate::error::Result;
+use crate::sys::{
+    EntryKind, Facts, TransferBuffer, create_link, facts_at, give_link, link_target, look_at, unlink_entry,
+};
+use nix::errno::Errno;
+use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// How often what comes and goes at the destination is tried again.
+pub const RETRIES: usize = 16;
+
+/// A link's target shorter than this lies in the inode of most file systems and takes no block.
+const SHORT_TARGET: usize = 60;
+
+/// Entries of one directory.
+pub struct Batch {
+    pub pair: Arc<Pair>,
+    /// The directory's path from the top.
+    pub prefix: Arc<PathBuf>,
+    /// How many levels it is below the top.
+    pub depth: usize,
+    pub names: Vec<OsString>,
+}
+
+/// Where one entry goes, and how messages name it.
+pub struct Errand<'e> {
+    pub context: &'e Context,
+    pub to: BorrowedFd<'e>,
+    pub name: &'e OsStr,
+    pub prefix: &'e Arc<PathBuf>,
+    /// The name on the path from the top; empty for the top itself.
+    pub below: &'e OsStr,
+}
+
+impl Errand<'_> {
+    pub fn path(&self) -> PathBuf {
+        match self.below.is_empty() {
+            true => PathBuf::new(),
+            false => self.prefix.join(self.below),
+        }
+    }
+
+    /// The destination's path in messages.
+    pub fn shown(&self) -> String {
+        self.context.sides.to.path_of(&self.path()).to_string_lossy().into_owned()
+    }
+
+    /// Passes the point of no return where this is all there is to copy.
+    pub fn commit(&self) -> Result<()> {
+        match self.below.is_empty() {
+            true => self.context.rules.cancel.commit(),
+            false => self.context.rules.cancel.check(),
+        }
+    }
+
+    pub fn done(&self) {
+        self.context.progress.add_file(self.prefix, self.below);
+    }
+}
+
+pub fn copy_batch(context: &Context, buffer: &mut TransferBuffer, batch: Batch) -> Result<()> {
+    for name in &batch.names {
+        context.rules.cancel.check()?;
+        let to = batch.pair.to.as_fd();
+        let errand = Errand { context, to, name, prefix: &batch.prefix, below: name };
+        let (found, facts) = match look_at(batch.pair.from.as_fd(), name) {
+            Ok(found) => found,
+            // Removed since it was listed, as if the copy had begun later.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) => return Err(context.sides.from.refused("open", &errand.path(), error)),
+        };
+        match facts.kind() {
+            EntryKind::File => copy_file(&errand, buffer, found.as_fd(), &facts)?,
+            EntryKind::Link => copy_link(&errand, &found, &facts, batch.depth)?,
+            EntryKind::Special => return Err(not_copied(&errand)),
+            EntryKind::Directory => {
+                let problem = "became a directory while its tree was copied";
+                return Err(context.sides.from.refused_because(&errand.path(), Errno::EBUSY, problem));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The refusal of a FIFO, socket or device.
+pub fn not_copied(errand: &Errand<'_>) -> crate::error::Error {
+    errand.context.sides.from.refused_because(&errand.path(), Errno::ENOTSUP, "not a regular file")
+}
+
+fn copy_link(errand: &Errand<'_>, found: &OwnedFd, facts: &Facts, depth: usize) -> Result<()> {
+    let Context { sides, rules, progress, .. } = errand.context;
+    let refused = |syscall, error| sides.to.refused(syscall, &errand.path(), error);
+    let target =
+        link_target(found.as_fd()).map_err(|error| sides.from.refused("readlink", &errand.path(), error))?;
+    if rules.links != Links::Keep && !stays_within(depth, target.as_bytes()) {
+        if rules.links == Links::Refuse {
+            return Err(sides.from.escape(&errand.path()));
+        }
+        progress.add_skipped_link();
+        return Ok(());
+    }
+    let length = if target.len() < SHORT_TARGET { 0 } else { target.len() as u64 };
+    let mut create = || {
+        for _ in 0..RETRIES {
+            match create_link(errand.to, errand.name, &target) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => remove_old(errand, facts)?,
+                created => return created.map_err(|error| refused("symlink", error)),
+            }
+        }
+        Err(refused("symlink", Errno::EBUSY.into()))
+    };
+    match length {
+        0 => create()?,
+        _ => rules.admit(|| errand.shown(), length, 0, &mut create)?,
+    }
+    if rules.owner == Owner::Kept && facts.owner() != errand.context.ours {
+        give_link(errand.to, errand.name, facts).map_err(|error| refused("lchown", error))?;
+    }
+    errand.done();
+    Ok(())
+}
+
+/// Makes room for a link where a file or another link stands.
+fn remove_old(errand: &Errand<'_>, facts: &Facts) -> Result<()> {
+    let refused = |syscall, error| errand.context.sides.to.refused(syscall, &errand.path(), error);
+    match facts_at(errand.to, errand.name) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(refused("stat", error)),
+        Ok(old) => {
+            refuse_to_replace(errand, &old, facts)?;
+            unlink_entry(errand.to, errand.name).map_err(|error| refused("unlink", error))
+        }
+    }
+}
+
+/// Refuses what a copy does not take the place of.
+pub fn refuse_to_replace(errand: &Errand<'_>, old: &Facts, facts: &Facts) -> Result<()> {
+    let because = |errno, problem| errand.context.sides.to.refused_because(&errand.path(), errno, problem);
+    match old.kind() {
+        EntryKind::Directory => Err(because(Errno::EISDIR, "a directory is not replaced by what is none")),
+        EntryKind::Special => Err(because(Errno::ENOTSUP, "not a regular file")),
+        _ if old.id() == facts.id() => {
+            Err(because(Errno::EINVAL, "source and destination are the same file"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,253 @@
+//! Copying one regular file.
+
+use super::entry::{Errand, RETRIES, refuse_to_replace};
+use super::rules::Owner;
+use crate::error::{Error, Result};
+use crate::sys::{
+    Access, Facts, FileLock, TransferBuffer, clone_content, create_file, facts_at, next_data, rename_within,
+    reopen, transfer, unique_token, unlink_entry,
+};
+use nix::errno::Errno;
+use nix::sys::stat::{Mode, fchmod};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::fchown;
+use std::sync::atomic::Ordering;
+
+/// How much is copied between two looks at the abort signal.
+const CHUNK: u64 = 8 << 20;
+
+/// How much is written in one turn where a volume's writers take turns.
+const CHUNK_OF_A_TURN: u64 = 1 << 20;
+
+/// The mode of a file whose content is not whole yet.
+const UNFINISHED: u32 = 0o600;
+
+/// What of a file's mode is kept.
+const PERMISSIONS: u32 = 0o777;
+
+/// Copies the file that `found` stands for. One that stands at the destination, or a link, is replaced when the copy
+/// is whole, and is never written through.
+pub fn copy_file(
+    errand: &Errand<'_>,
+    buffer: &mut TransferBuffer,
+    found: BorrowedFd<'_>,
+    facts: &Facts,
+) -> Result<()> {
+    let opened = reopen(found, Access::Read);
+    let from = opened.map_err(|error| errand.context.sides.from.refused("open", &errand.path(), error))?;
+    let source = OpenSource { file: File::from(from), facts };
+    let refused = |syscall, error| errand.context.sides.to.refused(syscall, &errand.path(), error);
+    for _ in 0..RETRIES {
+        match create_file(errand.to, errand.name, UNFINISHED) {
+            Ok(to) => {
+                let copied = source.fill(errand, buffer, &to, true).and_then(|_| source.settle(errand, &to));
+                if let Err(error) = copied.and_then(|()| errand.commit()) {
+                    unlink_entry(errand.to, errand.name).map_err(|error| refused("unlink", error))?;
+                    return Err(error);
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                match facts_at(errand.to, errand.name) {
+                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                    Err(error) => return Err(refused("stat", error)),
+                    Ok(old) => source.replace(errand, buffer, &old)?,
+                }
+            }
+            Err(error) => return Err(refused("open", error)),
+        }
+        errand.done();
+        return Ok(());
+    }
+    Err(refused("open", Errno::EBUSY.into()))
+}
+
+/// A file that is copied, and what it was when it was found.
+struct OpenSource<'f> {
+    file: File,
+    facts: &'f Facts,
+}
+
+impl OpenSource<'_> {
+    /// Makes a whole copy out of the way and puts it in place of what is there.
+    fn replace(&self, errand: &Errand<'_>, buffer: &mut TransferBuffer, old: &Facts) -> Result<()> {
+        refuse_to_replace(errand, old, self.facts)?;
+        let rules = &errand.context.rules;
+        let replaced = if old.names() == 1 { old.allocated() } else { 0 };
+        let expected = self.facts.allocated().min(self.facts.length());
+        rules.admit(|| errand.shown(), expected, replaced, &mut || Ok(()))?;
+        let temporary = Temporary::create(errand)?;
+        let result = temporary.file(errand).and_then(|to| {
+            let written = self.fill(errand, buffer, &to, false)?;
+            self.settle(errand, &to)?;
+            rules.admit(|| errand.shown(), written, replaced, &mut || {
+                errand.commit()?;
+                temporary.put_in_place(errand)
+            })
+        });
+        if result.is_err() {
+            temporary.remove(errand)?;
+        }
+        result
+    }
+
+    /// Copies the content, at most as much as there was when the file was found, and gives how many bytes are no
+    /// holes. Where it `admits`, each piece waits for its turn and for what the limit leaves.
+    fn fill(&self, errand: &Errand<'_>, buffer: &mut TransferBuffer, to: &File, admits: bool) -> Result<u64> {
+        let context = errand.context;
+        let length = self.facts.length();
+        let failed = |error: io::Error| named(errand, error);
+        if length == 0 {
+            return Ok(0);
+        }
+        let admit = |bytes: u64, write: &mut dyn FnMut() -> Result<()>| match admits {
+            true => context.rules.admit(|| errand.shown(), bytes, 0, write),
+            false => write(),
+        };
+        let data = self.facts.allocated().min(length);
+        if context.may_clone.load(Ordering::Relaxed) {
+            let mut cloned = false;
+            admit(data, &mut || {
+                cloned = clone_content(&self.file, to).map_err(failed)?;
+                if cloned && to.metadata().map_err(failed)?.len() > length {
+                    to.set_len(length).map_err(failed)?;
+                }
+                Ok(())
+            })?;
+            if cloned {
+                context.progress.add_bytes(length);
+                return Ok(data);
+            }
+            context.may_clone.store(false, Ordering::Relaxed);
+        }
+        let is_sparse = data < length;
+        let most = if admits && context.rules.is_limited() { CHUNK_OF_A_TURN } else { CHUNK };
+        let (mut at, mut written) = (0, 0);
+        while at < length {
+            let piece = match is_sparse {
+                true => next_data(&self.file, at, length).map_err(failed)?,
+                false => Some((at, length)),
+            };
+            let Some((begin, end)) = piece else { break };
+            context.progress.add_bytes(begin - at);
+            at = begin;
+            while at < end {
+                context.rules.cancel.check()?;
+                let chunk = most.min(end - at);
+                let mut copied = 0;
+                admit(chunk, &mut || {
+                    copied = self.copy_piece(to, at, chunk, buffer).map_err(failed)?;
+                    Ok(())
+                })?;
+                context.progress.add_bytes(copied);
+                written += copied;
+                at += copied;
+                if copied < chunk {
+                    // It was cut off meanwhile.
+                    return Ok(written);
+                }
+            }
+        }
+        if at < length {
+            // A hole at the end, of a file that may have been cut off meanwhile.
+            let left = self.file.metadata().map_err(failed)?.len().min(length);
+            to.set_len(left.max(at)).map_err(failed)?;
+            context.progress.add_bytes(left.saturating_sub(at));
+        }
+        Ok(written)
+    }
+
+    /// Copies `length` bytes, or as many as there are.
+    fn copy_piece(&self, to: &File, at: u64, length: u64, buffer: &mut TransferBuffer) -> io::Result<u64> {
+        let mut copied = 0;
+        while copied < length {
+            match transfer(&self.file, to, at + copied, (length - copied) as usize, buffer)? {
+                0 => break,
+                more => copied += more as u64,
+            }
+        }
+        Ok(copied)
+    }
+
+    /// Gives a whole copy its owner and mode. An unprivileged process cannot give files away.
+    fn settle(&self, errand: &Errand<'_>, to: &File) -> Result<()> {
+        let refused = |syscall, error| errand.context.sides.to.refused(syscall, &errand.path(), error);
+        let (user, group) = self.facts.owner();
+        if errand.context.rules.owner == Owner::Kept && (user, group) != errand.context.ours {
+            match fchown(to, Some(user), Some(group)) {
+                Err(error) if error.kind() != ErrorKind::PermissionDenied => {
+                    return Err(refused("fchown", error));
+                }
+                _ => {}
+            }
+        }
+        let mode = self.facts.mode() & PERMISSIONS;
+        if mode == UNFINISHED {
+            return Ok(());
+        }
+        fchmod(to, Mode::from_bits_truncate(mode)).map_err(|errno| refused("fchmod", errno.into()))
+    }
+}
+
+/// Names the side that an error while copying content is about.
+fn named(errand: &Errand<'_>, error: io::Error) -> Error {
+    let sides = &errand.context.sides;
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    match errno {
+        Some(Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG | Errno::EROFS) => {
+            sides.to.refused("write", &errand.path(), error)
+        }
+        _ => sides.from.refused("copy", &errand.path(), error),
+    }
+}
+
+/// A copy that is not in its place yet: where no guest sees it, or on the host beside its place.
+enum Temporary {
+    Staged { name: String, lock: FileLock },
+    Beside { name: OsString, file: File },
+}
+
+impl Temporary {
+    fn create(errand: &Errand<'_>) -> Result<Self> {
+        if let Some(volume) = &errand.context.rules.into {
+            let (name, lock) = FileLock::create_unique(volume.staging(), UNFINISHED)?;
+            return Ok(Temporary::Staged { name, lock });
+        }
+        let name = OsString::from(format!(".{}.part", unique_token()));
+        let file = create_file(errand.to, &name, UNFINISHED)
+            .map_err(|error| errand.context.sides.to.refused("open", &errand.path(), error))?;
+        Ok(Temporary::Beside { name, file })
+    }
+
+    fn file(&self, errand: &Errand<'_>) -> Result<File> {
+        let file = match self {
+            Temporary::Staged { lock, .. } => lock.file().try_clone_to_owned(),
+            Temporary::Beside { file, .. } => file.as_fd().try_clone_to_owned(),
+        };
+        file.map(File::from).map_err(|error| errand.context.sides.to.refused("dup", &errand.path(), error))
+    }
+
+    fn put_in_place(&self, errand: &Errand<'_>) -> Result<()> {
+        let refused = |error| errand.context.sides.to.refused("rename", &errand.path(), error);
+        match (self, &errand.context.rules.into) {
+            (Temporary::Staged { name, .. }, Some(volume)) => {
+                volume.staging().replace(name, errand.to, errand.name)
+            }
+            (Temporary::Beside { name, .. }, _) => {
+                rename_within(errand.to, name, errand.name).map_err(refused)
+            }
+            (Temporary::Staged { .. }, None) => Err(refused(Errno::ENOENT.into())),
+        }
+    }
+
+    fn remove(&self, errand: &Errand<'_>) -> Result<()> {
+        let refused = |error| errand.context.sides.to.refused("unlink", &errand.path(), error);
+        match (self, &errand.context.rules.into) {
+            (Temporary::Staged { name, .. }, Some(volume)) => volume.staging().unlink(name),
+            (Temporary::Beside { name, .. }, _) => unlink_entry(errand.to, name).map_err(refused),
+            (Temporary::Staged { .. }, None) => Ok(()),
+        }
+    }
+}

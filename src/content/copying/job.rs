@@ -1,0 +1,208 @@
+//! One copy from its beginning to its end, or undone.
+
+use super::crew::with_crew;
+use super::entry::{Errand, not_copied};
+use super::file::copy_file;
+use super::place::{Source, Target, TargetPlace};
+use super::progress::Progress;
+use super::rules::CopyRules;
+use super::side::Sides;
+use super::walk::Walk;
+use super::way::Pair;
+use crate::content::purge;
+use crate::error::{Error, Result};
+use crate::sys::{
+    EntryKind, FileId, TransferBuffer, create_directory, is_within, open_subdirectory, our_ids,
+    readable_directory,
+};
+use nix::errno::Errno;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// What a directory that is made for the top is counted as: a block of most file systems.
+const DIRECTORY_BYTES: u64 = 4096;
+
+/// What all who work on one copy share.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub sides: Sides,
+    pub rules: CopyRules,
+    pub progress: Arc<Progress>,
+    /// Whether files may share content, as far as was seen.
+    pub may_clone: AtomicBool,
+    /// The directory that a tree is copied to.
+    pub top: FileId,
+    /// This process's user and group.
+    pub ours: (u32, u32),
+}
+
+impl Context {
+    pub fn into_itself(&self) -> Error {
+        self.sides.to.refused_because(Path::new(""), Errno::EINVAL, "a directory is not copied into itself")
+    }
+}
+
+/// An entry that is asked for before it is copied.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Its path from the top.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: EntryKind,
+}
+
+/// A copy. Where its destination was not there before, it is all there in the end, or nothing of it is.
+#[derive(Debug)]
+pub struct CopyJob {
+    context: Context,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Ready { source: OwnedFd, kind: EntryKind, place: TargetPlace },
+    Walking { walk: Walk, made: Option<Made> },
+    Over,
+}
+
+/// The top directory, where it was made for this copy.
+#[derive(Debug)]
+struct Made {
+    holder: OwnedFd,
+    name: OsString,
+    id: FileId,
+}
+
+impl CopyJob {
+    /// A copy that has not begun.
+    pub fn new(source: Source, target: Target, rules: CopyRules, progress: Arc<Progress>) -> Self {
+        let context = Context {
+            sides: Sides { from: source.side, to: target.side },
+            rules,
+            progress,
+            may_clone: AtomicBool::new(true),
+            // Until there is one, what it must not be.
+            top: source.facts.id(),
+            ours: our_ids(),
+        };
+        CopyJob {
+            context,
+            stage: Stage::Ready { source: source.fd, kind: source.facts.kind(), place: target.place },
+        }
+    }
+
+    /// Whether what it is copied into has a limit.
+    pub fn is_limited(&self) -> bool {
+        self.context.rules.is_limited()
+    }
+
+    /// Copies on, up to the end or to what has to be asked for; `verdicts` answer, in order, what was asked last. An
+    /// error undoes the copy.
+    pub fn advance(&mut self, verdicts: &[bool]) -> Result<Option<Vec<Question>>> {
+        let result = self.begin().and_then(|()| self.walk_on(verdicts));
+        if !matches!(result, Ok(Some(_))) {
+            let over = std::mem::replace(&mut self.stage, Stage::Over);
+            if let (Err(_), Stage::Walking { made: Some(made), .. }) = (&result, over) {
+                // The error that led here says more than one of cleaning up.
+                let _undone = made.undo(&self.context);
+            }
+        }
+        result
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        self.context.rules.cancel.check()?;
+        let Stage::Ready { .. } = self.stage else { return Ok(()) };
+        let Stage::Ready { source, kind, place } = std::mem::replace(&mut self.stage, Stage::Over) else {
+            return Ok(());
+        };
+        match (kind, place) {
+            (EntryKind::Directory, place) => self.begin_walk(source, place),
+            (kind, TargetPlace::Entry { holder, name }) => self.copy_single(&source, kind, &holder, &name),
+            (_, TargetPlace::Directory(_)) => Err(self.context.sides.to.refused_because(
+                Path::new(""),
+                Errno::EISDIR,
+                "a directory is not replaced by what is none",
+            )),
+        }
+    }
+
+    fn copy_single(&self, source: &OwnedFd, kind: EntryKind, holder: &OwnedFd, name: &OsStr) -> Result<()> {
+        let context = &self.context;
+        let prefix = Arc::new(PathBuf::new());
+        let errand = Errand { context, to: holder.as_fd(), name, prefix: &prefix, below: OsStr::new("") };
+        if kind != EntryKind::File {
+            return Err(not_copied(&errand));
+        }
+        let facts = crate::sys::Facts::of(source.as_fd())
+            .map_err(|error| context.sides.from.refused("stat", Path::new(""), error))?;
+        copy_file(&errand, &mut TransferBuffer::default(), source.as_fd(), &facts)
+    }
+
+    fn begin_walk(&mut self, source: OwnedFd, place: TargetPlace) -> Result<()> {
+        let context = &mut self.context;
+        let top = Path::new("");
+        let from = readable_directory(source.as_fd())
+            .map_err(|error| context.sides.from.refused("scandir", top, error))?;
+        let sides = &context.sides;
+        let refused = |syscall, error: io::Error| sides.to.refused(syscall, top, error);
+        let outer = match &place {
+            TargetPlace::Directory(dir) => dir,
+            TargetPlace::Entry { holder, .. } => holder,
+        };
+        if is_within(outer.as_fd(), context.top).map_err(|error| refused("stat", error))? {
+            return Err(context.into_itself());
+        }
+        let (to, made) = match place {
+            TargetPlace::Directory(dir) => (dir, None),
+            TargetPlace::Entry { holder, name } => {
+                let mut is_new = true;
+                let shown = || sides.to.path_of(top).to_string_lossy().into_owned();
+                context.rules.admit(shown, DIRECTORY_BYTES, 0, &mut || match create_directory(
+                    holder.as_fd(),
+                    &name,
+                ) {
+                    Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                        is_new = false;
+                        Ok(())
+                    }
+                    made => made.map_err(|error| refused("mkdir", error)),
+                })?;
+                let dir = open_subdirectory(holder.as_fd(), Path::new(&name))
+                    .map_err(|error| refused("open", error))?;
+                let id = FileId::of_open(dir.as_fd()).map_err(|error| refused("stat", error))?;
+                (dir, is_new.then_some(Made { holder, name, id }))
+            }
+        };
+        context.top = FileId::of_open(to.as_fd()).map_err(|error| refused("stat", error))?;
+        let walk = Walk::new(Pair { from, to }, made.is_some());
+        self.stage = Stage::Walking { walk, made };
+        Ok(())
+    }
+
+    fn walk_on(&mut self, verdicts: &[bool]) -> Result<Option<Vec<Question>>> {
+        let Stage::Walking { walk, .. } = &mut self.stage else { return Ok(None) };
+        let context = &self.context;
+        let questions = with_crew(context, |crew| walk.go(context, crew, verdicts))?;
+        if questions.is_none() {
+            context.rules.cancel.commit()?;
+        }
+        Ok(questions)
+    }
+}
+
+impl Made {
+    /// Removes the directory again, unless something else has its name by now.
+    fn undo(self, context: &Context) -> Result<()> {
+        let shown = context.sides.to.path_of(Path::new(""));
+        let opened = open_subdirectory(self.holder.as_fd(), Path::new(&self.name));
+        match opened.and_then(|dir| FileId::of_open(dir.as_fd())) {
+            Ok(id) if id == self.id => purge(self.holder, &self.name, &shown),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What a copy keeps, and what it may take.
+
+use crate::content::{Quota, Tree};
+use crate::error::Result;
+use crate::model::Cancel;
+use crate::sys::Dir as StoreDir;
+use std::fmt::Debug;
+
+/// What becomes of symbolic links. They are never followed below the top.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// Copied as they are, wherever they lead.
+    Keep,
+    /// Copied, unless one may lead out of the copied tree: then nothing is.
+    Refuse,
+    /// Copied, but for those that may lead out of the copied tree.
+    Skip,
+}
+
+/// Whose the copies are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// The owner of what was copied, as far as this process may give files away.
+    Kept,
+    /// This process's user.
+    Ours,
+}
+
+/// A volume that is copied into: where its files can be made out of the guest's sight, and its limit.
+pub trait IntoVolume: Debug + Send + Sync {
+    /// A directory of the same file system that no guest sees.
+    fn staging(&self) -> &StoreDir;
+
+    /// Whether it has a limit, so that [`admit`](IntoVolume::admit) matters.
+    fn is_limited(&self) -> bool;
+
+    /// Runs `write` when it is this writer's turn and the limit leaves room for `length` bytes at `path`, where
+    /// `replaced` bytes are given back.
+    fn admit(
+        &self,
+        path: &str,
+        length: u64,
+        replaced: u64,
+        write: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<()>;
+}
+
+/// How it is copied.
+#[derive(Debug)]
+pub struct CopyRules {
+    /// What becomes of links.
+    pub links: Links,
+    /// Whose the copies are.
+    pub owner: Owner,
+    /// The bits of a mode that a directory keeps. A file keeps its permissions only: a set-id bit would make a
+    /// program of the guest's run as whoever owns the copy.
+    pub directory_mode: u32,
+    /// What it is copied into, where that is a volume.
+    pub into: Option<Box<dyn IntoVolume>>,
+    /// Whether each entry below the top is asked for first.
+    pub asks: bool,
+    /// Ends the copy, which is then undone.
+    pub cancel: Cancel,
+}
+
+impl CopyRules {
+    /// Runs `write` once `length` bytes may be written; see [`IntoVolume::admit`].
+    pub(super) fn admit(
+        &self,
+        path: impl Fn() -> String,
+        length: u64,
+        replaced: u64,
+        write: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<()> {
+        match &self.into {
+            Some(volume) if volume.is_limited() => volume.admit(&path(), length, replaced, write),
+            _ => write(),
+        }
+    }
+
+    pub(super) fn is_limited(&self) -> bool {
+        self.into.as_ref().is_some_and(|volume| volume.is_limited())
+    }
+}
+
+impl Tree {
+    /// Refuses `length` bytes at `path` that would take the volume over its limit; see [`Quota`].
+    pub fn admit(&self, quota: Quota, path: &str, length: u64, replaced: u64, cancel: &Cancel) -> Result<()> {
+        quota.admit(self, path, length, replaced, cancel)
+    }
+}

@@ -1,0 +1,84 @@
+//! The two sides of a copy, as messages name them.
+
+use crate::error::{Error, Result};
+use crate::model::VolumeName;
+use nix::errno::Errno;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Where one side of a copy begins.
+#[derive(Clone, Debug)]
+pub struct Side {
+    /// The path as the caller gave it.
+    shown: PathBuf,
+    /// The volume that it is in; none for one of the host's.
+    volume: Option<VolumeName>,
+}
+
+impl Side {
+    /// A side within a volume.
+    pub fn in_volume(shown: impl Into<PathBuf>, volume: &VolumeName) -> Self {
+        Side { shown: shown.into(), volume: Some(volume.clone()) }
+    }
+
+    /// A side on the host.
+    pub fn on_host(shown: impl Into<PathBuf>) -> Self {
+        Side { shown: shown.into(), volume: None }
+    }
+
+    /// The path of what is at `below`.
+    pub(super) fn path_of(&self, below: &Path) -> PathBuf {
+        match (self.shown.as_os_str().is_empty(), below.as_os_str().is_empty()) {
+            (_, true) => self.shown.clone(),
+            (true, false) => below.to_owned(),
+            (false, false) => self.shown.join(below),
+        }
+    }
+
+    pub(super) fn refused(&self, syscall: &'static str, below: &Path, error: impl Into<io::Error>) -> Error {
+        self.named(Error::file_system(syscall, self.path_of(below), error.into()))
+    }
+
+    pub(super) fn refused_because(&self, below: &Path, errno: Errno, problem: &str) -> Error {
+        let path = self.path_of(below);
+        self.named(Error::file_system_because("copy", &path.to_string_lossy(), errno, problem))
+    }
+
+    /// A link that would lead outside.
+    pub(super) fn escape(&self, below: &Path) -> Error {
+        self.named(Error::link_escape(&self.path_of(below).to_string_lossy()))
+    }
+
+    fn named(&self, error: Error) -> Error {
+        match &self.volume {
+            Some(volume) => error.in_volume(volume.as_str()),
+            None => error,
+        }
+    }
+}
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    From,
+    To,
+}
+
+/// A refusal on one side.
+pub(super) type SideResult<T> = std::result::Result<T, (Which, io::Error)>;
+
+/// Both.
+#[derive(Debug)]
+pub(super) struct Sides {
+    pub from: Side,
+    pub to: Side,
+}
+
+impl Sides {
+    pub fn named<T>(&self, syscall: &'static str, below: &Path, result: SideResult<T>) -> Result<T> {
+        result.map_err(|(which, error)| match which {
+            Which::From => self.from.refused(syscall, below, error),
+            Which::To => self.to.refused(syscall, below, error),
+        })
+    }
+}

@@ -1,0 +1,112 @@
+//! The way from the two tops to a directory of both sides, with few descriptors however deep it is.
+
+use super::side::{SideResult, Which};
+use crate::sys::open_subdirectory;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// How long a path from one base may grow, in bytes, before a new base is taken.
+const REACH: usize = 512;
+
+/// How many bases are open at once, however deep the tree.
+const HELD: usize = 32;
+
+/// The same directory on both sides.
+#[derive(Debug)]
+pub struct Pair {
+    pub from: OwnedFd,
+    pub to: OwnedFd,
+}
+
+/// Where a directory is: a path from the base of that index.
+#[derive(Clone, Debug)]
+pub struct Spot {
+    base: usize,
+    path: PathBuf,
+}
+
+/// A directory on the way, and its path from the base before it. Opened anew when it is needed again and was closed
+/// to save descriptors.
+#[derive(Debug)]
+struct Base {
+    path: PathBuf,
+    pair: Option<Arc<Pair>>,
+}
+
+/// Depth first, every base beyond a directory's own is done with.
+#[derive(Debug)]
+pub struct Way {
+    top: Arc<Pair>,
+    bases: Vec<Base>,
+}
+
+impl Spot {
+    pub fn top() -> Self {
+        Spot { base: 0, path: PathBuf::new() }
+    }
+
+    pub fn child(&self, name: impl AsRef<Path>) -> Self {
+        Spot { base: self.base, path: self.path.join(name) }
+    }
+}
+
+impl Way {
+    pub fn new(top: Pair) -> Self {
+        Way { top: Arc::new(top), bases: Vec::new() }
+    }
+
+    pub fn open(&mut self, spot: &Spot) -> SideResult<Arc<Pair>> {
+        self.bases.truncate(spot.base);
+        let base = self.open_base()?;
+        match spot.path.as_os_str().is_empty() {
+            true => Ok(base),
+            false => open_below(&base, &spot.path),
+        }
+    }
+
+    /// The path from the top.
+    pub fn path_of(&self, spot: &Spot) -> PathBuf {
+        let bases = self.bases.iter().take(spot.base).map(|base| &base.path);
+        let mut path = PathBuf::new();
+        for part in bases.chain([&spot.path]).filter(|part| !part.as_os_str().is_empty()) {
+            path.push(part);
+        }
+        path
+    }
+
+    /// What the spots of a directory's own subdirectories begin with. A directory that is far from its base becomes
+    /// one.
+    pub fn base_below(&mut self, here: Spot, pair: &Arc<Pair>) -> Spot {
+        if here.path.as_os_str().len() <= REACH {
+            return here;
+        }
+        self.bases.push(Base { path: here.path, pair: None });
+        self.hold(here.base, pair);
+        Spot { base: here.base + 1, path: PathBuf::new() }
+    }
+
+    /// The last base; those before it that were closed are opened on the way there.
+    fn open_base(&mut self) -> SideResult<Arc<Pair>> {
+        let open = self.bases.iter().rposition(|base| base.pair.is_some());
+        let mut pair = open.and_then(|at| self.bases[at].pair.clone()).unwrap_or_else(|| self.top.clone());
+        for at in open.map_or(0, |at| at + 1)..self.bases.len() {
+            pair = open_below(&pair, &self.bases[at].path)?;
+            self.hold(at, &pair);
+        }
+        Ok(pair)
+    }
+
+    fn hold(&mut self, at: usize, pair: &Arc<Pair>) {
+        self.bases[at].pair = Some(pair.clone());
+        if let Some(far) = at.checked_sub(HELD) {
+            self.bases[far].pair = None;
+        }
+    }
+}
+
+fn open_below(pair: &Pair, path: &Path) -> SideResult<Arc<Pair>> {
+    let from = open_subdirectory(pair.from.as_fd(), path).map_err(|error| (Which::From, error))?;
+    let to = open_subdirectory(pair.to.as_fd(), path).map_err(|error| (Which::To, error))?;
+    Ok(Arc::new(Pair { from, to }))
+}

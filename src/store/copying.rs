@@ -1,0 +1,300 @@
+//! Copying within a volume, from the host into it, and from it to the host.
+
+use super::files::VolumeFiles;
+use super::host_path::overlaps_private;
+use super::layout::Layout;
+use super::{AppendOptions, Opened};
+use crate::content::{
+    CopyJob, CopyRules, IntoVolume, Links, Owner, Progress, Question, Quota, Side, Source, Tally, Target,
+    TargetPlace, Tree,
+};
+use crate::error::{Error, Result};
+use crate::model::Cancel;
+use crate::sys::{Dir, EntryKind, HostEntry, open_host_entry, open_host_holder};
+use nix::errno::Errno;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The argument that host paths are given in.
+const HOST_PATH: &str = "hostPath";
+
+/// What a directory that is made inside a volume keeps of its mode: permissions and the sticky bit.
+const MODE_INSIDE: u32 = 0o1777;
+
+/// What one that is made on the host keeps of a guest's: permissions.
+const MODE_OUTSIDE: u32 = 0o777;
+
+/// What is copied where to. A path on the host is absolute.
+#[derive(Clone, Debug)]
+pub enum CopyRequest {
+    /// Within the volume.
+    Within {
+        /// What.
+        from: OsString,
+        /// The exact path of the copy.
+        to: OsString,
+    },
+    /// From the host into the volume.
+    In {
+        /// What, on the host.
+        host: PathBuf,
+        /// The exact path of the copy, in the volume.
+        to: OsString,
+    },
+    /// From the volume to the host.
+    Out {
+        /// What, in the volume.
+        from: OsString,
+        /// The exact path of the copy, on the host.
+        host: PathBuf,
+    },
+}
+
+/// How it is copied between a volume and the host.
+#[derive(Clone, Copy, Debug)]
+pub struct TransferOptions {
+    /// What becomes of links that may lead outside the copied tree.
+    pub links: Links,
+    /// Whether each entry below the top is asked for first.
+    pub asks: bool,
+}
+
+impl Default for TransferOptions {
+    fn default() -> Self {
+        TransferOptions { links: Links::Refuse, asks: false }
+    }
+}
+
+/// A copy, from when it is asked for until it is all there or undone.
+#[derive(Debug)]
+pub struct VolumeCopy {
+    files: VolumeFiles,
+    cancel: Cancel,
+    progress: Arc<Progress>,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Asked(CopyRequest, TransferOptions),
+    Begun(CopyJob),
+    Over,
+}
+
+impl VolumeFiles {
+    /// Prepares a copy; nothing is looked at before it [advances](VolumeCopy::advance).
+    pub fn prepare_copy(
+        &self,
+        request: CopyRequest,
+        options: TransferOptions,
+        cancel: &Cancel,
+    ) -> VolumeCopy {
+        VolumeCopy {
+            files: self.clone(),
+            cancel: cancel.clone(),
+            progress: Arc::default(),
+            stage: Stage::Asked(request, options),
+        }
+    }
+
+    /// Copies a file or a tree within the volume.
+    pub fn copy(&self, from: impl AsRef<OsStr>, to: impl AsRef<OsStr>, cancel: &Cancel) -> Result<Tally> {
+        let request = CopyRequest::Within { from: from.as_ref().into(), to: to.as_ref().into() };
+        self.prepare_copy(request, TransferOptions::default(), cancel).run()
+    }
+
+    /// Copies a file or a tree of the host into the volume.
+    pub fn copy_in(
+        &self,
+        host: &Path,
+        to: impl AsRef<OsStr>,
+        options: TransferOptions,
+        cancel: &Cancel,
+    ) -> Result<Tally> {
+        let request = CopyRequest::In { host: host.to_owned(), to: to.as_ref().into() };
+        self.prepare_copy(request, options, cancel).run()
+    }
+
+    /// Copies a file or a tree of the volume to the host.
+    pub fn copy_out(
+        &self,
+        from: impl AsRef<OsStr>,
+        host: &Path,
+        options: TransferOptions,
+        cancel: &Cancel,
+    ) -> Result<Tally> {
+        let request = CopyRequest::Out { from: from.as_ref().into(), host: host.to_owned() };
+        self.prepare_copy(request, options, cancel).run()
+    }
+
+    /// Adds to the end of a file.
+    pub fn append(
+        &self,
+        path: impl AsRef<OsStr>,
+        data: &[u8],
+        options: AppendOptions,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        self.prepare_write()?.append(path, data, options, cancel)
+    }
+}
+
+impl VolumeCopy {
+    /// How far it has come, also while it advances on another thread.
+    pub fn progress(&self) -> Arc<Progress> {
+        self.progress.clone()
+    }
+
+    /// Whether it waits for its turn among the volume's writers, which another process may hold.
+    pub fn waits_for_turns(&self) -> Result<bool> {
+        match &self.stage {
+            Stage::Asked(CopyRequest::Out { .. }, _) | Stage::Over => Ok(false),
+            Stage::Asked(..) => Ok(self.files.prepare_write()?.has_quota()),
+            Stage::Begun(job) => Ok(job.is_limited()),
+        }
+    }
+
+    /// Copies on, up to the end or to what has to be asked for; `verdicts` answer, in order, what was asked last.
+    /// An error undoes what did not stand at the destination before.
+    pub fn advance(&mut self, verdicts: &[bool]) -> Result<Option<Vec<Question>>> {
+        let mut job = match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Asked(request, options) => self.begin(request, options)?,
+            Stage::Begun(job) => job,
+            Stage::Over => return Ok(None),
+        };
+        let questions = job.advance(verdicts)?;
+        if questions.is_some() {
+            self.stage = Stage::Begun(job);
+        }
+        Ok(questions)
+    }
+
+    /// Copies everything, whatever would be asked for.
+    fn run(mut self) -> Result<Tally> {
+        let mut answers = Vec::new();
+        while let Some(questions) = self.advance(&answers)? {
+            answers = vec![true; questions.len()];
+        }
+        Ok(self.progress.tally())
+    }
+
+    fn begin(&self, request: CopyRequest, options: TransferOptions) -> Result<CopyJob> {
+        self.cancel.check()?;
+        let opened = self.files.store.opened()?;
+        let tree = self.files.tree(&opened)?;
+        let layout = &opened.layout;
+        let (source, target, owner) = match &request {
+            CopyRequest::Within { from, to } => {
+                let source = tree.copy_source(from)?;
+                let target = tree.copy_target(to, source.facts.kind())?;
+                (source, target, Owner::Kept)
+            }
+            CopyRequest::In { host, to } => {
+                let source = host_source(layout, host)?;
+                let target = tree.copy_target(to, source.facts.kind())?;
+                (source, target, Owner::Ours)
+            }
+            CopyRequest::Out { from, host } => {
+                let source = tree.copy_source(from)?;
+                let target = host_target(layout, host, source.facts.kind())?;
+                (source, target, Owner::Ours)
+            }
+        };
+        let rules = CopyRules {
+            links: if owner == Owner::Kept { Links::Keep } else { options.links },
+            owner,
+            directory_mode: if matches!(request, CopyRequest::Out { .. }) {
+                MODE_OUTSIDE
+            } else {
+                MODE_INSIDE
+            },
+            into: match request {
+                CopyRequest::Out { .. } => None,
+                _ => Some(Box::new(Writer::new(&self.files, opened, tree, &self.cancel)?)),
+            },
+            asks: options.asks,
+            cancel: self.cancel.clone(),
+        };
+        Ok(CopyJob::new(source, target, rules, self.progress.clone()))
+    }
+}
+
+/// Who writes into a volume while a copy lasts.
+#[derive(Debug)]
+struct Writer {
+    files: VolumeFiles,
+    opened: Arc<Opened>,
+    tree: Tree,
+    quota_mib: Option<u32>,
+    cancel: Cancel,
+}
+
+impl Writer {
+    fn new(files: &VolumeFiles, opened: Arc<Opened>, tree: Tree, cancel: &Cancel) -> Result<Self> {
+        let quota_mib = opened.volume(&files.name)?.quota_mib;
+        Ok(Writer { files: files.clone(), opened, tree, quota_mib, cancel: cancel.of_a_step() })
+    }
+}
+
+impl IntoVolume for Writer {
+    fn staging(&self) -> &Dir {
+        &self.opened.layout.staging
+    }
+
+    fn is_limited(&self) -> bool {
+        self.quota_mib.is_some()
+    }
+
+    fn admit(
+        &self,
+        path: &str,
+        length: u64,
+        replaced: u64,
+        write: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<()> {
+        self.opened.in_turn(&self.files.name, &self.cancel, || {
+            self.tree.admit(Quota::mib(self.quota_mib), path, length, replaced, &self.cancel)?;
+            write()
+        })
+    }
+}
+
+fn host_source(layout: &Layout, path: &Path) -> Result<Source> {
+    let HostEntry { fd, facts, real } =
+        open_host_entry(path).map_err(|error| Error::file_system("open", path, error))?;
+    refuse_private(layout, path, &real)?;
+    Ok(Source { side: Side::on_host(path), fd, facts })
+}
+
+fn host_target(layout: &Layout, path: &Path, kind: EntryKind) -> Result<Target> {
+    let failed = |error| Error::file_system("open", path, error);
+    let side = Side::on_host(path);
+    if kind == EntryKind::Directory {
+        match open_host_entry(path) {
+            Ok(found) if found.facts.kind() == EntryKind::Directory => {
+                refuse_private(layout, path, &found.real)?;
+                return Ok(Target { side, place: TargetPlace::Directory(found.fd) });
+            }
+            Ok(_) => return Err(failed(Errno::ENOTDIR.into())),
+            Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    let (holder, name) = open_host_holder(path).map_err(failed)?;
+    refuse_private(layout, path, &holder.real.join(&name))?;
+    Ok(Target { side, place: TargetPlace::Entry { holder: holder.fd, name } })
+}
+
+fn refuse_private(layout: &Layout, path: &Path, real: &Path) -> Result<()> {
+    match overlaps_private(layout, real)? {
+        false => Ok(()),
+        true => Err(Error::invalid_config(
+            HOST_PATH,
+            format!(
+                "{path:?} holds volumes or their catalog, or is held by them; use \"copy\" within a volume, and for \
+                 the rest another place"
+            ),
+        )),
+    }
+}
