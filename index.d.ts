@@ -244,6 +244,48 @@ export interface WriteOptions extends SignalOption {
   mode?: number | null
 }
 
+export interface AppendOptions extends SignalOption {
+  /** The data is on disk before the promise resolves. Default: false. */
+  durable?: boolean | null
+  /** The permission bits of a file that does not exist yet, less the umask. Default: 0o644. */
+  mode?: number | null
+}
+
+/** How far a copy has come. */
+export interface TransferProgress {
+  /** Files and symbolic links copied so far. */
+  readonly files: number
+  /** Bytes of content copied so far, holes included. */
+  readonly bytes: number
+  /** The file or link copied last, from the top of the tree; empty where the top is a file. */
+  readonly path: string
+}
+
+export interface TransferSummary {
+  /** Files and symbolic links that were copied. */
+  readonly files: number
+  /** Bytes of content that were copied, holes included. */
+  readonly bytes: number
+  /** Symbolic links that `links: 'skip'` left out. */
+  readonly skippedLinks: number
+}
+
+export interface TransferOptions extends SignalOption {
+  /**
+   * What becomes of a symbolic link that may lead out of the copied tree: `'refuse'` ends the copy with a
+   * `PathEscapeError`, `'skip'` leaves the link out and counts it. Default: `'refuse'`.
+   */
+  links?: 'refuse' | 'skip' | null
+  /** Called at most every 50 ms while something is copied, and at the end. What it throws ends the copy. */
+  onProgress?: ((progress: TransferProgress) => void) | null
+  /**
+   * Called for each entry below the top before it is copied; `false` leaves it out, with all below it. It returns at
+   * once: a promise is an `InvalidConfigError`. What it throws ends the copy. `path` is the path from the top, with
+   * U+FFFD for what is not UTF-8.
+   */
+  filter?: ((path: string, kind: 'file' | 'directory' | 'symlink' | 'other') => boolean) | null
+}
+
 /** A path within a volume: a string, or bytes, which a name that is not UTF-8 needs. */
 export type VolumePath = string | Uint8Array
 
@@ -270,6 +312,45 @@ export declare class VolumeFs {
    */
   write(relPath: VolumePath, data: Uint8Array | string, options?: WriteOptions): Promise<void>
   writeString(relPath: VolumePath, content: string, options?: WriteOptions): Promise<void>
+  /**
+   * Adds to the end of a file, made (mode 0o644 less the umask) where it is missing; the directory that holds it must
+   * exist. What others add meanwhile stays. `data` as in `write`.
+   * @throws {QuotaExceededError} it would take more than the quota leaves; nothing was written
+   */
+  append(relPath: VolumePath, data: Uint8Array | string, options?: AppendOptions): Promise<void>
+  /**
+   * Copies a file or a whole tree within the volume. `to` is the exact path of the copy, in a directory that must
+   * exist. A file there is replaced when the copy is whole, and keeps its old content until then; a directory there is
+   * merged into. A directory does not take a file's place (`ENOTDIR`), nor a file a directory's (`EISDIR`).
+   *
+   * `from` and `to` themselves follow links that stay inside; links below are copied as links. A FIFO, socket or
+   * device is an `ENOTSUP` error, and a directory copied into itself, or a file onto itself, `EINVAL`. Content is
+   * shared where the file system can (reflinks), and holes stay holes. Permissions are kept exactly, and the owner
+   * where the process may give files away; set-id bits are dropped. Times, extended attributes and hard links between
+   * files are not kept. Mounts below are not entered (`EXDEV`).
+   *
+   * A copy that fails or is aborted is removed again. Where `to` was a directory already, what was copied into it by
+   * then stays, each file whole. Whoever looks meanwhile sees a part.
+   * @throws {QuotaExceededError} it would take more than the quota leaves
+   */
+  copy(from: VolumePath, to: VolumePath, options?: SignalOption): Promise<void>
+  /**
+   * Copies a file or a whole tree of the host into the volume, as `copy` does, with these differences: `hostPath`
+   * itself follows links wherever they lead, a relative one starts at the current directory, and the copies belong to
+   * this process's user. A link below that may lead out of the copied tree (an absolute one, one that climbs above the
+   * tree's top, or one with a `..` behind a name) is refused or skipped: `links`. The volumes and their catalog, or
+   * what holds them, are not copied (`InvalidConfigError`).
+   * @throws {PathEscapeError} a link in the tree may lead outside it; names the link
+   * @throws {QuotaExceededError} it would take more than the quota leaves
+   */
+  copyIn(hostPath: string, relPath: VolumePath, options?: TransferOptions): Promise<TransferSummary>
+  /**
+   * Copies a file or a whole tree of the volume to the host, as `copy` and `copyIn` do. Nothing is written outside
+   * `hostPath`, whatever a guest put into the tree or changes meanwhile. Of modes the permissions are kept; set-id and
+   * sticky bits are dropped. A volume without a size limit can fill the host's disk.
+   * @throws {PathEscapeError} a link in the tree may lead outside it; names the link
+   */
+  copyOut(relPath: VolumePath, hostPath: string, options?: TransferOptions): Promise<TransferSummary>
   /** A directory and all that are missing above it, mode 0o755 less the umask; an existing one is fine. */
   mkdir(relPath: VolumePath, options?: SignalOption): Promise<void>
   /** One file, symbolic link (never its target) or empty directory. */

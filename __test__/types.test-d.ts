@@ -24,6 +24,8 @@ import {
   type MountConfig,
   type OciMount,
   type QemuMounts,
+  type TransferOptions,
+  type TransferSummary,
   type Volume,
   type VolumeFs,
   type VolumeHandle,
@@ -87,6 +89,16 @@ export async function files(volume: Volume) {
   await fs.stat('a', { follow: true })
   // @ts-expect-error entries are read-only
   metadata.size = 1
+  expectType<void>()(await fs.append('a', 'text', { durable: true, mode: 0o600, signal }), true)
+  expectType<void>()(await fs.copy('a', new Uint8Array(1), { signal }), true)
+  const options: TransferOptions = { links: 'skip', filter: (path, kind) => kind !== 'symlink' && path !== 'x', signal }
+  const summary = await fs.copyIn('/a', 'b', { ...options, onProgress: ({ files, bytes, path }) => [files, bytes, path] })
+  expectType<TransferSummary>()(summary, true)
+  expectType<number>()((await fs.copyOut('b', '/a', options)).skippedLinks, true)
+  // @ts-expect-error a filter answers at once
+  await fs.copyIn('/a', 'b', { filter: async () => true })
+  // @ts-expect-error links are never followed
+  await fs.copyOut('a', '/b', { links: 'follow' })
   // @ts-expect-error data is bytes or text
   await fs.write('a', 1)
   // @ts-expect-error no encoding

@@ -25,7 +25,7 @@ async function transfer(options, prepare) {
   return call(signal, async (cancellation = new native.Cancellation()) => {
     const job = prepare(settings, Boolean(filter), cancellation)
     const callbacks = new Callbacks(cancellation)
-    const tell = onProgress && progressTeller(job, onProgress)
+    const tell = onProgress ? progressTeller(job, onProgress) : undefined
     const timer = tell && setInterval(() => callbacks.run(tell), PROGRESS_EVERY)
     try {
       await bringToEnd(job, (entries) => callbacks.run(() => entries.map((entry) => verdict(filter, entry))))

@@ -78,7 +78,7 @@ pub struct VolumeCopy {
 #[derive(Debug)]
 enum Stage {
     Asked(CopyRequest, TransferOptions),
-    Begun(CopyJob),
+    Begun(Box<CopyJob>),
     Over,
 }
 
@@ -159,7 +159,7 @@ impl VolumeCopy {
     /// An error undoes what did not stand at the destination before.
     pub fn advance(&mut self, verdicts: &[bool]) -> Result<Option<Vec<Question>>> {
         let mut job = match std::mem::replace(&mut self.stage, Stage::Over) {
-            Stage::Asked(request, options) => self.begin(request, options)?,
+            Stage::Asked(request, options) => Box::new(self.begin(request, options)?),
             Stage::Begun(job) => job,
             Stage::Over => return Ok(None),
         };

@@ -107,6 +107,10 @@ impl OpenSource<'_> {
             false => write(),
         };
         let data = self.facts.allocated().min(length);
+        if context.rules.is_limited() && data > CHUNK_OF_A_TURN {
+            // What cannot end well is not begun.
+            admit(data, &mut || Ok(()))?;
+        }
         if context.may_clone.load(Ordering::Relaxed) {
             let mut cloned = false;
             admit(data, &mut || {

@@ -41,7 +41,7 @@ pub(super) struct Context {
 }
 
 impl Context {
-    pub fn into_itself(&self) -> Error {
+    pub fn copied_into_itself(&self) -> Error {
         self.sides.to.refused_because(Path::new(""), Errno::EINVAL, "a directory is not copied into itself")
     }
 }
@@ -155,7 +155,7 @@ impl CopyJob {
             TargetPlace::Entry { holder, .. } => holder,
         };
         if is_within(outer.as_fd(), context.top).map_err(|error| refused("stat", error))? {
-            return Err(context.into_itself());
+            return Err(context.copied_into_itself());
         }
         let (to, made) = match place {
             TargetPlace::Directory(dir) => (dir, None),

@@ -117,7 +117,7 @@ impl Walk {
         let from_refused = |error| context.sides.from.refused("scandir", &path, error);
         let facts = Facts::of(pair.from.as_fd()).map_err(from_refused)?;
         if facts.id() == context.top {
-            return Err(context.into_itself());
+            return Err(context.copied_into_itself());
         }
         if is_new {
             let mode = facts.mode() & context.rules.directory_mode;

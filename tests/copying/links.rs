@@ -1,0 +1,95 @@
+//! Symbolic links that would lead outside what is copied.
+
+use crate::volume::Volume;
+use sandbox_volumes::error::{Error, ErrorKind};
+use sandbox_volumes::model::Cancel;
+use sandbox_volumes::store::{Links, Tally, TransferOptions};
+use serde_json::json;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+/// Links that lead, or may lead, out of the tree whose directory `a/b` they stand in.
+const LEADING_OUT: [&str; 8] = [
+    "/etc/passwd",
+    "//etc/passwd",
+    "/",
+    "../../../outside",
+    "../../..",
+    "x/../../../y",
+    "up/..",
+    "/proc/self/root/etc/passwd",
+];
+
+fn transfer(volume: &Volume, inwards: bool, links: Links) -> Result<Tally, Error> {
+    let options = TransferOptions { links, ..TransferOptions::default() };
+    match inwards {
+        true => volume.files.copy_in(&volume.outside.join("tree"), "made", options, &Cancel::default()),
+        false => volume.files.copy_out("tree", &volume.outside.join("made"), options, &Cancel::default()),
+    }
+}
+
+fn sides(volume: &Volume, inwards: bool) -> (&Path, &Path) {
+    match inwards {
+        true => (&volume.outside, volume.files.root()),
+        false => (volume.files.root(), &volume.outside),
+    }
+}
+
+#[test]
+fn a_link_that_leads_out_is_refused_by_name_and_nothing_is_left_or_it_is_skipped() {
+    for inwards in [true, false] {
+        for target in LEADING_OUT {
+            let volume = Volume::new(json!({}));
+            let (from, to) = sides(&volume, inwards);
+            fs::create_dir_all(from.join("tree/a/b")).unwrap();
+            fs::write(from.join("tree/a/b/f"), "f").unwrap();
+            symlink("../..", from.join("tree/a/b/up")).unwrap();
+            symlink(target, from.join("tree/a/b/out")).unwrap();
+            let error = transfer(&volume, inwards, Links::Refuse).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::PathEscape, "{target}: {error}");
+            assert!(error.context().path.as_deref().unwrap().ends_with("tree/a/b/out"), "{error}");
+            assert!(!to.join("made").exists(), "{target}");
+
+            let tally = transfer(&volume, inwards, Links::Skip).unwrap();
+            assert_eq!((tally.skipped_links, tally.files), (1, 2), "{target}");
+            assert!(fs::symlink_metadata(to.join("made/a/b/out")).is_err(), "{target}");
+            assert_eq!(fs::read_to_string(to.join("made/a/b/up/a/b/f")).unwrap(), "f");
+        }
+    }
+}
+
+#[test]
+fn a_tree_full_of_links_to_outside_brings_nothing_of_it_along() {
+    let volume = Volume::new(json!({}));
+    fs::write(volume.outside.join("secret"), "secret").unwrap();
+    let mut dir = volume.files.root().join("tree");
+    for level in 0..20 {
+        fs::create_dir(&dir).unwrap();
+        for (name, target) in [("passwd", Path::new("/etc/passwd")), ("outside", &volume.outside)] {
+            symlink(target, dir.join(name)).unwrap();
+        }
+        symlink("../".repeat(level + 3) + "outside/secret", dir.join("relative")).unwrap();
+        fs::write(dir.join("f"), "inside").unwrap();
+        dir = dir.join("d");
+    }
+    assert_eq!(transfer(&volume, false, Links::Refuse).unwrap_err().kind(), ErrorKind::PathEscape);
+    let tally = transfer(&volume, false, Links::Skip).unwrap();
+    assert_eq!((tally.files, tally.bytes, tally.skipped_links), (20, 120, 60));
+}
+
+#[test]
+fn within_a_volume_links_are_copied_as_they_are() {
+    let volume = Volume::new(json!({}));
+    let root = volume.files.root();
+    fs::create_dir(root.join("tree")).unwrap();
+    for (at, target) in LEADING_OUT.into_iter().enumerate() {
+        symlink(target, root.join(format!("tree/{at}"))).unwrap();
+    }
+    symlink("x".repeat(300), root.join("tree/long")).unwrap();
+    volume.files.copy("tree", "made", &Cancel::default()).unwrap();
+    for (at, target) in LEADING_OUT.into_iter().enumerate() {
+        assert_eq!(fs::read_link(root.join(format!("made/{at}"))).unwrap(), Path::new(target));
+    }
+    assert_eq!(fs::read_link(root.join("made/long")).unwrap().as_os_str().len(), 300);
+}
