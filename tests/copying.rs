@@ -4,8 +4,12 @@
 
 #[path = "support/child.rs"]
 mod child;
+#[path = "support/openat2.rs"]
+mod openat2;
 #[path = "support/report.rs"]
 mod report;
+#[path = "support/skip.rs"]
+mod skip;
 #[path = "support/snapshot.rs"]
 mod snapshot;
 #[path = "support/volume.rs"]
@@ -24,3 +28,13 @@ mod large;
 mod limits;
 #[path = "copying/links.rs"]
 mod links;
+#[path = "copying/privileges.rs"]
+mod privileges;
+#[path = "copying/reflink.rs"]
+mod reflink;
+
+#[test]
+fn case_18_the_same_holds_where_openat2_is_missing() {
+    let in_time = ["--skip", "case_18", "--skip", "case_22", "--skip", "naive", "--skip", "reflink"];
+    openat2::run_where_it_fails("ENOSYS", &in_time);
+}
