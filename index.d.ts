@@ -327,10 +327,10 @@ export declare class VolumeFs {
    * device is an `ENOTSUP` error, and a directory copied into itself, or a file onto itself, `EINVAL`. Content is
    * shared where the file system can (reflinks), and holes stay holes. Permissions are kept exactly, and the owner
    * where the process may give files away; set-id bits are dropped. Times, extended attributes and hard links between
-   * files are not kept. Mounts below are not entered (`EXDEV`).
+   * files are not kept. A mount below is an `EBUSY` error.
    *
    * A copy that fails or is aborted is removed again. Where `to` was a directory already, what was copied into it by
-   * then stays, each file whole. Whoever looks meanwhile sees a part.
+   * then stays, each file whole. Whoever looks meanwhile sees a part, and so does who comes after a crash.
    * @throws {QuotaExceededError} it would take more than the quota leaves
    */
   copy(from: VolumePath, to: VolumePath, options?: SignalOption): Promise<void>

@@ -50,6 +50,13 @@ fn golden() -> Vec<(Error, ErrorKind, &'static str, &'static str)> {
             "Path \"../x\" leads outside the volume (volume \"data\")",
         ),
         (
+            Error::link_escape("dir/out").in_volume("data"),
+            ErrorKind::PathEscape,
+            "ERR_PATH_ESCAPE",
+            "Link \"dir/out\" may lead outside the copied tree. Remove it, or have such links skipped. (volume \
+             \"data\")",
+        ),
+        (
             Error::invalid_config("quotaMib", "expected a non-negative integer below 2^32, got -1"),
             ErrorKind::InvalidConfig,
             "ERR_INVALID_CONFIG",

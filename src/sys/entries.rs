@@ -65,9 +65,9 @@ impl Facts {
         self.0.st_blocks.max(0).unsigned_abs() * 512
     }
 
-    /// How many names the file has.
-    pub fn names(&self) -> u64 {
-        self.0.st_nlink
+    /// Whether the file has more names than one.
+    pub fn has_other_names(&self) -> bool {
+        self.0.st_nlink > 1
     }
 
     /// User and group.
@@ -131,6 +131,11 @@ pub fn unlink_entry(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
         Ok(()) | Err(Errno::ENOENT) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Removes an empty directory.
+pub fn remove_directory(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
+    Ok(unlinkat(dir, name, UnlinkatFlags::RemoveDir)?)
 }
 
 /// Gives an entry another name in its directory, in place of what has it.

@@ -24,7 +24,7 @@ pub use access::{regain_access, regain_access_to};
 pub use dir::{Dir, FileId, Identity, identity};
 pub use entries::{
     EntryKind, Facts, Listing, create_directory, create_file, create_link, facts_at, give_link, is_within,
-    link_target, look_at, our_ids, rename_within, unlink_entry,
+    link_target, look_at, our_ids, remove_directory, rename_within, unlink_entry,
 };
 pub use host_entry::{HostEntry, open_host_entry, open_host_holder, readable_directory};
 pub use host_file::{Found, HostFile, open_beside, open_host_file};

@@ -61,7 +61,7 @@ fn without_root_a_directory_that_its_owner_may_not_write_is_filled() {
         }
         assert_eq!(fs::read_to_string(root.join("copy/closed/sub/f")).unwrap(), "f");
         fs::write(root.join("unreadable"), "").unwrap();
-        fs::set_permissions(root.join("unreadable"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(root.join("unreadable"), fs::Permissions::from_mode(0o000)).unwrap();
         let error = volume.files.copy("unreadable", "x", &Cancel::default()).unwrap_err();
         assert_eq!((error.code().as_str(), root.join("x").exists()), ("EACCES", false));
         for path in ["tree", "copy"] {

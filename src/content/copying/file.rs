@@ -75,7 +75,7 @@ impl OpenSource<'_> {
     fn replace(&self, errand: &Errand<'_>, buffer: &mut TransferBuffer, old: &Facts) -> Result<()> {
         refuse_to_replace(errand, old, self.facts)?;
         let rules = &errand.context.rules;
-        let replaced = if old.names() == 1 { old.allocated() } else { 0 };
+        let replaced = if old.has_other_names() { 0 } else { old.allocated() };
         let expected = self.facts.allocated().min(self.facts.length());
         rules.admit(|| errand.shown(), expected, replaced, &mut || Ok(()))?;
         let temporary = Temporary::create(errand)?;

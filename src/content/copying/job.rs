@@ -8,12 +8,12 @@ use super::progress::Progress;
 use super::rules::CopyRules;
 use super::side::Sides;
 use super::walk::Walk;
-use super::way::Pair;
+use super::way::{Pair, busy};
 use crate::content::purge;
 use crate::error::{Error, Result};
 use crate::sys::{
-    EntryKind, FileId, TransferBuffer, create_directory, is_within, open_subdirectory, our_ids,
-    readable_directory,
+    EntryKind, Facts, FileId, TransferBuffer, create_directory, is_within, open_subdirectory, our_ids,
+    readable_directory, remove_directory,
 };
 use nix::errno::Errno;
 use std::ffi::{OsStr, OsString};
@@ -138,7 +138,7 @@ impl CopyJob {
         if kind != EntryKind::File {
             return Err(not_copied(&errand));
         }
-        let facts = crate::sys::Facts::of(source.as_fd())
+        let facts = Facts::of(source.as_fd())
             .map_err(|error| context.sides.from.refused("stat", Path::new(""), error))?;
         copy_file(&errand, &mut TransferBuffer::default(), source.as_fd(), &facts)
     }
@@ -172,9 +172,13 @@ impl CopyJob {
                     }
                     made => made.map_err(|error| refused("mkdir", error)),
                 })?;
-                let dir = open_subdirectory(holder.as_fd(), Path::new(&name))
-                    .map_err(|error| refused("open", error))?;
-                let id = FileId::of_open(dir.as_fd()).map_err(|error| refused("stat", error))?;
+                let opened = open_subdirectory(holder.as_fd(), Path::new(&name))
+                    .and_then(|dir| Ok((FileId::of_open(dir.as_fd())?, dir)));
+                if opened.is_err() && is_new {
+                    // The error says more than one of cleaning up.
+                    let _removed = remove_directory(holder.as_fd(), &name);
+                }
+                let (id, dir) = opened.map_err(|error| refused("open", busy(error)))?;
                 (dir, is_new.then_some(Made { holder, name, id }))
             }
         };

@@ -2,6 +2,8 @@
 
 use super::side::{SideResult, Which};
 use crate::sys::open_subdirectory;
+use nix::errno::Errno;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -106,7 +108,15 @@ impl Way {
 }
 
 fn open_below(pair: &Pair, path: &Path) -> SideResult<Arc<Pair>> {
-    let from = open_subdirectory(pair.from.as_fd(), path).map_err(|error| (Which::From, error))?;
-    let to = open_subdirectory(pair.to.as_fd(), path).map_err(|error| (Which::To, error))?;
+    let from = open_subdirectory(pair.from.as_fd(), path).map_err(|error| (Which::From, busy(error)))?;
+    let to = open_subdirectory(pair.to.as_fd(), path).map_err(|error| (Which::To, busy(error)))?;
     Ok(Arc::new(Pair { from, to }))
+}
+
+/// What is another mount, or was moved away while it was opened, is not ours to copy: the kernel says the same of both.
+pub fn busy(error: io::Error) -> io::Error {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EXDEV) => Errno::EBUSY.into(),
+        _ => error,
+    }
 }
