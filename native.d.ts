@@ -45,12 +45,6 @@ export declare class NativeCopy {
 
 /** The files of one volume. */
 export declare class NativeFiles {
-  /** `VolumeFs.stat` */
-  stat(path: unknown, options: unknown, cancellation?: Cancellation | undefined | null): Promise<object>
-  /** `VolumeFs.rename` */
-  rename(from: unknown, to: unknown, cancellation?: Cancellation | undefined | null): Promise<void>
-  /** `VolumeFs.list`; `whole` for a listing that will be in memory as a whole. */
-  list(path: unknown, options: unknown, whole: boolean): NativeListing
   /** `VolumeFs.append` */
   append(path: unknown, data: unknown, options: unknown, cancellation?: Cancellation | undefined | null): Promise<void>
   /** `VolumeFs.copy` */
@@ -59,6 +53,12 @@ export declare class NativeFiles {
   copyIn(host: unknown, to: unknown, options: unknown, asks: boolean, cancellation?: Cancellation | undefined | null): NativeCopy
   /** `VolumeFs.copyOut`; `asks` where it has a filter. */
   copyOut(from: unknown, host: unknown, options: unknown, asks: boolean, cancellation?: Cancellation | undefined | null): NativeCopy
+  /** `VolumeFs.stat` */
+  stat(path: unknown, options: unknown, cancellation?: Cancellation | undefined | null): Promise<object>
+  /** `VolumeFs.rename` */
+  rename(from: unknown, to: unknown, cancellation?: Cancellation | undefined | null): Promise<void>
+  /** `VolumeFs.list`; `whole` for a listing that will be in memory as a whole. */
+  list(path: unknown, options: unknown, whole: boolean): NativeListing
   /** The data directory's absolute path on the host. */
   get root(): string
   /** `VolumeFs.read` */

@@ -100,9 +100,6 @@ async function onHost(call) {
   }
 }
 
-/** The method that a row's name in the table stands for, where they differ. */
-const variants = { writeAtomic: 'write', copyFrom: 'copy', copyTo: 'copy' }
-
 const methods = {
   read: async (files, relPath) => (await files.read(relPath)).toString(),
   readString: (files, relPath) => files.readString(relPath),
@@ -133,6 +130,8 @@ const methods = {
 /** Which method of the files is called, where it is not the one of that name. */
 const variants = {
   writeAtomic: 'write',
+  copyFrom: 'copy',
+  copyTo: 'copy',
   listAll: 'list',
   statLink: 'stat',
   renameFrom: 'rename',
