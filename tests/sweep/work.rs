@@ -1,0 +1,116 @@
+//! The operations that are swept.
+
+use sandbox_volumes::content::WriteOptions;
+use sandbox_volumes::model::{Cancel, Input, VolumeName, VolumeSpec};
+use sandbox_volumes::mount::{MountConfig, plan};
+use sandbox_volumes::store::{Attachment, Durability, Store, TransferOptions};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::Arc;
+
+pub const OLD: &str = "the old content";
+pub const NEW: &str = "the new content, which is longer than the old one";
+
+/// The volume that is worked on.
+pub const VOLUME: &str = "worked-on";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    CreateDirectory,
+    CreateRawDisk,
+    CreateQcow2Disk,
+    RemoveDirectory,
+    RemoveDisk,
+    WriteAtomically,
+    CopyIn,
+    Attach,
+    Detach,
+    Recover,
+}
+
+const ALL: [Work; 10] = [
+    Work::CreateDirectory,
+    Work::CreateRawDisk,
+    Work::CreateQcow2Disk,
+    Work::RemoveDirectory,
+    Work::RemoveDisk,
+    Work::WriteAtomically,
+    Work::CopyIn,
+    Work::Attach,
+    Work::Detach,
+    Work::Recover,
+];
+
+pub fn open(home: &Path) -> Arc<Store> {
+    Arc::new(Store::open(home, Durability::Full).unwrap())
+}
+
+pub fn name(text: &str) -> VolumeName {
+    VolumeName::parse(text).unwrap()
+}
+
+pub fn create(store: &Store, volume: &str, options: Value) {
+    let spec = VolumeSpec::from_options(&[options.into()]).unwrap();
+    store.create(&name(volume), &spec, &Cancel::default()).unwrap();
+}
+
+/// Attaches the volume, which is made where it is missing.
+pub fn attach(store: &Store) -> Attachment {
+    let options: Input = json!({ "mode": "ensure-exists" }).into();
+    let mount = MountConfig::named_with(&Input::Text(VOLUME.to_owned()), &Input::Absent, &options).unwrap();
+    let mounts = plan(vec![("/data".to_owned(), mount)]).unwrap();
+    store.attach("worker", &mounts, None, &Cancel::default()).unwrap()
+}
+
+impl Work {
+    /// The variable that tells a worker what to do.
+    pub const NAME: &str = "SANDBOX_VOLUMES_SWEEP_WORK";
+
+    pub fn of(name: &str) -> Self {
+        ALL.into_iter().find(|work| format!("{work:?}") == name).unwrap()
+    }
+
+    /// What there is before.
+    pub fn prepare(self, store: &Arc<Store>) {
+        let files = store.files(&name(VOLUME));
+        let write = |path| files.write(path, OLD.as_bytes(), WriteOptions::default(), &Cancel::default());
+        match self {
+            Work::CreateDirectory | Work::CreateRawDisk | Work::CreateQcow2Disk | Work::Attach => {}
+            Work::RemoveDisk => create(store, VOLUME, json!({ "kind": "disk", "sizeMib": 8 })),
+            Work::RemoveDirectory | Work::WriteAtomically | Work::CopyIn | Work::Detach | Work::Recover => {
+                create(store, VOLUME, json!({}));
+                files.mkdir("dir/below", &Cancel::default()).unwrap();
+                write("file").unwrap();
+                write("dir/below/file").unwrap();
+            }
+        }
+    }
+
+    pub fn do_it(self, home: &Path) {
+        let store = open(home);
+        let cancel = Cancel::default();
+        match self {
+            Work::CreateDirectory => create(&store, VOLUME, json!({ "quotaMib": 4, "labels": { "a": "b" } })),
+            Work::CreateRawDisk => create(&store, VOLUME, json!({ "kind": "disk", "sizeMib": 8 })),
+            Work::CreateQcow2Disk => {
+                create(&store, VOLUME, json!({ "kind": "disk", "sizeMib": 8, "format": "qcow2" }))
+            }
+            Work::RemoveDirectory | Work::RemoveDisk => store.remove(&name(VOLUME), &cancel).unwrap(),
+            Work::WriteAtomically => {
+                let options = WriteOptions { atomic: true, durable: true, mode: None };
+                store.files(&name(VOLUME)).write("file", NEW.as_bytes(), options, &cancel).unwrap();
+            }
+            Work::CopyIn => {
+                let source = home.parent().unwrap().join("source");
+                let files = store.files(&name(VOLUME));
+                files.copy_in(&source, "copied", TransferOptions::default(), &cancel).unwrap();
+            }
+            Work::Attach => drop(attach(&store)),
+            Work::Detach => {
+                let attached = attach(&store);
+                store.detach(attached.id).unwrap();
+            }
+            Work::Recover => {}
+        }
+    }
+}
