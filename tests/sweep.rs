@@ -1,7 +1,8 @@
 //! A process that dies before any one of the system calls with which an operation changes files.
 //!
 //! An operation is watched once by strace. Then it runs again for each such call of its own, and is killed before that
-//! call. After each kill, this process looks over what is left.
+//! call. After each kill, this process looks over what is left. Then once more, with each call refused instead, as a full or
+//! a broken disk refuses it.
 
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at the disk from outside")]
 
@@ -15,14 +16,18 @@ mod skip;
 mod snapshot;
 #[path = "sweep/work.rs"]
 mod work;
+#[path = "support/worker.rs"]
+mod worker;
 
 use audit::Audit;
 use report::report;
 use skip::skip;
 use std::collections::{BTreeSet, HashMap};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use work::Work;
+use worker::Worker;
 
 /// Every system call that changes a file, a directory, or what is on disk of them. Of those that open files only the
 /// ones that may make one are killed.
@@ -31,73 +36,110 @@ const CHANGING: &str = "mkdir,mkdirat,mknod,mknodat,open,openat,openat2,creat,wr
                         unlinkat,rmdir,chmod,fchmod,fchmodat,chown,fchown,fchownat,setxattr,fsetxattr,copy_file_range,\
                         sendfile,fsync,fdatasync,sync_file_range";
 
-/// Set within a process that does the work.
-const HOME: &str = "SANDBOX_VOLUMES_SWEEP_HOME";
-
-/// What such a process says when its operation was acknowledged.
+/// What the process that does the work says when it was acknowledged, and when it gave an error.
 const ACKNOWLEDGED: &str = "acknowledged";
+const REFUSED: &str = "refused";
 
-/// A call to be killed before: the n-th of that name in its thread, for strace counts each by itself.
+/// A call that meets its fate: the n-th of that name in its thread, for strace counts each by itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Point {
     call: String,
     nth: usize,
 }
 
-/// Runs the work in a process of its own, under strace with these arguments.
-fn run(work: Work, home: &Path, strace: &[&str]) -> Output {
+/// What becomes of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Killed,
+    Refused,
+}
+
+/// Runs the work in a process of its own, under strace with these arguments, and gives what the process said in the
+/// end; nothing where it was killed. Strace comes when the process is ready, so that nothing but the work is counted.
+fn run(work: Work, home: &Path, strace: &[&str]) -> Option<String> {
+    let mut worker = Worker::start("worker_that_is_swept", home);
+    let ready = worker.answer().unwrap();
+    let mut tracer = attach(&ready, strace).unwrap();
+    worker.order(&format!("{work:?}"));
+    let said = worker.answer();
+    worker.process.wait().unwrap();
+    tracer.wait().unwrap();
+    said
+}
+
+/// Strace, attached to a process; none where it may not.
+fn attach(process: &str, arguments: &[&str]) -> Option<Child> {
     let mut command = Command::new("strace");
-    command.args(["-f", "-qq"]).args(strace).arg(std::env::current_exe().unwrap());
-    command.args(["--exact", "worker", "--ignored", "--nocapture", "--test-threads=1"]);
-    command.env(HOME, home).env(Work::NAME, format!("{work:?}"));
-    command.stdin(Stdio::null()).output().unwrap()
+    let mut tracer =
+        command.args(["-f", "-p", process]).args(arguments).stderr(Stdio::piped()).spawn().ok()?;
+    let said = BufReader::new(tracer.stderr.as_mut()?).lines().next()?.ok()?;
+    said.contains("attached").then_some(tracer)
+}
+
+fn may_attach() -> bool {
+    let mut sleeper = Command::new("sleep").arg("600").spawn().unwrap();
+    let tracer = attach(&sleeper.id().to_string(), &["-o", "/dev/null"]);
+    sleeper.kill().unwrap();
+    sleeper.wait().unwrap();
+    tracer.is_some_and(|mut tracer| tracer.wait().is_ok())
 }
 
 fn sweep(work: Work) {
-    let probe = Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).status();
-    if !probe.is_ok_and(|status| status.success()) {
-        return skip("strace is missing, or may not trace here");
+    if !may_attach() {
+        return skip("strace is missing, or may not attach to another process here");
     }
     let points = points(work);
-    let mut missed = 0;
-    for Point { call, nth } in &points {
-        let audit = Audit::prepare(work);
-        let inject = format!("inject={call}:signal=SIGKILL:when={nth}");
-        let output =
-            run(work, audit.home(), &["-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject]);
-        // Where several threads share the work, a thread may make fewer calls this time.
-        let survived = output.status.success();
-        assert!(!survived || work == Work::CopyIn, "{call} {nth}: it was not killed");
-        missed += usize::from(survived);
-        let said = String::from_utf8_lossy(&output.stderr).contains(ACKNOWLEDGED);
-        audit.look_over(work, said, &format!("{call} {nth}"));
+    for fate in [Fate::Killed, Fate::Refused] {
+        let mut missed = 0;
+        for (at, point) in points.iter().enumerate() {
+            // As a broken disk and as a full one, in turns.
+            let error = ["EIO", "ENOSPC"][at % 2];
+            missed += usize::from(!meets(work, point, fate, error));
+        }
+        let swept = points.len() - missed;
+        report(format_args!("{fate:?} at {swept} points, 0 damaged"));
+        assert!(swept > missed && swept > 20, "hardly anything was swept: {swept}, and {missed} missed");
     }
-    let swept = points.len() - missed;
-    report(format_args!("killed at {swept} points, 0 damaged"));
-    assert!(swept > missed && swept > 20, "hardly anything was swept: {swept}, and {missed} missed");
 }
 
-/// The calls of the work, from the first that names the home on: before it, nothing can break.
+/// Does the work with one call meeting its fate, and looks over what is left; false where the call was not made.
+fn meets(work: Work, Point { call, nth }: &Point, fate: Fate, error: &str) -> bool {
+    let audit = Audit::prepare(work);
+    let inject = match fate {
+        Fate::Killed => format!("inject={call}:signal=SIGKILL:when={nth}"),
+        Fate::Refused => format!("inject={call}:error={error}:when={nth}"),
+    };
+    let said = run(work, audit.home(), &["-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject]);
+    let acknowledged = said.as_deref() == Some(ACKNOWLEDGED);
+    let about = format!("{fate:?} at {call} {nth} ({error}), and it said {said:?}");
+    // Where several threads share the work, a thread may make fewer calls this time.
+    let survived = fate == Fate::Killed && said.is_some();
+    assert!(!survived || work == Work::CopyIn, "{about}");
+    assert!(
+        fate == Fate::Killed || acknowledged || said.is_some_and(|it| it.starts_with(REFUSED)),
+        "{about}"
+    );
+    audit.look_over(work, acknowledged, fate == Fate::Refused, &about);
+    !survived
+}
+
+/// The calls of the work.
 fn points(work: Work) -> BTreeSet<Point> {
     let audit = Audit::prepare(work);
     let log = audit.beside("trace.log");
     let trace = format!("trace={CHANGING}");
-    let output = run(work, audit.home(), &["-y", "-e", &trace, "-o", log.to_str().unwrap()]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    audit.look_over(work, true, "nothing");
+    let said = run(work, audit.home(), &["-y", "-e", &trace, "-o", log.to_str().unwrap()]);
+    assert_eq!(said.as_deref(), Some(ACKNOWLEDGED));
+    audit.look_over(work, true, false, "nothing happened");
     let log = std::fs::read_to_string(log).unwrap();
-    let home = audit.home().to_str().unwrap();
-    let (mut counts, mut points, mut begun) = (HashMap::new(), BTreeSet::new(), false);
+    let (mut counts, mut points) = (HashMap::new(), BTreeSet::new());
     for line in log.lines() {
         let Some((thread, rest)) = line.split_once(' ') else { continue };
         let Some((call, arguments)) = rest.trim_start().split_once('(') else { continue };
         let nth = counts.entry((thread, call)).or_insert(0);
         *nth += 1;
-        begun |= arguments.contains(home);
-        let opens = call.starts_with("open");
-        let speaks =
-            arguments.contains(ACKNOWLEDGED) || arguments.starts_with("2<") || arguments.starts_with("1<");
-        if begun && !speaks && (!opens || arguments.contains("O_CREAT")) {
+        let speaks = arguments.starts_with("2<") || arguments.starts_with("1<");
+        if !speaks && (!call.starts_with("open") || arguments.contains("O_CREAT")) {
             points.insert(Point { call: call.to_owned(), nth: *nth });
         }
     }
@@ -106,11 +148,14 @@ fn points(work: Work) -> BTreeSet<Point> {
 
 #[test]
 #[ignore = "a worker that the sweeps start as a second process"]
-fn worker() {
-    let Some(home) = std::env::var_os(HOME) else { return };
-    let work = Work::of(&std::env::var(Work::NAME).unwrap());
-    work.do_it(Path::new(&home));
-    eprintln!("{ACKNOWLEDGED}");
+fn worker_that_is_swept() {
+    let Some(home) = worker::home() else { return };
+    worker::say(std::process::id().to_string());
+    let Some(work) = worker::orders().next() else { return };
+    worker::say(match Work::of(&work).do_it(&home) {
+        Ok(()) => ACKNOWLEDGED.to_owned(),
+        Err(error) => format!("{REFUSED}: {} {error}", error.code()),
+    });
 }
 
 #[test]

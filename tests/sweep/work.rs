@@ -1,6 +1,7 @@
 //! The operations that are swept.
 
 use sandbox_volumes::content::WriteOptions;
+use sandbox_volumes::error::Error;
 use sandbox_volumes::model::{Cancel, Input, VolumeName, VolumeSpec};
 use sandbox_volumes::mount::{MountConfig, plan};
 use sandbox_volumes::store::{Attachment, Durability, Store, TransferOptions};
@@ -41,31 +42,28 @@ const ALL: [Work; 10] = [
     Work::Recover,
 ];
 
-pub fn open(home: &Path) -> Arc<Store> {
-    Arc::new(Store::open(home, Durability::Full).unwrap())
+pub fn open(home: &Path) -> Result<Arc<Store>, Error> {
+    Store::open(home, Durability::Full).map(Arc::new)
 }
 
 pub fn name(text: &str) -> VolumeName {
     VolumeName::parse(text).unwrap()
 }
 
-pub fn create(store: &Store, volume: &str, options: Value) {
-    let spec = VolumeSpec::from_options(&[options.into()]).unwrap();
-    store.create(&name(volume), &spec, &Cancel::default()).unwrap();
+pub fn create(store: &Store, volume: &str, options: Value) -> Result<(), Error> {
+    let spec = VolumeSpec::from_options(&[options.into()])?;
+    store.create(&name(volume), &spec, &Cancel::default()).map(drop)
 }
 
 /// Attaches the volume, which is made where it is missing.
-pub fn attach(store: &Store) -> Attachment {
+pub fn attach(store: &Store) -> Result<Attachment, Error> {
     let options: Input = json!({ "mode": "ensure-exists" }).into();
     let mount = MountConfig::named_with(&Input::Text(VOLUME.to_owned()), &Input::Absent, &options).unwrap();
     let mounts = plan(vec![("/data".to_owned(), mount)]).unwrap();
-    store.attach("worker", &mounts, None, &Cancel::default()).unwrap()
+    store.attach("worker", &mounts, None, &Cancel::default())
 }
 
 impl Work {
-    /// The variable that tells a worker what to do.
-    pub const NAME: &str = "SANDBOX_VOLUMES_SWEEP_WORK";
-
     pub fn of(name: &str) -> Self {
         ALL.into_iter().find(|work| format!("{work:?}") == name).unwrap()
     }
@@ -76,9 +74,9 @@ impl Work {
         let write = |path| files.write(path, OLD.as_bytes(), WriteOptions::default(), &Cancel::default());
         match self {
             Work::CreateDirectory | Work::CreateRawDisk | Work::CreateQcow2Disk | Work::Attach => {}
-            Work::RemoveDisk => create(store, VOLUME, json!({ "kind": "disk", "sizeMib": 8 })),
+            Work::RemoveDisk => create(store, VOLUME, json!({ "kind": "disk", "sizeMib": 8 })).unwrap(),
             Work::RemoveDirectory | Work::WriteAtomically | Work::CopyIn | Work::Detach | Work::Recover => {
-                create(store, VOLUME, json!({}));
+                create(store, VOLUME, json!({})).unwrap();
                 files.mkdir("dir/below", &Cancel::default()).unwrap();
                 write("file").unwrap();
                 write("dir/below/file").unwrap();
@@ -86,8 +84,8 @@ impl Work {
         }
     }
 
-    pub fn do_it(self, home: &Path) {
-        let store = open(home);
+    pub fn do_it(self, home: &Path) -> Result<(), Error> {
+        let store = open(home)?;
         let cancel = Cancel::default();
         match self {
             Work::CreateDirectory => create(&store, VOLUME, json!({ "quotaMib": 4, "labels": { "a": "b" } })),
@@ -95,22 +93,22 @@ impl Work {
             Work::CreateQcow2Disk => {
                 create(&store, VOLUME, json!({ "kind": "disk", "sizeMib": 8, "format": "qcow2" }))
             }
-            Work::RemoveDirectory | Work::RemoveDisk => store.remove(&name(VOLUME), &cancel).unwrap(),
+            Work::RemoveDirectory | Work::RemoveDisk => store.remove(&name(VOLUME), &cancel),
             Work::WriteAtomically => {
                 let options = WriteOptions { atomic: true, durable: true, mode: None };
-                store.files(&name(VOLUME)).write("file", NEW.as_bytes(), options, &cancel).unwrap();
+                store.files(&name(VOLUME)).write("file", NEW.as_bytes(), options, &cancel)
             }
             Work::CopyIn => {
                 let source = home.parent().unwrap().join("source");
                 let files = store.files(&name(VOLUME));
-                files.copy_in(&source, "copied", TransferOptions::default(), &cancel).unwrap();
+                files.copy_in(&source, "copied", TransferOptions::default(), &cancel).map(drop)
             }
-            Work::Attach => drop(attach(&store)),
+            Work::Attach => attach(&store).map(drop),
             Work::Detach => {
-                let attached = attach(&store);
-                store.detach(attached.id).unwrap();
+                let attached = attach(&store)?;
+                store.detach(attached.id)
             }
-            Work::Recover => {}
+            Work::Recover => Ok(()),
         }
     }
 }
