@@ -27,8 +27,12 @@ export interface VolumeConfig {
   format?: 'raw' | 'qcow2' | null
   /**
    * The most that a directory volume may take, in MiB, an integer from 0 to 2^32 - 1; 0 is unlimited. Refused
-   * for `'disk'`. Holds for what is written through `VolumeFs`; a guest is not limited by it in this version.
-   * Writes then take turns, each measuring the volume first. Default: unlimited.
+   * for `'disk'`. Default: unlimited.
+   *
+   * What is written through `VolumeFs` never takes the volume over it, whatever the guest wrote before; writers then
+   * take turns. On btrfs whose quotas are enabled (`btrfs quota enable`), and where this process may set a limit
+   * (root), the kernel holds the guest to it as well, see {@link VolumeHandle.quotaEnforcement}. The kernel counts
+   * the file system's own needs too, so a host write is refused up to 128 KiB and 1/64 of its length earlier there.
    */
   quotaMib?: number | null
   /** Strings by non-empty keys, at most 64 KiB together. Default: none. */
@@ -209,6 +213,11 @@ export declare class VolumeHandle {
   /** `null`: unlimited. */
   readonly quotaMib: number | null
   /**
+   * Who holds the volume to its quota when the handle is made: `'kernel'`, whoever writes; `'host'`, this library,
+   * for what is written through `VolumeFs`, so a guest can write more. `null`: unlimited.
+   */
+  readonly quotaEnforcement: 'kernel' | 'host' | null
+  /**
    * Bytes allocated on the host. Of a directory volume, directories included: a hard link counted once, sparse
    * files as they are, links not followed, mounts below not entered, and what this process may not read not
    * counted. Of a disk volume, what its image file takes.
@@ -351,7 +360,10 @@ export declare class VolumeFs {
    * @throws {PathEscapeError} a link in the tree may lead outside it; names the link
    */
   copyOut(relPath: VolumePath, hostPath: string, options?: TransferOptions): Promise<TransferSummary>
-  /** A directory and all that are missing above it, mode 0o755 less the umask; an existing one is fine. */
+  /**
+   * A directory and all that are missing above it, mode 0o755 less the umask; an existing one is fine.
+   * @throws {QuotaExceededError} a new one counts as 4 KiB, which the quota does not leave; nothing was made
+   */
   mkdir(relPath: VolumePath, options?: SignalOption): Promise<void>
   /** One file, symbolic link (never its target) or empty directory. */
   remove(relPath: VolumePath, options?: SignalOption): Promise<void>

@@ -38,6 +38,7 @@ test('a disk volume tells its size, its format, its file system and what it take
     {
       kind: handle.kind,
       quotaMib: handle.quotaMib,
+      quotaEnforcement: handle.quotaEnforcement,
       capacityBytes: handle.capacityBytes,
       diskFormat: handle.diskFormat,
       diskFstype: handle.diskFstype,
@@ -47,6 +48,7 @@ test('a disk volume tells its size, its format, its file system and what it take
     {
       kind: 'disk',
       quotaMib: null,
+      quotaEnforcement: null,
       capacityBytes: 20 * 1024 * MIB,
       diskFormat: 'raw',
       diskFstype: 'ext4',

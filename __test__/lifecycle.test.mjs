@@ -157,7 +157,7 @@ test('a handle has every property with its type', async (t) => {
   const { store, volume } = await tempVolume(t, { quotaMib: 64, labels: { env: 'prod' } })
   const handle = await store.getVolume('v')
   assert.ok(handle instanceof VolumeHandle)
-  const { usedBytes, createdAt, ...rest } = handle
+  const { usedBytes, quotaEnforcement, createdAt, ...rest } = handle
   assert.deepEqual(rest, {
     name: 'v',
     path: volume.path,
@@ -168,6 +168,7 @@ test('a handle has every property with its type', async (t) => {
     diskFstype: null,
     labels: { env: 'prod' },
   })
+  assert.match(quotaEnforcement, /^(host|kernel)$/)
   assert.ok(Number.isInteger(usedBytes) && usedBytes >= 0 && usedBytes % 512 === 0)
   assert.ok(createdAt instanceof Date)
   assert.ok(createdAt.getTime() >= before && createdAt.getTime() <= Date.now())
@@ -189,7 +190,8 @@ test('a quota of 0 is unlimited, and null where it is read', async (t) => {
   await store.createVolume('reset', { quotaMib: 64 }, { quotaMib: 0 })
   await store.createVolume('none')
   for (const name of ['zero', 'reset', 'none']) {
-    assert.equal((await store.getVolume(name)).quotaMib, null, name)
+    const { quotaMib, quotaEnforcement } = await store.getVolume(name)
+    assert.deepEqual([quotaMib, quotaEnforcement], [null, null], name)
   }
 })
 
@@ -233,6 +235,7 @@ test('properties are read-only, enumerable, and shown by JSON.stringify and the 
         'path',
         'kind',
         'quotaMib',
+        'quotaEnforcement',
         'usedBytes',
         'capacityBytes',
         'diskFormat',

@@ -45,6 +45,7 @@ export async function lifecycle() {
   const handle = await getVolume('a', { signal })
   expectType<VolumeHandle>()(handle, true)
   expectType<number | null>()(handle.quotaMib, true)
+  expectType<'kernel' | 'host' | null>()(handle.quotaEnforcement, true)
   expectType<Date | null>()(handle.createdAt, true)
   expectType<'dir' | 'disk'>()(handle.kind, true)
   expectType<VolumeHandle[]>()(await listVolumes({ labels: { env: 'prod' } }), true)

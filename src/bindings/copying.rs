@@ -5,7 +5,7 @@ use super::arguments::{host_path, volume_path};
 use super::cancellation::{Cancellation, cancel_of};
 use super::dispatch::{Step, run_in_steps};
 use super::errors::or_throw;
-use super::files::{Data, NativeFiles, nothing};
+use super::files::{Data, NativeFiles, in_turn, nothing};
 use super::lanes::{Lane, Turn};
 use super::values::to_input;
 use crate::error::{Error, Result};
@@ -36,13 +36,11 @@ impl NativeFiles {
         let lane = if data.is_large() || options.durable { Lane::Long } else { Lane::Short };
         let work = move || {
             let prepared = files.prepare_write()?;
-            let waits = prepared.has_quota();
+            let has_quota = prepared.has_quota();
             let turn = Turn { key: files.queue(), cancel: cancel.clone() };
-            let append = move || data.lend(|bytes| prepared.append(&path, bytes, options, &cancel));
-            match waits {
-                true => Ok(Step::Later(Lane::Waiting(Some(turn)), Box::new(append))),
-                false => append().map(Step::Done),
-            }
+            in_turn(has_quota, turn, move || {
+                data.lend(|bytes| prepared.append(&path, bytes, options, &cancel))
+            })
         };
         run_in_steps(env, lane, work, nothing)
     }

@@ -111,15 +111,12 @@ impl NativeFiles {
             false => Lane::Long,
         };
         let work = move || {
-            // A volume with a quota is measured first, by one writer at a time.
             let prepared = files.prepare_write()?;
-            let measured = prepared.has_quota();
+            let has_quota = prepared.has_quota();
             let turn = Turn { key: files.queue(), cancel: cancel.clone() };
-            let write = move || data.lend(|bytes| prepared.write(&path, bytes, options, &cancel));
-            match measured {
-                true => Ok(Step::Later(Lane::Waiting(Some(turn)), Box::new(write))),
-                false => write().map(Step::Done),
-            }
+            in_turn(has_quota, turn, move || {
+                data.lend(|bytes| prepared.write(&path, bytes, options, &cancel))
+            })
         };
         run_in_steps(env, lane, work, nothing)
     }
@@ -133,7 +130,13 @@ impl NativeFiles {
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<Unknown<'e>> {
         let (files, path, cancel) = self.start(env, path, cancellation)?;
-        run(env, Lane::Short, move || files.mkdir(&path, &cancel), nothing)
+        let work = move || {
+            let prepared = files.prepare_write()?;
+            let has_quota = prepared.has_quota();
+            let turn = Turn { key: files.queue(), cancel: cancel.clone() };
+            in_turn(has_quota, turn, move || prepared.mkdir(&path, &cancel))
+        };
+        run_in_steps(env, Lane::Short, work, nothing)
     }
 
     /// `VolumeFs.remove`
@@ -220,6 +223,18 @@ impl Data {
                 work(bytes)
             }
         }
+    }
+}
+
+/// Writers of a volume with a quota take turns, so they wait elsewhere.
+pub fn in_turn(
+    has_quota: bool,
+    turn: Turn,
+    write: impl FnOnce() -> Result<()> + Send + 'static,
+) -> Result<Step<()>> {
+    match has_quota {
+        true => Ok(Step::Later(Lane::Waiting(Some(turn)), Box::new(write))),
+        false => write().map(Step::Done),
     }
 }
 

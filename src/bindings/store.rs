@@ -202,6 +202,7 @@ fn plain(info: &VolumeInfo) -> Input {
         ("path", text(&info.path.to_string_lossy())),
         ("kind", text(record.kind.as_str())),
         ("quotaMib", record.quota_mib.map_or(Input::Absent, |mib| number(mib.into()))),
+        ("quotaEnforcement", info.quota_enforcement.map_or(Input::Absent, |by| text(by.as_str()))),
         ("usedBytes", number(info.used_bytes as f64)),
         ("capacityBytes", record.capacity_bytes.map_or(Input::Absent, |bytes| number(bytes as f64))),
         ("diskFormat", record.disk_format.map_or(Input::Absent, |format| text(format.as_str()))),

@@ -2,7 +2,7 @@
 
 use super::{Reader, Writer};
 use crate::error::Result;
-use crate::model::ProcessIdentity;
+use crate::model::{ProcessIdentity, VolumeName};
 use rusqlite::Params;
 
 /// Who holds volumes.
@@ -54,6 +54,15 @@ impl Reader<'_> {
             )?,
         };
         Ok(holders)
+    }
+
+    /// Whether an attachment may write the volume of that name; one whose process ended may be among them.
+    pub fn may_be_written(&self, volume: &VolumeName) -> Result<bool> {
+        let mut statement = self.0.prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM lease JOIN volume ON volume.id = volume_id
+             WHERE name = ?1 AND NOT readonly)",
+        )?;
+        Ok(statement.query_row([volume.as_str()], |row| row.get(0))?)
     }
 
     fn query_holders(&self, condition: &str, values: impl Params) -> rusqlite::Result<Vec<Holder>> {

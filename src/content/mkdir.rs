@@ -1,7 +1,9 @@
 //! Making directories.
 
-use super::{RelPath, Tree, dir_from};
+use super::account::BLOCK;
+use super::{Quota, RelPath, Tree, dir_from};
 use crate::error::Result;
+use crate::model::Cancel;
 use crate::sys::open_subdirectory;
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt};
 use nix::errno::Errno;
@@ -16,9 +18,16 @@ const NEW_DIRECTORY_MODE: u32 = 0o755;
 
 impl Tree {
     /// Makes the directory and all that are missing above it (mode 0755 less the umask). One that is there
-    /// already is fine, be it through a link that stays inside.
-    pub fn mkdir(&self, path: impl AsRef<OsStr>) -> Result<()> {
+    /// already is fine, be it through a link that stays inside. Each new one counts as a block.
+    pub fn mkdir(&self, path: impl AsRef<OsStr>, quota: Quota, cancel: &Cancel) -> Result<()> {
         let path = RelPath::parse(path)?;
+        if quota.is_limited() {
+            let missing = self.missing_components(&path);
+            if missing > 0 {
+                quota.admit(self, path.as_str(), missing * BLOCK, 0, cancel)?;
+            }
+        }
+        cancel.commit()?;
         let mut builder = DirBuilder::new();
         builder.mode(NEW_DIRECTORY_MODE);
         match self.at("mkdir", &path, |dir, rest| dir.create_dir_with(rest, &builder)) {
@@ -30,6 +39,16 @@ impl Tree {
             true => Ok(()),
             false => Err(io::Error::from(Errno::EEXIST)),
         })
+    }
+
+    /// How many components of a path are missing, as it is now: all behind the first that is.
+    fn missing_components(&self, path: &RelPath) -> u64 {
+        let lengths: Vec<_> = path.components().map(|(_, length)| length).collect();
+        let is_missing = |length: &usize| {
+            let found = self.at("mkdir", &path.up_to(*length), |dir, rest| dir.metadata(rest));
+            found.is_err_and(|error| error.is_refusal(&[Errno::ENOENT]))
+        };
+        (lengths.len() - lengths.partition_point(|length| !is_missing(length))) as u64
     }
 
     /// Makes one component after the other, each in the one before it.

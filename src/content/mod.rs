@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod account;
 mod append;
 mod copying;
 mod exists;
@@ -21,6 +22,7 @@ mod read;
 mod remove;
 mod rename;
 mod stat;
+mod turn;
 mod usage;
 mod way;
 mod write;
@@ -37,18 +39,21 @@ pub use purge::purge;
 pub use quota::Quota;
 pub use read::OpenedFile;
 pub use stat::Stat;
+pub use turn::Turns;
 pub use write::{WriteOptions, WriteRules};
 
 use crate::error::{Error, Result};
 use crate::model::VolumeName;
+use crate::sys::Subvolume;
 use cap_std::fs::Dir;
 use nix::errno::Errno;
 use path::RelPath;
 use std::fs::File;
 use std::io;
 use std::ops::Deref;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
 /// How often a step is tried again that met a link which was none any more when cap-std, without `openat2`,
 /// read it.
@@ -59,12 +64,18 @@ const RETRIES: usize = 16;
 pub struct Tree {
     root: Dir,
     volume: VolumeName,
+    turns: Option<Arc<Turns>>,
 }
 
 impl Tree {
     /// The tree below an open directory.
     pub fn new(volume: VolumeName, root: OwnedFd) -> Self {
-        Tree { root: dir_from(root), volume }
+        Tree { root: dir_from(root), volume, turns: None }
+    }
+
+    /// The same tree, to be written in turns where it has a quota.
+    pub fn in_turns(self, turns: &Arc<Turns>) -> Self {
+        Tree { turns: Some(turns.clone()), ..self }
     }
 
     /// Runs one step on `path`, with the directory to resolve it from, and names `syscall` and `path` where the
@@ -108,6 +119,9 @@ impl Tree {
     fn refused(&self, syscall: &'static str, path: &RelPath, error: io::Error) -> Error {
         let error = match is_escape(&error) {
             true => Error::path_escape(path.as_str()),
+            false if self.is_over_the_kernels_quota(error.raw_os_error()) => {
+                Error::quota_refused(self.volume.as_str(), path.as_str())
+            }
             false => Error::file_system(syscall, path.as_str(), error),
         };
         error.in_volume(self.volume.as_str())
@@ -117,6 +131,14 @@ impl Tree {
 /// cap-std's own refusal of what leads outside: the one error of this kind that carries no number of the system's.
 fn is_escape(error: &io::Error) -> bool {
     error.raw_os_error().is_none() && error.kind() == io::ErrorKind::PermissionDenied
+}
+
+impl Tree {
+    /// Whether it is the volume's own quota that the kernel refused something for, and not a user's.
+    fn is_over_the_kernels_quota(&self, errno: Option<i32>) -> bool {
+        let is_limited = || Subvolume::of_root(self.root.as_fd()).is_ok_and(|found| found.is_some());
+        errno == Some(Errno::EDQUOT as i32) && is_limited()
+    }
 }
 
 fn not_a_regular_file(syscall: &'static str, path: &RelPath) -> Error {

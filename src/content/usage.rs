@@ -12,14 +12,31 @@ use std::io;
 /// The unit of `st_blocks`.
 const BLOCK: u64 = 512;
 
+/// The number of every root directory of a btrfs subvolume.
+const SUBVOLUME_ROOT: u64 = 256;
+
+/// What a tree takes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Usage {
+    /// The bytes allocated on the host.
+    pub bytes: u64,
+    /// How many entries were looked at.
+    pub entries: u64,
+}
+
 impl Tree {
     /// The bytes allocated on the host for all entries below and including the root: a hard link counted once,
     /// sparse files as they are, links not followed and mounts not entered. What vanishes meanwhile is not
     /// counted, nor is what this process may not read.
     pub fn used_bytes(&self, cancel: &Cancel) -> Result<u64> {
+        self.measure(cancel).map(|usage| usage.bytes)
+    }
+
+    /// The same, and how much there was to look at.
+    pub(super) fn measure(&self, cancel: &Cancel) -> Result<Usage> {
         let failed = |error| Error::file_system("scandir", ".", error).in_volume(self.volume.as_str());
         let root = self.root.try_clone().map_err(failed)?;
-        let mut used = allocated(&root.dir_metadata().map_err(failed)?);
+        let mut used = Usage { bytes: allocated(&root.dir_metadata().map_err(failed)?), entries: 1 };
         let mut linked = HashSet::new();
         let mut way = Way::from(root);
         let mut pending = vec![Spot::default()];
@@ -27,10 +44,10 @@ impl Tree {
             cancel.check()?;
             let measured = way.open(&next).and_then(|dir| {
                 let children = way.base_below(next, &dir);
-                measure(&dir, &children, &mut linked, &mut pending)
+                measure(&dir, &children, &mut linked, &mut pending, &mut used)
             });
             match measured {
-                Ok(bytes) => used += bytes,
+                Ok(()) => {}
                 Err(error) if passes_by(&error) => {}
                 Err(error) => return Err(failed(error)),
             }
@@ -45,17 +62,20 @@ fn measure(
     here: &Spot,
     linked: &mut HashSet<(u64, u64)>,
     pending: &mut Vec<Spot>,
-) -> io::Result<u64> {
-    let mut used = 0;
+    used: &mut Usage,
+) -> io::Result<()> {
     let device = dir.dir_metadata()?.dev();
     for entry in dir.entries()? {
         let entry = entry?;
+        used.entries += 1;
         let metadata = match entry.metadata() {
             Ok(metadata) => metadata,
             Err(error) if passes_by(&error) => continue,
             Err(error) => return Err(error),
         };
-        if metadata.dev() != device {
+        // A subvolume within has a device number of its own, and its files count. A mount is refused when opened.
+        let is_subvolume = metadata.is_dir() && metadata.ino() == SUBVOLUME_ROOT;
+        if metadata.dev() != device && !is_subvolume {
             continue;
         }
         if metadata.is_dir() {
@@ -63,9 +83,9 @@ fn measure(
         } else if metadata.nlink() > 1 && !linked.insert((metadata.dev(), metadata.ino())) {
             continue;
         }
-        used += allocated(&metadata);
+        used.bytes += allocated(&metadata);
     }
-    Ok(used)
+    Ok(())
 }
 
 /// The bytes that an entry takes on the host.

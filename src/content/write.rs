@@ -3,7 +3,7 @@
 use super::open::Place;
 use super::usage::allocated;
 use super::{Quota, RelPath, Tree};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::Cancel;
 use crate::sys::{Access, Dir as StoreDir, FileLock};
 use cap_std::fs::{Metadata, MetadataExt, OpenOptions, OpenOptionsExt};
@@ -158,7 +158,11 @@ impl Tree {
             .and_then(|()| rules.staging.replace(&temporary, place.holder.as_fd(), &place.name));
         if let Err(error) = result {
             rules.staging.unlink(&temporary)?;
-            return Err(error.in_volume(self.volume.as_str()));
+            let error = match self.is_over_the_kernels_quota(error.context().errno) {
+                true => Error::quota_refused(self.volume.as_str(), path.as_str()),
+                false => error.in_volume(self.volume.as_str()),
+            };
+            return Err(error);
         }
         self.sync_holder(path, &place, options.durable)
     }

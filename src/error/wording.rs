@@ -156,6 +156,18 @@ impl Error {
         )
     }
 
+    /// The kernel keeps the quota and refuses the write, or would.
+    pub fn quota_refused(volume: &str, path: &str) -> Self {
+        Error::new(
+            ErrorKind::QuotaExceeded,
+            format!(
+                "Writing {path:?} would exceed the quota of volume \"{volume}\" as its file system counts it, which \
+                 includes what it needs itself. Remove files to make room."
+            ),
+            Context { volume: Some(volume.to_owned()), path: Some(path.to_owned()), ..Context::default() },
+        )
+    }
+
     /// A runtime cannot express a mount.
     pub fn unsupported_mount(runtime: &str, guest_path: &str, problem: impl std::fmt::Display) -> Self {
         Error::new(

@@ -4,7 +4,8 @@ use super::layout::new_entry;
 use super::{Opened, Store, now_ms};
 use crate::catalog::{Action, Intent};
 use crate::error::{Error, Result};
-use crate::model::{Cancel, VolumeName, VolumeSpec};
+use crate::model::{Cancel, MIB, VolumeName, VolumeSpec};
+use crate::sys::Dir;
 use std::path::PathBuf;
 
 /// The mode of a volume's own directory: sandboxes may run as other users. Above it, everything is 0700.
@@ -66,9 +67,22 @@ impl Opened {
         self.settle(intent)
     }
 
+    /// Makes a volume's directory; where it has a quota that the kernel keeps, as a subvolume.
+    fn make_directory(&self, entry: &str, spec: &VolumeSpec) -> Result<Dir> {
+        let staging = &self.layout.staging;
+        if let Some(mib) = spec.quota_mib() {
+            let limited = staging.create_limited_child(entry, VOLUME_MODE, u64::from(mib) * MIB)?;
+            if let Some(limited) = limited {
+                self.layout.put_file_system_on_disk(&limited)?;
+                return Ok(limited);
+            }
+        }
+        staging.create_child(entry, VOLUME_MODE)
+    }
+
     /// Makes the directory, for a disk with its image, aside and moves it into place, where nothing stands.
     fn make(&self, intent: &Intent, spec: &VolumeSpec, cancel: &Cancel) -> Result<()> {
-        let made = self.layout.staging.create_child(&intent.entry, VOLUME_MODE)?;
+        let made = self.make_directory(&intent.entry, spec)?;
         if let Some(disk) = spec.disk() {
             self.make_image(&made, &intent.name, disk)
                 .map_err(|error| error.in_volume(intent.name.as_str()))?;

@@ -64,14 +64,8 @@ impl Opened {
         cancel: &Cancel,
         work: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        let turn = {
-            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-            turns.entry(name.clone()).or_default().clone()
-        };
-        let _in_this_process = turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let _among_processes = self.layout.lock_quota(name, cancel)?;
-        work()
+        let shared = || self.catalog.read(|catalog| catalog.may_be_written(name));
+        self.turns.take(name, || self.layout.lock_quota(name, cancel), shared, work)
     }
 }
 
@@ -111,9 +105,7 @@ impl VolumeFiles {
 
     /// Makes a directory and what is missing above it.
     pub fn mkdir(&self, path: impl AsRef<OsStr>, cancel: &Cancel) -> Result<()> {
-        let tree = self.tree(self.store.opened()?.as_ref())?;
-        cancel.commit()?;
-        tree.mkdir(path)
+        self.prepare_write()?.mkdir(path, cancel)
     }
 
     /// Removes one entry.
@@ -144,12 +136,12 @@ impl VolumeFiles {
         };
         let root = File::from(dir.try_clone()?);
         opened.refuse_disk_volume(&self.name, &root)?;
-        Ok(Tree::new(self.name.clone(), root.into()))
+        Ok(Tree::new(self.name.clone(), root.into()).in_turns(&opened.turns))
     }
 }
 
-/// A write that may be carried out on another thread, which one of a volume with a quota should be: it measures
-/// the volume, and waits for its turn.
+/// A write that may be carried out on another thread, which one of a volume with a quota should be: it waits for
+/// its turn, and may have to measure the volume.
 #[derive(Debug)]
 pub struct PreparedWrite {
     files: VolumeFiles,
@@ -173,10 +165,19 @@ impl PreparedWrite {
     ) -> Result<()> {
         let (files, opened) = (&self.files, &self.opened);
         let rules = WriteRules { staging: &opened.layout.staging, quota: Quota::mib(self.quota_mib) };
-        let write = || files.tree(opened)?.write(path, content, options, &rules, cancel);
+        self.in_turn(cancel, || files.tree(opened)?.write(path, content, options, &rules, cancel))
+    }
+
+    /// Makes a directory and what is missing above it.
+    pub fn mkdir(&self, path: impl AsRef<OsStr>, cancel: &Cancel) -> Result<()> {
+        let quota = Quota::mib(self.quota_mib);
+        self.in_turn(cancel, || self.files.tree(&self.opened)?.mkdir(path, quota, cancel))
+    }
+
+    fn in_turn(&self, cancel: &Cancel, write: impl FnOnce() -> Result<()>) -> Result<()> {
         match self.has_quota() {
-            // From measuring to writing, nobody else may use up what was found free.
-            true => opened.in_turn(&files.name, cancel, write),
+            // From being admitted to having written, nobody else may use up what was found free.
+            true => self.opened.in_turn(&self.files.name, cancel, write),
             false => write(),
         }
     }

@@ -6,6 +6,8 @@
 //! <home>/volumes/.staging/            what is being made, moved into place when whole
 //! <home>/volumes/.trash/              what is being deleted
 //! <home>/volumes/.locks/<name>.lock   who changes this name now
+//! <home>/volumes/.locks/<name>~quota.lock       who writes a volume with a quota now, and the volume's account
+//! <home>/volumes/.locks/<name>~quota-next.lock  who is the next to
 //! <home>/db/volumes.db                the catalog
 //! <home>/db/volumes.db.lock           flock: who writes the catalog now
 //! ```
@@ -159,6 +161,15 @@ impl Layout {
         }
     }
 
+    /// Puts all of a directory's file system on disk, where the store was opened so: a subvolume's limit has no
+    /// other way there.
+    pub fn put_file_system_on_disk(&self, dir: &Dir) -> Result<()> {
+        match self.durability {
+            Durability::Full => dir.sync_file_system(),
+            Durability::Fast => Ok(()),
+        }
+    }
+
     /// Puts a file's content on disk, where the store was opened so.
     pub fn put_file_on_disk(&self, file: &File, path: &Path) -> Result<()> {
         match self.durability {
@@ -181,9 +192,15 @@ impl Layout {
 
     /// Takes a turn at writing files of a volume that has a quota, waiting a while for whoever writes now.
     pub fn lock_quota(&self, name: &VolumeName, cancel: &Cancel) -> Result<FileLock> {
-        let entry = format!("{name}{SEPARATOR}quota.lock");
-        FileLock::acquire(&self.locks, &entry, cancel.left_of(LONGEST_WAIT), || cancel.check())?
-            .ok_or_else(|| Error::volume_busy(name.as_str(), LONGEST_WAIT))
+        let deadline = Instant::now() + cancel.left_of(LONGEST_WAIT);
+        let acquire = |entry: String| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            FileLock::acquire(&self.locks, &entry, left, || cancel.check())?
+                .ok_or_else(|| Error::volume_busy(name.as_str(), LONGEST_WAIT))
+        };
+        // Whoever waits has the second lock, so that one who writes all the time does not always come first.
+        let _next = acquire(format!("{name}{SEPARATOR}quota-next.lock"))?;
+        acquire(format!("{name}{SEPARATOR}quota.lock"))
     }
 
     /// Locks a name if nobody has it at this moment.

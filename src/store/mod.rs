@@ -11,6 +11,7 @@ mod attach_disk;
 mod check;
 mod copying;
 mod create;
+mod discard;
 mod disk;
 mod entries;
 mod files;
@@ -34,9 +35,10 @@ pub use attach::Attachment;
 pub use check::{Problem, ProblemKind, check};
 pub use copying::{CopyRequest, TransferOptions, VolumeCopy};
 pub use files::VolumeFiles;
-pub use query::VolumeInfo;
+pub use query::{QuotaEnforcement, VolumeInfo};
 
 use crate::catalog::Catalog;
+use crate::content::Turns;
 use crate::error::{Error, Result};
 use crate::model::{VolumeName, VolumeRecord};
 use crate::sys::Identity;
@@ -65,7 +67,7 @@ struct Opened {
     /// To notice when one of them was deleted or replaced.
     places: Places,
     /// Who writes a volume that has a quota.
-    turns: Mutex<HashMap<VolumeName, Arc<Mutex<()>>>>,
+    turns: Arc<Turns>,
     /// Directories that are known as those of directory volumes.
     directories: Mutex<HashSet<Identity>>,
     warnings: Mutex<Warnings>,
@@ -143,7 +145,7 @@ impl Opened {
             places: layout.places()?,
             layout,
             catalog,
-            turns: Mutex::default(),
+            turns: Arc::default(),
             directories: Mutex::default(),
             warnings: Mutex::default(),
         })

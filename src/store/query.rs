@@ -3,8 +3,10 @@
 use super::{Opened, Store};
 use crate::content::Tree;
 use crate::error::{Error, Result};
-use crate::model::{Cancel, Labels, VolumeKind, VolumeName, VolumeRecord};
+use crate::model::{Cancel, Labels, MIB, VolumeKind, VolumeName, VolumeRecord};
+use crate::sys::Subvolume;
 use nix::errno::Errno;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
@@ -23,6 +25,27 @@ pub struct VolumeInfo {
     pub path: PathBuf,
     /// The bytes allocated on the host.
     pub used_bytes: u64,
+    /// Who enforces the quota at this moment; none where there is none.
+    pub quota_enforcement: Option<QuotaEnforcement>,
+}
+
+/// Who holds a volume to its quota.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuotaEnforcement {
+    /// The kernel, whoever writes.
+    Kernel,
+    /// This library, for what the host writes through it.
+    Host,
+}
+
+impl QuotaEnforcement {
+    /// The name that JavaScript sees.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            QuotaEnforcement::Kernel => "kernel",
+            QuotaEnforcement::Host => "host",
+        }
+    }
 }
 
 impl Store {
@@ -59,7 +82,18 @@ impl Opened {
                 return Ok(None);
             }
         }
-        Ok(Some(VolumeInfo { path: volumes.path_of(name), record, used_bytes }))
+        let quota_enforcement = record.quota_mib.map(|mib| self.enforcement(&record.name, mib));
+        Ok(Some(VolumeInfo { path: volumes.path_of(name), record, used_bytes, quota_enforcement }))
+    }
+
+    /// Looked up in the file system, which alone knows: a volume may have been copied to another one.
+    fn enforcement(&self, name: &VolumeName, mib: u32) -> QuotaEnforcement {
+        let root = self.layout.volumes.open_child(name.as_str()).ok();
+        let subvolume = root.and_then(|root| Subvolume::of_root(root.as_fd()).ok()?);
+        match subvolume.and_then(|subvolume| subvolume.quota()) {
+            Some(quota) if quota.limit <= u64::from(mib) * MIB => QuotaEnforcement::Kernel,
+            _ => QuotaEnforcement::Host,
+        }
     }
 
     /// What a directory volume's tree takes on the host, or a disk volume's image.

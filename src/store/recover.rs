@@ -4,13 +4,12 @@
 //! who takes the lock settles the intent.
 
 use super::Opened;
+use super::discard::discard;
 use super::layout::EntryOwner;
 use crate::catalog::{Action, Intent};
-use crate::content::purge;
 use crate::error::{ErrorKind, Result};
 use crate::model::VolumeName;
 use crate::sys::{Dir, FileLock};
-use std::ffi::OsStr;
 
 impl Opened {
     /// Settles every intent, clears every leftover and ends every attachment that no living process has. What
@@ -55,7 +54,7 @@ impl Opened {
             self.layout.put_on_disk(volumes)?;
             return self.catalog.write(|catalog| catalog.settle(intent.volume_id));
         }
-        purge(staging.try_clone()?, OsStr::new(&intent.entry), &staging.path_of(&intent.entry))?;
+        discard(staging, &intent.entry, &staging.path_of(&intent.entry))?;
         self.catalog.write(|catalog| catalog.delete_volume(intent.volume_id))
     }
 
@@ -65,7 +64,7 @@ impl Opened {
         for entry in dir.names()? {
             let Some(text) = entry.to_str() else { continue };
             if self.is_abandoned(dir, text)? {
-                later_if_refused(purge(dir.try_clone()?, &entry, &dir.path_of(text)))?;
+                later_if_refused(discard(dir, text, &dir.path_of(text)))?;
             }
         }
         Ok(())

@@ -1,14 +1,13 @@
 //! Removing a volume.
 
+use super::discard::discard;
 use super::layout::new_entry;
 use super::{Opened, Store, living};
 use crate::catalog::{Action, Held, Intent};
-use crate::content::purge;
 use crate::error::{Error, Result};
 use crate::model::{Cancel, VolumeName};
 use crate::sys::{ImageLock, regain_access_to};
 use nix::errno::Errno;
-use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -79,6 +78,6 @@ impl Opened {
             }
             self.layout.put_on_disk(volumes)?;
         }
-        purge(trash.try_clone()?, OsStr::new(&intent.entry), &volumes.path_of(name))
+        discard(trash, &intent.entry, &volumes.path_of(name))
     }
 }

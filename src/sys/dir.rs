@@ -1,10 +1,11 @@
 //! A directory of ours, held by descriptor: every entry is named by one component, never by a path.
 
+use super::clone::replace_by_clone;
 use crate::error::{Error, Result};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, openat, renameat, renameat2};
 use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat, mkdirat, stat};
-use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
+use nix::unistd::{UnlinkatFlags, fsync, syncfs, unlinkat};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
@@ -127,9 +128,13 @@ impl Dir {
         mkdirat(&self.fd, name, Mode::S_IRWXU)
             .map_err(|errno| Error::file_system("mkdir", &path, errno.into()))?;
         let child = self.open_child(name)?;
-        fchmod(&child.fd, Mode::from_bits_truncate(mode))
-            .map_err(|errno| Error::file_system("chmod", &path, errno.into()))?;
+        child.set_mode(mode)?;
         Ok(child)
+    }
+
+    pub(super) fn set_mode(&self, mode: u32) -> Result<()> {
+        fchmod(&self.fd, Mode::from_bits_truncate(mode))
+            .map_err(|errno| Error::file_system("chmod", &self.path, errno.into()))
     }
 
     /// Opens a subdirectory, making it (mode 0700) where it is missing.
@@ -180,10 +185,17 @@ impl Dir {
             .map_err(|errno| Error::file_system("rename", self.path_of(name), errno.into()))
     }
 
-    /// Moves a file into another directory of the same file system, in place of what stands there.
+    /// Moves a file into another directory of the same file system, be it in another subvolume of it, in place of
+    /// what stands there.
     pub fn replace(&self, name: &str, target: BorrowedFd<'_>, new_name: &OsStr) -> Result<()> {
-        renameat(&self.fd, name, target, new_name)
-            .map_err(|errno| Error::file_system("rename", new_name, errno.into()))
+        let replaced = match renameat(&self.fd, name, target, new_name) {
+            Err(Errno::EXDEV) => match replace_by_clone(self.fd.as_fd(), name, target, new_name) {
+                Err(errno) if errno != Errno::EDQUOT => Err(Errno::EXDEV),
+                cloned => cloned,
+            },
+            renamed => renamed,
+        };
+        replaced.map_err(|errno| Error::file_system("rename", new_name, errno.into()))
     }
 
     /// Unlinks a file; one that is gone already is fine.
@@ -206,6 +218,11 @@ impl Dir {
             }
         }
         Ok(names)
+    }
+
+    /// Puts all of the directory's file system on disk.
+    pub fn sync_file_system(&self) -> Result<()> {
+        syncfs(&self.fd).map_err(|errno| Error::file_system("syncfs", &self.path, errno.into()))
     }
 
     /// Puts the directory's entries on disk.

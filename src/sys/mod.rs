@@ -6,6 +6,8 @@
 compile_error!("sandbox-volumes runs on Linux only so far");
 
 mod access;
+mod btrfs;
+mod clone;
 mod dir;
 mod entries;
 mod host_entry;
@@ -16,11 +18,13 @@ mod memory;
 mod process;
 mod random;
 mod reopen;
+mod space;
 mod subdir;
 mod token;
 mod transfer;
 
 pub use access::{regain_access, regain_access_to};
+pub use btrfs::Subvolume;
 pub use dir::{Dir, FileId, Identity, identity};
 pub use entries::{
     EntryKind, Facts, Listing, create_directory, create_file, create_link, facts_at, give_link, is_within,
@@ -34,6 +38,7 @@ pub use memory::file_in_memory;
 pub use process::{boot_id, pid_namespace, process_start_time};
 pub use random::{random_bytes, random_uuid};
 pub use reopen::{Access, path_to_open, reopen};
+pub use space::{free_space, time_since_boot};
 pub use subdir::open_subdirectory;
 pub use token::unique_token;
 pub use transfer::{TransferBuffer, clone_content, next_data, transfer};

@@ -3,7 +3,7 @@
 use sandbox_volumes::model::{Cancel, Input, VolumeName, VolumeSpec};
 use sandbox_volumes::store::{Durability, Store, VolumeFiles};
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -20,13 +20,24 @@ pub struct Volume {
 impl Volume {
     /// Creates a volume with these options.
     pub fn new(options: Value) -> Self {
-        let home = tempfile::tempdir().unwrap();
+        Volume::new_in(&std::env::temp_dir(), options)
+    }
+
+    /// The same, below a directory.
+    pub fn new_in(dir: &Path, options: Value) -> Self {
+        let home = tempfile::tempdir_in(dir).unwrap();
         let store = Arc::new(Store::open(home.path(), Durability::Fast).unwrap());
         let name = VolumeName::parse("v").unwrap();
-        let spec = VolumeSpec::from_options(&[Input::from(options)]).unwrap();
-        store.create(&name, &spec, &Cancel::default()).unwrap();
         let outside = home.path().join("outside");
         std::fs::create_dir(&outside).unwrap();
-        Volume { files: store.files(&name), store, name, outside, _home: home }
+        let volume = Volume { files: store.files(&name), store, name, outside, _home: home };
+        volume.create(options);
+        volume
+    }
+
+    /// Creates it again, where it was removed.
+    pub fn create(&self, options: Value) {
+        let spec = VolumeSpec::from_options(&[Input::from(options)]).unwrap();
+        self.store.create(&self.name, &spec, &Cancel::default()).unwrap();
     }
 }

@@ -1,0 +1,246 @@
+//! What is known of a volume's use of space since it was last measured, and how far that can be relied on.
+//!
+//! An account is never below the truth by our own doing: every write is charged before it is made, with the most
+//! that it can allocate, and nothing is taken off for what was freed. What others write is found in two ways. The
+//! host file system's free space has then fallen by at least as much, unless somebody else freed space meanwhile;
+//! and an account soon grows too old to be used.
+
+use std::time::Duration;
+
+/// The block size that file systems allocate by, and that content is therefore counted in.
+pub(super) const BLOCK: u64 = 4096;
+
+/// A volume with at most as many entries is measured each time: that costs about as much as the write does.
+const FEW_ENTRIES: u64 = 64;
+
+/// How many times longer than measuring took its result is good for, at most, so that measuring takes a twentieth
+/// of the time at most.
+const GOOD_FOR: u32 = 20;
+
+/// The longest that a result is good for where nobody is known to write and free space would tell.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// The most blocks that a new entry adds to its directory: a leaf, and what a tree of leaves grows by above it.
+/// A file's own tree of extents is no deeper.
+const MOST_OVERHEAD: u64 = 3 * BLOCK;
+
+/// A file system describes at least as many bytes of content by each byte of its own.
+const DESCRIBED: u64 = 256;
+
+/// The fields of an account on disk, of eight bytes each: a mark, the fields, and their checksum.
+const WORDS: usize = 13;
+const MARK: u64 = u64::from_le_bytes(*b"svquota1");
+
+/// How many bytes an account takes on disk.
+pub(super) const ENCODED: usize = WORDS * 8;
+
+/// Tells a volume's directory from every other, and a boot of the machine from every other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Subject {
+    pub device: u64,
+    pub inode: u64,
+    pub born_ns: u64,
+    pub boot: u128,
+}
+
+/// What is known of a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Account {
+    pub subject: Subject,
+    /// When measuring began, since the machine started.
+    pub measured_at: Duration,
+    pub measuring_took: Duration,
+    pub entries: u64,
+    /// The bytes that were found allocated.
+    pub used: u64,
+    /// The bytes that our own writes since then can have allocated.
+    pub charged: u64,
+    /// The bytes that the host file system had free when measuring began; none where they would not tell.
+    pub free: Option<u64>,
+}
+
+/// What there is to know at the moment of a write.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub now: Duration,
+    pub free: Option<u64>,
+    /// Whether a sandbox that may write has the volume.
+    pub shared: bool,
+}
+
+/// The most that a write can allocate that needs so much for its content.
+pub(super) fn most_allocated(needed: u64) -> u64 {
+    needed.saturating_add(MOST_OVERHEAD).saturating_add((needed / DESCRIBED).next_multiple_of(BLOCK))
+}
+
+impl Account {
+    /// The most that the volume can use at this moment; none where the account cannot tell.
+    pub fn most_used(&self, subject: Subject, moment: Moment) -> Option<u64> {
+        let age = moment.now.checked_sub(self.measured_at)?;
+        let known = (self.free, moment.free);
+        let longest = match known {
+            (Some(_), Some(_)) if !moment.shared => (self.measuring_took * GOOD_FOR).max(QUIET),
+            _ => self.measuring_took * GOOD_FOR,
+        };
+        if self.subject != subject || age > longest || self.entries <= FEW_ENTRIES {
+            return None;
+        }
+        let fallen = match known {
+            (Some(then), Some(now)) => then.saturating_sub(now),
+            _ => 0,
+        };
+        // What we wrote is part of what free space fell by.
+        Some(self.used.saturating_add(self.charged.max(fallen)))
+    }
+
+    /// The account with a write that can allocate so much.
+    pub fn with(mut self, most_allocated: u64) -> Self {
+        self.charged = self.charged.saturating_add(most_allocated);
+        self
+    }
+
+    pub fn encode(&self) -> [u8; ENCODED] {
+        let Subject { device, inode, born_ns, boot } = self.subject;
+        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let fields = [
+            MARK,
+            device,
+            inode,
+            born_ns,
+            (boot >> 64) as u64,
+            boot as u64,
+            nanos(self.measured_at),
+            nanos(self.measuring_took),
+            self.entries,
+            self.used,
+            self.charged,
+            self.free.unwrap_or(u64::MAX),
+        ];
+        let mut bytes = [0; ENCODED];
+        let (content, checksum) = bytes.split_at_mut(ENCODED - 8);
+        for (place, field) in content.chunks_exact_mut(8).zip(fields) {
+            place.copy_from_slice(&field.to_le_bytes());
+        }
+        checksum.copy_from_slice(&u64::from(crc32c::crc32c(content)).to_le_bytes());
+        bytes
+    }
+
+    /// What was encoded; none of anything else.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; ENCODED] = bytes.try_into().ok()?;
+        let mut words = [0; WORDS];
+        for (word, place) in words.iter_mut().zip(bytes.as_chunks::<8>().0) {
+            *word = u64::from_le_bytes(*place);
+        }
+        let [mark, device, inode, born_ns, boot_high, boot_low, at, took, entries, used, charged, free, sum] =
+            words;
+        if mark != MARK || sum != u64::from(crc32c::crc32c(&bytes[..ENCODED - 8])) {
+            return None;
+        }
+        let boot = u128::from(boot_high) << 64 | u128::from(boot_low);
+        Some(Account {
+            subject: Subject { device, inode, born_ns, boot },
+            measured_at: Duration::from_nanos(at),
+            measuring_took: Duration::from_nanos(took),
+            entries,
+            used,
+            charged,
+            free: (free != u64::MAX).then_some(free),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SUBJECT: Subject = Subject { device: 1, inode: 2, born_ns: 3, boot: 5 << 64 | 4 };
+    const ACCOUNT: Account = Account {
+        subject: SUBJECT,
+        measured_at: Duration::from_secs(1000),
+        measuring_took: Duration::from_millis(100),
+        entries: 100_000,
+        used: 1 << 30,
+        charged: 5 * BLOCK,
+        free: Some(1 << 40),
+    };
+
+    fn after(millis: u64) -> Moment {
+        Moment {
+            now: ACCOUNT.measured_at + Duration::from_millis(millis),
+            free: Some((1 << 40) - 5 * BLOCK),
+            shared: false,
+        }
+    }
+
+    #[test]
+    fn an_account_is_what_was_measured_and_charged() {
+        assert_eq!(ACCOUNT.most_used(SUBJECT, after(1)), Some((1 << 30) + 5 * BLOCK));
+        assert_eq!(ACCOUNT.with(BLOCK).most_used(SUBJECT, after(1)), Some((1 << 30) + 6 * BLOCK));
+    }
+
+    #[test]
+    fn what_free_space_fell_by_beyond_our_own_writes_counts_as_the_volumes() {
+        let fallen = |bytes: u64| Moment { free: Some((1 << 40) - bytes), ..after(1) };
+        assert_eq!(ACCOUNT.most_used(SUBJECT, fallen(0)), Some((1 << 30) + 5 * BLOCK));
+        assert_eq!(ACCOUNT.most_used(SUBJECT, fallen(4 * BLOCK)), Some((1 << 30) + 5 * BLOCK));
+        assert_eq!(ACCOUNT.most_used(SUBJECT, fallen(9 * BLOCK)), Some((1 << 30) + 9 * BLOCK));
+        let risen = Moment { free: Some(2 << 40), ..after(1) };
+        assert_eq!(ACCOUNT.most_used(SUBJECT, risen), Some((1 << 30) + 5 * BLOCK));
+    }
+
+    #[test]
+    fn an_account_grows_too_old_sooner_where_somebody_may_write_or_free_space_does_not_tell() {
+        let good = |moment: Moment| ACCOUNT.most_used(SUBJECT, moment).is_some();
+        assert!(good(after(60_000)) && !good(after(60_001)));
+        let shared = |millis| Moment { shared: true, ..after(millis) };
+        assert!(good(shared(2000)) && !good(shared(2001)));
+        let untold = |millis| Moment { free: None, ..after(millis) };
+        assert!(good(untold(2000)) && !good(untold(2001)));
+        let slow = Account { measuring_took: Duration::from_secs(10), ..ACCOUNT };
+        assert!(slow.most_used(SUBJECT, after(199_000)).is_some());
+        let earlier = Moment { now: Duration::from_secs(999), ..after(0) };
+        assert!(!good(earlier), "from the future");
+    }
+
+    #[test]
+    fn a_small_volume_is_measured_each_time() {
+        assert_eq!(Account { entries: FEW_ENTRIES, ..ACCOUNT }.most_used(SUBJECT, after(0)), None);
+        assert!(Account { entries: FEW_ENTRIES + 1, ..ACCOUNT }.most_used(SUBJECT, after(0)).is_some());
+    }
+
+    #[test]
+    fn another_directory_or_another_boot_has_no_account() {
+        for other in [
+            Subject { device: 9, ..SUBJECT },
+            Subject { inode: 9, ..SUBJECT },
+            Subject { born_ns: 9, ..SUBJECT },
+            Subject { boot: 9, ..SUBJECT },
+        ] {
+            assert_eq!(ACCOUNT.most_used(other, after(1)), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn an_account_on_disk_is_read_back_and_a_damaged_one_is_none() {
+        for account in [ACCOUNT, Account { free: None, ..ACCOUNT }] {
+            assert_eq!(Account::decode(&account.encode()), Some(account));
+        }
+        let whole = ACCOUNT.encode();
+        for at in 0..whole.len() {
+            let mut damaged = whole;
+            damaged[at] ^= 1;
+            assert_eq!(Account::decode(&damaged), None, "byte {at}");
+            assert_eq!(Account::decode(&whole[..at]), None, "{at} bytes");
+        }
+        assert_eq!(Account::decode(&[0; ENCODED]), None);
+    }
+
+    #[test]
+    fn a_charge_covers_content_the_entry_and_what_describes_it() {
+        assert_eq!(most_allocated(0), MOST_OVERHEAD);
+        assert_eq!(most_allocated(BLOCK), BLOCK + MOST_OVERHEAD + BLOCK);
+        assert_eq!(most_allocated(1 << 20), (1 << 20) + MOST_OVERHEAD + BLOCK);
+        assert_eq!(most_allocated(u64::MAX - 5), u64::MAX);
+    }
+}

@@ -1,0 +1,182 @@
+//! Subvolumes of btrfs with a limit that the kernel keeps (a qgroup's).
+
+#![expect(unsafe_code, reason = "the kernel is asked by ioctls, which take addresses")]
+
+use super::dir::Dir;
+use crate::error::{Error, Result};
+use linux_raw_sys::btrfs::{
+    BTRFS_QGROUP_LIMIT_MAX_RFER, btrfs_ioctl_fs_info_args, btrfs_ioctl_ino_lookup_args,
+    btrfs_ioctl_qgroup_create_args, btrfs_ioctl_qgroup_limit_args, btrfs_ioctl_vol_args, btrfs_qgroup_limit,
+};
+use nix::errno::Errno;
+use nix::sys::stat::fstat;
+use nix::sys::statfs::{BTRFS_SUPER_MAGIC, fstatfs};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::PathBuf;
+
+/// The number of every subvolume's root directory, and of no other directory.
+const ROOT: u64 = 256;
+
+mod ioctl {
+    use super::{
+        btrfs_ioctl_fs_info_args, btrfs_ioctl_ino_lookup_args, btrfs_ioctl_qgroup_create_args,
+        btrfs_ioctl_qgroup_limit_args, btrfs_ioctl_vol_args,
+    };
+    nix::ioctl_write_ptr!(subvol_create, 0x94, 14, btrfs_ioctl_vol_args);
+    nix::ioctl_readwrite!(ino_lookup, 0x94, 18, btrfs_ioctl_ino_lookup_args);
+    nix::ioctl_read!(fs_info, 0x94, 31, btrfs_ioctl_fs_info_args);
+    nix::ioctl_write_ptr!(qgroup_create, 0x94, 42, btrfs_ioctl_qgroup_create_args);
+    nix::ioctl_read!(qgroup_limit, 0x94, 43, btrfs_ioctl_qgroup_limit_args);
+}
+
+/// A subvolume, by the numbers that its file system knows it by.
+#[derive(Clone, Debug)]
+pub struct Subvolume {
+    id: u64,
+    /// What the kernel says of the file system's quotas.
+    qgroups: PathBuf,
+}
+
+/// What a subvolume may take, and takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelQuota {
+    /// The limit in bytes.
+    pub limit: u64,
+    /// What is left of it, what is reserved for writes under way taken off.
+    pub left: u64,
+}
+
+impl Subvolume {
+    /// The subvolume whose root an open directory is; none where it is no such root.
+    pub fn of_root(dir: BorrowedFd<'_>) -> io::Result<Option<Self>> {
+        match fstat(dir)?.st_ino == ROOT && is_btrfs(dir)? {
+            true => Ok(Some(Subvolume { id: subvolume_id(dir)?, qgroups: qgroups(dir)? })),
+            false => Ok(None),
+        }
+    }
+
+    /// The limit that the kernel keeps; none where there is no limit, or the kernel does not show it.
+    pub fn quota(&self) -> Option<KernelQuota> {
+        let is_limited = self.fact("limit_flags")? & u64::from(BTRFS_QGROUP_LIMIT_MAX_RFER) != 0;
+        let limit = self.fact("max_referenced").filter(|_| is_limited)?;
+        let taken = ["referenced", "rsv_data", "rsv_meta_pertrans", "rsv_meta_prealloc"];
+        let taken = taken.iter().try_fold(0u64, |sum, name| Some(sum.saturating_add(self.fact(name)?)))?;
+        Some(KernelQuota { limit, left: limit.saturating_sub(taken) })
+    }
+
+    /// Forgets the qgroup of a subvolume that was deleted, through any directory of the file system. Newer kernels
+    /// do it themselves, and refuse it as long as something of the subvolume is left.
+    pub fn forget_quota(&self, dir: BorrowedFd<'_>) -> io::Result<()> {
+        let args = btrfs_ioctl_qgroup_create_args { create: 0, qgroupid: self.id };
+        // SAFETY: the kernel reads `args`, which has the type that this call takes.
+        unsafe { ioctl::qgroup_create(dir.as_raw_fd(), &args) }?;
+        Ok(())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "sysfs is the kernel's, no guest writes there")]
+    fn fact(&self, name: &str) -> Option<u64> {
+        let text = std::fs::read_to_string(self.qgroups.join(format!("0_{}", self.id)).join(name)).ok()?;
+        let text = text.trim();
+        match text.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16).ok(),
+            None => text.parse().ok(),
+        }
+    }
+}
+
+impl Dir {
+    /// Makes a subdirectory, which must not exist, as a subvolume that the kernel limits. None, and nothing made,
+    /// where it does not: elsewhere than on btrfs, where quotas are not enabled, and without the right to set one.
+    pub fn create_limited_child(&self, name: &str, mode: u32, limit: u64) -> Result<Option<Dir>> {
+        let failed = |error| Error::file_system("mkdir", self.path_of(name), error);
+        if !keeps_quotas(self.as_fd()) {
+            return Ok(None);
+        }
+        match create_subvolume(self.as_fd(), name) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(Errno::EEXIST as i32) => return Err(failed(error)),
+            Err(_) => return Ok(None),
+        }
+        let child = self.open_child(name)?;
+        if set_limit(child.as_fd(), limit).is_err() {
+            unlinkat(self.as_fd(), name, UnlinkatFlags::RemoveDir).map_err(|errno| failed(errno.into()))?;
+            return Ok(None);
+        }
+        child.set_mode(mode)?;
+        Ok(Some(child))
+    }
+}
+
+/// Whether quotas are enabled on the file system of a directory, as far as the kernel shows.
+fn keeps_quotas(dir: BorrowedFd<'_>) -> bool {
+    is_btrfs(dir).unwrap_or(false) && qgroups(dir).is_ok_and(|qgroups| qgroups.is_dir())
+}
+
+fn is_btrfs(dir: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(fstatfs(dir)?.filesystem_type() == BTRFS_SUPER_MAGIC)
+}
+
+fn create_subvolume(parent: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    let mut args = btrfs_ioctl_vol_args { fd: 0, name: [0; 4088] };
+    // The last byte stays the closing NUL.
+    if name.len() >= args.name.len() {
+        return Err(Errno::ENAMETOOLONG.into());
+    }
+    for (place, byte) in args.name.iter_mut().zip(name.bytes()) {
+        *place = byte as _;
+    }
+    // SAFETY: the kernel reads `args`, which has the type that this call takes and ends its name with NUL.
+    unsafe { ioctl::subvol_create(parent.as_raw_fd(), &args) }?;
+    Ok(())
+}
+
+fn set_limit(dir: BorrowedFd<'_>, limit: u64) -> io::Result<()> {
+    let lim = btrfs_qgroup_limit {
+        flags: BTRFS_QGROUP_LIMIT_MAX_RFER.into(),
+        max_rfer: limit,
+        max_excl: 0,
+        rsv_rfer: 0,
+        rsv_excl: 0,
+    };
+    // No number stands for the subvolume that the directory is in.
+    let mut args = btrfs_ioctl_qgroup_limit_args { qgroupid: 0, lim };
+    // SAFETY: the kernel reads and may write `args`, which has the type that this call takes and outlives it.
+    unsafe { ioctl::qgroup_limit(dir.as_raw_fd(), &mut args) }?;
+    Ok(())
+}
+
+fn subvolume_id(dir: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut args = btrfs_ioctl_ino_lookup_args { treeid: 0, objectid: ROOT, name: [0; 4080] };
+    // SAFETY: the kernel reads and writes `args`, which has the type that this call takes and outlives it.
+    unsafe { ioctl::ino_lookup(dir.as_raw_fd(), &mut args) }?;
+    Ok(args.treeid)
+}
+
+fn qgroups(dir: BorrowedFd<'_>) -> io::Result<PathBuf> {
+    let mut args = btrfs_ioctl_fs_info_args {
+        max_id: 0,
+        num_devices: 0,
+        fsid: [0; 16],
+        nodesize: 0,
+        sectorsize: 0,
+        clone_alignment: 0,
+        csum_type: 0,
+        csum_size: 0,
+        flags: 0,
+        generation: 0,
+        metadata_uuid: [0; 16],
+        reserved: [0; 944],
+    };
+    // SAFETY: the kernel reads and writes `args`, which has the type that this call takes and outlives it.
+    unsafe { ioctl::fs_info(dir.as_raw_fd(), &mut args) }?;
+    let mut id = String::new();
+    for (at, byte) in args.fsid.iter().enumerate() {
+        if [4, 6, 8, 10].contains(&at) {
+            id.push('-');
+        }
+        id.push_str(&format!("{byte:02x}"));
+    }
+    Ok(format!("/sys/fs/btrfs/{id}/qgroups").into())
+}

@@ -1,0 +1,29 @@
+//! How much space a file system has left, and the clock that measures how old that knowledge is.
+
+use nix::errno::Errno;
+use nix::sys::statfs::{EXT4_SUPER_MAGIC, FsType, TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs};
+use nix::time::{ClockId, clock_gettime};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+/// File systems whose free space falls as soon as somebody writes, what is still to be allocated included.
+const COUNT_AT_ONCE: [FsType; 3] = [EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC];
+
+/// The bytes free on the file system of an open file. None where they do not show at once what is written: btrfs
+/// notices when it commits, and of others we do not know.
+pub fn free_space(file: BorrowedFd<'_>) -> io::Result<Option<u64>> {
+    let facts = fstatfs(file)?;
+    // A tmpfs without a limit says that it has no blocks at all.
+    let counts = COUNT_AT_ONCE.contains(&facts.filesystem_type()) && facts.blocks() > 0;
+    Ok(counts.then(|| facts.blocks_free().saturating_mul(facts.block_size().unsigned_abs())))
+}
+
+/// The time since the machine started, sleep included: the same for all processes, and never set back.
+pub fn time_since_boot() -> io::Result<Duration> {
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME)?;
+    let (Ok(seconds), Ok(nanos)) = (u64::try_from(now.tv_sec()), u32::try_from(now.tv_nsec())) else {
+        return Err(Errno::EOVERFLOW.into());
+    };
+    Ok(Duration::new(seconds, nanos))
+}

@@ -1,0 +1,67 @@
+//! Quotas: exact at the limit, whoever wrote meanwhile, without measuring the volume for each write.
+
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at the disk from outside")]
+
+#[path = "quota/account.rs"]
+mod account;
+#[path = "quota/btrfs.rs"]
+mod btrfs;
+#[path = "quota/meanwhile.rs"]
+mod meanwhile;
+#[path = "quota/processes.rs"]
+mod processes;
+#[path = "support/report.rs"]
+mod report;
+#[path = "support/skip.rs"]
+mod skip;
+#[path = "support/volume.rs"]
+mod volume;
+#[path = "support/worker.rs"]
+mod worker;
+
+use sandbox_volumes::content::WriteOptions;
+use sandbox_volumes::model::Cancel;
+use std::fs;
+use volume::Volume;
+
+const PLAIN: WriteOptions = WriteOptions { atomic: false, durable: false, mode: None };
+const ATOMIC: WriteOptions = WriteOptions { atomic: true, ..PLAIN };
+
+/// More entries than a volume may have to be measured each time.
+const MANY: usize = 100;
+
+/// What a volume's account says, read from where the store keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Kept {
+    measured_at: u64,
+    used: u64,
+    charged: u64,
+}
+
+impl Volume {
+    fn write(&self, path: &str, content: &[u8], options: WriteOptions) -> Result<(), String> {
+        let written = self.files.write(path, content, options, &Cancel::default());
+        written.map_err(|error| error.code())
+    }
+
+    fn used_bytes(&self) -> u64 {
+        self.store.get(&self.name, &Cancel::default()).unwrap().used_bytes
+    }
+
+    /// Makes it one that is not measured each time.
+    fn fill_with_many(&self) {
+        let dir = self.files.root().join("many");
+        fs::create_dir(&dir).unwrap();
+        (0..MANY).for_each(|at| fs::write(dir.join(at.to_string()), "x").unwrap());
+    }
+
+    fn account_path(&self) -> std::path::PathBuf {
+        self.files.root().with_file_name(".locks").join("v~quota.lock")
+    }
+
+    fn kept(&self) -> Kept {
+        let bytes = fs::read(self.account_path()).unwrap();
+        let word = |at: usize| u64::from_le_bytes(bytes[at * 8..][..8].try_into().unwrap());
+        Kept { measured_at: word(6), used: word(9), charged: word(10) }
+    }
+}

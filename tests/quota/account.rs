@@ -1,0 +1,166 @@
+//! What is known of a volume between two looks at all of it.
+
+use crate::volume::Volume;
+use crate::{ATOMIC, Kept, PLAIN};
+use proptest::prelude::*;
+use sandbox_volumes::model::{Cancel, MIB};
+use serde_json::json;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+#[test]
+fn writes_that_fit_do_not_measure_the_volume_again() {
+    let volume = Volume::new(json!({ "quotaMib": 64 }));
+    volume.fill_with_many();
+    volume.write("first", b"x", PLAIN).unwrap();
+    let first = volume.kept();
+    for at in 0..20 {
+        volume.write(&format!("plain{at}"), &[1; 5000], PLAIN).unwrap();
+        volume.write(&format!("atomic{at}"), &[1; 5000], ATOMIC).unwrap();
+        volume.files.mkdir(format!("a{at}/b"), &Cancel::default()).unwrap();
+    }
+    let last = volume.kept();
+    assert_eq!((last.measured_at, last.used), (first.measured_at, first.used));
+    assert!(last.used + last.charged >= volume.used_bytes());
+    volume.write("plain0", &[2; 8192], PLAIN).unwrap();
+    assert_eq!(volume.kept(), last, "what allocates nothing new is not charged");
+}
+
+#[test]
+fn a_volume_of_few_entries_is_measured_each_time() {
+    let volume = Volume::new(json!({ "quotaMib": 64 }));
+    let mut before = 0;
+    for at in 0..5 {
+        volume.write(&at.to_string(), b"x", PLAIN).unwrap();
+        let now = volume.kept().measured_at;
+        assert!(now > before);
+        before = now;
+    }
+}
+
+#[test]
+fn case_45_a_large_volume_may_be_filled_and_not_a_block_more() {
+    for options in [PLAIN, ATOMIC] {
+        let volume = Volume::new(json!({ "quotaMib": 4 }));
+        volume.fill_with_many();
+        volume.write("first", b"x", options).unwrap();
+        let room = (4 * MIB - volume.used_bytes()) as usize;
+        let refused = Err("ERR_QUOTA_EXCEEDED".to_owned());
+        assert_eq!(volume.write("f", &vec![1; room + 1], options), refused);
+        assert!(!volume.files.exists("f").unwrap());
+        volume.write("f", &vec![1; room - 4096], options).unwrap();
+        volume.write("g", b"the last block", options).unwrap();
+        assert_eq!(volume.used_bytes(), 4 * MIB);
+        assert_eq!(volume.write("h", b"x", options), refused);
+        volume.write("h", b"", options).unwrap();
+        let mkdir = volume.files.mkdir("a/b", &Cancel::default()).map_err(|error| error.code());
+        assert_eq!(mkdir, refused);
+        assert!(!volume.files.exists("a").unwrap());
+        volume.files.mkdir("many", &Cancel::default()).unwrap();
+        volume.files.remove("g", &Cancel::default()).unwrap();
+        volume.files.mkdir("a", &Cancel::default()).unwrap();
+    }
+}
+
+#[test]
+fn a_volume_over_its_limit_takes_nothing_new_and_may_be_made_less() {
+    let volume = Volume::new(json!({ "quotaMib": 1 }));
+    volume.write("f", &[1; 8192], PLAIN).unwrap();
+    fs::write(volume.files.root().join("guest"), vec![1; 2 << 20]).unwrap();
+    let refused = Err("ERR_QUOTA_EXCEEDED".to_owned());
+    for options in [PLAIN, ATOMIC] {
+        assert_eq!(volume.write("empty", b"", options), refused);
+        volume.write("f", &[2; 8192], options).unwrap();
+    }
+    volume.files.remove("guest", &Cancel::default()).unwrap();
+    volume.write("empty", b"", PLAIN).unwrap();
+}
+
+#[test]
+fn a_damaged_account_is_none_and_only_its_owner_may_read_it() {
+    let volume = Volume::new(json!({ "quotaMib": 1 }));
+    volume.fill_with_many();
+    volume.write("first", b"x", PLAIN).unwrap();
+    for garbage in [&b""[..], b"garbage", &[0; 104], &[0xff; 104], &[0xff; 10_000]] {
+        fs::write(volume.account_path(), garbage).unwrap();
+        volume.write("f", &[1; 4096], PLAIN).unwrap();
+        volume.files.remove("f", &Cancel::default()).unwrap();
+        let Kept { used, charged, .. } = volume.kept();
+        assert!(used < MIB && charged < MIB, "{garbage:?}");
+    }
+    assert_eq!(fs::metadata(volume.account_path()).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_later_volume_of_the_name_does_not_inherit_the_account() {
+    let volume = Volume::new(json!({ "quotaMib": 4 }));
+    volume.fill_with_many();
+    volume.write("f", &vec![1; 3 << 20], PLAIN).unwrap();
+    volume.write("g", b"x", PLAIN).unwrap();
+    let before = volume.kept();
+    volume.store.remove(&volume.name, &Cancel::default()).unwrap();
+    volume.create(json!({ "quotaMib": 4 }));
+    volume.fill_with_many();
+    assert_eq!(volume.kept(), before, "it is still there to be inherited");
+    volume.write("f", &vec![1; 3 << 20], PLAIN).unwrap();
+    let after = volume.kept();
+    assert!(after.measured_at > before.measured_at && after.used < MIB, "{after:?}");
+}
+
+#[derive(Clone, Debug)]
+enum Own {
+    Write { name: usize, length: usize, atomic: bool },
+    Mkdir { name: usize, depth: usize },
+    Remove { name: usize },
+    ManySmall { name: usize, count: usize },
+}
+
+fn own() -> impl Strategy<Value = Own> {
+    let name = 0..6usize;
+    prop_oneof![
+        (name.clone(), 0..300_000usize, any::<bool>()).prop_map(|(name, length, atomic)| Own::Write {
+            name,
+            length,
+            atomic
+        }),
+        (name.clone(), 1..4usize).prop_map(|(name, depth)| Own::Mkdir { name, depth }),
+        name.clone().prop_map(|name| Own::Remove { name }),
+        (name, 1..120usize).prop_map(|(name, count)| Own::ManySmall { name, count }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn an_account_is_never_below_the_truth_by_our_own_doing(operations in prop::collection::vec(own(), 1..25)) {
+        let volume = Volume::new(json!({ "quotaMib": 256 }));
+        volume.fill_with_many();
+        volume.write("start", b"x", PLAIN).unwrap();
+        for operation in operations {
+            match operation {
+                Own::Write { name, length, atomic } => {
+                    let options = if atomic { ATOMIC } else { PLAIN };
+                    volume.write(&format!("f{name}"), &vec![7; length], options).unwrap();
+                }
+                Own::Mkdir { name, depth } => {
+                    let path = format!("d{name}{}", "/sub".repeat(depth));
+                    volume.files.mkdir(path, &Cancel::default()).unwrap();
+                }
+                Own::Remove { name } => {
+                    volume.files.remove_all(format!("f{name}"), &Cancel::default()).unwrap();
+                }
+                Own::ManySmall { name, count } => {
+                    volume.files.mkdir(format!("m{name}"), &Cancel::default()).unwrap();
+                    for at in 0..count {
+                        let long = "n".repeat(150);
+                        volume.write(&format!("m{name}/{long}{at}"), b"x", PLAIN).unwrap();
+                    }
+                }
+            }
+            let Kept { used, charged, .. } = volume.kept();
+            let truth = volume.used_bytes();
+            prop_assert!(used + charged >= truth, "{used} + {charged} < {truth}");
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Quotas that the kernel keeps: a btrfs of the test's own, on a loop device.
+
+use crate::skip::skip;
+use crate::volume::Volume;
+use crate::{ATOMIC, PLAIN};
+use rusqlite::Connection;
+use sandbox_volumes::model::{Cancel, Labels, MIB};
+use sandbox_volumes::store::{Durability, QuotaEnforcement, Store, WriteOptions};
+use serde_json::json;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::Command;
+use tempfile::TempDir;
+
+/// The mounted file system, unmounted and its loop device freed when dropped.
+struct Btrfs {
+    mounted: TempDir,
+    _image: TempDir,
+}
+
+fn run(program: &str, arguments: &[&str], path: &Path) -> String {
+    let output = Command::new(program).args(arguments).arg(path).output().unwrap();
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+impl Btrfs {
+    /// One without quotas; none, and said so, where there can be none.
+    fn new() -> Option<Self> {
+        let has_tools = Command::new("mkfs.btrfs").arg("--version").output().is_ok();
+        if !nix::unistd::geteuid().is_root() || !has_tools {
+            skip("a btrfs needs root and mkfs.btrfs");
+            return None;
+        }
+        let (image, mounted) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let file = image.path().join("btrfs");
+        File::create(&file).unwrap().set_len(256 << 20).unwrap();
+        run("mkfs.btrfs", &["-q"], &file);
+        // What was deleted is gone after a commit, of which there is one a second.
+        run("mount", &["-o", "loop,commit=1", file.to_str().unwrap()], mounted.path());
+        Some(Btrfs { mounted, _image: image })
+    }
+
+    fn with_quotas() -> Option<Self> {
+        let btrfs = Btrfs::new()?;
+        run("btrfs", &["quota", "enable"], btrfs.path());
+        Some(btrfs)
+    }
+
+    fn path(&self) -> &Path {
+        self.mounted.path()
+    }
+
+    fn volume(&self, quota_mib: u32) -> Volume {
+        Volume::new_in(self.path(), json!({ "quotaMib": quota_mib }))
+    }
+
+    fn subvolumes(&self) -> usize {
+        run("btrfs", &["subvolume", "list"], self.path()).lines().count()
+    }
+
+    /// The qgroups of subvolumes, once what was deleted is gone.
+    fn qgroups(&self) -> usize {
+        run("btrfs", &["subvolume", "sync"], self.path());
+        let all = run("btrfs", &["qgroup", "show"], self.path());
+        all.lines().filter(|line| line.starts_with("0/") && !line.starts_with("0/5 ")).count()
+    }
+}
+
+impl Drop for Btrfs {
+    fn drop(&mut self) {
+        run("umount", &[], self.path());
+    }
+}
+
+impl Volume {
+    fn enforcement(&self) -> Option<QuotaEnforcement> {
+        self.store.get(&self.name, &Cancel::default()).unwrap().quota_enforcement
+    }
+
+    fn root_is_subvolume(&self) -> bool {
+        fs::metadata(self.files.root()).unwrap().ino() == 256
+    }
+}
+
+/// Writes until the kernel refuses, as a guest would, and gives how many bytes fitted.
+fn write_as_guest(path: &Path, most: usize) -> (usize, Option<ErrorKind>) {
+    let mut file = File::create(path).unwrap();
+    for written in (0..most).step_by(1 << 16) {
+        if let Err(error) = file.write_all(&[1; 1 << 16]).and_then(|()| file.sync_data()) {
+            return (written, Some(error.kind()));
+        }
+    }
+    (most, None)
+}
+
+#[test]
+fn the_kernel_stops_a_guest_at_the_quota() {
+    let Some(btrfs) = Btrfs::with_quotas() else { return };
+    let volume = btrfs.volume(8);
+    assert_eq!(volume.enforcement(), Some(QuotaEnforcement::Kernel));
+    assert_eq!(fs::metadata(volume.files.root()).unwrap().permissions().mode() & 0o7777, 0o755);
+    let (written, refused) = write_as_guest(&volume.files.root().join("guest"), 16 << 20);
+    assert_eq!(refused, Some(ErrorKind::QuotaExceeded));
+    assert!(written > 6 << 20 && written as u64 <= 8 * MIB, "{written}");
+    assert!((6 << 20..=8 * MIB).contains(&volume.used_bytes()), "{}", volume.used_bytes());
+
+    let refused = Err("ERR_QUOTA_EXCEEDED".to_owned());
+    for options in [PLAIN, ATOMIC] {
+        assert_eq!(volume.write("host", &vec![1; 4 << 20], options), refused);
+        assert!(!volume.files.exists("host").unwrap());
+        assert_eq!(volume.write("guest", &vec![1; 12 << 20], options), refused);
+        assert_eq!(
+            fs::metadata(volume.files.root().join("guest")).unwrap().len() as usize / (1 << 16),
+            written >> 16
+        );
+    }
+    volume.files.remove("guest", &Cancel::default()).unwrap();
+    for options in [PLAIN, ATOMIC] {
+        volume.write("host", &vec![1; 3 << 20], options).unwrap();
+    }
+}
+
+#[test]
+fn a_host_write_into_a_subvolume_is_whole_or_refused() {
+    let Some(btrfs) = Btrfs::with_quotas() else { return };
+    let volume = btrfs.volume(8);
+    for options in [PLAIN, ATOMIC, WriteOptions { durable: true, ..ATOMIC }] {
+        for content in [vec![1; 100], vec![2; 1 << 20], vec![3; 5000]] {
+            volume.write("f", &content, options).unwrap();
+            assert_eq!(fs::read(volume.files.root().join("f")).unwrap(), content);
+        }
+    }
+    fs::set_permissions(volume.files.root().join("f"), fs::Permissions::from_mode(0o640)).unwrap();
+    volume.write("f", b"new", ATOMIC).unwrap();
+    assert_eq!(fs::metadata(volume.files.root().join("f")).unwrap().permissions().mode() & 0o7777, 0o640);
+    assert_eq!(fs::read_dir(volume.files.root()).unwrap().count(), 1, "a temporary was left in the volume");
+    assert_eq!(fs::read_dir(volume.files.root().with_file_name(".staging")).unwrap().count(), 0);
+
+    let mut largest = 0;
+    for at in 0..200 {
+        match volume.write(&format!("g{at}"), &[5; 100_000], PLAIN) {
+            Ok(()) => largest = at,
+            Err(code) => {
+                assert_eq!(code, "ERR_QUOTA_EXCEEDED");
+                assert!(!volume.files.exists(format!("g{at}")).unwrap());
+                break;
+            }
+        }
+    }
+    assert!((70..=83).contains(&largest), "{largest} files of 100,000 bytes fitted into 8 MiB");
+    let old = vec![6; 90_000];
+    volume.files.remove("g1", &Cancel::default()).unwrap();
+    volume.write("g0", &old, PLAIN).unwrap();
+    for options in [PLAIN, ATOMIC] {
+        assert!(volume.write("g0", &vec![7; 1 << 20], options).is_err());
+        assert_eq!(fs::read(volume.files.root().join("g0")).unwrap(), old, "the old content is intact");
+    }
+}
+
+#[test]
+fn removal_leaves_neither_subvolume_nor_qgroup() {
+    let Some(btrfs) = Btrfs::with_quotas() else { return };
+    let volume = btrfs.volume(8);
+    assert_eq!((btrfs.subvolumes(), btrfs.qgroups()), (1, 1));
+    fs::create_dir_all(volume.files.root().join("a/b/c")).unwrap();
+    write_as_guest(&volume.files.root().join("guest"), 16 << 20);
+    volume.store.remove(&volume.name, &Cancel::default()).unwrap();
+    assert!(!volume.files.root().exists());
+    assert_eq!((btrfs.subvolumes(), btrfs.qgroups()), (0, 0));
+    volume.create(json!({ "quotaMib": 8 }));
+    assert_eq!(volume.enforcement(), Some(QuotaEnforcement::Kernel));
+}
+
+#[test]
+fn subvolumes_that_a_guest_made_count_and_are_removed() {
+    let Some(btrfs) = Btrfs::with_quotas() else { return };
+    let volume = btrfs.volume(8);
+    run("btrfs", &["subvolume", "create"], &volume.files.root().join("nested"));
+    fs::write(volume.files.root().join("nested/file"), vec![1; 9 << 20]).unwrap();
+    assert!(volume.used_bytes() > 8 * MIB);
+    assert_eq!(volume.write("f", b"x", PLAIN), Err("ERR_QUOTA_EXCEEDED".to_owned()));
+    volume.store.remove(&volume.name, &Cancel::default()).unwrap();
+    assert_eq!(btrfs.subvolumes(), 0);
+}
+
+#[test]
+fn without_quotas_of_the_file_system_the_volume_is_a_directory_that_the_host_holds_to_its_own() {
+    let Some(btrfs) = Btrfs::new() else { return };
+    let volume = btrfs.volume(1);
+    assert_eq!(volume.enforcement(), Some(QuotaEnforcement::Host));
+    assert!(!volume.root_is_subvolume());
+    assert_eq!(volume.write("f", &vec![1; 2 << 20], PLAIN), Err("ERR_QUOTA_EXCEEDED".to_owned()));
+    run("btrfs", &["quota", "enable"], btrfs.path());
+    assert_eq!(volume.enforcement(), Some(QuotaEnforcement::Host), "it was made before");
+    volume.store.remove(&volume.name, &Cancel::default()).unwrap();
+
+    let unlimited = Volume::new_in(btrfs.path(), json!({}));
+    assert_eq!(unlimited.enforcement(), None);
+    assert!(!unlimited.root_is_subvolume());
+}
+
+#[test]
+fn enforcement_is_what_the_file_system_says_now() {
+    let Some(btrfs) = Btrfs::with_quotas() else { return };
+    let volume = btrfs.volume(8);
+    let root = volume.files.root();
+    run("btrfs", &["qgroup", "limit", "64M"], root);
+    assert_eq!(volume.enforcement(), Some(QuotaEnforcement::Host), "a limit above the quota");
+    run("btrfs", &["qgroup", "limit", "4M"], root);
+    assert_eq!(volume.enforcement(), Some(QuotaEnforcement::Kernel));
+    run("btrfs", &["qgroup", "limit", "none"], root);
+    assert_eq!(volume.enforcement(), Some(QuotaEnforcement::Host));
+    run("btrfs", &["quota", "disable"], btrfs.path());
+    assert_eq!(volume.enforcement(), Some(QuotaEnforcement::Host));
+    volume.write("f", b"x", ATOMIC).unwrap();
+}
+
+/// A catalog that says a process died while it did this to `w`.
+fn leave_intent(home: &Path, action: &str) {
+    let catalog = Connection::open(home.join("db/volumes.db")).unwrap();
+    catalog
+        .execute("INSERT INTO volume (name, kind, quota_mib, labels) VALUES ('w', 'dir', 8, '{}')", ())
+        .unwrap();
+    let sql =
+        "INSERT INTO intent (volume_id, action, entry) SELECT id, ?1, 'w~1-2-3' FROM volume WHERE name = 'w'";
+    catalog.execute(sql, [action]).unwrap();
+}
+
+#[test]
+fn whatever_a_crash_left_of_a_subvolume_is_undone_or_finished() {
+    for (action, place, is_there) in [
+        ("create", "volumes/.staging/w~1-2-3", false),
+        ("create", "volumes/w", true),
+        ("remove", "volumes/w", false),
+        ("remove", "volumes/.trash/w~1-2-3", false),
+    ] {
+        let Some(btrfs) = Btrfs::with_quotas() else { return };
+        let volume = Volume::new_in(btrfs.path(), json!({}));
+        let home = volume.outside.parent().unwrap();
+        run("btrfs", &["subvolume", "create"], &home.join(place));
+        run("btrfs", &["qgroup", "limit", "8M"], &home.join(place));
+        leave_intent(home, action);
+        let store = Store::open(home, Durability::Full).unwrap();
+        let listed = store.list(&Labels::default(), &Cancel::default()).unwrap();
+        let found = listed.iter().find(|info| info.record.name.as_str() == "w");
+        let expected = is_there.then_some(Some(QuotaEnforcement::Kernel));
+        assert_eq!(found.map(|info| info.quota_enforcement), expected, "{action} {place}");
+        let left = usize::from(is_there);
+        assert_eq!((btrfs.subvolumes(), btrfs.qgroups()), (left, left), "{action} {place}");
+    }
+}

@@ -1,0 +1,73 @@
+//! What a guest wrote since the volume was measured.
+
+use crate::PLAIN;
+use crate::skip::skip;
+use crate::volume::Volume;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use sandbox_volumes::model::{Cancel, Input};
+use sandbox_volumes::mount::{MountConfig, plan};
+use serde_json::json;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// A file system of the test's own, so that nobody else frees or takes space there.
+struct Private(tempfile::TempDir);
+
+impl Private {
+    fn new() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        match mount(Some("tmpfs"), dir.path(), Some("tmpfs"), MsFlags::empty(), Some("size=64m")) {
+            Ok(()) => Some(Private(dir)),
+            Err(errno) => {
+                skip(format!("a tmpfs cannot be mounted: {errno}"));
+                None
+            }
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        umount2(self.0.path(), MntFlags::MNT_DETACH).unwrap();
+    }
+}
+
+#[test]
+fn case_45_what_a_guest_wrote_into_a_large_volume_counts_at_once() {
+    let Some(private) = Private::new() else { return };
+    let volume = Volume::new_in(private.path(), json!({ "quotaMib": 4 }));
+    volume.fill_with_many();
+    volume.write("first", b"x", PLAIN).unwrap();
+    let before = volume.kept();
+    volume.write("second", b"x", PLAIN).unwrap();
+    assert_eq!(volume.kept().measured_at, before.measured_at, "the account was not in use");
+    fs::write(volume.files.root().join("guest"), vec![1; 4 << 20]).unwrap();
+    assert_eq!(volume.write("third", b"x", PLAIN), Err("ERR_QUOTA_EXCEEDED".to_owned()));
+    fs::remove_file(volume.files.root().join("guest")).unwrap();
+    volume.write("third", b"x", PLAIN).unwrap();
+}
+
+#[test]
+fn a_volume_that_a_sandbox_may_write_is_soon_measured_again() {
+    let volume = Volume::new(json!({ "quotaMib": 64 }));
+    volume.fill_with_many();
+    let named = MountConfig::named(&Input::Text("v".to_owned()), &Input::Absent).unwrap();
+    let mounts = plan(vec![("/v".to_owned(), named)]).unwrap();
+    volume.store.attach("worker", &mounts, None, &Cancel::default()).unwrap();
+    volume.write("f", b"x", PLAIN).unwrap();
+    let first = volume.kept().measured_at;
+    // Without the sandbox it would not be for a minute.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut at = 0;
+    while volume.kept().measured_at == first {
+        assert!(Instant::now() < deadline, "it was not measured again");
+        at += 1;
+        volume.write(&format!("g{}", at % 50), &[1; 1], PLAIN).unwrap();
+        volume.files.remove(format!("g{}", at % 50), &Cancel::default()).unwrap();
+    }
+}
