@@ -13,7 +13,6 @@ mod skip;
 #[path = "support/snapshot.rs"]
 mod snapshot;
 #[path = "support/volume.rs"]
-#[expect(dead_code, reason = "the store and the name serve other tests")]
 mod volume;
 
 #[path = "copying/append.rs"]

@@ -112,11 +112,15 @@ impl NativeFiles {
         };
         let work = move || {
             let prepared = files.prepare_write()?;
-            let has_quota = prepared.has_quota();
-            let turn = Turn { key: files.queue(), cancel: cancel.clone() };
-            in_turn(has_quota, turn, move || {
-                data.lend(|bytes| prepared.write(&path, bytes, options, &cancel))
-            })
+            match data.lend(|bytes| prepared.try_write(&path, bytes, options, &cancel))? {
+                Some(()) => Ok(Step::Done(())),
+                None => {
+                    let turn = Turn { key: files.queue(), cancel: cancel.clone() };
+                    in_turn(true, turn, move || {
+                        data.lend(|bytes| prepared.write(&path, bytes, options, &cancel))
+                    })
+                }
+            }
         };
         run_in_steps(env, lane, work, nothing)
     }

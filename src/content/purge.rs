@@ -60,9 +60,10 @@ impl Purge {
             Err(error) if errno(&error) == Some(Errno::EISDIR) => {}
             result => return gone(result),
         }
-        if held >= HELD {
-            return self.lift(name);
+        if held >= HELD && self.lift(name)? {
+            return Ok(());
         }
+        let [.., innermost] = &mut self.levels[..] else { return Ok(()) };
         let open = || open_subdirectory(innermost.dir.as_fd(), Path::new(name));
         let opened = match open() {
             Err(error) if regained(&error, &innermost.dir, name) => open(),
@@ -87,9 +88,23 @@ impl Purge {
         }
     }
 
-    /// Moves a directory of the innermost level to the tree's top, to be emptied from there.
-    fn lift(&mut self, name: &OsStr) -> io::Result<()> {
-        let [_, top, .., innermost] = &mut self.levels[..] else { return Ok(()) };
+    /// Moves a directory of the innermost level to the tree's top, to be emptied from there. Out of a subvolume
+    /// that a guest made in the tree only subvolumes can be moved: then to the outermost level within it, and where
+    /// there is none but the innermost itself, nothing is moved.
+    fn lift(&mut self, name: &OsStr) -> io::Result<bool> {
+        let levels = self.levels.len();
+        for target in 1..levels.saturating_sub(1) {
+            match self.lift_to(target, name) {
+                Err(error) if errno(&error) == Some(Errno::EXDEV) => {}
+                result => return result.map(|()| true),
+            }
+        }
+        Ok(false)
+    }
+
+    fn lift_to(&mut self, target: usize, name: &OsStr) -> io::Result<()> {
+        let Some((innermost, others)) = self.levels.split_last_mut() else { return Ok(()) };
+        let Some(top) = others.get_mut(target) else { return Ok(()) };
         let lifted = OsString::from(unique_token());
         let rename = || with_access(&innermost.dir, || innermost.dir.rename(name, &top.dir, &lifted));
         // Moving a directory changes what it says of its parent, so it must be writable itself.

@@ -2,7 +2,7 @@
 
 use super::Tree;
 use super::account::{Account, BLOCK, Moment, Subject, most_allocated};
-use super::turn::Ledger;
+use super::turn::{IsShared, Ledger};
 use crate::error::{Error, Result};
 use crate::model::{Cancel, MIB};
 use crate::sys::{Subvolume, boot_id, free_space, time_since_boot};
@@ -45,12 +45,11 @@ impl Quota {
         if write.needed == 0 && replaced > 0 {
             return Ok(());
         }
-        let turn = tree.turns.as_ref().and_then(|turns| turns.held(&tree.volume));
-        let turn = turn.ok_or_else(|| Error::internal("a write was admitted outside its volume's turn"))?;
-        match &*turn.ledger() {
-            Some(ledger) => write.admit(tree, ledger, cancel),
-            None => Err(Error::internal("a write was admitted before its volume's turn")),
-        }
+        let outside = || Error::internal("a write was admitted outside its volume's turn");
+        let turns = tree.turns.as_ref().ok_or_else(outside)?;
+        let turn = turns.held(&tree.volume).ok_or_else(outside)?;
+        let mut ledger = turn.ledger();
+        write.admit(tree, ledger.as_mut().ok_or_else(outside)?, &turns.is_shared, cancel)
     }
 
     /// Whether there is a limit.
@@ -84,25 +83,26 @@ impl Write<'_> {
         }
     }
 
-    fn admit(&self, tree: &Tree, ledger: &Ledger, cancel: &Cancel) -> Result<()> {
+    fn admit(&self, tree: &Tree, ledger: &mut Ledger, is_shared: &IsShared, cancel: &Cancel) -> Result<()> {
         let allocates = most_allocated(self.needed);
-        let keep = |account: Account| {
+        let keep = |ledger: &Ledger, account: Account| {
             let kept = ledger.write(&account);
             kept.map_err(|error| {
                 Error::file_system("write", self.path, error).in_volume(tree.volume.as_str())
             })
         };
         let subject = subject(tree);
-        let before = moment(tree, ledger)?;
+        let before = moment(tree, is_shared)?;
         let account = subject.and_then(|subject| ledger.read().map(|account| (subject, account)));
         if let Some((subject, account)) = account {
             let most_used = account.most_used(subject, before);
             if most_used.is_some_and(|used| used.saturating_add(allocates) <= self.limit) {
-                return keep(account.with(allocates));
+                return keep(ledger, account.with(allocates));
             }
         }
+        ledger.check_time_to_measure()?;
         let usage = tree.measure(cancel)?;
-        let after = moment(tree, ledger)?;
+        let after = moment(tree, is_shared)?;
         let measured = subject.map(|subject| Account {
             subject,
             measured_at: before.now,
@@ -113,11 +113,11 @@ impl Write<'_> {
             free: before.free,
         });
         if usage.bytes.saturating_add(self.needed) > self.limit {
-            measured.map_or(Ok(()), keep)?;
+            measured.map_or(Ok(()), |measured| keep(ledger, measured))?;
             let volume = tree.volume.as_str();
             return Err(Error::quota_exceeded(volume, self.path, self.limit, usage.bytes, self.needed));
         }
-        measured.map_or(Ok(()), |measured| keep(measured.with(allocates)))
+        measured.map_or(Ok(()), |measured| keep(ledger, measured.with(allocates)))
     }
 }
 
@@ -130,8 +130,8 @@ fn subject(tree: &Tree) -> Option<Subject> {
     Some(Subject { device: root.dev(), inode: root.ino(), born_ns, boot })
 }
 
-fn moment(tree: &Tree, ledger: &Ledger) -> Result<Moment> {
+fn moment(tree: &Tree, is_shared: &IsShared) -> Result<Moment> {
     let failed = |error| Error::file_system("statfs", ".", error).in_volume(tree.volume.as_str());
     let free = free_space(tree.root.as_fd()).map_err(failed)?;
-    Ok(Moment { now: time_since_boot().map_err(failed)?, free, shared: ledger.shared })
+    Ok(Moment { now: time_since_boot().map_err(failed)?, free, shared: is_shared(&tree.volume)? })
 }

@@ -5,14 +5,20 @@ use crate::error::{Error, Result};
 use crate::model::VolumeName;
 use crate::sys::FileLock;
 use std::collections::HashMap;
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+
+/// Tells whether a sandbox that may write has the volume of that name.
+pub type IsShared = Box<dyn Fn(&VolumeName) -> Result<bool> + Send + Sync>;
 
 /// Who writes volumes with a quota now, by name.
-#[derive(Debug, Default)]
-pub struct Turns(Mutex<HashMap<VolumeName, Arc<Turn>>>);
+pub struct Turns {
+    by_volume: Mutex<HashMap<VolumeName, Arc<Turn>>>,
+    pub(super) is_shared: IsShared,
+}
 
 /// One volume's turn.
 #[derive(Debug, Default)]
@@ -25,31 +31,53 @@ pub(super) struct Turn {
 #[derive(Debug)]
 pub(super) struct Ledger {
     file: File,
-    /// Whether a sandbox that may write has the volume.
-    pub shared: bool,
+    /// Whether there is no time to measure the volume.
+    at_once: bool,
+    /// Whether it would have had to be measured.
+    declined: bool,
 }
 
 impl Turns {
+    /// Nobody's turn.
+    pub fn new(is_shared: IsShared) -> Self {
+        Turns { by_volume: Mutex::default(), is_shared }
+    }
+
     /// Runs `work` as the only writer of a volume: in this process in a queue, among processes by the lock that
-    /// `lock` takes, whose file keeps the account. `shared` tells whether a sandbox that may write has the volume.
+    /// `lock` takes, whose file keeps the account.
     pub fn take<T>(
         &self,
         volume: &VolumeName,
         lock: impl FnOnce() -> Result<FileLock>,
-        shared: impl FnOnce() -> Result<bool>,
         work: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        let turn = {
-            let mut turns = self.all();
-            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-            turns.entry(volume.clone()).or_default().clone()
-        };
+        let turn = self.turn(volume);
         let _in_this_process = turn.in_this_process.lock().unwrap_or_else(PoisonError::into_inner);
         let lock = lock()?;
-        let file = lock.file().try_clone_to_owned();
-        let file = file.map_err(|error| Error::file_system("dup", ".", error))?;
-        let _open = turn.open(Ledger { file: file.into(), shared: shared()? });
+        let _open = turn.open(&lock, false)?;
         work()
+    }
+
+    /// The same, unless that would take long: because somebody else has the turn, which `try_lock` finds out too,
+    /// or because the volume would have to be measured. Then it gives none, and nothing was written.
+    pub fn try_take<T>(
+        &self,
+        volume: &VolumeName,
+        try_lock: impl FnOnce() -> Result<Option<FileLock>>,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<Option<T>> {
+        let turn = self.turn(volume);
+        let _in_this_process = match turn.in_this_process.try_lock() {
+            Ok(held) => held,
+            Err(TryLockError::Poisoned(held)) => held.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(None),
+        };
+        let Some(lock) = try_lock()? else { return Ok(None) };
+        let _open = turn.open(&lock, true)?;
+        match work() {
+            Err(_) if turn.ledger().as_ref().is_some_and(|ledger| ledger.declined) => Ok(None),
+            result => result.map(Some),
+        }
     }
 
     /// The turn that is held at a volume, if one is.
@@ -57,8 +85,20 @@ impl Turns {
         self.all().get(volume).cloned()
     }
 
+    fn turn(&self, volume: &VolumeName) -> Arc<Turn> {
+        let mut turns = self.all();
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        turns.entry(volume.clone()).or_default().clone()
+    }
+
     fn all(&self) -> MutexGuard<'_, HashMap<VolumeName, Arc<Turn>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_volume.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Turns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Turns").field("by_volume", &self.by_volume).finish_non_exhaustive()
     }
 }
 
@@ -67,9 +107,11 @@ impl Turn {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open(&self, ledger: Ledger) -> Open<'_> {
-        *self.ledger() = Some(ledger);
-        Open(self)
+    fn open(&self, lock: &FileLock, at_once: bool) -> Result<Open<'_>> {
+        let file = lock.file().try_clone_to_owned();
+        let file = file.map_err(|error| Error::file_system("dup", ".", error))?.into();
+        *self.ledger() = Some(Ledger { file, at_once, declined: false });
+        Ok(Open(self))
     }
 }
 
@@ -83,6 +125,15 @@ impl Drop for Open<'_> {
 }
 
 impl Ledger {
+    /// Refuses to have the volume measured where there is no time for it.
+    pub fn check_time_to_measure(&mut self) -> Result<()> {
+        self.declined = self.at_once;
+        match self.declined {
+            true => Err(Error::internal("a volume that was to be measured later was not")),
+            false => Ok(()),
+        }
+    }
+
     /// The account, if the file holds one.
     pub fn read(&self) -> Option<Account> {
         let mut bytes = [0; ENCODED];

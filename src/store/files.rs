@@ -64,8 +64,7 @@ impl Opened {
         cancel: &Cancel,
         work: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        let shared = || self.catalog.read(|catalog| catalog.may_be_written(name));
-        self.turns.take(name, || self.layout.lock_quota(name, cancel), shared, work)
+        self.turns.take(name, || self.layout.lock_quota(name, cancel), work)
     }
 }
 
@@ -163,9 +162,35 @@ impl PreparedWrite {
         options: WriteOptions,
         cancel: &Cancel,
     ) -> Result<()> {
-        let (files, opened) = (&self.files, &self.opened);
-        let rules = WriteRules { staging: &opened.layout.staging, quota: Quota::mib(self.quota_mib) };
-        self.in_turn(cancel, || files.tree(opened)?.write(path, content, options, &rules, cancel))
+        self.in_turn(cancel, || self.write_now(path, content, options, cancel))
+    }
+
+    /// The same, unless it would take longer than writing does: because it is not our turn, or the volume has to be
+    /// measured. Then it gives none, and nothing was written.
+    pub fn try_write(
+        &self,
+        path: impl AsRef<OsStr>,
+        content: &[u8],
+        options: WriteOptions,
+        cancel: &Cancel,
+    ) -> Result<Option<()>> {
+        let write = || self.write_now(path, content, options, cancel);
+        let (turns, layout, name) = (&self.opened.turns, &self.opened.layout, &self.files.name);
+        match self.has_quota() {
+            true => turns.try_take(name, || layout.try_lock_quota(name), write),
+            false => write().map(Some),
+        }
+    }
+
+    fn write_now(
+        &self,
+        path: impl AsRef<OsStr>,
+        content: &[u8],
+        options: WriteOptions,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        let rules = WriteRules { staging: &self.opened.layout.staging, quota: Quota::mib(self.quota_mib) };
+        self.files.tree(&self.opened)?.write(path, content, options, &rules, cancel)
     }
 
     /// Makes a directory and what is missing above it.

@@ -198,9 +198,19 @@ impl Layout {
             FileLock::acquire(&self.locks, &entry, left, || cancel.check())?
                 .ok_or_else(|| Error::volume_busy(name.as_str(), LONGEST_WAIT))
         };
-        // Whoever waits has the second lock, so that one who writes all the time does not always come first.
-        let _next = acquire(format!("{name}{SEPARATOR}quota-next.lock"))?;
-        acquire(format!("{name}{SEPARATOR}quota.lock"))
+        // Whoever waits has the other lock, so that one who writes all the time does not always come first.
+        let (turn, next) = quota_entries(name);
+        let _next = acquire(next)?;
+        acquire(turn)
+    }
+
+    /// Takes a turn if nobody has it, or waits for it, at this moment.
+    pub fn try_lock_quota(&self, name: &VolumeName) -> Result<Option<FileLock>> {
+        let (turn, next) = quota_entries(name);
+        match FileLock::try_acquire(&self.locks, &next)? {
+            Some(_next) => FileLock::try_acquire(&self.locks, &turn),
+            None => Ok(None),
+        }
     }
 
     /// Locks a name if nobody has it at this moment.
@@ -220,6 +230,11 @@ pub fn image_entry(format: DiskFormat) -> &'static str {
         DiskFormat::Qcow2 => QCOW2_IMAGE,
         DiskFormat::Raw | DiskFormat::Vmdk => RAW_IMAGE,
     }
+}
+
+/// Who writes a volume that has a quota now, and who does next.
+fn quota_entries(name: &VolumeName) -> (String, String) {
+    (format!("{name}{SEPARATOR}quota.lock"), format!("{name}{SEPARATOR}quota-next.lock"))
 }
 
 fn lock_entry(name: &VolumeName) -> String {

@@ -63,7 +63,7 @@ pub struct Store {
 #[derive(Debug)]
 struct Opened {
     layout: Layout,
-    catalog: Catalog,
+    catalog: Arc<Catalog>,
     /// To notice when one of them was deleted or replaced.
     places: Places,
     /// Who writes a volume that has a quota.
@@ -141,11 +141,15 @@ impl Opened {
     }
 
     fn new(layout: Layout, catalog: Catalog) -> Result<Self> {
+        let catalog = Arc::new(catalog);
+        let asked = catalog.clone();
         Ok(Opened {
             places: layout.places()?,
             layout,
             catalog,
-            turns: Arc::default(),
+            turns: Arc::new(Turns::new(Box::new(move |name| {
+                asked.read(|catalog| catalog.may_be_written(name))
+            }))),
             directories: Mutex::default(),
             warnings: Mutex::default(),
         })

@@ -27,6 +27,28 @@ fn writes_that_fit_do_not_measure_the_volume_again() {
 }
 
 #[test]
+fn a_write_that_may_not_wait_is_made_unless_the_volume_has_to_be_measured_or_somebody_writes() {
+    let volume = Volume::new(json!({ "quotaMib": 4 }));
+    volume.fill_with_many();
+    let try_write = |path: &str, length: usize| {
+        let prepared = volume.files.prepare_write().unwrap();
+        prepared.try_write(path, &vec![1; length], PLAIN, &Cancel::default()).unwrap()
+    };
+    assert_eq!(try_write("f", 4096), None, "it has not been measured yet");
+    assert!(!volume.files.exists("f").unwrap());
+    volume.write("f", &[1; 4096], PLAIN).unwrap();
+    assert_eq!(try_write("f", 4096), Some(()));
+    assert_eq!(try_write("g", 4096), Some(()));
+    assert_eq!(try_write("large", 4 << 20), None, "whether it fits has to be measured");
+    assert!(!volume.files.exists("large").unwrap());
+    let lock = fs::File::open(volume.account_path()).unwrap();
+    lock.lock().unwrap();
+    assert_eq!(try_write("f", 4096), None);
+    drop(lock);
+    assert_eq!(try_write("f", 4096), Some(()));
+}
+
+#[test]
 fn a_volume_of_few_entries_is_measured_each_time() {
     let volume = Volume::new(json!({ "quotaMib": 64 }));
     let mut before = 0;

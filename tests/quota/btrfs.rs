@@ -187,6 +187,25 @@ fn subvolumes_that_a_guest_made_count_and_are_removed() {
 }
 
 #[test]
+fn subvolumes_in_subvolumes_and_deep_trees_in_them_are_removed() {
+    let Some(btrfs) = Btrfs::with_quotas() else { return };
+    let volume = btrfs.volume(64);
+    let mut path = volume.files.root().clone();
+    for level in 0..150 {
+        path.push("d");
+        // Some stand just where the purge holds as many directories as it may.
+        match level % 10 == 0 || (60..70).contains(&level) {
+            true => drop(run("btrfs", &["subvolume", "create"], &path)),
+            false => fs::create_dir(&path).unwrap(),
+        }
+        fs::write(path.join("file"), "x").unwrap();
+    }
+    volume.store.remove(&volume.name, &Cancel::default()).unwrap();
+    assert!(!volume.files.root().exists());
+    assert_eq!(btrfs.subvolumes(), 0);
+}
+
+#[test]
 fn without_quotas_of_the_file_system_the_volume_is_a_directory_that_the_host_holds_to_its_own() {
     let Some(btrfs) = Btrfs::new() else { return };
     let volume = btrfs.volume(1);
