@@ -651,6 +651,126 @@ export interface QemuGuestMount {
   command: string
 }
 
+export interface DockerOptions {
+  /**
+   * Who reads the arguments: `'docker'` (25 or later, both command line and engine) or `'podman'` (4 or later). They
+   * share `--mount` but not what it can say. Default: `'docker'`.
+   */
+  engine?: 'docker' | 'podman' | null
+}
+
+export interface MicrosandboxOptions {
+  /**
+   * `true`: volumes are mounted by their names, for a microsandbox whose home (`MSB_HOME`) is this store's and whose
+   * catalog knows them. It then holds a directory volume to its quota and counts its volumes as in use. `false`: by
+   * their paths, for any microsandbox, which lets a guest add 4 GiB to a directory, as to any bind mount of its.
+   * Default: `false`.
+   */
+  byName?: boolean | null
+}
+
+/** The part of microsandbox's `SandboxBuilder` that `configureSandbox` uses. */
+export interface SandboxBuilderLike {
+  volume(guestPath: string, configure: (mount: any) => any): unknown
+}
+
+export interface KubernetesOptions {
+  /**
+   * `true`: named volumes are mounted through PersistentVolumeClaims, whose manifests are in the result. `false`: by
+   * their paths on the node. With `false` the options below are refused. Default: `false`.
+   */
+  claims?: boolean | null
+  /** The namespace of the claims, which is the pod's. Default: `'default'`. */
+  namespace?: string | null
+  /**
+   * The node that has the volumes' directories, by its label `kubernetes.io/hostname`: pods with these claims run
+   * there. Default: the directory is looked for on whatever node a pod runs, for clusters of one node.
+   */
+  node?: string | null
+  /**
+   * The claims are for new storage of this class, which is the cluster's own and begins empty: what is in the volumes
+   * does not come along. Does not go with `node`. Default: the claims are for the volumes' own directories.
+   */
+  storageClass?: string | null
+  /** The size that is claimed for a volume without a quota, in MiB, at least 1; required for such. Default: none. */
+  storageMib?: number | null
+}
+
+/** Where a Kubernetes pod finds the content of a mount. */
+export interface KubernetesVolume {
+  /** `sv-mount-<place in the list of mounts>`. */
+  name: string
+  hostPath?: { path: string; type: 'Directory' | 'File' }
+  emptyDir?: { medium: 'Memory'; sizeLimit?: string }
+  persistentVolumeClaim?: { claimName: string }
+}
+
+/** Where a container of a Kubernetes pod sees it. */
+export interface KubernetesVolumeMount {
+  name: string
+  mountPath: string
+  readOnly?: true
+  /** What is mounted below the directory is read-only too. */
+  recursiveReadOnly?: 'Enabled'
+}
+
+/** The `volumes` of a pod's `spec`, and the `volumeMounts` of a container in it. */
+export interface KubernetesMounts {
+  volumes: KubernetesVolume[]
+  volumeMounts: KubernetesVolumeMount[]
+}
+
+export interface KubernetesMetadata {
+  name: string
+  labels: { 'app.kubernetes.io/managed-by': 'sandbox-volumes' }
+}
+
+/** A manifest: the directory of a volume. */
+export interface KubernetesPersistentVolume {
+  apiVersion: 'v1'
+  kind: 'PersistentVolume'
+  metadata: KubernetesMetadata
+  spec: {
+    capacity: { storage: string }
+    accessModes: ['ReadWriteOnce']
+    persistentVolumeReclaimPolicy: 'Retain'
+    storageClassName: ''
+    claimRef: { apiVersion: 'v1'; kind: 'PersistentVolumeClaim'; name: string; namespace: string }
+    /** Where no node is named. */
+    hostPath?: { path: string; type: 'Directory' }
+    /** On the node that is named. */
+    local?: { path: string }
+    nodeAffinity?: {
+      required: {
+        nodeSelectorTerms: { matchExpressions: { key: string; operator: 'In'; values: string[] }[] }[]
+      }
+    }
+  }
+}
+
+/** A manifest: a pod's claim to a volume. */
+export interface KubernetesPersistentVolumeClaim {
+  apiVersion: 'v1'
+  kind: 'PersistentVolumeClaim'
+  metadata: KubernetesMetadata & { namespace: string }
+  spec: {
+    accessModes: ['ReadWriteOnce']
+    /** The volume's quota, else `storageMib`. */
+    resources: { requests: { storage: string } }
+    storageClassName: string
+    /** The PersistentVolume, where the claim is for a volume's own directory. */
+    volumeName?: string
+  }
+}
+
+/** A pod's part, and the objects that are to be there before the pod. */
+export interface KubernetesClaims extends KubernetesMounts {
+  /** One a volume; none with `storageClass`. */
+  persistentVolumes: KubernetesPersistentVolume[]
+  /** One a volume, however often it is mounted. */
+  persistentVolumeClaims: KubernetesPersistentVolumeClaim[]
+}
+
 /** What a sandbox holds until `detach()` or the end of its process. */
 export declare class Attachment implements AsyncDisposable {
   private constructor()
@@ -692,6 +812,51 @@ export declare class Attachment implements AsyncDisposable {
    *   was detached
    */
   toQemu(options?: QemuOptions | null): QemuMounts
+  /**
+   * Arguments (`--mount`, `--tmpfs`) for `docker run` or `podman run` and `create`. What is mounted below a source does
+   * not come along. A tmpfs always has `nosuid` and `nodev`, and is executable unless it is `noexec`. No SELinux label
+   * is changed: on a host with SELinux add `--security-opt label=disable`, or label the volume.
+   * @throws {UnsupportedMountError} a mount is a disk or has a virtiofs option, a host path has a control character,
+   *   or, for Docker, a bind mount or volume is `noexec`, `nosuid` or `nodev`
+   * @throws {InvalidConfigError} an option is not acceptable
+   */
+  toDocker(options?: DockerOptions | null): string[]
+  /**
+   * Arguments (`--mount-dir`, `--mount-file`, `--mount-disk`, `--mount-named`, `--tmpfs`) for `msb run` and `msb create`
+   * of microsandbox 0.6. By name, run `msb` with `MSB_HOME` set to the store's home: where it knows no volume of a
+   * name, it makes an empty one. A disk image of the host is opened under the path of a descriptor of this process:
+   * start the sandbox as the same user while this process lives.
+   * @throws {UnsupportedMountError} a host path has `,`, `:` or `;`, or a vmdk is to be written
+   * @throws {InvalidConfigError} an option is not acceptable
+   */
+  toMicrosandbox(options?: MicrosandboxOptions | null): string[]
+  /**
+   * Tells a `SandboxBuilder` of microsandbox's own TypeScript SDK, 0.6, of each mount (`builder.volume(…)`), and
+   * returns it. By name, a volume that microsandbox does not know is an error when the sandbox is created. A mount
+   * that cannot be expressed is refused before the builder is told of any.
+   * @throws {UnsupportedMountError} as `toMicrosandbox`
+   * @throws {InvalidConfigError} an option is not acceptable, or the builder lacks the methods of one: `field` is
+   *   `builder`
+   */
+  configureSandbox<Builder extends SandboxBuilderLike>(
+    builder: Builder,
+    options?: MicrosandboxOptions | null,
+  ): Builder
+  /**
+   * `volumes` and `volumeMounts` for a Kubernetes pod on a node that has these paths: a directory or file is a
+   * `hostPath`, a tmpfs an `emptyDir` of memory. With `claims`, named volumes are claimed, and `persistentVolumes` and
+   * `persistentVolumeClaims` are the manifests to apply first.
+   *
+   * What is mounted below a source comes along; a `readonly` mount holds for it too by `recursiveReadOnly`, which
+   * Kubernetes has since 1.31 and which a node that cannot keep it refuses. A claim is named like its volume, or with
+   * other characters than `a-z`, `0-9` and `-` in hexadecimal: `v-4dy.sv` for `My`. Its size is asked for and not
+   * enforced on a directory.
+   * @throws {UnsupportedMountError} a mount is a disk, is `noexec`, `nosuid` or `nodev` or has a virtiofs option, or
+   *   the name of a volume to be claimed is too long when written so
+   * @throws {InvalidConfigError} an option is not acceptable, or `storageMib` is missing
+   */
+  toKubernetes(options: KubernetesOptions & { claims: true }): KubernetesClaims
+  toKubernetes(options?: (KubernetesOptions & { claims?: false | null }) | null): KubernetesMounts
   /** Frees the volumes. A second call does nothing. */
   detach(options?: SignalOption): Promise<void>
   [Symbol.asyncDispose](): Promise<void>

@@ -31,6 +31,14 @@ export declare class NativeAttachment {
   toOci(): string
   /** Arguments for QEMU, the virtiofs servers and the guest's mounts, as JSON. */
   toQemu(options: unknown): string
+  /** Arguments for `docker run` or `podman run`. */
+  toDocker(options: unknown): Array<string>
+  /** Arguments for `msb run`. */
+  toMicrosandbox(options: unknown): Array<string>
+  /** The calls that tell microsandbox's SDK, as JSON. */
+  sandboxCalls(options: unknown): string
+  /** A pod's volumes and their claims, as JSON. */
+  toKubernetes(options: unknown): string
   /** Ends the attachment. */
   detach(cancellation?: Cancellation | undefined | null): Promise<void>
 }

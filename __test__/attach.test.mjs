@@ -22,6 +22,7 @@ import {
   removeVolume,
 } from '../index.js'
 import {
+  RecordingBuilder,
   outputOf,
   rejects,
   tempDir,
@@ -208,6 +209,87 @@ test('QEMU is given a directory and no single file', async (t) => {
     (await store.attach('worker', { '/host': Mount.bind(host) })).toQemu({ socketDir: '/run' })
   assert.equal((await render(dir)).virtiofs[0].source, dir)
   await rejects(render(path.join(dir, 'file')), UnsupportedMountError, { path: '/host', message: /is a file/ })
+})
+
+test('the options of the other renderers are refused by name', async (t) => {
+  const { store } = await tempVolume(t)
+  const attachment = await store.attach('worker', { '/data': Mount.named('v') })
+  for (const [render, options, field] of [
+    ['toDocker', { engine: 'nerdctl' }, 'engine'],
+    ['toDocker', 'podman', 'DockerOptions'],
+    ['toMicrosandbox', { byName: 1 }, 'byName'],
+    ['toMicrosandbox', { home: '/' }, 'home'],
+    ['toKubernetes', { claim: true }, 'claim'],
+    ['toKubernetes', { storageMib: 64 }, 'storageMib'],
+    ['toKubernetes', { claims: true }, 'storageMib'],
+    ['toKubernetes', { claims: true, storageMib: 64, namespace: 'No' }, 'namespace'],
+  ]) {
+    throws(() => attachment[render](options), InvalidConfigError, { field })
+  }
+  throws(() => attachment.configureSandbox(new RecordingBuilder(), { home: '/' }), InvalidConfigError, {
+    field: 'home',
+  })
+  assert.deepEqual(attachment.toDocker({ engine: null }), attachment.toDocker())
+  assert.deepEqual(attachment.toKubernetes(null), attachment.toKubernetes())
+})
+
+test('a volume with a quota is claimed for it, and one without for what is said', async (t) => {
+  const store = await tempStore(t)
+  await store.createVolume('small', { quotaMib: 64 })
+  await store.createVolume('any')
+  const attachment = await store.attach('worker', { '/small': Mount.named('small'), '/any': Mount.named('any') })
+  const { persistentVolumeClaims, volumes } = attachment.toKubernetes({ claims: true, storageMib: 8 })
+  assert.deepEqual(
+    persistentVolumeClaims.map(({ metadata, spec }) => [metadata.name, spec.resources.requests.storage]),
+    [
+      ['any', '8Mi'],
+      ['small', '64Mi'],
+    ],
+  )
+  assert.deepEqual(volumes[0], { name: 'sv-mount-0', persistentVolumeClaim: { claimName: 'any' } })
+})
+
+test('a sandbox builder is returned once it knows the mounts, and one that lacks a method is refused', async (t) => {
+  const { store, volume } = await tempVolume(t)
+  const attachment = await store.attach('worker', {
+    '/data': Mount.named('v', { readonly: true }),
+    '/tmp': Mount.tmpfs({ sizeMib: 1 }),
+  })
+  const builder = new RecordingBuilder()
+  assert.equal(attachment.configureSandbox(builder), builder)
+  assert.deepEqual(builder.mounts[0].calls, [['bind', volume.path], ['readonly']])
+  const byName = attachment.configureSandbox(new RecordingBuilder(), { byName: true })
+  assert.deepEqual(byName.mounts[0].calls, [['namedWith', 'v', 'existing'], ['readonly']])
+
+  for (const bad of [undefined, null, 'builder', {}, { volume: true }]) {
+    throws(() => attachment.configureSandbox(bad), InvalidConfigError, { field: 'builder', message: /"volume"/ })
+  }
+  const called = []
+  const old = {
+    volume(_, configure) {
+      try {
+        configure({ bind: () => called.push('bind') })
+      } catch (error) {
+        throw new Error(error.message) // As native code would hand it on.
+      }
+    },
+  }
+  throws(() => attachment.configureSandbox(old), InvalidConfigError, { field: 'builder', message: /"readonly"/ })
+  assert.deepEqual(called, [])
+  const failure = new TypeError('its own')
+  const failing = { volume: () => { throw failure } }
+  assert.throws(() => attachment.configureSandbox(failing), (error) => error === failure)
+})
+
+test('a mount that microsandbox cannot express is refused before the builder is told of any', async (t) => {
+  const store = await tempStore(t)
+  const host = path.join(realpathSync(tempDir(t)), 'a,b')
+  mkdirSync(host)
+  const attachment = await store.attach('worker', { '/a': Mount.tmpfs(), '/data': Mount.bind(host) })
+  const builder = new RecordingBuilder()
+  throws(() => attachment.configureSandbox(builder), UnsupportedMountError, { path: '/data' })
+  throws(() => attachment.toMicrosandbox(), UnsupportedMountError, { path: '/data' })
+  assert.deepEqual(builder.mounts, [])
 })
 
 test('a named mount comes by its volume as its mode says', async (t) => {

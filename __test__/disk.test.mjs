@@ -179,7 +179,7 @@ test('a raw image stays raw, and its file system is told', async (t) => {
     { kind, hostPath, volume, format, fstype, readonly, nodev },
     { kind: 'disk', hostPath: file, volume: null, format: 'raw', fstype: 'ext4', readonly: true, nodev: true },
   )
-  for (const render of ['toBubblewrap', 'toOci']) {
+  for (const render of ['toBubblewrap', 'toOci', 'toDocker', 'toKubernetes']) {
     throws(() => attachment[render](), UnsupportedMountError, { path: '/data', message: /virtual machine/ })
   }
 })

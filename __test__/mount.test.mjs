@@ -5,7 +5,7 @@ import path from 'node:path'
 import { test } from 'node:test'
 import v8 from 'node:v8'
 import { FileSystemError, InvalidConfigError, Mount, MountKind, UnsupportedMountError } from '../index.js'
-import { outputOf, rejects, root, tempDir, tempStore, throws } from './support.mjs'
+import { RecordingBuilder, outputOf, rejects, root, tempDir, tempStore, throws } from './support.mjs'
 
 const FIELDS = [
   'kind',
@@ -127,6 +127,11 @@ const RENDERERS = {
   bubblewrap: (attachment) => attachment.toBubblewrap(),
   oci: (attachment) => attachment.toOci(),
   qemu: (attachment) => attachment.toQemu({ socketDir: '/run/vm' }),
+  docker: (attachment) => attachment.toDocker(),
+  podman: (attachment) => attachment.toDocker({ engine: 'podman' }),
+  microsandbox: (attachment) => attachment.toMicrosandbox(),
+  sandboxBuilder: (attachment) => attachment.configureSandbox(new RecordingBuilder()).mounts,
+  kubernetes: (attachment) => attachment.toKubernetes(),
 }
 
 for (const index of cases('renders').keys()) {
@@ -135,10 +140,9 @@ for (const index of cases('renders').keys()) {
     const store = await tempStore(t)
     const host = realpathSync(tempDir(t))
     const entry = cases('renders', { host, volumes: path.join(store.home, 'volumes') })[index]
-    for (const [, [factory, name]] of pairs) {
-      if (factory === 'named') {
-        await store.createVolume(name)
-      }
+    const named = pairs.filter(([, [factory]]) => factory === 'named').map(([, [, name]]) => name)
+    for (const name of new Set(named)) {
+      await store.createVolume(name)
     }
     const mounts = Object.fromEntries(entry.mounts.map(([guestPath, call]) => [guestPath, built(call)]))
     const attachment = await store.attach('s', mounts)

@@ -151,3 +151,24 @@ export function volumesSnapshot(store) {
 
 /** Resolves when the event loop has turned once. */
 export const turn = () => new Promise(setImmediate)
+
+/** What a `SandboxBuilder` of microsandbox is to us: it keeps the calls that are made for each mount. */
+export class RecordingBuilder {
+  mounts = []
+
+  volume(guestPath, configure) {
+    const calls = []
+    const mount = new Proxy(
+      {},
+      {
+        get: (_, method) => (...args) => {
+          calls.push([method, ...args])
+          return mount
+        },
+      },
+    )
+    configure(mount)
+    this.mounts.push({ guestPath, calls })
+    return this
+  }
+}

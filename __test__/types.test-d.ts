@@ -1,4 +1,5 @@
 // Compiled by `tsc`, never run: every line states what the types must accept, give or refuse.
+import type { PersistentVolume, PersistentVolumeClaim, PodSpec } from 'kubernetes-types/core/v1'
 import {
   attach,
   createVolume,
@@ -23,6 +24,8 @@ import {
   type FileMetadata,
   type MountConfig,
   type OciMount,
+  type KubernetesClaims,
+  type KubernetesMounts,
   type QemuMounts,
   type TransferOptions,
   type TransferSummary,
@@ -126,9 +129,53 @@ export async function mounts(store: VolumeStore) {
   attachment.toQemu()
   // @ts-expect-error an unknown option
   attachment.toQemu({ memory: 1024 })
+  expectType<string[]>()(attachment.toDocker(), true)
+  attachment.toDocker({ engine: 'podman' })
+  // @ts-expect-error an unknown engine
+  attachment.toDocker({ engine: 'nerdctl' })
+  expectType<string[]>()(attachment.toMicrosandbox({ byName: true }), true)
+  // @ts-expect-error an unknown option
+  attachment.toMicrosandbox({ home: '/' })
   await using _disposed = await store.attach('worker', JSON.parse(JSON.stringify(mounts)))
   // @ts-expect-error virtiofs only
   Mount.tmpfs({ statVirtualization: 'off' })
+}
+
+/** The shape of microsandbox's own classes, as far as they concern mounts. */
+declare class MicrosandboxBuilder {
+  volume(guestPath: string, configure: (mount: MicrosandboxMount) => MicrosandboxMount): this
+  cpus(count: number): this
+}
+declare class MicrosandboxMount {
+  bind(host: string): this
+}
+
+export function sandboxBuilder(attachment: Attachment, builder: MicrosandboxBuilder) {
+  expectType<MicrosandboxBuilder>()(attachment.configureSandbox(builder), true)
+  attachment.configureSandbox(builder, { byName: true }).cpus(2)
+  // @ts-expect-error no builder
+  attachment.configureSandbox({})
+}
+
+/** What is rendered is what Kubernetes' own types say. */
+export function kubernetes(attachment: Attachment) {
+  const mounts = attachment.toKubernetes()
+  expectType<KubernetesMounts>()(mounts, true)
+  const spec: PodSpec = {
+    containers: [{ name: 'worker', image: 'busybox', volumeMounts: mounts.volumeMounts }],
+    volumes: mounts.volumes,
+  }
+  const claims = attachment.toKubernetes({ claims: true, namespace: 'sandboxes', node: 'worker-1', storageMib: 64 })
+  expectType<KubernetesClaims>()(claims, true)
+  const manifests: (PersistentVolume | PersistentVolumeClaim)[] = [
+    ...(claims.persistentVolumes satisfies PersistentVolume[]),
+    ...(claims.persistentVolumeClaims satisfies PersistentVolumeClaim[]),
+  ]
+  // @ts-expect-error claims only where they are asked for
+  mounts.persistentVolumeClaims
+  // @ts-expect-error only used with claims
+  attachment.toKubernetes({ claim: true })
+  return { spec, manifests }
 }
 
 export function errors(error: unknown) {

@@ -5,6 +5,7 @@ import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import * as bubblewrap from '../examples/sandboxes/bubblewrap.mjs'
 import { whyNot } from '../examples/sandboxes/choose.mjs'
+import * as podman from '../examples/sandboxes/podman.mjs'
 import * as runc from '../examples/sandboxes/runc.mjs'
 import * as unshare from '../examples/sandboxes/unshare.mjs'
 import { suite, temporaryDirectory } from './support.mjs'
@@ -29,7 +30,7 @@ function assertSuccess({ status, stdout, stderr, left }) {
   assert.match(stdout, /\n {3}0 volumes are left/)
 }
 
-for (const sandbox of [bubblewrap, runc, unshare]) {
+for (const sandbox of [bubblewrap, runc, podman, unshare]) {
   const reason = whyNot(sandbox)
   suite(`The quickstart with ${sandbox.name}`, reason && `${sandbox.name} does not work here: ${reason}`, () => {
     test('it takes a volume through a real sandbox and leaves nothing behind', (t) => {
@@ -54,6 +55,6 @@ test('the quickstart without a sandbox shows what it would have run', (t) => {
 test('the quickstart names the runtimes that it knows when asked for another one', (t) => {
   const { status, stderr, left } = quickstart(t, '--runtime=jail')
   assert.equal(status, 1)
-  assert.match(stderr, /no runtime "jail".*bubblewrap, runc, unshare, none/)
+  assert.match(stderr, /no runtime "jail".*bubblewrap, runc, podman, unshare, none/)
   assert.deepEqual(left, [])
 })

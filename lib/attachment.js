@@ -1,6 +1,7 @@
 'use strict'
 
 const { call, onlySignal } = require('./call.js')
+const { makeMounts } = require('./sandbox-builder.js')
 
 class Attachment {
   #native
@@ -25,6 +26,22 @@ class Attachment {
 
   toQemu(options) {
     return JSON.parse(this.#native.toQemu(options))
+  }
+
+  toDocker(options) {
+    return this.#native.toDocker(options)
+  }
+
+  toMicrosandbox(options) {
+    return this.#native.toMicrosandbox(options)
+  }
+
+  configureSandbox(builder, options) {
+    return makeMounts(builder, JSON.parse(this.#native.sandboxCalls(options)))
+  }
+
+  toKubernetes(options) {
+    return JSON.parse(this.#native.toKubernetes(options))
   }
 
   async detach(options) {

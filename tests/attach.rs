@@ -85,7 +85,7 @@ fn an_attachment_tells_its_sandbox_its_process_and_its_mounts() {
     assert_eq!((attached.sandbox.as_str(), attached.pid), ("worker", std::process::id()));
     let [mount] = &attached.mounts[..] else { panic!("{:?}", attached.mounts) };
     assert_eq!(mount.guest_path.as_str(), "/0");
-    let Origin::Named { volume, host } = &mount.origin else { panic!("{mount:?}") };
+    let Origin::Named { volume, host, .. } = &mount.origin else { panic!("{mount:?}") };
     assert_eq!((volume.as_str(), host), ("data", &home.path("volumes/data")));
 }
 

@@ -12,14 +12,21 @@
 //! - `plans`: mounts at `paths`; `gives` is their order, `rejects` the path of the error and a part of its message.
 //! - `renders`: `mounts` are pairs of guest path and `call`; every other key names a runtime and has what the
 //!   renderer gives, or the path and a part of the message of the `UnsupportedMountError` that it `rejects` with.
-//!   `qemu` is rendered with the sockets in `/run/vm`.
+//!   `qemu` is rendered with the sockets in `/run/vm`, `docker` and `podman` are the two engines of `toDocker`, and
+//!   `sandboxBuilder` has the methods that are called for each mount, with their arguments.
 
 #![expect(clippy::unwrap_used, reason = "a test fails where a value is not there")]
 
 #[path = "mount/build.rs"]
 mod build;
+#[path = "mount/docker.rs"]
+mod docker_engines;
 #[path = "mount/guest_path.rs"]
 mod guest_path;
+#[path = "mount/kubernetes.rs"]
+mod kubernetes;
+#[path = "mount/microsandbox.rs"]
+mod microsandbox;
 #[path = "mount/qemu.rs"]
 mod qemu;
 #[path = "mount/resolved.rs"]
@@ -27,7 +34,12 @@ mod resolved;
 
 use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::Input;
-use sandbox_volumes::mount::runtime::{bubblewrap, oci, qemu as qemu_runtime};
+use sandbox_volumes::mount::runtime::docker::{self, Engine};
+use sandbox_volumes::mount::runtime::kubernetes_options::KubernetesOptions;
+use sandbox_volumes::mount::runtime::microsandbox::{self as microsandbox_runtime, MicrosandboxOptions};
+use sandbox_volumes::mount::runtime::{
+    bubblewrap, kubernetes as kubernetes_runtime, microsandbox_sdk, oci, qemu as qemu_runtime,
+};
 use sandbox_volumes::mount::{GuestPath, MountConfig, MountSource, Origin, ResolvedMount, plan};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -144,7 +156,7 @@ fn resolve(guest_path: GuestPath, config: &MountConfig) -> ResolvedMount {
     let origin = match config.source().clone() {
         MountSource::Bind { host } => Origin::Bind { host, file: false },
         MountSource::Named { name, .. } => {
-            Origin::Named { host: Path::new("/vols").join(name.as_str()), volume: name }
+            Origin::Named { host: Path::new("/vols").join(name.as_str()), volume: name, quota_mib: None }
         }
         MountSource::Tmpfs { size_mib } => Origin::Tmpfs { size_mib },
         MountSource::Disk { .. } => panic!("disks are not resolved here"),
@@ -227,4 +239,28 @@ fn an_oci_runtime_is_told_what_the_shared_cases_say() {
 fn qemu_is_told_what_the_shared_cases_say() {
     let options = qemu_runtime::QemuOptions::from_input(&input(&json!({ "socketDir": "/run/vm" }))).unwrap();
     check_renders("qemu", |mounts| qemu_runtime::render(mounts, &options));
+}
+
+#[test]
+fn docker_and_podman_are_told_what_the_shared_cases_say() {
+    for (name, engine) in [("docker", Engine::Docker), ("podman", Engine::Podman)] {
+        check_renders(name, |mounts| docker::render(mounts, engine).map(|argv| json!(argv)));
+    }
+}
+
+#[test]
+fn microsandbox_is_told_what_the_shared_cases_say() {
+    let options = MicrosandboxOptions::default();
+    check_renders("microsandbox", |mounts| {
+        microsandbox_runtime::render(mounts, &options).map(|argv| json!(argv))
+    });
+    check_renders("sandboxBuilder", |mounts| {
+        microsandbox_sdk::render(mounts, &options).map(|entries| json!(entries))
+    });
+}
+
+#[test]
+fn kubernetes_is_told_what_the_shared_cases_say() {
+    let options = KubernetesOptions::default();
+    check_renders("kubernetes", |mounts| kubernetes_runtime::render(mounts, &options));
 }

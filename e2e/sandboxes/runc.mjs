@@ -35,7 +35,8 @@ export const command = (attachment, script, { adjust, hostLibraries = false } = 
 
 export const run = (attachment, script, options) => launch(command(attachment, script, options))
 
-function installBusybox(rootfs) {
+/** Gives a root file system all the programs that busybox has. */
+export function installBusybox(rootfs) {
   const bin = join(rootfs, 'bin')
   mkdirSync(bin)
   copyFileSync(busybox, join(bin, 'busybox'))

@@ -1,9 +1,10 @@
 import * as bubblewrap from './bubblewrap.mjs'
 import { launch } from './launch.mjs'
+import * as podman from './podman.mjs'
 import * as runc from './runc.mjs'
 import * as unshare from './unshare.mjs'
 
-const SANDBOXES = [bubblewrap, runc, unshare]
+const SANDBOXES = [bubblewrap, runc, podman, unshare]
 
 export const names = [...SANDBOXES.map(({ name }) => name), 'none']
 

@@ -6,8 +6,11 @@ use super::errors::or_throw;
 use super::lanes::Lane;
 use super::values::{from_input, to_input};
 use crate::model::Input;
+use crate::mount::runtime::docker::{self, Engine};
+use crate::mount::runtime::kubernetes_options::KubernetesOptions;
+use crate::mount::runtime::microsandbox::{self, MicrosandboxOptions};
 use crate::mount::runtime::qemu::{self, QemuOptions};
-use crate::mount::runtime::{bubblewrap, oci};
+use crate::mount::runtime::{bubblewrap, kubernetes, microsandbox_sdk, oci};
 use crate::store::{Attachment, Store};
 use napi::Env;
 use napi::bindgen_prelude::{ToNapiValue, Unknown};
@@ -66,6 +69,35 @@ impl NativeAttachment {
         let options = or_throw(env, QemuOptions::from_input(&to_input(options)?))?;
         or_throw(env, self.attachment.check_held())?;
         Ok(or_throw(env, qemu::render(&self.attachment.mounts, &options))?.to_string())
+    }
+
+    /// Arguments for `docker run` or `podman run`.
+    #[napi(catch_unwind)]
+    pub fn to_docker(&self, env: &Env, options: Unknown<'_>) -> napi::Result<Vec<String>> {
+        let engine = or_throw(env, Engine::from_input(&to_input(options)?))?;
+        or_throw(env, docker::render(&self.attachment.mounts, engine))
+    }
+
+    /// Arguments for `msb run`.
+    #[napi(catch_unwind)]
+    pub fn to_microsandbox(&self, env: &Env, options: Unknown<'_>) -> napi::Result<Vec<String>> {
+        let options = or_throw(env, MicrosandboxOptions::from_input(&to_input(options)?))?;
+        or_throw(env, microsandbox::render(&self.attachment.mounts, &options))
+    }
+
+    /// The calls that tell microsandbox's SDK, as JSON.
+    #[napi(catch_unwind)]
+    pub fn sandbox_calls(&self, env: &Env, options: Unknown<'_>) -> napi::Result<String> {
+        let options = or_throw(env, MicrosandboxOptions::from_input(&to_input(options)?))?;
+        let calls = or_throw(env, microsandbox_sdk::render(&self.attachment.mounts, &options))?;
+        Ok(serde_json::Value::from(calls).to_string())
+    }
+
+    /// A pod's volumes and their claims, as JSON.
+    #[napi(catch_unwind)]
+    pub fn to_kubernetes(&self, env: &Env, options: Unknown<'_>) -> napi::Result<String> {
+        let options = or_throw(env, KubernetesOptions::from_input(&to_input(options)?))?;
+        Ok(or_throw(env, kubernetes::render(&self.attachment.mounts, &options))?.to_string())
     }
 
     /// Ends the attachment.

@@ -39,6 +39,8 @@ pub enum Origin {
         volume: VolumeName,
         /// Its data directory's absolute path.
         host: PathBuf,
+        /// The most that it may take, in MiB; none is unlimited.
+        quota_mib: Option<u32>,
     },
     /// Memory.
     Tmpfs {

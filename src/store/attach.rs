@@ -113,7 +113,7 @@ impl Store {
                 let origin = match volume.kind {
                     VolumeKind::Dir => {
                         let host = opened.layout.volumes.path_of(name.as_str());
-                        Origin::Named { volume: name.clone(), host }
+                        Origin::Named { volume: name.clone(), host, quota_mib: volume.quota_mib }
                     }
                     VolumeKind::Disk => {
                         config.refuse_virtiofs_policies()?;

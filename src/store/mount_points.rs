@@ -35,7 +35,7 @@ impl Opened {
                 return refused(format!("is below \"{outer_path}\", where a file is mounted"));
             }
             Origin::Bind { host, .. } => (open_directory(host)?, host),
-            Origin::Named { volume, host } => {
+            Origin::Named { volume, host, .. } => {
                 (self.layout.volumes.open_child(volume.as_str())?.try_clone()?, host)
             }
         };

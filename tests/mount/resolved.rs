@@ -28,7 +28,7 @@ fn a_resolved_volume_lists_its_name_its_host_path_and_its_options() {
         flags: MountFlags { noexec: true, ..MountFlags::default() },
         stat_virtualization: Some(StatVirtualization::Strict),
         host_permissions: Some(HostPermissions::Mirror),
-        ..mount(Origin::Named { volume, host: host.clone() })
+        ..mount(Origin::Named { volume, host: host.clone(), quota_mib: Some(64) })
     };
     assert_eq!((mount.kind(), mount.host()), (MountKind::Named, Some(host.as_path())));
     let expected = json!({
@@ -73,7 +73,9 @@ fn renderers_reject_a_host_path_that_is_not_utf_8() {
     use std::os::unix::ffi::OsStringExt;
     let host = PathBuf::from(std::ffi::OsString::from_vec(b"/srv/caf\xe9".to_vec()));
     let volume = VolumeName::parse("my-data").unwrap();
-    for origin in [Origin::Bind { host: host.clone(), file: false }, Origin::Named { volume, host }] {
+    for origin in
+        [Origin::Bind { host: host.clone(), file: false }, Origin::Named { volume, host, quota_mib: None }]
+    {
         let mounts = [mount(origin)];
         for error in [bubblewrap::render(&mounts).unwrap_err(), oci::render(&mounts).unwrap_err()] {
             assert_eq!(error.kind(), ErrorKind::UnsupportedMount);

@@ -3,6 +3,16 @@
 
 /// Arguments for bubblewrap's `bwrap`.
 pub mod bubblewrap;
+/// Arguments for `docker run` and `podman run`.
+pub mod docker;
+/// Volumes of a Kubernetes pod, and their claims.
+pub mod kubernetes;
+/// What a Kubernetes rendering is told besides.
+pub mod kubernetes_options;
+/// Arguments for microsandbox's `msb run`.
+pub mod microsandbox;
+/// Calls for microsandbox's TypeScript SDK.
+pub mod microsandbox_sdk;
 /// The `mounts` of an OCI runtime's `config.json`: runc, crun, containerd.
 pub mod oci;
 /// Arguments for QEMU, and the mount commands of its guest.

@@ -1,0 +1,59 @@
+// Podman: `attachment.toDocker({ engine: 'podman' })` is a part of its command line; `toDocker()` is one of Docker's.
+import { randomUUID } from 'node:crypto'
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { spawnSync } from 'node:child_process'
+import { findTool, hostSystem } from './host-system.mjs'
+
+export const name = 'podman'
+
+export const render = (attachment) => attachment.toDocker({ engine: 'podman' })
+
+/** One mount a line. */
+export const show = (mounts) => mounts.join(' ').split(/ (?=--(?:mount|tmpfs) )/)
+
+/** `makeRoot` fills the container's root directory and returns arguments for it; `extra` ones come behind the mounts. */
+export function command(mounts, script, { makeRoot = showHostSystem, extra = [] } = {}) {
+  const file = findTool('podman') ?? 'podman'
+  const rootfs = mkdtempSync(join(tmpdir(), 'sandbox-volumes-podman-'))
+  const container = `sandbox-volumes-${randomUUID()}`
+  const dispose = () => {
+    spawnSync(file, [...engine(), 'rm', '--force', '--ignore', '--time', '0', container])
+    rmSync(rootfs, { recursive: true, force: true })
+  }
+  try {
+    // The directories that Podman would otherwise make there.
+    ;['dev', 'etc', 'proc', 'run', 'sys', 'tmp'].forEach((directory) => mkdirSync(join(rootfs, directory)))
+    const root = makeRoot(rootfs)
+    return {
+      file,
+      args: [
+        ...[...engine(), 'run', '--rm', '--interactive', '--name', container],
+        ...['--network', 'none', '--cap-drop', 'all', '--security-opt', 'no-new-privileges'],
+        // What a host may refuse and nothing here needs.
+        ...['--ulimit', 'nofile=1024:1024', '--ulimit', 'nproc=1024:1024'],
+        ...[...root, ...mounts, ...extra],
+        ...['--rootfs', rootfs, '/bin/sh', '-c', script],
+      ],
+      dispose,
+    }
+  } catch (error) {
+    dispose()
+    throw error
+  }
+}
+
+/** crun, which Podman prefers, does not run on every host, and as root no systemd may be there to ask. */
+function engine() {
+  const root = process.getuid() === 0 ? ['--cgroup-manager', 'cgroupfs'] : []
+  return [...(findTool('runc') === null ? [] : ['--runtime', 'runc']), ...root]
+}
+
+/** Gives the container the host's programs and libraries: links now, and the mounts that are still to be made. */
+function showHostSystem(rootfs) {
+  const system = hostSystem()
+  system.filter(({ link }) => link !== null).forEach(({ path, link }) => symlinkSync(link, join(rootfs, path)))
+  const bound = system.filter(({ link }) => link === null)
+  return bound.flatMap(({ path }) => ['--mount', `type=bind,source=${path},destination=${path},readonly`])
+}

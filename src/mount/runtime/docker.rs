@@ -1,0 +1,112 @@
+//! `--mount` and `--tmpfs` arguments for `docker run` and `podman run`, which differ in what they can say.
+
+use super::{disk_refused, host_text, mount_options, refuse_virtiofs_policies, tmpfs_options, unsupported};
+use crate::error::Result;
+use crate::model::{Fields, Input};
+use crate::mount::field::{NODEV, NOEXEC, NOSUID};
+use crate::mount::{MountFlags, Origin, ResolvedMount};
+
+const ENGINE: &str = "engine";
+
+/// Who reads the arguments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// Docker 25 or later.
+    #[default]
+    Docker,
+    /// Podman 4 or later.
+    Podman,
+}
+
+impl Engine {
+    /// The names that callers and JavaScript use.
+    const NAMES: [(&'static str, Engine); 2] = [("docker", Engine::Docker), ("podman", Engine::Podman)];
+
+    /// Reads `toDocker`'s options.
+    pub fn from_input(input: &Input) -> Result<Self> {
+        let fields = Fields::of("DockerOptions", input, &[ENGINE])?;
+        Ok(fields.choice(ENGINE, &Self::NAMES)?.unwrap_or_default())
+    }
+
+    /// As it is called in messages.
+    fn title(self) -> &'static str {
+        match self {
+            Engine::Docker => "Docker",
+            Engine::Podman => "Podman",
+        }
+    }
+}
+
+/// The arguments that make these mounts, which stand in the order of [`plan`](crate::mount::plan()).
+pub fn render(mounts: &[ResolvedMount], engine: Engine) -> Result<Vec<String>> {
+    let mut argv = Vec::new();
+    for mount in mounts {
+        refuse_virtiofs_policies(engine.title(), mount)?;
+        match &mount.origin {
+            Origin::Bind { host, .. } | Origin::Named { host, .. } => {
+                let host = host_text(engine.title(), mount, host)?;
+                if host.contains(char::is_control) {
+                    // Both read a line break in a quoted field, and may turn it into another one.
+                    let problem = format!("its host path {host:?} contains a control character");
+                    return Err(unsupported(engine.title(), mount, problem));
+                }
+                argv.extend(["--mount".to_owned(), bind(engine, mount, host)?]);
+            }
+            Origin::Tmpfs { size_mib } => {
+                argv.extend(["--tmpfs".to_owned(), tmpfs(engine, mount, *size_mib)]);
+            }
+            Origin::Disk { .. } => return Err(disk_refused(engine.title(), mount)),
+        }
+    }
+    Ok(argv)
+}
+
+/// What is mounted below the source stays out: a flag would not reach it, on all versions of both.
+fn bind(engine: Engine, mount: &ResolvedMount, host: &str) -> Result<String> {
+    let source = format!("source={host}");
+    let destination = format!("destination={}", mount.guest_path);
+    let mut fields = vec!["type=bind", &source, &destination, "bind-propagation=rprivate"];
+    let MountFlags { readonly, noexec, nosuid, nodev } = mount.flags;
+    let restrictions = [(nosuid, NOSUID), (nodev, NODEV), (noexec, NOEXEC)];
+    let mut restrictions = restrictions.into_iter().filter(|(set, _)| *set).map(|(_, name)| name);
+    match engine {
+        Engine::Docker => {
+            fields.push("bind-recursive=disabled");
+            if let Some(name) = restrictions.next() {
+                let problem =
+                    format!("a bind mount of it has no {name:?}; leave it unset, or use another runtime");
+                return Err(unsupported(engine.title(), mount, problem));
+            }
+        }
+        Engine::Podman => {
+            fields.push("bind-nonrecursive");
+            fields.extend(restrictions);
+        }
+    }
+    if readonly {
+        fields.push("readonly");
+    }
+    Ok(fields.into_iter().map(csv_field).collect::<Vec<_>>().join(","))
+}
+
+fn tmpfs(engine: Engine, mount: &ResolvedMount, size_mib: Option<u32>) -> String {
+    let mut options: Vec<String> = mount_options(mount.flags).collect();
+    options.extend(tmpfs_options(size_mib));
+    if !mount.flags.noexec {
+        // Docker's own default is "noexec".
+        options.push("exec".to_owned());
+    }
+    if engine == Engine::Podman {
+        // It would begin with what the image has there.
+        options.push("notmpcopyup".to_owned());
+    }
+    format!("{}:{}", mount.guest_path, options.join(","))
+}
+
+/// One field of a line of comma-separated values.
+fn csv_field(field: &str) -> String {
+    match field.contains([',', '"']) {
+        true => format!("\"{}\"", field.replace('"', "\"\"")),
+        false => field.to_owned(),
+    }
+}

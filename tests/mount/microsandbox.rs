@@ -1,0 +1,123 @@
+//! What microsandbox and its SDK are told, beyond the shared cases: disks, files, volumes by their names.
+
+use crate::{assert_invalid, input};
+use sandbox_volumes::error::{Error, ErrorKind};
+use sandbox_volumes::model::{DiskFormat, VolumeName};
+use sandbox_volumes::mount::runtime::microsandbox::{MicrosandboxOptions, render};
+use sandbox_volumes::mount::runtime::microsandbox_sdk;
+use sandbox_volumes::mount::{GuestPath, MountFlags, Origin, ResolvedMount};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+fn mount(origin: Origin) -> ResolvedMount {
+    ResolvedMount {
+        guest_path: GuestPath::parse("/data").unwrap(),
+        origin,
+        flags: MountFlags::default(),
+        stat_virtualization: None,
+        host_permissions: None,
+    }
+}
+
+fn disk(volume: Option<&str>, open: &str, format: DiskFormat, fstype: Option<&str>) -> ResolvedMount {
+    mount(Origin::Disk {
+        volume: volume.map(|name| VolumeName::parse(name).unwrap()),
+        host: PathBuf::from("/shown/elsewhere"),
+        open: PathBuf::from(open),
+        format,
+        fstype: fstype.map(str::to_owned),
+    })
+}
+
+fn options(options: Value) -> Result<MicrosandboxOptions, Error> {
+    MicrosandboxOptions::from_input(&input(&options))
+}
+
+/// The arguments, and the calls of the SDK.
+fn told(mount: &ResolvedMount, given: Value) -> (Vec<String>, Value) {
+    let (mounts, given) = (std::slice::from_ref(mount), options(given).unwrap());
+    let mut entries = microsandbox_sdk::render(mounts, &given).unwrap();
+    assert_eq!((entries.len(), &entries[0]["guestPath"]), (1, &json!("/data")));
+    (render(mounts, &given).unwrap(), entries.remove(0)["calls"].take())
+}
+
+#[test]
+fn a_disk_is_opened_where_it_was_checked_and_its_format_named() {
+    let (argv, calls) = told(&disk(None, "/proc/7/fd/9", DiskFormat::Qcow2, Some("ext4")), json!({}));
+    assert_eq!(argv, ["--mount-disk", "/proc/7/fd/9:/data:format=qcow2,fstype=ext4"]);
+    assert_eq!(calls, json!([["disk", "/proc/7/fd/9"], ["format", "qcow2"], ["fstype", "ext4"]]));
+
+    let mut readonly = disk(Some("my-disk"), "/vols/my-disk/disk.raw", DiskFormat::Raw, None);
+    readonly.flags.readonly = true;
+    let (argv, calls) = told(&readonly, json!({ "byName": false }));
+    assert_eq!(argv, ["--mount-disk", "/vols/my-disk/disk.raw:/data:format=raw,ro"]);
+    assert_eq!(calls, json!([["disk", "/vols/my-disk/disk.raw"], ["format", "raw"], ["readonly"]]));
+}
+
+#[test]
+fn a_vmdk_is_mounted_read_only_or_not_at_all() {
+    let mut vmdk = disk(None, "/x.vmdk", DiskFormat::Vmdk, None);
+    let given = MicrosandboxOptions::default();
+    let mounts = std::slice::from_ref(&vmdk);
+    for error in [render(mounts, &given).unwrap_err(), microsandbox_sdk::render(mounts, &given).unwrap_err()]
+    {
+        assert_eq!(error.kind(), ErrorKind::UnsupportedMount);
+        assert!(error.to_string().contains("does not write one; mount it \"readonly\""), "{error}");
+    }
+    vmdk.flags.readonly = true;
+    assert_eq!(told(&vmdk, json!({})).0, ["--mount-disk", "/x.vmdk:/data:format=vmdk,ro"]);
+}
+
+#[test]
+fn a_single_file_has_a_flag_of_its_own() {
+    let file = mount(Origin::Bind { host: PathBuf::from("/etc/hosts"), file: true });
+    let (argv, calls) = told(&file, json!({ "byName": true }));
+    assert_eq!(argv, ["--mount-file", "/etc/hosts:/data"]);
+    assert_eq!(calls, json!([["bind", "/etc/hosts"]]));
+}
+
+#[test]
+fn volumes_are_named_where_that_is_asked_for() {
+    let host = PathBuf::from("/vols/my-data");
+    let volume = VolumeName::parse("my-data").unwrap();
+    let mut directory = mount(Origin::Named { volume, host, quota_mib: None });
+    directory.flags = MountFlags { readonly: true, noexec: true, nosuid: true, nodev: true };
+    let by_name = json!({ "byName": true });
+    let (argv, calls) = told(&directory, by_name.clone());
+    assert_eq!(argv, ["--mount-named", "my-data:/data:ro,noexec,nosuid,nodev"]);
+    let flags = [json!(["readonly"]), json!(["noexec"]), json!(["nosuid"]), json!(["nodev"])];
+    let named = [&[json!(["namedWith", "my-data", "existing"])], &flags[..]].concat();
+    assert_eq!(calls, json!(named));
+
+    let volume = disk(Some("my-disk"), "/vols/my-disk/disk.raw", DiskFormat::Raw, Some("ext4"));
+    let (argv, calls) = told(&volume, by_name.clone());
+    assert_eq!(argv, ["--mount-named", "my-disk:/data"]);
+    assert_eq!(calls, json!([["namedWith", "my-disk", "existing"]]));
+
+    let image = disk(None, "/proc/7/fd/9", DiskFormat::Raw, None);
+    assert_eq!(told(&image, by_name).0[0], "--mount-disk");
+}
+
+#[test]
+fn a_host_path_that_microsandbox_takes_apart_is_refused() {
+    for host in ["/srv/a,b", "/srv/a:b", "/srv/a;b"] {
+        let mounts = [mount(Origin::Bind { host: PathBuf::from(host), file: false })];
+        let given = MicrosandboxOptions::default();
+        for error in
+            [render(&mounts, &given).unwrap_err(), microsandbox_sdk::render(&mounts, &given).unwrap_err()]
+        {
+            assert_eq!(error.kind(), ErrorKind::UnsupportedMount);
+            assert!(error.to_string().contains(&format!("as {host:?} has")), "{error}");
+        }
+    }
+}
+
+#[test]
+fn options_are_refused_by_name() {
+    for (given, field, says) in [
+        (json!({ "byName": "yes" }), "byName", "expected a boolean, got a string"),
+        (json!({ "home": "/" }), "home", "MicrosandboxOptions has no such option"),
+    ] {
+        assert_invalid(&options(given).unwrap_err(), field, says);
+    }
+}
