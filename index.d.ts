@@ -822,8 +822,8 @@ export declare class Attachment implements AsyncDisposable {
    */
   toDocker(options?: DockerOptions | null): string[]
   /**
-   * Arguments (`--mount-dir`, `--mount-file`, `--mount-disk`, `--mount-named`, `--tmpfs`) for `msb run` and `msb create`
-   * of microsandbox 0.6. By name, run `msb` with `MSB_HOME` set to the store's home: where it knows no volume of a
+   * Arguments (`--mount-dir`, `--mount-file`, `--mount-disk`, `--mount-named`, `--tmpfs`) for `msb run` and
+   * `msb create` of microsandbox 0.6. By name, run `msb` with `MSB_HOME` set to the store's home: where it knows no volume of a
    * name, it makes an empty one. A disk image of the host is opened under the path of a descriptor of this process:
    * start the sandbox as the same user while this process lives.
    * @throws {UnsupportedMountError} a host path has `,`, `:` or `;`, or a vmdk is to be written

@@ -97,7 +97,7 @@ suite('Podman', podman.unavailable(), () => {
     assert.deepEqual({ stdout, stderr }, { stdout: 'seed\n', stderr: '' })
   })
 
-  test('what is mounted below a source stays out, so that nothing in a readonly mount is writable', needsRoot, async (t) => {
+  test('what is mounted below a source stays out, and is not writable in a readonly one', needsRoot, async (t) => {
     const store = await openStore(t)
     const directory = temporaryDirectory(t)
     mkdirSync(join(directory, 'below'))

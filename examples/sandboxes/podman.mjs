@@ -1,9 +1,9 @@
 // Podman: `attachment.toDocker({ engine: 'podman' })` is a part of its command line; `toDocker()` is one of Docker's.
+import { spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { spawnSync } from 'node:child_process'
 import { findTool, hostSystem } from './host-system.mjs'
 
 export const name = 'podman'
@@ -23,6 +23,7 @@ export function command(mounts, script, { makeRoot = showHostSystem, extra = [] 
     rmSync(rootfs, { recursive: true, force: true })
   }
   try {
+    chmodSync(rootfs, 0o755) // Whoever the container's user is has to enter it.
     // The directories that Podman would otherwise make there.
     ;['dev', 'etc', 'proc', 'run', 'sys', 'tmp'].forEach((directory) => mkdirSync(join(rootfs, directory)))
     const root = makeRoot(rootfs)
