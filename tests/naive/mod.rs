@@ -1,0 +1,166 @@
+//! How it is done without care: paths are joined and opened by name. It is held against the same cases and races
+//! as the real thing, to see that they catch it.
+//!
+//! It would as soon delete the host's own files. So whatever it is about to touch outside the arena, the
+//! temporary directory that holds all of a test, it leaves alone, and that counts as caught.
+
+use crate::methods::{Backend, Refusal};
+use nix::errno::Errno;
+use serde_json::{Value, json};
+use std::ffi::OsStr;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+
+/// What a naive author does before opening a path by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// Nothing.
+    Nothing,
+    /// Resolves `.` and `..` in the text and refuses what climbs above the root.
+    Text,
+    /// Looks where the path leads and refuses what is not below the root.
+    Target,
+}
+
+/// A directory, used naively.
+pub struct Naive {
+    pub root: PathBuf,
+    pub arena: PathBuf,
+    pub check: Check,
+}
+
+/// The code of a call that would have left the arena.
+pub const LEFT: &str = "LEFT";
+
+impl Backend for Naive {
+    fn call(&self, method: &str, path: &OsStr) -> Result<Value, Refusal> {
+        let refused = |code: String| Refusal {
+            message: code.clone(),
+            path: Some(path.to_string_lossy().into_owned()),
+            dest: None,
+            code,
+        };
+        let numbered = |error: io::Error| match error.raw_os_error() {
+            Some(number) => refused(format!("{:?}", Errno::from_raw(number))),
+            None => refused(error.to_string()),
+        };
+        match self.place(Path::new(path)).map_err(numbered)? {
+            Some(place) if !self.in_arena(&place) => Err(refused(LEFT.to_owned())),
+            Some(place) => self.run(method, &place).map_err(numbered),
+            None => Err(refused("ERR_PATH_ESCAPE".to_owned())),
+        }
+    }
+}
+
+impl Naive {
+    /// The path to open; none where the check refuses it.
+    fn place(&self, path: &Path) -> io::Result<Option<PathBuf>> {
+        let joined = self.root.join(path);
+        match self.check {
+            Check::Nothing => Ok(Some(joined)),
+            Check::Text => Ok(resolved_as_text(path).map(|path| self.root.join(path))),
+            Check::Target => {
+                let root = fs::canonicalize(&self.root)?;
+                let target = match (fs::canonicalize(&joined), joined.parent()) {
+                    (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
+                        fs::canonicalize(parent).or_else(|_| fs::canonicalize(&self.root))?
+                    }
+                    (target, _) => target?,
+                };
+                Ok(target.starts_with(root).then_some(joined))
+            }
+        }
+    }
+
+    /// Whether `place` is in the arena and not the arena itself, by its text and by where it leads.
+    fn in_arena(&self, place: &Path) -> bool {
+        let arena = fs::canonicalize(&self.arena).unwrap();
+        let within = |path: &Path| path.starts_with(&arena) && path != arena;
+        let text = place.strip_prefix("/").ok().and_then(resolved_as_text);
+        let target = place.ancestors().find_map(|above| fs::canonicalize(above).ok());
+        text.is_some_and(|text| within(&Path::new("/").join(text))) && target.is_some_and(|path| within(&path))
+    }
+
+    /// One line a method.
+    fn run(&self, method: &str, place: &Path) -> io::Result<Value> {
+        let nothing = |()| Value::Null;
+        match method {
+            "read" => fs::read(place).map(|bytes| json!(String::from_utf8_lossy(&bytes).into_owned())),
+            "readString" => fs::read_to_string(place).map(Value::from),
+            "write" | "writeString" => fs::write(place, "new").map(nothing),
+            "writeAtomic" => write_beside_and_rename(place).map(nothing),
+            "mkdir" => fs::create_dir_all(place).map(nothing),
+            "remove" => remove(place, self.look(place)).map(nothing),
+            "removeAll" | "purge" => self.remove_all(place).map(nothing),
+            "exists" => Ok(place.exists().into()),
+            "usedBytes" => self.used_bytes(&self.root).map(Value::from),
+            _ => panic!("no method {method}"),
+        }
+    }
+
+    /// Who looks where a path leads also knows a link in a tree when he sees one.
+    fn look(&self, place: &Path) -> io::Result<Metadata> {
+        match self.check {
+            Check::Target => fs::symlink_metadata(place),
+            _ => fs::metadata(place),
+        }
+    }
+
+    fn remove_all(&self, place: &Path) -> io::Result<()> {
+        let found = self.look(place);
+        if found.as_ref().is_ok_and(Metadata::is_dir) {
+            if !self.in_arena(place) {
+                return Err(io::Error::other(LEFT));
+            }
+            for entry in fs::read_dir(place)? {
+                self.remove_all(&entry?.path())?;
+            }
+        }
+        match remove(place, found) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        }
+    }
+
+    fn used_bytes(&self, place: &Path) -> io::Result<u64> {
+        let found = self.look(place)?;
+        let mut used = found.blocks() * 512;
+        if found.is_dir() && self.in_arena(place) {
+            for entry in fs::read_dir(place)? {
+                match self.used_bytes(&entry?.path()) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    below => used += below?,
+                }
+            }
+        }
+        Ok(used)
+    }
+}
+
+fn remove(place: &Path, found: io::Result<Metadata>) -> io::Result<()> {
+    match found?.is_dir() {
+        true => fs::remove_dir(place),
+        false => fs::remove_file(place),
+    }
+}
+
+fn write_beside_and_rename(place: &Path) -> io::Result<()> {
+    let beside = place.with_extension("tmp");
+    fs::write(&beside, "new")?;
+    fs::rename(&beside, place)
+}
+
+fn resolved_as_text(path: &Path) -> Option<PathBuf> {
+    let mut resolved = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => resolved.push(name),
+            Component::CurDir => {}
+            Component::ParentDir if resolved.pop() => {}
+            _ => return None,
+        }
+    }
+    Some(resolved)
+}

@@ -1,0 +1,93 @@
+//! Every method of a volume's files by name, for the back-end that is tested and for those that are to be caught.
+
+use crate::listing::{kind, listed, paths};
+use crate::volume::Volume;
+use sandbox_volumes::content::{WriteOptions, purge};
+use sandbox_volumes::error::Error;
+use sandbox_volumes::model::Cancel;
+use sandbox_volumes::store::{AppendOptions, TransferOptions, VolumeFiles};
+use serde_json::{Value, json};
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::path::Path;
+
+/// What a refused call tells.
+#[derive(Debug)]
+pub struct Refusal {
+    pub code: String,
+    /// The path that it names.
+    pub path: Option<String>,
+    /// The second path that it names.
+    pub dest: Option<String>,
+    pub message: String,
+}
+
+/// Something that has the methods of a volume's files.
+pub trait Backend: Sync {
+    /// Calls the method of that name, as `tests/cases/paths.json` knows it, and gives what it returns; null is
+    /// nothing. Those that write write `new`. Also `usedBytes`, of the whole, and `purge`, of an entry of the root.
+    fn call(&self, method: &str, path: &OsStr) -> Result<Value, Refusal>;
+}
+
+impl Backend for Volume {
+    fn call(&self, method: &str, path: &OsStr) -> Result<Value, Refusal> {
+        let result = match method {
+            "usedBytes" => used_bytes(self),
+            "purge" => {
+                let root = File::open(self.files.root()).unwrap();
+                purge(root.into(), path, Path::new(path)).map(Value::from)
+            }
+            _ => call(&self.files, method, path),
+        };
+        result.map_err(|error| Refusal {
+            code: error.code(),
+            path: error.context().path.clone(),
+            dest: error.context().dest.clone(),
+            message: error.to_string(),
+        })
+    }
+}
+
+fn used_bytes(volume: &Volume) -> Result<Value, Error> {
+    Ok(volume.store.get(&volume.name, &Cancel::default())?.used_bytes.into())
+}
+
+/// A method by name; one line each.
+pub fn call(files: &VolumeFiles, method: &str, path: impl AsRef<OsStr>) -> Result<Value, Error> {
+    let (path, cancel, transfer) = (path.as_ref(), Cancel::default(), TransferOptions::default());
+    // A file outside all that is looked at, with what `f` has.
+    let beside = |name: &str| {
+        let path = files.root().with_file_name("..").join(name);
+        fs::write(&path, "file").unwrap();
+        path
+    };
+    let write =
+        |atomic| files.write(path, b"new", WriteOptions { atomic, ..WriteOptions::default() }, &cancel);
+    match method {
+        "read" => {
+            files.open(path)?.read(&cancel).map(|bytes| json!(String::from_utf8_lossy(&bytes).into_owned()))
+        }
+        "readString" => files.open(path)?.read_string(&cancel).map(Value::from),
+        "write" | "writeString" => write(false).map(Value::from),
+        "writeAtomic" => write(true).map(Value::from),
+        "append" => files.append(path, b"new", AppendOptions::default(), &cancel).map(Value::from),
+        "copyFrom" => files.copy(path, "copied", &cancel).map(|_| Value::Null),
+        "copyTo" => files.copy("f", path, &cancel).map(|_| Value::Null),
+        "copyIn" => files.copy_in(&beside("seed"), path, transfer, &cancel).map(|_| Value::Null),
+        "copyOut" => {
+            let target = tempfile::tempdir().unwrap();
+            files.copy_out(path, &target.path().join("out"), transfer, &cancel).map(|_| Value::Null)
+        }
+        "mkdir" => files.mkdir(path, &cancel).map(Value::from),
+        "remove" => files.remove(path, &cancel).map(Value::from),
+        "removeAll" => files.remove_all(path, &cancel).map(Value::from),
+        "exists" => files.exists(path).map(Value::from),
+        "list" => listed(files, path, false).map(|entries| json!(paths(&entries))),
+        "listAll" => listed(files, path, true).map(|entries| json!(paths(&entries))),
+        "stat" => files.stat(path, true).map(|stat| json!(kind(stat.mode))),
+        "statLink" => files.stat(path, false).map(|stat| json!(kind(stat.mode))),
+        "renameFrom" => files.rename(path, "renamed", &cancel).map(Value::from),
+        "renameTo" => files.rename("f", path, &cancel).map(Value::from),
+        _ => panic!("no method {method}"),
+    }
+}
