@@ -275,7 +275,7 @@ fn case_20_a_listing_whose_volume_is_removed_ends_and_tells_nothing_of_the_next_
 #[test]
 fn case_18_the_same_holds_where_openat2_is_missing() {
     let slow = ["--skip", "case_22", "--skip", "many_thousand", "--skip", "case_18"];
-    openat2::run_where_it_fails("ENOSYS", &slow);
+    openat2::run_where_it_fails(nix::errno::Errno::ENOSYS, &slow);
 }
 
 #[test]

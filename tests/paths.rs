@@ -33,11 +33,13 @@ mod report;
 mod skip;
 #[path = "support/snapshot.rs"]
 mod snapshot;
+#[path = "paths/table.rs"]
+mod table;
 #[path = "support/volume.rs"]
 mod volume;
 
 use listing::listed;
-use methods::{Backend, Refusal, call};
+use methods::call;
 use naive::{Check, Naive};
 use nix::errno::Errno;
 use sandbox_volumes::content::WriteOptions;
@@ -50,144 +52,8 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use table::{calls_of, check, check_call, path_of, prepared, strings, table};
 use volume::Volume;
-
-const UP: &str = "../../outside";
-
-fn table() -> Value {
-    serde_json::from_str(include_str!("cases/paths.json")).unwrap()
-}
-
-fn strings(value: &Value) -> Vec<String> {
-    value.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
-}
-
-fn expanded(text: &str, volume: &Volume) -> String {
-    text.replace("$OUTSIDE", volume.outside.to_str().unwrap())
-        .replace("$UP", UP)
-        .replace("$ROOT", volume.files.root().to_str().unwrap())
-}
-
-/// A volume with the fixture in it and outside it.
-fn prepared(table: &Value) -> Volume {
-    let volume = Volume::new(json!({}));
-    for (place, root) in [("outside", volume.outside.as_path()), ("volume", volume.files.root())] {
-        let fixture = &table["fixture"][place];
-        for dir in strings(&fixture["dirs"]) {
-            fs::create_dir_all(root.join(dir)).unwrap();
-        }
-        for (path, content) in fixture["files"].as_object().unwrap() {
-            let bytes = match &content["hex"] {
-                Value::String(hex) => {
-                    let digits = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
-                    digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
-                }
-                _ => content.as_str().unwrap().as_bytes().to_vec(),
-            };
-            fs::write(root.join(path), bytes).unwrap();
-        }
-        for (path, target) in fixture["links"].as_object().into_iter().flatten() {
-            symlink(expanded(target.as_str().unwrap(), &volume), root.join(path)).unwrap();
-        }
-    }
-    volume
-}
-
-fn path_of(path: &Value, volume: &Volume) -> String {
-    let part = |name: &str| path[name].as_str().unwrap_or_default();
-    match path {
-        Value::String(text) => expanded(text, volume),
-        _ => {
-            let count = path["repeat"][1].as_u64().unwrap() as usize;
-            part("prefix").to_owned() + &path["repeat"][0].as_str().unwrap().repeat(count) + part("suffix")
-        }
-    }
-}
-
-fn found_at(path: &Path) -> Value {
-    match fs::symlink_metadata(path) {
-        Err(_) => Value::Null,
-        Ok(metadata) if metadata.is_dir() => json!({ "dir": true }),
-        Ok(metadata) if metadata.is_symlink() => json!({ "link": fs::read_link(path).unwrap() }),
-        Ok(_) => json!(fs::read_to_string(path).unwrap()),
-    }
-}
-
-/// Runs the cases that carry this number, or none.
-fn check(number: Option<u64>) {
-    let table = table();
-    let mut volume = prepared(&table);
-    let mut calls = 0;
-    for case in table["cases"].as_array().unwrap().iter().filter(|case| case["case"].as_u64() == number) {
-        for (method, path) in calls_of(&table, case) {
-            calls += 1;
-            let path = path_of(path, &volume);
-            match check_call(&volume, &volume, case, &method, &path) {
-                Ok(false) => {}
-                Ok(true) => volume = prepared(&table),
-                Err(problem) => panic!("{}: {method}({path:?}): {problem}", case["name"]),
-            }
-        }
-    }
-    println!("{calls} calls");
-    assert!(calls > 0);
-}
-
-/// Every method of a case with every path.
-fn calls_of<'t>(table: &Value, case: &'t Value) -> Vec<(String, &'t Value)> {
-    let methods = strings(case["methods"].as_str().map_or(&case["methods"], |list| &table["methods"][list]));
-    let paths = case["paths"].as_array().unwrap().iter();
-    paths.flat_map(|path| methods.iter().map(move |method| (method.clone(), path))).collect()
-}
-
-/// Makes one call of a case through `backend`: whether the volume changed, as it should, or what is wrong.
-fn check_call(
-    volume: &Volume,
-    backend: &dyn Backend,
-    case: &Value,
-    method: &str,
-    path: &str,
-) -> Result<bool, String> {
-    let root = volume.files.root();
-    let (inside, outside) = (Snapshot::of(root), Snapshot::of(&volume.outside));
-    let result = backend.call(method, OsStr::new(path));
-    ensure(Snapshot::of(&volume.outside) == outside, || "the outside changed".to_owned())?;
-    check_result(path, case, &result)?;
-    ensure(root.is_dir(), || "the volume's root is gone".to_owned())?;
-
-    for (at, expected) in case["then"].as_object().into_iter().flatten() {
-        let at = at.replace("$PATH", path.trim_end_matches('/'));
-        let found = found_at(&root.join(&at));
-        ensure(found == *expected, || format!("expected {expected} at {at}, found {found}"))?;
-    }
-    let changed = Snapshot::of(root) != inside;
-    let may_change = case["then"].as_object().is_some_and(|then| !then.is_empty());
-    ensure(changed == may_change, || format!("whether the volume changed: {changed}"))?;
-    Ok(changed)
-}
-
-fn check_result(path: &str, case: &Value, result: &Result<Value, Refusal>) -> Result<(), String> {
-    let expected = &case["expect"];
-    match (result, expected.get("ok")) {
-        (Ok(value), Some(expected)) => {
-            ensure(value == expected, || format!("expected {expected}, got {value}"))
-        }
-        (Err(refusal), None) => {
-            let (allowed, message) = (&expected["error"], &refusal.message);
-            let fits = *allowed == refusal.code
-                || allowed.as_array().is_some_and(|codes| codes.contains(&json!(refusal.code)));
-            ensure(fits, || format!("expected {allowed}, got {message}"))?;
-            let named = [&refusal.path, &refusal.dest].contains(&&Some(path.to_owned()));
-            ensure(named || case["anyPath"] == true, || format!("the path of {message}"))
-        }
-        (result, _) => Err(format!("expected {expected}, got {result:?}")),
-    }
-}
-
-fn ensure(holds: bool, problem: impl Fn() -> String) -> Result<(), String> {
-    if holds { Ok(()) } else { Err(problem()) }
-}
 
 /// Of these groups the system itself answers such a method as we must, whoever asks.
 const ANSWERED_BY_THE_SYSTEM: [(u64, &[&str]); 3] = [
@@ -205,12 +71,11 @@ fn every_method_fails_every_group_of_cases_where_it_is_done_naively() {
         let Some(number) = case["case"].as_u64() else { continue };
         for (method, path) in calls_of(&table, case) {
             let caught = caught.entry((number, method.clone())).or_insert(false);
-            for check in [Check::Nothing, Check::Text, Check::Target] {
+            for check in [Check::Nothing, Check::Text, Check::Target, Check::Steps] {
                 if *caught {
                     break;
                 }
-                let arena = volume.outside.parent().unwrap().to_owned();
-                let naive = Naive { root: volume.files.root().clone(), arena, check };
+                let naive = Naive::in_volume(&volume, check);
                 let result = check_call(&volume, &naive, case, &method, &path_of(path, &volume));
                 *caught = result.is_err();
                 if result != Ok(false) {
@@ -221,7 +86,8 @@ fn every_method_fails_every_group_of_cases_where_it_is_done_naively() {
     }
     let missed = caught.into_iter().filter(|(_, caught)| !caught).map(|(pair, _)| pair);
     let known = ANSWERED_BY_THE_SYSTEM.into_iter();
-    let known = known.flat_map(|(number, methods)| methods.iter().map(move |name| (number, name.to_string())));
+    let known =
+        known.flat_map(|(number, methods)| methods.iter().map(move |name| (number, name.to_string())));
     assert_eq!(missed.collect::<Vec<_>>(), known.collect::<Vec<_>>());
 }
 

@@ -5,12 +5,15 @@
 //! temporary directory that holds all of a test, it leaves alone, and that counts as caught.
 
 use crate::methods::{Backend, Refusal};
+use crate::volume::Volume;
 use nix::errno::Errno;
+use nix::libc;
 use serde_json::{Value, json};
 use std::ffi::OsStr;
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
 /// What a naive author does before opening a path by name.
@@ -22,14 +25,19 @@ pub enum Check {
     Text,
     /// Looks where the path leads and refuses what is not below the root.
     Target,
+    /// Opens one directory after another and follows no link, but takes a `..` for what was above it.
+    Steps,
 }
 
 /// A directory, used naively.
 pub struct Naive {
-    pub root: PathBuf,
-    pub arena: PathBuf,
-    pub check: Check,
+    root: PathBuf,
+    arena: PathBuf,
+    check: Check,
 }
+
+/// The paths of open directories.
+const HELD: &str = "/proc/self/fd";
 
 /// The code of a call that would have left the arena.
 pub const LEFT: &str = "LEFT";
@@ -46,7 +54,8 @@ impl Backend for Naive {
             Some(number) => refused(format!("{:?}", Errno::from_raw(number))),
             None => refused(error.to_string()),
         };
-        match self.place(Path::new(path)).map_err(numbered)? {
+        let mut held = Vec::new();
+        match self.place(Path::new(path), &mut held).map_err(numbered)? {
             Some(place) if !self.in_arena(&place) => Err(refused(LEFT.to_owned())),
             Some(place) => self.run(method, &place).map_err(numbered),
             None => Err(refused("ERR_PATH_ESCAPE".to_owned())),
@@ -55,12 +64,28 @@ impl Backend for Naive {
 }
 
 impl Naive {
-    /// The path to open; none where the check refuses it.
-    fn place(&self, path: &Path) -> io::Result<Option<PathBuf>> {
+    /// The directory of a volume.
+    pub fn in_volume(volume: &Volume, check: Check) -> Self {
+        let arena = volume.outside.parent().unwrap().to_owned();
+        Naive { root: volume.files.root().clone(), arena, check }
+    }
+
+    /// The path to open, of which `held` is part; none where the check refuses it.
+    fn place(&self, path: &Path, held: &mut Vec<File>) -> io::Result<Option<PathBuf>> {
         let joined = self.root.join(path);
         match self.check {
             Check::Nothing => Ok(Some(joined)),
             Check::Text => Ok(resolved_as_text(path).map(|path| self.root.join(path))),
+            Check::Steps => {
+                let mut place = self.root.clone();
+                for component in path.parent().into_iter().flat_map(Path::components) {
+                    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
+                    let next = place.join(component);
+                    held.push(OpenOptions::new().read(true).custom_flags(flags).open(next)?);
+                    place = format!("{HELD}/{}", held[held.len() - 1].as_raw_fd()).into();
+                }
+                Ok(path.file_name().map(|name| place.join(name)))
+            }
             Check::Target => {
                 let root = fs::canonicalize(&self.root)?;
                 let target = match (fs::canonicalize(&joined), joined.parent()) {
@@ -79,8 +104,12 @@ impl Naive {
         let arena = fs::canonicalize(&self.arena).unwrap();
         let within = |path: &Path| path.starts_with(&arena) && path != arena;
         let text = place.strip_prefix("/").ok().and_then(resolved_as_text);
+        let text = match place.starts_with(HELD) {
+            true => Some(arena.join("held")),
+            false => text.map(|text| Path::new("/").join(text)),
+        };
         let target = place.ancestors().find_map(|above| fs::canonicalize(above).ok());
-        text.is_some_and(|text| within(&Path::new("/").join(text))) && target.is_some_and(|path| within(&path))
+        text.is_some_and(|text| within(&text)) && target.is_some_and(|path| within(&path))
     }
 
     /// One line a method.

@@ -25,7 +25,8 @@ pub struct Refusal {
 /// Something that has the methods of a volume's files.
 pub trait Backend: Sync {
     /// Calls the method of that name, as `tests/cases/paths.json` knows it, and gives what it returns; null is
-    /// nothing. Those that write write `new`. Also `usedBytes`, of the whole, and `purge`, of an entry of the root.
+    /// nothing. Those that write write `new`. Also `usedBytes` of the whole, and `purge`,
+    /// of which the directory that holds the entry is opened by name.
     fn call(&self, method: &str, path: &OsStr) -> Result<Value, Refusal>;
 }
 
@@ -34,8 +35,9 @@ impl Backend for Volume {
         let result = match method {
             "usedBytes" => used_bytes(self),
             "purge" => {
-                let root = File::open(self.files.root()).unwrap();
-                purge(root.into(), path, Path::new(path)).map(Value::from)
+                let path = Path::new(path);
+                let holder = self.files.root().join(path.parent().unwrap());
+                purge(File::open(holder).unwrap().into(), path.file_name().unwrap(), path).map(Value::from)
             }
             _ => call(&self.files, method, path),
         };

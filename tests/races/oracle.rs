@@ -1,0 +1,137 @@
+//! Runs operations while the other process swaps, and judges each by what it gave and what became of the outside.
+
+use crate::arena::{self, Cell};
+use crate::methods::Backend;
+use crate::naive::{Check, Naive};
+use crate::operation::{Kind, Operation};
+use crate::report::report;
+use crate::swapper::Swapper;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What racing may make of an operation, besides meeting what is inside.
+const ALLOWED: [&str; 5] = ["ERR_PATH_ESCAPE", "ENOENT", "ENOTDIR", "ELOOP", "EBUSY"];
+
+/// How much longer than asked for operations may take before they are taken to hang.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// What one operation came to.
+pub struct Outcome {
+    pub operation: Operation,
+    /// How often it met what is inside, and how often it was refused with which code.
+    pub seen: BTreeMap<String, u64>,
+    /// How it got out, or with what else it failed: the reason why it was not called again.
+    pub ended_by: Option<Problem>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Problem {
+    Escaped(String),
+    Odd(String),
+}
+
+/// Whose operations are raced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Ours, which may have no problem at all.
+    Real,
+    /// Those that are to be caught, of which it only counts that they get out.
+    Naive(Check),
+}
+
+/// Races operations of a volume at once, each for `time` or until it has a problem. A hanging one ends the test run.
+pub fn race(operations: &[Operation], time: Duration, who: Who) -> Vec<Outcome> {
+    let volume = arena::volume();
+    let cells = arena::cells(&volume, operations);
+    let mut swaps: Vec<_> = cells.iter().flat_map(|cell| cell.swaps(&volume)).collect();
+    swaps.dedup();
+    let naive;
+    let backend: &dyn Backend = match who {
+        Who::Real => &volume,
+        Who::Naive(check) => {
+            naive = Naive::in_volume(&volume, check);
+            &naive
+        }
+    };
+    let start = Instant::now();
+    let swapper = Swapper::start(&swaps);
+    let outcomes: Vec<Outcome> = thread::scope(|scope| {
+        let (sender, receiver) = mpsc::channel();
+        for (cell, operation) in cells.iter().zip(operations) {
+            let sender = sender.clone();
+            scope.spawn(move || sender.send(repeat(cell, *operation, time, who, backend)).unwrap());
+        }
+        drop(sender);
+        let next = |_| match receiver.recv_timeout(time + PATIENCE) {
+            Err(RecvTimeoutError::Timeout) => hanging(operations),
+            outcome => outcome.unwrap(),
+        };
+        operations.iter().map(next).collect()
+    });
+    let (took, swaps) = (start.elapsed(), swapper.stop());
+    assert!(swaps > 0);
+    for Outcome { operation, seen, ended_by } in &outcomes {
+        let (kind, method, path, count) =
+            (operation.kind, operation.method, operation.path, seen.values().sum::<u64>());
+        let ended_by = ended_by.as_ref().map_or(String::new(), |problem| format!(", ended by {problem:?}"));
+        report(format_args!(
+            "{kind:?} {method}({path:?}): {swaps} swaps, {count} operations in {took:.1?}: {seen:?}{ended_by}"
+        ));
+    }
+    outcomes
+}
+
+/// Nothing can end a thread that hangs but the end of its process.
+fn hanging(operations: &[Operation]) -> ! {
+    let names: Vec<_> = operations.iter().map(|operation| (operation.method, operation.path)).collect();
+    report(format_args!("one of these hangs: {names:?}"));
+    std::process::abort();
+}
+
+fn repeat(cell: &Cell, operation: Operation, time: Duration, who: Who, backend: &dyn Backend) -> Outcome {
+    let outside = cell.guarded();
+    let deadline = Instant::now() + time;
+    let mut outcome = Outcome { operation, seen: BTreeMap::new(), ended_by: None };
+    let mut number = 0;
+    while Instant::now() < deadline {
+        number = (number + 1) % 100;
+        let path = operation.path.replace('#', &number.to_string());
+        let judged =
+            judge(operation, backend.call(operation.method, OsStr::new(&format!("{}/{path}", cell.name))));
+        let judged = match operation.changes() && cell.guarded() != outside {
+            true => Err(Problem::Escaped("the outside changed".to_owned())),
+            false => judged,
+        };
+        match judged {
+            Ok(verdict) => *outcome.seen.entry(verdict).or_insert(0) += 1,
+            Err(problem) if who == Who::Real || matches!(problem, Problem::Escaped(_)) => {
+                outcome.ended_by = Some(problem);
+                return outcome;
+            }
+            Err(_) => *outcome.seen.entry("something else".to_owned()).or_insert(0) += 1,
+        }
+        if operation.changes() || operation.kind == Kind::TreeMovesOut {
+            let made = operation.path.contains('#').then(|| format!("new-{number}"));
+            cell.restore(made.as_deref());
+        }
+    }
+    if cell.guarded() != outside {
+        outcome.ended_by = Some(Problem::Escaped("the outside changed".to_owned()));
+    }
+    outcome
+}
+
+fn judge(
+    operation: Operation,
+    result: Result<serde_json::Value, crate::methods::Refusal>,
+) -> Result<String, Problem> {
+    match result {
+        Ok(value) if operation.met_inside(&value) => Ok("inside".to_owned()),
+        Ok(value) => Err(Problem::Escaped(format!("it met what is outside: {value}"))),
+        Err(refusal) if ALLOWED.contains(&refusal.code.as_str()) => Ok(refusal.code),
+        Err(refusal) => Err(Problem::Odd(format!("{} of {:?}", refusal.message, refusal.path))),
+    }
+}

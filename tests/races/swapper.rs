@@ -1,0 +1,68 @@
+//! The other process, which swaps.
+
+use crate::worker::{Worker, home, orders, say};
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+/// A running swapper, ended when dropped.
+pub struct Swapper(Worker);
+
+impl Swapper {
+    /// Starts it, and waits until it has swapped something. Each swap is a word and two paths.
+    pub fn start(swaps: &[Value]) -> Self {
+        let mut worker = Worker::start("swapper::swap_as_fast_as_it_goes", Path::new("."));
+        worker.order(&Value::from(swaps).to_string());
+        while worker.answer().unwrap() != SWAPPING {}
+        Swapper(worker)
+    }
+
+    /// Ends it, and gives how many swaps it made.
+    pub fn stop(mut self) -> u64 {
+        self.0.order("stop");
+        self.0.answer().unwrap().parse().unwrap()
+    }
+}
+
+const SWAPPING: &str = "swapping";
+
+#[test]
+#[ignore = "the other process of a race; nothing to do otherwise"]
+fn swap_as_fast_as_it_goes() {
+    if home().is_none() {
+        return;
+    }
+    let swaps: Vec<[String; 3]> = serde_json::from_str(&orders().next().unwrap()).unwrap();
+    let stopped = AtomicBool::new(false);
+    let count = thread::scope(|scope| {
+        // The orders end as well when the test is gone.
+        scope.spawn(|| {
+            orders().next();
+            stopped.store(true, Ordering::Relaxed);
+        });
+        let mut count = 0u64;
+        while !stopped.load(Ordering::Relaxed) {
+            let before = count;
+            for [word, one, other] in &swaps {
+                count += u64::from(swap(word, one, other, count));
+            }
+            if before == 0 && count > 0 {
+                say(SWAPPING.to_owned());
+            }
+        }
+        count
+    });
+    say(count.to_string());
+}
+
+fn swap(word: &str, one: &str, other: &str, count: u64) -> bool {
+    match word {
+        "exchange" => renameat2(AT_FDCWD, one, AT_FDCWD, other, RenameFlags::RENAME_EXCHANGE).is_ok(),
+        "there and back" => fs::rename(one, other).is_ok() && fs::rename(other, one).is_ok(),
+        "away" => fs::rename(one, format!("{other}{count}")).is_ok(),
+        _ => panic!("no swap {word}"),
+    }
+}
