@@ -34,11 +34,21 @@ mod volume;
 #[path = "support/worker.rs"]
 mod worker;
 
-use naive::Check;
+use methods::Backend;
+use naive::{Check, Naive};
 use nix::errno::Errno;
 use operation::{Kind, OPERATIONS, Operation};
 use oracle::{Who, race};
-use std::time::Duration;
+use report::report;
+use sandbox_volumes::model::Cancel;
+use serde_json::json;
+use snapshot::Snapshot;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::time::{Duration, Instant};
+use swapper::Swapper;
+use volume::Volume;
 
 /// How long a naive operation may take to get out. It is stopped when it has.
 const LONG_ENOUGH: Duration = Duration::from_secs(60);
@@ -92,6 +102,46 @@ fn case_17_directories_of_a_tree_that_is_walked_move_out_of_the_volume() {
 #[test]
 fn case_21_the_root_becomes_a_link() {
     race_all(Kind::RootBecomesLink);
+}
+
+/// Removes a directory that others keep filling, again and again; gives the longest time that one call took.
+fn remove_while_filled(volume: &Volume, backend: &dyn Backend) -> Result<Duration, String> {
+    let dir = volume.files.root().join("dir");
+    let fillers = ["a", "b", "c"].map(|name| Swapper::start(&[json!(["fill", dir, name])]));
+    let outside = Snapshot::of(&volume.outside);
+    let mut longest = Duration::ZERO;
+    let mut results = BTreeMap::new();
+    let deadline = Instant::now() + Duration::from_secs_f64(setting("RACE_SECONDS", 2.0));
+    while Instant::now() < deadline {
+        let start = Instant::now();
+        let result = backend.call("removeAll", OsStr::new("dir"));
+        longest = longest.max(start.elapsed());
+        let code = result.map_or_else(|refusal| refusal.code, |_| "removed".to_owned());
+        if !["removed", "EBUSY"].contains(&code.as_str()) {
+            return Err(code);
+        }
+        *results.entry(code).or_insert(0) += 1;
+    }
+    let made: u64 = fillers.map(Swapper::stop).iter().sum();
+    assert_eq!(Snapshot::of(&volume.outside), outside);
+    report(format_args!("{made} made meanwhile: {results:?}, the longest took {longest:?}"));
+    Ok(longest)
+}
+
+#[test]
+fn case_19_remove_all_ends_although_others_keep_filling_the_directory() {
+    let volume = arena::volume();
+    let longest = remove_while_filled(&volume, &volume).unwrap();
+    assert!(longest < Duration::from_secs(60), "it took {longest:?}");
+    volume.files.remove_all("dir", &Cancel::default()).unwrap();
+    assert_eq!(fs::read_dir(volume.files.root()).unwrap().count(), 0);
+}
+
+#[test]
+fn naive_removal_of_a_directory_that_others_keep_filling_is_caught() {
+    let volume = arena::volume();
+    let naive = Naive::in_volume(&volume, Check::Target);
+    assert!(remove_while_filled(&volume, &naive).is_err());
 }
 
 /// Every operation gets out where it is done naively, but for those that cannot.

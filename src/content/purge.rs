@@ -6,12 +6,13 @@
 use super::dir_from;
 use crate::error::{Error, Result};
 use crate::sys::{open_subdirectory, regain_access, regain_access_to, unique_token};
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, MetadataExt};
 use nix::errno::Errno;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 /// How many directories are held open at once.
 const HELD: usize = 64;
@@ -19,21 +20,27 @@ const HELD: usize = 64;
 /// How many entries of a directory are unlinked in one pass.
 const AT_ONCE: usize = 100_000;
 
-/// How often somebody may refill or swap what is being deleted before we give up.
-const PATIENCE: u32 = 1000;
+/// The same of one that was empty and that somebody filled again.
+const REFILLED_AT_ONCE: usize = 10_000;
+
+/// How often somebody may add to, refill or swap what is being deleted before we give up. What they add is removed
+/// as well, so this bounds the work that they can make for us.
+const PATIENCE: u32 = 200;
 
 /// Deletes the entry `name` of `parent` and everything below it; a missing one is fine. A mount below is left
 /// alone and is `EBUSY`, and so is a tree that somebody keeps filling. `shown` is the entry's path in messages.
 pub fn purge(parent: OwnedFd, name: &OsStr, shown: &Path) -> Result<()> {
-    let outermost = Level { dir: dir_from(parent), name: OsString::new(), entries: vec![name.to_owned()] };
-    let mut purge = Purge { levels: vec![outermost], disturbances: 0 };
+    let entries = vec![Entry::found(name.to_owned())];
+    let outermost = Level { dir: dir_from(parent), name: OsString::new(), entries, beyond: 0 };
+    let mut purge = Purge { levels: vec![outermost], disturbances: 0, began: SystemTime::now() };
     while let Some(level) = purge.levels.last_mut() {
         let entry = level.entries.pop();
         let step = match &entry {
-            Some(name) => purge.remove(name),
+            Some(entry) => purge.remove(entry),
             None => purge.leave(),
         };
-        step.map_err(|error| Error::file_system("rm", purge.path_of(shown, entry.as_deref()), error))?;
+        let name = entry.as_ref().map(|entry| entry.name.as_os_str());
+        step.map_err(|error| Error::file_system("rm", purge.path_of(shown, name), error))?;
     }
     Ok(())
 }
@@ -42,18 +49,46 @@ struct Purge {
     /// The directory that holds the tree, the tree's top, and so on inwards.
     levels: Vec<Level>,
     disturbances: u32,
+    began: SystemTime,
 }
 
 /// An open directory and what is left to remove from it.
 struct Level {
     dir: Dir,
     name: OsString,
-    entries: Vec<OsString>,
+    entries: Vec<Entry>,
+    /// How many more entries it held than one pass takes.
+    beyond: usize,
+}
+
+/// What is left to remove of a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    name: OsString,
+    visit: Visit,
+}
+
+/// What we had to do with an entry before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Visit {
+    /// Nothing, so that its time of change is somebody else's.
+    First,
+    /// It was moved up here.
+    Lifted,
+    /// It was emptied as far as one pass goes, and this many entries were beyond that.
+    Again { beyond: usize },
+}
+
+impl Entry {
+    fn found(name: OsString) -> Self {
+        Entry { name, visit: Visit::First }
+    }
 }
 
 impl Purge {
     /// Removes an entry of the innermost level, or makes the directory it is the innermost level.
-    fn remove(&mut self, name: &OsStr) -> io::Result<()> {
+    fn remove(&mut self, entry: &Entry) -> io::Result<()> {
+        let Entry { name, visit } = entry;
         let held = self.levels.len();
         let [.., innermost] = &mut self.levels[..] else { return Ok(()) };
         match with_access(&innermost.dir, || innermost.dir.remove_file(name)) {
@@ -65,21 +100,24 @@ impl Purge {
         }
         let [.., innermost] = &mut self.levels[..] else { return Ok(()) };
         let open = || open_subdirectory(innermost.dir.as_fd(), Path::new(name));
-        let opened = match open() {
-            Err(error) if regained(&error, &innermost.dir, name) => open(),
-            opened => opened,
+        let (opened, untouched) = match open() {
+            Err(error) if regained(&error, &innermost.dir, name) => (open(), false),
+            opened => (opened, *visit == Visit::First),
         };
         match opened {
             Ok(fd) => {
                 let dir = dir_from(fd);
-                let entries = unlink_files(&dir)?;
-                self.levels.push(Level { dir, name: name.to_owned(), entries });
+                if untouched && changed_since(&dir, self.began)? {
+                    self.disturbed()?;
+                }
+                let (entries, beyond) = empty(&dir, *visit)?;
+                self.levels.push(Level { dir, name: name.to_owned(), entries, beyond });
                 Ok(())
             }
             Err(error) => match errno(&error) {
                 Some(Errno::ENOENT) => Ok(()),
                 Some(Errno::ELOOP | Errno::ENOTDIR) => {
-                    innermost.entries.push(name.to_owned());
+                    innermost.entries.push(entry.clone());
                     self.disturbed()
                 }
                 Some(Errno::EXDEV) => Err(Errno::EBUSY.into()),
@@ -116,7 +154,7 @@ impl Purge {
             Err(error) if errno(&error) == Some(Errno::ENOENT) => Ok(()),
             Err(error) => Err(error),
             Ok(()) => {
-                top.entries.push(lifted);
+                top.entries.push(Entry { name: lifted, visit: Visit::Lifted });
                 Ok(())
             }
         }
@@ -129,10 +167,14 @@ impl Purge {
             return Ok(());
         };
         match with_access(&holder.dir, || holder.dir.remove_dir(&level.name)) {
-            // Refilled or swapped. What stands there now is opened anew, for the one we hold may be elsewhere.
+            // Larger than one pass, refilled or swapped. What stands there now is opened anew, for the one we hold
+            // may be elsewhere.
             Err(error) if matches!(errno(&error), Some(Errno::ENOTEMPTY | Errno::ENOTDIR)) => {
-                holder.entries.push(level.name.clone());
-                self.disturbed()?;
+                let beyond = level.beyond;
+                holder.entries.push(Entry { name: level.name.clone(), visit: Visit::Again { beyond } });
+                if beyond == 0 {
+                    self.disturbed()?;
+                }
             }
             result => gone(result)?,
         }
@@ -155,24 +197,37 @@ impl Purge {
     }
 }
 
-/// Unlinks what is no directory and gives the names of what is left: directories, and what could not be
-/// unlinked, which is then tried and reported by its own name. Of a directory with more entries than
-/// [`AT_ONCE`] the others come when it turns out not to be empty, so that one that grows has an end as well.
-fn unlink_files(dir: &Dir) -> io::Result<Vec<OsString>> {
+/// Unlinks what is no directory and gives what is left: directories, and what could not be unlinked, which is then
+/// tried and reported by its own name. Of a directory with more entries than one pass takes the others, whose number
+/// is given as well, come when it turns out not to be empty; they do not get more then, so one that grows has an end.
+fn empty(dir: &Dir, visit: Visit) -> io::Result<(Vec<Entry>, usize)> {
     let mut left = Vec::new();
-    for entry in dir.entries()?.take(AT_ONCE) {
+    let mut entries = dir.entries()?;
+    let at_once = match visit {
+        Visit::Again { beyond: 0 } => REFILLED_AT_ONCE,
+        _ => AT_ONCE,
+    };
+    for entry in entries.by_ref().take(at_once) {
         let entry = entry?;
         let name = entry.file_name();
-        match entry.file_type()?.is_dir() {
-            true => left.push(name),
-            false => {
-                if gone(dir.remove_file(&name)).is_err() {
-                    left.push(name);
-                }
-            }
+        if entry.file_type()?.is_dir() || gone(dir.remove_file(&name)).is_err() {
+            left.push(Entry::found(name));
         }
     }
-    Ok(left)
+    let beyond = match visit {
+        Visit::Again { beyond } => beyond.saturating_sub(at_once),
+        _ => entries.count(),
+    };
+    Ok((left, beyond))
+}
+
+/// Whether somebody changed a directory since then. A time that is still to come says nothing: the clock was put
+/// back.
+fn changed_since(dir: &Dir, then: SystemTime) -> io::Result<bool> {
+    let metadata = dir.dir_metadata()?;
+    let since_epoch = Duration::new(metadata.ctime() as u64, metadata.ctime_nsec() as u32);
+    let changed = SystemTime::UNIX_EPOCH.checked_add(since_epoch);
+    Ok(changed.is_some_and(|changed| (then..SystemTime::now()).contains(&changed)))
 }
 
 /// Runs a step that changes `dir`, and again with the rights that its owner may have taken from itself.
@@ -215,15 +270,19 @@ mod tests {
             dir: dir_from(File::open(path(name)).unwrap().into()),
             name: name_in_holder.into(),
             entries: Vec::new(),
+            beyond: 0,
         };
         let levels = vec![level("volume", ""), level("volume/dir", "dir")];
-        let mut purge = Purge { levels, disturbances: 0 };
+        let mut purge = Purge { levels, disturbances: 0, began: SystemTime::now() };
         fs::rename(path("volume/dir"), path("outside")).unwrap();
         fs::write(path("outside/kept"), "kept").unwrap();
         fs::create_dir_all(path("volume/dir/again")).unwrap();
         purge.leave().unwrap();
         assert_eq!(fs::read_to_string(path("outside/kept")).unwrap(), "kept");
         assert_eq!(purge.levels.len(), 1);
-        assert_eq!(purge.levels[0].entries, ["dir"]);
+        assert_eq!(
+            purge.levels[0].entries,
+            [Entry { name: "dir".into(), visit: Visit::Again { beyond: 0 } }]
+        );
     }
 }

@@ -62,6 +62,11 @@ fn swap(word: &str, one: &str, other: &str, count: u64) -> bool {
     match word {
         "exchange" => renameat2(AT_FDCWD, one, AT_FDCWD, other, RenameFlags::RENAME_EXCHANGE).is_ok(),
         "there and back" => fs::rename(one, other).is_ok() && fs::rename(other, one).is_ok(),
+        "fill" => {
+            // Files in it, and directories that grow beside and below those that are there already.
+            let _may_be_gone = fs::create_dir_all(format!("{one}/dir-{}/{other}-{count}/sub", count % 50));
+            fs::write(format!("{one}/{other}-{count}"), "").is_ok()
+        }
         "away" => fs::rename(one, format!("{other}{count}")).is_ok(),
         _ => panic!("no swap {word}"),
     }
