@@ -4,6 +4,8 @@
 
 #[path = "support/immutable.rs"]
 mod immutable;
+#[path = "support/openat2.rs"]
+mod openat2;
 #[path = "support/report.rs"]
 mod report;
 #[path = "support/skip.rs"]
@@ -14,6 +16,7 @@ mod snapshot;
 mod volume;
 
 use immutable::Immutable;
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use sandbox_volumes::error::Error;
 use sandbox_volumes::model::{Cancel, Labels};
@@ -205,4 +208,9 @@ fn case_44_a_file_of_another_file_system_mounted_over_one_is_not_counted() {
     let _mounted = Mounted::new(Some(&volume.outside.join("large")), &mount_point).unwrap();
     let used = volume.store.get(&volume.name, &Cancel::default()).unwrap().used_bytes;
     assert!(used < 1 << 20, "{used}");
+}
+
+#[test]
+fn case_18_what_is_not_ours_to_delete_stays_where_openat2_is_missing() {
+    openat2::run_where_it_fails(Errno::ENOSYS, &["case_23", "case_44"]);
 }

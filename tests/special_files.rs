@@ -4,6 +4,12 @@
 
 #[path = "support/listing.rs"]
 mod listing;
+#[path = "support/methods.rs"]
+mod methods;
+#[path = "naive/mod.rs"]
+mod naive;
+#[path = "support/openat2.rs"]
+mod openat2;
 #[path = "support/opens.rs"]
 mod opens;
 #[path = "support/report.rs"]
@@ -14,40 +20,44 @@ mod skip;
 mod volume;
 
 use listing::{kind, listed, paths};
+use methods::{Backend, Refusal};
+use naive::{Check, Naive};
+use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::{mkfifo, mkfifoat};
 use opens::Opens;
-use sandbox_volumes::content::WriteOptions;
-use sandbox_volumes::error::Error;
 use sandbox_volumes::model::Cancel;
 use serde_json::json;
 use skip::skip;
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 use volume::Volume;
 
 /// Generous for a busy machine: what hangs would hang for ever.
 const AT_ONCE: Duration = Duration::from_secs(10);
 
-fn calls(volume: &Volume, path: &str) -> [(&'static str, Result<(), Error>, Duration); 4] {
-    let cancel = Cancel::default();
-    let write =
-        |atomic| volume.files.write(path, b"x", WriteOptions { atomic, ..WriteOptions::default() }, &cancel);
-    let timed = |name, call: &dyn Fn() -> Result<(), Error>| {
+/// How long a naive call is seen to hang.
+const A_WHILE: Duration = Duration::from_secs(1);
+
+/// The methods that do I/O on a regular file; one line each.
+const METHODS: [&str; 4] = ["read", "readString", "write", "writeAtomic"];
+
+/// Calls every method and gives what it is refused with, and how soon.
+fn calls(volume: &Volume, path: &str) -> impl Iterator<Item = (&'static str, Refusal, Duration)> {
+    METHODS.into_iter().map(move |method| {
         let start = Instant::now();
-        let result = call();
-        (name, result, start.elapsed())
-    };
-    [
-        timed("read", &|| volume.files.open(path)?.read(&cancel).map(drop)),
-        timed("readString", &|| volume.files.open(path)?.read_string(&cancel).map(drop)),
-        timed("write", &|| write(false)),
-        timed("writeAtomic", &|| write(true)),
-    ]
+        let refusal = volume.call(method, OsStr::new(path)).unwrap_err();
+        let took = start.elapsed();
+        println!("{method}({path}): {took:?}");
+        (method, refusal, took)
+    })
 }
 
 /// Holds every method against the special file `special` of the volume, directly and through a link.
@@ -56,11 +66,10 @@ fn check(volume: &Volume) {
     symlink("special", root.join("link")).unwrap();
     let opens = Opens::watch(&root.join("special"));
     for path in ["special", "link"] {
-        for (method, result, took) in calls(volume, path) {
-            println!("{method}({path}): {took:?}");
-            let error = result.unwrap_err();
-            assert_eq!(error.code(), "ENOTSUP", "{method}({path}): {error}");
-            assert!(error.to_string().contains("not a regular file"), "{error}");
+        for (method, Refusal { code, message, path: named, .. }, took) in calls(volume, path) {
+            assert_eq!(code, "ENOTSUP", "{method}({path}): {message}");
+            assert_eq!(named.as_deref(), Some(path), "{message}");
+            assert!(message.contains("not a regular file"), "{message}");
             assert!(took < AT_ONCE, "{method}({path}) took {took:?}");
             assert!(!opens.any(), "{method}({path}) opened it");
         }
@@ -159,8 +168,39 @@ fn case_10_a_link_far_away_to_a_fifo_hangs_no_atomic_write() {
     let half = File::open(root.join(&deep[..251 * 8 - 1])).unwrap();
     mkfifoat(half, Path::new(&deep[251 * 8..]).join("special").as_path(), Mode::S_IRWXU).unwrap();
     symlink(format!("{deep}/special"), root.join("link")).unwrap();
-    for (method, result, took) in calls(&volume, "link") {
-        assert_eq!(result.unwrap_err().code(), "ENOTSUP", "{method}");
+    for (method, refusal, took) in calls(&volume, "link") {
+        assert_eq!(refusal.code, "ENOTSUP", "{method}");
         assert!(took < AT_ONCE, "{method} took {took:?}");
     }
+}
+
+#[test]
+fn naive_operations_on_a_fifo_hang_until_it_has_another_end() {
+    for (method, check) in [
+        ("read", Check::Nothing),
+        ("readString", Check::Text),
+        ("write", Check::Target),
+        ("write", Check::Steps),
+    ] {
+        let volume = Volume::new(json!({}));
+        let fifo = volume.files.root().join("special");
+        mkfifo(&fifo, Mode::S_IRWXU).unwrap();
+        let naive = Naive::in_volume(&volume, check);
+        let (sender, receiver) = mpsc::channel();
+        thread::scope(|scope| {
+            scope.spawn(move || sender.send(naive.call(method, OsStr::new("special")).is_ok()).unwrap());
+            receiver.recv_timeout(A_WHILE).unwrap_err();
+            let other_end = match method {
+                "write" => OpenOptions::new().read(true).open(&fifo).unwrap(),
+                _ => OpenOptions::new().write(true).open(&fifo).unwrap(),
+            };
+            drop(other_end);
+            receiver.recv().unwrap();
+        });
+    }
+}
+
+#[test]
+fn case_18_special_files_are_refused_where_openat2_is_missing() {
+    openat2::run_where_it_fails(Errno::ENOSYS, &["case_10"]);
 }

@@ -4,10 +4,17 @@
 
 #[path = "support/child.rs"]
 mod child;
+#[path = "support/openat2.rs"]
+mod openat2;
+#[path = "support/report.rs"]
+mod report;
+#[path = "support/skip.rs"]
+mod skip;
 #[path = "support/volume.rs"]
 mod volume;
 
 use child::in_child;
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, mkdirat};
@@ -208,6 +215,27 @@ fn a_directory_of_20_000_files_is_measured_and_deleted() {
         fs::create_dir(dir.join(format!("dir-{at}"))).unwrap();
     }
     volume.remove();
+}
+
+#[test]
+fn a_directory_of_more_entries_than_one_pass_takes_is_deleted() {
+    let volume = Volume::new(json!({}));
+    let dir = volume.files.root().join("wide");
+    fs::create_dir(&dir).unwrap();
+    for at in 0..4 {
+        // A file has no more than 65,000 names on ext4.
+        fs::write(dir.join(format!("{at}")), "x").unwrap();
+        (0..60_000).for_each(|name| {
+            fs::hard_link(dir.join(format!("{at}")), dir.join(format!("{at}-{name}"))).unwrap()
+        });
+    }
+    volume.remove_all("wide");
+    assert_eq!(fs::read_dir(volume.files.root()).unwrap().count(), 0);
+}
+
+#[test]
+fn case_18_trees_are_measured_and_deleted_where_openat2_is_missing() {
+    openat2::run_where_it_fails(Errno::ENOSYS, &["case_44", "case_22_a_tree_of_12_000"]);
 }
 
 #[test]

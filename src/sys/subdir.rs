@@ -35,18 +35,19 @@ pub(super) fn open_beneath(parent: BorrowedFd<'_>, path: &Path, flags: OFlag) ->
     Err(Errno::EBUSY.into())
 }
 
-/// The same without `openat2`: one component at a time, each of them no link and on the same mount.
+/// The same without `openat2`: one component at a time, none of them a link. Going down never leads back to the mount
+/// it started on, so where it ends tells whether it entered another.
 fn open_step_by_step(parent: BorrowedFd<'_>, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
     let mount = mount_id(parent)?;
     let mut dir = parent.try_clone_to_owned()?;
     for component in path.components() {
         let std::path::Component::Normal(name) = component else { return Err(Errno::EXDEV.into()) };
         dir = openat(dir.as_fd(), name, flags, Mode::empty())?;
-        if mount_id(dir.as_fd())? != mount {
-            return Err(Errno::EXDEV.into());
-        }
     }
-    Ok(dir)
+    match mount_id(dir.as_fd())? == mount {
+        true => Ok(dir),
+        false => Err(Errno::EXDEV.into()),
+    }
 }
 
 /// Tells a mount from every other, also from one that shows the same device: a bind mount.

@@ -48,6 +48,8 @@ const MOST_LINKS: usize = 40;
 struct Place {
     names: Vec<Name>,
     free: bool,
+    /// Whether a slash at the end, of the path or of a link, says that it is a directory.
+    directory: bool,
 }
 
 pub struct Model {
@@ -90,7 +92,7 @@ impl Model {
         let place = self.follow(path, true)?;
         match self.at(&place.names) {
             Some(Node::Dir(_)) => return Err("EISDIR"),
-            None if demands_directory(path) => return Err("EISDIR"),
+            None if place.directory => return Err("EISDIR"),
             _ => self.put(&place.names, Node::File(content.to_vec())),
         }
         Ok(())
@@ -98,8 +100,8 @@ impl Model {
 
     /// Each directory on the way in turn, so that those before a `..` are made as well.
     fn mkdir(&mut self, path: &[u8]) -> Result<(), Code> {
-        if self.make_one(path)? == Some("ENOENT") {
-            let names: Vec<_> = names(path).collect();
+        let names: Vec<_> = names(path).collect();
+        if self.make_one(&names.join(&b'/'))? == Some("ENOENT") {
             for end in 1..=names.len() {
                 self.make_one(&names[..end].join(&b'/'))?;
             }
@@ -113,7 +115,7 @@ impl Model {
     }
 
     fn make_one(&mut self, path: &[u8]) -> Result<Option<Code>, Code> {
-        match self.follow(without_slash(path), false) {
+        match self.follow(path, false) {
             Ok(place) if place.free => self.put(&place.names, Node::empty_dir()),
             Ok(_) => {}
             Err("ENOENT") => return Ok(Some("ENOENT")),
@@ -156,7 +158,7 @@ impl Model {
 
     /// Follows a path, and the link at its end where asked to.
     fn follow(&self, path: &[u8], last_link: bool) -> Result<Place, Code> {
-        let mut demands = demands_directory(path);
+        let mut directory = demands_directory(path);
         let mut left: VecDeque<Name> = names(path).map(<[u8]>::to_vec).collect();
         let mut at: Vec<Name> = Vec::new();
         let mut links = 0;
@@ -167,24 +169,24 @@ impl Model {
             }
             at.push(name);
             match self.at(&at) {
-                None if left.is_empty() => return Ok(Place { names: at, free: true }),
+                None if left.is_empty() => return Ok(Place { names: at, free: true, directory }),
                 None => return Err("ENOENT"),
-                Some(Node::Link(target)) if last_link || demands || !left.is_empty() => {
+                Some(Node::Link(target)) if last_link || directory || !left.is_empty() => {
                     links += 1;
                     match links > MOST_LINKS {
                         true => return Err("ELOOP"),
                         false if target.starts_with(b"/") => return Err(ESCAPE),
                         false => {}
                     }
-                    demands |= left.is_empty() && demands_directory(target);
+                    directory |= left.is_empty() && demands_directory(target);
                     at.pop();
                     left = names(target).map(<[u8]>::to_vec).chain(left).collect();
                 }
-                Some(Node::File(_)) if demands || !left.is_empty() => return Err("ENOTDIR"),
+                Some(Node::File(_)) if directory || !left.is_empty() => return Err("ENOTDIR"),
                 Some(_) => {}
             }
         }
-        Ok(Place { names: at, free: false })
+        Ok(Place { names: at, free: false, directory })
     }
 
     pub fn at(&self, names: &[Name]) -> Option<&Node> {
@@ -235,11 +237,6 @@ fn check_text(path: &[u8]) -> Result<(), Code> {
 
 fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".")
-}
-
-fn without_slash(path: &[u8]) -> &[u8] {
-    let end = path.iter().rposition(|byte| *byte != b'/').map_or(0, |at| at + 1);
-    &path[..end]
 }
 
 fn demands_directory(path: &[u8]) -> bool {
