@@ -44,7 +44,7 @@ use naive::{Check, Naive};
 use nix::errno::Errno;
 use sandbox_volumes::content::WriteOptions;
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::Cancel;
+use sandbox_volumes::model::{Cancel, VolumeSpec};
 use serde_json::{Value, json};
 use snapshot::Snapshot;
 use std::collections::BTreeMap;
@@ -52,6 +52,8 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use table::{calls_of, check, check_call, path_of, prepared, strings, table};
 use volume::Volume;
 
@@ -262,6 +264,39 @@ fn case_20_a_removed_volume_is_not_found_and_no_method_brings_it_back() {
         }
     }
     assert!(!volume.files.root().exists());
+
+    let spec = VolumeSpec::from_options(&[json!({ "quotaMib": 1 }).into()]).unwrap();
+    volume.store.create(&volume.name, &spec, &Cancel::default()).unwrap();
+    call(&volume.files, "write", "f").unwrap();
+    let too_much = vec![1; 2 << 20];
+    let refused = volume.files.write("f", &too_much, WriteOptions::default(), &Cancel::default());
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::QuotaExceeded, "the new volume's own rules");
+}
+
+#[test]
+fn case_20_no_write_brings_a_volume_back_that_is_removed_meanwhile() {
+    let volume = Volume::new(json!({}));
+    let done = AtomicBool::new(false);
+    let spec = VolumeSpec::from_options(&[]).unwrap();
+    thread::scope(|scope| {
+        for method in ["write", "writeAtomic", "mkdir"] {
+            let (volume, done) = (&volume, &done);
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    if let Err(error) = call(&volume.files, method, "f") {
+                        let allowed = ["ERR_VOLUME_NOT_FOUND", "ENOENT", "EISDIR", "EEXIST"];
+                        assert!(allowed.contains(&error.code().as_str()), "{method}: {error}");
+                    }
+                }
+            });
+        }
+        for _ in 0..100 {
+            volume.store.remove(&volume.name, &Cancel::default()).unwrap();
+            assert!(!volume.files.root().exists());
+            volume.store.create(&volume.name, &spec, &Cancel::default()).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
 }
 
 #[test]

@@ -138,6 +138,21 @@ fn case_19_remove_all_ends_although_others_keep_filling_the_directory() {
 }
 
 #[test]
+fn case_44_a_volume_in_which_others_make_and_remove_entries_is_measured() {
+    let volume = arena::volume();
+    let dir = volume.files.root().join("dir");
+    fs::create_dir(&dir).unwrap();
+    let other = Swapper::start(&[json!(["come and go", dir, "a"])]);
+    let deadline = Instant::now() + Duration::from_secs_f64(setting("RACE_SECONDS", 2.0));
+    let mut count = 0;
+    while Instant::now() < deadline {
+        volume.call("usedBytes", OsStr::new("")).unwrap_or_else(|refusal| panic!("{refusal:?}"));
+        count += 1;
+    }
+    report(format_args!("{} came and went, measured {count} times", other.stop()));
+}
+
+#[test]
 fn naive_removal_of_a_directory_that_others_keep_filling_is_caught() {
     let volume = arena::volume();
     let naive = Naive::in_volume(&volume, Check::Target);

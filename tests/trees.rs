@@ -4,6 +4,10 @@
 
 #[path = "support/child.rs"]
 mod child;
+#[path = "support/methods.rs"]
+mod methods;
+#[path = "naive/mod.rs"]
+mod naive;
 #[path = "support/openat2.rs"]
 mod openat2;
 #[path = "support/report.rs"]
@@ -14,6 +18,8 @@ mod skip;
 mod volume;
 
 use child::in_child;
+use methods::{Backend, Refusal};
+use naive::{Check, LEFT, Naive};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::resource::{Resource, setrlimit};
@@ -22,6 +28,7 @@ use nix::unistd::{mkfifo, syncfs};
 use sandbox_volumes::error::ErrorKind;
 use sandbox_volumes::model::Cancel;
 use serde_json::json;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
@@ -194,6 +201,23 @@ fn case_22_a_tree_of_100_000_levels_is_measured_and_deleted() {
 fn case_22_a_deep_tree_with_long_names_and_siblings_on_every_level_is_measured_and_deleted() {
     let test = "case_22_a_deep_tree_with_long_names_and_siblings_on_every_level_is_measured_and_deleted";
     in_child(test, || check_deep(12_000, &"d".repeat(255), true));
+}
+
+#[test]
+fn deep_trees_are_too_deep_for_naive_measuring_and_deleting() {
+    let volume = Volume::new(json!({}));
+    deepen(volume.files.root(), 40, &"d".repeat(255), false);
+    for check in [Check::Nothing, Check::Text, Check::Target, Check::Steps] {
+        let naive = Naive::in_volume(&volume, check);
+        for method in ["usedBytes", "removeAll"] {
+            let result = naive.call(method, OsStr::new(&"d".repeat(255)));
+            let Refusal { code, path, message } = result.unwrap_err();
+            assert!(["ENAMETOOLONG", LEFT].contains(&code.as_str()), "{method} of {path:?}: {message}");
+        }
+    }
+    for method in ["usedBytes", "removeAll"] {
+        volume.call(method, OsStr::new(&"d".repeat(255))).unwrap();
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use crate::worker::{Worker, home, orders, say};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use serde_json::Value;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -43,11 +44,12 @@ fn swap_as_fast_as_it_goes() {
             orders().next();
             stopped.store(true, Ordering::Relaxed);
         });
-        let mut count = 0u64;
+        let (mut count, mut turns) = (0u64, 0u64);
         while !stopped.load(Ordering::Relaxed) {
             let before = count;
             for [word, one, other] in &swaps {
-                count += u64::from(swap(word, one, other, count));
+                count += u64::from(swap(word, one, other, turns));
+                turns += 1;
             }
             if before == 0 && count > 0 {
                 say(SWAPPING.to_owned());
@@ -67,7 +69,19 @@ fn swap(word: &str, one: &str, other: &str, count: u64) -> bool {
             let _may_be_gone = fs::create_dir_all(format!("{one}/dir-{}/{other}-{count}/sub", count % 50));
             fs::write(format!("{one}/{other}-{count}"), "").is_ok()
         }
+        "come and go" => {
+            let entry = format!("{one}/{other}-{}", count % 500);
+            match count % 3 {
+                0 => fs::remove_file(&entry).or_else(|_| fs::remove_dir(&entry)).is_ok(),
+                1 => fs::create_dir(&entry).is_ok(),
+                _ => fs::OpenOptions::new().create(true).append(true).open(&entry).is_ok_and(grow),
+            }
+        }
         "away" => fs::rename(one, format!("{other}{count}")).is_ok(),
         _ => panic!("no swap {word}"),
     }
+}
+
+fn grow(mut file: fs::File) -> bool {
+    file.write_all(&[1; 1000]).is_ok()
 }
