@@ -6,7 +6,7 @@
 use super::dir_from;
 use crate::error::{Error, Result};
 use crate::sys::{open_subdirectory, regain_access, regain_access_to, unique_token};
-use cap_std::fs::{Dir, MetadataExt};
+use cap_std::fs::{Dir, Metadata, MetadataExt};
 use nix::errno::Errno;
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -23,16 +23,19 @@ const AT_ONCE: usize = 100_000;
 /// The same of one that was empty and that somebody filled again.
 const REFILLED_AT_ONCE: usize = 10_000;
 
-/// How often somebody may add to, refill or swap what is being deleted before we give up. What they add is removed
-/// as well, so this bounds the work that they can make for us.
+/// How often somebody may refill or swap what is being deleted before we give up.
 const PATIENCE: u32 = 200;
+
+/// How many entries that are younger than the removal are removed with the rest: who adds as fast as we remove is
+/// not to keep us for ever.
+const MOST_ADDED: usize = 20_000;
 
 /// Deletes the entry `name` of `parent` and everything below it; a missing one is fine. A mount below is left
 /// alone and is `EBUSY`, and so is a tree that somebody keeps filling. `shown` is the entry's path in messages.
 pub fn purge(parent: OwnedFd, name: &OsStr, shown: &Path) -> Result<()> {
     let entries = vec![Entry::found(name.to_owned())];
     let outermost = Level { dir: dir_from(parent), name: OsString::new(), entries, beyond: 0 };
-    let mut purge = Purge { levels: vec![outermost], disturbances: 0, began: SystemTime::now() };
+    let mut purge = Purge { levels: vec![outermost], disturbances: 0, added: 0, began: SystemTime::now() };
     while let Some(level) = purge.levels.last_mut() {
         let entry = level.entries.pop();
         let step = match &entry {
@@ -49,6 +52,7 @@ struct Purge {
     /// The directory that holds the tree, the tree's top, and so on inwards.
     levels: Vec<Level>,
     disturbances: u32,
+    added: usize,
     began: SystemTime,
 }
 
@@ -107,12 +111,17 @@ impl Purge {
         match opened {
             Ok(fd) => {
                 let dir = dir_from(fd);
-                if untouched && changed_since(&dir, self.began)? {
-                    self.disturbed()?;
+                let looked_at = match untouched && !is_since(self.began, changed(&dir.dir_metadata()?)) {
+                    true => None,
+                    false => Some(self.began),
+                };
+                let Emptied { left, added, beyond } = empty(&dir, *visit, looked_at)?;
+                self.levels.push(Level { dir, name: name.to_owned(), entries: left, beyond });
+                self.added += added;
+                match self.added > MOST_ADDED {
+                    true => Err(Errno::EBUSY.into()),
+                    false => Ok(()),
                 }
-                let (entries, beyond) = empty(&dir, *visit)?;
-                self.levels.push(Level { dir, name: name.to_owned(), entries, beyond });
-                Ok(())
             }
             Err(error) => match errno(&error) {
                 Some(Errno::ENOENT) => Ok(()),
@@ -197,11 +206,21 @@ impl Purge {
     }
 }
 
-/// Unlinks what is no directory and gives what is left: directories, and what could not be unlinked, which is then
-/// tried and reported by its own name. Of a directory with more entries than one pass takes the others, whose number
-/// is given as well, come when it turns out not to be empty; they do not get more then, so one that grows has an end.
-fn empty(dir: &Dir, visit: Visit) -> io::Result<(Vec<Entry>, usize)> {
-    let mut left = Vec::new();
+/// What one pass made of a directory.
+struct Emptied {
+    /// Directories, and what could not be unlinked, which is then tried and reported by its own name.
+    left: Vec<Entry>,
+    /// How many entries were younger than the removal.
+    added: usize,
+    /// How many entries were beyond what one pass takes.
+    beyond: usize,
+}
+
+/// Unlinks what is no directory. Of a directory with more entries than one pass takes the others come when it turns
+/// out not to be empty. They do not get more then, so one that grows has an end.
+/// What is younger than `began` is counted, where one is given: nobody need look in a directory that did not change.
+fn empty(dir: &Dir, visit: Visit, began: Option<SystemTime>) -> io::Result<Emptied> {
+    let (mut added, mut left) = (0, Vec::new());
     let mut entries = dir.entries()?;
     let at_once = match visit {
         Visit::Again { beyond: 0 } => REFILLED_AT_ONCE,
@@ -209,6 +228,9 @@ fn empty(dir: &Dir, visit: Visit) -> io::Result<(Vec<Entry>, usize)> {
     };
     for entry in entries.by_ref().take(at_once) {
         let entry = entry?;
+        if let Some(began) = began {
+            added += usize::from(entry.metadata().is_ok_and(|entry| is_since(began, born(&entry))));
+        }
         let name = entry.file_name();
         if entry.file_type()?.is_dir() || gone(dir.remove_file(&name)).is_err() {
             left.push(Entry::found(name));
@@ -218,16 +240,23 @@ fn empty(dir: &Dir, visit: Visit) -> io::Result<(Vec<Entry>, usize)> {
         Visit::Again { beyond } => beyond.saturating_sub(at_once),
         _ => entries.count(),
     };
-    Ok((left, beyond))
+    Ok(Emptied { left, added, beyond })
 }
 
-/// Whether somebody changed a directory since then. A time that is still to come says nothing: the clock was put
-/// back.
-fn changed_since(dir: &Dir, then: SystemTime) -> io::Result<bool> {
-    let metadata = dir.dir_metadata()?;
+/// When an entry was made; where the file system does not say, when it was last changed.
+fn born(metadata: &Metadata) -> Option<SystemTime> {
+    metadata.created().map(|born| born.into_std()).ok().or_else(|| changed(metadata))
+}
+
+/// When an entry was last changed, which nobody can put back.
+fn changed(metadata: &Metadata) -> Option<SystemTime> {
     let since_epoch = Duration::new(metadata.ctime() as u64, metadata.ctime_nsec() as u32);
-    let changed = SystemTime::UNIX_EPOCH.checked_add(since_epoch);
-    Ok(changed.is_some_and(|changed| (then..SystemTime::now()).contains(&changed)))
+    SystemTime::UNIX_EPOCH.checked_add(since_epoch)
+}
+
+/// Whether something happened since then. A time that is still to come says nothing: the clock was put back.
+fn is_since(then: SystemTime, time: Option<SystemTime>) -> bool {
+    time.is_some_and(|time| (then..SystemTime::now()).contains(&time))
 }
 
 /// Runs a step that changes `dir`, and again with the rights that its owner may have taken from itself.
@@ -273,7 +302,7 @@ mod tests {
             beyond: 0,
         };
         let levels = vec![level("volume", ""), level("volume/dir", "dir")];
-        let mut purge = Purge { levels, disturbances: 0, began: SystemTime::now() };
+        let mut purge = Purge { levels, disturbances: 0, added: 0, began: SystemTime::now() };
         fs::rename(path("volume/dir"), path("outside")).unwrap();
         fs::write(path("outside/kept"), "kept").unwrap();
         fs::create_dir_all(path("volume/dir/again")).unwrap();
