@@ -66,7 +66,10 @@ fn swap(word: &str, one: &str, other: &str, count: u64) -> bool {
         "there and back" => fs::rename(one, other).is_ok() && fs::rename(other, one).is_ok(),
         "fill" => {
             // Files in it, and directories that grow beside and below those that are there already.
-            let _may_be_gone = fs::create_dir_all(format!("{one}/dir-{}/{other}-{count}/sub", count % 50));
+            if count.is_multiple_of(10) {
+                let _may_be_gone =
+                    fs::create_dir_all(format!("{one}/dir-{}/{other}-{count}/sub", count / 10 % 50));
+            }
             fs::write(format!("{one}/{other}-{count}"), "").is_ok()
         }
         "come and go" => {
