@@ -210,7 +210,7 @@ fn random_operations_on_random_trees_do_what_they_do_in_the_model() {
 
 #[test]
 fn naive_operations_are_told_from_the_model() {
-    for naive in [Check::Nothing, Check::Text, Check::Target, Check::Steps] {
+    for naive in Check::ALL {
         let result = run(|volume, case| check(volume, &Naive::in_volume(volume, naive), case));
         assert!(matches!(result, Err(TestError::Fail(..))), "{naive:?}");
     }

@@ -73,7 +73,8 @@ fn every_method_fails_every_group_of_cases_where_it_is_done_naively() {
         let Some(number) = case["case"].as_u64() else { continue };
         for (method, path) in calls_of(&table, case) {
             let caught = caught.entry((number, method.clone())).or_insert(false);
-            for check in [Check::Nothing, Check::Text, Check::Target, Check::Steps] {
+            // Who follows no link fails what links inside are for, which shows nothing.
+            for check in Check::ALL.into_iter().filter(|check| *check != Check::Steps) {
                 if *caught {
                     break;
                 }

@@ -192,7 +192,8 @@ fn naive_operations_are_caught_when_a_directory_on_the_way_moves_out() {
 
 #[test]
 fn naive_operations_are_caught_when_the_root_becomes_a_link() {
-    for check in [Check::Nothing, Check::Text, Check::Target] {
+    // Who opens directories one by one makes none that are missing.
+    for check in Check::ALL.into_iter().filter(|check| *check != Check::Steps) {
         catch_all_naive(Kind::RootBecomesLink, check);
     }
 }

@@ -176,12 +176,7 @@ fn case_10_a_link_far_away_to_a_fifo_hangs_no_atomic_write() {
 
 #[test]
 fn naive_operations_on_a_fifo_hang_until_it_has_another_end() {
-    for (method, check) in [
-        ("read", Check::Nothing),
-        ("readString", Check::Text),
-        ("write", Check::Target),
-        ("write", Check::Steps),
-    ] {
+    for (check, method) in Check::ALL.into_iter().zip(["read", "readString", "write", "write"]) {
         let volume = Volume::new(json!({}));
         let fifo = volume.files.root().join("special");
         mkfifo(&fifo, Mode::S_IRWXU).unwrap();

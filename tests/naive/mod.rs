@@ -29,6 +29,10 @@ pub enum Check {
     Steps,
 }
 
+impl Check {
+    pub const ALL: [Check; 4] = [Check::Nothing, Check::Text, Check::Target, Check::Steps];
+}
+
 /// A directory, used naively.
 pub struct Naive {
     root: PathBuf,
