@@ -4,6 +4,8 @@
 
 #[path = "support/child.rs"]
 mod child;
+#[path = "support/listing.rs"]
+mod listing;
 #[path = "support/methods.rs"]
 mod methods;
 #[path = "naive/mod.rs"]
@@ -211,8 +213,8 @@ fn deep_trees_are_too_deep_for_naive_measuring_and_deleting() {
         let naive = Naive::in_volume(&volume, check);
         for method in ["usedBytes", "removeAll"] {
             let result = naive.call(method, OsStr::new(&"d".repeat(255)));
-            let Refusal { code, path, message } = result.unwrap_err();
-            assert!(["ENAMETOOLONG", LEFT].contains(&code.as_str()), "{method} of {path:?}: {message}");
+            let Refusal { code, named, message } = result.unwrap_err();
+            assert!(["ENAMETOOLONG", LEFT].contains(&code.as_str()), "{method} of {named:?}: {message}");
         }
     }
     for method in ["usedBytes", "removeAll"] {

@@ -4,6 +4,7 @@
 //! It would as soon delete the host's own files. So whatever it is about to touch outside the arena, the
 //! temporary directory that holds all of a test, it leaves alone, and that counts as caught.
 
+use crate::listing::kind;
 use crate::methods::{Backend, Refusal};
 use crate::volume::Volume;
 use nix::errno::Errno;
@@ -11,7 +12,7 @@ use nix::libc;
 use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
@@ -50,8 +51,7 @@ impl Backend for Naive {
     fn call(&self, method: &str, path: &OsStr) -> Result<Value, Refusal> {
         let refused = |code: String| Refusal {
             message: code.clone(),
-            path: Some(path.to_string_lossy().into_owned()),
-            dest: None,
+            named: vec![path.to_string_lossy().into_owned()],
             code,
         };
         let numbered = |error: io::Error| match error.raw_os_error() {
@@ -129,6 +129,16 @@ impl Naive {
             "removeAll" | "purge" => self.remove_all(place).map(nothing),
             "exists" => Ok(place.exists().into()),
             "usedBytes" => self.used_bytes(&self.root).map(Value::from),
+            "append" => append(place).map(nothing),
+            "copyFrom" => self.copy(place, &self.root.join("copied")).map(nothing),
+            "copyTo" => self.copy(&self.root.join("f"), place).map(nothing),
+            "copyIn" => fs::write(place, "file").map(nothing),
+            "copyOut" => self.copy(place, &self.arena.join("copied-out")).map(nothing),
+            "list" | "listAll" => fs::read_dir(place).map(|entries| json!(entries.count())),
+            "stat" => fs::metadata(place).map(|found| json!(kind(found.mode()))),
+            "statLink" => fs::symlink_metadata(place).map(|found| json!(kind(found.mode()))),
+            "renameFrom" => fs::rename(place, self.root.join("renamed")).map(nothing),
+            "renameTo" => fs::rename(self.root.join("f"), place).map(nothing),
             _ => panic!("no method {method}"),
         }
     }
@@ -138,6 +148,14 @@ impl Naive {
         match self.check {
             Check::Target => fs::symlink_metadata(place),
             _ => fs::metadata(place),
+        }
+    }
+
+    /// Of a directory only that it is there: a tree is not needed to be caught.
+    fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match self.look(from)?.is_dir() {
+            true => fs::create_dir_all(to),
+            false => fs::copy(from, to).map(drop),
         }
     }
 
@@ -177,6 +195,10 @@ fn remove(place: &Path, found: io::Result<Metadata>) -> io::Result<()> {
         true => fs::remove_dir(place),
         false => fs::remove_file(place),
     }
+}
+
+fn append(place: &Path) -> io::Result<()> {
+    OpenOptions::new().create(true).append(true).open(place)?.write_all(b"new")
 }
 
 fn write_beside_and_rename(place: &Path) -> io::Result<()> {

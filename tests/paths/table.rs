@@ -134,7 +134,7 @@ fn check_result(path: &str, case: &Value, result: &Result<Value, Refusal>) -> Re
             let fits = *allowed == refusal.code
                 || allowed.as_array().is_some_and(|codes| codes.contains(&json!(refusal.code)));
             ensure(fits, || format!("expected {allowed}, got {message}"))?;
-            let named = [&refusal.path, &refusal.dest].contains(&&Some(path.to_owned()));
+            let named = refusal.named.iter().any(|named| named == path);
             ensure(named || case["anyPath"] == true, || format!("the path of {message}"))
         }
         (result, _) => Err(format!("expected {expected}, got {result:?}")),

@@ -132,6 +132,6 @@ fn judge(
         Ok(value) if operation.met_inside(&value) => Ok("inside".to_owned()),
         Ok(value) => Err(Problem::Escaped(format!("it met what is outside: {value}"))),
         Err(refusal) if ALLOWED.contains(&refusal.code.as_str()) => Ok(refusal.code),
-        Err(refusal) => Err(Problem::Odd(format!("{} of {:?}", refusal.message, refusal.path))),
+        Err(refusal) => Err(Problem::Odd(format!("{} of {:?}", refusal.message, refusal.named))),
     }
 }

@@ -15,10 +15,8 @@ use std::path::Path;
 #[derive(Debug)]
 pub struct Refusal {
     pub code: String,
-    /// The path that it names.
-    pub path: Option<String>,
-    /// The second path that it names.
-    pub dest: Option<String>,
+    /// The paths that it names: of a method with two, both.
+    pub named: Vec<String>,
     pub message: String,
 }
 
@@ -43,8 +41,7 @@ impl Backend for Volume {
         };
         result.map_err(|error| Refusal {
             code: error.code(),
-            path: error.context().path.clone(),
-            dest: error.context().dest.clone(),
+            named: [&error.context().path, &error.context().dest].into_iter().flatten().cloned().collect(),
             message: error.to_string(),
         })
     }
