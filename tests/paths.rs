@@ -59,9 +59,40 @@ use volume::Volume;
 
 /// Of these groups the system itself answers such a method as we must, whoever asks.
 const ANSWERED_BY_THE_SYSTEM: [(u64, &[&str]); 3] = [
-    (3, &["exists", "mkdir", "read", "readString", "write", "writeString"]),
-    (5, &["mkdir", "removeAll"]),
-    (7, &["read", "readString", "write", "writeString"]),
+    (
+        3,
+        &[
+            "append",
+            "copyIn",
+            "copyTo",
+            "exists",
+            "mkdir",
+            "read",
+            "readString",
+            "stat",
+            "write",
+            "writeString",
+        ],
+    ),
+    (5, &["list", "listAll", "mkdir", "removeAll"]),
+    (
+        7,
+        &[
+            "append",
+            "copyFrom",
+            "copyIn",
+            "copyOut",
+            "copyTo",
+            "list",
+            "listAll",
+            "read",
+            "readString",
+            "stat",
+            "statLink",
+            "write",
+            "writeString",
+        ],
+    ),
 ];
 
 #[test]
