@@ -19,13 +19,16 @@ mod path;
 mod purge;
 mod quota;
 mod read;
+mod read_stream;
 mod remove;
 mod rename;
+mod staged;
 mod stat;
 mod turn;
 mod usage;
 mod way;
 mod write;
+mod write_stream;
 
 pub use append::AppendOptions;
 pub use copying::{
@@ -38,9 +41,11 @@ pub use mount_point::{MountPoint, look_at_mount_point};
 pub use purge::purge;
 pub use quota::Quota;
 pub use read::OpenedFile;
+pub use read_stream::{FileReader, ReadRange};
 pub use stat::Stat;
 pub use turn::Turns;
 pub use write::{WriteOptions, WriteRules};
+pub use write_stream::{FileWriter, WriteFrom};
 
 use crate::error::{Error, Result};
 use crate::model::VolumeName;

@@ -15,6 +15,7 @@ use std::os::fd::AsFd;
 const MOST_LINKS: usize = 40;
 
 /// The entry that a write to a path makes or replaces.
+#[derive(Debug)]
 pub(super) struct Place {
     pub holder: Dir,
     pub name: OsString,

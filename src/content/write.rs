@@ -1,19 +1,17 @@
 //! Writing whole files.
 
 use super::open::Place;
+use super::staged::Staged;
 use super::usage::allocated;
 use super::{Quota, RelPath, Tree};
 use crate::error::{Error, Result};
 use crate::model::Cancel;
-use crate::sys::{Access, Dir as StoreDir, FileLock};
-use cap_std::fs::{Metadata, MetadataExt, OpenOptions, OpenOptionsExt};
+use crate::sys::{Access, Dir as StoreDir};
+use cap_std::fs::{Metadata, OpenOptions, OpenOptionsExt};
 use nix::errno::Errno;
-use nix::sys::stat::{Mode, fchmod};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
-use std::os::fd::AsFd;
-use std::os::unix::fs::fchown;
 
 /// The mode of a file that did not exist, less the umask.
 const NEW_FILE_MODE: u32 = 0o644;
@@ -33,7 +31,7 @@ pub struct WriteOptions {
 }
 
 impl WriteOptions {
-    fn new_file_mode(self) -> u32 {
+    pub(super) fn new_file_mode(self) -> u32 {
         self.mode.unwrap_or(NEW_FILE_MODE)
     }
 }
@@ -77,45 +75,66 @@ impl Tree {
         cancel: &Cancel,
     ) -> Result<()> {
         let length = content.len() as u64;
-        let written = |file: &mut File| {
-            let filled = fill(file, content, options.durable);
+        let admit = |replaced| quota.admit(self, path.as_str(), length, replaced, cancel);
+        let (mut file, made) = self.open_or_make(path, Access::Write, options, cancel, admit)?;
+        let written = cancel.commit().and_then(|()| {
+            let filled = fill(&mut file, content, options.durable);
             filled.map_err(|error| self.refused("write", path, error))
-        };
+        });
+        match (made, written) {
+            (None, written) => written,
+            (Some(place), Ok(())) => self.sync_holder(path, &place, options.durable),
+            (Some(place), Err(error)) => {
+                let removed = place.holder.remove_file(&place.name);
+                removed.map_err(|error| self.refused("unlink", path, error))?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens the file at `path` for writing, or makes it, in a place that is then given as well. `admit` is asked
+    /// first whether there is room, told how many bytes the file takes now.
+    pub(super) fn open_or_make(
+        &self,
+        path: &RelPath,
+        access: Access,
+        options: WriteOptions,
+        cancel: &Cancel,
+        admit: impl Fn(u64) -> Result<()>,
+    ) -> Result<(File, Option<Place>)> {
         for _ in 0..RETRIES {
-            if let Some((mut file, metadata)) = self.open_existing(path)? {
-                quota.admit(self, path.as_str(), length, allocated(&metadata), cancel)?;
-                cancel.commit()?;
-                return written(&mut file);
+            if let Some((file, metadata)) = self.open_existing(path, access)? {
+                admit(allocated(&metadata))?;
+                return Ok((file, None));
             }
             let place = self.place(path)?;
-            quota.admit(self, path.as_str(), length, 0, cancel)?;
+            admit(0)?;
             cancel.check()?;
-            let Some(mut file) = self.create(path, &place, options.new_file_mode())? else { continue };
-            let result = cancel.commit().and_then(|()| written(&mut file));
-            return match result {
-                Ok(()) => self.sync_holder(path, &place, options.durable),
-                Err(error) => {
-                    let removed = place.holder.remove_file(&place.name);
-                    removed.map_err(|error| self.refused("unlink", path, error))?;
-                    Err(error)
-                }
-            };
+            if let Some(file) = self.create(path, &place, access, options)? {
+                return Ok((file, Some(place)));
+            }
         }
         Err(self.refused("open", path, Errno::EBUSY.into()))
     }
 
-    fn open_existing(&self, path: &RelPath) -> Result<Option<(File, Metadata)>> {
-        match self.open_regular(path, Access::Write) {
+    fn open_existing(&self, path: &RelPath, access: Access) -> Result<Option<(File, Metadata)>> {
+        match self.open_regular(path, access) {
             Err(error) if error.is_refusal(&[Errno::ENOENT]) => Ok(None),
             opened => opened.map(Some),
         }
     }
 
     /// Makes a new file; none where somebody else put something there first.
-    fn create(&self, path: &RelPath, place: &Place, mode: u32) -> Result<Option<File>> {
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(mode);
-        match place.holder.open_with(&place.name, &options) {
+    fn create(
+        &self,
+        path: &RelPath,
+        place: &Place,
+        access: Access,
+        options: WriteOptions,
+    ) -> Result<Option<File>> {
+        let mut new = OpenOptions::new();
+        new.write(true).append(access == Access::Append).create_new(true).mode(options.new_file_mode());
+        match place.holder.open_with(&place.name, &new) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(None),
             created => {
                 created.map(|file| Some(file.into_std())).map_err(|error| self.refused("open", path, error))
@@ -131,44 +150,25 @@ impl Tree {
         rules: &WriteRules<'_>,
         cancel: &Cancel,
     ) -> Result<()> {
-        let place = self.place(path)?;
-        let old = match place.holder.symlink_metadata(&place.name) {
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            // Put there this very moment.
-            Ok(metadata) if metadata.is_symlink() => None,
-            found => Some(self.regular(path, found)?),
-        };
-        // An old file with other names stays allocated.
-        let replaced = old.as_ref().filter(|old| old.nlink() == 1).map_or(0, allocated);
-        rules.quota.admit(self, path.as_str(), content.len() as u64, replaced, cancel)?;
-
-        let (temporary, staged) = FileLock::create_unique(rules.staging, options.new_file_mode())?;
-        let put_in_place = || {
-            let mut file = File::from(staged.file().try_clone_to_owned()?);
-            file.write_all(content)?;
-            if let Some(old) = &old {
-                keep_mode_and_owner(&file, old)?;
-            }
-            file.sync_all()?;
-            Ok(())
-        };
-        let result = put_in_place()
-            .map_err(|error| self.refused("write", path, error))
-            .and_then(|()| cancel.commit())
-            .and_then(|()| rules.staging.replace(&temporary, place.holder.as_fd(), &place.name));
+        let target = self.target(path)?;
+        let length = content.len() as u64;
+        rules.quota.admit(self, path.as_str(), length, target.given_back(), cancel)?;
+        let staged = Staged::create(rules.staging, options.new_file_mode())?;
+        let written = staged.file().write_all(content).map_err(|error| self.refused("write", path, error));
+        let result = written.and_then(|()| self.put_in_place(path, &staged, &target, rules.staging, cancel));
         if let Err(error) = result {
-            rules.staging.unlink(&temporary)?;
+            staged.discard(rules.staging)?;
             let error = match self.is_over_the_kernels_quota(error.context().errno) {
                 true => Error::quota_refused(self.volume.as_str(), path.as_str()),
                 false => error.in_volume(self.volume.as_str()),
             };
             return Err(error);
         }
-        self.sync_holder(path, &place, options.durable)
+        self.sync_holder(path, &target.place, options.durable)
     }
 
     /// Puts the file's name on disk.
-    fn sync_holder(&self, path: &RelPath, place: &Place, durable: bool) -> Result<()> {
+    pub(super) fn sync_holder(&self, path: &RelPath, place: &Place, durable: bool) -> Result<()> {
         match durable {
             // The holder's own descriptor cannot do I/O.
             true => place
@@ -192,13 +192,4 @@ fn fill(file: &mut File, content: &[u8], durable: bool) -> io::Result<()> {
         true => file.sync_all(),
         false => Ok(()),
     }
-}
-
-/// An unprivileged process cannot give files away; then the new file is its own.
-fn keep_mode_and_owner(file: &File, old: &Metadata) -> io::Result<()> {
-    match fchown(file, Some(old.uid()), Some(old.gid())) {
-        Err(error) if error.raw_os_error() != Some(Errno::EPERM as i32) => return Err(error),
-        _ => {}
-    }
-    Ok(fchmod(file, Mode::from_bits_truncate(old.mode()))?)
 }

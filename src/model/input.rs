@@ -123,6 +123,23 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A non-negative integer up to 2^53 - 1, the largest that a JavaScript number tells from its neighbours.
+    pub fn safe_integer(&self, name: &str) -> Result<Option<u64>> {
+        const EXPECTED: &str = "a non-negative integer below 2^53";
+        match self.get(name) {
+            Input::Absent => Ok(None),
+            Input::Number(number)
+                if number.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(number) =>
+            {
+                Ok(Some(*number as u64))
+            }
+            Input::Number(number) => {
+                Err(Error::invalid_config(name, format!("expected {EXPECTED}, got {number}")))
+            }
+            other => Err(wrong_type(name, EXPECTED, other)),
+        }
+    }
+
     /// One of a few named values.
     pub fn choice<T: Copy>(&self, name: &str, choices: &[(&str, T)]) -> Result<Option<T>> {
         let expected =

@@ -24,11 +24,12 @@ mod owner;
 mod query;
 mod recover;
 mod remove;
+mod streams;
 mod warnings;
 
 pub use crate::content::{
-    AppendOptions, Batch, Links, ListOptions, Listing, OpenedFile, Progress, Question, Stat, Tally,
-    WriteOptions,
+    AppendOptions, Batch, FileReader, Links, ListOptions, Listing, OpenedFile, Progress, Question, ReadRange,
+    Stat, Tally, WriteFrom, WriteOptions,
 };
 pub use crate::sys::EntryKind;
 pub use attach::Attachment;
@@ -36,6 +37,7 @@ pub use check::{Problem, ProblemKind, check};
 pub use copying::{CopyRequest, TransferOptions, VolumeCopy};
 pub use files::VolumeFiles;
 pub use query::{QuotaEnforcement, VolumeInfo};
+pub use streams::StreamWriter;
 
 use crate::catalog::Catalog;
 use crate::content::Turns;

@@ -1,0 +1,169 @@
+//! Writing a file piece by piece.
+
+use super::account::BLOCK;
+use super::open::Place;
+use super::staged::Staged;
+use super::usage::allocated;
+use super::{RelPath, Tree, WriteOptions, WriteRules};
+use crate::error::Result;
+use crate::model::Cancel;
+use crate::sys::{Access, FileId};
+use cap_std::fs::Metadata;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
+
+/// Where the bytes of a stream go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WriteFrom {
+    /// They are the whole content: the file is emptied when it is opened.
+    #[default]
+    Empty,
+    /// Behind what is there, also behind what others add meanwhile.
+    End,
+    /// Over what is there, from this byte on. What they do not reach stays.
+    Position(u64),
+}
+
+/// A file that is written piece by piece. It holds its tree's root, and so does not go with a volume's name to
+/// another volume.
+#[derive(Debug)]
+pub struct FileWriter {
+    tree: Tree,
+    path: RelPath,
+    options: WriteOptions,
+    output: Output,
+    /// Where the next byte goes.
+    at: u64,
+    /// Up to where the file has its blocks already.
+    covered: u64,
+}
+
+#[derive(Debug)]
+enum Output {
+    /// The file itself, and its place where it was made.
+    InPlace(File, Option<Place>),
+    /// A new file that takes the old one's place when it is whole, which gives so many bytes back.
+    Staged(Staged, u64),
+}
+
+impl Tree {
+    /// Opens the file at `path` for writing piece by piece, or makes it; the directory that holds it must exist.
+    ///
+    /// An atomic one writes a new file, which [`FileWriter::finish`] puts in place of the old one; until then, and
+    /// where it is discarded instead, the old one stays as it is. It starts from nothing, wherever `from` says.
+    pub fn open_writer(
+        self,
+        path: impl AsRef<OsStr>,
+        options: WriteOptions,
+        from: WriteFrom,
+        rules: &WriteRules<'_>,
+        cancel: &Cancel,
+    ) -> Result<FileWriter> {
+        let path = RelPath::parse(path)?;
+        if options.atomic {
+            let given_back = self.target(&path)?.given_back();
+            cancel.check()?;
+            let staged = Staged::create(rules.staging, options.new_file_mode())?;
+            let output = Output::Staged(staged, given_back);
+            return Ok(FileWriter { tree: self, path, options, output, at: 0, covered: 0 });
+        }
+        let access = if from == WriteFrom::End { Access::Append } else { Access::Write };
+        let admit = |_| cancel.check();
+        let (file, made) = self.open_or_make(&path, access, options, cancel, admit)?;
+        let (at, covered) = start(&file, from).map_err(|error| self.refused("open", &path, error))?;
+        Ok(FileWriter { tree: self, path, options, output: Output::InPlace(file, made), at, covered })
+    }
+
+    /// Whether both are the same directory.
+    fn is(&self, other: &Tree) -> io::Result<bool> {
+        Ok(FileId::of_open(self.root.as_fd())? == FileId::of_open(other.root.as_fd())?)
+    }
+}
+
+/// Goes to where the first byte is written, and gives that position and up to where there are blocks.
+fn start(mut file: &File, from: WriteFrom) -> io::Result<(u64, u64)> {
+    let metadata = Metadata::from_file(file)?;
+    let length = metadata.len();
+    let whole = length.next_multiple_of(BLOCK);
+    let has_holes = allocated(&metadata) < whole;
+    let at = match from {
+        WriteFrom::Empty if length > 0 => {
+            file.set_len(0)?;
+            return Ok((0, 0));
+        }
+        WriteFrom::Empty => 0,
+        WriteFrom::End => length,
+        WriteFrom::Position(position) => file.seek(SeekFrom::Start(position))?,
+    };
+    Ok((at, if has_holes { 0 } else { whole }))
+}
+
+impl FileWriter {
+    /// Writes all of `bytes` behind those before. Where the volume has a limit they are admitted first: those
+    /// that are refused are not written, and what was written before stays.
+    pub fn write(&mut self, bytes: &[u8], rules: &WriteRules<'_>, cancel: &Cancel) -> Result<()> {
+        cancel.check()?;
+        let end = self.at.saturating_add(bytes.len() as u64);
+        let (mut file, needed, replaced) = match &self.output {
+            Output::InPlace(file, _) => (file, self.growth(end), 0),
+            Output::Staged(staged, given_back) => (staged.file(), end, *given_back),
+        };
+        rules.quota.admit(&self.tree, self.path.as_str(), needed, replaced, cancel)?;
+        file.write_all(bytes).map_err(|error| self.tree.refused("write", &self.path, error))?;
+        self.at = end;
+        self.covered = self.covered.max(end.next_multiple_of(BLOCK));
+        Ok(())
+    }
+
+    /// The bytes of the blocks that writing up to `end` adds.
+    fn growth(&self, end: u64) -> u64 {
+        let from = self.covered.max(self.at - self.at % BLOCK);
+        end.next_multiple_of(BLOCK).saturating_sub(from)
+    }
+
+    /// Puts what was written on disk, where finishing demands that. It can take long, and finishing is then over
+    /// sooner.
+    pub fn sync(&self) -> Result<()> {
+        let synced = match &self.output {
+            Output::InPlace(file, _) if self.options.durable => file.sync_all(),
+            Output::InPlace(..) => Ok(()),
+            Output::Staged(staged, _) => staged.file().sync_all(),
+        };
+        synced.map_err(|error| self.tree.refused("fsync", &self.path, error))
+    }
+
+    /// Completes the file in the tree in which it was opened; false where that is no longer the volume's.
+    pub fn finish(&self, now: &Tree, rules: &WriteRules<'_>, cancel: &Cancel) -> Result<bool> {
+        let same = self.tree.is(now).map_err(|error| self.tree.refused("stat", &self.path, error))?;
+        if !same {
+            return Ok(false);
+        }
+        match &self.output {
+            Output::InPlace(_, made) => {
+                self.sync()?;
+                if let Some(place) = made {
+                    self.tree.sync_holder(&self.path, place, self.options.durable)?;
+                }
+            }
+            Output::Staged(staged, _) => {
+                let target = self.tree.target(&self.path)?;
+                let replaced = target.given_back();
+                rules.quota.admit(&self.tree, self.path.as_str(), self.at, replaced, cancel)?;
+                let put = self.tree.put_in_place(&self.path, staged, &target, rules.staging, cancel);
+                put.map_err(|error| error.in_volume(self.tree.volume.as_str()))?;
+                self.tree.sync_holder(&self.path, &target.place, self.options.durable)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Deletes what is not in place. What a plain stream wrote is, and stays.
+    pub fn discard(&self, rules: &WriteRules<'_>) -> Result<()> {
+        match &self.output {
+            Output::InPlace(..) => Ok(()),
+            Output::Staged(staged, _) => staged.discard(rules.staging),
+        }
+    }
+}
