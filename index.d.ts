@@ -1,5 +1,7 @@
 /// <reference types="node" />
 
+import type { Readable, Writable } from 'node:stream'
+
 // -- Lifecycle --------------------------------------------------------------------------------------------
 
 /** Every function that touches the disk takes a signal. */
@@ -295,6 +297,43 @@ export interface TransferOptions extends SignalOption {
   filter?: ((path: string, kind: 'file' | 'directory' | 'symlink' | 'other') => boolean) | null
 }
 
+export interface StreamOptions {
+  /**
+   * Destroys the stream with an `AbortError` (code `ABORT_ERR`), as Node's own streams do; its `cause` is the
+   * signal's reason. Default: none.
+   */
+  signal?: AbortSignal | null
+  /**
+   * How many bytes are held before the stream waits, an integer from 1 to 2^30 (1 GiB). A read stream reads as much
+   * at once, and one chunk ahead. Default: 512 KiB.
+   */
+  highWaterMark?: number | null
+}
+
+export interface ReadStreamOptions extends StreamOptions {
+  /** The first byte that is read, an integer from 0 to 2^53 - 1. Default: 0. */
+  start?: number | null
+  /** The last byte that is read, an integer from `start` to 2^53 - 1. Default: the file's last. */
+  end?: number | null
+}
+
+export interface WriteStreamOptions extends StreamOptions, Pick<WriteOptions, 'mode'> {
+  /**
+   * The old content stays until the stream finishes, and then gives way to the new one at once. A stream that fails
+   * or is destroyed before leaves it as it was. Not together with `append` or `start`. Default: `false`.
+   */
+  atomic?: boolean | null
+  /** The file and its entry in its directory are on disk before `'finish'`. Default: `false`. */
+  durable?: boolean | null
+  /** Writes behind what is there, also behind what others add meanwhile. Default: `false`. */
+  append?: boolean | null
+  /**
+   * Writes over what is there from this byte on, an integer from 0 to 2^53 - 1, and cuts nothing off. Not together
+   * with `append`. Default: the file is emptied when it is opened.
+   */
+  start?: number | null
+}
+
 /** A path within a volume: a string, or bytes, which a name that is not UTF-8 needs. */
 export type VolumePath = string | Uint8Array
 
@@ -360,6 +399,27 @@ export declare class VolumeFs {
    * @throws {PathEscapeError} a link in the tree may lead outside it; names the link
    */
   copyOut(relPath: VolumePath, hostPath: string, options?: TransferOptions): Promise<TransferSummary>
+  /**
+   * A file of any size, bit by bit. It is opened soon after the call, and closed when the stream ends, fails, is
+   * destroyed, or is garbage. Whatever is wrong with the file is an `'error'` event. What the file has beyond its
+   * length when it is opened is not read, so that a file which a guest keeps adding to has an end; one that shrinks
+   * ends earlier. A file that was moved, or whose volume was removed, is read to its end.
+   * @throws {InvalidConfigError} an option is not acceptable, or the path is neither a string nor bytes
+   */
+  readStream(relPath: VolumePath, options?: ReadStreamOptions): Readable
+  /**
+   * Creates or replaces a file bit by bit; the directory that holds it must exist. It is opened soon after the call,
+   * and closed like that of `readStream`; whatever is wrong with it is an `'error'` event. Leave a chunk alone until
+   * it is written, as with any stream.
+   *
+   * A plain stream empties an existing file when it is opened, and what it wrote stays, however it ends. So does what
+   * stood within the quota before a `QuotaExceededError`; of the chunk that was refused nothing is written, or the
+   * first part of one longer than 4 MiB. An `atomic` one leaves everything as it was unless it finishes; if it is
+   * destroyed while it finishes, the file has either the old or the new content. A stream that finishes in a volume
+   * that was removed meanwhile fails with a `VolumeNotFoundError`.
+   * @throws {InvalidConfigError} an option is not acceptable, or the path is neither a string nor bytes
+   */
+  writeStream(relPath: VolumePath, options?: WriteStreamOptions): Writable
   /**
    * A directory and all that are missing above it, mode 0o755 less the umask; an existing one is fine.
    * @throws {QuotaExceededError} a new one counts as 4 KiB, which the quota does not leave; nothing was made

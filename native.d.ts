@@ -83,6 +83,27 @@ export declare class NativeFiles {
   removeAll(path: unknown, cancellation?: Cancellation | undefined | null): Promise<void>
   /** `VolumeFs.exists` */
   exists(path: unknown, cancellation?: Cancellation | undefined | null): Promise<boolean>
+  /** What a `readStream` reads from; nothing is opened yet. */
+  reader(path: unknown, options: unknown): NativeReader
+  /** What a `writeStream` writes to; nothing is opened yet. */
+  writer(path: unknown, options: unknown): NativeWriter
+}
+
+/** A file that is read by a stream. */
+export declare class NativeReader {
+  /** The most bytes that one read gives. */
+  get highWaterMark(): number
+  /** Opens the file and gives how many bytes are to be read. */
+  open(): Promise<number>
+  /**
+   * Fills `buffer`, which nobody may touch meanwhile, and gives how many bytes it got: fewer than it holds only
+   * at the end.
+   */
+  read(buffer: unknown): Promise<number>
+  /** Has what runs end soon, and nothing begin. */
+  cancel(): void
+  /** Closes the file. */
+  close(): Promise<void>
 }
 
 /** A listing, begun by the first call of `next`. */
@@ -113,6 +134,21 @@ export declare class NativeStore {
 
 /** `VolumeStore.check`: `options` are `home`, an absolute path, and `repair`. */
 export declare function checkStore(options: unknown, cancellation?: Cancellation | undefined | null): Promise<object[]>
+/** A file that is written by a stream. */
+export declare class NativeWriter {
+  /** How many bytes may be held before the writer is asked to wait. */
+  get highWaterMark(): number
+  /** Opens the file, or makes it. */
+  open(): Promise<void>
+  /** Writes a piece. */
+  write(data: unknown): Promise<void>
+  /** Completes the file. */
+  finish(): Promise<void>
+  /** Has what runs end soon, and nothing begin. */
+  cancel(): void
+  /** Closes the file; of an atomic one that was not finished nothing stays. */
+  close(): Promise<void>
+}
 
 /** Sets this environment up. `make_error` makes an error from its kind, code, message and details. */
 export declare function connect(makeError: (kind: string, code: string, message: string, details: object) => Error): void

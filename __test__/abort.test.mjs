@@ -79,7 +79,8 @@ test('the table has every asynchronous function', async (t) => {
     ['VolumeFs', files],
     ['VolumeStore', store],
   ]) {
-    for (const method of methods(subject)) {
+    // The streams are in stream-endings.test.mjs.
+    for (const method of methods(subject).filter((name) => !name.endsWith('Stream'))) {
       assert.ok(`${owner}.${method}` in calls, `${owner}.${method}`)
     }
   }

@@ -16,6 +16,8 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { buffer } from 'node:stream/consumers'
+import { pipeline } from 'node:stream/promises'
 import { test } from 'node:test'
 import { InvalidConfigError, Mount, VolumeError, VolumeNotFoundError } from '../index.js'
 import { rejects, root as repository, tempStore, tempVolume, throws } from './support.mjs'
@@ -103,6 +105,7 @@ async function onHost(call) {
 const methods = {
   read: async (files, relPath) => (await files.read(relPath)).toString(),
   readString: (files, relPath) => files.readString(relPath),
+  readStream: async (files, relPath) => (await buffer(files.readStream(relPath))).toString(),
   write: (files, relPath) => files.write(relPath, Buffer.from('new')),
   writeString: (files, relPath) => files.writeString(relPath, 'new'),
   writeAtomic: (files, relPath) => files.write(relPath, 'new', { atomic: true }),
@@ -115,6 +118,9 @@ const methods = {
   }),
   copyOut: (files, relPath) =>
     onHost((dir) => files.copyOut(relPath, path.join(dir, 'out')).then(() => {})),
+  writeStream: (files, relPath) => pipeline(['n', 'ew'], files.writeStream(relPath)),
+  writeStreamAtomic: (files, relPath) =>
+    pipeline(['n', 'ew'], files.writeStream(relPath, { atomic: true })),
   mkdir: (files, relPath) => files.mkdir(relPath),
   remove: (files, relPath) => files.remove(relPath),
   removeAll: (files, relPath) => files.removeAll(relPath),

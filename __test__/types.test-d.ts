@@ -29,10 +29,13 @@ import {
   type QemuMounts,
   type TransferOptions,
   type TransferSummary,
+  type ReadStreamOptions,
   type Volume,
   type VolumeFs,
   type VolumeHandle,
+  type WriteStreamOptions,
 } from '../index.js'
+import type { Readable, Writable } from 'node:stream'
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
 function expectType<T>() {
@@ -107,6 +110,22 @@ export async function files(volume: Volume) {
   await fs.write('a', 1)
   // @ts-expect-error no encoding
   await fs.readString('a', 'utf8')
+}
+
+export function streams(fs: VolumeFs) {
+  expectType<Readable>()(fs.readStream('a', { start: 1, end: 2, highWaterMark: 1024, signal }), true)
+  expectType<Readable>()(fs.readStream(new Uint8Array(1)), true)
+  expectType<Writable>()(fs.writeStream('a', { atomic: true, durable: true, mode: 0o600, signal }), true)
+  const options: WriteStreamOptions = { append: true, highWaterMark: null, signal: null }
+  fs.readStream('a').pipe(fs.writeStream('b', options))
+  fs.writeStream('a', { start: 7 })
+  const range: ReadStreamOptions = { start: null }
+  // @ts-expect-error an encoding is set by setEncoding
+  fs.readStream('a', { ...range, encoding: 'utf8' })
+  // @ts-expect-error no flags
+  fs.writeStream('a', { flags: 'a' })
+  // @ts-expect-error a stream is no promise
+  fs.readStream('a').then(() => {})
 }
 
 export async function mounts(store: VolumeStore) {

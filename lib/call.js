@@ -77,4 +77,4 @@ async function call(signal, start) {
   }
 }
 
-module.exports = { call, onlySignal, splitOptions }
+module.exports = { call, cancelWith, onlySignal, splitOptions }

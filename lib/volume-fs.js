@@ -6,6 +6,7 @@ const { listEntries } = require('./dir-listing.js')
 const { metadataOf } = require('./metadata.js')
 const { copy, transfer } = require('./copying.js')
 const { describe } = require('./plain.js')
+const { readStream, writeStream } = require('./streams.js')
 
 class VolumeFs {
   #files
@@ -50,6 +51,14 @@ class VolumeFs {
 
   async copyOut(relPath, hostPath, options) {
     return transfer(options, (...how) => this.#files.copyOut(relPath, hostPath, ...how))
+  }
+
+  readStream(relPath, options) {
+    return readStream(options, (rest) => this.#files.reader(relPath, rest))
+  }
+
+  writeStream(relPath, options) {
+    return writeStream(options, (rest) => this.#files.writer(relPath, rest))
   }
 
   async mkdir(relPath, options) {

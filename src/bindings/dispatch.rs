@@ -8,7 +8,7 @@
 use super::errors::{ErrorFactory, to_js_error};
 use super::lanes::{self, Lane};
 use crate::error::{Error, Result};
-use napi::bindgen_prelude::Unknown;
+use napi::bindgen_prelude::{FromNapiValue, Uint8Array, Unknown};
 use napi::{Env, JsValue, sys};
 use std::any::Any;
 use std::ffi::c_void;
@@ -300,6 +300,27 @@ impl Dispatcher {
         }
         state.borrowers += 1;
         Ok(BorrowGuard(&self.life))
+    }
+}
+
+/// Memory of the environment that a job fills, and that nobody else knows until then.
+pub struct Lent {
+    bytes: Uint8Array,
+    owner: Arc<Dispatcher>,
+}
+
+impl Lent {
+    /// Takes the memory of a `Uint8Array`, which the caller gives away until the job is done.
+    pub fn of(env: &Env, value: Unknown<'_>) -> napi::Result<Self> {
+        Ok(Lent { bytes: Uint8Array::from_unknown(value)?, owner: current(env)? })
+    }
+
+    /// Hands the memory to `fill`, unless the environment that owns it has ended.
+    pub fn fill<T>(&mut self, fill: impl FnOnce(&mut [u8]) -> Result<T>) -> Result<T> {
+        let _kept = self.owner.borrow()?;
+        // SAFETY: the environment frees nothing while it is kept, `bytes` holds the memory, and the JavaScript side
+        // (lib/streams.js) hands a new buffer over and shows it to nobody before the promise is settled.
+        fill(unsafe { self.bytes.as_mut() })
     }
 }
 

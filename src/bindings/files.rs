@@ -254,8 +254,15 @@ fn to_buffer<'e>(env: &'e Env, content: Vec<u8>) -> napi::Result<Unknown<'e>> {
     }
 }
 
+/// What a write may be given, and a stream that writes as well.
+pub(super) const WRITE_OPTIONS: [&str; 3] = ["atomic", "durable", "mode"];
+
 fn write_options(options: &Input) -> Result<WriteOptions> {
-    let fields = Fields::of("WriteOptions", options, &["atomic", "durable", "mode"])?;
+    write_options_of(&Fields::of("WriteOptions", options, &WRITE_OPTIONS)?)
+}
+
+/// The options of a write among those of a call that takes others as well.
+pub(super) fn write_options_of(fields: &Fields<'_>) -> Result<WriteOptions> {
     let mode = fields.u32("mode")?;
     if mode.is_some_and(|mode| mode > 0o7777) {
         return Err(Error::invalid_config("mode", "expected permission bits, at most 0o7777"));

@@ -15,4 +15,5 @@ mod files;
 mod lanes;
 mod mount;
 mod store;
+mod streams;
 mod values;

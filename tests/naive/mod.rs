@@ -120,10 +120,12 @@ impl Naive {
     fn run(&self, method: &str, place: &Path) -> io::Result<Value> {
         let nothing = |()| Value::Null;
         match method {
-            "read" => fs::read(place).map(|bytes| json!(String::from_utf8_lossy(&bytes).into_owned())),
+            "read" | "readStream" => {
+                fs::read(place).map(|bytes| json!(String::from_utf8_lossy(&bytes).into_owned()))
+            }
             "readString" => fs::read_to_string(place).map(Value::from),
-            "write" | "writeString" => fs::write(place, "new").map(nothing),
-            "writeAtomic" => write_beside_and_rename(place).map(nothing),
+            "write" | "writeString" | "writeStream" => fs::write(place, "new").map(nothing),
+            "writeAtomic" | "writeStreamAtomic" => write_beside_and_rename(place).map(nothing),
             "mkdir" => fs::create_dir_all(place).map(nothing),
             "remove" => remove(place, self.look(place)).map(nothing),
             "removeAll" | "purge" => self.remove_all(place).map(nothing),

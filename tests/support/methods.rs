@@ -2,7 +2,7 @@
 
 use crate::listing::{kind, listed, paths};
 use crate::volume::Volume;
-use sandbox_volumes::content::{WriteOptions, purge};
+use sandbox_volumes::content::{ReadRange, WriteFrom, WriteOptions, purge};
 use sandbox_volumes::error::Error;
 use sandbox_volumes::model::Cancel;
 use sandbox_volumes::store::{AppendOptions, TransferOptions, VolumeFiles};
@@ -69,6 +69,23 @@ pub fn call(files: &VolumeFiles, method: &str, path: impl AsRef<OsStr>) -> Resul
         "readString" => files.open(path)?.read_string(&cancel).map(Value::from),
         "write" | "writeString" => write(false).map(Value::from),
         "writeAtomic" => write(true).map(Value::from),
+        "readStream" => {
+            let mut reader = files.open_reader(path, ReadRange::default())?;
+            let (mut content, mut piece) = (Vec::new(), [0; 3]);
+            loop {
+                match reader.read_next(&mut piece, &cancel)? {
+                    0 => return Ok(json!(String::from_utf8_lossy(&content).into_owned())),
+                    length => content.extend_from_slice(&piece[..length]),
+                }
+            }
+        }
+        "writeStream" | "writeStreamAtomic" => {
+            let options = WriteOptions { atomic: method.ends_with("Atomic"), ..WriteOptions::default() };
+            let mut writer = files.open_writer(path, options, WriteFrom::Empty, &cancel)?;
+            writer.write(b"n", &cancel)?;
+            writer.write(b"ew", &cancel)?;
+            writer.finish(&cancel).map(Value::from)
+        }
         "append" => files.append(path, b"new", AppendOptions::default(), &cancel).map(Value::from),
         "copyFrom" => files.copy(path, "copied", &cancel).map(|_| Value::Null),
         "copyTo" => files.copy("f", path, &cancel).map(|_| Value::Null),

@@ -1,0 +1,59 @@
+// What the stream tests need: bytes to tell apart, who holds what open, and how a stream fails.
+import { once } from 'node:events'
+import { closeSync, openSync, readdirSync, readlinkSync, realpathSync, truncateSync } from 'node:fs'
+import path from 'node:path'
+import sandboxVolumesNative from '../lib/native.js'
+
+/** The classes behind the streams. */
+export const { NativeReader, NativeWriter } = sandboxVolumesNative
+
+/** Bytes that differ at every offset one could be wrong by. */
+export function pattern(length) {
+  const bytes = Buffer.alloc(length)
+  for (let index = 0; index < length; index += 1) {
+    bytes[index] = (index * 31 + (index >> 8)) & 0xff
+  }
+  return bytes
+}
+
+export const staged = (store) => readdirSync(path.join(store.home, 'volumes', '.staging'))
+
+/** Where this process's descriptors lead that are open below a home. */
+export function openBelow(store) {
+  const home = realpathSync(store.home)
+  const targets = readdirSync('/proc/self/fd').map((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`)
+    } catch {
+      return ''
+    }
+  })
+  return targets.filter((target) => target.startsWith(path.join(home, 'volumes', 'v'))).sort()
+}
+
+export function sparse(root, name, length) {
+  closeSync(openSync(path.join(root, name), 'w'))
+  truncateSync(path.join(root, name), length)
+}
+
+/** What a stream fails with; it must close thereafter. */
+export async function failureOf(stream) {
+  const closed = new Promise((resolve) => stream.once('close', resolve))
+  const [error] = await once(stream, 'error')
+  await closed
+  return error
+}
+
+/** Counts the calls of a native method that have not ended, for the duration of a test. */
+export function outstanding(t, Class, method) {
+  const original = Class.prototype[method]
+  const seen = { now: 0, most: 0, calls: 0 }
+  Class.prototype[method] = function (...args) {
+    seen.calls += 1
+    seen.now += 1
+    seen.most = Math.max(seen.most, seen.now)
+    return original.apply(this, args).finally(() => (seen.now -= 1))
+  }
+  t.after(() => (Class.prototype[method] = original))
+  return seen
+}

@@ -1,0 +1,277 @@
+//! What is behind the streams of lib/streams.js: a file that is read or written piece by piece, one job each.
+//!
+//! A stream asks for one thing at a time, so that a job never waits for another of the same file.
+
+use super::arguments::volume_path;
+use super::dispatch::{Lent, run};
+use super::errors::or_throw;
+use super::files::{Data, NativeFiles, WRITE_OPTIONS, nothing, write_options_of};
+use super::lanes::{self, Lane, Turn, release_cancelled};
+use super::values::to_input;
+use crate::error::{Error, Result};
+use crate::model::{Cancel, Fields, Input};
+use crate::store::{FileReader, ReadRange, StreamWriter, VolumeFiles, WriteFrom, WriteOptions};
+use napi::Env;
+use napi::bindgen_prelude::{ToNapiValue, Unknown};
+use napi_derive::napi;
+use std::ffi::OsString;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How much one job reads, and how much a writer holds before it asks to wait.
+const HIGH_WATER_MARK: u32 = 512 * 1024;
+
+/// The most that a caller may have instead: 1 GiB.
+const HIGHEST_WATER_MARK: u32 = 1 << 30;
+
+/// A file that a stream has open, which is closed on the long lane at the latest when the stream is garbage.
+struct Slot<F: Send + 'static> {
+    file: Arc<Mutex<Option<F>>>,
+    cancel: Cancel,
+    is_open: Arc<AtomicBool>,
+}
+
+impl<F: Send + 'static> Slot<F> {
+    fn new() -> Self {
+        let (file, cancel) = (Arc::default(), Cancel::default());
+        Slot { file, cancel, is_open: Arc::default() }
+    }
+
+    /// A job that opens the file and looks at it.
+    fn open<T: 'static>(
+        &self,
+        open: impl FnOnce(&Cancel) -> Result<F> + Send + 'static,
+        look: fn(&F) -> T,
+    ) -> impl FnOnce() -> Result<T> + Send + 'static {
+        let (file, cancel, is_open) = (self.file.clone(), self.cancel.clone(), self.is_open.clone());
+        move || {
+            cancel.check()?;
+            let opened = open(&cancel)?;
+            let found = look(&opened);
+            is_open.store(true, Ordering::Release);
+            *lock(&file) = Some(opened);
+            Ok(found)
+        }
+    }
+
+    /// A job that works on the open file.
+    fn use_open<T: 'static>(
+        &self,
+        work: impl FnOnce(&mut F, &Cancel) -> Result<T> + Send + 'static,
+    ) -> impl FnOnce() -> Result<T> + Send + 'static {
+        let (file, cancel) = (self.file.clone(), self.cancel.clone());
+        move || match lock(&file).as_mut() {
+            Some(file) => work(file, &cancel),
+            None => Err(Error::internal("a stream used its file while that was not open")),
+        }
+    }
+
+    /// A job that closes the file.
+    fn close(&self) -> impl FnOnce() -> Result<()> + Send + 'static {
+        let (file, is_open) = (self.file.clone(), self.is_open.clone());
+        move || {
+            drop(lock(&file).take());
+            is_open.store(false, Ordering::Release);
+            Ok(())
+        }
+    }
+}
+
+fn lock<F>(file: &Mutex<Option<F>>) -> MutexGuard<'_, Option<F>> {
+    file.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<F: Send + 'static> Drop for Slot<F> {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+        if self.is_open.load(Ordering::Acquire) {
+            let close = self.close();
+            // Where no thread can be had, the file is closed with the job that was refused.
+            let _refused = lanes::submit(Lane::Long, Box::new(move || drop(close())));
+        }
+    }
+}
+
+/// A file that is read by a stream.
+#[napi]
+pub struct NativeReader {
+    files: VolumeFiles,
+    path: OsString,
+    range: ReadRange,
+    high_water_mark: u32,
+    file: Slot<FileReader>,
+}
+
+/// A file that is written by a stream.
+#[napi]
+pub struct NativeWriter {
+    files: VolumeFiles,
+    path: OsString,
+    options: WriteOptions,
+    from: WriteFrom,
+    high_water_mark: u32,
+    file: Slot<StreamWriter>,
+    /// Whether others may write the volume meanwhile, so that each piece waits for its turn.
+    takes_turns: Arc<AtomicBool>,
+}
+
+#[napi]
+impl NativeFiles {
+    /// What a `readStream` reads from; nothing is opened yet.
+    #[napi(catch_unwind)]
+    pub fn reader(&self, env: &Env, path: Unknown<'_>, options: Unknown<'_>) -> napi::Result<NativeReader> {
+        let path = volume_path(env, path)?;
+        let (range, high_water_mark) = or_throw(env, read_options(&to_input(options)?))?;
+        Ok(NativeReader { files: self.files().clone(), path, range, high_water_mark, file: Slot::new() })
+    }
+
+    /// What a `writeStream` writes to; nothing is opened yet.
+    #[napi(catch_unwind)]
+    pub fn writer(&self, env: &Env, path: Unknown<'_>, options: Unknown<'_>) -> napi::Result<NativeWriter> {
+        let (files, path) = (self.files().clone(), volume_path(env, path)?);
+        let (options, from, high_water_mark) = or_throw(env, write_options(&to_input(options)?))?;
+        let (file, takes_turns) = (Slot::new(), Arc::default());
+        Ok(NativeWriter { files, path, options, from, high_water_mark, file, takes_turns })
+    }
+}
+
+#[napi]
+impl NativeReader {
+    /// The most bytes that one read gives.
+    #[napi(getter, catch_unwind)]
+    pub fn high_water_mark(&self) -> u32 {
+        self.high_water_mark
+    }
+
+    /// Opens the file and gives how many bytes are to be read.
+    #[napi(catch_unwind, ts_return_type = "Promise<number>")]
+    pub fn open<'e>(&self, env: &'e Env) -> napi::Result<Unknown<'e>> {
+        let (files, path, range) = (self.files.clone(), self.path.clone(), self.range);
+        let open = self.file.open(move |_| files.open_reader(&path, range), FileReader::left);
+        run(env, Lane::Short, open, |env, left| (left as f64).into_unknown(env))
+    }
+
+    /// Fills `buffer`, which nobody may touch meanwhile, and gives how many bytes it got: fewer than it holds only
+    /// at the end.
+    #[napi(catch_unwind, ts_return_type = "Promise<number>")]
+    pub fn read<'e>(&self, env: &'e Env, buffer: Unknown<'_>) -> napi::Result<Unknown<'e>> {
+        let mut buffer = Lent::of(env, buffer)?;
+        let read = self.file.use_open(move |file, cancel| buffer.fill(|bytes| file.read_next(bytes, cancel)));
+        run(env, Lane::Long, read, |env, length| (length as f64).into_unknown(env))
+    }
+
+    /// Has what runs end soon, and nothing begin.
+    #[napi(catch_unwind)]
+    pub fn cancel(&self) {
+        self.file.cancel.cancel();
+        release_cancelled();
+    }
+
+    /// Closes the file.
+    #[napi(catch_unwind, ts_return_type = "Promise<void>")]
+    pub fn close<'e>(&self, env: &'e Env) -> napi::Result<Unknown<'e>> {
+        run(env, Lane::Long, self.file.close(), nothing)
+    }
+}
+
+#[napi]
+impl NativeWriter {
+    /// How many bytes may be held before the writer is asked to wait.
+    #[napi(getter, catch_unwind)]
+    pub fn high_water_mark(&self) -> u32 {
+        self.high_water_mark
+    }
+
+    /// Opens the file, or makes it.
+    #[napi(catch_unwind, ts_return_type = "Promise<void>")]
+    pub fn open<'e>(&self, env: &'e Env) -> napi::Result<Unknown<'e>> {
+        let (files, path, options, from) = (self.files.clone(), self.path.clone(), self.options, self.from);
+        let takes_turns = self.takes_turns.clone();
+        let open = move |cancel: &Cancel| {
+            let opened = files.open_writer(&path, options, from, cancel)?;
+            takes_turns.store(opened.has_quota(), Ordering::Release);
+            Ok(opened)
+        };
+        // Emptying a large file takes long.
+        run(env, Lane::Long, self.file.open(open, |_| ()), nothing)
+    }
+
+    /// Writes a piece.
+    #[napi(catch_unwind, ts_return_type = "Promise<void>")]
+    pub fn write<'e>(&self, env: &'e Env, data: Unknown<'_>) -> napi::Result<Unknown<'e>> {
+        let data = Data::of(env, data)?;
+        let write = self.file.use_open(move |file, cancel| data.lend(|bytes| file.write(bytes, cancel)));
+        run(env, self.lane(), write, nothing)
+    }
+
+    /// Completes the file.
+    #[napi(catch_unwind, ts_return_type = "Promise<void>")]
+    pub fn finish<'e>(&self, env: &'e Env) -> napi::Result<Unknown<'e>> {
+        run(env, self.lane(), self.file.use_open(StreamWriter::finish), nothing)
+    }
+
+    /// Has what runs end soon, and nothing begin.
+    #[napi(catch_unwind)]
+    pub fn cancel(&self) {
+        self.file.cancel.cancel();
+        release_cancelled();
+    }
+
+    /// Closes the file; of an atomic one that was not finished nothing stays.
+    #[napi(catch_unwind, ts_return_type = "Promise<void>")]
+    pub fn close<'e>(&self, env: &'e Env) -> napi::Result<Unknown<'e>> {
+        run(env, Lane::Long, self.file.close(), nothing)
+    }
+}
+
+impl NativeWriter {
+    fn lane(&self) -> Lane {
+        match self.takes_turns.load(Ordering::Acquire) {
+            true => {
+                let (key, cancel) = (self.files.queue(), self.file.cancel.clone());
+                Lane::Waiting(Some(Turn { key, cancel }))
+            }
+            false => Lane::Long,
+        }
+    }
+}
+
+fn high_water_mark(fields: &Fields<'_>) -> Result<u32> {
+    match fields.u32("highWaterMark")?.unwrap_or(HIGH_WATER_MARK) {
+        bytes @ 1..=HIGHEST_WATER_MARK => Ok(bytes),
+        bytes => {
+            let problem = format!("expected from 1 to {HIGHEST_WATER_MARK} bytes, got {bytes}");
+            Err(Error::invalid_config("highWaterMark", problem))
+        }
+    }
+}
+
+fn read_options(options: &Input) -> Result<(ReadRange, u32)> {
+    let fields = Fields::of("ReadStreamOptions", options, &["start", "end", "highWaterMark"])?;
+    let range =
+        ReadRange { start: fields.safe_integer("start")?.unwrap_or(0), end: fields.safe_integer("end")? };
+    if range.end.is_some_and(|end| end < range.start) {
+        return Err(Error::invalid_config("end", "is the last byte to be read, and lies before \"start\""));
+    }
+    Ok((range, high_water_mark(&fields)?))
+}
+
+fn write_options(options: &Input) -> Result<(WriteOptions, WriteFrom, u32)> {
+    let known = [&WRITE_OPTIONS[..], &["append", "start", "highWaterMark"]].concat();
+    let fields = Fields::of("WriteStreamOptions", options, &known)?;
+    let write = write_options_of(&fields)?;
+    let (append, start) = (fields.flag("append")?.unwrap_or(false), fields.safe_integer("start")?);
+    let from = match (append, start) {
+        (true, Some(_)) => {
+            return Err(Error::invalid_config("append", "goes behind what is there; leave \"start\" out"));
+        }
+        (true, None) => WriteFrom::End,
+        (false, Some(position)) => WriteFrom::Position(position),
+        (false, None) => WriteFrom::Empty,
+    };
+    if write.atomic && from != WriteFrom::Empty {
+        let problem = "makes a new file, which goes neither with \"append\" nor with \"start\"";
+        return Err(Error::invalid_config("atomic", problem));
+    }
+    Ok((write, from, high_water_mark(&fields)?))
+}
