@@ -8,7 +8,7 @@ import { test } from 'node:test'
 import { Worker } from 'node:worker_threads'
 import { QuotaExceededError, VolumeNotFoundError } from '../index.js'
 import { NativeReader, NativeWriter, failureOf, openBelow, outstanding, pattern, staged } from './stream-support.mjs'
-import { indexPath, outputOf, rejects, tempVolume, throws, turn } from './support.mjs'
+import { indexPath, lockName, outputOf, rejects, tempVolume, turn, withoutFlock } from './support.mjs'
 
 const MIB = 1 << 20
 
@@ -199,6 +199,24 @@ test('two streams into a volume with a quota take turns, chunk by chunk', async 
   await Promise.all(streams.map((stream) => finished(stream.end())))
   assert.deepEqual([(await files.read('x')).length, (await files.read('y')).length], [MIB - 48576, MIB - 48576])
 })
+
+test(
+  'a stream that waits for another process to write the volume is destroyed at once',
+  { skip: withoutFlock },
+  async (t) => {
+    const { store, files } = await tempVolume(t, { quotaMib: 1 })
+    const stream = files.writeStream('x')
+    await new Promise((resolve) => stream.write('begun', resolve))
+    const release = await lockName(t, store, 'v~quota')
+    stream.write('waits')
+    const start = performance.now()
+    await once(stream.destroy(), 'close')
+    // Generous for a busy machine: a turn is waited for 5 seconds.
+    assert.ok(performance.now() - start < 2500)
+    await release()
+    assert.equal(await files.readString('x'), 'begun')
+  },
+)
 
 test('case 20: a stream in a removed volume reads on, and does not finish writing', async (t) => {
   const { store, volume, files, root } = await tempVolume(t)

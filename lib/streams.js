@@ -3,8 +3,8 @@
 const { Readable, Writable } = require('node:stream')
 const { cancelWith, splitOptions } = require('./call.js')
 
-/** From here on a chunk is written by itself; shorter ones are put together, up to this much at once. */
-const LARGE = 64 * 1024
+/** Chunks are put together up to this much, and those that are as long are written by themselves. */
+const LARGE = 256 * 1024
 
 /**
  * Calls back with how a promise ends, and outside of it, so that what a listener throws is an uncaught exception,
