@@ -89,6 +89,14 @@ export declare class NativeFiles {
   writer(path: unknown, options: unknown): NativeWriter
 }
 
+/** A listing, begun by the first call of `next`. */
+export declare class NativeListing {
+  /** The next entries. One call at a time; none after the last entries or an error. */
+  next(cancellation?: Cancellation | undefined | null): Promise<NativeBatch>
+  /** Ends the listing, at once or with the call of `next` that runs. */
+  close(): void
+}
+
 /** A file that is read by a stream. */
 export declare class NativeReader {
   /** The most bytes that one read gives. */
@@ -104,14 +112,6 @@ export declare class NativeReader {
   cancel(): void
   /** Closes the file. */
   close(): Promise<void>
-}
-
-/** A listing, begun by the first call of `next`. */
-export declare class NativeListing {
-  /** The next entries. One call at a time; none after the last entries or an error. */
-  next(cancellation?: Cancellation | undefined | null): Promise<NativeBatch>
-  /** Ends the listing, at once or with the call of `next` that runs. */
-  close(): void
 }
 
 /** An open store. */
@@ -132,8 +132,6 @@ export declare class NativeStore {
   files(name: unknown): NativeFiles
 }
 
-/** `VolumeStore.check`: `options` are `home`, an absolute path, and `repair`. */
-export declare function checkStore(options: unknown, cancellation?: Cancellation | undefined | null): Promise<object[]>
 /** A file that is written by a stream. */
 export declare class NativeWriter {
   /** How many bytes may be held before the writer is asked to wait. */
@@ -149,6 +147,9 @@ export declare class NativeWriter {
   /** Closes the file; of an atomic one that was not finished nothing stays. */
   close(): Promise<void>
 }
+
+/** `VolumeStore.check`: `options` are `home`, an absolute path, and `repair`. */
+export declare function checkStore(options: unknown, cancellation?: Cancellation | undefined | null): Promise<object[]>
 
 /** Sets this environment up. `make_error` makes an error from its kind, code, message and details. */
 export declare function connect(makeError: (kind: string, code: string, message: string, details: object) => Error): void

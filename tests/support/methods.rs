@@ -70,7 +70,7 @@ pub fn call(files: &VolumeFiles, method: &str, path: impl AsRef<OsStr>) -> Resul
         "write" | "writeString" => write(false).map(Value::from),
         "writeAtomic" => write(true).map(Value::from),
         "readStream" => {
-            let mut reader = files.open_reader(path, ReadRange::default())?;
+            let reader = files.open_reader(path, ReadRange::default())?;
             let (mut content, mut piece) = (Vec::new(), [0; 3]);
             loop {
                 match reader.read_next(&mut piece, &cancel)? {
