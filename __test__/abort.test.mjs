@@ -29,6 +29,7 @@ async function everyCall(t) {
   const attachment = await store.attach('held', { '/data': Mount.named('v') })
   useDefaultHome(t, store.home)
   const mounts = { '/data': Mount.namedWith('new', {}, { mode: 'create' }) }
+  const out = tempDir(t)
   const calls = {
     'VolumeStore.open': (options) => VolumeStore.open({ home: store.home, ...options }),
     'Volume.remove': (options) => volume.remove(options),
@@ -47,6 +48,10 @@ async function everyCall(t) {
     'VolumeFs.list': (options) => files.list('dir', options),
     'VolumeFs.stat': (options) => files.stat('file', options),
     'VolumeFs.rename': (options) => files.rename('file', 'renamed', options),
+    'VolumeFs.append': (options) => files.append('file', 'new', options),
+    'VolumeFs.copy': (options) => files.copy('dir', 'copied', options),
+    'VolumeFs.copyIn': (options) => files.copyIn(import.meta.filename, 'copied', options),
+    'VolumeFs.copyOut': (options) => files.copyOut('file', path.join(out, 'copied'), options),
   }
   for (const [owner, api] of [
     ['', sandboxVolumes],

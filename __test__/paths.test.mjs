@@ -136,6 +136,7 @@ const methods = {
 /** Which method of the files is called, where it is not the one of that name. */
 const variants = {
   writeAtomic: 'write',
+  writeStreamAtomic: 'writeStream',
   copyFrom: 'copy',
   copyTo: 'copy',
   listAll: 'list',

@@ -51,13 +51,15 @@ impl Tree {
         (lengths.len() - lengths.partition_point(|length| !is_missing(length))) as u64
     }
 
-    /// Makes one component after the other, each in the one before it.
+    /// Makes one component after the other, each in the one before it. What the last one is, is not looked at.
     fn make_each(&self, path: &RelPath) -> Result<()> {
         let refused = |error| self.refused("mkdir", path, error);
         let mut holder = self.root.try_clone().map_err(refused)?;
-        for (name, length) in path.components() {
+        let mut components = path.components().peekable();
+        while let Some((name, length)) = components.next() {
             holder = match step(&holder, name).map_err(refused)? {
                 Some(dir) => dir,
+                None if components.peek().is_none() => return Ok(()),
                 // A link may lead out of the directory that holds it, and yet not out of the volume.
                 None => self.at("mkdir", &path.up_to(length), |dir, rest| dir.open_dir(rest))?,
             };
