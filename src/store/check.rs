@@ -157,7 +157,7 @@ impl Opened {
         for dir in [&self.layout.staging, &self.layout.trash] {
             for entry in dir.names()? {
                 let Some(text) = entry.to_str() else { continue };
-                if self.is_abandoned(dir, text)? {
+                if self.lock_abandoned(dir, text)?.is_some() {
                     let message =
                         "An operation that did not come to its end left this. Opening the store deletes it.";
                     let path = dir.path_of(text);

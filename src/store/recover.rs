@@ -63,21 +63,25 @@ impl Opened {
     fn clear_leftovers(&self, dir: &Dir) -> Result<()> {
         for entry in dir.names()? {
             let Some(text) = entry.to_str() else { continue };
-            if self.is_abandoned(dir, text)? {
+            if let Some(_lock) = self.lock_abandoned(dir, text)? {
                 later_if_refused(discard(dir, text, &dir.path_of(text)))?;
             }
         }
         Ok(())
     }
 
-    /// Whether an entry of the staging or trash directory belongs to nobody who lives.
-    pub(super) fn is_abandoned(&self, dir: &Dir, entry: &str) -> Result<bool> {
+    /// The lock of an entry of the staging or trash directory that belongs to nobody who lives. It is to be held until
+    /// the entry is deleted: a file that was only just made is locked by its maker in the next moment.
+    pub(super) fn lock_abandoned(&self, dir: &Dir, entry: &str) -> Result<Option<FileLock>> {
         let lock = match EntryOwner::of(entry) {
             EntryOwner::Volume(name) => self.layout.try_lock(&name)?,
             EntryOwner::File => FileLock::try_acquire_existing(dir, entry)?,
             EntryOwner::Stranger => None,
         };
-        Ok(lock.is_some() && !self.is_intended(entry)?)
+        match lock {
+            Some(lock) if !self.is_intended(entry)? => Ok(Some(lock)),
+            _ => Ok(None),
+        }
     }
 
     fn is_intended(&self, entry: &str) -> Result<bool> {
