@@ -79,7 +79,7 @@ export declare function listVolumes(options?: ListOptions): Promise<VolumeHandle
 /**
  * Deletes a volume's data and its record.
  * @throws {VolumeNotFoundError} there is none of that name
- * @throws {VolumeInUseError} it is attached; `sandboxes` names to what. Or another program has locked its image
+ * @throws {VolumeInUseError} it is attached; `holders` tells to what. Or another program has locked its image
  */
 export declare function removeVolume(name: string, options?: SignalOption): Promise<void>
 
@@ -97,7 +97,7 @@ export declare function removeVolume(name: string, options?: SignalOption): Prom
  * @throws {VolumeNotFoundError} a volume with mode `existing` is missing
  * @throws {VolumeAlreadyExistsError} a volume with mode `create` is there
  * @throws {VolumeIncompatibleError} a volume with mode `ensure-exists` differs; `differences` says how
- * @throws {VolumeInUseError} a disk is attached elsewhere (`sandboxes` names to what) or locked by another program,
+ * @throws {VolumeInUseError} a disk is attached elsewhere (`holders` tells to what) or locked by another program,
  *   and one of the two writes; or a volume to be created is being created or removed elsewhere for 5 seconds
  * @throws {DiskImageError} a disk image is not what it must be, is damaged, or names another file
  * @throws {FileSystemError} the source of a bind mount or a disk image is missing or cannot be looked at
@@ -111,6 +111,66 @@ export declare function attach(
 export interface AttachOptions extends SignalOption {
   /** The process whose end frees the volumes. Default: this process. */
   pid?: number | null
+}
+
+/**
+ * The attachments in the default home that have not ended, whichever process made them; newest first, the sandbox's
+ * name as tie-break. It does not wait for anybody who writes the catalog.
+ * @throws {VolumeNotFoundError} there is no volume of the name that is asked for
+ * @throws {InvalidConfigError} an option is not acceptable
+ */
+export declare function attachments(options?: AttachmentsOptions): Promise<AttachmentInfo[]>
+
+export interface AttachmentsOptions extends SignalOption {
+  /** Only those of this volume. Default: of any, or none. */
+  volume?: string | null
+  /** Only those to this sandbox. Default: to any. */
+  sandbox?: string | null
+}
+
+/** An attachment as `attachments` lists it: plain data, frozen. */
+export interface AttachmentInfo {
+  /** For {@link detach}. A decimal number too large for a JavaScript number. */
+  readonly id: string
+  readonly sandbox: string
+  /** The process whose end frees the volumes. */
+  readonly pid: number
+  /**
+   * `'running'`: that process runs. `'unknown'`: it cannot be seen from here, mostly because `pid` is a number of
+   * another PID name space, a container's; then only `detach` ends the attachment, or a restart of the machine.
+   */
+  readonly owner: 'running' | 'unknown'
+  readonly createdAt: Date
+  /** The volumes among its mounts, directories and disks, in the order of the mounts. */
+  readonly volumes: readonly {
+    readonly name: string
+    /** `null` where an earlier version of this package made the attachment. */
+    readonly guestPath: string | null
+    /** The part of the volume that is mounted; `null` for all of it. */
+    readonly subpath: string | null
+    readonly readonly: boolean
+  }[]
+  /** The disk images of the host among its mounts. Those that an earlier version attached are not listed. */
+  readonly disks: readonly {
+    readonly hostPath: string
+    readonly guestPath: string | null
+    readonly readonly: boolean
+  }[]
+}
+
+/**
+ * Ends an attachment by its id, whichever process made it: one that was forgotten, or whose container is gone. It
+ * frees the volumes for others and unmounts nothing: a sandbox that still runs goes on with what it has. The process
+ * that attached a disk image keeps it locked until it detaches or ends.
+ * @throws {AttachmentNotFoundError} there is none of that id, or none any more
+ * @throws {VolumeInUseError} its process is seen running, and `force` is not set
+ * @throws {InvalidConfigError} `id` is no attachment's id, or an option is not acceptable
+ */
+export declare function detach(id: string, options?: DetachOptions): Promise<void>
+
+export interface DetachOptions extends SignalOption {
+  /** End it although its process is seen running (`owner` is `'running'`). Default: `false`. */
+  force?: boolean | null
 }
 
 export interface VolumeStoreOptions extends SignalOption {
@@ -189,6 +249,8 @@ export declare class VolumeStore {
     mounts: Readonly<Record<string, MountConfig>>,
     options?: AttachOptions,
   ): Promise<Attachment>
+  attachments(options?: AttachmentsOptions): Promise<AttachmentInfo[]>
+  detach(id: string, options?: DetachOptions): Promise<void>
 }
 
 // -- Volumes ----------------------------------------------------------------------------------------------
@@ -834,8 +896,10 @@ export interface KubernetesClaims extends KubernetesMounts {
 /** What a sandbox holds until `detach()` or the end of its process. */
 export declare class Attachment implements AsyncDisposable {
   private constructor()
+  /** As `attachments` lists it. */
+  readonly id: string
   readonly sandbox: string
-  /** The process whose end frees the volumes. */
+  /** The process whose end frees the volumes; `handOver` changes it. */
   readonly pid: number
   /** Parents before their children. */
   readonly mounts: readonly ResolvedMount[]
@@ -917,6 +981,16 @@ export declare class Attachment implements AsyncDisposable {
    */
   toKubernetes(options: KubernetesOptions & { claims: true }): KubernetesClaims
   toKubernetes(options?: (KubernetesOptions & { claims?: false | null }) | null): KubernetesMounts
+  /**
+   * Gives the attachment to another process, such as the sandbox, which is started after `attach`: the volumes are then
+   * held until that process ends, also where this one ended before. What this process keeps open for the runtimes, disk
+   * images and their locks, it keeps until `detach()` or the end of either process; `detach()` works as before.
+   *
+   * @param pid a running process, by its number as this process sees it
+   * @throws {InvalidConfigError} there is no such process: `field` is `pid`, and the attachment stays as it was
+   * @throws {AttachmentNotFoundError} it was detached, or its process has ended
+   */
+  handOver(pid: number, options?: SignalOption): Promise<void>
   /** Frees the volumes. A second call does nothing. */
   detach(options?: SignalOption): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
@@ -943,6 +1017,21 @@ export declare class VolumeInUseError extends VolumeError {
   readonly code: 'ERR_VOLUME_IN_USE'
   /** What it is attached to; missing where another operation or another program is in the way. */
   readonly sandboxes?: string[]
+  /** The attachments by which it is, by their sandboxes' names; missing where `sandboxes` is. */
+  readonly holders?: {
+    /** For `detach`. */
+    id: string
+    sandbox: string
+    /** The process whose end frees the volume. */
+    pid: number
+    /** See {@link AttachmentInfo.owner}. */
+    owner: 'running' | 'unknown'
+    /** Whether the sandbox only reads it. */
+    readonly: boolean
+  }[]
+}
+export declare class AttachmentNotFoundError extends VolumeError {
+  readonly code: 'ERR_ATTACHMENT_NOT_FOUND'
 }
 export declare class VolumeIncompatibleError extends VolumeError {
   readonly code: 'ERR_VOLUME_INCOMPATIBLE'

@@ -1,7 +1,16 @@
 'use strict'
 
 // The names stand here one by one so that `import { createVolume } from 'sandbox-volumes'` finds them.
-const { VolumeStore, createVolume, getVolume, listVolumes, removeVolume, attach } = require('./lib/store.js')
+const {
+  VolumeStore,
+  createVolume,
+  getVolume,
+  listVolumes,
+  removeVolume,
+  attach,
+  attachments,
+  detach,
+} = require('./lib/store.js')
 const { Volume, VolumeHandle } = require('./lib/volume.js')
 const { VolumeFs } = require('./lib/volume-fs.js')
 const { Attachment } = require('./lib/attachment.js')
@@ -18,6 +27,7 @@ const {
   VolumeNotFoundError,
   VolumeAlreadyExistsError,
   VolumeInUseError,
+  AttachmentNotFoundError,
   VolumeIncompatibleError,
   PathEscapeError,
   InvalidConfigError,
@@ -35,6 +45,8 @@ module.exports = {
   listVolumes,
   removeVolume,
   attach,
+  attachments,
+  detach,
   VolumeStore,
   Volume,
   VolumeHandle,
@@ -51,6 +63,7 @@ module.exports = {
   VolumeNotFoundError,
   VolumeAlreadyExistsError,
   VolumeInUseError,
+  AttachmentNotFoundError,
   VolumeIncompatibleError,
   PathEscapeError,
   InvalidConfigError,

@@ -19,9 +19,11 @@ export declare class Cancellation {
 
 /** Mounts that a sandbox holds. */
 export declare class NativeAttachment {
+  /** Its id. */
+  get id(): string
   /** The sandbox's name. */
   get sandbox(): string
-  /** The process that the attachment belongs to. */
+  /** The process that the attachment was made for. */
   get pid(): number
   /** The resolved mounts. */
   mounts(): object[]
@@ -39,6 +41,8 @@ export declare class NativeAttachment {
   sandboxCalls(options: unknown): string
   /** A pod's volumes and their claims, as JSON. */
   toKubernetes(options: unknown): string
+  /** Gives the attachment to another process, and the number of that one. */
+  handOver(pid: unknown, cancellation?: Cancellation | undefined | null): Promise<number>
   /** Ends the attachment. */
   detach(cancellation?: Cancellation | undefined | null): Promise<void>
 }
@@ -116,6 +120,10 @@ export declare class NativeReader {
 
 /** An open store. */
 export declare class NativeStore {
+  /** `attachments`: `options` are `sandbox` and `volume`. Gives JSON. */
+  attachments(options: unknown, cancellation?: Cancellation | undefined | null): Promise<string>
+  /** `detach`: ends the attachment of that id; `options` is `force`. */
+  detach(id: unknown, options: unknown, cancellation?: Cancellation | undefined | null): Promise<void>
   /** `createVolume`: gives the volume's path. */
   create(name: unknown, options: Array<unknown>, cancellation?: Cancellation | undefined | null): Promise<string>
   /** `getVolume` */

@@ -35,6 +35,7 @@ async function everyCall(t) {
     'Volume.remove': (options) => volume.remove(options),
     'VolumeHandle.remove': (options) => handle.remove(options),
     'Attachment.detach': (options) => attachment.detach(options),
+    'Attachment.handOver': (options) => attachment.handOver(process.ppid, options),
     'VolumeFs.read': (options) => files.read('file', options),
     'VolumeFs.readString': (options) => files.readString('file', options),
     'VolumeFs.write': (options) => files.write('file', 'new', options),
@@ -61,6 +62,8 @@ async function everyCall(t) {
     calls[`${owner}getVolume`] = (options) => api.getVolume('v', options)
     calls[`${owner}listVolumes`] = (options) => api.listVolumes(options)
     calls[`${owner}removeVolume`] = (options) => api.removeVolume('gone', options)
+    calls[`${owner}attachments`] = (options) => api.attachments(options)
+    calls[`${owner}detach`] = (options) => api.detach(attachment.id, { force: true, ...options })
     calls[`${owner}attach`] = (options) => api.attach('s', mounts, options)
   }
   return { store, volume, files, attachment, calls }
@@ -111,13 +114,15 @@ test('a signal that is aborted already rejects with its own reason, and nothing 
 
 test('an aborted or mistaken call on the default home does not make it', async (t) => {
   const home = useDefaultHome(t)
-  const { attach, createVolume, getVolume, listVolumes, removeVolume } = sandboxVolumes
+  const { attach, attachments, createVolume, detach, getVolume, listVolumes, removeVolume } = sandboxVolumes
   const calls = [
     (options) => createVolume('v', {}, options),
     (options) => getVolume('v', options),
     (options) => listVolumes(options),
     (options) => removeVolume('v', options),
     (options) => attach('s', {}, options),
+    (options) => attachments(options),
+    (options) => detach('1', options),
     (options) => VolumeStore.open(options),
   ]
   for (const call of calls) {

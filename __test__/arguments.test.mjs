@@ -20,6 +20,8 @@ test('asynchronous functions reject bad arguments and never throw', async (t) =>
   const calls = {
     'VolumeStore.open(options)': [(bad) => VolumeStore.open(bad), empty],
     'detach(options)': [(bad) => attachment.detach(bad), empty],
+    'handOver(pid)': [(bad) => attachment.handOver(bad), [1]],
+    'handOver(options)': [(bad) => attachment.handOver(process.pid, bad), empty],
     'Volume.remove(options)': [(bad) => volume.remove(bad), empty],
     'VolumeHandle.remove(options)': [(bad) => handle.remove(bad), empty],
     'writeString(path)': [(bad) => files.writeString(bad, 'x'), []],
@@ -53,6 +55,12 @@ test('asynchronous functions reject bad arguments and never throw', async (t) =>
       (bad) => api.createVolume('w', { quotaMib: bad }),
       [...none, 1],
     ]
+    calls[`${owner}attachments(options)`] = [(bad) => api.attachments(bad), empty]
+    calls[`${owner}attachments(sandbox)`] = [(bad) => api.attachments({ sandbox: bad }), none]
+    calls[`${owner}attachments(volume)`] = [(bad) => api.attachments({ volume: bad }), none]
+    calls[`${owner}detach(id)`] = [(bad) => api.detach(bad), []]
+    calls[`${owner}detach(options)`] = [(bad) => api.detach('1', bad), empty]
+    calls[`${owner}detach(force)`] = [(bad) => api.detach('1', { force: bad }), none]
     calls[`${owner}attach(sandbox)`] = [(bad) => api.attach(bad, {}), []]
     calls[`${owner}attach(mounts)`] = [(bad) => api.attach('s', bad), [{}]]
     calls[`${owner}attach(a mount)`] = [(bad) => api.attach('s', { '/data': bad }), []]

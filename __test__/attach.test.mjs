@@ -57,6 +57,7 @@ test('an attachment has its properties, and they are frozen', async (t) => {
     '/data': Mount.named('v', { readonly: true, nodev: true }),
   })
   const properties = {
+    id: attachment.id,
     sandbox: 'worker',
     pid: process.pid,
     mounts: [
@@ -79,7 +80,7 @@ test('an attachment has its properties, and they are frozen', async (t) => {
   }
   assert.deepEqual({ ...attachment }, properties)
   assert.deepEqual(JSON.parse(JSON.stringify(attachment)), properties)
-  assert.match(inspect(attachment), /^Attachment \{\n {2}sandbox: 'worker',/)
+  assert.match(inspect(attachment), /^Attachment \{\n {2}id: '\d+',\n {2}sandbox: 'worker',\n {2}pid: \d+,/)
   assert.throws(() => (attachment.pid = 1), TypeError)
   assert.throws(() => attachment.mounts.push({}), TypeError)
   assert.throws(() => (attachment.mounts[0].readonly = false), TypeError)

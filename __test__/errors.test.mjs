@@ -95,7 +95,9 @@ test('each kind has its message, which names the subject and says what to do', a
         code: 'ERR_VOLUME_IN_USE',
         volume: 'attached',
         sandboxes: ['helper', 'worker'],
-        message: 'Volume "attached" is attached to "helper", "worker". Detach it there first.',
+        message:
+          `Volume "attached" is attached to "helper" (process ${process.pid}, read-write), "worker" (process ` +
+          `${process.pid}, read-write). Detach it from each, or end the processes.`,
       },
     ],
     [

@@ -1,7 +1,10 @@
 // Compiled by `tsc`, never run: every line states what the types must accept, give or refuse.
 import type { PersistentVolume, PersistentVolumeClaim, PodSpec } from 'kubernetes-types/core/v1'
 import {
+  type AttachmentInfo,
   attach,
+  attachments,
+  detach,
   createVolume,
   getVolume,
   InvalidConfigError,
@@ -137,6 +140,18 @@ export async function mounts(store: VolumeStore) {
     '/e': Mount.disk('e.qcow2', { format: 'qcow2', fstype: 'ext4' }),
   }
   const attachment = await attach('worker', mounts, { pid: 1, signal })
+  expectType<void>()(await attachment.handOver(1, { signal }), true)
+  // @ts-expect-error a process has a number
+  attachment.handOver('1')
+  expectType<readonly AttachmentInfo[]>()(await attachments({ volume: 'b', sandbox: 'worker', signal }), false)
+  const [info] = await store.attachments()
+  expectType<'running' | 'unknown'>()(info!.owner, true)
+  expectType<string | null>()(info!.volumes[0]!.guestPath, true)
+  expectType<void>()(await detach(info!.id, { force: true, signal }), true)
+  // @ts-expect-error read only
+  info!.pid = 1
+  // @ts-expect-error an id is text
+  store.detach(1)
   expectType<Attachment>()(attachment, true)
   expectType<string[]>()(attachment.toBubblewrap(), true)
   expectType<OciMount[]>()(attachment.toOci(), true)
@@ -199,6 +214,7 @@ export function kubernetes(attachment: Attachment) {
 
 export function errors(error: unknown) {
   if (error instanceof VolumeInUseError) expectType<string[] | undefined>()(error.sandboxes, true)
+  if (error instanceof VolumeInUseError) expectType<number>()(error.holders![0]!.pid, true)
   if (error instanceof VolumeIncompatibleError) expectType<string>()(error.differences[0]!.wanted, true)
   if (error instanceof FileSystemError) expectType<string | undefined>()(error.dest, true)
   if (error instanceof InvalidConfigError) expectType<string>()(error.field, true)

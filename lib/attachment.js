@@ -1,18 +1,20 @@
 'use strict'
 
+const { inspect } = require('node:util')
 const { call, onlySignal } = require('./call.js')
 const { makeMounts } = require('./sandbox-builder.js')
 
 class Attachment {
   #native
+  #pid
 
   constructor(native) {
     this.#native = native
-    Object.assign(this, {
-      sandbox: native.sandbox,
-      pid: native.pid,
-      mounts: Object.freeze(native.mounts().map(Object.freeze)),
-    })
+    this.#pid = native.pid
+    Object.assign(this, { id: native.id, sandbox: native.sandbox })
+    // `handOver` changes it, and it is to be seen like the others.
+    Object.defineProperty(this, 'pid', { get: () => this.#pid, enumerable: true })
+    this.mounts = Object.freeze(native.mounts().map(Object.freeze))
     Object.freeze(this)
   }
 
@@ -44,6 +46,10 @@ class Attachment {
     return JSON.parse(this.#native.toKubernetes(options))
   }
 
+  async handOver(pid, options) {
+    this.#pid = await call(onlySignal(options), (cancellation) => this.#native.handOver(pid, cancellation))
+  }
+
   async detach(options) {
     return call(onlySignal(options), (cancellation) => this.#native.detach(cancellation))
   }
@@ -51,6 +57,20 @@ class Attachment {
   async [Symbol.asyncDispose]() {
     await this.detach()
   }
+
+  [inspect.custom](_depth, options) {
+    return `Attachment ${inspect({ ...this }, options)}`
+  }
 }
 
-module.exports = { Attachment }
+/** An attachment as `attachments` lists it, from the native side's JSON. */
+function toAttachmentInfo({ createdAtMs, volumes, disks, ...properties }) {
+  return Object.freeze({
+    ...properties,
+    createdAt: new Date(createdAtMs),
+    volumes: Object.freeze(volumes.map(Object.freeze)),
+    disks: Object.freeze(disks.map(Object.freeze)),
+  })
+}
+
+module.exports = { Attachment, toAttachmentInfo }

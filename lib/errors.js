@@ -12,6 +12,7 @@ class VolumeError extends Error {
 class VolumeNotFoundError extends VolumeError {}
 class VolumeAlreadyExistsError extends VolumeError {}
 class VolumeInUseError extends VolumeError {}
+class AttachmentNotFoundError extends VolumeError {}
 class VolumeIncompatibleError extends VolumeError {}
 class PathEscapeError extends VolumeError {}
 class InvalidConfigError extends VolumeError {}
@@ -27,6 +28,7 @@ const classes = {
   ERR_VOLUME_NOT_FOUND: VolumeNotFoundError,
   ERR_VOLUME_ALREADY_EXISTS: VolumeAlreadyExistsError,
   ERR_VOLUME_IN_USE: VolumeInUseError,
+  ERR_ATTACHMENT_NOT_FOUND: AttachmentNotFoundError,
   ERR_VOLUME_INCOMPATIBLE: VolumeIncompatibleError,
   ERR_PATH_ESCAPE: PathEscapeError,
   ERR_INVALID_CONFIG: InvalidConfigError,
@@ -64,6 +66,7 @@ module.exports = {
     VolumeNotFoundError,
     VolumeAlreadyExistsError,
     VolumeInUseError,
+    AttachmentNotFoundError,
     VolumeIncompatibleError,
     PathEscapeError,
     InvalidConfigError,

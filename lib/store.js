@@ -4,7 +4,7 @@ const os = require('node:os')
 const path = require('node:path')
 const native = require('./native.js')
 const { invalidConfig } = require('./errors.js')
-const { Attachment } = require('./attachment.js')
+const { Attachment, toAttachmentInfo } = require('./attachment.js')
 const { Volume, VolumeHandle } = require('./volume.js')
 const { call, onlySignal, splitOptions } = require('./call.js')
 
@@ -67,6 +67,17 @@ class VolumeStore {
     )
     return new Attachment(attached)
   }
+
+  async attachments(options) {
+    const { signal, rest } = splitOptions(options)
+    const listed = await call(signal, (cancellation) => this.#native.attachments(rest, cancellation))
+    return JSON.parse(listed).map(toAttachmentInfo)
+  }
+
+  async detach(id, options) {
+    const { signal, rest } = splitOptions(options)
+    return call(signal, (cancellation) => this.#native.detach(id, rest, cancellation))
+  }
 }
 
 /** Options with their home made absolute, or the default one. */
@@ -115,5 +126,16 @@ const listVolumes = async (options) => (await defaultStore(options)).listVolumes
 const removeVolume = async (name, options) => (await defaultStore(options)).removeVolume(name, options)
 const attach = async (sandbox, mounts, options) =>
   (await defaultStore(options)).attach(sandbox, mounts, options)
+const attachments = async (options) => (await defaultStore(options)).attachments(options)
+const detach = async (id, options) => (await defaultStore(options)).detach(id, options)
 
-module.exports = { VolumeStore, createVolume, getVolume, listVolumes, removeVolume, attach }
+module.exports = {
+  VolumeStore,
+  createVolume,
+  getVolume,
+  listVolumes,
+  removeVolume,
+  attach,
+  attachments,
+  detach,
+}

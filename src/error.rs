@@ -14,6 +14,8 @@ pub enum ErrorKind {
     VolumeAlreadyExists,
     /// Attached, or being changed by somebody else at this moment.
     VolumeInUse,
+    /// No attachment of that id, or none any more.
+    AttachmentNotFound,
     /// An existing volume differs from what `ensure-exists` asked for.
     VolumeIncompatible,
     /// A path or a symlink leads outside the volume.
@@ -38,10 +40,11 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for the tests that hold the JavaScript classes against this list.
-    pub const ALL: [ErrorKind; 13] = [
+    pub const ALL: [ErrorKind; 14] = [
         ErrorKind::VolumeNotFound,
         ErrorKind::VolumeAlreadyExists,
         ErrorKind::VolumeInUse,
+        ErrorKind::AttachmentNotFound,
         ErrorKind::VolumeIncompatible,
         ErrorKind::PathEscape,
         ErrorKind::InvalidConfig,
@@ -60,6 +63,7 @@ impl ErrorKind {
             ErrorKind::VolumeNotFound => "ERR_VOLUME_NOT_FOUND",
             ErrorKind::VolumeAlreadyExists => "ERR_VOLUME_ALREADY_EXISTS",
             ErrorKind::VolumeInUse => "ERR_VOLUME_IN_USE",
+            ErrorKind::AttachmentNotFound => "ERR_ATTACHMENT_NOT_FOUND",
             ErrorKind::VolumeIncompatible => "ERR_VOLUME_INCOMPATIBLE",
             ErrorKind::PathEscape => "ERR_PATH_ESCAPE",
             ErrorKind::InvalidConfig => "ERR_INVALID_CONFIG",
@@ -85,6 +89,21 @@ pub struct Difference {
     pub actual: String,
 }
 
+/// An attachment that is in the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its id.
+    pub id: i64,
+    /// The sandbox it was made for.
+    pub sandbox: String,
+    /// The process it belongs to.
+    pub pid: u32,
+    /// Whether that process was seen running; else it is one of another PID name space.
+    pub running: bool,
+    /// Whether it only reads what it holds.
+    pub readonly: bool,
+}
+
 /// What an error is about, where it is known.
 #[derive(Clone, Debug, Default)]
 pub struct Context {
@@ -100,8 +119,10 @@ pub struct Context {
     pub syscall: Option<&'static str>,
     /// The system's error number, positive.
     pub errno: Option<i32>,
-    /// The sandboxes that hold the volume.
+    /// The sandboxes that hold the volume, each once.
     pub sandboxes: Vec<String>,
+    /// The attachments by which they do.
+    pub holders: Vec<Holder>,
     /// Field by field, what differs.
     pub differences: Vec<Difference>,
 }

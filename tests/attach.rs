@@ -6,14 +6,20 @@
 mod bind;
 #[path = "support/child.rs"]
 mod child;
+#[path = "attach/hand_over.rs"]
+mod hand_over;
 #[path = "attach/lease.rs"]
 mod lease;
+#[path = "attach/listing.rs"]
+mod listing;
 #[path = "attach/nested.rs"]
 mod nested;
 #[path = "attach/provision.rs"]
 mod provision;
 #[path = "attach/rollback.rs"]
 mod rollback;
+#[path = "support/sleeper.rs"]
+mod sleeper;
 mod support;
 
 use sandbox_volumes::error::{Error, ErrorKind};

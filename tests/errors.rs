@@ -1,10 +1,11 @@
 //! Errors: the code of every kind, and one golden message a kind.
 
 use nix::errno::Errno;
-use sandbox_volumes::error::{Difference, Error, ErrorKind};
+use sandbox_volumes::error::{Difference, Error, ErrorKind, Holder};
 use std::collections::HashSet;
 use std::error::Error as _;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 /// One error of every kind, with its code and its message.
@@ -13,6 +14,13 @@ fn golden() -> Vec<(Error, ErrorKind, &'static str, &'static str)> {
         field,
         wanted: wanted.to_owned(),
         actual: actual.to_owned(),
+    };
+    let holder = |sandbox: &str, pid, readonly| Holder {
+        id: 4711,
+        sandbox: sandbox.to_owned(),
+        pid,
+        running: true,
+        readonly,
     };
     vec![
         (
@@ -28,10 +36,24 @@ fn golden() -> Vec<(Error, ErrorKind, &'static str, &'static str)> {
             "Volume \"data\" already exists. Use getVolume to open it, or choose another name.",
         ),
         (
-            Error::volume_attached("data", vec!["one".to_owned(), "two".to_owned()]),
+            Error::volume_attached("data", vec![holder("one", 12, false), holder("two", 34, true)]),
             ErrorKind::VolumeInUse,
             "ERR_VOLUME_IN_USE",
-            "Volume \"data\" is attached to \"one\", \"two\". Detach it there first.",
+            "Volume \"data\" is attached to \"one\" (process 12, read-write), \"two\" (process 34, read-only). \
+             Detach it from each, or end the processes.",
+        ),
+        (
+            Error::disk_in_use(None, Path::new("/images/disk.raw"), vec![holder("one", 12, false)]),
+            ErrorKind::VolumeInUse,
+            "ERR_VOLUME_IN_USE",
+            "Disk image \"/images/disk.raw\" is attached to \"one\" (process 12, read-write), and a disk has one \
+             writer or any number of readers. Detach it, or end the process.",
+        ),
+        (
+            Error::attachment_not_found(4711),
+            ErrorKind::AttachmentNotFound,
+            "ERR_ATTACHMENT_NOT_FOUND",
+            "Attachment \"4711\" does not exist: it was detached, or its process ended. See attachments().",
         ),
         (
             Error::volume_incompatible(

@@ -87,21 +87,21 @@ fn a_store_whose_volumes_directory_was_deleted_goes_on_in_a_fresh_one() {
     assert_eq!(listed(&home), ["new"]);
 }
 
-/// A home whose catalog is one that an earlier version wrote: `limited` with a quota and labels, `plain`, and an
-/// attachment of `plain` from another boot.
-fn home_of_version_1() -> tempfile::TempDir {
+/// A home whose catalog is one that an earlier version wrote: `limited` with a quota and labels, `plain`, and
+/// attachments of `plain` from another boot.
+fn home_of_version(version: u32) -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     for dir in ["db", "volumes", "volumes/limited", "volumes/plain"] {
         fs::create_dir(home.path().join(dir)).unwrap();
     }
-    let catalog = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/catalogs/version-1.db");
+    let catalog = format!("{}/tests/catalogs/version-{version}.db", env!("CARGO_MANIFEST_DIR"));
     fs::copy(catalog, home.path().join("db/volumes.db")).unwrap();
     home
 }
 
 #[test]
 fn a_catalog_of_version_1_is_brought_up_to_date_with_all_that_it_holds() {
-    let home = home_of_version_1();
+    let home = home_of_version(1);
     let store = Store::open(home.path(), Durability::Full).unwrap();
     let volumes = store.list(&Labels::default(), &Cancel::default()).unwrap();
     let [plain, limited] = &volumes[..] else { panic!("{volumes:?}") };
@@ -118,6 +118,29 @@ fn a_catalog_of_version_1_is_brought_up_to_date_with_all_that_it_holds() {
     let mounts = plan(vec![("/disk".to_owned(), mount)]).unwrap();
     store.attach("worker", &mounts, None, &Cancel::default()).unwrap();
     store.attach("other", &mounts, None, &Cancel::default()).unwrap_err();
+}
+
+/// Where `writer` and `reader` have `plain`, and `reader` has the disk volume `disk` and an image of the host too.
+#[test]
+fn a_catalog_of_version_2_keeps_its_attachments() {
+    let home = home_of_version(2);
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let catalog = Connection::open(home.path().join("db/volumes.db")).unwrap();
+    let changed = "UPDATE attachment SET boot_id = ?1 WHERE sandbox = 'reader'";
+    catalog.execute(changed, [boot.trim()]).unwrap();
+    let store = Store::open(home.path(), Durability::Full).unwrap();
+    let attachments = store.attachments(None, None, &Cancel::default()).unwrap();
+    let [reader] = &attachments[..] else { panic!("{attachments:?}") };
+    assert!(!reader.running, "it is of another name space");
+    assert_eq!(reader.record.sandbox, "reader");
+    let held: Vec<_> = reader.record.volumes.iter().map(|it| (it.name.as_str(), it.readonly)).collect();
+    assert_eq!(held, [("plain", true), ("disk", false)]);
+    assert!(reader.record.volumes.iter().all(|it| it.guest_path.is_none() && it.subpath.is_none()));
+    assert!(reader.record.images.is_empty(), "that version did not write down which image");
+    let refused = store.remove(&name("plain"), &Cancel::default()).unwrap_err();
+    assert_eq!(refused.context().sandboxes, ["reader"]);
+    store.end_attachment(reader.record.id, false, &Cancel::default()).unwrap();
+    store.remove(&name("plain"), &Cancel::default()).unwrap();
 }
 
 #[test]

@@ -5,7 +5,8 @@ use super::dispatch::run;
 use super::errors::or_throw;
 use super::lanes::Lane;
 use super::values::{from_input, to_input};
-use crate::model::Input;
+use crate::error::{Error, Result};
+use crate::model::{Fields, Input};
 use crate::mount::runtime::docker::{self, Engine};
 use crate::mount::runtime::kubernetes_options::KubernetesOptions;
 use crate::mount::runtime::microsandbox::{self, MicrosandboxOptions};
@@ -32,13 +33,19 @@ impl NativeAttachment {
 
 #[napi]
 impl NativeAttachment {
+    /// Its id.
+    #[napi(getter, catch_unwind)]
+    pub fn id(&self) -> String {
+        self.attachment.id.to_string()
+    }
+
     /// The sandbox's name.
     #[napi(getter, catch_unwind)]
     pub fn sandbox(&self) -> String {
         self.attachment.sandbox.clone()
     }
 
-    /// The process that the attachment belongs to.
+    /// The process that the attachment was made for.
     #[napi(getter, catch_unwind)]
     pub fn pid(&self) -> u32 {
         self.attachment.pid
@@ -100,6 +107,20 @@ impl NativeAttachment {
         Ok(or_throw(env, kubernetes::render(&self.attachment.mounts, &options))?.to_string())
     }
 
+    /// Gives the attachment to another process, and the number of that one.
+    #[napi(catch_unwind, ts_return_type = "Promise<number>")]
+    pub fn hand_over<'e>(
+        &self,
+        env: &'e Env,
+        pid: Unknown<'_>,
+        cancellation: Option<&Cancellation>,
+    ) -> napi::Result<Unknown<'e>> {
+        let pid = or_throw(env, process_number(to_input(pid)?))?;
+        let (store, id, cancel) = (self.store.clone(), self.attachment.id, cancel_of(cancellation));
+        let work = move || store.hand_over(id, pid, &cancel).map(|()| pid);
+        run(env, Lane::Long, work, |env, pid| pid.into_unknown(env))
+    }
+
     /// Ends the attachment.
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn detach<'e>(&self, env: &'e Env, cancellation: Option<&Cancellation>) -> napi::Result<Unknown<'e>> {
@@ -110,4 +131,10 @@ impl NativeAttachment {
         };
         run(env, Lane::Long, work, |env, ()| ().into_unknown(env))
     }
+}
+
+fn process_number(pid: Input) -> Result<u32> {
+    let argument = Input::Object(vec![("pid".to_owned(), pid)]);
+    let pid = Fields::of("arguments", &argument, &["pid"])?.u32("pid")?;
+    pid.ok_or_else(|| Error::invalid_config("pid", "expected the number of a process, got nothing"))
 }

@@ -1,5 +1,6 @@
 //! The one mapping from our errors to JavaScript's.
 
+use super::attachments::owner_name;
 use super::dispatch;
 use crate::error::{Error, Result};
 use napi::Env;
@@ -45,6 +46,18 @@ pub fn to_js_error<'e>(env: &'e Env, factory: &ErrorFactory, error: &Error) -> n
     }
     if !context.sandboxes.is_empty() {
         details.set("sandboxes", context.sandboxes.clone())?;
+    }
+    if !context.holders.is_empty() {
+        let holders = context.holders.iter().map(|holder| {
+            let mut object = Object::new(env)?;
+            object.set("id", holder.id.to_string())?;
+            object.set("sandbox", &holder.sandbox)?;
+            object.set("pid", holder.pid)?;
+            object.set("owner", owner_name(holder.running))?;
+            object.set("readonly", holder.readonly)?;
+            Ok(object)
+        });
+        details.set("holders", holders.collect::<napi::Result<Vec<_>>>()?)?;
     }
     if !context.differences.is_empty() {
         let differences = context.differences.iter().map(|difference| {

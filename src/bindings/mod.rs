@@ -5,6 +5,7 @@
 
 mod arguments;
 mod attachment;
+mod attachments;
 mod cancellation;
 mod check;
 mod copying;

@@ -22,7 +22,7 @@ const DURABILITIES: [(&str, Durability); 2] = [("full", Durability::Full), ("fas
 
 /// An open store.
 #[napi]
-pub struct NativeStore(Arc<Store>);
+pub struct NativeStore(pub(super) Arc<Store>);
 
 /// `VolumeStore.open`: `options` are `home`, an absolute path, and `durability`.
 #[napi(catch_unwind, ts_return_type = "Promise<NativeStore>")]

@@ -1,126 +1,199 @@
-//! Attachments and the leases they hold on volumes.
+//! Attachments and what they hold.
 
-use super::{Reader, Writer};
+use super::holders::to_owner;
+use super::{ImageLease, Reader, Writer};
 use crate::error::Result;
 use crate::model::{ProcessIdentity, VolumeName};
-use rusqlite::Params;
+use rusqlite::{OptionalExtension, Row};
 
-/// Who holds volumes.
+/// An attachment that is about to be recorded.
 #[derive(Clone, Debug)]
-pub struct Holder {
-    /// The attachment's id.
-    pub attachment_id: i64,
+pub struct NewAttachment<'a> {
+    /// The sandbox it is made for.
+    pub sandbox: &'a str,
+    /// The process it belongs to.
+    pub owner: &'a ProcessIdentity,
+    /// The volumes that it mounts, by their ids.
+    pub volumes: Vec<(i64, AttachedVolume)>,
+    /// The files of disk images that it mounts; what is shown of the image stands with the first of them.
+    pub images: Vec<(ImageLease, Option<AttachedImage>)>,
+    /// When it is made, in milliseconds since 1970.
+    pub created_at_ms: i64,
+}
+
+/// An attachment as the catalog knows it. Its process may have ended since.
+#[derive(Clone, Debug)]
+pub struct AttachmentRecord {
+    /// Its id.
+    pub id: i64,
     /// The sandbox it was made for.
     pub sandbox: String,
     /// The process it belongs to.
     pub owner: ProcessIdentity,
+    /// When it was made, in milliseconds since 1970.
+    pub created_at_ms: i64,
+    /// The volumes among its mounts.
+    pub volumes: Vec<AttachedVolume>,
+    /// The disk images of the host among its mounts.
+    pub images: Vec<AttachedImage>,
 }
 
-/// One mount's hold on the file of a disk image: one writer, or many readers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ImageLease {
-    /// The device that the file is on.
-    pub device: u64,
-    /// The file's number there.
-    pub inode: u64,
+/// One mount of a volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachedVolume {
+    /// The volume's name.
+    pub name: String,
+    /// Where the guest sees it; none where an earlier version did not write it down.
+    pub guest_path: Option<String>,
+    /// The part of the volume that is mounted; none is all of it.
+    pub subpath: Option<String>,
     /// Whether it is only read.
     pub readonly: bool,
 }
 
-/// What attachments are looked for by.
-#[derive(Clone, Copy, Debug)]
-pub enum Held {
-    /// Nothing: all of them.
-    Anything,
-    /// Those that hold the volume of that id.
-    Volume(i64),
-    /// Those that hold an image in a way that does not go with this lease.
-    Against(ImageLease),
+/// One mount of a disk image of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachedImage {
+    /// Its path on the host.
+    pub path: String,
+    /// Where the guest sees it.
+    pub guest_path: Option<String>,
+    /// Whether it is only read.
+    pub readonly: bool,
 }
 
-const HOLDERS: &str = "SELECT id, sandbox, pid, start_time, boot_id, pid_namespace FROM attachment";
+const COLUMNS: &str = "id, sandbox, pid, start_time, boot_id, pid_namespace, created_at_ms";
 
 impl Reader<'_> {
-    /// The attachments that hold something, by their sandboxes' names.
-    pub fn holders(&self, held: Held) -> Result<Vec<Holder>> {
-        let holders = match held {
-            Held::Anything => self.query_holders("", [])?,
-            Held::Volume(id) => self
-                .query_holders("WHERE id IN (SELECT attachment_id FROM lease WHERE volume_id = ?1)", [id])?,
-            Held::Against(lease) => self.query_holders(
-                "WHERE id IN (SELECT attachment_id FROM image_lease
-                 WHERE device = ?1 AND inode = ?2 AND NOT (readonly AND ?3))",
-                (lease.device as i64, lease.inode as i64, lease.readonly),
-            )?,
-        };
-        Ok(holders)
+    /// The attachments to that sandbox and of that volume, or all; newest first, the sandbox as tie-break.
+    pub fn attachments(
+        &self,
+        sandbox: Option<&str>,
+        volume: Option<&VolumeName>,
+    ) -> Result<Vec<AttachmentRecord>> {
+        let mut statement = self.0.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM attachment
+             WHERE (?1 IS NULL OR sandbox = ?1) AND (?2 IS NULL OR id IN
+                 (SELECT attachment_id FROM lease JOIN volume ON volume.id = volume_id WHERE name = ?2))
+             ORDER BY created_at_ms DESC, sandbox, id"
+        ))?;
+        let found = statement.query_map((sandbox, volume.map(VolumeName::as_str)), to_record)?;
+        found.map(|record| self.with_mounts(record?)).collect()
     }
 
-    /// Whether an attachment may write the volume of that name; one whose process ended may be among them.
-    pub fn may_be_written(&self, volume: &VolumeName) -> Result<bool> {
-        let mut statement = self.0.prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM lease JOIN volume ON volume.id = volume_id
-             WHERE name = ?1 AND NOT readonly)",
-        )?;
-        Ok(statement.query_row([volume.as_str()], |row| row.get(0))?)
+    /// The attachment of that id.
+    pub fn attachment(&self, id: i64) -> Result<Option<AttachmentRecord>> {
+        let mut statement =
+            self.0.prepare_cached(&format!("SELECT {COLUMNS} FROM attachment WHERE id = ?1"))?;
+        let found = statement.query_row([id], to_record).optional()?;
+        found.map(|record| self.with_mounts(record)).transpose()
     }
 
-    fn query_holders(&self, condition: &str, values: impl Params) -> rusqlite::Result<Vec<Holder>> {
-        let mut statement = self.0.prepare_cached(&format!("{HOLDERS} {condition} ORDER BY sandbox"))?;
-        let holders = statement.query_map(values, |row| {
-            Ok(Holder {
-                attachment_id: row.get(0)?,
-                sandbox: row.get(1)?,
-                owner: ProcessIdentity {
-                    pid: row.get(2)?,
-                    start_time: row.get::<_, i64>(3)? as u64,
-                    boot_id: row.get(4)?,
-                    pid_namespace: row.get::<_, i64>(5)? as u64,
-                },
-            })
-        })?;
-        holders.collect()
+    fn with_mounts(&self, record: AttachmentRecord) -> Result<AttachmentRecord> {
+        let volumes = self
+            .0
+            .prepare_cached(
+                "SELECT name, guest_path, subpath, readonly FROM lease JOIN volume ON volume.id = volume_id
+                 WHERE attachment_id = ?1 ORDER BY lease.rowid",
+            )?
+            .query_map([record.id], |row| {
+                Ok(AttachedVolume {
+                    name: row.get("name")?,
+                    guest_path: row.get("guest_path")?,
+                    subpath: row.get("subpath")?,
+                    readonly: row.get("readonly")?,
+                })
+            })?
+            .collect::<rusqlite::Result<_>>()?;
+        let images = self
+            .0
+            .prepare_cached(
+                "SELECT path, guest_path, readonly FROM image_lease
+                 WHERE attachment_id = ?1 AND path IS NOT NULL ORDER BY rowid",
+            )?
+            .query_map([record.id], |row| {
+                Ok(AttachedImage {
+                    path: row.get("path")?,
+                    guest_path: row.get("guest_path")?,
+                    readonly: row.get("readonly")?,
+                })
+            })?
+            .collect::<rusqlite::Result<_>>()?;
+        Ok(AttachmentRecord { volumes, images, ..record })
     }
+}
+
+fn to_record(row: &Row<'_>) -> rusqlite::Result<AttachmentRecord> {
+    Ok(AttachmentRecord {
+        id: row.get("id")?,
+        sandbox: row.get("sandbox")?,
+        owner: to_owner(row)?,
+        created_at_ms: row.get("created_at_ms")?,
+        volumes: Vec::new(),
+        images: Vec::new(),
+    })
 }
 
 impl Writer<'_> {
-    /// Records an attachment, its leases, each a volume's id and whether it is read-only, and those on images. The id is drawn at
-    /// random, so that it means nothing in another catalog that takes this one's place.
-    pub fn attach(
-        &self,
-        sandbox: &str,
-        owner: &ProcessIdentity,
-        leases: &[(i64, bool)],
-        images: &[ImageLease],
-        now_ms: i64,
-    ) -> Result<i64> {
+    /// Records an attachment with its leases. The id is drawn at random, so that it means nothing in another catalog
+    /// that takes this one's place.
+    pub fn attach(&self, attachment: &NewAttachment<'_>) -> Result<i64> {
+        let owner = attachment.owner;
         self.0
             .prepare_cached(
                 "INSERT INTO attachment (id, sandbox, pid, start_time, boot_id, pid_namespace, created_at_ms)
                  VALUES (abs(random()), ?1, ?2, ?3, ?4, ?5, ?6)",
             )?
             .execute((
-                sandbox,
+                attachment.sandbox,
                 owner.pid,
                 owner.start_time as i64,
                 &owner.boot_id,
                 owner.pid_namespace as i64,
-                now_ms,
+                attachment.created_at_ms,
             ))?;
         let attachment_id = self.0.last_insert_rowid();
-        for (volume_id, readonly) in leases {
-            self.0
-                .prepare_cached("INSERT INTO lease (attachment_id, volume_id, readonly) VALUES (?1, ?2, ?3)")?
-                .execute((attachment_id, volume_id, readonly))?;
-        }
-        for image in images {
+        for (volume_id, volume) in &attachment.volumes {
             self.0
                 .prepare_cached(
-                    "INSERT INTO image_lease (attachment_id, device, inode, readonly) VALUES (?1, ?2, ?3, ?4)",
+                    "INSERT INTO lease (attachment_id, volume_id, readonly, guest_path, subpath)
+                     VALUES (?1, ?2, ?3, ?4, ?5)",
                 )?
-                .execute((attachment_id, image.device as i64, image.inode as i64, image.readonly))?;
+                .execute((attachment_id, volume_id, volume.readonly, &volume.guest_path, &volume.subpath))?;
+        }
+        for (lease, image) in &attachment.images {
+            let guest_path = image.as_ref().and_then(|image| image.guest_path.as_ref());
+            self.0
+                .prepare_cached(
+                    "INSERT INTO image_lease (attachment_id, device, inode, readonly, guest_path, path)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                )?
+                .execute((
+                    attachment_id,
+                    lease.device as i64,
+                    lease.inode as i64,
+                    lease.readonly,
+                    guest_path,
+                    image.as_ref().map(|image| &image.path),
+                ))?;
         }
         Ok(attachment_id)
+    }
+
+    /// Gives an attachment to another process.
+    pub fn hand_over(&self, attachment_id: i64, owner: &ProcessIdentity) -> Result<()> {
+        self.0
+            .prepare_cached(
+                "UPDATE attachment SET pid = ?2, start_time = ?3, boot_id = ?4, pid_namespace = ?5 WHERE id = ?1",
+            )?
+            .execute((
+                attachment_id,
+                owner.pid,
+                owner.start_time as i64,
+                &owner.boot_id,
+                owner.pid_namespace as i64,
+            ))?;
+        Ok(())
     }
 
     /// Deletes an attachment and its leases; one that is gone already is fine.

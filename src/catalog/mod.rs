@@ -7,11 +7,13 @@
 
 mod attachments;
 mod connections;
+mod holders;
 mod intents;
 mod schema;
 mod volumes;
 
-pub use attachments::{Held, Holder, ImageLease};
+pub use attachments::{AttachedImage, AttachedVolume, AttachmentRecord, NewAttachment};
+pub use holders::{Held, Holder, ImageLease};
 pub use intents::{Action, Intent};
 pub use volumes::{FoundVolume, UnusableRow};
 

@@ -53,6 +53,15 @@ const MIGRATIONS: &[&str] = &[
     CREATE INDEX image_lease_by_file ON image_lease (device, inode);
     CREATE INDEX image_lease_by_attachment ON image_lease (attachment_id);
 ",
+    "
+    -- Where the guest sees it; none for attachments that an earlier version made.
+    ALTER TABLE lease ADD COLUMN guest_path TEXT;
+    -- The part of the volume that is mounted; none is all of it.
+    ALTER TABLE lease ADD COLUMN subpath TEXT;
+    ALTER TABLE image_lease ADD COLUMN guest_path TEXT;
+    -- The image of the host that was asked for; none for a disk volume's, and for an image's further files.
+    ALTER TABLE image_lease ADD COLUMN path TEXT;
+",
 ];
 
 /// Brings the catalog to the newest version in one transaction. `fill` is called within it where the catalog is a

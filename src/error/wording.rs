@@ -1,6 +1,6 @@
 //! How each error reads, one constructor a case.
 
-use super::{Context, Difference, Error, ErrorKind, describe, errno_name};
+use super::{Context, Difference, Error, ErrorKind, Holder, describe, errno_name};
 use std::io;
 use std::path::Path;
 
@@ -36,38 +36,62 @@ impl Error {
     }
 
     /// Attached to sandboxes.
-    pub fn volume_attached(volume: &str, sandboxes: Vec<String>) -> Self {
-        let names = quoted(&sandboxes);
-        Error::new(
-            ErrorKind::VolumeInUse,
-            format!("Volume \"{volume}\" is attached to {names}. Detach it there first."),
-            Context { volume: Some(volume.to_owned()), sandboxes, ..Context::default() },
-        )
+    pub fn volume_attached(volume: &str, holders: Vec<Holder>) -> Self {
+        let message =
+            format!("Volume \"{volume}\" is attached to {}. {}", listed(&holders), way_out(&holders));
+        Error::held(message, Context { volume: Some(volume.to_owned()), ..Context::default() }, holders)
     }
 
-    /// A disk that somebody works with in a way that leaves no room for another: the sandboxes that it is attached
-    /// to, or without any, a program that holds a lock on its image.
-    pub fn disk_in_use(volume: Option<&str>, image: &Path, sandboxes: Vec<String>) -> Self {
+    /// A disk that somebody works with in a way that leaves no room for another: the attachments that hold it, or
+    /// without any, a program that holds a lock on its image.
+    pub fn disk_in_use(volume: Option<&str>, image: &Path, holders: Vec<Holder>) -> Self {
         let image = image.to_string_lossy();
         let disk =
             volume.map_or_else(|| format!("Disk image {image:?}"), |name| format!("Volume \"{name}\""));
-        let message = match sandboxes.is_empty() {
+        let message = match holders.is_empty() {
             true => format!(
                 "{disk} is in use by another program, which holds a lock on it. Stop that program first."
             ),
             false => format!(
-                "{disk} is attached to {}, and a disk has one writer or any number of readers. Detach it there \
-                 first.",
-                quoted(&sandboxes)
+                "{disk} is attached to {}, and a disk has one writer or any number of readers. {}",
+                listed(&holders),
+                way_out(&holders)
             ),
         };
         let context = Context {
             volume: volume.map(str::to_owned),
             path: volume.is_none().then(|| image.into_owned()),
-            sandboxes,
             ..Context::default()
         };
-        Error::new(ErrorKind::VolumeInUse, message, context)
+        Error::held(message, context, holders)
+    }
+
+    /// An attachment that is not to be ended because its process runs.
+    pub fn attachment_in_use(holder: Holder) -> Self {
+        let message = format!(
+            "Attachment \"{}\" belongs to {}, and that process is running. End it, or detach with {{ force: true }}.",
+            holder.id,
+            described(&holder)
+        );
+        Error::held(message, Context::default(), vec![holder])
+    }
+
+    /// No attachment of that id, or none any more.
+    pub fn attachment_not_found(id: i64) -> Self {
+        Error::new(
+            ErrorKind::AttachmentNotFound,
+            format!(
+                "Attachment \"{id}\" does not exist: it was detached, or its process ended. See attachments()."
+            ),
+            Context::default(),
+        )
+    }
+
+    fn held(message: String, context: Context, holders: Vec<Holder>) -> Self {
+        let mut sandboxes: Vec<_> = holders.iter().map(|holder| holder.sandbox.clone()).collect();
+        sandboxes.sort();
+        sandboxes.dedup();
+        Error::new(ErrorKind::VolumeInUse, message, Context { sandboxes, holders, ..context })
     }
 
     /// Being created or removed by somebody else for longer than we wait.
@@ -243,6 +267,32 @@ impl Error {
     }
 }
 
-fn quoted(names: &[String]) -> String {
-    names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
+/// How many holders a message names.
+const MOST_NAMED: usize = 8;
+
+fn listed(holders: &[Holder]) -> String {
+    let named = holders.iter().take(MOST_NAMED).map(described).collect::<Vec<_>>().join(", ");
+    match holders.len().saturating_sub(MOST_NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
+fn described(holder: &Holder) -> String {
+    let Holder { sandbox, pid, .. } = holder;
+    let name_space = if holder.running { "" } else { " of another PID name space" };
+    let mode = if holder.readonly { "read-only" } else { "read-write" };
+    format!("\"{sandbox}\" (process {pid}{name_space}, {mode})")
+}
+
+/// What to do about holders.
+fn way_out(holders: &[Holder]) -> String {
+    let first = match holders.len() {
+        1 => "Detach it, or end the process.",
+        _ => "Detach it from each, or end the processes.",
+    };
+    match holders.iter().find(|holder| !holder.running) {
+        Some(unseen) => format!("{first} Where a process's name space is gone, detach(\"{}\").", unseen.id),
+        None => first.to_owned(),
+    }
 }

@@ -3,9 +3,9 @@
 use super::attach_disk::TakenDisk;
 use super::held_images;
 use super::host_path::resolve_bind_source;
-use super::owner::{has_ended, identify};
+use super::owner::{end_dead, identify};
 use super::{Opened, Store, now_ms};
-use crate::catalog::Held;
+use crate::catalog::{AttachedVolume, NewAttachment};
 use crate::error::{Difference, Error, ErrorKind, Result};
 use crate::model::{
     Cancel, DiskSpec, MIB, ProcessIdentity, VolumeKind, VolumeName, VolumeRecord, VolumeSpec, field,
@@ -35,8 +35,8 @@ pub struct Attachment {
 #[derive(Default)]
 struct Taken {
     mounts: Vec<ResolvedMount>,
-    /// Volumes with a lease to be taken, and whether it is read-only.
-    leases: Vec<(VolumeRecord, bool)>,
+    /// Volumes with a lease to be taken, and what is mounted of them.
+    leases: Vec<(VolumeRecord, AttachedVolume)>,
     /// Disks among the mounts.
     disks: Vec<TakenDisk>,
     /// Volumes that were created on the way, by name and id.
@@ -122,7 +122,13 @@ impl Store {
                         origin
                     }
                 };
-                taken.leases.push((volume, readonly));
+                let lease = AttachedVolume {
+                    name: name.to_string(),
+                    guest_path: Some(guest_path.to_string()),
+                    subpath: None,
+                    readonly,
+                };
+                taken.leases.push((volume, lease));
                 origin
             }
             MountSource::Disk { host, format, fstype } => {
@@ -199,6 +205,7 @@ impl Attachment {
 impl Opened {
     fn record(&self, sandbox: &str, owner: &ProcessIdentity, taken: &Taken, cancel: &Cancel) -> Result<i64> {
         self.catalog.write(|catalog| {
+            end_dead(catalog)?;
             for (volume, _) in &taken.leases {
                 let name = volume.name.as_str();
                 let current = catalog.reader().volume(&volume.name)?;
@@ -208,26 +215,13 @@ impl Opened {
                 // A runtime follows whatever stands there, so it must be a directory and no link.
                 self.layout.volumes.open_child(name).map_err(|error| error.in_volume(name))?;
             }
-            let leases: Vec<_> =
-                taken.leases.iter().map(|(volume, readonly)| (volume.id, *readonly)).collect();
+            let volumes = taken.leases.iter().map(|(volume, lease)| (volume.id, lease.clone())).collect();
             let images = self.lease_disks(catalog, &taken.disks)?;
-            let id = catalog.attach(sandbox, owner, &leases, &images, now_ms())?;
+            let created_at_ms = now_ms();
+            let id = catalog.attach(&NewAttachment { sandbox, owner, volumes, images, created_at_ms })?;
             cancel.commit()?;
             Ok(id)
         })
-    }
-
-    /// Ends the attachments of processes that ended. Nothing is written where there are none.
-    pub(super) fn end_dead_attachments(&self) -> Result<()> {
-        let holders = self.catalog.read(|catalog| catalog.holders(Held::Anything))?;
-        let dead: Vec<_> = holders.iter().filter(|holder| has_ended(&holder.owner)).collect();
-        if dead.is_empty() {
-            return Ok(());
-        }
-        self.catalog
-            .write(|catalog| dead.iter().try_for_each(|holder| catalog.detach(holder.attachment_id)))?;
-        dead.iter().for_each(|holder| held_images::close(holder.attachment_id));
-        Ok(())
     }
 }
 
@@ -266,7 +260,8 @@ fn lost_an_ensured_volume(mounts: &[(GuestPath, MountConfig)], error: &Error) ->
         })
 }
 
-fn check_sandbox(sandbox: &str) -> Result<()> {
+/// A sandbox's name, which messages show.
+pub fn check_sandbox(sandbox: &str) -> Result<()> {
     let shown = sandbox.chars().take(MAX_SANDBOX_BYTES).collect::<String>();
     if sandbox.is_empty() || sandbox.len() > MAX_SANDBOX_BYTES || sandbox.chars().any(char::is_control) {
         return Err(Error::invalid_config(

@@ -2,7 +2,7 @@
 
 use super::host_path::{check_writable, open_image};
 use super::{Opened, living};
-use crate::catalog::{Held, ImageLease, Writer};
+use crate::catalog::{AttachedImage, Held, ImageLease, Writer};
 use crate::error::{Error, Result};
 use crate::image::{self, Inspected};
 use crate::model::{DiskFormat, VolumeName, VolumeRecord};
@@ -33,13 +33,13 @@ impl TakenDisk {
     /// Takes a file of the disk, unless somebody works with it: other attachments by their leases, other programs and
     /// the attachments of other homes by their locks.
     fn take(&self, catalog: &Writer<'_>, file: &HeldFile, lease: ImageLease) -> Result<()> {
-        let in_use = |sandboxes| {
+        let in_use = |holders| {
             let volume = self.volume.as_ref().map(VolumeName::as_str);
-            Err(Error::disk_in_use(volume, &self.path, sandboxes))
+            Err(Error::disk_in_use(volume, &self.path, holders))
         };
-        let sandboxes = living(catalog, Held::Against(lease))?;
-        if !sandboxes.is_empty() {
-            return in_use(sandboxes);
+        let holders = living(catalog, Held::Against(lease))?;
+        if !holders.is_empty() {
+            return in_use(holders);
         }
         let failed = |error| Error::file_system("flock", &self.path, error);
         match lock_image(file.as_fd(), self.readonly).map_err(failed)? {
@@ -120,15 +120,24 @@ impl Opened {
     }
 
     /// Takes the disks of an attachment that is being recorded, and gives the leases on them: one writer or many
-    /// readers of each image.
-    pub(super) fn lease_disks(&self, catalog: &Writer<'_>, disks: &[TakenDisk]) -> Result<Vec<ImageLease>> {
-        let mut leases: Vec<ImageLease> = Vec::new();
+    /// readers of each image. The first lease on an image of the host tells which it is.
+    pub(super) fn lease_disks(
+        &self,
+        catalog: &Writer<'_>,
+        disks: &[TakenDisk],
+    ) -> Result<Vec<(ImageLease, Option<AttachedImage>)>> {
+        let mut leases: Vec<(ImageLease, Option<AttachedImage>)> = Vec::new();
         for disk in disks {
+            let mut image = disk.volume.is_none().then(|| AttachedImage {
+                path: disk.path.to_string_lossy().into_owned(),
+                guest_path: Some(disk.guest_path.to_string()),
+                readonly: disk.readonly,
+            });
             for file in &disk.files {
                 let id = FileId::of_open(file.as_fd())
                     .map_err(|error| Error::file_system("stat", &disk.path, error))?;
                 let lease = ImageLease { device: id.device(), inode: id.inode(), readonly: disk.readonly };
-                let clashes = |other: &ImageLease| {
+                let clashes = |(other, _): &(ImageLease, Option<AttachedImage>)| {
                     (other.device, other.inode) == (lease.device, lease.inode)
                         && !(other.readonly && lease.readonly)
                 };
@@ -140,7 +149,7 @@ impl Opened {
                     ));
                 }
                 disk.take(catalog, file, lease)?;
-                leases.push(lease);
+                leases.push((lease, image.take()));
             }
         }
         Ok(leases)

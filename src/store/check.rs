@@ -2,7 +2,8 @@
 
 use super::found::Entry;
 use super::layout::Layout;
-use super::{Durability, Opened, living};
+use super::owner::living;
+use super::{Durability, Opened};
 use crate::catalog::{self, Catalog, FoundVolume, Held, UnusableRow};
 use crate::error::{Error, Result};
 use crate::model::{Cancel, VolumeKind, VolumeRecord};

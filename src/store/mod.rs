@@ -8,6 +8,7 @@
 
 mod attach;
 mod attach_disk;
+mod attachments;
 mod check;
 mod copying;
 mod create;
@@ -27,12 +28,14 @@ mod remove;
 mod streams;
 mod warnings;
 
+pub use crate::catalog::{AttachedImage, AttachedVolume, AttachmentRecord};
 pub use crate::content::{
     AppendOptions, Batch, FileReader, Links, ListOptions, Listing, OpenedFile, Progress, Question, ReadRange,
     Stat, Tally, WriteFrom, WriteOptions,
 };
 pub use crate::sys::EntryKind;
 pub use attach::Attachment;
+pub use attachments::AttachmentInfo;
 pub use check::{Problem, ProblemKind, check};
 pub use copying::{CopyRequest, TransferOptions, VolumeCopy};
 pub use files::VolumeFiles;

@@ -1,10 +1,22 @@
 //! The processes that attachments belong to.
 
+use super::Opened;
 use super::held_images;
 use crate::catalog::{Held, Writer};
-use crate::error::{Error, Result};
+use crate::error::{Error, Holder, Result};
 use crate::model::ProcessIdentity;
 use crate::sys::{boot_id, pid_namespace, process_start_time};
+
+/// What is known of a process that an attachment belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It runs.
+    Running,
+    /// It has ended.
+    Ended,
+    /// It cannot be looked at, or its number belongs to another name space (a container's). It may be running.
+    Unknown,
+}
 
 /// The living process of that number.
 pub fn identify(pid: u32) -> Result<ProcessIdentity> {
@@ -19,25 +31,59 @@ pub fn identify(pid: u32) -> Result<ProcessIdentity> {
     })
 }
 
-/// Whether a process is known to have ended. One that cannot be looked at, or whose number belongs to another
-/// name space (a container's), has not.
-pub fn has_ended(process: &ProcessIdentity) -> bool {
-    let other_boot = boot_id().is_ok_and(|id| id != process.boot_id);
-    let same_namespace = pid_namespace().is_ok_and(|namespace| namespace == process.pid_namespace);
-    let replaced = || process_start_time(process.pid).is_ok_and(|now| now != Some(process.start_time));
-    other_boot || (same_namespace && replaced())
+/// What is known of a process.
+pub fn life_of(process: &ProcessIdentity) -> Life {
+    if boot_id().is_ok_and(|id| id != process.boot_id) {
+        return Life::Ended;
+    }
+    if !pid_namespace().is_ok_and(|namespace| namespace == process.pid_namespace) {
+        return Life::Unknown;
+    }
+    match process_start_time(process.pid) {
+        Ok(now) if now == Some(process.start_time) => Life::Running,
+        Ok(_) => Life::Ended,
+        Err(_) => Life::Unknown,
+    }
 }
 
-/// The sandboxes of the attachments that hold something; those of processes that ended end here.
-pub fn living(catalog: &Writer<'_>, held: Held) -> Result<Vec<String>> {
+/// The attachments that hold something; those of processes that ended end here.
+pub fn living(catalog: &Writer<'_>, held: Held) -> Result<Vec<Holder>> {
     let mut living = Vec::new();
     for holder in catalog.reader().holders(held)? {
-        if has_ended(&holder.owner) {
+        let life = life_of(&holder.owner);
+        if life == Life::Ended {
             catalog.detach(holder.attachment_id)?;
             held_images::close(holder.attachment_id);
-        } else if !living.contains(&holder.sandbox) {
-            living.push(holder.sandbox);
+            continue;
         }
+        living.push(Holder {
+            id: holder.attachment_id,
+            sandbox: holder.sandbox,
+            pid: holder.owner.pid,
+            running: life == Life::Running,
+            readonly: holder.readonly,
+        });
     }
     Ok(living)
+}
+
+/// Ends the attachments of processes that ended.
+pub fn end_dead(catalog: &Writer<'_>) -> Result<()> {
+    for owner in catalog.reader().owners()? {
+        if life_of(&owner) == Life::Ended {
+            catalog.detach_all_of(&owner)?.into_iter().for_each(held_images::close);
+        }
+    }
+    Ok(())
+}
+
+impl Opened {
+    /// The same. Nothing is written where there are none.
+    pub(super) fn end_dead_attachments(&self) -> Result<()> {
+        let owners = self.catalog.read(|catalog| catalog.owners())?;
+        match owners.iter().any(|owner| life_of(owner) == Life::Ended) {
+            true => self.catalog.write(end_dead),
+            false => Ok(()),
+        }
+    }
 }

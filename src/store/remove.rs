@@ -37,9 +37,9 @@ impl Opened {
             let volume =
                 catalog.reader().volume(name)?.filter(|volume| only.is_none_or(|id| id == volume.id));
             let volume = volume.ok_or_else(|| Error::volume_not_found(name.as_str()))?;
-            let sandboxes = living(catalog, Held::Volume(volume.id))?;
-            if !sandboxes.is_empty() {
-                return Err(Error::volume_attached(name.as_str(), sandboxes));
+            let holders = living(catalog, Held::Volume(volume.id))?;
+            if !holders.is_empty() {
+                return Err(Error::volume_attached(name.as_str(), holders));
             }
             let image = self.lock_image_of(&volume)?;
             catalog.begin(volume.id, Action::Remove, &entry)?;

@@ -2,37 +2,12 @@
 
 use super::{bind, create, existing, invalid_field};
 use crate::child::in_child;
+use crate::sleeper::Sleeper;
 use crate::support::{Home, name};
 use nix::sys::resource::{Resource, setrlimit};
 use sandbox_volumes::error::ErrorKind;
 use sandbox_volumes::model::Cancel;
 use sandbox_volumes::store::{Durability, Store};
-use std::process::{Child, Command, Stdio};
-
-/// A process that does nothing until it is ended, which a failing test does too.
-struct Sleeper(Child);
-
-impl Sleeper {
-    fn start() -> Self {
-        Sleeper(Command::new("sleep").arg("600").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
-    }
-
-    fn pid(&self) -> u32 {
-        self.0.id()
-    }
-
-    /// Ends it for good: no zombie stays.
-    fn end(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-impl Drop for Sleeper {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
 
 /// The sandboxes that keep a volume from being removed.
 fn holders(home: &Home, volume: &str) -> Vec<String> {

@@ -1,0 +1,82 @@
+//! Attachments as anybody who has the home may see, give on and end them.
+
+use super::attach::check_sandbox;
+use super::owner::{Life, end_dead, identify, life_of};
+use super::{Store, held_images};
+use crate::catalog::{AttachmentRecord, Writer};
+use crate::error::{Error, Holder, Result};
+use crate::model::{Cancel, VolumeName};
+
+/// An attachment that has not ended, as far as that can be told.
+#[derive(Clone, Debug)]
+pub struct AttachmentInfo {
+    /// What the catalog knows.
+    pub record: AttachmentRecord,
+    /// Whether its process was seen running; else it is one of another PID name space.
+    pub running: bool,
+}
+
+impl Store {
+    /// The attachments to that sandbox and of that volume, or all; newest first, the sandbox as tie-break. Those whose
+    /// process ended are left out.
+    pub fn attachments(
+        &self,
+        sandbox: Option<&str>,
+        volume: Option<&VolumeName>,
+        cancel: &Cancel,
+    ) -> Result<Vec<AttachmentInfo>> {
+        sandbox.map_or(Ok(()), check_sandbox)?;
+        cancel.check()?;
+        let opened = self.opened()?;
+        let records = opened.catalog.read(|catalog| {
+            if let Some(name) = volume
+                && catalog.volume(name)?.is_none()
+            {
+                return Err(Error::volume_not_found(name.as_str()));
+            }
+            catalog.attachments(sandbox, volume)
+        })?;
+        Ok(records.into_iter().filter_map(still_there).collect())
+    }
+
+    /// Gives an attachment to the process of that number, whose end then frees what it holds. What this process keeps
+    /// open for it stays open.
+    pub fn hand_over(&self, id: i64, pid: u32, cancel: &Cancel) -> Result<()> {
+        let owner = identify(pid)?;
+        self.opened()?.catalog.write(|catalog| {
+            living_attachment(catalog, id)?;
+            catalog.hand_over(id, &owner)?;
+            cancel.commit()
+        })
+    }
+
+    /// Ends an attachment of whatever process; with `force` also one whose process is seen running.
+    pub fn end_attachment(&self, id: i64, force: bool, cancel: &Cancel) -> Result<()> {
+        self.opened()?.catalog.write(|catalog| {
+            let AttachmentInfo { record, running } = living_attachment(catalog, id)?;
+            if running && !force {
+                let readonly = record.volumes.iter().map(|volume| volume.readonly);
+                let readonly = readonly.chain(record.images.iter().map(|image| image.readonly)).all(|it| it);
+                let (sandbox, pid) = (record.sandbox, record.owner.pid);
+                return Err(Error::attachment_in_use(Holder { id, sandbox, pid, running, readonly }));
+            }
+            catalog.detach(id)?;
+            end_dead(catalog)?;
+            cancel.commit()
+        })?;
+        held_images::close(id);
+        Ok(())
+    }
+}
+
+fn living_attachment(catalog: &Writer<'_>, id: i64) -> Result<AttachmentInfo> {
+    let found = catalog.reader().attachment(id)?.and_then(still_there);
+    found.ok_or_else(|| Error::attachment_not_found(id))
+}
+
+fn still_there(record: AttachmentRecord) -> Option<AttachmentInfo> {
+    match life_of(&record.owner) {
+        Life::Ended => None,
+        life => Some(AttachmentInfo { record, running: life == Life::Running }),
+    }
+}
