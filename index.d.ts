@@ -87,7 +87,8 @@ export declare function removeVolume(name: string, options?: SignalOption): Prom
  * Attaches mounts to a sandbox: all of them, or none. Named volumes are provisioned by their mode, sources are
  * checked, and the volumes cannot be removed until `detach()` or the end of the process `pid`. A directory is
  * shared; a disk has one writer or any number of readers. On a failure, volumes that this call created are
- * removed again.
+ * removed again; a process that is killed meanwhile may leave one, whole and attached to nothing. Of several processes
+ * that ensure one volume at once each gets it, and it is made once.
  *
  * @param sandbox the sandbox's name, 1 to 255 bytes, for messages
  * @param mounts by guest path: absolute, not `/`, without `..`, control characters, `:`, `;` or `,`; not `/proc`,

@@ -186,7 +186,7 @@ fn a_volume_tells_each_holder_with_its_process_and_what_it_does() {
     let process = Sleeper::start();
     let readonly = json!({ "readonly": true }).into();
     let reading = MountConfig::named(&Input::Text("data".to_owned()), &readonly).unwrap();
-    let reader = home.attach_for("reader", &[reading.clone()], Some(process.pid())).unwrap();
+    let reader = home.attach_for("reader", std::slice::from_ref(&reading), Some(process.pid())).unwrap();
     let writer = home.attach("writer", &[reading.clone(), existing("data")]).unwrap();
     let refused = home.store.remove(&name("data"), &Cancel::default()).unwrap_err();
     assert_eq!(
@@ -205,7 +205,7 @@ fn a_volume_tells_each_holder_with_its_process_and_what_it_does() {
         [(reader.id, "reader", process.pid(), true), (writer.id, "writer", std::process::id(), false)]
     );
     for _ in 0..8 {
-        home.attach("many", &[reading.clone()]).unwrap();
+        home.attach("many", std::slice::from_ref(&reading)).unwrap();
     }
     let refused = home.store.remove(&name("data"), &Cancel::default()).unwrap_err();
     assert!(refused.to_string().contains("read-only) and 2 more. Detach it"), "{refused}");

@@ -3,7 +3,8 @@
 use crate::report::report;
 use crate::support::{Home, name};
 use crate::worker::{self, Worker};
-use sandbox_volumes::model::{Cancel, Labels, VolumeSpec};
+use sandbox_volumes::model::{Cancel, Input, Labels, VolumeSpec};
+use sandbox_volumes::mount::{MountConfig, plan};
 use sandbox_volumes::store::{Durability, Store};
 use std::path::Path;
 
@@ -44,6 +45,38 @@ fn of_two_processes_that_create_or_remove_one_name_exactly_one_wins() {
 #[test]
 fn of_eight_processes_that_create_or_remove_one_name_exactly_one_wins() {
     race_for_one_name(8, 50);
+}
+
+fn race_to_ensure_one_volume(processes: usize, rounds: u32) {
+    let home = Home::new();
+    let mut workers: Vec<_> =
+        (0..processes).map(|_| Worker::start("race::worker_that_obeys", &home.path(""))).collect();
+    for round in 0..rounds {
+        let ensured = order_all(&mut workers, "ensure data");
+        assert_eq!(ensured, vec!["ok"; processes], "round {round}");
+        let holders = home.store.attachments(None, Some(&name("data")), &Cancel::default()).unwrap();
+        assert_eq!(holders.len(), processes, "round {round}");
+        assert_eq!(home.store.list(&Labels::default(), &Cancel::default()).unwrap().len(), 1);
+        // Volumes are numbered, and a number is given to one volume only.
+        let made: u32 = rusqlite::Connection::open(home.path("db/volumes.db"))
+            .unwrap()
+            .query_row("SELECT seq FROM sqlite_sequence WHERE name = 'volume'", (), |row| row.get(0))
+            .unwrap();
+        assert_eq!(made, round + 1, "a volume was made twice");
+        assert_eq!(order_all(&mut workers, "let-go data"), vec!["ok"; processes]);
+        home.store.remove(&name("data"), &Cancel::default()).unwrap();
+    }
+    assert_eq!(std::fs::read_dir(home.path("volumes/.staging")).unwrap().count(), 0);
+}
+
+#[test]
+fn two_processes_that_ensure_one_volume_both_get_it_and_it_is_made_once() {
+    race_to_ensure_one_volume(2, 200);
+}
+
+#[test]
+fn eight_processes_that_ensure_one_volume_all_get_it_and_it_is_made_once() {
+    race_to_ensure_one_volume(8, 50);
 }
 
 #[test]
@@ -140,6 +173,17 @@ fn obey(
     match verb {
         "create" => store.create(&name(argument), &spec, &cancel()).map(drop),
         "remove" => store.remove(&name(argument), &cancel()),
+        "ensure" => {
+            let ensure = serde_json::json!({ "mode": "ensure-exists", "quotaMib": 4 }).into();
+            let volume = Input::Text(argument.to_owned());
+            let mount = MountConfig::named_with(&volume, &Input::Absent, &ensure)?;
+            store.attach("worker", &plan(vec![("/data".to_owned(), mount)])?, None, &cancel()).map(drop)
+        }
+        "let-go" => {
+            let held = store.attachments(None, Some(&name(argument)), &cancel())?;
+            let mut own = held.iter().filter(|it| it.record.owner.pid == std::process::id());
+            own.try_for_each(|attachment| store.detach(attachment.record.id))
+        }
         "write" => {
             let options = sandbox_volumes::content::WriteOptions { atomic: true, ..Default::default() };
             let file = std::process::id().to_string();
