@@ -101,7 +101,9 @@ export declare function removeVolume(name: string, options?: SignalOption): Prom
  * @throws {VolumeInUseError} a disk is attached elsewhere (`holders` tells to what) or locked by another program,
  *   and one of the two writes; or a volume to be created is being created or removed elsewhere for 5 seconds
  * @throws {DiskImageError} a disk image is not what it must be, is damaged, or names another file
- * @throws {FileSystemError} the source of a bind mount or a disk image is missing or cannot be looked at
+ * @throws {FileSystemError} the source of a bind mount, a disk image or a `subpath` is missing or cannot be looked at
+ * @throws {PathEscapeError} a `subpath` leads outside its volume
+ * @throws {QuotaExceededError} a `subpath` that is missing cannot be made
  */
 export declare function attach(
   sandbox: string,
@@ -612,6 +614,23 @@ export interface MountOptions extends MountFlags {
   hostPermissions?: 'private' | 'mirror' | null
 }
 
+export interface NamedMountOptions extends MountOptions {
+  /**
+   * A directory or file of a directory volume that is mounted instead of all of it, so that one volume serves many
+   * tenants: a relative path, without `..` or control characters, not empty, at most 4095 bytes. Links are followed as
+   * long as they stay in the volume. What is missing is made as a directory (mode 0755, less the umask, against the
+   * quota) where the volume's mode is `'create'` or `'ensure-exists'`, and stays also where attaching fails afterwards;
+   * with `'existing'` it is a `FileSystemError` (`ENOENT`).
+   *
+   * It is looked for once, by `attach`, and held by a descriptor: a guest that has the volume and puts a link in its
+   * place afterwards changes nothing. Runtimes are told of that descriptor, so they are to be started by this process,
+   * or by root, before `detach()` and while this process lives. But for bubblewrap, they are told of it by a path
+   * (`/proc/<pid>/fd/<number>`), which is closed to a runtime that makes a user name space of its own before it mounts:
+   * rootless runc or Podman cannot mount parts. Default: all of the volume.
+   */
+  subpath?: string | null
+}
+
 export interface NamedVolumeOptions {
   /**
    * `'existing'`: the volume must be there. `'create'`: it must not. `'ensure-exists'`: it is created where it
@@ -653,6 +672,8 @@ export interface MountConfig {
   readonly bind: string | null
   /** A named mount's volume. */
   readonly named: string | null
+  /** The part of it that is mounted, without `.` and doubled slashes; `null`: all of it. */
+  readonly subpath: string | null
   readonly namedMode: 'existing' | 'create' | 'ensure-exists' | null
   /** Set for the modes that may create the volume. */
   readonly namedKind: VolumeKind | null
@@ -679,9 +700,9 @@ export declare const Mount: {
   /** A file or directory of the host. A relative path is resolved now. */
   bind(hostPath: string, options?: MountOptions | null): MountConfig
   /** A volume that exists. */
-  named(name: string, options?: MountOptions | null): MountConfig
+  named(name: string, options?: NamedMountOptions | null): MountConfig
   /** A volume that may be created for the mount. */
-  namedWith(name: string, options?: MountOptions | null, volume?: NamedVolumeOptions | null): MountConfig
+  namedWith(name: string, options?: NamedMountOptions | null, volume?: NamedVolumeOptions | null): MountConfig
   /** Memory. */
   tmpfs(options?: TmpfsOptions | null): MountConfig
   /** A disk image of the host, which `attach` looks for and checks. A relative path is resolved now. */
@@ -696,6 +717,8 @@ export interface ResolvedMount {
   readonly hostPath: string | null
   /** The volume of a named mount. */
   readonly volume: string | null
+  /** The part of it that is mounted; `null`: all of it. */
+  readonly subpath: string | null
   readonly format: 'raw' | 'qcow2' | 'vmdk' | null
   readonly fstype: string | null
   readonly readonly: boolean
@@ -705,6 +728,15 @@ export interface ResolvedMount {
   readonly sizeMib: number | null
   readonly statVirtualization: 'strict' | 'relaxed' | 'off' | null
   readonly hostPermissions: 'private' | 'mirror' | null
+}
+
+export interface BubblewrapOptions {
+  /**
+   * The number by which `bwrap` finds the first of the attachment's `descriptors()`, an integer of at least 3; the
+   * others follow. With Node, it is the place of the first in `stdio`. Required where a `subpath` is mounted, and not
+   * used otherwise. Default: none.
+   */
+  firstFd?: number | null
 }
 
 /** An entry of `mounts` in an OCI runtime's `config.json`. */
@@ -832,6 +864,8 @@ export interface KubernetesVolume {
 export interface KubernetesVolumeMount {
   name: string
   mountPath: string
+  /** The part of the volume that is mounted. */
+  subPath?: string
   readOnly?: true
   /** What is mounted below the directory is read-only too. */
   recursiveReadOnly?: 'Enabled'
@@ -908,12 +942,25 @@ export declare class Attachment implements AsyncDisposable {
    * Arguments for `bwrap` 0.7 or later, which makes every mount with `nosuid` and `nodev`. They take the
    * capability CAP_SYS_ADMIN from a sandbox that root starts, for it could undo every flag. Put them behind what
    * makes the sandbox's root: later mounts cover earlier ones.
+   *
+   * A `subpath` is bound by its descriptor (`--bind-fd`, in bubblewrap 0.10 or later, and in Debian's 0.8):
+   * `spawn('bwrap', [...root, ...mounts.toBubblewrap({ firstFd: 3 }), …], { stdio: ['inherit', 'inherit', 'inherit',
+   * ...mounts.descriptors()] })`.
    * @throws {UnsupportedMountError} a mount is `noexec` or has a virtiofs option
+   * @throws {InvalidConfigError} `firstFd` is not acceptable or missing, or the attachment has a `subpath` and was
+   *   detached
    */
-  toBubblewrap(): string[]
+  toBubblewrap(options?: BubblewrapOptions | null): string[]
+  /**
+   * The numbers, in this process, of the descriptors of what is mounted by a `subpath`, in the order of the mounts. They
+   * can do no input or output, and are closed by `detach()`: leave that to it.
+   * @throws {InvalidConfigError} the attachment has some and was detached
+   */
+  descriptors(): number[]
   /**
    * The `mounts` of an OCI runtime's `config.json` (runc, crun, containerd).
-   * @throws {UnsupportedMountError} a mount has a virtiofs option
+   * @throws {UnsupportedMountError} a mount is a disk or has a virtiofs option
+   * @throws {InvalidConfigError} the attachment has a `subpath` and was detached
    */
   toOci(): OciMount[]
   /**
@@ -933,8 +980,8 @@ export declare class Attachment implements AsyncDisposable {
    *
    * @throws {UnsupportedMountError} a mount is a single file, or virtiofs servers cannot do what is asked:
    *   `statVirtualization` `'strict'` or `'relaxed'`, or `hostPermissions` `'private'`
-   * @throws {InvalidConfigError} an option is not acceptable, `socketDir` is missing, or the attachment has disks and
-   *   was detached
+   * @throws {InvalidConfigError} an option is not acceptable, `socketDir` is missing, or the attachment has disks or a
+   *   `subpath` and was detached
    */
   toQemu(options?: QemuOptions | null): QemuMounts
   /**
@@ -943,7 +990,7 @@ export declare class Attachment implements AsyncDisposable {
    * is changed: on a host with SELinux add `--security-opt label=disable`, or label the volume.
    * @throws {UnsupportedMountError} a mount is a disk or has a virtiofs option, a host path has a control character,
    *   or, for Docker, a bind mount or volume is `noexec`, `nosuid` or `nodev`
-   * @throws {InvalidConfigError} an option is not acceptable
+   * @throws {InvalidConfigError} an option is not acceptable, or the attachment has a `subpath` and was detached
    */
   toDocker(options?: DockerOptions | null): string[]
   /**
@@ -951,8 +998,10 @@ export declare class Attachment implements AsyncDisposable {
    * `msb create` of microsandbox 0.6. By name, run `msb` with `MSB_HOME` set to the store's home: where it knows no volume of a
    * name, it makes an empty one. A disk image of the host is opened under the path of a descriptor of this process:
    * start the sandbox as the same user while this process lives.
-   * @throws {UnsupportedMountError} a host path has `,`, `:` or `;`, or a vmdk is to be written
-   * @throws {InvalidConfigError} an option is not acceptable
+   * @throws {UnsupportedMountError} a host path has `,`, `:` or `;`, a vmdk is to be written, or a `subpath` is to be
+   *   mounted by name
+   * @throws {InvalidConfigError} an option is not acceptable, or the attachment has disks or a `subpath` and was
+   *   detached
    */
   toMicrosandbox(options?: MicrosandboxOptions | null): string[]
   /**
@@ -971,6 +1020,8 @@ export declare class Attachment implements AsyncDisposable {
    * `volumes` and `volumeMounts` for a Kubernetes pod on a node that has these paths: a directory or file is a
    * `hostPath`, a tmpfs an `emptyDir` of memory. With `claims`, named volumes are claimed, and `persistentVolumes` and
    * `persistentVolumeClaims` are the manifests to apply first.
+   *
+   * A `subpath` is the `subPath` of its `volumeMount`, which Kubernetes looks for itself when the pod starts.
    *
    * What is mounted below a source comes along; a `readonly` mount holds for it too by `recursiveReadOnly`, which
    * Kubernetes has since 1.31 and which a node that cannot keep it refuses. A claim is named like its volume, or with

@@ -28,7 +28,9 @@ export declare class NativeAttachment {
   /** The resolved mounts. */
   mounts(): object[]
   /** Arguments for `bwrap`. */
-  toBubblewrap(): Array<string>
+  toBubblewrap(options: unknown): Array<string>
+  /** The descriptors that bubblewrap is handed. */
+  descriptors(): Array<number>
   /** The `mounts` of an OCI runtime's configuration, as JSON. */
   toOci(): string
   /** Arguments for QEMU, the virtiofs servers and the guest's mounts, as JSON. */

@@ -66,6 +66,7 @@ test('an attachment has its properties, and they are frozen', async (t) => {
         kind: 'named',
         hostPath: volume.path,
         volume: 'v',
+        subpath: null,
         format: null,
         fstype: null,
         readonly: true,

@@ -154,6 +154,12 @@ export async function mounts(store: VolumeStore) {
   store.detach(1)
   expectType<Attachment>()(attachment, true)
   expectType<string[]>()(attachment.toBubblewrap(), true)
+  expectType<string[]>()(attachment.toBubblewrap({ firstFd: 3 }), true)
+  expectType<number[]>()(attachment.descriptors(), true)
+  expectType<string | null>()(Mount.named('b', { subpath: 'a', readonly: true }).subpath, true)
+  expectType<string | null>()(attachment.mounts[0]!.subpath, true)
+  // @ts-expect-error a bind mount has its own path
+  Mount.bind('/a', { subpath: 'a' })
   expectType<OciMount[]>()(attachment.toOci(), true)
   const qemu = attachment.toQemu({ socketDir: '/run/vm', memoryMib: 1024 })
   expectType<QemuMounts>()(qemu, true)

@@ -18,8 +18,12 @@ class Attachment {
     Object.freeze(this)
   }
 
-  toBubblewrap() {
-    return this.#native.toBubblewrap()
+  toBubblewrap(options) {
+    return this.#native.toBubblewrap(options)
+  }
+
+  descriptors() {
+    return this.#native.descriptors()
   }
 
   toOci() {

@@ -14,6 +14,8 @@ mod lease;
 mod listing;
 #[path = "attach/nested.rs"]
 mod nested;
+#[path = "attach/part.rs"]
+mod part;
 #[path = "attach/provision.rs"]
 mod provision;
 #[path = "attach/rollback.rs"]

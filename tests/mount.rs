@@ -27,6 +27,8 @@ mod guest_path;
 mod kubernetes;
 #[path = "mount/microsandbox.rs"]
 mod microsandbox;
+#[path = "mount/part.rs"]
+mod part;
 #[path = "mount/qemu.rs"]
 mod qemu;
 #[path = "mount/resolved.rs"]
@@ -156,7 +158,8 @@ fn resolve(guest_path: GuestPath, config: &MountConfig) -> ResolvedMount {
     let origin = match config.source().clone() {
         MountSource::Bind { host } => Origin::Bind { host, file: false },
         MountSource::Named { name, .. } => {
-            Origin::Named { host: Path::new("/vols").join(name.as_str()), volume: name, quota_mib: None }
+            let host = Path::new("/vols").join(name.as_str());
+            Origin::Named { open: host.clone(), host, volume: name, part: None, quota_mib: None }
         }
         MountSource::Tmpfs { size_mib } => Origin::Tmpfs { size_mib },
         MountSource::Disk { .. } => panic!("disks are not resolved here"),
@@ -227,7 +230,9 @@ fn case_39_rejects_one_guest_path_in_two_spellings() {
 
 #[test]
 fn bubblewrap_is_told_what_the_shared_cases_say() {
-    check_renders("bubblewrap", |mounts| bubblewrap::render(mounts).map(|argv| json!(argv)));
+    check_renders("bubblewrap", |mounts| {
+        bubblewrap::render(mounts, &bubblewrap::BubblewrapOptions::default()).map(|argv| json!(argv))
+    });
 }
 
 #[test]

@@ -7,11 +7,13 @@ use super::lanes::Lane;
 use super::values::{from_input, to_input};
 use crate::error::{Error, Result};
 use crate::model::{Fields, Input};
+use crate::mount::ResolvedMount;
+use crate::mount::runtime::bubblewrap::{self, BubblewrapOptions};
 use crate::mount::runtime::docker::{self, Engine};
 use crate::mount::runtime::kubernetes_options::KubernetesOptions;
 use crate::mount::runtime::microsandbox::{self, MicrosandboxOptions};
 use crate::mount::runtime::qemu::{self, QemuOptions};
-use crate::mount::runtime::{bubblewrap, kubernetes, microsandbox_sdk, oci};
+use crate::mount::runtime::{kubernetes, microsandbox_sdk, oci};
 use crate::store::{Attachment, Store};
 use napi::Env;
 use napi::bindgen_prelude::{ToNapiValue, Unknown};
@@ -28,6 +30,12 @@ pub struct NativeAttachment {
 impl NativeAttachment {
     pub fn new(store: Arc<Store>, attachment: Attachment) -> Self {
         NativeAttachment { store, attachment }
+    }
+
+    /// The mounts, for a runtime that opens what this process holds.
+    fn held_mounts(&self, env: &Env) -> napi::Result<&[ResolvedMount]> {
+        or_throw(env, self.attachment.check_held())?;
+        Ok(&self.attachment.mounts)
     }
 }
 
@@ -59,14 +67,21 @@ impl NativeAttachment {
 
     /// Arguments for `bwrap`.
     #[napi(catch_unwind)]
-    pub fn to_bubblewrap(&self, env: &Env) -> napi::Result<Vec<String>> {
-        or_throw(env, bubblewrap::render(&self.attachment.mounts))
+    pub fn to_bubblewrap(&self, env: &Env, options: Unknown<'_>) -> napi::Result<Vec<String>> {
+        let options = or_throw(env, BubblewrapOptions::from_input(&to_input(options)?))?;
+        or_throw(env, bubblewrap::render(self.held_mounts(env)?, &options))
+    }
+
+    /// The descriptors that bubblewrap is handed.
+    #[napi(catch_unwind)]
+    pub fn descriptors(&self, env: &Env) -> napi::Result<Vec<i32>> {
+        or_throw(env, self.attachment.descriptors())
     }
 
     /// The `mounts` of an OCI runtime's configuration, as JSON.
     #[napi(catch_unwind)]
     pub fn to_oci(&self, env: &Env) -> napi::Result<String> {
-        let mounts = or_throw(env, oci::render(&self.attachment.mounts))?;
+        let mounts = or_throw(env, oci::render(self.held_mounts(env)?))?;
         Ok(serde_json::Value::from(mounts).to_string())
     }
 
@@ -74,29 +89,28 @@ impl NativeAttachment {
     #[napi(catch_unwind)]
     pub fn to_qemu(&self, env: &Env, options: Unknown<'_>) -> napi::Result<String> {
         let options = or_throw(env, QemuOptions::from_input(&to_input(options)?))?;
-        or_throw(env, self.attachment.check_held())?;
-        Ok(or_throw(env, qemu::render(&self.attachment.mounts, &options))?.to_string())
+        Ok(or_throw(env, qemu::render(self.held_mounts(env)?, &options))?.to_string())
     }
 
     /// Arguments for `docker run` or `podman run`.
     #[napi(catch_unwind)]
     pub fn to_docker(&self, env: &Env, options: Unknown<'_>) -> napi::Result<Vec<String>> {
         let engine = or_throw(env, Engine::from_input(&to_input(options)?))?;
-        or_throw(env, docker::render(&self.attachment.mounts, engine))
+        or_throw(env, docker::render(self.held_mounts(env)?, engine))
     }
 
     /// Arguments for `msb run`.
     #[napi(catch_unwind)]
     pub fn to_microsandbox(&self, env: &Env, options: Unknown<'_>) -> napi::Result<Vec<String>> {
         let options = or_throw(env, MicrosandboxOptions::from_input(&to_input(options)?))?;
-        or_throw(env, microsandbox::render(&self.attachment.mounts, &options))
+        or_throw(env, microsandbox::render(self.held_mounts(env)?, &options))
     }
 
     /// The calls that tell microsandbox's SDK, as JSON.
     #[napi(catch_unwind)]
     pub fn sandbox_calls(&self, env: &Env, options: Unknown<'_>) -> napi::Result<String> {
         let options = or_throw(env, MicrosandboxOptions::from_input(&to_input(options)?))?;
-        let calls = or_throw(env, microsandbox_sdk::render(&self.attachment.mounts, &options))?;
+        let calls = or_throw(env, microsandbox_sdk::render(self.held_mounts(env)?, &options))?;
         Ok(serde_json::Value::from(calls).to_string())
     }
 

@@ -15,6 +15,7 @@ mod list;
 mod mkdir;
 mod mount_point;
 mod open;
+mod part;
 mod path;
 mod purge;
 mod quota;
@@ -38,6 +39,7 @@ pub use copying::{
 pub use facts::Facts;
 pub use list::{Batch, ListOptions, Listing};
 pub use mount_point::{MountPoint, look_at_mount_point};
+pub use part::Part;
 pub use purge::purge;
 pub use quota::Quota;
 pub use read::OpenedFile;

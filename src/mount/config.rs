@@ -5,6 +5,7 @@ use super::host_path;
 use super::options::{self, HostPermissions, MountFlags, StatVirtualization};
 use super::provision::Provision;
 use super::source::MountSource;
+use super::subpath::Subpath;
 use crate::error::{Error, Result};
 use crate::model::{Fields, Input, VolumeName};
 use std::path::Path;
@@ -19,6 +20,7 @@ const MOUNT_OPTIONS: [&str; 6] = [
 ];
 const NAMED_VOLUME_OPTIONS: [&str; 6] =
     [field::MODE, field::KIND, field::SIZE_MIB, field::FORMAT, field::QUOTA_MIB, field::LABELS];
+const NAMED_OPTIONS: [&str; 1] = [field::SUBPATH];
 const TMPFS_OPTIONS: [&str; 1] = [field::SIZE_MIB];
 const DISK_OPTIONS: [&str; 2] = [field::FORMAT, field::FSTYPE];
 
@@ -49,10 +51,11 @@ impl MountConfig {
     /// `Mount.namedWith(name, MountOptions, NamedVolumeOptions)`: a volume that may be created for the mount.
     pub fn named_with(name: &Input, options: &Input, named_options: &Input) -> Result<Self> {
         let name = VolumeName::parse(name.required_text(field::NAME)?)?;
-        let fields = Fields::of("MountOptions", options, &MOUNT_OPTIONS)?;
+        let fields = Fields::of("MountOptions", options, &[&NAMED_OPTIONS[..], &MOUNT_OPTIONS].concat())?;
         let named_fields = Fields::of("NamedVolumeOptions", named_options, &NAMED_VOLUME_OPTIONS)?;
         let provision = Provision::read(&named_fields, field::MODE, field::KIND)?;
-        Self::checked(MountSource::Named { name, provision }, &fields)
+        let subpath = fields.text(field::SUBPATH)?.map(Subpath::parse).transpose()?;
+        Self::checked(MountSource::Named { name, provision, subpath }, &fields)
     }
 
     /// `Mount.tmpfs(TmpfsOptions?)`: memory.
@@ -76,6 +79,7 @@ impl MountConfig {
         let config = MountConfig { source, flags, stat_virtualization, host_permissions };
         if !config.source.may_be_directory() {
             config.refuse_virtiofs_policies()?;
+            config.refuse_subpath()?;
         }
         if stat_virtualization == Some(StatVirtualization::Off)
             && host_permissions == Some(HostPermissions::Mirror)
@@ -101,6 +105,17 @@ impl MountConfig {
         }
     }
 
+    /// Refuses a part, for what is no directory.
+    pub fn refuse_subpath(&self) -> Result<()> {
+        match &self.source {
+            MountSource::Named { subpath: Some(_), .. } => Err(Error::invalid_config(
+                field::SUBPATH,
+                "goes with directory volumes only, for what is on a disk is reached in its guest; leave it unset",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// What is mounted.
     pub fn source(&self) -> &MountSource {
         &self.source
@@ -109,7 +124,7 @@ impl MountConfig {
     /// The volume that attaching this may create.
     pub fn may_create(&self) -> Option<&VolumeName> {
         match &self.source {
-            MountSource::Named { name, provision } => provision.spec().map(|_| name),
+            MountSource::Named { name, provision, .. } => provision.spec().map(|_| name),
             _ => None,
         }
     }

@@ -17,5 +17,6 @@ pub(super) const NOEXEC: &str = "noexec";
 pub(super) const NOSUID: &str = "nosuid";
 pub(super) const READONLY: &str = "readonly";
 pub(super) const STAT_VIRTUALIZATION: &str = "statVirtualization";
+pub(super) const SUBPATH: &str = "subpath";
 pub(super) const TMPFS: &str = "tmpfs";
 pub(super) const VOLUME: &str = "volume";

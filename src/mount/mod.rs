@@ -18,11 +18,13 @@ mod resolved;
 /// What a sandbox engine is told: one pure renderer a file.
 pub mod runtime;
 mod source;
+mod subpath;
 
 pub use config::MountConfig;
 pub use guest_path::GuestPath;
 pub use options::{HostPermissions, MountFlags, StatVirtualization};
 pub use plan::plan;
 pub use provision::{Provision, ProvisionMode};
-pub use resolved::{Origin, ResolvedMount};
+pub use resolved::{MountedPart, Origin, ResolvedMount};
 pub use source::{MountKind, MountSource};
+pub use subpath::Subpath;

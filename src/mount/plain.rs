@@ -6,15 +6,17 @@ use super::host_path;
 use super::options::{HostPermissions, StatVirtualization};
 use super::provision::Provision;
 use super::source::{MountKind, MountSource};
+use super::subpath::Subpath;
 use crate::error::{Error, Result};
 use crate::model::{DiskFormat, DiskSpec, Fields, Input, Labels, VolumeName, VolumeSpec};
 use std::path::Path;
 
 /// Every field, in the object's order.
-const FIELDS: [&str; 18] = [
+const FIELDS: [&str; 19] = [
     field::KIND,
     field::BIND,
     field::NAMED,
+    field::SUBPATH,
     field::NAMED_MODE,
     field::NAMED_KIND,
     field::QUOTA_MIB,
@@ -51,6 +53,7 @@ impl MountConfig {
             MountKind::Named => MountSource::Named {
                 name: VolumeName::parse(config::required_text(&fields, field::NAMED)?)?,
                 provision: Provision::read(&fields, field::NAMED_MODE, field::NAMED_KIND)?,
+                subpath: fields.text(field::SUBPATH)?.map(Subpath::parse).transpose()?,
             },
             MountKind::Tmpfs => MountSource::tmpfs(&fields)?,
             MountKind::Disk => {
@@ -80,9 +83,12 @@ fn refuse_strays(input: &Input, fields: &Fields, kind: MountKind) -> Result<()> 
 fn belongs(name: &str, kind: MountKind) -> bool {
     match name {
         field::BIND => kind == MountKind::Bind,
-        field::NAMED | field::NAMED_MODE | field::NAMED_KIND | field::QUOTA_MIB | field::LABELS => {
-            kind == MountKind::Named
-        }
+        field::NAMED
+        | field::SUBPATH
+        | field::NAMED_MODE
+        | field::NAMED_KIND
+        | field::QUOTA_MIB
+        | field::LABELS => kind == MountKind::Named,
         field::DISK | field::FSTYPE => kind == MountKind::Disk,
         field::FORMAT => matches!(kind, MountKind::Named | MountKind::Disk),
         field::SIZE_MIB => matches!(kind, MountKind::Named | MountKind::Tmpfs),
@@ -105,6 +111,7 @@ fn value(config: &MountConfig, name: &str) -> Input {
             path(host)
         }
         (field::NAMED, MountSource::Named { name, .. }) => text(Some(name.as_str())),
+        (field::SUBPATH, MountSource::Named { subpath, .. }) => text(subpath.as_ref().map(Subpath::as_str)),
         (field::NAMED_MODE, MountSource::Named { provision, .. }) => text(Some(provision.mode().as_str())),
         (field::NAMED_KIND, MountSource::Named { provision, .. }) => {
             text(provision.spec().map(|spec| spec.kind().as_str()))

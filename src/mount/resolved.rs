@@ -5,6 +5,7 @@ use super::guest_path::GuestPath;
 use super::options::{HostPermissions, MountFlags, StatVirtualization};
 use super::plain::{number, path, text};
 use super::source::MountKind;
+use super::subpath::Subpath;
 use crate::model::{DiskFormat, Input, VolumeName};
 use std::path::{Path, PathBuf};
 
@@ -37,8 +38,12 @@ pub enum Origin {
     Named {
         /// Its name.
         volume: VolumeName,
-        /// Its data directory's absolute path.
+        /// The absolute path of what is mounted: its data directory, or a part of it.
         host: PathBuf,
+        /// The path by which a runtime is to find it; for a part, it leads to the very one that was found.
+        open: PathBuf,
+        /// The part of the volume that is mounted; none is all of it.
+        part: Option<MountedPart>,
         /// The most that it may take, in MiB; none is unlimited.
         quota_mib: Option<u32>,
     },
@@ -62,6 +67,20 @@ pub enum Origin {
     },
 }
 
+/// A part of a volume, which the attachment holds by a descriptor: whoever may write the volume could put something
+/// else in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountedPart {
+    /// Its path in the volume.
+    pub subpath: Subpath,
+    /// The volume's data directory.
+    pub root: PathBuf,
+    /// Whether it is a file.
+    pub is_file: bool,
+    /// The number of the descriptor in this process.
+    pub descriptor: i32,
+}
+
 impl ResolvedMount {
     /// The kind of mount that the caller asked for.
     pub fn kind(&self) -> MountKind {
@@ -72,6 +91,25 @@ impl ResolvedMount {
             Origin::Disk { volume: Some(_), .. } => MountKind::Named,
             Origin::Disk { volume: None, .. } => MountKind::Disk,
         }
+    }
+
+    /// The part of a volume that is mounted.
+    pub fn part(&self) -> Option<&MountedPart> {
+        match &self.origin {
+            Origin::Named { part, .. } => part.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Whether a single file of the host is mounted.
+    pub fn is_file(&self) -> bool {
+        let is_bound = matches!(self.origin, Origin::Bind { file: true, .. });
+        is_bound || self.part().is_some_and(|part| part.is_file)
+    }
+
+    /// Whether runtimes are told of it by a descriptor, which is open as long as the attachment lasts.
+    pub fn is_handed_on(&self) -> bool {
+        self.part().is_some() || matches!(self.origin, Origin::Disk { .. })
     }
 
     /// The host path that the guest sees, where there is one.
@@ -103,6 +141,7 @@ impl From<&ResolvedMount> for Input {
             (field::KIND, text(Some(mount.kind().as_str()))),
             (field::HOST_PATH, mount.host().map_or(Input::Absent, path)),
             (field::VOLUME, text(volume)),
+            (field::SUBPATH, text(mount.part().map(|part| part.subpath.as_str()))),
             (field::FORMAT, text(format)),
             (field::FSTYPE, text(fstype)),
             (field::READONLY, Input::Bool(mount.flags.readonly)),

@@ -2,6 +2,7 @@
 
 use super::field;
 use super::provision::Provision;
+use super::subpath::Subpath;
 use crate::error::{Error, Result};
 use crate::model::{DiskFormat, Fields, VolumeKind, VolumeName, name_of};
 use std::path::PathBuf;
@@ -51,6 +52,8 @@ pub enum MountSource {
         name: VolumeName,
         /// Whether it has to be there already.
         provision: Provision,
+        /// The part of it that is mounted; none is all of it.
+        subpath: Option<Subpath>,
     },
     /// Memory.
     Tmpfs {

@@ -1,7 +1,7 @@
 //! Attaching mounts to a sandbox: all of them or none.
 
 use super::attach_disk::TakenDisk;
-use super::held_images;
+use super::held_files::{self, Held};
 use super::host_path::resolve_bind_source;
 use super::owner::{end_dead, identify};
 use super::{Opened, Store, now_ms};
@@ -11,6 +11,7 @@ use crate::model::{
     Cancel, DiskSpec, MIB, ProcessIdentity, VolumeKind, VolumeName, VolumeRecord, VolumeSpec, field,
 };
 use crate::mount::{GuestPath, MountConfig, MountSource, Origin, Provision, ResolvedMount};
+use std::os::fd::OwnedFd;
 
 /// The longest sandbox name, in bytes.
 const MAX_SANDBOX_BYTES: usize = 255;
@@ -39,6 +40,8 @@ struct Taken {
     leases: Vec<(VolumeRecord, AttachedVolume)>,
     /// Disks among the mounts.
     disks: Vec<TakenDisk>,
+    /// Parts of volumes among the mounts, by the descriptors that runtimes are handed.
+    parts: Vec<OwnedFd>,
     /// Volumes that were created on the way, by name and id.
     created: Vec<(VolumeName, i64)>,
 }
@@ -69,10 +72,8 @@ impl Store {
             let checked = resolved.and_then(|()| opened.check_mount_points(&taken.mounts));
             let error = match checked.and_then(|()| opened.record(sandbox, &owner, &taken, cancel)) {
                 Ok(id) => {
-                    held_images::keep_open(
-                        id,
-                        taken.disks.into_iter().flat_map(TakenDisk::into_files).collect(),
-                    );
+                    let disks = taken.disks.into_iter().flat_map(TakenDisk::into_files).collect();
+                    held_files::keep_open(id, Held { disks, parts: taken.parts });
                     return Ok(Attachment { id, sandbox: sandbox.to_owned(), pid, mounts: taken.mounts });
                 }
                 Err(error) => error,
@@ -89,7 +90,7 @@ impl Store {
 
     /// Ends an attachment; one that has ended is fine. Its disk images are closed whatever becomes of the catalog.
     pub fn detach(&self, id: i64) -> Result<()> {
-        held_images::close(id);
+        held_files::close(id);
         self.opened()?.catalog.write(|catalog| catalog.detach(id))
     }
 
@@ -108,15 +109,29 @@ impl Store {
                 Origin::Bind { host, file }
             }
             MountSource::Tmpfs { size_mib } => Origin::Tmpfs { size_mib: *size_mib },
-            MountSource::Named { name, provision } => {
+            MountSource::Named { name, provision, subpath } => {
                 let volume = self.provision(opened, name, provision, cancel, taken)?;
-                let origin = match volume.kind {
-                    VolumeKind::Dir => {
-                        let host = opened.layout.volumes.path_of(name.as_str());
-                        Origin::Named { volume: name.clone(), host, quota_mib: volume.quota_mib }
+                let origin = match (volume.kind, subpath) {
+                    (VolumeKind::Dir, Some(subpath)) => {
+                        let make = provision.spec().is_some();
+                        let (origin, part) = opened.resolve_part(&volume, subpath, make, cancel)?;
+                        taken.parts.push(part);
+                        origin
                     }
-                    VolumeKind::Disk => {
+                    (VolumeKind::Dir, None) => {
+                        let host = opened.layout.volumes.path_of(name.as_str());
+                        let quota_mib = volume.quota_mib;
+                        Origin::Named {
+                            volume: name.clone(),
+                            open: host.clone(),
+                            host,
+                            part: None,
+                            quota_mib,
+                        }
+                    }
+                    (VolumeKind::Disk, _) => {
                         config.refuse_virtiofs_policies()?;
+                        config.refuse_subpath()?;
                         let (origin, disk) = opened.resolve_disk_volume(guest_path, &volume, readonly)?;
                         taken.disks.push(disk);
                         origin
@@ -125,7 +140,7 @@ impl Store {
                 let lease = AttachedVolume {
                     name: name.to_string(),
                     guest_path: Some(guest_path.to_string()),
-                    subpath: None,
+                    subpath: subpath.as_ref().map(ToString::to_string),
                     readonly,
                 };
                 taken.leases.push((volume, lease));
@@ -189,16 +204,24 @@ impl Store {
 }
 
 impl Attachment {
-    /// Refuses to tell a runtime of disks that are not held any more: the paths of their descriptors may lead anywhere.
+    /// Refuses to tell a runtime of disks, or parts of volumes, that are not held any more: their descriptors may be
+    /// anybody's.
     pub fn check_held(&self) -> Result<()> {
-        let has_disks = self.mounts.iter().any(|mount| matches!(mount.origin, Origin::Disk { .. }));
-        match has_disks && !held_images::are_open(self.id) {
+        let is_handed_on = self.mounts.iter().any(ResolvedMount::is_handed_on);
+        match is_handed_on && !held_files::are_open(self.id) {
             true => Err(Error::invalid_config(
                 "attachment",
-                "it was detached, or its process ended, and its disks are not held any more; attach them again",
+                "it was detached, or its process ended, and its disks and parts of volumes are not held any more; \
+                 attach them again",
             )),
             false => Ok(()),
         }
+    }
+
+    /// The descriptors of the parts of volumes, in the order of the mounts.
+    pub fn descriptors(&self) -> Result<Vec<i32>> {
+        self.check_held()?;
+        Ok(self.mounts.iter().filter_map(ResolvedMount::part).map(|part| part.descriptor).collect())
     }
 }
 
@@ -255,7 +278,7 @@ fn lost_an_ensured_volume(mounts: &[(GuestPath, MountConfig)], error: &Error) ->
     let is_lost = |volume: &VolumeName| error.context().volume.as_deref() == Some(volume.as_str());
     error.kind() == ErrorKind::VolumeNotFound
         && mounts.iter().any(|(_, config)| match config.source() {
-            MountSource::Named { name, provision: Provision::EnsureExists(_) } => is_lost(name),
+            MountSource::Named { name, provision: Provision::EnsureExists(_), .. } => is_lost(name),
             _ => false,
         })
 }

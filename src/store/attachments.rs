@@ -2,7 +2,7 @@
 
 use super::attach::check_sandbox;
 use super::owner::{Life, end_dead, identify, life_of};
-use super::{Store, held_images};
+use super::{Store, held_files};
 use crate::catalog::{AttachmentRecord, Writer};
 use crate::error::{Error, Holder, Result};
 use crate::model::{Cancel, VolumeName};
@@ -64,7 +64,7 @@ impl Store {
             end_dead(catalog)?;
             cancel.commit()
         })?;
-        held_images::close(id);
+        held_files::close(id);
         Ok(())
     }
 }

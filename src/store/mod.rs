@@ -8,6 +8,7 @@
 
 mod attach;
 mod attach_disk;
+mod attach_part;
 mod attachments;
 mod check;
 mod copying;
@@ -17,7 +18,7 @@ mod disk;
 mod entries;
 mod files;
 mod found;
-mod held_images;
+mod held_files;
 mod host_path;
 mod layout;
 mod mount_points;

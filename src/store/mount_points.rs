@@ -31,15 +31,16 @@ impl Opened {
         let (root, host) = match &outer.origin {
             // What a guest's file system holds cannot be looked at, nor does a link there lead to the host.
             Origin::Tmpfs { .. } | Origin::Disk { .. } => return Ok(()),
-            Origin::Bind { file: true, .. } => {
+            _ if outer.is_file() => {
                 return refused(format!("is below \"{outer_path}\", where a file is mounted"));
             }
             Origin::Bind { host, .. } => (open_directory(host)?, host),
+            Origin::Named { open, host, part: Some(_), .. } => (open_directory(open)?, host),
             Origin::Named { volume, host, .. } => {
                 (self.layout.volumes.open_child(volume.as_str())?.try_clone()?, host)
             }
         };
-        let wants_file = matches!(mount.origin, Origin::Bind { file: true, .. });
+        let wants_file = mount.is_file();
         match (look_at_mount_point(root, rest, &host.join(rest))?, wants_file) {
             (MountPoint::Directory, false) | (MountPoint::File, true) => Ok(()),
             (MountPoint::Missing, _) if !outer.flags.readonly => Ok(()),

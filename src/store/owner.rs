@@ -1,7 +1,7 @@
 //! The processes that attachments belong to.
 
 use super::Opened;
-use super::held_images;
+use super::held_files;
 use crate::catalog::{Held, Writer};
 use crate::error::{Error, Holder, Result};
 use crate::model::ProcessIdentity;
@@ -53,7 +53,7 @@ pub fn living(catalog: &Writer<'_>, held: Held) -> Result<Vec<Holder>> {
         let life = life_of(&holder.owner);
         if life == Life::Ended {
             catalog.detach(holder.attachment_id)?;
-            held_images::close(holder.attachment_id);
+            held_files::close(holder.attachment_id);
             continue;
         }
         living.push(Holder {
@@ -71,7 +71,7 @@ pub fn living(catalog: &Writer<'_>, held: Held) -> Result<Vec<Holder>> {
 pub fn end_dead(catalog: &Writer<'_>) -> Result<()> {
     for owner in catalog.reader().owners()? {
         if life_of(&owner) == Life::Ended {
-            catalog.detach_all_of(&owner)?.into_iter().for_each(held_images::close);
+            catalog.detach_all_of(&owner)?.into_iter().for_each(held_files::close);
         }
     }
     Ok(())

@@ -25,7 +25,16 @@ fn mount(guest_path: &str, origin: Origin) -> ResolvedMount {
 
 fn named(guest_path: &str, name: &str, quota_mib: Option<u32>) -> ResolvedMount {
     let host = Path::new("/vols").join(name);
-    mount(guest_path, Origin::Named { volume: VolumeName::parse(name).unwrap(), host, quota_mib })
+    mount(
+        guest_path,
+        Origin::Named {
+            volume: VolumeName::parse(name).unwrap(),
+            open: host.clone(),
+            host,
+            part: None,
+            quota_mib,
+        },
+    )
 }
 
 /// What a pod is told, with claims.

@@ -80,7 +80,8 @@ fn a_single_file_has_a_flag_of_its_own() {
 fn volumes_are_named_where_that_is_asked_for() {
     let host = PathBuf::from("/vols/my-data");
     let volume = VolumeName::parse("my-data").unwrap();
-    let mut directory = mount(Origin::Named { volume, host, quota_mib: None });
+    let mut directory =
+        mount(Origin::Named { volume, open: host.clone(), host, part: None, quota_mib: None });
     directory.flags = MountFlags { readonly: true, noexec: true, nosuid: true, nodev: true };
     let by_name = json!({ "byName": true });
     let (argv, calls) = told(&directory, by_name.clone());

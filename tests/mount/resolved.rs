@@ -3,7 +3,8 @@
 use crate::{input, output};
 use sandbox_volumes::error::ErrorKind;
 use sandbox_volumes::model::{Input, VolumeName};
-use sandbox_volumes::mount::runtime::{bubblewrap, oci};
+use sandbox_volumes::mount::runtime::bubblewrap::{self, BubblewrapOptions};
+use sandbox_volumes::mount::runtime::oci;
 use sandbox_volumes::mount::{
     GuestPath, HostPermissions, MountFlags, MountKind, Origin, ResolvedMount, StatVirtualization,
 };
@@ -28,11 +29,17 @@ fn a_resolved_volume_lists_its_name_its_host_path_and_its_options() {
         flags: MountFlags { noexec: true, ..MountFlags::default() },
         stat_virtualization: Some(StatVirtualization::Strict),
         host_permissions: Some(HostPermissions::Mirror),
-        ..mount(Origin::Named { volume, host: host.clone(), quota_mib: Some(64) })
+        ..mount(Origin::Named {
+            volume,
+            host: host.clone(),
+            open: host.clone(),
+            part: None,
+            quota_mib: Some(64),
+        })
     };
     assert_eq!((mount.kind(), mount.host()), (MountKind::Named, Some(host.as_path())));
     let expected = json!({
-        "guestPath": "/data", "kind": "named", "hostPath": "/vols/my-data", "volume": "my-data",
+        "guestPath": "/data", "kind": "named", "hostPath": "/vols/my-data", "volume": "my-data", "subpath": null,
         "format": null, "fstype": null, "readonly": false, "noexec": true, "nosuid": false, "nodev": false,
         "sizeMib": null, "statVirtualization": "strict", "hostPermissions": "mirror",
     });
@@ -47,7 +54,7 @@ fn a_resolved_bind_lists_its_host_path() {
     };
     assert_eq!((mount.kind(), mount.host()), (MountKind::Bind, Some(Path::new("/srv/data"))));
     let expected = json!({
-        "guestPath": "/data", "kind": "bind", "hostPath": "/srv/data", "volume": null,
+        "guestPath": "/data", "kind": "bind", "hostPath": "/srv/data", "volume": null, "subpath": null,
         "format": null, "fstype": null, "readonly": true, "noexec": false, "nosuid": true, "nodev": true,
         "sizeMib": null, "statVirtualization": null, "hostPermissions": null,
     });
@@ -60,7 +67,7 @@ fn a_resolved_tmpfs_lists_its_size_in_the_documented_order() {
     assert_eq!((mount.kind(), mount.host()), (MountKind::Tmpfs, None));
     let Input::Object(entries) = Input::from(&mount) else { panic!() };
     let names: Vec<&str> = entries.iter().map(|(name, _)| name.as_str()).collect();
-    let documented = "guestPath kind hostPath volume format fstype readonly noexec nosuid nodev sizeMib \
+    let documented = "guestPath kind hostPath volume subpath format fstype readonly noexec nosuid nodev sizeMib \
                       statVirtualization hostPermissions";
     assert_eq!(names.join(" "), documented);
     let set: Vec<_> = entries.into_iter().filter(|(_, value)| matches!(value, Input::Number(_))).collect();
@@ -73,11 +80,15 @@ fn renderers_reject_a_host_path_that_is_not_utf_8() {
     use std::os::unix::ffi::OsStringExt;
     let host = PathBuf::from(std::ffi::OsString::from_vec(b"/srv/caf\xe9".to_vec()));
     let volume = VolumeName::parse("my-data").unwrap();
-    for origin in
-        [Origin::Bind { host: host.clone(), file: false }, Origin::Named { volume, host, quota_mib: None }]
-    {
+    for origin in [
+        Origin::Bind { host: host.clone(), file: false },
+        Origin::Named { volume, open: host.clone(), host, part: None, quota_mib: None },
+    ] {
         let mounts = [mount(origin)];
-        for error in [bubblewrap::render(&mounts).unwrap_err(), oci::render(&mounts).unwrap_err()] {
+        for error in [
+            bubblewrap::render(&mounts, &BubblewrapOptions::default()).unwrap_err(),
+            oci::render(&mounts).unwrap_err(),
+        ] {
             assert_eq!(error.kind(), ErrorKind::UnsupportedMount);
             assert_eq!(error.context().path.as_deref(), Some("/data"));
             assert!(error.to_string().contains("its host path \"/srv/caf\\xE9\" is not UTF-8"), "{error}");

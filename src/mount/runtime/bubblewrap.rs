@@ -1,18 +1,60 @@
 //! `bwrap` arguments, for bubblewrap 0.7 and later.
 
 use super::{disk_refused, host_text, refuse_virtiofs_policies, unsupported};
-use crate::error::Result;
-use crate::model::MIB;
+use crate::error::{Error, Result};
+use crate::model::{Fields, Input, MIB};
 use crate::mount::{Origin, ResolvedMount};
 
 const RUNTIME: &str = "Bubblewrap";
 
+const FIRST_FD: &str = "firstFd";
+
+/// The first number behind standard input, output and error.
+const LEAST_FD: u32 = 3;
+
+/// What `toBubblewrap` is told besides the mounts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BubblewrapOptions {
+    /// The number by which bubblewrap finds the first descriptor that is handed on; the others follow.
+    first_fd: Option<u32>,
+}
+
+impl BubblewrapOptions {
+    /// Reads `toBubblewrap`'s options.
+    pub fn from_input(input: &Input) -> Result<Self> {
+        let first_fd = Fields::of("BubblewrapOptions", input, &[FIRST_FD])?.u32(FIRST_FD)?;
+        match first_fd {
+            Some(number) if number < LEAST_FD => {
+                Err(Error::invalid_config(FIRST_FD, format!("expected at least {LEAST_FD}, got {number}")))
+            }
+            _ => Ok(BubblewrapOptions { first_fd }),
+        }
+    }
+
+    /// The number of the descriptor of a part that `before` others come before.
+    fn number_of(&self, mount: &ResolvedMount, before: u32) -> Result<String> {
+        let number = self.first_fd.and_then(|first| first.checked_add(before));
+        number.map(|number| number.to_string()).ok_or_else(|| {
+            let guest_path = mount.guest_path.as_str();
+            let problem = format!(
+                "the part of a volume at \"{guest_path}\" is handed on as a descriptor; say by which number \
+                 bubblewrap finds the first one, and start it with descriptors() from there on"
+            );
+            Error::invalid_config(FIRST_FD, problem)
+        })
+    }
+}
+
 /// The arguments that make these mounts, which stand in the order of [`plan`](crate::mount::plan()).
+///
+/// A part of a volume is bound by its descriptor: a path to it is of no use in bubblewrap's own user name space, and
+/// whoever may write the volume could change what it leads to.
 ///
 /// `nosuid` and `nodev` hold without an argument: bubblewrap makes every bind and tmpfs with both. It has no
 /// `noexec`.
-pub fn render(mounts: &[ResolvedMount]) -> Result<Vec<String>> {
+pub fn render(mounts: &[ResolvedMount], options: &BubblewrapOptions) -> Result<Vec<String>> {
     let mut argv = Vec::new();
+    let mut parts = 0;
     if !mounts.is_empty() {
         // A sandbox that root starts keeps its capabilities, and with this one it could undo every flag below.
         argv.extend(["--cap-drop", "CAP_SYS_ADMIN"].map(str::to_owned));
@@ -29,6 +71,11 @@ pub fn render(mounts: &[ResolvedMount]) -> Result<Vec<String>> {
         }
         let guest_path = mount.guest_path.as_str();
         match &mount.origin {
+            Origin::Named { part: Some(_), .. } => {
+                let bind = if mount.flags.readonly { "--ro-bind-fd" } else { "--bind-fd" };
+                argv.extend([bind, &options.number_of(mount, parts)?, guest_path].map(str::to_owned));
+                parts += 1;
+            }
             Origin::Bind { host, .. } | Origin::Named { host, .. } => {
                 let bind = if mount.flags.readonly { "--ro-bind" } else { "--bind" };
                 argv.extend([bind, host_text(RUNTIME, mount, host)?, guest_path].map(str::to_owned));

@@ -43,7 +43,7 @@ pub fn render(mounts: &[ResolvedMount], engine: Engine) -> Result<Vec<String>> {
     for mount in mounts {
         refuse_virtiofs_policies(engine.title(), mount)?;
         match &mount.origin {
-            Origin::Bind { host, .. } | Origin::Named { host, .. } => {
+            Origin::Bind { host, .. } | Origin::Named { open: host, .. } => {
                 let host = host_text(engine.title(), mount, host)?;
                 if host.contains(char::is_control) {
                     // Both read a line break in a quoted field, and may turn it into another one.

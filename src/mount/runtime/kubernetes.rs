@@ -33,7 +33,7 @@ pub fn render(mounts: &[ResolvedMount], options: &KubernetesOptions) -> Result<V
         check(mount)?;
         let mut name = format!("sv-mount-{at}");
         match (&options.claims, &mount.origin) {
-            (Some(claims), Origin::Named { volume, host, quota_mib }) => {
+            (Some(claims), Origin::Named { volume, host, part, quota_mib, .. }) => {
                 let claim_name = object_name(mount, volume)?;
                 if let Some(first) = claimed.iter().find(|known| known.claim_name == claim_name) {
                     // A pod that has one claim under two names may wait for ever.
@@ -41,7 +41,8 @@ pub fn render(mounts: &[ResolvedMount], options: &KubernetesOptions) -> Result<V
                 } else {
                     let mib = quota_mib.or(claims.storage_mib);
                     let mib = mib.ok_or_else(|| Claims::size_missing(volume.as_str()))?;
-                    let host = host_text(RUNTIME, mount, host)?;
+                    let root = part.as_ref().map_or(host, |part| &part.root);
+                    let host = host_text(RUNTIME, mount, root)?;
                     let (persistent_volume, claim) = manifests(claims, &claim_name, host, mib);
                     volumes
                         .push(json!({ "name": name, "persistentVolumeClaim": { "claimName": claim_name } }));
@@ -83,8 +84,10 @@ fn on_node(mount: &ResolvedMount) -> Result<Value> {
             let kind = if *file { "File" } else { "Directory" };
             json!({ "hostPath": { "path": host_text(RUNTIME, mount, host)?, "type": kind } })
         }
-        Origin::Named { host, .. } => {
-            json!({ "hostPath": { "path": host_text(RUNTIME, mount, host)?, "type": "Directory" } })
+        Origin::Named { host, part, .. } => {
+            // Kubernetes finds the part itself, safely, where the pod runs.
+            let root = part.as_ref().map_or(host, |part| &part.root);
+            json!({ "hostPath": { "path": host_text(RUNTIME, mount, root)?, "type": "Directory" } })
         }
         Origin::Tmpfs { size_mib: None } => json!({ "emptyDir": { "medium": "Memory" } }),
         Origin::Tmpfs { size_mib: Some(mib) } => {
@@ -96,6 +99,9 @@ fn on_node(mount: &ResolvedMount) -> Result<Value> {
 
 fn volume_mount(mount: &ResolvedMount, name: &str, options: &KubernetesOptions) -> Value {
     let mut volume_mount = json!({ "name": name, "mountPath": mount.guest_path.as_str() });
+    if let Some(part) = mount.part() {
+        volume_mount["subPath"] = json!(part.subpath.as_str());
+    }
     if mount.flags.readonly {
         volume_mount["readOnly"] = json!(true);
         let in_cluster = matches!(mount.origin, Origin::Named { .. })

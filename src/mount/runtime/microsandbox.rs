@@ -45,12 +45,18 @@ pub(super) fn source<'m>(mount: &'m ResolvedMount, options: &MicrosandboxOptions
         let problem = "it reads a vmdk and does not write one; mount it \"readonly\", or convert the image";
         return Err(unsupported(RUNTIME, mount, problem));
     }
+    if options.by_name && mount.part().is_some() {
+        let problem = "by its name it mounts all of a volume, and this is a part; leave \"byName\" unset";
+        return Err(unsupported(RUNTIME, mount, problem));
+    }
     Ok(match &mount.origin {
         Origin::Named { volume, .. } | Origin::Disk { volume: Some(volume), .. } if options.by_name => {
             Source::Named(volume)
         }
-        Origin::Bind { host, file: true } => Source::File(checked(mount, host)?),
-        Origin::Bind { host, file: false } | Origin::Named { host, .. } => {
+        Origin::Bind { host, .. } | Origin::Named { open: host, .. } if mount.is_file() => {
+            Source::File(checked(mount, host)?)
+        }
+        Origin::Bind { host, .. } | Origin::Named { open: host, .. } => {
             Source::Directory(checked(mount, host)?)
         }
         Origin::Tmpfs { size_mib } => Source::Tmpfs(*size_mib),

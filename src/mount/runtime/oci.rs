@@ -16,7 +16,7 @@ fn entry(mount: &ResolvedMount) -> Result<Value> {
     refuse_virtiofs_policies(RUNTIME, mount)?;
     let mut options: Vec<String> = Vec::new();
     let (kind, source) = match &mount.origin {
-        Origin::Bind { host, .. } | Origin::Named { host, .. } => {
+        Origin::Bind { host, .. } | Origin::Named { open: host, .. } => {
             // Not "rbind": the flags would not reach what is mounted below the source.
             options.extend(["bind", "rprivate"].map(str::to_owned));
             options.extend(mount_options(mount.flags));

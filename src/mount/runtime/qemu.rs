@@ -105,11 +105,11 @@ pub fn render(mounts: &[ResolvedMount], options: &QemuOptions) -> Result<Value> 
     for (at, mount) in mounts.iter().enumerate() {
         let name = format!("{}-{at}", options.prefix);
         match &mount.origin {
-            Origin::Bind { file: true, .. } => {
+            _ if mount.is_file() => {
                 let problem = "virtiofs shares directories, and this is a file; mount the directory it is in";
                 return Err(unsupported(RUNTIME, mount, problem));
             }
-            Origin::Bind { host, .. } | Origin::Named { host, .. } => {
+            Origin::Bind { host, .. } | Origin::Named { open: host, .. } => {
                 check_policies(mount)?;
                 let (source, socket) = (host_text(RUNTIME, mount, host)?, options.socket(mount, &name)?);
                 args.extend(share(&name, &socket));

@@ -1,0 +1,60 @@
+//! A part of a volume, as far as text goes.
+
+use super::field;
+use crate::error::{Error, Result};
+use std::fmt;
+
+/// The longest path and the longest name that Linux takes, in bytes.
+const MAX_BYTES: usize = 4095;
+const MAX_NAME_BYTES: usize = 255;
+
+/// How much of a path that is too long a message shows.
+const SHOWN: usize = 64;
+
+/// A relative, normalized path below a volume's root that does not climb. Where links lead is found out when it is
+/// attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subpath(String);
+
+impl Subpath {
+    /// Parses a path; the error quotes it and says what is wrong with it.
+    pub fn parse(path: &str) -> Result<Self> {
+        let refuse = |problem: String| {
+            let shown: String = path.chars().take(SHOWN).collect();
+            let more = if shown.len() < path.len() { "…" } else { "" };
+            Err(Error::invalid_config(field::SUBPATH, format!("{shown:?}{more} {problem}")))
+        };
+        if path.starts_with('/') {
+            return refuse("is absolute; write it as seen from the volume's root".to_owned());
+        }
+        if path.chars().any(char::is_control) {
+            return refuse("contains a control character".to_owned());
+        }
+        let components: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+        if components.contains(&"..") {
+            return refuse("contains \"..\"; write the path that it stands for".to_owned());
+        }
+        if components.is_empty() {
+            return refuse("names all of the volume; leave it unset for that".to_owned());
+        }
+        let joined = components.join("/");
+        if joined.len() > MAX_BYTES {
+            return refuse(format!("is {} bytes long; it has at most {MAX_BYTES}", joined.len()));
+        }
+        if let Some(name) = components.iter().find(|name| name.len() > MAX_NAME_BYTES) {
+            return refuse(format!("has a name of {} bytes; one has at most {MAX_NAME_BYTES}", name.len()));
+        }
+        Ok(Subpath(joined))
+    }
+
+    /// The path as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Subpath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,120 @@
+//! A part of a volume as each runtime is told of it.
+
+use sandbox_volumes::error::{Error, ErrorKind};
+use sandbox_volumes::model::{Input, VolumeName};
+use sandbox_volumes::mount::runtime::bubblewrap::{self, BubblewrapOptions};
+use sandbox_volumes::mount::runtime::docker::{self, Engine};
+use sandbox_volumes::mount::runtime::kubernetes::{self, render as kubernetes};
+use sandbox_volumes::mount::runtime::kubernetes_options::KubernetesOptions;
+use sandbox_volumes::mount::runtime::microsandbox::{self, MicrosandboxOptions};
+use sandbox_volumes::mount::runtime::qemu::{self, QemuOptions};
+use sandbox_volumes::mount::runtime::{microsandbox_sdk, oci};
+use sandbox_volumes::mount::{GuestPath, MountFlags, MountedPart, Origin, ResolvedMount, Subpath};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+fn part(guest_path: &str, subpath: &str, is_file: bool, descriptor: i32, readonly: bool) -> ResolvedMount {
+    let root = PathBuf::from("/vols/v");
+    ResolvedMount {
+        guest_path: GuestPath::parse(guest_path).unwrap(),
+        origin: Origin::Named {
+            volume: VolumeName::parse("v").unwrap(),
+            host: root.join(subpath),
+            open: format!("/proc/7/fd/{descriptor}").into(),
+            part: Some(MountedPart { subpath: Subpath::parse(subpath).unwrap(), root, is_file, descriptor }),
+            quota_mib: None,
+        },
+        flags: MountFlags { readonly, ..MountFlags::default() },
+        stat_virtualization: None,
+        host_permissions: None,
+    }
+}
+
+fn two_parts() -> [ResolvedMount; 2] {
+    [part("/a", "tenants/a", false, 21, false), part("/b", "b", false, 22, true)]
+}
+
+fn in_bubblewrap(mounts: &[ResolvedMount], options: Value) -> Result<Vec<String>, Error> {
+    bubblewrap::render(mounts, &BubblewrapOptions::from_input(&options.into())?)
+}
+
+#[test]
+fn a_part_is_shown_by_the_path_of_what_was_found() {
+    let Input::Object(fields) = Input::from(&two_parts()[0]) else { panic!() };
+    let shown = |name: &str| fields.iter().find(|(known, _)| known == name).unwrap().1.clone();
+    assert_eq!(shown("hostPath"), Input::Text("/vols/v/tenants/a".to_owned()));
+    assert_eq!(shown("subpath"), Input::Text("tenants/a".to_owned()));
+}
+
+#[test]
+fn bubblewrap_is_handed_descriptors_that_are_numbered_from_the_first() {
+    let argv = in_bubblewrap(&two_parts(), json!({ "firstFd": 5 })).unwrap().join(" ");
+    assert_eq!(argv, "--cap-drop CAP_SYS_ADMIN --bind-fd 5 /a --ro-bind-fd 6 /b");
+}
+
+#[test]
+fn bubblewrap_needs_the_first_descriptors_number_where_there_is_one() {
+    for options in [json!(null), json!({}), json!({ "firstFd": 2 }), json!({ "firstFd": u32::MAX })] {
+        let error = in_bubblewrap(&two_parts(), options).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+        assert_eq!(error.context().field.as_deref(), Some("firstFd"));
+    }
+    assert_eq!(in_bubblewrap(&[], json!({})).unwrap(), [""; 0]);
+}
+
+#[test]
+fn other_runtimes_are_told_the_path_of_the_descriptor() {
+    let mounts = two_parts();
+    let sources: Vec<_> =
+        oci::render(&mounts).unwrap().into_iter().map(|entry| entry["source"].clone()).collect();
+    assert_eq!(sources, ["/proc/7/fd/21", "/proc/7/fd/22"]);
+    for engine in [Engine::Docker, Engine::Podman] {
+        let argv = docker::render(&mounts, engine).unwrap();
+        assert!(argv[1].starts_with("type=bind,source=/proc/7/fd/21,destination=/a,"), "{argv:?}");
+    }
+    let options = QemuOptions::from_input(&json!({ "socketDir": "/run/vm" }).into()).unwrap();
+    assert_eq!(qemu::render(&mounts, &options).unwrap()["virtiofs"][1]["source"], "/proc/7/fd/22");
+    let by_path = MicrosandboxOptions::default();
+    let argv = microsandbox::render(&mounts, &by_path).unwrap();
+    assert_eq!(argv, ["--mount-dir", "/proc/7/fd/21:/a", "--mount-dir", "/proc/7/fd/22:/b:ro"]);
+    let calls = microsandbox_sdk::render(&mounts, &by_path).unwrap();
+    assert_eq!(calls[0]["calls"], json!([["bind", "/proc/7/fd/21"]]));
+}
+
+#[test]
+fn a_part_that_is_a_file_is_mounted_as_one_or_refused() {
+    let mounts = [part("/etc/conf", "conf", true, 21, false)];
+    assert_eq!(oci::render(&mounts).unwrap()[0]["source"], "/proc/7/fd/21");
+    let argv = microsandbox::render(&mounts, &MicrosandboxOptions::default()).unwrap();
+    assert_eq!(argv, ["--mount-file", "/proc/7/fd/21:/etc/conf"]);
+    let options = QemuOptions::from_input(&json!({ "socketDir": "/run/vm" }).into()).unwrap();
+    let error = qemu::render(&mounts, &options).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnsupportedMount, "{error}");
+}
+
+#[test]
+fn microsandbox_mounts_no_part_by_name() {
+    let by_name = MicrosandboxOptions::from_input(&json!({ "byName": true }).into()).unwrap();
+    for error in [
+        microsandbox::render(&two_parts(), &by_name).map(drop).unwrap_err(),
+        microsandbox_sdk::render(&two_parts(), &by_name).map(drop).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::UnsupportedMount);
+        assert_eq!(error.context().path.as_deref(), Some("/a"));
+        assert!(error.to_string().contains("\"byName\""), "{error}");
+    }
+}
+
+#[test]
+fn kubernetes_finds_a_part_itself() {
+    let rendered = kubernetes(&two_parts(), &KubernetesOptions::default()).unwrap();
+    assert_eq!(rendered["volumes"][0]["hostPath"], json!({ "path": "/vols/v", "type": "Directory" }));
+    let mounts = &rendered["volumeMounts"];
+    assert_eq!((&mounts[0]["subPath"], &mounts[1]["subPath"]), (&json!("tenants/a"), &json!("b")));
+    let options = json!({ "claims": true, "storageMib": 8 }).into();
+    let options = KubernetesOptions::from_input(&options).unwrap();
+    let claimed = kubernetes::render(&two_parts(), &options).unwrap();
+    assert_eq!(claimed["persistentVolumes"][0]["spec"]["hostPath"]["path"], "/vols/v");
+    assert_eq!(claimed["volumes"].as_array().unwrap().len(), 1);
+    assert_eq!(claimed["volumeMounts"][1]["subPath"], "b");
+}
