@@ -622,11 +622,11 @@ export interface NamedMountOptions extends MountOptions {
    * quota) where the volume's mode is `'create'` or `'ensure-exists'`, and stays also where attaching fails afterwards;
    * with `'existing'` it is a `FileSystemError` (`ENOENT`).
    *
-   * It is looked for once, by `attach`, and held by a descriptor: a guest that has the volume and puts a link in its
-   * place afterwards changes nothing. Runtimes are told of that descriptor, so they are to be started by this process,
-   * or by root, before `detach()` and while this process lives. But for bubblewrap, they are told of it by a path
-   * (`/proc/<pid>/fd/<number>`), which is closed to a runtime that makes a user name space of its own before it mounts:
-   * rootless runc or Podman cannot mount parts. Default: all of the volume.
+   * It is looked for once, by `attach`, and held by a descriptor, which bubblewrap and microsandbox are handed: a guest
+   * that has all of the volume, and puts a link in the part's place afterwards, changes nothing. Start them before
+   * `detach()` and while this process lives. OCI runtimes, Docker, Podman and virtiofs servers look for the part by
+   * its path themselves, which is refused unless `byPath` allows it; Kubernetes does so safely. Default: all of the
+   * volume.
    */
   subpath?: string | null
 }
@@ -713,7 +713,10 @@ export declare const Mount: {
 export interface ResolvedMount {
   readonly guestPath: string
   readonly kind: MountKind
-  /** What the guest sees; `null` for a tmpfs. */
+  /**
+   * What the guest sees; `null` for a tmpfs. Of a `subpath`, where it was found: whoever may write the volume can put
+   * something else there, so leave it to the methods below to tell a runtime.
+   */
   readonly hostPath: string | null
   /** The volume of a named mount. */
   readonly volume: string | null
@@ -739,6 +742,16 @@ export interface BubblewrapOptions {
   firstFd?: number | null
 }
 
+/** For runtimes that look for what is mounted by its path. */
+export interface ByPathOption {
+  /**
+   * `true`: a `subpath` is told by its path. Set it only where, from `attach` until the sandbox runs, no other sandbox
+   * can write a directory above the part: it could put a link to the host's files there. `false`: an attachment with a
+   * `subpath` is refused. Default: `false`.
+   */
+  byPath?: boolean | null
+}
+
 /** An entry of `mounts` in an OCI runtime's `config.json`. */
 export interface OciMount {
   destination: string
@@ -747,7 +760,7 @@ export interface OciMount {
   options: string[]
 }
 
-export interface QemuOptions {
+export interface QemuOptions extends ByPathOption {
   /**
    * The absolute path of a directory, which only you may write, for the sockets of the virtiofs servers; each
    * socket's path has at most 107 bytes. Required where a directory is mounted. Default: none.
@@ -806,7 +819,7 @@ export interface QemuGuestMount {
   command: string
 }
 
-export interface DockerOptions {
+export interface DockerOptions extends ByPathOption {
   /**
    * Who reads the arguments: `'docker'` (25 or later, both command line and engine) or `'podman'` (4 or later). They
    * share `--mount` but not what it can say. Default: `'docker'`.
@@ -959,10 +972,10 @@ export declare class Attachment implements AsyncDisposable {
   descriptors(): number[]
   /**
    * The `mounts` of an OCI runtime's `config.json` (runc, crun, containerd).
-   * @throws {UnsupportedMountError} a mount is a disk or has a virtiofs option
-   * @throws {InvalidConfigError} the attachment has a `subpath` and was detached
+   * @throws {UnsupportedMountError} a mount is a disk, has a virtiofs option, or a `subpath` without `byPath`
+   * @throws {InvalidConfigError} an option is not acceptable, or the attachment has a `subpath` and was detached
    */
-  toOci(): OciMount[]
+  toOci(options?: ByPathOption | null): OciMount[]
   /**
    * For QEMU 7.2 or later on Linux, with a machine that has PCI: a disk is a virtio-blk device, a directory is shared
    * through virtiofs, a tmpfs is the guest's own. Nothing is mounted until the guest's root runs each `command`
@@ -978,8 +991,8 @@ export declare class Attachment implements AsyncDisposable {
    * as a full host, is an error in the guest and does not stop it. A file system that was not unmounted is mended
    * when it is next mounted for writing; until then a guest may refuse to mount it read-only.
    *
-   * @throws {UnsupportedMountError} a mount is a single file, or virtiofs servers cannot do what is asked:
-   *   `statVirtualization` `'strict'` or `'relaxed'`, or `hostPermissions` `'private'`
+   * @throws {UnsupportedMountError} a mount is a single file, or a `subpath` without `byPath`, or virtiofs servers cannot
+   *   do what is asked: `statVirtualization` `'strict'` or `'relaxed'`, or `hostPermissions` `'private'`
    * @throws {InvalidConfigError} an option is not acceptable, `socketDir` is missing, or the attachment has disks or a
    *   `subpath` and was detached
    */
@@ -988,8 +1001,8 @@ export declare class Attachment implements AsyncDisposable {
    * Arguments (`--mount`, `--tmpfs`) for `docker run` or `podman run` and `create`. What is mounted below a source does
    * not come along. A tmpfs always has `nosuid` and `nodev`, and is executable unless it is `noexec`. No SELinux label
    * is changed: on a host with SELinux add `--security-opt label=disable`, or label the volume.
-   * @throws {UnsupportedMountError} a mount is a disk or has a virtiofs option, a host path has a control character,
-   *   or, for Docker, a bind mount or volume is `noexec`, `nosuid` or `nodev`
+   * @throws {UnsupportedMountError} a mount is a disk, has a virtiofs option, or a `subpath` without `byPath`, a host path
+   *   has a control character, or, for Docker, a bind mount or volume is `noexec`, `nosuid` or `nodev`
    * @throws {InvalidConfigError} an option is not acceptable, or the attachment has a `subpath` and was detached
    */
   toDocker(options?: DockerOptions | null): string[]

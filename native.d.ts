@@ -32,7 +32,7 @@ export declare class NativeAttachment {
   /** The descriptors that bubblewrap is handed. */
   descriptors(): Array<number>
   /** The `mounts` of an OCI runtime's configuration, as JSON. */
-  toOci(): string
+  toOci(options: unknown): string
   /** Arguments for QEMU, the virtiofs servers and the guest's mounts, as JSON. */
   toQemu(options: unknown): string
   /** Arguments for `docker run` or `podman run`. */

@@ -29,20 +29,29 @@ test('a part is shown with its path, and held by a descriptor', async (t) => {
   assert.deepEqual((await store.attach('whole', { '/data': Mount.named('v') })).descriptors(), [])
 })
 
-test('runtimes are told of the descriptor, and Kubernetes of the path', async (t) => {
-  const { volume, attachment } = await attachedPart(t)
+test('runtimes are told of the descriptor, or of the path where they look for it themselves', async (t) => {
+  const { volume, attachment, directory } = await attachedPart(t)
   const [descriptor] = attachment.descriptors()
   const source = `/proc/${process.pid}/fd/${descriptor}`
   assert.deepEqual(attachment.toBubblewrap({ firstFd: 4 }).slice(-3), ['--bind-fd', '4', '/data'])
-  assert.equal(attachment.toOci()[0].source, source)
-  assert.ok(attachment.toDocker()[1].includes(`source=${source},`))
-  assert.equal(attachment.toQemu({ socketDir: '/run' }).virtiofs[0].source, source)
   assert.deepEqual(attachment.toMicrosandbox(), ['--mount-dir', `${source}:/data`])
   assert.deepEqual(attachment.configureSandbox(new RecordingBuilder()).mounts[0].calls, [['bind', source]])
+  throws(() => attachment.toMicrosandbox({ byName: true }), UnsupportedMountError, { path: '/data' })
+  for (const [render, told] of [
+    [(options) => attachment.toOci(options), ([{ source }]) => source],
+    [(options) => attachment.toDocker(options), ([, mount]) => /source=([^,]*)/.exec(mount)[1]],
+    [(options) => attachment.toQemu({ socketDir: '/run', ...options }), ({ virtiofs }) => virtiofs[0].source],
+  ]) {
+    assert.equal(told(render({ byPath: true })), directory)
+    for (const options of [undefined, {}, { byPath: false }, { byPath: null }]) {
+      throws(() => render(options), UnsupportedMountError, { path: '/data', message: /set "byPath" if none does/ })
+    }
+    throws(() => render({ byPath: 1 }), InvalidConfigError, { field: 'byPath' })
+    throws(() => render({ bypath: true }), InvalidConfigError, { field: 'bypath' })
+  }
   const { volumes, volumeMounts } = attachment.toKubernetes()
   assert.equal(volumes[0].hostPath.path, volume.path)
   assert.deepEqual(volumeMounts, [{ name: 'sv-mount-0', mountPath: '/data', subPath: 'tenants/a' }])
-  throws(() => attachment.toMicrosandbox({ byName: true }), UnsupportedMountError, { path: '/data' })
 })
 
 test('bubblewrap’s options are refused by name, and the first number is needed for a part only', async (t) => {
@@ -70,7 +79,7 @@ test('a swap after attaching changes nothing that a runtime is told', async (t) 
   renameSync(directory, `${directory}-moved`)
   symlinkSync(outside, directory)
   assert.equal(readFileSync(path.join(directory, 'file'), 'utf8'), 'secret')
-  assert.equal(readFileSync(path.join(attachment.toOci()[0].source, 'file'), 'utf8'), 'its own')
+  assert.equal(readFileSync(path.join(attachment.toMicrosandbox()[1].split(':')[0], 'file'), 'utf8'), 'its own')
 })
 
 test('a part that leads outside, or is missing, attaches nothing', async (t) => {
@@ -101,9 +110,9 @@ test('nobody is told of a part once it is detached', async (t) => {
   for (const render of [
     () => attachment.toBubblewrap({ firstFd: 3 }),
     () => attachment.descriptors(),
-    () => attachment.toOci(),
-    () => attachment.toDocker(),
-    () => attachment.toQemu({ socketDir: '/run' }),
+    () => attachment.toOci({ byPath: true }),
+    () => attachment.toDocker({ byPath: true }),
+    () => attachment.toQemu({ socketDir: '/run', byPath: true }),
     () => attachment.toMicrosandbox(),
     () => attachment.configureSandbox(new RecordingBuilder()),
   ]) {

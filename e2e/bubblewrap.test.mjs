@@ -1,17 +1,19 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { chmodSync, copyFileSync } from 'node:fs'
+import { chmodSync, chownSync, copyFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { Mount, UnsupportedMountError } from '../index.js'
 import { findTool } from '../examples/sandboxes/host-system.mjs'
 import { launch } from '../examples/sandboxes/launch.mjs'
+import { definesHandedSubpath } from './any-sandbox/subpath.mjs'
 import { definesAll } from './any-sandbox.mjs'
 import * as bubblewrap from './sandboxes/bubblewrap.mjs'
 import { NOBODY, needsRoot, openStore, suite, temporaryDirectory } from './support.mjs'
 
 suite('Bubblewrap', bubblewrap.unavailable(), () => {
   definesAll(bubblewrap)
+  definesHandedSubpath(bubblewrap)
 
   for (const kind of ['bind', 'named', 'tmpfs']) {
     test(`noexec, which bubblewrap does not have, is refused for a ${kind} mount by its path`, async (t) => {
@@ -33,6 +35,43 @@ suite('Bubblewrap', bubblewrap.unavailable(), () => {
       assert.ok((await render({ noexec: false })).includes('/data'))
     })
   }
+
+  test('the descriptor of a part is out of the sandbox’s reach', async (t) => {
+    const store = await openStore(t)
+    const part = Mount.namedWith('data', { subpath: 'part' }, { mode: 'create' })
+    const attachment = await store.attach('part', { '/data': part })
+    const { status, stdout } = bubblewrap.run(attachment, 'mkdir /data/in; for fd in /proc/[0-9]*/fd/*; do readlink $fd; done; true')
+    assert.equal(status, 0)
+    assert.match(stdout, /\/dev\/null|pipe:|socket:/)
+    assert.doesNotMatch(stdout, /^\/.*(data|part)/m)
+    assert.equal(await (await store.getVolume('data')).fs().exists('part/in'), true)
+  })
+
+  test('an ordinary user mounts a part, which a path could not give him', needsRoot, async (t) => {
+    const home = temporaryDirectory(t)
+    chownSync(home, NOBODY, NOBODY)
+    const script = `
+      import { spawnSync } from 'node:child_process'
+      import { Mount, VolumeStore } from ${JSON.stringify(new URL('../index.js', import.meta.url).href)}
+      const store = await VolumeStore.open({ home: ${JSON.stringify(join(home, 'home'))} })
+      const part = Mount.namedWith('data', { subpath: 'part' }, { mode: 'create' })
+      const attachment = await store.attach('part', { '/data': part })
+      const system = ['--ro-bind', '/usr', '/usr', '--symlink', 'usr/lib', '/lib', '--symlink', 'usr/lib64', '/lib64']
+      const run = (mounts) => spawnSync('bwrap', [...system, ...mounts, '/usr/bin/touch', '/data/new'], {
+        encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe', ...attachment.descriptors()],
+      })
+      const [byDescriptor, byPath] = [
+        run(attachment.toBubblewrap({ firstFd: 3 })),
+        run(['--bind', '/proc/' + process.pid + '/fd/' + attachment.descriptors()[0], '/data']),
+      ]
+      const made = await (await store.getVolume('data')).fs().exists('part/new')
+      console.log(JSON.stringify({ status: byDescriptor.status, stderr: byDescriptor.stderr, made, byPath: byPath.stderr }))`
+    const asNobody = [`--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups', process.execPath]
+    const { stdout, stderr } = spawnSync('setpriv', [...asNobody, '--input-type=module', '-e', script], { encoding: 'utf8' })
+    const { byPath, ...byDescriptor } = JSON.parse(stdout || assert.fail(stderr))
+    assert.deepEqual(byDescriptor, { status: 0, stderr: '', made: true })
+    assert.match(byPath, /Permission denied/)
+  })
 
   test('every mount is nosuid and nodev, asked for or not', async (t) => {
     const store = await openStore(t)

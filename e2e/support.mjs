@@ -57,8 +57,9 @@ export function snapshot(directory) {
 }
 
 /** A sandbox to talk to while it lives. It is gone when the test ends, whatever happens. */
-export function start(t, { file, args, dispose }) {
-  const child = spawn(file, args, { timeout: LONGEST_RUN_MS, killSignal: 'SIGKILL' })
+export function start(t, { file, args, descriptors = [], dispose }) {
+  const stdio = ['pipe', 'pipe', 'pipe', ...descriptors]
+  const child = spawn(file, args, { stdio, timeout: LONGEST_RUN_MS, killSignal: 'SIGKILL' })
   // Not 'close': a container that outlives its killed runc would hold the pipes open until it is disposed of.
   const ended = once(child, 'exit').finally(() => dispose?.())
   t.after(async () => {

@@ -26,8 +26,8 @@ class Attachment {
     return this.#native.descriptors()
   }
 
-  toOci() {
-    return JSON.parse(this.#native.toOci())
+  toOci(options) {
+    return JSON.parse(this.#native.toOci(options))
   }
 
   toQemu(options) {

@@ -237,7 +237,9 @@ fn bubblewrap_is_told_what_the_shared_cases_say() {
 
 #[test]
 fn an_oci_runtime_is_told_what_the_shared_cases_say() {
-    check_renders("oci", |mounts| oci::render(mounts).map(|entries| json!(entries)));
+    check_renders("oci", |mounts| {
+        oci::render(mounts, &oci::OciOptions::default()).map(|entries| json!(entries))
+    });
 }
 
 #[test]
@@ -249,7 +251,7 @@ fn qemu_is_told_what_the_shared_cases_say() {
 #[test]
 fn docker_and_podman_are_told_what_the_shared_cases_say() {
     for (name, engine) in [("docker", Engine::Docker), ("podman", Engine::Podman)] {
-        check_renders(name, |mounts| docker::render(mounts, engine).map(|argv| json!(argv)));
+        check_renders(name, |mounts| docker::render(mounts, engine.into()).map(|argv| json!(argv)));
     }
 }
 

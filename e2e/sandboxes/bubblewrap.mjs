@@ -3,7 +3,7 @@ import * as example from '../../examples/sandboxes/bubblewrap.mjs'
 import { whyNot } from '../../examples/sandboxes/choose.mjs'
 import { launch } from '../../examples/sandboxes/launch.mjs'
 
-export const { render } = example
+export const render = (attachment) => attachment.toBubblewrap({ firstFd: 3 })
 
 export function unavailable() {
   const reason = whyNot(example)
@@ -11,7 +11,9 @@ export function unavailable() {
 }
 
 /** `extra` arguments come behind the mounts. */
-export const command = (attachment, script, { extra = [] } = {}) =>
-  example.command([...render(attachment), ...extra], script)
+export const command = (attachment, script, { extra = [] } = {}) => ({
+  ...example.command([...render(attachment), ...extra], script),
+  descriptors: attachment.descriptors(),
+})
 
 export const run = (attachment, script, options) => launch(command(attachment, script, options))

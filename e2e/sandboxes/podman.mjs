@@ -12,7 +12,7 @@ export function unavailable() {
   return reason && `Podman does not work here with a static busybox: ${reason}`
 }
 
-export const { render } = example
+export const render = (attachment) => attachment.toDocker({ engine: 'podman', byPath: true })
 
 /** `prepare` is given the root directory before the container starts; `extra` arguments come behind the mounts. */
 export const command = (attachment, script, { prepare, extra } = {}) =>

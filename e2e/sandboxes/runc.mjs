@@ -17,7 +17,7 @@ export function unavailable() {
   return reason && `runc does not work here with a static busybox: ${reason}`
 }
 
-export const { render } = example
+export const render = (attachment) => attachment.toOci({ byPath: true })
 
 /**
  * `adjust` may change the configuration. `hostLibraries` adds what a program of the host needs to run beside

@@ -2,10 +2,14 @@ import { spawnSync } from 'node:child_process'
 
 const LONGEST_RUN_MS = 30_000
 
-/** Runs a sandbox to its end. It is killed if it takes too long, and `dispose` always has the last word. */
-export function launch({ file, args, dispose }) {
+/**
+ * Runs a sandbox to its end, with `descriptors` behind its standard error. It is killed if it takes too long, and
+ * `dispose` always has the last word.
+ */
+export function launch({ file, args, descriptors = [], dispose }) {
   try {
-    const options = { encoding: 'utf8', input: '', timeout: LONGEST_RUN_MS, killSignal: 'SIGKILL' }
+    const stdio = ['pipe', 'pipe', 'pipe', ...descriptors]
+    const options = { encoding: 'utf8', input: '', stdio, timeout: LONGEST_RUN_MS, killSignal: 'SIGKILL' }
     const { status, stdout, stderr, error } = spawnSync(file, args, options)
     if (error) {
       throw error

@@ -9,11 +9,12 @@ use crate::error::{Error, Result};
 use crate::model::{Fields, Input};
 use crate::mount::ResolvedMount;
 use crate::mount::runtime::bubblewrap::{self, BubblewrapOptions};
-use crate::mount::runtime::docker::{self, Engine};
+use crate::mount::runtime::docker::{self, DockerOptions};
 use crate::mount::runtime::kubernetes_options::KubernetesOptions;
 use crate::mount::runtime::microsandbox::{self, MicrosandboxOptions};
+use crate::mount::runtime::oci::{self, OciOptions};
 use crate::mount::runtime::qemu::{self, QemuOptions};
-use crate::mount::runtime::{kubernetes, microsandbox_sdk, oci};
+use crate::mount::runtime::{kubernetes, microsandbox_sdk};
 use crate::store::{Attachment, Store};
 use napi::Env;
 use napi::bindgen_prelude::{ToNapiValue, Unknown};
@@ -80,8 +81,9 @@ impl NativeAttachment {
 
     /// The `mounts` of an OCI runtime's configuration, as JSON.
     #[napi(catch_unwind)]
-    pub fn to_oci(&self, env: &Env) -> napi::Result<String> {
-        let mounts = or_throw(env, oci::render(self.held_mounts(env)?))?;
+    pub fn to_oci(&self, env: &Env, options: Unknown<'_>) -> napi::Result<String> {
+        let options = or_throw(env, OciOptions::from_input(&to_input(options)?))?;
+        let mounts = or_throw(env, oci::render(self.held_mounts(env)?, &options))?;
         Ok(serde_json::Value::from(mounts).to_string())
     }
 
@@ -95,8 +97,8 @@ impl NativeAttachment {
     /// Arguments for `docker run` or `podman run`.
     #[napi(catch_unwind)]
     pub fn to_docker(&self, env: &Env, options: Unknown<'_>) -> napi::Result<Vec<String>> {
-        let engine = or_throw(env, Engine::from_input(&to_input(options)?))?;
-        or_throw(env, docker::render(self.held_mounts(env)?, engine))
+        let options = or_throw(env, DockerOptions::from_input(&to_input(options)?))?;
+        or_throw(env, docker::render(self.held_mounts(env)?, options))
     }
 
     /// Arguments for `msb run`.

@@ -40,7 +40,8 @@ pub enum Origin {
         volume: VolumeName,
         /// The absolute path of what is mounted: its data directory, or a part of it.
         host: PathBuf,
-        /// The path by which a runtime is to find it; for a part, it leads to the very one that was found.
+        /// The path by which a runtime may open it: of a part, that of a descriptor, which leads to the very one that was
+        /// found. It cannot be mounted from another mount name space.
         open: PathBuf,
         /// The part of the volume that is mounted; none is all of it.
         part: Option<MountedPart>,

@@ -3,7 +3,7 @@
 use crate::{assert_invalid, input};
 use sandbox_volumes::error::ErrorKind;
 use sandbox_volumes::model::{DiskFormat, Input};
-use sandbox_volumes::mount::runtime::docker::{Engine, render};
+use sandbox_volumes::mount::runtime::docker::{DockerOptions, Engine, render};
 use sandbox_volumes::mount::{GuestPath, MountFlags, Origin, ResolvedMount};
 use serde_json::json;
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ fn a_host_path_is_quoted_as_a_field_of_comma_separated_values() {
             ("/srv/say \"hi\"", "\"source=/srv/say \"\"hi\"\"\""),
             ("/srv/a=b:c d;é'\\", "source=/srv/a=b:c d;é'\\"),
         ] {
-            let argv = render(&[bind(host)], engine).unwrap();
+            let argv = render(&[bind(host)], engine.into()).unwrap();
             assert_eq!(argv.len(), 2);
             let expected = format!("type=bind,{quoted},destination=/data,bind-propagation=rprivate,");
             assert!(argv[1].starts_with(&expected), "{}", argv[1]);
@@ -39,7 +39,7 @@ fn a_host_path_is_quoted_as_a_field_of_comma_separated_values() {
 #[test]
 fn a_line_break_in_a_host_path_is_refused() {
     for engine in ENGINES {
-        let error = render(&[bind("/srv/a\r\nb")], engine).unwrap_err();
+        let error = render(&[bind("/srv/a\r\nb")], engine.into()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::UnsupportedMount);
         assert!(error.to_string().contains("\"/srv/a\\r\\nb\" contains a control character"), "{error}");
     }
@@ -55,15 +55,15 @@ fn each_flag_of_a_bind_mount_is_told_podman_and_refused_for_docker() {
     };
     for name in ["noexec", "nosuid", "nodev"] {
         let mount = ResolvedMount { flags: flag(name), ..bind("/srv") };
-        let error = render(std::slice::from_ref(&mount), Engine::Docker).unwrap_err();
+        let error = render(std::slice::from_ref(&mount), Engine::Docker.into()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::UnsupportedMount);
         assert!(error.to_string().contains(&format!("has no \"{name}\"")), "{error}");
-        assert!(render(&[mount], Engine::Podman).unwrap()[1].ends_with(&format!(",{name}")));
+        assert!(render(&[mount], Engine::Podman.into()).unwrap()[1].ends_with(&format!(",{name}")));
         // A tmpfs has them all, in both.
         let tmpfs = Origin::Tmpfs { size_mib: None };
         let mount = ResolvedMount { flags: flag(name), origin: tmpfs, ..bind("/srv") };
         for engine in ENGINES {
-            let argv = render(std::slice::from_ref(&mount), engine).unwrap();
+            let argv = render(std::slice::from_ref(&mount), engine.into()).unwrap();
             assert!(argv[1].split([':', ',']).any(|word| word == name), "{}", argv[1]);
         }
     }
@@ -79,7 +79,8 @@ fn a_disk_is_refused() {
         fstype: None,
     };
     for engine in ENGINES {
-        let error = render(&[ResolvedMount { origin: origin.clone(), ..bind("/srv") }], engine).unwrap_err();
+        let error =
+            render(&[ResolvedMount { origin: origin.clone(), ..bind("/srv") }], engine.into()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::UnsupportedMount);
         assert!(error.to_string().contains("needs a virtual machine"), "{error}");
     }
@@ -87,13 +88,14 @@ fn a_disk_is_refused() {
 
 #[test]
 fn the_engine_is_docker_unless_it_is_podman() {
-    assert_eq!(Engine::from_input(&Input::Absent).unwrap(), Engine::Docker);
-    assert_eq!(Engine::from_input(&input(&json!({ "engine": "podman" }))).unwrap(), Engine::Podman);
+    assert_eq!(DockerOptions::from_input(&Input::Absent).unwrap().engine, Engine::Docker);
+    let podman = DockerOptions::from_input(&input(&json!({ "engine": "podman" }))).unwrap();
+    assert_eq!(podman.engine, Engine::Podman);
     for (options, field, says) in [
         (json!({ "engine": "nerdctl" }), "engine", "expected one of \"docker\", \"podman\", got \"nerdctl\""),
         (json!({ "engine": 1 }), "engine", "got a number"),
         (json!({ "rootless": true }), "rootless", "DockerOptions has no such option"),
     ] {
-        assert_invalid(&Engine::from_input(&input(&options)).unwrap_err(), field, says);
+        assert_invalid(&DockerOptions::from_input(&input(&options)).unwrap_err(), field, says);
     }
 }

@@ -3,12 +3,13 @@
 use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::{Input, VolumeName};
 use sandbox_volumes::mount::runtime::bubblewrap::{self, BubblewrapOptions};
-use sandbox_volumes::mount::runtime::docker::{self, Engine};
+use sandbox_volumes::mount::runtime::docker::{self, DockerOptions, Engine};
 use sandbox_volumes::mount::runtime::kubernetes::{self, render as kubernetes};
 use sandbox_volumes::mount::runtime::kubernetes_options::KubernetesOptions;
 use sandbox_volumes::mount::runtime::microsandbox::{self, MicrosandboxOptions};
+use sandbox_volumes::mount::runtime::microsandbox_sdk;
+use sandbox_volumes::mount::runtime::oci::{self, OciOptions};
 use sandbox_volumes::mount::runtime::qemu::{self, QemuOptions};
-use sandbox_volumes::mount::runtime::{microsandbox_sdk, oci};
 use sandbox_volumes::mount::{GuestPath, MountFlags, MountedPart, Origin, ResolvedMount, Subpath};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -62,18 +63,40 @@ fn bubblewrap_needs_the_first_descriptors_number_where_there_is_one() {
     assert_eq!(in_bubblewrap(&[], json!({})).unwrap(), [""; 0]);
 }
 
+/// Each runtime that looks for a part by itself, with or without leave to.
+fn by_themselves(mounts: &[ResolvedMount], by_path: bool) -> [Result<Value, Error>; 4] {
+    let options = json!({ "byPath": by_path, "socketDir": "/run/vm" });
+    let qemu_options = QemuOptions::from_input(&options.into()).unwrap();
+    let oci_options = OciOptions::from_input(&json!({ "byPath": by_path }).into()).unwrap();
+    let docker = |engine| {
+        docker::render(mounts, DockerOptions { engine, by_path }).map(|argv| json!(argv[1].split(',').nth(1)))
+    };
+    [
+        oci::render(mounts, &oci_options).map(|entries| json!(format!("source={}", entries[0]["source"]))),
+        docker(Engine::Docker),
+        docker(Engine::Podman),
+        qemu::render(mounts, &qemu_options)
+            .map(|it| json!(format!("source={}", it["virtiofs"][0]["source"]))),
+    ]
+}
+
 #[test]
-fn other_runtimes_are_told_the_path_of_the_descriptor() {
-    let mounts = two_parts();
-    let sources: Vec<_> =
-        oci::render(&mounts).unwrap().into_iter().map(|entry| entry["source"].clone()).collect();
-    assert_eq!(sources, ["/proc/7/fd/21", "/proc/7/fd/22"]);
-    for engine in [Engine::Docker, Engine::Podman] {
-        let argv = docker::render(&mounts, engine).unwrap();
-        assert!(argv[1].starts_with("type=bind,source=/proc/7/fd/21,destination=/a,"), "{argv:?}");
+fn runtimes_that_look_for_a_part_themselves_are_told_its_path_where_that_is_allowed() {
+    for told in by_themselves(&two_parts(), true) {
+        let told = told.unwrap().as_str().unwrap().replace('"', "");
+        assert_eq!(told, "source=/vols/v/tenants/a");
     }
-    let options = QemuOptions::from_input(&json!({ "socketDir": "/run/vm" }).into()).unwrap();
-    assert_eq!(qemu::render(&mounts, &options).unwrap()["virtiofs"][1]["source"], "/proc/7/fd/22");
+    for refused in by_themselves(&two_parts(), false) {
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnsupportedMount);
+        assert_eq!(error.context().path.as_deref(), Some("/a"));
+        assert!(error.to_string().contains("set \"byPath\" if none does"), "{error}");
+    }
+}
+
+#[test]
+fn microsandbox_is_told_the_path_of_the_descriptor() {
+    let mounts = two_parts();
     let by_path = MicrosandboxOptions::default();
     let argv = microsandbox::render(&mounts, &by_path).unwrap();
     assert_eq!(argv, ["--mount-dir", "/proc/7/fd/21:/a", "--mount-dir", "/proc/7/fd/22:/b:ro"]);
@@ -84,12 +107,12 @@ fn other_runtimes_are_told_the_path_of_the_descriptor() {
 #[test]
 fn a_part_that_is_a_file_is_mounted_as_one_or_refused() {
     let mounts = [part("/etc/conf", "conf", true, 21, false)];
-    assert_eq!(oci::render(&mounts).unwrap()[0]["source"], "/proc/7/fd/21");
     let argv = microsandbox::render(&mounts, &MicrosandboxOptions::default()).unwrap();
     assert_eq!(argv, ["--mount-file", "/proc/7/fd/21:/etc/conf"]);
-    let options = QemuOptions::from_input(&json!({ "socketDir": "/run/vm" }).into()).unwrap();
+    let options = QemuOptions::from_input(&json!({ "socketDir": "/run/vm", "byPath": true }).into()).unwrap();
     let error = qemu::render(&mounts, &options).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnsupportedMount, "{error}");
+    assert!(error.to_string().contains("this is a file"), "{error}");
 }
 
 #[test]

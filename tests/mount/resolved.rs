@@ -4,7 +4,7 @@ use crate::{input, output};
 use sandbox_volumes::error::ErrorKind;
 use sandbox_volumes::model::{Input, VolumeName};
 use sandbox_volumes::mount::runtime::bubblewrap::{self, BubblewrapOptions};
-use sandbox_volumes::mount::runtime::oci;
+use sandbox_volumes::mount::runtime::oci::{self, OciOptions};
 use sandbox_volumes::mount::{
     GuestPath, HostPermissions, MountFlags, MountKind, Origin, ResolvedMount, StatVirtualization,
 };
@@ -87,7 +87,7 @@ fn renderers_reject_a_host_path_that_is_not_utf_8() {
         let mounts = [mount(origin)];
         for error in [
             bubblewrap::render(&mounts, &BubblewrapOptions::default()).unwrap_err(),
-            oci::render(&mounts).unwrap_err(),
+            oci::render(&mounts, &OciOptions::default()).unwrap_err(),
         ] {
             assert_eq!(error.kind(), ErrorKind::UnsupportedMount);
             assert_eq!(error.context().path.as_deref(), Some("/data"));

@@ -1,6 +1,9 @@
 //! `--mount` and `--tmpfs` arguments for `docker run` and `podman run`, which differ in what they can say.
 
-use super::{disk_refused, host_text, mount_options, refuse_virtiofs_policies, tmpfs_options, unsupported};
+use super::{
+    BY_PATH, by_path, disk_refused, mount_options, path_to_mount, refuse_virtiofs_policies, tmpfs_options,
+    unsupported,
+};
 use crate::error::Result;
 use crate::model::{Fields, Input};
 use crate::mount::field::{NODEV, NOEXEC, NOSUID};
@@ -22,12 +25,6 @@ impl Engine {
     /// The names that callers and JavaScript use.
     const NAMES: [(&'static str, Engine); 2] = [("docker", Engine::Docker), ("podman", Engine::Podman)];
 
-    /// Reads `toDocker`'s options.
-    pub fn from_input(input: &Input) -> Result<Self> {
-        let fields = Fields::of("DockerOptions", input, &[ENGINE])?;
-        Ok(fields.choice(ENGINE, &Self::NAMES)?.unwrap_or_default())
-    }
-
     /// As it is called in messages.
     fn title(self) -> &'static str {
         match self {
@@ -37,14 +34,39 @@ impl Engine {
     }
 }
 
+/// What `toDocker` is told besides the mounts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DockerOptions {
+    /// Who reads the arguments.
+    pub engine: Engine,
+    /// Parts of volumes may be told by their paths.
+    pub by_path: bool,
+}
+
+impl DockerOptions {
+    /// Reads `toDocker`'s options.
+    pub fn from_input(input: &Input) -> Result<Self> {
+        let fields = Fields::of("DockerOptions", input, &[ENGINE, BY_PATH])?;
+        let engine = fields.choice(ENGINE, &Engine::NAMES)?.unwrap_or_default();
+        Ok(DockerOptions { engine, by_path: by_path(&fields)? })
+    }
+}
+
+impl From<Engine> for DockerOptions {
+    fn from(engine: Engine) -> Self {
+        DockerOptions { engine, ..DockerOptions::default() }
+    }
+}
+
 /// The arguments that make these mounts, which stand in the order of [`plan`](crate::mount::plan()).
-pub fn render(mounts: &[ResolvedMount], engine: Engine) -> Result<Vec<String>> {
+pub fn render(mounts: &[ResolvedMount], options: DockerOptions) -> Result<Vec<String>> {
+    let DockerOptions { engine, by_path } = options;
     let mut argv = Vec::new();
     for mount in mounts {
         refuse_virtiofs_policies(engine.title(), mount)?;
         match &mount.origin {
-            Origin::Bind { host, .. } | Origin::Named { open: host, .. } => {
-                let host = host_text(engine.title(), mount, host)?;
+            Origin::Bind { host, .. } | Origin::Named { host, .. } => {
+                let host = path_to_mount(engine.title(), mount, host, by_path)?;
                 if host.contains(char::is_control) {
                     // Both read a line break in a quoted field, and may turn it into another one.
                     let problem = format!("its host path {host:?} contains a control character");

@@ -21,8 +21,15 @@ pub mod qemu;
 use super::options::{self, MountFlags};
 use super::resolved::ResolvedMount;
 use crate::error::{Error, Result};
-use crate::model::MIB;
+use crate::model::{Fields, MIB};
 use std::path::Path;
+
+/// Whether a runtime may be told of parts of volumes by their paths.
+const BY_PATH: &str = "byPath";
+
+fn by_path(fields: &Fields<'_>) -> Result<bool> {
+    Ok(fields.flag(BY_PATH)?.unwrap_or(false))
+}
 
 fn unsupported(runtime: &str, mount: &ResolvedMount, problem: impl std::fmt::Display) -> Error {
     Error::unsupported_mount(runtime, mount.guest_path.as_str(), problem)
@@ -48,6 +55,19 @@ fn host_text<'a>(runtime: &str, mount: &ResolvedMount, host: &'a Path) -> Result
     host.to_str().ok_or_else(|| {
         unsupported(runtime, mount, format!("its host path {host:?} is not UTF-8; mount a path that is"))
     })
+}
+
+/// The path of a directory or file for a runtime that looks for it by itself, in a mount name space of its own. From
+/// there no descriptor of ours can be mounted, so a part of a volume has only its path, which others may change.
+fn path_to_mount<'a>(runtime: &str, mount: &ResolvedMount, host: &'a Path, by_path: bool) -> Result<&'a str> {
+    if mount.part().is_some() && !by_path {
+        let problem = format!(
+            "it finds a part of a volume by its path, where a sandbox that writes the volume could put a link; set \
+             {BY_PATH:?} if none does, or use bubblewrap"
+        );
+        return Err(unsupported(runtime, mount, problem));
+    }
+    host_text(runtime, mount, host)
 }
 
 /// The flags as the words of `mount -o`.

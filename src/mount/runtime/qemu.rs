@@ -2,7 +2,7 @@
 //!
 //! Devices are named by their mount's place in the list, which is the same each time.
 
-use super::{host_text, mount_options, tmpfs_options, unsupported};
+use super::{BY_PATH, by_path, host_text, mount_options, path_to_mount, tmpfs_options, unsupported};
 use crate::error::{Error, Result};
 use crate::model::{DiskFormat, Fields, Input};
 use crate::mount::field::{HOST_PERMISSIONS, STAT_VIRTUALIZATION};
@@ -36,12 +36,14 @@ pub struct QemuOptions {
     memory_mib: Option<u32>,
     /// What the names of devices and sockets begin with.
     prefix: String,
+    /// Parts of volumes may be told by their paths.
+    by_path: bool,
 }
 
 impl QemuOptions {
     /// Reads `toQemu`'s options.
     pub fn from_input(input: &Input) -> Result<Self> {
-        let fields = Fields::of("QemuOptions", input, &[SOCKET_DIR, MEMORY_MIB, PREFIX])?;
+        let fields = Fields::of("QemuOptions", input, &[SOCKET_DIR, MEMORY_MIB, PREFIX, BY_PATH])?;
         let socket_dir = fields.text(SOCKET_DIR)?.map(check_socket_dir).transpose()?;
         let memory_mib = fields.u32(MEMORY_MIB)?;
         if memory_mib == Some(0) {
@@ -49,7 +51,7 @@ impl QemuOptions {
             return Err(Error::invalid_config(MEMORY_MIB, problem));
         }
         let prefix = fields.text(PREFIX)?.map_or(Ok(DEFAULT_PREFIX), check_prefix)?.to_owned();
-        Ok(QemuOptions { socket_dir, memory_mib, prefix })
+        Ok(QemuOptions { socket_dir, memory_mib, prefix, by_path: by_path(&fields)? })
     }
 
     /// Where the virtiofs server of `mount` listens.
@@ -109,9 +111,10 @@ pub fn render(mounts: &[ResolvedMount], options: &QemuOptions) -> Result<Value> 
                 let problem = "virtiofs shares directories, and this is a file; mount the directory it is in";
                 return Err(unsupported(RUNTIME, mount, problem));
             }
-            Origin::Bind { host, .. } | Origin::Named { open: host, .. } => {
+            Origin::Bind { host, .. } | Origin::Named { host, .. } => {
                 check_policies(mount)?;
-                let (source, socket) = (host_text(RUNTIME, mount, host)?, options.socket(mount, &name)?);
+                let source = path_to_mount(RUNTIME, mount, host, options.by_path)?;
+                let socket = options.socket(mount, &name)?;
                 args.extend(share(&name, &socket));
                 virtiofs.push(json!({
                     "tag": name, "source": source, "readonly": mount.flags.readonly, "socket": socket,
