@@ -1049,7 +1049,8 @@ export declare class Attachment implements AsyncDisposable {
   /**
    * Gives the attachment to another process, such as the sandbox, which is started after `attach`: the volumes are then
    * held until that process ends, also where this one ended before. What this process keeps open for the runtimes, disk
-   * images and their locks, it keeps until `detach()` or the end of either process; `detach()` works as before.
+   * images with their locks and what is mounted by a `subpath`, it keeps until `detach()`, until it ends, or until it
+   * notices, when it next attaches or removes something, that the other one ended. `detach()` works as before.
    *
    * @param pid a running process, by its number as this process sees it
    * @throws {InvalidConfigError} there is no such process: `field` is `pid`, and the attachment stays as it was
