@@ -239,11 +239,16 @@ fn what_is_not_ours_in_staging_and_trash_stays_and_does_not_keep_the_store_from_
     for below in ["volumes/.staging/theirs", "volumes/.trash/theirs", "volumes/.staging/not a name~1-2-3"] {
         home.leave_directory(below);
     }
-    std::os::unix::fs::symlink("/etc", home.path("volumes/.staging/link")).unwrap();
+    // What a link leads to is the test's own: a removal that followed it would delete it.
+    home.leave_directory("elsewhere");
+    std::os::unix::fs::symlink(home.path("elsewhere"), home.path("volumes/.staging/link")).unwrap();
     home.reopen();
-    for below in
-        ["volumes/.staging/theirs/dir/file", "volumes/.trash/theirs/dir/file", "volumes/.staging/link"]
-    {
+    for below in [
+        "volumes/.staging/theirs/dir/file",
+        "volumes/.trash/theirs/dir/file",
+        "volumes/.staging/link",
+        "elsewhere/dir/file",
+    ] {
         assert!(home.holds(below), "{below}");
     }
 }
