@@ -1057,7 +1057,52 @@ export declare class Attachment implements AsyncDisposable {
    * @throws {AttachmentNotFoundError} it was detached, or its process has ended
    */
   handOver(pid: number, options?: SignalOption): Promise<void>
-  /** Frees the volumes. A second call does nothing. */
+  /**
+   * Makes the mounts on the host, below a root directory that you prepare for a sandbox: for bubblewrap
+   * (`--bind <rootfs> /`), runc (`root.path`) or Podman (`--rootfs`), which get disks this way too. All of them, or none:
+   * on a failure what was mounted is unmounted, and directories made for it are removed again unless something is in
+   * them. Linux 5.12 or later. It needs CAP_SYS_ADMIN over the process's mount name space: root, or a process in a user
+   * and a mount name space of its own (`unshare -Urm`), which can mount all but disks.
+   *
+   * - A mount has its flags before anybody sees it, and always `nosuid` and `nodev`: the host's other users may come
+   *   upon it. What is mounted below a source does not come along, then or later. A tmpfs has its size, by default half
+   *   of the machine's memory, and mode 1777.
+   * - A mount point that is missing is made: directories with mode 0755 less the umask, a file with 0644. A link at a
+   *   mount point or above it, below `rootfs`, is refused, whoever puts it there in whatever moment.
+   * - A disk must be raw. Its file system, which is the one found in it unless `fstype` says, is mounted through a loop
+   *   device and locked: other programs that ask (QEMU, microsandbox, `flock`) are refused as long as it is in use.
+   *
+   * **The host's own kernel reads a disk's file system here, as a guest left it. Kernels are not hardened against that: a
+   * hostile image may crash or take over the host.** Mount so only disks that only sandboxes which share the host's
+   * kernel wrote, and with `fstype`, so that a guest has no choice of file systems; give the others to a virtual
+   * machine (`toQemu()`). ext2, ext3 and ext4 are mounted with `errors=remount-ro`, whatever the image says.
+   *
+   * The mounts last until `unmount()` or `detach()`. When the process `pid` has ended, the next one to open the home in
+   * the same mount name space takes them away, also where this process was killed half-way; the directories stay. Unmount
+   * before you delete `rootfs`, or you delete what the volumes hold.
+   *
+   * @param rootfs an existing directory of yours, whose links are followed; a relative path starts at the working
+   *   directory. Not one that holds volumes or their catalog, or is held by them
+   * @throws {InvalidConfigError} `rootfs` is not acceptable, or the attachment (`field` is `attachment`) is mounted
+   *   already or was detached
+   * @throws {UnsupportedMountError} a mount has a virtiofs option, a disk is not raw, or its file system is not known to
+   *   us or to the kernel; or the kernel is too old
+   * @throws {PathEscapeError} a link stands at a mount point or above it
+   * @throws {DiskImageError} the kernel does not find the disk's file system sound
+   * @throws {VolumeInUseError} another program has locked a disk since it was attached
+   * @throws {FileSystemError} the right to mount is missing (`EPERM`, `EACCES`), what stands at a mount point cannot be
+   *   mounted on (`ENOTDIR`, `EISDIR`), or the system refused something else; `path` is the guest path
+   */
+  mountInto(rootfs: string, options?: SignalOption): Promise<void>
+  /**
+   * Takes the mounts of `mountInto` away, last ones first, with what others mounted below them. Without any, nothing is
+   * done. They are out of sight at once; a process that still uses one keeps it until it ends, and so does a sandbox that
+   * has a copy of it. A disk is in use as long. The directories that were made stay.
+   * @throws {FileSystemError} `EBUSY`: another mount covers one of them; the others are gone
+   * @throws {InvalidConfigError} they are in another mount name space
+   */
+  unmount(options?: SignalOption): Promise<void>
+  /** Unmounts what is mounted from this mount name space, and frees the volumes. A second call does nothing. */
   detach(options?: SignalOption): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
 }

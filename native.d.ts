@@ -45,6 +45,10 @@ export declare class NativeAttachment {
   toKubernetes(options: unknown): string
   /** Gives the attachment to another process, and the number of that one. */
   handOver(pid: unknown, cancellation?: Cancellation | undefined | null): Promise<number>
+  /** `mountInto` */
+  mountInto(rootfs: unknown, cancellation?: Cancellation | undefined | null): Promise<void>
+  /** `unmount` */
+  unmount(cancellation?: Cancellation | undefined | null): Promise<void>
   /** Ends the attachment. */
   detach(cancellation?: Cancellation | undefined | null): Promise<void>
 }

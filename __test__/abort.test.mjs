@@ -36,6 +36,7 @@ async function everyCall(t) {
     'VolumeHandle.remove': (options) => handle.remove(options),
     'Attachment.detach': (options) => attachment.detach(options),
     'Attachment.handOver': (options) => attachment.handOver(process.ppid, options),
+    'Attachment.unmount': (options) => attachment.unmount(options),
     'VolumeFs.read': (options) => files.read('file', options),
     'VolumeFs.readString': (options) => files.readString('file', options),
     'VolumeFs.write': (options) => files.write('file', 'new', options),

@@ -46,9 +46,10 @@ export function useDefaultHome(t, home = path.join(tempDir(t), 'home')) {
   return home
 }
 
-/** Runs JavaScript in a Node process of its own, in which `SV` is the address of index.js. */
-export async function runNode(source, { env = {}, args = [], type = 'module', cwd } = {}) {
-  const child = spawn(process.execPath, [...args, `--input-type=${type}`, '-e', source], {
+/** Runs JavaScript in a Node process of its own, started by the command `by`, in which `SV` is the address of index.js. */
+export async function runNode(source, { env = {}, args = [], type = 'module', cwd, by = [] } = {}) {
+  const [file, ...before] = [...by, process.execPath]
+  const child = spawn(file, [...before, ...args, `--input-type=${type}`, '-e', source], {
     cwd,
     env: {
       ...process.env,

@@ -197,6 +197,13 @@ export function sandboxBuilder(attachment: Attachment, builder: MicrosandboxBuil
   attachment.configureSandbox({})
 }
 
+export async function mountedInto(attachment: Attachment, signal: AbortSignal) {
+  expectType<void>()(await attachment.mountInto('/srv/rootfs', { signal }), true)
+  expectType<void>()(await attachment.unmount(), true)
+  // @ts-expect-error no root directory
+  attachment.mountInto()
+}
+
 /** What is rendered is what Kubernetes' own types say. */
 export function kubernetes(attachment: Attachment) {
   const mounts = attachment.toKubernetes()

@@ -54,6 +54,14 @@ class Attachment {
     this.#pid = await call(onlySignal(options), (cancellation) => this.#native.handOver(pid, cancellation))
   }
 
+  async mountInto(rootfs, options) {
+    return call(onlySignal(options), (cancellation) => this.#native.mountInto(rootfs, cancellation))
+  }
+
+  async unmount(options) {
+    return call(onlySignal(options), (cancellation) => this.#native.unmount(cancellation))
+  }
+
   async detach(options) {
     return call(onlySignal(options), (cancellation) => this.#native.detach(cancellation))
   }

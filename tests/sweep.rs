@@ -8,6 +8,12 @@
 
 #[path = "sweep/audit.rs"]
 mod audit;
+#[path = "support/loop_devices.rs"]
+mod loop_devices;
+#[path = "support/mount_list.rs"]
+mod mount_list;
+#[path = "support/mount_namespace.rs"]
+mod mount_namespace;
 #[path = "support/report.rs"]
 mod report;
 #[path = "support/skip.rs"]
@@ -20,6 +26,7 @@ mod work;
 mod worker;
 
 use audit::Audit;
+use mount_namespace::enter_namespace;
 use report::report;
 use skip::skip;
 use std::collections::{BTreeSet, HashMap};
@@ -29,12 +36,13 @@ use std::process::{Child, Command, Stdio};
 use work::Work;
 use worker::Worker;
 
-/// Every system call that changes a file, a directory, or what is on disk of them. Of those that open files only the
+/// Every system call that changes a file, a directory, what is on disk of them, or a mount. Of those that open files only the
 /// ones that may make one are killed.
 const CHANGING: &str = "mkdir,mkdirat,mknod,mknodat,open,openat,openat2,creat,write,writev,pwrite64,pwritev,pwritev2,\
                         ftruncate,truncate,fallocate,rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,\
                         unlinkat,rmdir,chmod,fchmod,fchmodat,chown,fchown,fchownat,setxattr,fsetxattr,copy_file_range,\
-                        sendfile,fsync,fdatasync,sync_file_range";
+                        sendfile,fsync,fdatasync,sync_file_range,ioctl,open_tree,mount_setattr,move_mount,fsopen,\
+                        fsconfig,fsmount,umount2";
 
 /// What the process that does the work says when it was acknowledged, and when it gave an error.
 const ACKNOWLEDGED: &str = "acknowledged";
@@ -201,6 +209,13 @@ fn attaching_with_a_volume_that_is_made_for_it() {
 #[test]
 fn detaching() {
     sweep(Work::Detach);
+}
+
+#[test]
+fn mounting_on_the_host_and_unmounting() {
+    if enter_namespace() {
+        sweep(Work::MountInto);
+    }
 }
 
 #[test]

@@ -21,12 +21,13 @@ export const render = (attachment) => attachment.toOci({ byPath: true })
 
 /**
  * `adjust` may change the configuration. `hostLibraries` adds what a program of the host needs to run beside
- * busybox.
+ * busybox. `prepare` is given the root directory before the container starts.
  */
-export const command = (attachment, script, { adjust, hostLibraries = false } = {}) =>
+export const command = (attachment, script, { adjust, hostLibraries = false, prepare } = {}) =>
   example.command(render(attachment), script, {
     makeRoot: (rootfs) => {
       installBusybox(rootfs)
+      prepare?.(rootfs)
       const libraries = hostSystem().filter(({ path }) => path !== '/bin' && path !== '/sbin')
       return hostLibraries ? example.showHostSystem(rootfs, libraries) : []
     },

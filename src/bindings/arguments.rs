@@ -48,12 +48,12 @@ pub fn working_directory(env: &Env, host_path: &Input) -> napi::Result<PathBuf> 
 }
 
 /// A path on the host; a relative one starts at the directory that this process works in now.
-pub fn host_path(env: &Env, value: Unknown<'_>) -> napi::Result<PathBuf> {
+pub fn host_path(env: &Env, field: &str, value: Unknown<'_>) -> napi::Result<PathBuf> {
     let given = to_input(value)?;
-    let path = or_throw(env, given.required_text("hostPath").map(str::to_owned))?;
+    let path = or_throw(env, given.required_text(field).map(str::to_owned))?;
     if path.is_empty() || path.contains('\0') {
         let problem = format!("{path:?} names nothing on the host");
-        return or_throw(env, Err(Error::invalid_config("hostPath", problem)));
+        return or_throw(env, Err(Error::invalid_config(field, problem)));
     }
     Ok(working_directory(env, &given)?.join(path))
 }

@@ -1,5 +1,6 @@
 //! An attachment as JavaScript sees it.
 
+use super::arguments::host_path;
 use super::cancellation::{Cancellation, cancel_of};
 use super::dispatch::run;
 use super::errors::or_throw;
@@ -135,6 +136,32 @@ impl NativeAttachment {
         let (store, id, cancel) = (self.store.clone(), self.attachment.id, cancel_of(cancellation));
         let work = move || store.hand_over(id, pid, &cancel).map(|()| pid);
         run(env, Lane::Long, work, |env, pid| pid.into_unknown(env))
+    }
+
+    /// `mountInto`
+    #[napi(catch_unwind, ts_return_type = "Promise<void>")]
+    pub fn mount_into<'e>(
+        &self,
+        env: &'e Env,
+        rootfs: Unknown<'_>,
+        cancellation: Option<&Cancellation>,
+    ) -> napi::Result<Unknown<'e>> {
+        let rootfs = host_path(env, "rootfs", rootfs)?;
+        let (store, attachment, cancel) =
+            (self.store.clone(), self.attachment.clone(), cancel_of(cancellation));
+        let work = move || store.mount_into(&attachment, &rootfs, &cancel);
+        run(env, Lane::Long, work, |env, ()| ().into_unknown(env))
+    }
+
+    /// `unmount`
+    #[napi(catch_unwind, ts_return_type = "Promise<void>")]
+    pub fn unmount<'e>(
+        &self,
+        env: &'e Env,
+        cancellation: Option<&Cancellation>,
+    ) -> napi::Result<Unknown<'e>> {
+        let (store, id, cancel) = (self.store.clone(), self.attachment.id, cancel_of(cancellation));
+        run(env, Lane::Long, move || store.unmount(id, &cancel), |env, ()| ().into_unknown(env))
     }
 
     /// Ends the attachment.

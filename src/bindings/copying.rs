@@ -18,6 +18,9 @@ use napi::bindgen_prelude::{ToNapiValue, Unknown};
 use napi_derive::napi;
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// What the path on the host is called in messages.
+const HOST_PATH: &str = "hostPath";
+
 #[napi]
 impl NativeFiles {
     /// `VolumeFs.append`
@@ -69,7 +72,7 @@ impl NativeFiles {
         asks: bool,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<NativeCopy> {
-        let request = CopyRequest::In { host: host_path(env, host)?, to: volume_path(env, to)? };
+        let request = CopyRequest::In { host: host_path(env, HOST_PATH, host)?, to: volume_path(env, to)? };
         let options = or_throw(env, transfer_options(&to_input(options)?, asks))?;
         Ok(self.prepare(request, options, cancellation))
     }
@@ -85,7 +88,8 @@ impl NativeFiles {
         asks: bool,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<NativeCopy> {
-        let request = CopyRequest::Out { from: volume_path(env, from)?, host: host_path(env, host)? };
+        let request =
+            CopyRequest::Out { from: volume_path(env, from)?, host: host_path(env, HOST_PATH, host)? };
         let options = or_throw(env, transfer_options(&to_input(options)?, asks))?;
         Ok(self.prepare(request, options, cancellation))
     }

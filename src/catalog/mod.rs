@@ -8,12 +8,14 @@
 mod attachments;
 mod connections;
 mod holders;
+mod host_mounts;
 mod intents;
 mod schema;
 mod volumes;
 
 pub use attachments::{AttachedImage, AttachedVolume, AttachmentRecord, NewAttachment};
 pub use holders::{Held, Holder, ImageLease};
+pub use host_mounts::HostMountRow;
 pub use intents::{Action, Intent};
 pub use volumes::{FoundVolume, UnusableRow};
 

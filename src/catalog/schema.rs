@@ -61,6 +61,21 @@ const MIGRATIONS: &[&str] = &[
     ALTER TABLE image_lease ADD COLUMN guest_path TEXT;
     -- The image of the host that was asked for; none for a disk volume's, and for an image's further files.
     ALTER TABLE image_lease ADD COLUMN path TEXT;
+
+    -- The mounts that attachments have on the host. One may outlive its attachment, where nobody could take it away yet,
+    -- and so does its row.
+    CREATE TABLE host_mount (
+        attachment_id   INTEGER NOT NULL,
+        sequence        INTEGER NOT NULL,
+        guest_path      TEXT NOT NULL,
+        boot_id         TEXT NOT NULL,
+        mount_namespace INTEGER NOT NULL,
+        mount_id        INTEGER NOT NULL,
+        unique_id       INTEGER NOT NULL,
+        device          INTEGER NOT NULL,
+        inode           INTEGER NOT NULL,
+        PRIMARY KEY (attachment_id, sequence)
+    ) STRICT, WITHOUT ROWID;
 ",
 ];
 

@@ -139,6 +139,18 @@ impl Error {
         )
     }
 
+    /// A symbolic link stands where something is to be mounted on the host.
+    pub fn mount_point_escape(guest_path: &str) -> Self {
+        Error::new(
+            ErrorKind::PathEscape,
+            format!(
+                "Mount point {guest_path:?} is a link, or behind one, which may lead outside the root directory. Mount \
+                 at the path that it stands for, or remove the link."
+            ),
+            Context { path: Some(guest_path.to_owned()), ..Context::default() },
+        )
+    }
+
     /// An argument or option is not acceptable; `problem` completes the sentence that begins with the field.
     pub fn invalid_config(field: &str, problem: impl std::fmt::Display) -> Self {
         Error::new(

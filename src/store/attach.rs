@@ -16,7 +16,7 @@ use std::os::fd::OwnedFd;
 /// The longest sandbox name, in bytes.
 const MAX_SANDBOX_BYTES: usize = 255;
 
-/// How often a volume that appears and vanishes between two looks is looked at again.
+/// How often what appears and vanishes between two looks is looked at again.
 const ROUNDS: u32 = 16;
 
 /// Mounts that a sandbox holds until it is detached or its process ends.
@@ -72,7 +72,7 @@ impl Store {
             let checked = resolved.and_then(|()| opened.check_mount_points(&taken.mounts));
             let error = match checked.and_then(|()| opened.record(sandbox, &owner, &taken, cancel)) {
                 Ok(id) => {
-                    let disks = taken.disks.into_iter().flat_map(TakenDisk::into_files).collect();
+                    let disks = taken.disks.into_iter().map(TakenDisk::into_held).collect();
                     held_files::keep_open(id, Held { disks, parts: taken.parts });
                     return Ok(Attachment { id, sandbox: sandbox.to_owned(), pid, mounts: taken.mounts });
                 }
@@ -82,16 +82,11 @@ impl Store {
                 self.take_back(name, *id);
             }
             rounds -= 1;
-            if rounds == 0 || !lost_an_ensured_volume(mounts, &error) {
+            let may_try_again = lost_an_ensured_volume(mounts, &error) || opened.frees_what_is_in_use(&error);
+            if rounds == 0 || !may_try_again {
                 return Err(error);
             }
         }
-    }
-
-    /// Ends an attachment; one that has ended is fine. Its disk images are closed whatever becomes of the catalog.
-    pub fn detach(&self, id: i64) -> Result<()> {
-        held_files::close(id);
-        self.opened()?.catalog.write(|catalog| catalog.detach(id))
     }
 
     fn resolve(

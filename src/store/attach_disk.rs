@@ -1,5 +1,6 @@
 //! Disks among the mounts of an attachment: what they are, and that nobody else is in the way.
 
+use super::held_files::HeldDisk;
 use super::host_path::{check_writable, open_image};
 use super::{Opened, living};
 use crate::catalog::{AttachedImage, Held, ImageLease, Writer};
@@ -26,8 +27,8 @@ pub struct TakenDisk {
 
 impl TakenDisk {
     /// The files that were checked, to be kept open as long as the disk is held.
-    pub fn into_files(self) -> Vec<HeldFile> {
-        self.files.into_iter().chain(self.stand_in).collect()
+    pub fn into_held(self) -> HeldDisk {
+        HeldDisk { guest_path: self.guest_path, files: self.files.into_iter().chain(self.stand_in).collect() }
     }
 
     /// Takes a file of the disk, unless somebody works with it: other attachments by their leases, other programs and

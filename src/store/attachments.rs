@@ -1,8 +1,8 @@
 //! Attachments as anybody who has the home may see, give on and end them.
 
+use super::Store;
 use super::attach::check_sandbox;
 use super::owner::{Life, end_dead, identify, life_of};
-use super::{Store, held_files};
 use crate::catalog::{AttachmentRecord, Writer};
 use crate::error::{Error, Holder, Result};
 use crate::model::{Cancel, VolumeName};
@@ -60,12 +60,10 @@ impl Store {
                 let (sandbox, pid) = (record.sandbox, record.owner.pid);
                 return Err(Error::attachment_in_use(Holder { id, sandbox, pid, running, readonly }));
             }
-            catalog.detach(id)?;
             end_dead(catalog)?;
             cancel.commit()
         })?;
-        held_files::close(id);
-        Ok(())
+        self.detach(id)
     }
 }
 

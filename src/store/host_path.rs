@@ -6,7 +6,8 @@ use super::layout::Layout;
 use crate::error::{Error, Result};
 use crate::image;
 use crate::mount::MountKind;
-use crate::sys::{Access, FileId, reopen};
+use crate::sys::{Access, EntryKind, Facts, FileId, open_without_links, reopen};
+use nix::errno::Errno;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -93,6 +94,19 @@ fn private(kind: MountKind, source: &Path) -> Error {
 fn is_in(path: &Path, dir: &Path) -> Result<bool> {
     let dir = FileId::at(dir)?;
     path.ancestors().try_fold(false, |found, ancestor| Ok(found || FileId::at(ancestor)? == dir))
+}
+
+/// Opens what a bind mount shows, which may only be what its source was when it was resolved: a link on the way is
+/// refused, and so is what is no file or directory any more.
+pub fn open_source(source: &Path, is_file: bool) -> Result<OwnedFd> {
+    let failed = |error| Error::file_system("open", source, error);
+    let found = open_without_links(source).map_err(failed)?;
+    match Facts::of(found.as_fd()).map_err(failed)?.kind() {
+        EntryKind::File if is_file => Ok(found),
+        EntryKind::Directory if !is_file => Ok(found),
+        EntryKind::Link => Err(failed(Errno::ELOOP.into())),
+        _ => Err(failed(Errno::ENOTDIR.into())),
+    }
 }
 
 /// Opens the source of a bind mount that is a directory.

@@ -1,6 +1,5 @@
 //! The processes that attachments belong to.
 
-use super::Opened;
 use super::held_files;
 use crate::catalog::{Held, Writer};
 use crate::error::{Error, Holder, Result};
@@ -75,15 +74,4 @@ pub fn end_dead(catalog: &Writer<'_>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-impl Opened {
-    /// The same. Nothing is written where there are none.
-    pub(super) fn end_dead_attachments(&self) -> Result<()> {
-        let owners = self.catalog.read(|catalog| catalog.owners())?;
-        match owners.iter().any(|owner| life_of(owner) == Life::Ended) {
-            true => self.catalog.write(end_dead),
-            false => Ok(()),
-        }
-    }
 }

@@ -24,7 +24,11 @@ impl Store {
         let _lock = opened.layout.lock(name, cancel)?;
         opened.settle_intents_of(name)?;
         cancel.commit()?;
-        let (intent, _image) = opened.intend_to_remove(name, only)?;
+        let intended = match opened.intend_to_remove(name, only) {
+            Err(error) if opened.frees_what_is_in_use(&error) => opened.intend_to_remove(name, only),
+            intended => intended,
+        };
+        let (intent, _image) = intended?;
         opened.finish_removal(&intent)
     }
 }

@@ -3,7 +3,7 @@
 use super::entries::Facts;
 use super::reopen::{Access, reopen};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, openat, readlink};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2, readlink};
 use nix::sys::stat::Mode;
 use std::ffi::OsString;
 use std::io;
@@ -25,6 +25,13 @@ pub struct HostEntry {
 pub fn open_host_entry(path: &Path) -> io::Result<HostEntry> {
     let fd = openat(AT_FDCWD, path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
     Ok(HostEntry { facts: Facts::of(fd.as_fd())?, real: real_path(fd.as_fd())?, fd })
+}
+
+/// Finds what stands at an absolute path on which there is no link: one is `ELOOP`.
+pub fn open_without_links(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    Ok(openat2(AT_FDCWD, path, how)?)
 }
 
 /// Finds the directory that holds a host path, and its last component's name. One without such a name, which ends in

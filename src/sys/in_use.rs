@@ -3,15 +3,23 @@
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, Flock, FlockArg, fcntl};
 use nix::libc;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Where QEMU keeps its shared locks: a byte for each thing that it does with the image, from here on.
 const QEMU_DOES: libc::off_t = 100;
 
-/// Which of these bytes stand for writing and for resizing.
-const QEMU_CHANGES: [libc::off_t; 2] = [QEMU_DOES + 1, QEMU_DOES + 3];
+/// Where QEMU keeps what it does not let others do at the same time.
+const QEMU_REFUSES: libc::off_t = 200;
+
+/// Of what QEMU knows to be done with an image, reading a state that stays.
+const CONSISTENT_READ: libc::off_t = 0;
+const WRITE: libc::off_t = 1;
+const RESIZE: libc::off_t = 3;
+
+/// Which bytes stand for writing and for resizing.
+const QEMU_CHANGES: [libc::off_t; 2] = [QEMU_DOES + WRITE, QEMU_DOES + RESIZE];
 
 /// The bytes by which an attachment of ours, of whatever home, says that it reads or writes an image: beyond QEMU's.
 const WE_READ: libc::off_t = 300;
@@ -32,6 +40,25 @@ pub fn lock_image(file: BorrowedFd<'_>, readonly: bool) -> io::Result<Option<Ima
         Err((_, errno)) => return Err(errno.into()),
     };
     Ok((!is_recorded(file, readonly)?).then_some(ImageLock(lock)))
+}
+
+/// Locks an open image as [`lock_image`] and [`HeldFile::announce`] do, and as QEMU does, until nobody has this very
+/// opening of it: a loop device that was given it goes on where this process ends. False where another program is in
+/// the way.
+pub fn lock_while_open(file: &File, readonly: bool) -> io::Result<bool> {
+    let locked = if readonly { file.try_lock_shared() } else { file.try_lock() };
+    match locked {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(false),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    let does: &[libc::off_t] = if readonly { &[CONSISTENT_READ] } else { &[CONSISTENT_READ, WRITE, RESIZE] };
+    let ours = if readonly { WE_READ } else { WE_WRITE };
+    let done = does.iter().map(|does| QEMU_DOES + does);
+    for byte in done.chain([QEMU_REFUSES + WRITE, QEMU_REFUSES + RESIZE, ours]) {
+        fcntl(file, FcntlArg::F_OFD_SETLK(&record_lock(libc::F_RDLCK, byte, 1)))?;
+    }
+    Ok(true)
 }
 
 fn is_recorded(file: BorrowedFd<'_>, readonly: bool) -> io::Result<bool> {

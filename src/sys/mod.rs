@@ -14,7 +14,11 @@ mod host_entry;
 mod host_file;
 mod in_use;
 mod lock;
+mod loop_device;
 mod memory;
+mod mount_point;
+mod mount_table;
+mod new_mount;
 mod process;
 mod random;
 mod reopen;
@@ -30,11 +34,15 @@ pub use entries::{
     EntryKind, Facts, Listing, create_directory, create_file, create_link, facts_at, give_link, is_within,
     link_target, look_at, our_ids, remove_directory, rename_within, unlink_entry,
 };
-pub use host_entry::{HostEntry, open_host_entry, open_host_holder, readable_directory};
+pub use host_entry::{HostEntry, open_host_entry, open_host_holder, open_without_links, readable_directory};
 pub use host_file::{Found, HostFile, open_beside, open_host_file};
-pub use in_use::{HeldFile, ImageLock, lock_image};
+pub use in_use::{HeldFile, ImageLock, lock_image, lock_while_open};
 pub use lock::FileLock;
+pub use loop_device::LoopDevice;
 pub use memory::file_in_memory;
+pub use mount_point::{MadeEntry, MountPointError, open_mount_point};
+pub use mount_table::{MountIdentity, mount_namespace, mount_namespaces_in_use, take_away};
+pub use new_mount::{CallFailed, NewMount, Restrictions};
 pub use process::{boot_id, pid_namespace, process_start_time};
 pub use random::{random_bytes, random_uuid};
 pub use reopen::{Access, path_to_open, reopen};

@@ -13,6 +13,8 @@ pub enum Access {
     Read,
     /// Writing, from the beginning, without cutting anything off.
     Write,
+    /// Both.
+    ReadWrite,
     /// Writing, always at the end as it is at that moment.
     Append,
 }
@@ -23,7 +25,7 @@ pub fn path_to_open(file: BorrowedFd<'_>) -> PathBuf {
     descriptor_path(&std::process::id().to_string(), file)
 }
 
-fn descriptor_path(process: &str, file: BorrowedFd<'_>) -> PathBuf {
+pub(super) fn descriptor_path(process: &str, file: BorrowedFd<'_>) -> PathBuf {
     format!("/proc/{process}/fd/{}", file.as_raw_fd()).into()
 }
 
@@ -32,6 +34,7 @@ pub fn reopen(file: BorrowedFd<'_>, access: Access) -> io::Result<OwnedFd> {
     let access = match access {
         Access::Read => OFlag::O_RDONLY,
         Access::Write => OFlag::O_WRONLY,
+        Access::ReadWrite => OFlag::O_RDWR,
         Access::Append => OFlag::O_WRONLY | OFlag::O_APPEND,
     };
     let flags = access | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;

@@ -52,7 +52,7 @@ fn open_step_by_step(parent: BorrowedFd<'_>, path: &Path, flags: OFlag) -> io::R
 
 /// Tells a mount from every other, also from one that shows the same device: a bind mount.
 #[expect(clippy::disallowed_methods, reason = "procfs is the kernel's, no guest writes there")]
-fn mount_id(file: BorrowedFd<'_>) -> io::Result<u64> {
+pub(super) fn mount_id(file: BorrowedFd<'_>) -> io::Result<u64> {
     let facts = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()))?;
     let id = facts.lines().find_map(|line| line.strip_prefix("mnt_id:"));
     id.and_then(|id| id.trim().parse().ok()).ok_or_else(|| Errno::ENOSYS.into())

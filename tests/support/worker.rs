@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
 /// Where a worker finds the home; without it, a worker has nothing to do.
-const HOME: &str = "SANDBOX_VOLUMES_WORKER_HOME";
+pub const HOME: &str = "SANDBOX_VOLUMES_WORKER_HOME";
 
 /// A running worker, killed when dropped.
 pub struct Worker {

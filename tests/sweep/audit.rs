@@ -1,7 +1,9 @@
 //! What a process that died may leave, looked at by another one.
 
+use crate::loop_devices;
+use crate::mount_list::lines_below;
 use crate::snapshot::Snapshot;
-use crate::work::{NEW, OLD, VOLUME, Work, attach, create, name, open};
+use crate::work::{DISK, NEW, OLD, ROOTFS, VOLUME, Work, attach, create, name, open};
 use rusqlite::Connection;
 use sandbox_volumes::model::{Cancel, Labels, VolumeKind};
 use sandbox_volumes::store::{ProblemKind, Store, check};
@@ -30,6 +32,7 @@ impl Audit {
         for file in ["one", "two", "sub/three"] {
             fs::write(dir.path().join("source").join(file), NEW).unwrap();
         }
+        fs::create_dir(dir.path().join(ROOTFS)).unwrap();
         let store = open(&home).unwrap();
         create(&store, BYSTANDER, json!({})).unwrap();
         fs::write(home.join("volumes").join(BYSTANDER).join("file"), "untouched").unwrap();
@@ -70,13 +73,19 @@ impl Audit {
         let catalog = Connection::open(self.home.join("db/volumes.db")).unwrap();
         let verdict: String = catalog.query_row("PRAGMA integrity_check", (), |row| row.get(0)).unwrap();
         assert_eq!(verdict, "ok", "{about}");
-        for row in ["intent", "attachment", "lease"] {
+        for row in ["intent", "attachment", "lease", "image_lease", "host_mount"] {
             let sql = format!("SELECT count(*) FROM {row}");
             let count: i64 = catalog.query_row(&sql, (), |row| row.get(0)).unwrap();
             assert_eq!(count, 0, "{about}: {row}");
         }
         drop(catalog);
         assert!(Snapshot::of(&self.home.join("volumes").join(BYSTANDER)) == self.bystander, "{about}");
+        assert_eq!(lines_below(self.dir.path()), [], "{about}");
+        if work == Work::MountInto {
+            let image = self.home.join("volumes").join(DISK).join("disk.raw");
+            loop_devices::assert_none_soon(&image);
+            judge("e2fsck", "-fn", &image, &about);
+        }
         // A removal that was refused leaves the volume with what is left of it, and can be tried again.
         let is_remainder = refused && matches!(work, Work::RemoveDirectory | Work::RemoveDisk);
         let mut problems = check(&self.home, false, &Cancel::default()).unwrap();
@@ -130,6 +139,9 @@ impl Audit {
                 for file in ["file", "dir/below/file"] {
                     assert_eq!(fs::read_to_string(path.join(file)).unwrap(), OLD, "{about}: {file}");
                 }
+            }
+            Work::MountInto => {
+                assert_eq!(fs::read_to_string(path.join("file")).unwrap(), OLD, "{about}");
             }
             Work::Attach => {}
         }

@@ -12,6 +12,12 @@ use std::sync::Arc;
 pub const OLD: &str = "the old content";
 pub const NEW: &str = "the new content, which is longer than the old one";
 
+/// What is mounted into, beside the home.
+pub const ROOTFS: &str = "rootfs";
+
+/// A disk volume that is mounted.
+pub const DISK: &str = "disk";
+
 /// The volume that is worked on.
 pub const VOLUME: &str = "worked-on";
 
@@ -26,10 +32,11 @@ pub enum Work {
     CopyIn,
     Attach,
     Detach,
+    MountInto,
     Recover,
 }
 
-const ALL: [Work; 10] = [
+const ALL: [Work; 11] = [
     Work::CreateDirectory,
     Work::CreateRawDisk,
     Work::CreateQcow2Disk,
@@ -39,6 +46,7 @@ const ALL: [Work; 10] = [
     Work::CopyIn,
     Work::Attach,
     Work::Detach,
+    Work::MountInto,
     Work::Recover,
 ];
 
@@ -75,6 +83,11 @@ impl Work {
         match self {
             Work::CreateDirectory | Work::CreateRawDisk | Work::CreateQcow2Disk | Work::Attach => {}
             Work::RemoveDisk => create(store, VOLUME, json!({ "kind": "disk", "sizeMib": 8 })).unwrap(),
+            Work::MountInto => {
+                create(store, VOLUME, json!({})).unwrap();
+                create(store, DISK, json!({ "kind": "disk", "sizeMib": 8 })).unwrap();
+                write("file").unwrap();
+            }
             Work::RemoveDirectory | Work::WriteAtomically | Work::CopyIn | Work::Detach | Work::Recover => {
                 create(store, VOLUME, json!({})).unwrap();
                 files.mkdir("dir/below", &Cancel::default()).unwrap();
@@ -107,6 +120,19 @@ impl Work {
             Work::Detach => {
                 let attached = attach(&store)?;
                 store.detach(attached.id)
+            }
+            Work::MountInto => {
+                let named =
+                    |volume: &str| MountConfig::named(&Input::Text(volume.to_owned()), &Input::Absent);
+                let mounts = vec![
+                    ("/data".to_owned(), named(VOLUME)?),
+                    ("/data/disk".to_owned(), named(DISK)?),
+                    ("/tmp".to_owned(), MountConfig::tmpfs(&json!({ "readonly": true }).into())?),
+                    ("/tmp/below".to_owned(), MountConfig::tmpfs(&Input::Absent)?),
+                ];
+                let attached = store.attach("worker", &plan(mounts)?, None, &cancel)?;
+                store.mount_into(&attached, &home.with_file_name(ROOTFS), &Cancel::default())?;
+                store.unmount(attached.id, &Cancel::default())
             }
             Work::Recover => Ok(()),
         }

@@ -5,6 +5,8 @@
 pub mod bubblewrap;
 /// Arguments for `docker run` and `podman run`.
 pub mod docker;
+/// Mounts that the host's own kernel makes.
+pub mod host;
 /// Volumes of a Kubernetes pod, and their claims.
 pub mod kubernetes;
 /// What a Kubernetes rendering is told besides.

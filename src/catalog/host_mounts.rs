@@ -1,0 +1,90 @@
+//! Mounts that attachments have on the host, written down before they are put in place.
+
+use super::{Reader, Writer};
+use crate::error::Result;
+use rusqlite::{OptionalExtension, Row};
+
+/// A mount that may be in place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostMountRow {
+    /// Whose it is; the attachment may have ended.
+    pub attachment_id: i64,
+    /// Its turn among the mounts of the attachment.
+    pub sequence: u32,
+    /// Its guest path, for messages.
+    pub guest_path: String,
+    /// The boot that it belongs to.
+    pub boot_id: String,
+    /// The mount name space that it is in.
+    pub mount_namespace: u64,
+    /// Its number in the list of mounts.
+    pub mount_id: u64,
+    /// Its number that no other mount ever has; 0 where the kernel gives none.
+    pub unique_id: u64,
+    /// The device that it shows.
+    pub device: u64,
+    /// The file or directory of that device that it shows.
+    pub inode: u64,
+}
+
+const COLUMNS: &str = "attachment_id, sequence, guest_path, boot_id, mount_namespace, mount_id, unique_id, device, inode FROM host_mount";
+
+impl Reader<'_> {
+    /// The mounts of all attachments, or of one, last ones first.
+    pub fn host_mounts(&self, attachment: Option<i64>) -> Result<Vec<HostMountRow>> {
+        let mut statement = self.0.prepare_cached(&format!(
+            "SELECT {COLUMNS} WHERE ?1 IS NULL OR attachment_id = ?1 ORDER BY attachment_id, sequence DESC"
+        ))?;
+        let rows = statement.query_map([attachment], to_row)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Whether there is an attachment of that number.
+    pub fn is_attached(&self, attachment: i64) -> Result<bool> {
+        let mut statement = self.0.prepare_cached("SELECT 1 FROM attachment WHERE id = ?1")?;
+        Ok(statement.query_row([attachment], |_| Ok(())).optional()?.is_some())
+    }
+}
+
+fn to_row(row: &Row<'_>) -> rusqlite::Result<HostMountRow> {
+    let number = |at| row.get::<_, i64>(at).map(|number| number as u64);
+    Ok(HostMountRow {
+        attachment_id: row.get(0)?,
+        sequence: row.get(1)?,
+        guest_path: row.get(2)?,
+        boot_id: row.get(3)?,
+        mount_namespace: number(4)?,
+        mount_id: number(5)?,
+        unique_id: number(6)?,
+        device: number(7)?,
+        inode: number(8)?,
+    })
+}
+
+impl Writer<'_> {
+    /// Writes down a mount that is about to be put in place.
+    pub fn add_host_mount(&self, mount: &HostMountRow) -> Result<()> {
+        self.0
+            .prepare_cached("INSERT INTO host_mount VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
+            .execute((
+                mount.attachment_id,
+                mount.sequence,
+                &mount.guest_path,
+                &mount.boot_id,
+                mount.mount_namespace as i64,
+                mount.mount_id as i64,
+                mount.unique_id as i64,
+                mount.device as i64,
+                mount.inode as i64,
+            ))?;
+        Ok(())
+    }
+
+    /// Strikes a mount out that is in place no more.
+    pub fn delete_host_mount(&self, mount: &HostMountRow) -> Result<()> {
+        self.0
+            .prepare_cached("DELETE FROM host_mount WHERE attachment_id = ?1 AND sequence = ?2")?
+            .execute((mount.attachment_id, mount.sequence))?;
+        Ok(())
+    }
+}

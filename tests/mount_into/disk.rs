@@ -1,0 +1,169 @@
+//! Disks: which are mounted, how, and that nobody else works with them meanwhile.
+
+use super::{Home, Rootfs, disk_volume, loop_devices};
+use crate::listed::mounts_below;
+use crate::mount_namespace::enter_namespace;
+use crate::skip::skip;
+use sandbox_volumes::error::ErrorKind;
+use sandbox_volumes::model::{Cancel, Input};
+use sandbox_volumes::mount::MountConfig;
+use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Command;
+
+fn image(path: &Path, options: Value) -> MountConfig {
+    MountConfig::disk(&Input::Text(path.to_str().unwrap().to_owned()), &options.into(), Path::new("/"))
+        .unwrap()
+}
+
+fn assert_clean(image: &Path) {
+    match Command::new("e2fsck").arg("-fn").arg(image).output() {
+        Ok(checked) => assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout)),
+        Err(error) => skip(format_args!("e2fsck is missing: {error}")),
+    }
+}
+
+#[test]
+fn a_disk_volume_keeps_what_was_written_and_is_clean_when_it_is_unmounted() {
+    if !enter_namespace() {
+        return;
+    }
+    let (home, rootfs) = (Home::new(), Rootfs::new());
+    let attached = home.mounted(&[("/db", disk_volume("db", json!({})))], &rootfs);
+    let path = home.path("volumes/db/disk.raw");
+    assert_eq!(loop_devices::showing(&path), 1);
+    fs::write(rootfs.path("db/file"), "kept").unwrap();
+    home.store.detach(attached.id).unwrap();
+    assert_eq!(loop_devices::showing(&path), 0);
+    assert_clean(&path);
+    home.mounted(&[("/db", disk_volume("db", json!({ "readonly": true })))], &rootfs);
+    assert_eq!(fs::read_to_string(rootfs.path("db/file")).unwrap(), "kept");
+}
+
+#[test]
+fn an_error_in_a_guests_ext4_never_takes_the_host_down() {
+    if !enter_namespace() {
+        return;
+    }
+    let (home, rootfs) = (Home::new(), Rootfs::new());
+    let attached = home.attach(&[("/db", disk_volume("db", json!({})))]).unwrap();
+    let path = home.path("volumes/db/disk.raw");
+    home.store.detach(attached.id).unwrap();
+    // A guest's superblock that says so: panic on errors.
+    match Command::new("tune2fs").args(["-e", "panic"]).arg(&path).output() {
+        Ok(tuned) => assert!(tuned.status.success()),
+        Err(error) => return skip(format_args!("tune2fs is missing: {error}")),
+    }
+    for (options, wanted) in [(json!({}), "rw"), (json!({ "readonly": true }), "ro")] {
+        let attached = home.mounted(&[("/db", disk_volume("db", options))], &rootfs);
+        let mounts = mounts_below(rootfs.0.path());
+        let [mount] = &mounts[..] else { panic!("{mounts:?}") };
+        // What the superblock says is left out of the list; what overrules it stands there.
+        assert!(mount.options.iter().any(|option| option == "errors=remount-ro"), "{mount:?}");
+        assert_eq!((mount.kind.as_str(), mount.options[0].as_str()), ("ext4", wanted));
+        home.store.detach(attached.id).unwrap();
+    }
+}
+
+#[test]
+fn a_mounted_image_is_in_use_for_every_other_program_and_home() {
+    if !enter_namespace() {
+        return;
+    }
+    let (home, other, rootfs) = (Home::new(), Home::new(), Rootfs::new());
+    home.attach(&[("/db", disk_volume("db", json!({})))]).unwrap();
+    let path = other.path("image.raw");
+    fs::copy(home.path("volumes/db/disk.raw"), &path).unwrap();
+    let attached = home.mounted(&[("/db", image(&path, json!({})))], &rootfs);
+    let error = other.attach(&[("/db", image(&path, json!({})))]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::VolumeInUse);
+    assert!(File::open(&path).unwrap().try_lock_shared().is_err());
+    if let Ok(asked) = Command::new("qemu-io").args(["-f", "raw", "-c", "read 0 512"]).arg(&path).output() {
+        assert!(String::from_utf8_lossy(&asked.stderr).contains("lock"), "{asked:?}");
+    }
+    home.store.detach(attached.id).unwrap();
+    File::open(&path).unwrap().try_lock().unwrap();
+
+    let readers = ["/one", "/two"].map(|at| (at, image(&path, json!({ "readonly": true }))));
+    home.mounted(&readers, &rootfs);
+    other.attach(&[("/db", image(&path, json!({ "readonly": true })))]).unwrap();
+}
+
+#[test]
+fn an_image_that_another_program_locked_since_it_was_attached_is_not_mounted() {
+    if !enter_namespace() {
+        return;
+    }
+    let (home, rootfs) = (Home::new(), Rootfs::new());
+    let attached = home.attach(&[("/db", disk_volume("db", json!({})))]).unwrap();
+    let lock = File::open(home.path("volumes/db/disk.raw")).unwrap();
+    lock.lock().unwrap();
+    assert_eq!(home.mount(&attached, &rootfs).unwrap_err().kind(), ErrorKind::VolumeInUse);
+    assert_eq!((rootfs.mounts().len(), home.written_down()), (0, 0));
+    lock.unlock().unwrap();
+    home.mount(&attached, &rootfs).unwrap();
+}
+
+#[test]
+fn it_is_the_image_that_was_checked_whatever_stands_in_its_place_by_now() {
+    if !enter_namespace() {
+        return;
+    }
+    let (home, rootfs) = (Home::new(), Rootfs::new());
+    home.attach(&[("/db", disk_volume("db", json!({})))]).unwrap();
+    let path = home.path("image.raw");
+    fs::copy(home.path("volumes/db/disk.raw"), &path).unwrap();
+    let attached = home.attach(&[("/db", image(&path, json!({})))]).unwrap();
+    fs::rename(&path, home.path("moved.raw")).unwrap();
+    fs::write(&path, "another one").unwrap();
+    home.mount(&attached, &rootfs).unwrap();
+    assert_eq!(loop_devices::showing(&home.path("moved.raw")), 1);
+    assert!(rootfs.path("db/lost+found").is_dir());
+}
+
+#[test]
+fn an_image_that_the_kernel_cannot_mount_is_refused_and_let_go_of() {
+    if !enter_namespace() {
+        return;
+    }
+    let (home, rootfs) = (Home::new(), Rootfs::new());
+    let path = home.path("image.raw");
+    File::create(&path).unwrap().set_len(8 << 20).unwrap();
+    let refused = |options| {
+        let attached =
+            home.attach(&[("/a", super::tmpfs(json!({}))), ("/db", image(&path, options))]).unwrap();
+        let error = home.mount(&attached, &rootfs).unwrap_err();
+        assert_eq!((rootfs.mounts().len(), rootfs.entries().len(), home.written_down()), (0, 0, 0));
+        assert_eq!(loop_devices::showing(&path), 0);
+        home.store.detach(attached.id).unwrap();
+        (error.kind(), error.to_string())
+    };
+    let (kind, message) = refused(json!({}));
+    assert_eq!(kind, ErrorKind::UnsupportedMount);
+    assert!(message.contains("\"fstype\""), "{message}");
+    assert_eq!(refused(json!({ "fstype": "ext4" })).0, ErrorKind::DiskImage);
+    assert_eq!(refused(json!({ "fstype": "nosuchfs" })).0, ErrorKind::UnsupportedMount);
+    // A superblock and nothing behind it.
+    let volume = home.attach(&[("/db", disk_volume("db", json!({})))]).unwrap();
+    let mut head = vec![0; 4096];
+    File::open(home.path("volumes/db/disk.raw")).unwrap().read_exact_at(&mut head, 0).unwrap();
+    home.store.detach(volume.id).unwrap();
+    File::options().write(true).open(&path).unwrap().write_all_at(&head, 0).unwrap();
+    assert_eq!(refused(json!({})).0, ErrorKind::DiskImage);
+}
+
+#[test]
+fn an_image_that_is_not_raw_is_left_to_qemu() {
+    if !enter_namespace() {
+        return;
+    }
+    let (home, rootfs) = (Home::new(), Rootfs::new());
+    let named = json!({ "mode": "create", "kind": "disk", "sizeMib": 8, "format": "qcow2" }).into();
+    let mount = MountConfig::named_with(&Input::Text("db".to_owned()), &Input::Absent, &named).unwrap();
+    let attached = home.attach(&[("/db", mount)]).unwrap();
+    let error = home.store.mount_into(&attached, rootfs.0.path(), &Cancel::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnsupportedMount);
+    assert!(error.to_string().contains("qcow2"), "{error}");
+}

@@ -1,0 +1,32 @@
+//! Which loop devices show a file.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How many there are.
+pub fn showing(image: &Path) -> usize {
+    let image = image.canonicalize().unwrap();
+    let devices = fs::read_dir("/sys/block").unwrap().map(|device| device.unwrap().path());
+    devices
+        .filter(|device| {
+            // Gone where the device was let go of just now.
+            let shown = fs::read_to_string(device.join("loop/backing_file")).unwrap_or_default();
+            Path::new(shown.trim_end()) == image
+        })
+        .count()
+}
+
+/// Waits until there are none: the end of a process, or of a name space, is tidied up by the kernel when it likes.
+pub fn assert_none_soon(image: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while showing(image) > 0 {
+        assert!(
+            Instant::now() < deadline,
+            "{image:?} ({} bytes) is still shown",
+            image.metadata().unwrap().size()
+        );
+        std::thread::yield_now();
+    }
+}
