@@ -20,21 +20,21 @@ mod report;
 mod skip;
 #[path = "support/snapshot.rs"]
 mod snapshot;
+#[path = "sweep/traced.rs"]
+mod traced;
 #[path = "sweep/work.rs"]
 mod work;
 #[path = "support/worker.rs"]
 mod worker;
 
-use audit::Audit;
+use audit::{Audit, Ending};
 use mount_namespace::enter_namespace;
 use report::report;
+use sandbox_volumes::store::Durability;
 use skip::skip;
 use std::collections::{BTreeSet, HashMap};
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use traced::{ACKNOWLEDGED, REFUSED, may_attach, run};
 use work::Work;
-use worker::Worker;
 
 /// Every system call that changes a file, a directory, what is on disk of them, or a mount. Of those that open files only the
 /// ones that may make one are killed.
@@ -43,10 +43,6 @@ const CHANGING: &str = "mkdir,mkdirat,mknod,mknodat,open,openat,openat2,creat,wr
                         unlinkat,rmdir,chmod,fchmod,fchmodat,chown,fchown,fchownat,setxattr,fsetxattr,copy_file_range,\
                         sendfile,fsync,fdatasync,sync_file_range,ioctl,open_tree,mount_setattr,move_mount,fsopen,\
                         fsconfig,fsmount,umount2";
-
-/// What the process that does the work says when it was acknowledged, and when it gave an error.
-const ACKNOWLEDGED: &str = "acknowledged";
-const REFUSED: &str = "refused";
 
 /// A call that meets its fate: the n-th of that name in its thread, for strace counts each by itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,36 +56,6 @@ struct Point {
 enum Fate {
     Killed,
     Refused,
-}
-
-/// Runs the work in a process of its own, under strace with these arguments, and gives what the process said in the
-/// end; nothing where it was killed. Strace comes when the process is ready, so that nothing but the work is counted.
-fn run(work: Work, home: &Path, strace: &[&str]) -> Option<String> {
-    let mut worker = Worker::start("worker_that_is_swept", home);
-    let ready = worker.answer().unwrap();
-    let mut tracer = attach(&ready, strace).unwrap();
-    worker.order(&format!("{work:?}"));
-    let said = worker.answer();
-    worker.process.wait().unwrap();
-    tracer.wait().unwrap();
-    said
-}
-
-/// Strace, attached to a process; none where it may not.
-fn attach(process: &str, arguments: &[&str]) -> Option<Child> {
-    let mut command = Command::new("strace");
-    let mut tracer =
-        command.args(["-f", "-p", process]).args(arguments).stderr(Stdio::piped()).spawn().ok()?;
-    let said = BufReader::new(tracer.stderr.as_mut()?).lines().next()?.ok()?;
-    said.contains("attached").then_some(tracer)
-}
-
-fn may_attach() -> bool {
-    let mut sleeper = Command::new("sleep").arg("600").spawn().unwrap();
-    let tracer = attach(&sleeper.id().to_string(), &["-o", "/dev/null"]);
-    sleeper.kill().unwrap();
-    sleeper.wait().unwrap();
-    tracer.is_some_and(|mut tracer| tracer.wait().is_ok())
 }
 
 fn sweep(work: Work) {
@@ -117,28 +83,36 @@ fn meets(work: Work, Point { call, nth }: &Point, fate: Fate, error: &str) -> bo
         Fate::Killed => format!("inject={call}:signal=SIGKILL:when={nth}"),
         Fate::Refused => format!("inject={call}:error={error}:when={nth}"),
     };
-    let said = run(work, audit.home(), &["-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject]);
+    let said = run(
+        work,
+        Durability::Full,
+        &audit.home,
+        &["-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject],
+    );
     let acknowledged = said.as_deref() == Some(ACKNOWLEDGED);
     let about = format!("{fate:?} at {call} {nth} ({error}), and it said {said:?}");
     // Where several threads share the work, a thread may make fewer calls this time.
     let survived = fate == Fate::Killed && said.is_some();
-    assert!(!survived || work == Work::CopyIn, "{about}");
+    let is_shared = matches!(work, Work::Copy | Work::CopyIn | Work::CopyOut);
+    assert!(!survived || is_shared, "{about}");
     assert!(
         fate == Fate::Killed || acknowledged || said.is_some_and(|it| it.starts_with(REFUSED)),
         "{about}"
     );
-    audit.look_over(work, acknowledged, fate == Fate::Refused, &about);
+    let refused = !acknowledged && fate == Fate::Refused;
+    audit.look_over(work, Ending { acknowledged, refused, power_cut: false }, &about);
     !survived
 }
 
 /// The calls of the work.
 fn points(work: Work) -> BTreeSet<Point> {
     let audit = Audit::prepare(work);
-    let log = audit.beside("trace.log");
+    let log = audit.dir.path().join("trace.log");
     let trace = format!("trace={CHANGING}");
-    let said = run(work, audit.home(), &["-y", "-e", &trace, "-o", log.to_str().unwrap()]);
+    let said = run(work, Durability::Full, &audit.home, &["-y", "-e", &trace, "-o", log.to_str().unwrap()]);
     assert_eq!(said.as_deref(), Some(ACKNOWLEDGED));
-    audit.look_over(work, true, false, "nothing happened");
+    let ending = Ending { acknowledged: true, refused: false, power_cut: false };
+    audit.look_over(work, ending, "nothing happened");
     let log = std::fs::read_to_string(log).unwrap();
     let (mut counts, mut points) = (HashMap::new(), BTreeSet::new());
     for line in log.lines() {
@@ -155,20 +129,13 @@ fn points(work: Work) -> BTreeSet<Point> {
 }
 
 #[test]
-#[ignore = "a worker that the sweeps start as a second process"]
-fn worker_that_is_swept() {
-    let Some(home) = worker::home() else { return };
-    worker::say(std::process::id().to_string());
-    let Some(work) = worker::orders().next() else { return };
-    worker::say(match Work::of(&work).do_it(&home) {
-        Ok(()) => ACKNOWLEDGED.to_owned(),
-        Err(error) => format!("{REFUSED}: {} {error}", error.code()),
-    });
+fn case_24_making_a_directory_volume() {
+    sweep(Work::CreateDirectory);
 }
 
 #[test]
-fn case_24_making_a_directory_volume() {
-    sweep(Work::CreateDirectory);
+fn case_24_making_a_volume_in_a_home_that_is_made_for_it() {
+    sweep(Work::CreateInNewHome);
 }
 
 #[test]
@@ -197,8 +164,53 @@ fn case_26_writing_a_file_atomically() {
 }
 
 #[test]
+fn case_26_writing_a_file_over() {
+    sweep(Work::Overwrite);
+}
+
+#[test]
+fn making_directories_and_a_file_in_them() {
+    sweep(Work::WriteNew);
+}
+
+#[test]
+fn adding_to_a_file() {
+    sweep(Work::Append);
+}
+
+#[test]
+fn streaming_into_a_new_file() {
+    sweep(Work::Stream);
+}
+
+#[test]
+fn case_26_streaming_into_a_file_atomically() {
+    sweep(Work::StreamAtomically);
+}
+
+#[test]
+fn streaming_behind_what_is_there() {
+    sweep(Work::StreamAppending);
+}
+
+#[test]
+fn renaming_a_file() {
+    sweep(Work::Rename);
+}
+
+#[test]
+fn copying_a_tree_within_a_volume() {
+    sweep(Work::Copy);
+}
+
+#[test]
 fn copying_a_tree_into_a_volume() {
     sweep(Work::CopyIn);
+}
+
+#[test]
+fn copying_a_tree_out_of_a_volume() {
+    sweep(Work::CopyOut);
 }
 
 #[test]

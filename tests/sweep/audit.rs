@@ -3,7 +3,7 @@
 use crate::loop_devices;
 use crate::mount_list::lines_below;
 use crate::snapshot::Snapshot;
-use crate::work::{DISK, NEW, OLD, ROOTFS, VOLUME, Work, attach, create, name, open};
+use crate::work::{DISK, NEW, OLD, ROOTFS, VOLUME, Work, attach, copied_out, create, name, new_home, open};
 use rusqlite::Connection;
 use sandbox_volumes::model::{Cancel, Labels, VolumeKind};
 use sandbox_volumes::store::{ProblemKind, Store, check};
@@ -17,10 +17,21 @@ use tempfile::TempDir;
 /// A volume that nobody works on.
 const BYSTANDER: &str = "bystander";
 
+/// How an operation ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ending {
+    pub acknowledged: bool,
+    /// It gave an error, after which it has undone what it had done.
+    pub refused: bool,
+    /// What was not synced may be lost thereafter.
+    pub power_cut: bool,
+}
+
 pub struct Audit {
-    dir: TempDir,
-    home: PathBuf,
-    bystander: Snapshot,
+    pub dir: TempDir,
+    pub home: PathBuf,
+    /// What is to be left of the volume that nobody works on.
+    pub bystander: Arc<Snapshot>,
 }
 
 impl Audit {
@@ -41,21 +52,14 @@ impl Audit {
         if work == Work::Recover {
             leave_unfinished(&home);
         }
-        let bystander = Snapshot::of(&home.join("volumes").join(BYSTANDER));
+        let bystander = Arc::new(Snapshot::of(&home.join("volumes").join(BYSTANDER)));
         Audit { dir, home, bystander }
     }
 
-    pub fn home(&self) -> &Path {
-        &self.home
-    }
-
-    pub fn beside(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
     /// Holds that nothing is damaged, lost, or left over, and that the name can be used.
-    pub fn look_over(&self, work: Work, acknowledged: bool, refused: bool, point: &str) {
-        let about = format!("{work:?}, {point}, acknowledged: {acknowledged}");
+    pub fn look_over(&self, work: Work, ending: Ending, point: &str) {
+        let acknowledged = ending.acknowledged;
+        let about = format!("{work:?}, {point}, {ending:?}");
         let store = open(&self.home).unwrap();
         let listed = store.list(&Labels::default(), &Cancel::default()).unwrap();
         let mut names: Vec<_> = listed.iter().map(|volume| volume.record.name.as_str()).collect();
@@ -79,7 +83,8 @@ impl Audit {
             assert_eq!(count, 0, "{about}: {row}");
         }
         drop(catalog);
-        assert!(Snapshot::of(&self.home.join("volumes").join(BYSTANDER)) == self.bystander, "{about}");
+        let bystander = Snapshot::of(&self.home.join("volumes").join(BYSTANDER));
+        assert!(bystander == *self.bystander, "{about}: {bystander:?}");
         assert_eq!(lines_below(self.dir.path()), [], "{about}");
         if work == Work::MountInto {
             let image = self.home.join("volumes").join(DISK).join("disk.raw");
@@ -87,7 +92,7 @@ impl Audit {
             judge("e2fsck", "-fn", &image, &about);
         }
         // A removal that was refused leaves the volume with what is left of it, and can be tried again.
-        let is_remainder = refused && matches!(work, Work::RemoveDirectory | Work::RemoveDisk);
+        let is_remainder = ending.refused && matches!(work, Work::RemoveDirectory | Work::RemoveDisk);
         let mut problems = check(&self.home, false, &Cancel::default()).unwrap();
         problems.retain(|problem| !is_remainder || problem.kind != ProblemKind::BadImage);
         assert!(problems.is_empty(), "{about}: {problems:?}");
@@ -95,19 +100,23 @@ impl Audit {
         let is_there = names.contains(&VOLUME);
         match work {
             Work::RemoveDirectory | Work::RemoveDisk => assert!(!(acknowledged && is_there), "{about}"),
+            Work::CreateInNewHome => self.look_at_new_home(acknowledged, &about),
             _ => assert!(is_there || !acknowledged, "{about}"),
         }
         if is_there && !is_remainder {
-            self.look_at_volume(work, acknowledged, &store, &about);
+            self.look_at_volume(work, ending, &store, &about);
         }
         self.assert_usable(&store, is_there, &about);
     }
 
-    fn look_at_volume(&self, work: Work, acknowledged: bool, store: &Arc<Store>, about: &str) {
+    fn look_at_volume(&self, work: Work, ending: Ending, store: &Arc<Store>, about: &str) {
+        let acknowledged = ending.acknowledged;
         let path = self.home.join("volumes").join(VOLUME);
         let info = store.get(&name(VOLUME), &Cancel::default()).unwrap();
         let is_disk = matches!(work, Work::CreateRawDisk | Work::CreateQcow2Disk | Work::RemoveDisk);
         assert_eq!(info.record.kind == VolumeKind::Disk, is_disk, "{about}");
+        let content = |below: &str| fs::read_to_string(path.join(below)).ok();
+        let is_new = |below| assert!(!acknowledged || content(below).as_deref() == Some(NEW), "{about}");
         match work {
             Work::CreateRawDisk | Work::RemoveDisk => judge("e2fsck", "-fn", &path.join("disk.raw"), about),
             Work::CreateQcow2Disk => judge("qemu-img", "check", &path.join("disk.qcow2"), about),
@@ -118,33 +127,59 @@ impl Audit {
                     "{about}"
                 );
             }
-            Work::WriteAtomically => {
-                let content = fs::read_to_string(path.join("file")).unwrap();
+            // Whatever an unfinished one left.
+            Work::Overwrite => is_new("file"),
+            Work::Stream => is_new("streamed"),
+            Work::WriteNew => {
+                is_new("made/below/new");
+                let left = content("made/below/new");
+                assert!(!ending.refused || left.is_none_or(|left| left == NEW), "{about}");
+            }
+            Work::WriteAtomically | Work::StreamAtomically => {
+                let content = content("file").unwrap();
                 assert!(content == NEW || (content == OLD && !acknowledged), "{about}: {content:?}");
             }
+            Work::Append | Work::StreamAppending => {
+                let content = fs::read(path.join("file")).unwrap();
+                let added = content.strip_prefix(OLD.as_bytes()).unwrap();
+                assert!(!acknowledged || added == NEW.as_bytes(), "{about}: {content:?}");
+            }
+            Work::Rename => {
+                let (old, new) = (content("file"), content("renamed"));
+                assert!(old.is_some() != new.is_some(), "{about}: {old:?} {new:?}");
+                let is_done = new.is_some();
+                assert_eq!(old.or(new).as_deref(), Some(OLD), "{about}");
+                assert!(is_done || !acknowledged || ending.power_cut, "{about}");
+            }
             Work::CopyIn => {
-                for file in ["one", "two", "sub/three"] {
-                    match fs::read_to_string(path.join("copied").join(file)) {
-                        // A new file grows in its place; what was acknowledged is whole.
-                        Ok(content) => {
-                            let whole = content == NEW || (!acknowledged && NEW.starts_with(&content));
-                            assert!(whole, "{about}: {file}: {content:?}");
-                        }
-                        Err(error) => assert!(!acknowledged, "{about}: {file}: {error}"),
-                    }
-                }
+                look_at_copy(&path.join("copied"), ["one", "two", "sub/three"], NEW, ending, about);
+            }
+            Work::Copy | Work::CopyOut => {
+                let copy = if work == Work::Copy { path.join("copied") } else { copied_out(&self.home) };
+                look_at_copy(&copy, ["below/file"], OLD, ending, about);
+                assert_eq!(content("dir/below/file").as_deref(), Some(OLD), "{about}");
             }
             Work::RemoveDirectory | Work::Detach | Work::Recover => {
                 // Kept whole, for the removal was never begun.
                 for file in ["file", "dir/below/file"] {
-                    assert_eq!(fs::read_to_string(path.join(file)).unwrap(), OLD, "{about}: {file}");
+                    assert_eq!(content(file).as_deref(), Some(OLD), "{about}: {file}");
                 }
             }
             Work::MountInto => {
                 assert_eq!(fs::read_to_string(path.join("file")).unwrap(), OLD, "{about}");
             }
-            Work::Attach => {}
+            Work::CreateInNewHome | Work::Attach => {}
         }
+    }
+
+    /// What an operation on a home that was not there before leaves there.
+    fn look_at_new_home(&self, acknowledged: bool, about: &str) {
+        let home = new_home(&self.home);
+        let store = open(&home).unwrap();
+        let is_there = !store.list(&Labels::default(), &Cancel::default()).unwrap().is_empty();
+        assert_eq!(home.join("volumes").join(VOLUME).exists(), is_there, "{about}");
+        assert!(is_there || !acknowledged, "{about}");
+        self.assert_usable(&store, is_there, about);
     }
 
     /// The name can be removed, made, attached, written and read.
@@ -160,6 +195,30 @@ impl Audit {
         assert_eq!(files.open("after").unwrap().read(&cancel()).unwrap(), b"x", "{about}");
         store.detach(attached.id).unwrap();
         store.remove(&name(VOLUME), &cancel()).unwrap();
+    }
+}
+
+/// A copy grows in its place, and nothing waits until it is on disk. One that was refused is removed.
+fn look_at_copy<const FILES: usize>(
+    copy: &Path,
+    files: [&str; FILES],
+    whole: &str,
+    ending: Ending,
+    about: &str,
+) {
+    if ending.power_cut {
+        return;
+    }
+    let acknowledged = ending.acknowledged;
+    assert!(!ending.refused || !copy.exists(), "{about}");
+    for file in files {
+        match fs::read_to_string(copy.join(file)) {
+            Ok(content) => {
+                let is_whole = content == whole || (!acknowledged && whole.starts_with(&content));
+                assert!(is_whole, "{about}: {file}: {content:?}");
+            }
+            Err(error) => assert!(!acknowledged, "{about}: {file}: {error}"),
+        }
     }
 }
 

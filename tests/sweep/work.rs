@@ -1,12 +1,12 @@
 //! The operations that are swept.
 
-use sandbox_volumes::content::WriteOptions;
+use sandbox_volumes::content::{AppendOptions, WriteFrom, WriteOptions};
 use sandbox_volumes::error::Error;
 use sandbox_volumes::model::{Cancel, Input, VolumeName, VolumeSpec};
 use sandbox_volumes::mount::{MountConfig, plan};
 use sandbox_volumes::store::{Attachment, Durability, Store, TransferOptions};
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub const OLD: &str = "the old content";
@@ -26,24 +26,44 @@ pub enum Work {
     CreateDirectory,
     CreateRawDisk,
     CreateQcow2Disk,
+    CreateInNewHome,
     RemoveDirectory,
     RemoveDisk,
+    Overwrite,
+    WriteNew,
     WriteAtomically,
+    Append,
+    Stream,
+    StreamAtomically,
+    StreamAppending,
+    Rename,
+    Copy,
     CopyIn,
+    CopyOut,
     Attach,
     Detach,
     MountInto,
     Recover,
 }
 
-const ALL: [Work; 11] = [
+const ALL: [Work; 21] = [
     Work::CreateDirectory,
     Work::CreateRawDisk,
     Work::CreateQcow2Disk,
+    Work::CreateInNewHome,
     Work::RemoveDirectory,
     Work::RemoveDisk,
+    Work::Overwrite,
+    Work::WriteNew,
     Work::WriteAtomically,
+    Work::Append,
+    Work::Stream,
+    Work::StreamAtomically,
+    Work::StreamAppending,
+    Work::Rename,
+    Work::Copy,
     Work::CopyIn,
+    Work::CopyOut,
     Work::Attach,
     Work::Detach,
     Work::MountInto,
@@ -71,6 +91,16 @@ pub fn attach(store: &Store) -> Result<Attachment, Error> {
     store.attach("worker", &mounts, None, &Cancel::default())
 }
 
+/// A home beside the other one, with what is above it.
+pub fn new_home(home: &Path) -> PathBuf {
+    home.with_file_name("above").join("new")
+}
+
+/// Where a tree is copied out to.
+pub fn copied_out(home: &Path) -> PathBuf {
+    home.with_file_name("out")
+}
+
 impl Work {
     pub fn of(name: &str) -> Self {
         ALL.into_iter().find(|work| format!("{work:?}") == name).unwrap()
@@ -81,14 +111,18 @@ impl Work {
         let files = store.files(&name(VOLUME));
         let write = |path| files.write(path, OLD.as_bytes(), WriteOptions::default(), &Cancel::default());
         match self {
-            Work::CreateDirectory | Work::CreateRawDisk | Work::CreateQcow2Disk | Work::Attach => {}
+            Work::CreateDirectory
+            | Work::CreateRawDisk
+            | Work::CreateQcow2Disk
+            | Work::CreateInNewHome
+            | Work::Attach => {}
             Work::RemoveDisk => create(store, VOLUME, json!({ "kind": "disk", "sizeMib": 8 })).unwrap(),
             Work::MountInto => {
                 create(store, VOLUME, json!({})).unwrap();
                 create(store, DISK, json!({ "kind": "disk", "sizeMib": 8 })).unwrap();
                 write("file").unwrap();
             }
-            Work::RemoveDirectory | Work::WriteAtomically | Work::CopyIn | Work::Detach | Work::Recover => {
+            _ => {
                 create(store, VOLUME, json!({})).unwrap();
                 files.mkdir("dir/below", &Cancel::default()).unwrap();
                 write("file").unwrap();
@@ -97,9 +131,26 @@ impl Work {
         }
     }
 
-    pub fn do_it(self, home: &Path) -> Result<(), Error> {
+    /// What writes files does so durably.
+    pub fn do_it(self, home: &Path, durability: Durability) -> Result<(), Error> {
+        let open = |home: &Path| Store::open(home, durability).map(Arc::new);
+        if self == Work::CreateInNewHome {
+            return create(&*open(&new_home(home))?, VOLUME, json!({}));
+        }
         let store = open(home)?;
-        let cancel = Cancel::default();
+        let (files, cancel) = (store.files(&name(VOLUME)), Cancel::default());
+        let write = |path, atomic| {
+            let options = WriteOptions { atomic, durable: true, mode: None };
+            files.write(path, NEW.as_bytes(), options, &cancel)
+        };
+        let stream = |path, atomic, from| {
+            let options = WriteOptions { atomic, durable: true, mode: None };
+            let mut writer = files.open_writer(path, options, from, &cancel)?;
+            let (begin, end) = NEW.as_bytes().split_at(7);
+            writer.write(begin, &cancel)?;
+            writer.write(end, &cancel)?;
+            writer.finish(&cancel)
+        };
         match self {
             Work::CreateDirectory => create(&store, VOLUME, json!({ "quotaMib": 4, "labels": { "a": "b" } })),
             Work::CreateRawDisk => create(&store, VOLUME, json!({ "kind": "disk", "sizeMib": 8 })),
@@ -107,14 +158,27 @@ impl Work {
                 create(&store, VOLUME, json!({ "kind": "disk", "sizeMib": 8, "format": "qcow2" }))
             }
             Work::RemoveDirectory | Work::RemoveDisk => store.remove(&name(VOLUME), &cancel),
-            Work::WriteAtomically => {
-                let options = WriteOptions { atomic: true, durable: true, mode: None };
-                store.files(&name(VOLUME)).write("file", NEW.as_bytes(), options, &cancel)
+            Work::Overwrite => write("file", false),
+            Work::WriteNew => {
+                files.mkdir("made/below", &cancel)?;
+                write("made/below/new", false)
             }
+            Work::WriteAtomically => write("file", true),
+            Work::Append => {
+                let options = AppendOptions { durable: true, mode: None };
+                files.append("file", NEW.as_bytes(), options, &cancel)
+            }
+            Work::Stream => stream("streamed", false, WriteFrom::Empty),
+            Work::StreamAtomically => stream("file", true, WriteFrom::Empty),
+            Work::StreamAppending => stream("file", false, WriteFrom::End),
+            Work::Rename => files.rename("file", "renamed", &cancel),
+            Work::Copy => files.copy("dir", "copied", &cancel).map(drop),
             Work::CopyIn => {
-                let source = home.parent().unwrap().join("source");
-                let files = store.files(&name(VOLUME));
+                let source = home.with_file_name("source");
                 files.copy_in(&source, "copied", TransferOptions::default(), &cancel).map(drop)
+            }
+            Work::CopyOut => {
+                files.copy_out("dir", &copied_out(home), TransferOptions::default(), &cancel).map(drop)
             }
             Work::Attach => attach(&store).map(drop),
             Work::Detach => {
@@ -134,7 +198,7 @@ impl Work {
                 store.mount_into(&attached, &home.with_file_name(ROOTFS), &Cancel::default())?;
                 store.unmount(attached.id, &Cancel::default())
             }
-            Work::Recover => Ok(()),
+            Work::CreateInNewHome | Work::Recover => Ok(()),
         }
     }
 }
