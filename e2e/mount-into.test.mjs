@@ -9,7 +9,7 @@ import { findTool } from '../examples/sandboxes/host-system.mjs'
 import { launch } from '../examples/sandboxes/launch.mjs'
 import * as bubblewrap from './sandboxes/bubblewrap.mjs'
 import * as podman from './sandboxes/podman.mjs'
-import * as qemu from './sandboxes/qemu.mjs'
+import * as qemu from '../examples/sandboxes/qemu.mjs'
 import * as runc from './sandboxes/runc.mjs'
 import { needsRoot, openStore, suite, temporaryDirectory } from './support.mjs'
 

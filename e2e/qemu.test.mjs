@@ -7,8 +7,8 @@ import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { Mount, VolumeStore } from '../index.js'
 import { findTool } from '../examples/sandboxes/host-system.mjs'
-import * as qemu from './sandboxes/qemu.mjs'
-import * as virtiofsd from './sandboxes/virtiofsd.mjs'
+import * as qemu from '../examples/sandboxes/qemu.mjs'
+import * as virtiofsd from '../examples/sandboxes/virtiofsd.mjs'
 import { openStore, snapshot, suite, temporaryDirectory } from './support.mjs'
 
 const sha256 = (file) => createHash('sha256').update(readFileSync(file)).digest('hex')
@@ -50,7 +50,13 @@ function imagesOfOneTree(t) {
   return images
 }
 
-suite('QEMU', qemu.unavailable(), () => {
+/** Why there is nothing to make or judge images with, or null. */
+function toolless() {
+  const missing = ['qemu-img', 'mkfs.ext4'].find((tool) => findTool(tool) === null)
+  return missing === undefined ? null : `${missing} is not installed`
+}
+
+suite('QEMU', qemu.unavailable() ?? toolless(), () => {
   test('what a guest wrote to a disk volume is whole, and the next guest reads it', async (t) => {
     // A path that QEMU's own notation would take apart.
     const store = await VolumeStore.open({ home: join(temporaryDirectory(t), 'a,b="c" {d}') })

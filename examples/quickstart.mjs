@@ -1,5 +1,5 @@
-// Takes a volume through its life: create, seed, list, attach to a real sandbox, detach, remove. It works in a
-// temporary home and leaves nothing behind.
+// Takes a volume through its life: create, seed, list, attach to a real sandbox, look at it in every other one that
+// this machine has, detach, remove. It works in a temporary home and leaves nothing behind.
 //
 //     npm run quickstart
 //     node examples/quickstart.mjs --runtime=bubblewrap    (or runc, unshare, none)
@@ -12,6 +12,7 @@ import { Mount, VolumeInUseError, VolumeStore } from '../index.js'
 import { answer, line, step, table, title } from './print.mjs'
 import * as bubblewrap from './sandboxes/bubblewrap.mjs'
 import { choose, names } from './sandboxes/choose.mjs'
+import { lookInOthers } from './sandboxes/every-other.mjs'
 import { launch } from './sandboxes/launch.mjs'
 import { seed } from './seed.mjs'
 
@@ -73,6 +74,11 @@ async function quickstart(sandbox, home) {
         throw new Error(`The sandbox was to ${possible ? 'carry out' : 'refuse'} this command: ${script}`)
       }
     }
+  }
+
+  if (sandbox !== null) {
+    step('Look at the same volume in every other runtime of this machine')
+    table(await lookInOthers(sandbox, attachment, 'wc -l /data/lib.rs'))
   }
 
   step('Try to remove it while it is attached')

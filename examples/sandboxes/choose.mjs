@@ -4,7 +4,7 @@ import * as podman from './podman.mjs'
 import * as runc from './runc.mjs'
 import * as unshare from './unshare.mjs'
 
-const SANDBOXES = [bubblewrap, runc, podman, unshare]
+export const SANDBOXES = [bubblewrap, runc, podman, unshare]
 
 export const names = [...SANDBOXES.map(({ name }) => name), 'none']
 

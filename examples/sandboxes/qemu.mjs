@@ -6,23 +6,28 @@ import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { findTool } from '../../examples/sandboxes/host-system.mjs'
+import { findTool } from './host-system.mjs'
 import { archive } from './initramfs.mjs'
-import { serve } from './virtiofsd.mjs'
+import { serve, unavailable as noDirectories } from './virtiofsd.mjs'
 
-const KERNEL = fileURLToPath(new URL('../.cache/guest-kernel', import.meta.url))
+const KERNEL = fileURLToPath(new URL('../../e2e/.cache/guest-kernel', import.meta.url))
+export const name = 'qemu'
+
 const MEMORY_MIB = 256
 const LONGEST_RUN_MS = 120_000
 
 /** Why no guest boots here, or null. */
 export function unavailable() {
-  for (const tool of ['qemu-system-x86_64', 'qemu-img', 'busybox', 'mkfs.ext4']) {
+  for (const tool of ['qemu-system-x86_64', 'busybox']) {
     if (findTool(tool) === null) {
       return `${tool} is not installed`
     }
   }
   return existsSync(KERNEL) ? null : 'there is no kernel for the guest; get one with "bash e2e/fetch-guest-kernel.sh"'
 }
+
+/** Why a guest that shares directories does not boot here, or null. */
+export const whyNot = () => unavailable() ?? noDirectories()
 
 /** The guest's serial ports, each of which QEMU writes to a file. */
 const PORTS = ['console', 'stdout', 'stderr', 'status']

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
-import { findTool } from '../../examples/sandboxes/host-system.mjs'
+import { findTool } from './host-system.mjs'
 
 const program = ['virtiofsd', '../libexec/virtiofsd', '../lib/qemu/virtiofsd'].map(findTool).find((path) => path !== null)
 

@@ -1,0 +1,31 @@
+// One attachment in one runtime after the other: it is rendered for each of them.
+import { SANDBOXES, whyNot } from './choose.mjs'
+import { launch } from './launch.mjs'
+import * as qemu from './qemu.mjs'
+
+const [IS, IS_NOT] = ['|', '–']
+
+/** A row for each runtime but the given one: what a script says in it, or why it does not work here. */
+export async function lookInOthers(chosen, attachment, script) {
+  const rows = SANDBOXES.filter((sandbox) => sandbox !== chosen).map((sandbox) => {
+    const reason = whyNot(sandbox)
+    return reason === null
+      ? told(sandbox, launch(sandbox.command(sandbox.render(attachment), script)))
+      : [sandbox.name, IS_NOT, firstLine(reason)]
+  })
+  return [...rows, await lookInVirtualMachine(attachment, script)]
+}
+
+async function lookInVirtualMachine(attachment, script) {
+  const reason = qemu.whyNot()
+  return reason === null ? told(qemu, await qemu.run(attachment, script)) : [qemu.name, IS_NOT, firstLine(reason)]
+}
+
+function told({ name }, { status, stdout, stderr }) {
+  if (status !== 0) {
+    throw new Error(`${name} did not carry out the command: ${stderr}`)
+  }
+  return [name, IS, stdout.trim()]
+}
+
+const firstLine = (text) => text.split('\n', 1)[0]
