@@ -115,21 +115,7 @@ impl Opened {
                 NewMount::of_file_system(file_system.kind, file_system.kind, &file_system.options)
                     .map_err(refused)?
             }
-            // The very part that was checked, whatever stands at its path by now.
-            (Origin::Named { host, part: Some(part), .. }, None) => {
-                let held = held_files::part(attachment, part.descriptor)
-                    .map_err(|error| Error::file_system("dup", host, error))?;
-                NewMount::showing(held.ok_or_else(has_ended)?.as_fd()).map_err(refused)?
-            }
-            (Origin::Named { volume, part: None, .. }, None) => {
-                let dir = self.layout.volumes.open_child(volume.as_str());
-                NewMount::showing(dir.map_err(|error| error.in_volume(volume.as_str()))?.as_fd())
-                    .map_err(refused)?
-            }
-            (_, None) => {
-                let host = plan.mount.host().unwrap_or(Path::new("/"));
-                NewMount::showing(open_source(host, plan.mount.is_file())?.as_fd()).map_err(refused)?
-            }
+            (_, None) => NewMount::showing(self.open_shown(attachment, plan)?.as_fd()).map_err(refused)?,
         };
         for (point, is_file) in &plan.mount_points {
             let opened = open_mount_point(mount.as_fd(), Path::new(point), kind(*is_file), &mut Vec::new());
@@ -138,6 +124,24 @@ impl Opened {
         let MountFlags { readonly, noexec, nosuid, nodev } = plan.flags;
         mount.restrict(Restrictions { readonly, noexec, nosuid, nodev }).map_err(refused)?;
         Ok(mount)
+    }
+
+    /// Opens the directory or file of the host that a mount shows.
+    fn open_shown(&self, attachment: i64, plan: &HostMount<'_>) -> Result<OwnedFd> {
+        match &plan.mount.origin {
+            Origin::Bind { host, file } => open_source(host, *file),
+            // The very part that was checked, whatever stands at its path by now.
+            Origin::Named { host, part: Some(part), .. } => held_files::part(attachment, part.descriptor)
+                .map_err(|error| Error::file_system("dup", host, error))?
+                .ok_or_else(has_ended),
+            Origin::Named { volume, part: None, .. } => {
+                let dir = self.layout.volumes.open_child(volume.as_str());
+                dir.map_err(|error| error.in_volume(volume.as_str()))?.try_clone()
+            }
+            Origin::Tmpfs { .. } | Origin::Disk { .. } => {
+                Err(Error::internal("a mount of a file system was to show a directory of the host"))
+            }
+        }
     }
 
     /// Writes down where the mounts are to be found, unless the attachment has ended or has mounts already.
