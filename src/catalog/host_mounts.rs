@@ -2,7 +2,7 @@
 
 use super::{Reader, Writer};
 use crate::error::Result;
-use rusqlite::{OptionalExtension, Row};
+use rusqlite::{OptionalExtension, Params, Row};
 
 /// A mount that may be in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,15 +27,25 @@ pub struct HostMountRow {
     pub inode: u64,
 }
 
-const COLUMNS: &str = "attachment_id, sequence, guest_path, boot_id, mount_namespace, mount_id, unique_id, device, inode FROM host_mount";
+const MOUNTS: &str =
+    "SELECT attachment_id, sequence, guest_path, boot_id, mount_namespace, mount_id, unique_id, device, inode
+                      FROM host_mount";
 
 impl Reader<'_> {
     /// The mounts of all attachments, or of one, last ones first.
     pub fn host_mounts(&self, attachment: Option<i64>) -> Result<Vec<HostMountRow>> {
-        let mut statement = self.0.prepare_cached(&format!(
-            "SELECT {COLUMNS} WHERE ?1 IS NULL OR attachment_id = ?1 ORDER BY attachment_id, sequence DESC"
-        ))?;
-        let rows = statement.query_map([attachment], to_row)?;
+        self.query_mounts("?1 IS NULL OR attachment_id = ?1", [attachment])
+    }
+
+    /// The mounts of attachments that have ended, last ones first.
+    pub fn mounts_left(&self) -> Result<Vec<HostMountRow>> {
+        self.query_mounts("attachment_id NOT IN (SELECT id FROM attachment)", [])
+    }
+
+    fn query_mounts(&self, condition: &str, values: impl Params) -> Result<Vec<HostMountRow>> {
+        let order = "ORDER BY attachment_id, sequence DESC";
+        let mut statement = self.0.prepare_cached(&format!("{MOUNTS} WHERE {condition} {order}"))?;
+        let rows = statement.query_map(values, to_row)?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 

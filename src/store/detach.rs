@@ -70,23 +70,15 @@ impl Opened {
     /// Ends the attachments of processes that ended, and takes away their mounts and those that they left before. What
     /// cannot be taken away now stays written down. Nothing is written where there is nothing to do.
     pub(super) fn end_dead_attachments(&self) -> Result<()> {
-        let (owners, left) = self.catalog.read(|catalog| {
-            let mut left = Vec::new();
-            for mount in catalog.host_mounts(None)? {
-                let attached = catalog.attachment(mount.attachment_id)?;
-                if attached.is_none_or(|attached| life_of(&attached.owner) == Life::Ended) {
-                    left.push(mount);
-                }
-            }
-            Ok((catalog.owners()?, left))
-        })?;
+        let owners = self.catalog.read(|catalog| catalog.owners())?;
+        if owners.iter().any(|owner| life_of(owner) == Life::Ended) {
+            self.catalog.write(end_dead)?;
+        }
+        let left = self.catalog.read(|catalog| catalog.mounts_left())?;
         if !left.is_empty() {
             let _kept_for_later = self.take_away_left(left);
         }
-        match owners.iter().any(|owner| life_of(owner) == Life::Ended) {
-            true => self.catalog.write(end_dead),
-            false => Ok(()),
-        }
+        Ok(())
     }
 
     fn take_away_left(&self, left: Vec<HostMountRow>) -> Result<()> {
