@@ -163,9 +163,11 @@ export interface AttachmentInfo {
 
 /**
  * Ends an attachment by its id, whichever process made it: one that was forgotten, or whose container is gone. It
- * frees the volumes for others and unmounts nothing: a sandbox that still runs goes on with what it has. The process
- * that attached a disk image keeps it locked until it detaches or ends.
+ * unmounts what `mountInto` mounted from this mount name space, and frees the volumes for others; in a sandbox that
+ * still runs nothing is unmounted, it goes on with what it has. The process that attached a disk image keeps it locked
+ * until it detaches or ends.
  * @throws {AttachmentNotFoundError} there is none of that id, or none any more
+ * @throws {FileSystemError} `EBUSY`: another mount covers one that `mountInto` made; the attachment stays
  * @throws {VolumeInUseError} its process is seen running, and `force` is not set
  * @throws {InvalidConfigError} `id` is no attachment's id, or an option is not acceptable
  */
