@@ -10,9 +10,9 @@ import { findTool } from './host-system.mjs'
 import { archive } from './initramfs.mjs'
 import { serve, unavailable as noDirectories } from './virtiofsd.mjs'
 
-const KERNEL = fileURLToPath(new URL('../../e2e/.cache/guest-kernel', import.meta.url))
 export const name = 'qemu'
 
+const KERNEL = fileURLToPath(new URL('../../e2e/.cache/guest-kernel', import.meta.url))
 const MEMORY_MIB = 256
 const LONGEST_RUN_MS = 120_000
 
