@@ -155,7 +155,10 @@ impl Cell {
         let [tree, old, next, link] =
             ["tree", "old", "next", "link-to-dir"].map(|name| self.held.path.join(name));
         if fs::rename(&tree, &old).is_ok() {
-            fs::remove_dir_all(&old).unwrap();
+            // A swap that was under way may still change it.
+            while fs::symlink_metadata(&old).is_ok() {
+                discard(&old);
+            }
         }
         discard(&link);
         symlink(self.outside.join("dir"), &link).unwrap();
