@@ -32,6 +32,6 @@ function installed() {
 }
 
 if (!installed()) {
-  run('install', 'npm', ['ci', '--loglevel=error'])
+  run('install', 'npm', ['ci', '--prefer-offline', '--loglevel=error'])
 }
 run('build', 'npm', ['run', '--silent', 'build'])
