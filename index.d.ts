@@ -461,7 +461,8 @@ export declare class VolumeFs {
   copyIn(hostPath: string, relPath: VolumePath, options?: TransferOptions): Promise<TransferSummary>
   /**
    * Copies a file or a whole tree of the volume to the host, as `copy` and `copyIn` do. Nothing is written outside
-   * `hostPath`, whatever a guest put into the tree or changes meanwhile. Of modes the permissions are kept; set-id and
+   * `hostPath`, whatever a guest put into the tree or changes meanwhile. A link at `hostPath` is followed to a directory
+   * that a tree is merged into; a file takes the link's place. Of modes the permissions are kept; set-id and
    * sticky bits are dropped. A volume without a size limit can fill the host's disk.
    * @throws {PathEscapeError} a link in the tree may lead outside it; names the link
    */

@@ -41,6 +41,15 @@ impl Tree {
     /// Where a file written to `path` goes. Links at its end are followed, also where they lead to a name that
     /// is still free.
     pub(super) fn place(&self, path: &RelPath) -> Result<Place> {
+        self.place_of(path, false)
+    }
+
+    /// Where a directory made at `path` goes, of which a slash at the end, also of a link, says nothing new.
+    pub(super) fn place_of_directory(&self, path: &RelPath) -> Result<Place> {
+        self.place_of(path, true)
+    }
+
+    fn place_of(&self, path: &RelPath, is_directory: bool) -> Result<Place> {
         let mut followed = path.clone();
         for _ in 0..MOST_LINKS {
             let Ok((holder, name, must_be_directory)) = followed.entry() else {
@@ -54,7 +63,9 @@ impl Tree {
                 }
                 Ok(link) => followed = followed.through(&link),
                 Err(error) if !is_no_link(&error) => return Err(self.refused("readlink", path, error)),
-                Err(_) if must_be_directory => return Err(self.refused("open", path, Errno::EISDIR.into())),
+                Err(_) if must_be_directory && !is_directory => {
+                    return Err(self.refused("open", path, Errno::EISDIR.into()));
+                }
                 Err(_) => return Ok(Place { name: name.to_owned(), holder }),
             }
         }

@@ -55,11 +55,6 @@ impl RelPath {
         self.with(&clean(&text))
     }
 
-    /// The same path without a demand for a directory at its end.
-    pub fn entry_itself(&self) -> RelPath {
-        self.with(self.without_slash())
-    }
-
     /// Every component, and how long the path is up to and with it.
     pub fn components(&self) -> impl Iterator<Item = (&OsStr, usize)> {
         let whole = self.without_slash();

@@ -1,7 +1,7 @@
 //! Copying within a volume, from the host into it, and from it to the host.
 
 use super::files::VolumeFiles;
-use super::host_path::overlaps_private;
+use super::host_path::{is_in_private, overlaps_private};
 use super::layout::Layout;
 use super::{AppendOptions, Opened};
 use crate::content::{
@@ -282,19 +282,26 @@ fn host_target(layout: &Layout, path: &Path, kind: EntryKind) -> Result<Target> 
         }
     }
     let (holder, name) = open_host_holder(path).map_err(failed)?;
-    refuse_private(layout, path, &holder.real.join(&name))?;
+    // What stands at the name is not followed, but replaced.
+    if is_in_private(layout, &holder.real)? {
+        return Err(private(path));
+    }
     Ok(Target { side, place: TargetPlace::Entry { holder: holder.fd, name } })
 }
 
 fn refuse_private(layout: &Layout, path: &Path, real: &Path) -> Result<()> {
     match overlaps_private(layout, real)? {
         false => Ok(()),
-        true => Err(Error::invalid_config(
-            HOST_PATH,
-            format!(
-                "{path:?} holds volumes or their catalog, or is held by them; use \"copy\" within a volume, and for \
-                 the rest another place"
-            ),
-        )),
+        true => Err(private(path)),
     }
+}
+
+fn private(path: &Path) -> Error {
+    Error::invalid_config(
+        HOST_PATH,
+        format!(
+            "{path:?} holds volumes or their catalog, or is held by them; use \"copy\" within a volume, and for \
+             the rest another place"
+        ),
+    )
 }

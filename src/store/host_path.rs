@@ -82,6 +82,17 @@ pub fn overlaps_private(layout: &Layout, real: &Path) -> Result<bool> {
     Ok(false)
 }
 
+/// Whether a directory, by its path free of links, is one of the store's own or below one.
+pub fn is_in_private(layout: &Layout, real: &Path) -> Result<bool> {
+    for own in layout.private_directories() {
+        let own = std::fs::canonicalize(own).map_err(|error| Error::file_system("realpath", own, error))?;
+        if is_in(real, &own)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 fn private(kind: MountKind, source: &Path) -> Error {
     let problem = format!(
         "{source:?} holds volumes or their catalog, or is held by them, and would give a sandbox more than it may \

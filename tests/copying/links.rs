@@ -93,3 +93,36 @@ fn within_a_volume_links_are_copied_as_they_are() {
     }
     assert_eq!(fs::read_link(root.join("made/long")).unwrap().as_os_str().len(), 300);
 }
+
+#[test]
+fn a_directory_is_made_where_a_link_leads_that_ends_in_a_slash() {
+    let volume = Volume::new(json!({}));
+    let root = volume.files.root();
+    fs::create_dir(root.join("tree")).unwrap();
+    fs::write(root.join("tree/f"), "f").unwrap();
+    symlink("made/", root.join("link")).unwrap();
+    volume.files.copy("tree", "link/", &Cancel::default()).unwrap();
+    assert_eq!(fs::read_to_string(root.join("made/f")).unwrap(), "f");
+    assert_eq!(fs::read_link(root.join("link")).unwrap(), Path::new("made/"));
+    fs::remove_dir_all(root.join("made")).unwrap();
+    let error = volume.files.copy("tree/f", "link", &Cancel::default()).unwrap_err();
+    assert_eq!(error.code(), "EISDIR");
+    assert!(!root.join("made").exists());
+}
+
+#[test]
+fn a_link_of_the_hosts_gives_way_to_a_file_wherever_it_leads() {
+    let volume = Volume::new(json!({}));
+    let outside = &volume.outside;
+    fs::write(volume.files.root().join("f"), "f").unwrap();
+    fs::write(outside.join("kept"), "kept").unwrap();
+    for target in [Path::new("loop"), Path::new("kept"), Path::new("missing"), volume.files.root()] {
+        let link = outside.join("loop");
+        symlink(target, &link).unwrap();
+        volume.files.copy_out("f", &link, TransferOptions::default(), &Cancel::default()).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_file(), "{target:?}");
+        assert_eq!(fs::read_to_string(&link).unwrap(), "f");
+        fs::remove_file(&link).unwrap();
+    }
+    assert_eq!(fs::read_to_string(outside.join("kept")).unwrap(), "kept");
+}

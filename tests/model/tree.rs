@@ -1,163 +1,80 @@
-//! A volume's files as they should be: a tree in memory, and what each method makes of it.
+//! A volume's files as they should be: a tree in memory, and how paths lead through it.
 //!
 //! Paths and links are followed name by name, as the kernel does it beneath a directory that nothing leads out of.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 
 pub type Name = Vec<u8>;
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Node {
-    Dir(BTreeMap<Name, Node>),
-    File(Vec<u8>),
-    Link(Vec<u8>),
-}
-
-impl Node {
-    pub fn empty_dir() -> Self {
-        Node::Dir(BTreeMap::new())
-    }
-
-    /// What is in a directory; nothing in what is none.
-    fn entries(&self) -> Option<&BTreeMap<Name, Node>> {
-        match self {
-            Node::Dir(entries) => Some(entries),
-            _ => None,
-        }
-    }
-}
-
-/// What a method gives: a file's content, whether something is there, or nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Given {
-    Nothing,
-    Content(Vec<u8>),
-    There(bool),
-}
 
 /// The code of an error.
 pub type Code = &'static str;
 
-const ESCAPE: Code = "ERR_PATH_ESCAPE";
-const INVALID: Code = "ERR_INVALID_CONFIG";
+pub const ESCAPE: Code = "ERR_PATH_ESCAPE";
+pub const INVALID: Code = "ERR_INVALID_CONFIG";
 
 /// As many links as Linux follows.
 const MOST_LINKS: usize = 40;
 
-/// Where a path leads: names from the root to something that is there, or to a free one in a directory.
-struct Place {
-    names: Vec<Name>,
-    free: bool,
-    /// Whether a slash at the end, of the path or of a link, says that it is a directory.
-    directory: bool,
+/// What stands at a name; of a file and a directory the permission bits as well.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Node {
+    Dir(u32, BTreeMap<Name, Node>),
+    File(u32, Vec<u8>),
+    Link(Vec<u8>),
 }
 
-pub struct Model {
-    pub root: Node,
-}
+impl Node {
+    pub fn is_dir(&self) -> bool {
+        matches!(self, Node::Dir(..))
+    }
 
-impl Model {
-    /// Calls a method by name; one line each. Those that write write `content`.
-    pub fn call(&mut self, method: &str, path: &[u8], content: &[u8]) -> Result<Given, Code> {
-        check_text(path)?;
-        match method {
-            "read" => self.read(path).map(Given::Content),
-            "write" | "writeAtomic" => self.write(path, content).map(|()| Given::Nothing),
-            "mkdir" => self.mkdir(path).map(|()| Given::Nothing),
-            "remove" => self.remove(path).map(|()| Given::Nothing),
-            "removeAll" => self.remove_all(path).map(|()| Given::Nothing),
-            "exists" => self.exists(path).map(Given::There),
-            _ => panic!("no method {method}"),
+    /// What is in a directory; nothing in what is none.
+    pub fn entries(&self) -> Option<&BTreeMap<Name, Node>> {
+        match self {
+            Node::Dir(_, entries) => Some(entries),
+            _ => None,
         }
     }
 
-    fn read(&self, path: &[u8]) -> Result<Vec<u8>, Code> {
-        let place = self.follow(path, true)?;
-        match self.at(&place.names) {
-            None => Err("ENOENT"),
-            Some(Node::File(content)) => Ok(content.clone()),
-            Some(_) => Err("EISDIR"),
+    pub fn at(&self, names: &[Name]) -> Option<&Node> {
+        names.iter().try_fold(self, |node, name| node.entries()?.get(name))
+    }
+
+    pub fn at_mut(&mut self, names: &[Name]) -> Option<&mut Node> {
+        names.iter().try_fold(self, |node, name| match node {
+            Node::Dir(_, entries) => entries.get_mut(name),
+            _ => None,
+        })
+    }
+
+    /// The entries of the directory that holds the last name.
+    fn holder<'n>(&mut self, names: &'n [Name]) -> Option<(&mut BTreeMap<Name, Node>, &'n Name)> {
+        let (name, above) = names.split_last()?;
+        match self.at_mut(above)? {
+            Node::Dir(_, entries) => Some((entries, name)),
+            _ => None,
         }
     }
 
-    fn exists(&self, path: &[u8]) -> Result<bool, Code> {
-        match self.follow(path, true) {
-            Ok(place) => Ok(!place.free),
-            Err("ENOENT" | "ENOTDIR") => Ok(false),
-            Err(code) => Err(code),
-        }
+    pub fn put(&mut self, names: &[Name], node: Node) {
+        let (entries, name) = self.holder(names).unwrap();
+        entries.insert(name.clone(), node);
     }
 
-    fn write(&mut self, path: &[u8], content: &[u8]) -> Result<(), Code> {
-        let place = self.follow(path, true)?;
-        match self.at(&place.names) {
-            Some(Node::Dir(_)) => return Err("EISDIR"),
-            None if place.directory => return Err("EISDIR"),
-            _ => self.put(&place.names, Node::File(content.to_vec())),
-        }
-        Ok(())
-    }
-
-    /// Each directory on the way in turn, so that those before a `..` are made as well.
-    fn mkdir(&mut self, path: &[u8]) -> Result<(), Code> {
-        let names: Vec<_> = names(path).collect();
-        if self.make_one(&names.join(&b'/'))? == Some("ENOENT") {
-            for end in 1..=names.len() {
-                self.make_one(&names[..end].join(&b'/'))?;
-            }
-        }
-        let place = self.follow(path, true)?;
-        match self.at(&place.names) {
-            None => Err("ENOENT"),
-            Some(Node::Dir(_)) => Ok(()),
-            Some(_) => Err("EEXIST"),
-        }
-    }
-
-    fn make_one(&mut self, path: &[u8]) -> Result<Option<Code>, Code> {
-        match self.follow(path, false) {
-            Ok(place) if place.free => self.put(&place.names, Node::empty_dir()),
-            Ok(_) => {}
-            Err("ENOENT") => return Ok(Some("ENOENT")),
-            Err(code) => return Err(code),
-        }
-        Ok(None)
-    }
-
-    fn remove(&mut self, path: &[u8]) -> Result<(), Code> {
-        let names = self.entry(path)?;
-        match self.at(&names) {
-            None => return Err("ENOENT"),
-            Some(Node::Dir(entries)) if !entries.is_empty() => return Err("ENOTEMPTY"),
-            Some(Node::File(_) | Node::Link(_)) if demands_directory(path) => return Err("ENOTDIR"),
-            Some(_) => {}
-        }
-        self.take(&names);
-        Ok(())
-    }
-
-    fn remove_all(&mut self, path: &[u8]) -> Result<(), Code> {
-        match self.entry(path) {
-            Err("ENOENT") => {}
-            names => self.take(&names?),
-        }
-        Ok(())
-    }
-
-    /// The entry itself that a path names, in the directory that what is before it leads to.
-    fn entry(&self, path: &[u8]) -> Result<Vec<Name>, Code> {
-        let mut names: Vec<_> = names(path).collect();
-        let name = names.pop().filter(|name| *name != b"..").ok_or(INVALID)?;
-        // The directory that holds it is opened, so a file there is ENOTDIR.
-        let holder = self.follow(&[&names.join(&b'/')[..], b"/"].concat(), true)?;
-        match holder.free {
-            true => Err("ENOENT"),
-            false => Ok([holder.names, vec![name.to_vec()]].concat()),
-        }
+    pub fn take(&mut self, names: &[Name]) -> Option<Node> {
+        let (entries, name) = self.holder(names)?;
+        entries.remove(name)
     }
 
     /// Follows a path, and the link at its end where asked to.
-    fn follow(&self, path: &[u8], last_link: bool) -> Result<Place, Code> {
+    pub fn follow(&self, path: &[u8], last_link: bool) -> Result<Place, Code> {
+        check_text(path)?;
+        self.walk(path, last_link)
+    }
+
+    /// The same for a path whose text was checked.
+    fn walk(&self, path: &[u8], last_link: bool) -> Result<Place, Code> {
         let mut directory = demands_directory(path);
         let mut left: VecDeque<Name> = names(path).map(<[u8]>::to_vec).collect();
         let mut at: Vec<Name> = Vec::new();
@@ -182,43 +99,75 @@ impl Model {
                     at.pop();
                     left = names(target).map(<[u8]>::to_vec).chain(left).collect();
                 }
-                Some(Node::File(_)) if directory || !left.is_empty() => return Err("ENOTDIR"),
+                Some(Node::File(..)) if directory || !left.is_empty() => return Err("ENOTDIR"),
                 Some(_) => {}
             }
         }
         Ok(Place { names: at, free: false, directory })
     }
 
-    pub fn at(&self, names: &[Name]) -> Option<&Node> {
-        names.iter().try_fold(&self.root, |node, name| node.entries()?.get(name))
+    /// Follows a path to something that is there.
+    pub fn follow_to(&self, path: &[u8]) -> Result<(Vec<Name>, &Node), Code> {
+        let place = self.follow(path, true)?;
+        let node = self.at(&place.names).ok_or("ENOENT")?;
+        Ok((place.names, node))
     }
 
-    /// The entries of the directory that holds the last name.
-    fn holder<'n>(&mut self, names: &'n [Name]) -> Option<(&mut BTreeMap<Name, Node>, &'n Name)> {
-        let (name, above) = names.split_last()?;
-        let holder = above.iter().try_fold(&mut self.root, |node, name| match node {
-            Node::Dir(entries) => entries.get_mut(name),
-            _ => None,
-        })?;
-        match holder {
-            Node::Dir(entries) => Some((entries, name)),
-            _ => None,
+    /// Follows a path to a directory that is there.
+    pub fn follow_to_dir(&self, path: &[u8]) -> Result<Vec<Name>, Code> {
+        check_text(path)?;
+        let place = self.walk(&[path, b"/"].concat(), true)?;
+        if place.free { Err("ENOENT") } else { Ok(place.names) }
+    }
+
+    /// The entry itself that a path names, in the directory that what is before it leads to.
+    pub fn entry(&self, path: &[u8]) -> Result<Vec<Name>, Code> {
+        check_text(path)?;
+        let mut names: Vec<_> = names(path).collect();
+        let name = names.pop().filter(|name| *name != b"..").ok_or(INVALID)?;
+        // The directory that holds it is opened, so a file there is ENOTDIR.
+        let holder = self.follow_to_dir(&names.join(&b'/'))?;
+        Ok([holder, vec![name.to_vec()]].concat())
+    }
+
+    /// One line for each entry, below one for the node itself.
+    fn tell(&self, path: &mut Vec<u8>, told: &mut impl fmt::Write) -> fmt::Result {
+        let name = path.escape_ascii();
+        match self {
+            Node::Dir(mode, entries) => {
+                writeln!(told, "  {name}/ {mode:o}")?;
+                for (name, node) in entries {
+                    let length = path.len();
+                    path.push(b'/');
+                    path.extend_from_slice(name);
+                    node.tell(path, told)?;
+                    path.truncate(length);
+                }
+                Ok(())
+            }
+            Node::File(mode, content) => writeln!(told, "  {name} {mode:o} {}", runs(content)),
+            Node::Link(target) => writeln!(told, "  {name} -> {}", target.escape_ascii()),
         }
-    }
-
-    pub fn put(&mut self, names: &[Name], node: Node) {
-        let (entries, name) = self.holder(names).unwrap();
-        entries.insert(name.clone(), node);
-    }
-
-    fn take(&mut self, names: &[Name]) {
-        let (entries, name) = self.holder(names).unwrap();
-        entries.remove(name);
     }
 }
 
+impl fmt::Debug for Node {
+    fn fmt(&self, told: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(told)?;
+        self.tell(&mut b".".to_vec(), told)
+    }
+}
+
+/// Where a path leads: names from the root to something that is there, or to a free one in a directory.
+pub struct Place {
+    pub names: Vec<Name>,
+    pub free: bool,
+    /// Whether a slash at the end, of the path or of a link, says that it is a directory.
+    pub directory: bool,
+}
+
 /// What the text of a path says by itself.
-fn check_text(path: &[u8]) -> Result<(), Code> {
+pub fn check_text(path: &[u8]) -> Result<(), Code> {
     if path.contains(&0) {
         return Err(INVALID);
     }
@@ -235,10 +184,16 @@ fn check_text(path: &[u8]) -> Result<(), Code> {
     Ok(())
 }
 
-fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".")
 }
 
-fn demands_directory(path: &[u8]) -> bool {
+pub fn demands_directory(path: &[u8]) -> bool {
     path.ends_with(b"/") || path.ends_with(b"/.")
+}
+
+/// Bytes for readers: each with how often it stands in a row.
+pub fn runs(bytes: &[u8]) -> String {
+    let run = |run: &[u8]| format!("{}*{}", run[..1].escape_ascii(), run.len());
+    format!("[{}]", bytes.chunk_by(|one, other| one == other).map(run).collect::<Vec<_>>().join(" "))
 }

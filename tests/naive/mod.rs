@@ -49,6 +49,19 @@ pub const LEFT: &str = "LEFT";
 
 impl Backend for Naive {
     fn call(&self, method: &str, path: &OsStr) -> Result<Value, Refusal> {
+        self.reach(path, |place| self.run(method, place))
+    }
+}
+
+impl Naive {
+    /// The directory of a volume.
+    pub fn in_volume(volume: &Volume, check: Check) -> Self {
+        let arena = volume.outside.parent().unwrap().to_owned();
+        Naive { root: volume.files.root().clone(), arena, check }
+    }
+
+    /// Runs one step on the place that a path leads to, unless the check or the arena refuses it.
+    pub fn reach<T>(&self, path: &OsStr, step: impl FnOnce(&Path) -> io::Result<T>) -> Result<T, Refusal> {
         let refused = |code: String| Refusal {
             message: code.clone(),
             named: vec![path.to_string_lossy().into_owned()],
@@ -61,17 +74,9 @@ impl Backend for Naive {
         let mut held = Vec::new();
         match self.place(Path::new(path), &mut held).map_err(numbered)? {
             Some(place) if !self.in_arena(&place) => Err(refused(LEFT.to_owned())),
-            Some(place) => self.run(method, &place).map_err(numbered),
+            Some(place) => step(&place).map_err(numbered),
             None => Err(refused("ERR_PATH_ESCAPE".to_owned())),
         }
-    }
-}
-
-impl Naive {
-    /// The directory of a volume.
-    pub fn in_volume(volume: &Volume, check: Check) -> Self {
-        let arena = volume.outside.parent().unwrap().to_owned();
-        Naive { root: volume.files.root().clone(), arena, check }
     }
 
     /// The path to open, of which `held` is part; none where the check refuses it.
@@ -104,7 +109,7 @@ impl Naive {
     }
 
     /// Whether `place` is in the arena and not the arena itself, by its text and by where it leads.
-    fn in_arena(&self, place: &Path) -> bool {
+    pub fn in_arena(&self, place: &Path) -> bool {
         let arena = fs::canonicalize(&self.arena).unwrap();
         let within = |path: &Path| path.starts_with(&arena) && path != arena;
         let text = place.strip_prefix("/").ok().and_then(resolved_as_text);
@@ -112,6 +117,14 @@ impl Naive {
             true => Some(arena.join("held")),
             false => text.map(|text| Path::new("/").join(text)),
         };
+        // A link to a free name has its file made there.
+        let is_free = fs::canonicalize(place).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if let (Ok(link), Some(holder)) = (fs::read_link(place), place.parent())
+            && is_free
+            && !self.in_arena(&holder.join(link))
+        {
+            return false;
+        }
         let target = place.ancestors().find_map(|above| fs::canonicalize(above).ok());
         text.is_some_and(|text| within(&text)) && target.is_some_and(|path| within(&path))
     }
@@ -161,7 +174,7 @@ impl Naive {
         }
     }
 
-    fn remove_all(&self, place: &Path) -> io::Result<()> {
+    pub fn remove_all(&self, place: &Path) -> io::Result<()> {
         let found = self.look(place);
         if found.as_ref().is_ok_and(Metadata::is_dir) {
             if !self.in_arena(place) {

@@ -1,6 +1,7 @@
 //! What is copied, and where to: the two tops.
 
 use super::side::Side;
+use crate::content::open::Place;
 use crate::content::{RelPath, Tree};
 use crate::error::Result;
 use crate::sys::{EntryKind, Facts};
@@ -60,17 +61,17 @@ impl Tree {
     pub fn copy_target(&self, path: impl AsRef<OsStr>, kind: EntryKind) -> Result<Target> {
         let path = RelPath::parse(path)?;
         let side = Side::in_volume(path.as_str(), &self.volume);
-        let new_entry = |path: &RelPath| -> Result<TargetPlace> {
-            let place = self.place(path)?;
-            Ok(TargetPlace::Entry { holder: place.holder.into_std_file().into(), name: place.name })
+        let entry = |place: Place| TargetPlace::Entry {
+            holder: place.holder.into_std_file().into(),
+            name: place.name,
         };
         let place = match kind {
             EntryKind::Directory => match self.at("open", &path, |dir, rest| dir.open_dir(rest)) {
                 Ok(dir) => TargetPlace::Directory(dir.into_std_file().into()),
-                Err(error) if error.is_refusal(&[Errno::ENOENT]) => new_entry(&path.entry_itself())?,
+                Err(error) if error.is_refusal(&[Errno::ENOENT]) => entry(self.place_of_directory(&path)?),
                 Err(error) => return Err(error),
             },
-            _ => new_entry(&path)?,
+            _ => entry(self.place(&path)?),
         };
         Ok(Target { side, place })
     }
