@@ -19,6 +19,8 @@
 
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at the disk from outside")]
 
+#[path = "paths/answered.rs"]
+mod answered;
 #[path = "support/listing.rs"]
 mod listing;
 #[path = "support/methods.rs"]
@@ -38,6 +40,7 @@ mod table;
 #[path = "support/volume.rs"]
 mod volume;
 
+use answered::ANSWERED_BY_THE_SYSTEM;
 use listing::listed;
 use methods::call;
 use naive::{Check, Naive};
@@ -47,7 +50,7 @@ use sandbox_volumes::error::ErrorKind;
 use sandbox_volumes::model::{Cancel, VolumeSpec};
 use serde_json::{Value, json};
 use snapshot::Snapshot;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -57,47 +60,20 @@ use std::thread;
 use table::{calls_of, check, check_call, path_of, prepared, strings, table};
 use volume::Volume;
 
-/// Of these groups the system itself answers such a method as we must, whoever asks.
-const ANSWERED_BY_THE_SYSTEM: [(u64, &[&str]); 3] = [
-    (
-        3,
-        &[
-            "append",
-            "copyIn",
-            "copyTo",
-            "exists",
-            "mkdir",
-            "read",
-            "readStream",
-            "readString",
-            "stat",
-            "write",
-            "writeStream",
-            "writeString",
-        ],
-    ),
-    (5, &["list", "listAll", "mkdir", "removeAll"]),
-    (
-        7,
-        &[
-            "append",
-            "copyFrom",
-            "copyIn",
-            "copyOut",
-            "copyTo",
-            "list",
-            "listAll",
-            "read",
-            "readStream",
-            "readString",
-            "stat",
-            "statLink",
-            "write",
-            "writeStream",
-            "writeString",
-        ],
-    ),
-];
+#[test]
+fn every_method_is_called_in_every_group_of_cases() {
+    let table = table();
+    let all: BTreeSet<String> = strings(&table["methods"]["all"]).into_iter().collect();
+    let mut called: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
+    for case in table["cases"].as_array().unwrap() {
+        let methods = calls_of(&table, case).into_iter().map(|(method, _)| method);
+        called.entry(case["case"].as_u64().unwrap_or_default()).or_default().extend(methods);
+    }
+    assert_eq!(called.keys().copied().collect::<Vec<_>>(), (0..=7).collect::<Vec<_>>());
+    for (number, methods) in called {
+        assert_eq!(methods, all, "case {number}");
+    }
+}
 
 #[test]
 fn every_method_fails_every_group_of_cases_where_it_is_done_naively() {
