@@ -1,122 +1,133 @@
-// A volume's files as they should be: a tree in memory, and what each method makes of it. Paths and links are followed
-// name by name, as the kernel does it beneath a directory that nothing leads out of. `tests/model/tree.rs` is the same
-// for the Rust core, written apart from this one.
-//
-// A directory is a Map, a file a string, a link `{ target }`. Names are one character a byte.
+// A volume's files as they should be, and what each method makes of them. `tests/model/` is the same for the Rust core,
+// written apart from this one.
+import { copyTree } from './model-copying.mjs'
+import {
+  checkText,
+  demandsDirectory,
+  directory,
+  isDirectory,
+  isFile,
+  isLink,
+  namesOf,
+  refuse,
+  Refused,
+  startsWith,
+  Tree,
+} from './model-tree.mjs'
 
-const MOST_LINKS = 40
+const NEW_FILE = 0o644
+const NEW_DIRECTORY = 0o755
+const LINK = 0o777
 
-class Refused extends Error {
-  constructor(code) {
-    super(code)
-    this.code = code
-  }
-}
+/** What is taken off the mode of what is made. */
+export const UMASK = 0o027
 
-function refuse(code) {
-  throw new Refused(code)
-}
-
-export const isDirectory = (node) => node instanceof Map
-const isLink = (node) => typeof node === 'object' && 'target' in node && !isDirectory(node)
-const isFile = (node) => typeof node === 'string'
-const namesOf = (text) => text.split('/').filter((name) => name !== '' && name !== '.')
-const demandsDirectory = (text) => text.endsWith('/') || text.endsWith('/.')
-
+/** The files of a volume, and a directory of the host. */
 export class Model {
-  root = new Map()
+  volume = new Tree()
+  host = new Tree({ isHost: true })
 
-  /** What a method gives, or the code that it is refused with. */
-  call(method, text, content) {
+  /**
+   * What a call does: gives a `value`, or is refused with one of the `codes`; `isHalfway` where some of what was made
+   * may be there, and `isOpen` where it overwrites what it reads, so that the order matters.
+   */
+  call({ method, at, to, ...options }) {
     try {
-      return { value: this.#run(method, text, content) }
+      const done = this.#methods[method](at, to, options)
+      return done?.isOutcome ? done : { value: done }
     } catch (error) {
       if (error instanceof Refused) {
-        return { code: error.code }
+        return { codes: error.codes }
       }
       throw error
     }
   }
 
   /** One line a method. */
-  #run(method, text, content) {
-    checkText(text)
-    switch (method) {
-      case 'read':
-      case 'readString':
-        return this.#read(text)
-      case 'write':
-      case 'writeString':
-      case 'writeAtomic':
-        return this.#write(text, content)
-      case 'mkdir':
-        return this.#mkdir(text)
-      case 'remove':
-        return this.#remove(text)
-      case 'removeAll':
-        return this.#removeAll(text)
-      case 'exists':
-        return this.#exists(text)
-      default:
-        throw new TypeError(`no method ${method}`)
-    }
-  }
-
-  at(names) {
-    return names.reduce((node, name) => (isDirectory(node) ? node.get(name) : undefined), this.root)
-  }
-
-  put(names, node) {
-    this.at(names.slice(0, -1)).set(names.at(-1), node)
+  #methods = {
+    read: (at) => this.#read(at),
+    readString: (at) => {
+      const content = this.#read(at)
+      return Buffer.from(content, 'latin1').toString().includes('\ufffd') ? refuse('EILSEQ') : content
+    },
+    readStream: (at, _, { start = 0, end = Infinity }) => this.#read(at).slice(start, end + 1),
+    write: (at, _, { data, mode }) => this.#write(at, mode, () => data),
+    writeString: (at, _, { data, mode }) => this.#write(at, mode, () => data),
+    writeStream: (at, _, options) => this.#writeStream(at, options),
+    append: (at, _, { data, mode }) => this.#write(at, mode, (old) => old + data),
+    mkdir: (at) => this.#mkdir(at),
+    remove: (at) => this.#remove(at),
+    removeAll: (at) => this.#removeAll(at),
+    exists: (at) => this.#exists(at),
+    list: (at, _, { recursive }) => this.#list(at, recursive),
+    stat: (at, _, { followSymlinks }) => this.#stat(at, followSymlinks),
+    rename: (at, to) => this.#rename(at, to),
+    copy: (at, to) => copyTree(this.volume, at, this.volume, to, { links: 'keep', directoryMode: 0o1777 }),
+    copyIn: (at, to, rules) => copyTree(this.host, at, this.volume, to, { ...rules, directoryMode: 0o1777 }),
+    copyOut: (at, to, rules) => copyTree(this.volume, at, this.host, to, { ...rules, directoryMode: 0o777 }),
   }
 
   #read(text) {
-    const { node } = this.#follow(text)
-    if (node === undefined) {
-      refuse('ENOENT')
-    }
-    return isFile(node) ? node : refuse('EISDIR')
+    const { node } = this.volume.found(text)
+    return isFile(node) ? node.content : refuse('EISDIR')
   }
 
   #exists(text) {
     try {
-      return this.#follow(text).node !== undefined
+      return this.volume.follow(text).node !== undefined
     } catch (error) {
-      if (['ENOENT', 'ENOTDIR'].includes(error.code)) {
-        return false
-      }
-      throw error
+      return ['ENOENT', 'ENOTDIR'].includes(error.code) ? false : refuse(error.code)
     }
   }
 
-  #write(text, content) {
-    const { names, node, directory } = this.#follow(text)
-    if (isDirectory(node) || (node === undefined && directory)) {
+  /** `makes` a file's new content of its old one. */
+  #write(text, mode, makes) {
+    const { names, node, demanded } = this.volume.follow(text)
+    if (isDirectory(node) || (node === undefined && demanded)) {
       refuse('EISDIR')
     }
-    this.put(names, content)
+    const { content, mode: kept } = node ?? { content: '', mode: (mode ?? NEW_FILE) & ~UMASK }
+    this.volume.put(names, { mode: kept, content: makes(content) })
+  }
+
+  #writeStream(text, { chunks, mode, atomic, append, start, isFinished }) {
+    const bytes = chunks.join('')
+    const makes = (old) => {
+      if (append) {
+        return old + bytes
+      }
+      if (start === undefined) {
+        return bytes
+      }
+      const before = old.slice(0, start).padEnd(bytes === '' ? 0 : start, '\0')
+      return before + bytes + old.slice(before.length + bytes.length)
+    }
+    if (atomic && !isFinished) {
+      const { node, demanded } = this.volume.follow(text)
+      return isDirectory(node) || (node === undefined && demanded) ? refuse('EISDIR') : undefined
+    }
+    return this.#write(text, mode, makes)
   }
 
   /** Each directory on the way in turn, so that those before a `..` are made as well. */
   #mkdir(text) {
+    checkText(text)
     const names = namesOf(text)
     if (!this.#makeOne(names.join('/'))) {
       for (let end = 1; end <= names.length; end += 1) {
         this.#makeOne(names.slice(0, end).join('/'))
       }
     }
-    const { node } = this.#follow(text)
-    if (!isDirectory(node)) {
-      refuse(node === undefined ? 'ENOENT' : 'EEXIST')
-    }
+    const { node } = this.volume.found(text)
+    return isDirectory(node) ? undefined : refuse('EEXIST')
   }
 
   /** Whether it is there now; not where what is above it is missing. */
   #makeOne(text) {
     try {
-      const { names, node } = this.#follow(text, { lastLink: false })
+      const { names, node } = this.volume.follow(text, { lastLink: false })
       if (node === undefined) {
-        this.put(names, new Map())
+        this.volume.put(names, directory(NEW_DIRECTORY & ~UMASK))
       }
       return true
     } catch (error) {
@@ -125,21 +136,21 @@ export class Model {
   }
 
   #remove(text) {
-    const names = this.#entry(text)
-    const node = this.at(names)
+    const names = this.volume.entry(text)
+    const node = this.volume.at(names)
     if (node === undefined) {
       refuse('ENOENT')
-    } else if (isDirectory(node) && node.size > 0) {
+    } else if (isDirectory(node) && node.entries.size > 0) {
       refuse('ENOTEMPTY')
     } else if (!isDirectory(node) && demandsDirectory(text)) {
       refuse('ENOTDIR')
     }
-    this.#take(names)
+    this.volume.take(names)
   }
 
   #removeAll(text) {
     try {
-      this.#take(this.#entry(text))
+      this.volume.take(this.volume.entry(text))
     } catch (error) {
       if (error.code !== 'ENOENT') {
         throw error
@@ -147,69 +158,72 @@ export class Model {
     }
   }
 
-  #take(names) {
-    this.at(names.slice(0, -1)).delete(names.at(-1))
-  }
-
-  /** The entry itself that a path names, in the directory that what is before it leads to. */
-  #entry(text) {
-    const names = namesOf(text)
-    const name = names.pop() ?? '..'
-    if (name === '..') {
-      refuse('ERR_INVALID_CONFIG')
-    }
-    const holder = this.#follow(`${names.join('/')}/`)
-    return holder.node === undefined ? refuse('ENOENT') : [...holder.names, name]
-  }
-
-  /** Where a path leads: the names from the root, and what is there. */
-  #follow(text, { lastLink = true } = {}) {
-    let directory = demandsDirectory(text)
-    let left = namesOf(text)
-    const names = []
-    for (let links = 0; left.length > 0; ) {
-      const name = left.shift()
-      if (name === '..') {
-        if (names.pop() === undefined) {
-          refuse('ERR_PATH_ESCAPE')
+  /** A directory's entries, and then what is below each. */
+  #list(text, recursive) {
+    const clean = namesOf(text).map((name) => `${name}/`).join('')
+    const listed = []
+    const tell = ({ entries }, prefix) => {
+      const sorted = [...entries].sort(([one], [other]) => (one < other ? -1 : 1))
+      listed.push(...sorted.map(([name, node]) => ({ path: prefix + name, ...seen(node) })))
+      for (const [name, node] of recursive ? sorted : []) {
+        if (isDirectory(node)) {
+          tell(node, `${prefix}${name}/`)
         }
-        continue
-      }
-      names.push(name)
-      const node = this.at(names)
-      const isLast = left.length === 0
-      if (node === undefined) {
-        return isLast ? { names, node, directory } : refuse('ENOENT')
-      }
-      if (isLink(node) && (lastLink || directory || !isLast)) {
-        links += 1
-        if (links > MOST_LINKS) {
-          refuse('ELOOP')
-        }
-        if (node.target.startsWith('/')) {
-          refuse('ERR_PATH_ESCAPE')
-        }
-        directory ||= isLast && demandsDirectory(node.target)
-        names.pop()
-        left = [...namesOf(node.target), ...left]
-      } else if (isFile(node) && (directory || !isLast)) {
-        refuse('ENOTDIR')
       }
     }
-    return { names, node: this.at(names), directory }
+    tell(this.volume.at(this.volume.directory(text)), clean)
+    return listed
+  }
+
+  #stat(text, followSymlinks) {
+    const { node } = this.volume.follow(text, { lastLink: followSymlinks })
+    return node === undefined ? refuse('ENOENT') : seen(node)
+  }
+
+  /** Where both paths are wrong, either may be told. */
+  #rename(from, to) {
+    const entries = [from, to].map((text) => {
+      try {
+        return { names: this.volume.entry(text) }
+      } catch ({ code }) {
+        return { code }
+      }
+    })
+    const codes = entries.flatMap(({ code }) => code ?? [])
+    if (codes.length > 0) {
+      refuse(...codes)
+    }
+    const [old, next] = entries.map(({ names }) => names)
+    this.#renameEntry(old, next, [from, to].some(demandsDirectory))
+  }
+
+  #renameEntry(old, next, demanded) {
+    const [node, there] = [this.volume.at(old), this.volume.at(next)]
+    if (node === undefined) {
+      refuse('ENOENT')
+    } else if (demanded && !isDirectory(node)) {
+      refuse('ENOTDIR')
+    } else if (node === there) {
+      return
+    } else if (startsWith(next, old)) {
+      refuse('EINVAL')
+    } else if (startsWith(old, next)) {
+      refuse('ENOTEMPTY')
+    } else if (there !== undefined && isDirectory(node) !== isDirectory(there)) {
+      refuse(isDirectory(node) ? 'ENOTDIR' : 'EISDIR')
+    } else if (there?.entries?.size > 0) {
+      refuse('ENOTEMPTY')
+    }
+    this.volume.take(old)
+    this.volume.put(next, node)
   }
 }
 
-/** What the text of a path says by itself. */
-function checkText(text) {
-  if (text.startsWith('/')) {
-    refuse('ERR_PATH_ESCAPE')
+/** What an entry is; the length of a file or a link. */
+function seen(node) {
+  if (isLink(node)) {
+    return { kind: 'symlink', mode: LINK, size: node.target.length }
   }
-  let depth = 0
-  for (const name of namesOf(text)) {
-    depth += name === '..' ? -1 : 1
-    if (depth < 0) {
-      refuse('ERR_PATH_ESCAPE')
-    }
-  }
+  const { mode, content } = node
+  return content === undefined ? { kind: 'directory', mode } : { kind: 'file', mode, size: content.length }
 }
