@@ -37,6 +37,12 @@ impl Node {
         }
     }
 
+    /// How many directories there are, with this one.
+    pub fn directories(&self) -> u64 {
+        let below = self.entries().into_iter().flat_map(BTreeMap::values);
+        u64::from(self.is_dir()) + below.map(Node::directories).sum::<u64>()
+    }
+
     pub fn at(&self, names: &[Name]) -> Option<&Node> {
         names.iter().try_fold(self, |node, name| node.entries()?.get(name))
     }
