@@ -73,20 +73,18 @@ fn refuse_private(kind: MountKind, layout: &Layout, source: &Path, real: &Path) 
 
 /// Whether a path free of links holds, or is held by, a directory of the store's own.
 pub fn overlaps_private(layout: &Layout, real: &Path) -> Result<bool> {
-    for own in layout.private_directories() {
-        let own = std::fs::canonicalize(own).map_err(|error| Error::file_system("realpath", own, error))?;
-        if is_in(real, &own)? || is_in(&own, real)? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    any_private(layout, |own| Ok(is_in(real, own)? || is_in(own, real)?))
 }
 
 /// Whether a directory, by its path free of links, is one of the store's own or below one.
 pub fn is_in_private(layout: &Layout, real: &Path) -> Result<bool> {
+    any_private(layout, |own| is_in(real, own))
+}
+
+fn any_private(layout: &Layout, is_one: impl Fn(&Path) -> Result<bool>) -> Result<bool> {
     for own in layout.private_directories() {
         let own = std::fs::canonicalize(own).map_err(|error| Error::file_system("realpath", own, error))?;
-        if is_in(real, &own)? {
+        if is_one(&own)? {
             return Ok(true);
         }
     }
