@@ -42,12 +42,13 @@ mod volume;
 
 use answered::ANSWERED_BY_THE_SYSTEM;
 use listing::listed;
-use methods::call;
+use methods::{beside, call_between};
 use naive::{Check, Naive};
 use nix::errno::Errno;
 use sandbox_volumes::content::WriteOptions;
-use sandbox_volumes::error::ErrorKind;
+use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::{Cancel, VolumeSpec};
+use sandbox_volumes::store::VolumeFiles;
 use serde_json::{Value, json};
 use snapshot::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +60,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use table::{calls_of, check, check_call, path_of, prepared, strings, table};
 use volume::Volume;
+
+fn call(files: &VolumeFiles, method: &str, path: impl AsRef<OsStr>) -> Result<Value, Error> {
+    let (partners, _dir) = beside(files.root());
+    call_between(files, method, path.as_ref(), &partners)
+}
 
 #[test]
 fn every_method_is_called_in_every_group_of_cases() {

@@ -4,8 +4,10 @@
 //! It would as soon delete the host's own files. So whatever it is about to touch outside the arena, the
 //! temporary directory that holds all of a test, it leaves alone, and that counts as caught.
 
+mod walk;
+
 use crate::listing::kind;
-use crate::methods::{Backend, Refusal};
+use crate::methods::{Backend, Partners, Refusal};
 use crate::volume::Volume;
 use nix::errno::Errno;
 use nix::libc;
@@ -48,8 +50,12 @@ const HELD: &str = "/proc/self/fd";
 pub const LEFT: &str = "LEFT";
 
 impl Backend for Naive {
-    fn call(&self, method: &str, path: &OsStr) -> Result<Value, Refusal> {
-        self.reach(path, |place| self.run(method, place))
+    fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn call_between(&self, method: &str, path: &OsStr, partners: &Partners) -> Result<Value, Refusal> {
+        self.reach(path, |place| self.run(method, place, Path::new(path), partners))
     }
 }
 
@@ -130,8 +136,10 @@ impl Naive {
     }
 
     /// One line a method.
-    fn run(&self, method: &str, place: &Path) -> io::Result<Value> {
+    fn run(&self, method: &str, place: &Path, path: &Path, partners: &Partners) -> io::Result<Value> {
         let nothing = |()| Value::Null;
+        let inside = |name: &str| self.root.join(&partners.in_volume).join(name);
+        let on_host = |name: &str| partners.on_host.join(name);
         match method {
             "read" | "readStream" => {
                 fs::read(place).map(|bytes| json!(String::from_utf8_lossy(&bytes).into_owned()))
@@ -140,76 +148,51 @@ impl Naive {
             "write" | "writeString" | "writeStream" => fs::write(place, "new").map(nothing),
             "writeAtomic" | "writeStreamAtomic" => write_beside_and_rename(place).map(nothing),
             "mkdir" => fs::create_dir_all(place).map(nothing),
-            "remove" => remove(place, self.look(place)).map(nothing),
+            "remove" => remove(place, self.look(place)?).map(nothing),
             "removeAll" | "purge" => self.remove_all(place).map(nothing),
             "exists" => Ok(place.exists().into()),
             "usedBytes" => self.used_bytes(&self.root).map(Value::from),
             "append" => append(place).map(nothing),
-            "copyFrom" => self.copy(place, &self.root.join("copied")).map(nothing),
-            "copyTo" => self.copy(&self.root.join("f"), place).map(nothing),
-            "copyIn" => fs::write(place, "file").map(nothing),
-            "copyOut" => self.copy(place, &self.arena.join("copied-out")).map(nothing),
-            "list" | "listAll" => fs::read_dir(place).map(|entries| json!(entries.count())),
+            "copyFrom" => self.copy(place, &inside(Partners::COPIED)).map(nothing),
+            "copyTo" => self.copy(&inside(Partners::FILE), place).map(nothing),
+            "copyTreeTo" => self.copy(&inside(Partners::TREE), place).map(nothing),
+            "copyIn" => self.copy(&on_host(Partners::SEED), place).map(nothing),
+            "copyTreeIn" => self.copy(&on_host(Partners::SEED_TREE), place).map(nothing),
+            "copyOut" => self.copy(place, &on_host(Partners::OUT)).map(nothing),
+            "list" => list(place, path).map(Value::from),
+            "listAll" => self.list_all(place, path).map(Value::from),
             "stat" => fs::metadata(place).map(|found| json!(kind(found.mode()))),
             "statLink" => fs::symlink_metadata(place).map(|found| json!(kind(found.mode()))),
-            "renameFrom" => fs::rename(place, self.root.join("renamed")).map(nothing),
-            "renameTo" => fs::rename(self.root.join("f"), place).map(nothing),
+            "renameFrom" => fs::rename(place, inside(Partners::RENAMED)).map(nothing),
+            "renameTo" => fs::rename(inside(Partners::FILE), place).map(nothing),
             _ => panic!("no method {method}"),
         }
     }
 
-    /// Who looks where a path leads also knows a link in a tree when he sees one.
+    /// Who looks where a path leads, or follows no link, also knows a link in a tree when he sees one.
     fn look(&self, place: &Path) -> io::Result<Metadata> {
         match self.check {
-            Check::Target => fs::symlink_metadata(place),
-            _ => fs::metadata(place),
+            Check::Target | Check::Steps => fs::symlink_metadata(place),
+            Check::Nothing | Check::Text => fs::metadata(place),
         }
-    }
-
-    /// Of a directory only that it is there: a tree is not needed to be caught.
-    fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
-        match self.look(from)?.is_dir() {
-            true => fs::create_dir_all(to),
-            false => fs::copy(from, to).map(drop),
-        }
-    }
-
-    pub fn remove_all(&self, place: &Path) -> io::Result<()> {
-        let found = self.look(place);
-        if found.as_ref().is_ok_and(Metadata::is_dir) {
-            if !self.in_arena(place) {
-                return Err(io::Error::other(LEFT));
-            }
-            for entry in fs::read_dir(place)? {
-                self.remove_all(&entry?.path())?;
-            }
-        }
-        match remove(place, found) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            result => result,
-        }
-    }
-
-    fn used_bytes(&self, place: &Path) -> io::Result<u64> {
-        let found = self.look(place)?;
-        let mut used = found.blocks() * 512;
-        if found.is_dir() && self.in_arena(place) {
-            for entry in fs::read_dir(place)? {
-                match self.used_bytes(&entry?.path()) {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    below => used += below?,
-                }
-            }
-        }
-        Ok(used)
     }
 }
 
-fn remove(place: &Path, found: io::Result<Metadata>) -> io::Result<()> {
-    match found?.is_dir() {
+fn remove(place: &Path, found: Metadata) -> io::Result<()> {
+    match found.is_dir() {
         true => fs::remove_dir(place),
         false => fs::remove_file(place),
     }
+}
+
+/// The paths of a directory's entries, as the volume knows them.
+fn list(place: &Path, path: &Path) -> io::Result<Vec<String>> {
+    let names = fs::read_dir(place)?.map(|entry| Ok(shown(&path.join(entry?.file_name()))));
+    names.collect()
+}
+
+fn shown(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
 }
 
 fn append(place: &Path) -> io::Result<()> {

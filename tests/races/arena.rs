@@ -1,18 +1,34 @@
 //! Where a race takes place: a volume in which each operation has a cell of its own, and outside it the same
 //! names with other contents.
 
+use crate::methods::Partners;
 use crate::operation::{Kind, Operation};
 use crate::snapshot::Snapshot;
 use crate::volume::Volume;
+use nix::libc;
+use sandbox_volumes::store::Links;
 use serde_json::{Value, json};
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
+use std::io::Read;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 pub const INSIDE: &str = "inside";
 pub const OUTSIDE: &str = "outside";
+
+/// The name of a file that each directory has outside and none has inside.
+pub const ONLY_OUTSIDE: &str = "only-outside";
+
+/// The name of a file that is there inside only.
+const MISSING_OUTSIDE: &str = "missing-outside";
+
+/// The name of a file inside and of a directory outside.
+const ODD: &str = "odd";
+
+/// How many directories of a tree are swapped.
+const SUBS: usize = 4;
 
 /// More than all that is in the volume.
 pub const LARGE: usize = 4 << 20;
@@ -21,7 +37,8 @@ pub const LARGE: usize = 4 << 20;
 pub struct Cell {
     pub name: String,
     pub outside: PathBuf,
-    kind: Kind,
+    pub partners: Partners,
+    operation: Operation,
     held: Held,
     held_dir: Held,
 }
@@ -34,7 +51,10 @@ struct Held {
 
 impl Held {
     fn open(path: PathBuf) -> Self {
-        let dir = File::open(path).unwrap();
+        Held::of(File::open(path).unwrap())
+    }
+
+    fn of(dir: File) -> Self {
         Held { path: format!("/proc/self/fd/{}", dir.as_raw_fd()).into(), _dir: dir }
     }
 }
@@ -64,25 +84,52 @@ fn populate(dir: &Path, content: &str) {
     }
 }
 
+/// A tree whose directories have names that stand outside as well.
+fn plant(tree: &Path, content: &str) {
+    populate(tree, content);
+    for number in 0..SUBS {
+        let branch = tree.join(number.to_string());
+        populate(&branch.join("sub"), content);
+        for file in ["file", "large", ODD] {
+            fs::write(branch.join(file), content).unwrap();
+        }
+    }
+}
+
 impl Cell {
-    pub fn new(volume: &Volume, number: usize, operation: &Operation) -> Self {
+    pub fn new(volume: &Volume, number: usize, operation: Operation) -> Self {
         let name = format!("cell-{number}");
         let (inside, outside) = (volume.files.root().join(&name), volume.outside.join(&name));
+        let on_host = volume.outside.with_file_name("host").join(&name);
         for (place, content) in [(&inside, INSIDE), (&outside, OUTSIDE)] {
-            populate(place, content);
-            populate(&place.join("dir"), content);
-        }
-        for place in [outside.clone(), outside.join("dir")] {
-            fs::write(place.join("only-outside"), OUTSIDE).unwrap();
-            if operation.method == "usedBytes" {
-                fs::write(place.join("large"), vec![1; LARGE]).unwrap();
+            for dir in [place.clone(), place.join("dir")] {
+                populate(&dir, content);
             }
         }
-        for entry in ["dir", "file"] {
-            symlink(outside.join(entry), inside.join(format!("link-to-{entry}"))).unwrap();
+        for place in [outside.clone(), outside.join("dir")] {
+            for dir in [place.clone(), place.join("sub"), place.join("sub/deep"), place.join(ODD)] {
+                fs::create_dir_all(&dir).unwrap();
+                fs::write(dir.join(ONLY_OUTSIDE), OUTSIDE).unwrap();
+            }
+            let large = if operation.method == "usedBytes" { LARGE } else { 1 };
+            fs::write(place.join("large"), vec![1; large]).unwrap();
         }
+        for place in [inside.clone(), inside.join("dir")] {
+            for file in [ODD, MISSING_OUTSIDE] {
+                fs::write(place.join(file), INSIDE).unwrap();
+            }
+        }
+        fs::create_dir_all(&on_host).unwrap();
+        for (place, content) in [(&inside, INSIDE), (&outside, OUTSIDE)] {
+            fs::write(place.join(Partners::FILE), content).unwrap();
+            plant(&place.join(Partners::TREE), content);
+        }
+        fs::write(on_host.join(Partners::SEED), INSIDE).unwrap();
+        plant(&on_host.join(Partners::SEED_TREE), INSIDE);
+        let partners = Partners { in_volume: name.clone().into(), on_host, links: Links::Skip };
         let held_dir = Held::open(inside.join("dir"));
-        let cell = Cell { name, outside, kind: operation.kind, held: Held::open(inside), held_dir };
+        let cell = Cell { name, outside, partners, operation, held: Held::open(inside), held_dir };
+        cell.link_to_outside(cell.swapped());
         cell.restore(None);
         cell
     }
@@ -91,15 +138,17 @@ impl Cell {
     pub fn swaps(&self, volume: &Volume) -> Vec<Value> {
         let at = |path: &str| volume.files.root().join(&self.name).join(path);
         let moved = |name: &str| self.outside.join(name);
-        let exchange_for_link = |entry: &str| json!(["exchange", at(entry), at(&format!("link-to-{entry}"))]);
-        let subs = (0..4).map(|number| at(&format!("tree/{number}/sub")));
-        match self.kind {
-            Kind::MiddleBecomesLink => vec![exchange_for_link("dir")],
-            Kind::LeafBecomesLink => vec![exchange_for_link("dir"), exchange_for_link("file")],
-            Kind::MiddleMovesOut => vec![json!(["there and back", at("dir"), moved("moved")])],
+        let exchange_for_link = |entry: &str| json!(["exchange", at(entry), at(&link_to(entry))]);
+        let subs = (0..SUBS).map(|number| at(&format!("tree/{number}/sub")));
+        match self.operation.kind {
+            Kind::MiddleBecomesLink | Kind::LeafBecomesLink => vec![exchange_for_link(self.swapped())],
+            Kind::MiddleMovesOut => vec![json!(["out or back", at("dir"), moved("moved")])],
             Kind::RootBecomesLink => vec![json!(["exchange", volume.files.root(), stray(volume)])],
-            Kind::TreeGetsLinks => subs.map(|sub| json!(["exchange", sub, at("link-to-dir")])).collect(),
-            Kind::TreeMovesOut => subs.map(|sub| json!(["away", sub, moved("moved-")])).collect(),
+            Kind::TreeGetsLinks => subs.map(|sub| json!(["exchange", sub, at(&link_to("dir"))])).collect(),
+            Kind::TreeMovesOut => {
+                let outwards = |(number, sub)| json!(["out or back", sub, moved(&format!("moved-{number}"))]);
+                subs.enumerate().map(outwards).collect()
+            }
         }
     }
 
@@ -110,63 +159,105 @@ impl Cell {
         of_outside.map(|name| (name.clone(), Snapshot::of(&self.outside.join(name)))).collect()
     }
 
-    /// Puts back what an operation took away, and takes away what it made, so that the race goes on.
-    pub fn restore(&self, made: Option<&str>) {
-        let base = match self.kind {
+    /// Whether something of outside came into the volume, or to where it is copied out.
+    pub fn holds_outside(&self) -> bool {
+        let [copied, renamed] = [Partners::COPIED, Partners::RENAMED].map(|name| self.held.path.join(name));
+        [copied, renamed, self.base().join("."), self.partners.on_host.clone()]
+            .iter()
+            .any(|place| holds_outside(place))
+    }
+
+    /// Where the paths of the operation begin whatever is swapped.
+    fn base(&self) -> &Path {
+        match self.operation.kind {
             Kind::MiddleBecomesLink => &self.held_dir.path,
             _ => &self.held.path,
-        };
-        if let Some(made) = made {
-            let made = base.join(made);
-            let _not_made = fs::remove_file(&made).or_else(|_| fs::remove_dir_all(&made));
-        }
-        match self.kind {
-            Kind::TreeGetsLinks | Kind::TreeMovesOut => self.plant(),
-            Kind::LeafBecomesLink => self.renew(),
-            _ => populate(base, INSIDE),
         }
     }
 
-    /// Makes the file and the directory, and the links that they are swapped for, anew where one is gone.
-    fn renew(&self) {
-        let at = |path: &str| self.held.path.join(path);
-        for entry in ["file", "dir"] {
-            let link = format!("link-to-{entry}");
-            let [one, other] = [entry, &link].map(|name| fs::symlink_metadata(at(name)));
-            // Exchanged between the two looks, both seem the same.
-            let kinds =
-                [one.as_ref().ok(), other.as_ref().ok()].map(|found| found.map(|found| found.is_symlink()));
-            if !kinds.contains(&None) && kinds[0] != kinds[1] {
-                continue;
-            }
-            symlink(self.outside.join(entry), at("fresh-link")).unwrap();
-            put(&at("fresh-link"), &at(&link));
-            match entry {
-                "file" => fs::write(at("fresh"), INSIDE).unwrap(),
-                _ => populate(&at("fresh"), INSIDE),
-            }
-            put(&at("fresh"), &at(entry));
+    /// Puts back what an operation took away, and takes away what it made, so that the race goes on.
+    pub fn restore(&self, made: Option<&str>) {
+        let at = |name: &str| self.held.path.join(name);
+        let made = made.map(|made| self.base().join(made));
+        let copied = [at(Partners::COPIED), at(Partners::RENAMED), self.partners.on_host.join(Partners::OUT)];
+        copied.iter().chain(&made).for_each(|made| discard(made));
+        if fs::symlink_metadata(at(Partners::FILE)).is_err() {
+            fs::write(at(Partners::FILE), INSIDE).unwrap();
         }
+        match self.operation.kind {
+            Kind::TreeGetsLinks | Kind::TreeMovesOut => self.replant(),
+            Kind::LeafBecomesLink => self.renew(self.swapped()),
+            _ => populate(self.base(), INSIDE),
+        }
+    }
+
+    /// The entry that a link is swapped for.
+    fn swapped(&self) -> &'static str {
+        match self.operation.kind {
+            Kind::LeafBecomesLink => self.operation.path,
+            _ => "dir",
+        }
+    }
+
+    fn link_to_outside(&self, entry: &str) {
+        symlink(self.outside.join(entry), self.held.path.join(link_to(entry))).unwrap();
+    }
+
+    /// Makes the entry, and the link that it is swapped for, anew where one is gone.
+    fn renew(&self, entry: &str) {
+        let at = |path: &str| self.held.path.join(path);
+        let link = link_to(entry);
+        let [one, other] = [entry, &link].map(|name| fs::symlink_metadata(at(name)));
+        // Exchanged between the two looks, both seem the same.
+        let kinds =
+            [one.as_ref().ok(), other.as_ref().ok()].map(|found| found.map(|found| found.is_symlink()));
+        if !kinds.contains(&None) && kinds[0] != kinds[1] {
+            return;
+        }
+        symlink(self.outside.join(entry), at("fresh-link")).unwrap();
+        put(&at("fresh-link"), &at(&link));
+        match entry {
+            "dir" => populate(&at("fresh"), INSIDE),
+            _ => fs::write(at("fresh"), INSIDE).unwrap(),
+        }
+        put(&at("fresh"), &at(entry));
     }
 
     /// Plants `tree`, with `sub` in each of its directories. Nobody can swap anything in it before it stands
     /// there whole.
-    fn plant(&self) {
-        let [tree, old, next, link] =
-            ["tree", "old", "next", "link-to-dir"].map(|name| self.held.path.join(name));
-        if fs::rename(&tree, &old).is_ok() {
-            // A swap that was under way may still change it.
-            while fs::symlink_metadata(&old).is_ok() {
-                discard(&old);
+    fn replant(&self) {
+        let [tree, old, next] = ["tree", "old", "next"].map(|name| self.held.path.join(name));
+        let _not_there = fs::rename(&tree, &old);
+        // What was being swapped meanwhile may come back.
+        for gone in [old, self.held.path.join(link_to("dir"))] {
+            while fs::symlink_metadata(&gone).is_ok() {
+                discard(&gone);
             }
         }
-        discard(&link);
-        symlink(self.outside.join("dir"), &link).unwrap();
-        for number in 0..4 {
-            populate(&next.join(format!("{number}/sub")), INSIDE);
-        }
+        self.link_to_outside("dir");
+        plant(&next, INSIDE);
         fs::rename(&next, &tree).unwrap();
     }
+}
+
+/// The name of the link that an entry is swapped for.
+fn link_to(entry: &str) -> String {
+    format!("link-to-{entry}")
+}
+
+/// Whether something of outside is at or below a place. No link is followed, whoever swaps what.
+fn holds_outside(place: &Path) -> bool {
+    let mut looking = OpenOptions::new();
+    looking.read(true).custom_flags(libc::O_NOFOLLOW);
+    let Ok(mut file) = looking.open(place) else { return false };
+    if !file.metadata().unwrap().is_dir() {
+        let mut content = String::new();
+        file.read_to_string(&mut content).unwrap();
+        return content.contains(OUTSIDE);
+    }
+    let dir = Held::of(file);
+    let mut names = fs::read_dir(&dir.path).unwrap().map(|entry| entry.unwrap().file_name());
+    names.any(|name| name == ONLY_OUTSIDE || holds_outside(&dir.path.join(name)))
 }
 
 /// Moves a fresh entry to its place, whatever stands there, and whatever the other process puts there meanwhile.
@@ -185,5 +276,5 @@ fn discard(place: &Path) {
 
 /// The cells of some operations in one volume.
 pub fn cells(volume: &Volume, operations: &[Operation]) -> Vec<Cell> {
-    operations.iter().enumerate().map(|(number, operation)| Cell::new(volume, number, operation)).collect()
+    operations.iter().enumerate().map(|(number, operation)| Cell::new(volume, number, *operation)).collect()
 }

@@ -99,11 +99,12 @@ fn repeat(cell: &Cell, operation: Operation, time: Duration, who: Who, backend: 
     while Instant::now() < deadline {
         number = (number + 1) % 100;
         let path = operation.path.replace('#', &number.to_string());
-        let judged =
-            judge(operation, backend.call(operation.method, OsStr::new(&format!("{}/{path}", cell.name))));
-        let judged = match operation.changes() && cell.guarded() != outside {
-            true => Err(Problem::Escaped("the outside changed".to_owned())),
-            false => judged,
+        let path = format!("{}/{path}", cell.name);
+        let result = backend.call_between(operation.method, OsStr::new(&path), &cell.partners);
+        let judged = match operation.changes() {
+            true if cell.guarded() != outside => escaped("the outside changed"),
+            true if cell.holds_outside() => escaped("something of outside came in"),
+            _ => judge(operation, result),
         };
         match judged {
             Ok(verdict) => *outcome.seen.entry(verdict).or_insert(0) += 1,
@@ -124,13 +125,17 @@ fn repeat(cell: &Cell, operation: Operation, time: Duration, who: Who, backend: 
     outcome
 }
 
+fn escaped(how: &str) -> Result<String, Problem> {
+    Err(Problem::Escaped(how.to_owned()))
+}
+
 fn judge(
     operation: Operation,
     result: Result<serde_json::Value, crate::methods::Refusal>,
 ) -> Result<String, Problem> {
     match result {
         Ok(value) if operation.met_inside(&value) => Ok("inside".to_owned()),
-        Ok(value) => Err(Problem::Escaped(format!("it met what is outside: {value}"))),
+        Ok(value) => escaped(&format!("it met what is outside: {value}")),
         Err(refusal) if ALLOWED.contains(&refusal.code.as_str()) => Ok(refusal.code),
         Err(refusal) => Err(Problem::Odd(format!("{} of {:?}", refusal.message, refusal.named))),
     }

@@ -63,7 +63,6 @@ fn swap_as_fast_as_it_goes() {
 fn swap(word: &str, one: &str, other: &str, count: u64) -> bool {
     match word {
         "exchange" => renameat2(AT_FDCWD, one, AT_FDCWD, other, RenameFlags::RENAME_EXCHANGE).is_ok(),
-        "there and back" => fs::rename(one, other).is_ok() && fs::rename(other, one).is_ok(),
         "fill" => {
             // Files in it, and directories that grow beside and below those that are there already.
             if count.is_multiple_of(10) {
@@ -80,7 +79,13 @@ fn swap(word: &str, one: &str, other: &str, count: u64) -> bool {
                 _ => fs::OpenOptions::new().create(true).append(true).open(&entry).is_ok_and(grow),
             }
         }
-        "away" => fs::rename(one, format!("{other}{count}")).is_ok(),
+        "out or back" => {
+            fs::rename(other, one).is_ok() || fs::rename(one, other).is_ok() || {
+                // Both are there, since the tree was planted anew.
+                let _stays = fs::rename(other, format!("{other}-{count}"));
+                false
+            }
+        }
         _ => panic!("no swap {word}"),
     }
 }

@@ -5,11 +5,12 @@ use crate::volume::Volume;
 use sandbox_volumes::content::{ReadRange, WriteFrom, WriteOptions, purge};
 use sandbox_volumes::error::Error;
 use sandbox_volumes::model::Cancel;
-use sandbox_volumes::store::{AppendOptions, TransferOptions, VolumeFiles};
+use sandbox_volumes::store::{AppendOptions, Links, TransferOptions, VolumeFiles};
 use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
 
 /// What a refused call tells.
 #[derive(Debug)]
@@ -20,16 +21,58 @@ pub struct Refusal {
     pub message: String,
 }
 
+/// Where methods that have two sides find the other one.
+pub struct Partners {
+    /// A directory of the volume, from its root.
+    pub in_volume: PathBuf,
+    /// A directory of the host.
+    pub on_host: PathBuf,
+    /// What becomes of links that may lead out of a tree that is copied in or out.
+    pub links: Links,
+}
+
+impl Partners {
+    /// In the volume: a file and a tree that go to the path of the call, and where what stands there goes.
+    pub const FILE: &str = "f";
+    pub const TREE: &str = "t";
+    pub const COPIED: &str = "copied";
+    pub const RENAMED: &str = "renamed";
+    /// On the host: a file and a tree that are copied to the path of the call, and where what stands there goes.
+    pub const SEED: &str = "seed";
+    pub const SEED_TREE: &str = "seed-tree";
+    pub const OUT: &str = "out";
+}
+
+/// Partners in a volume's root, and on the host a file that has what `f` has, for as long as its directory is there.
+pub fn beside(root: &Path) -> (Partners, TempDir) {
+    let dir = tempfile::tempdir_in(root.with_file_name("..")).unwrap();
+    fs::write(dir.path().join(Partners::SEED), "file").unwrap();
+    let (in_volume, on_host) = (PathBuf::new(), dir.path().to_owned());
+    (Partners { in_volume, on_host, links: Links::Refuse }, dir)
+}
+
 /// Something that has the methods of a volume's files.
 pub trait Backend: Sync {
+    fn root(&self) -> &Path;
+
     /// Calls the method of that name, as `tests/cases/paths.json` knows it, and gives what it returns; null is
-    /// nothing. Those that write write `new`. Also `usedBytes` of the whole, and `purge`,
-    /// of which the directory that holds the entry is opened by name.
-    fn call(&self, method: &str, path: &OsStr) -> Result<Value, Refusal>;
+    /// nothing. Those that write write `new`. Also `usedBytes` of the whole, `purge`, of which the directory that
+    /// holds the entry is opened by name, and `copyTreeTo` and `copyTreeIn`, which copy a partner that is a tree.
+    fn call_between(&self, method: &str, path: &OsStr, partners: &Partners) -> Result<Value, Refusal>;
+
+    /// The same, with partners in the root.
+    fn call(&self, method: &str, path: &OsStr) -> Result<Value, Refusal> {
+        let (partners, _dir) = beside(self.root());
+        self.call_between(method, path, &partners)
+    }
 }
 
 impl Backend for Volume {
-    fn call(&self, method: &str, path: &OsStr) -> Result<Value, Refusal> {
+    fn root(&self) -> &Path {
+        self.files.root()
+    }
+
+    fn call_between(&self, method: &str, path: &OsStr, partners: &Partners) -> Result<Value, Refusal> {
         let result = match method {
             "usedBytes" => used_bytes(self),
             "purge" => {
@@ -37,7 +80,7 @@ impl Backend for Volume {
                 let holder = self.files.root().join(path.parent().unwrap());
                 purge(File::open(holder).unwrap().into(), path.file_name().unwrap(), path).map(Value::from)
             }
-            _ => call(&self.files, method, path),
+            _ => call_between(&self.files, method, path, partners),
         };
         result.map_err(|error| Refusal {
             code: error.code(),
@@ -52,14 +95,15 @@ fn used_bytes(volume: &Volume) -> Result<Value, Error> {
 }
 
 /// A method by name; one line each.
-pub fn call(files: &VolumeFiles, method: &str, path: impl AsRef<OsStr>) -> Result<Value, Error> {
-    let (path, cancel, transfer) = (path.as_ref(), Cancel::default(), TransferOptions::default());
-    // A file outside all that is looked at, with what `f` has.
-    let beside = |name: &str| {
-        let path = files.root().with_file_name("..").join(name);
-        fs::write(&path, "file").unwrap();
-        path
-    };
+pub fn call_between(
+    files: &VolumeFiles,
+    method: &str,
+    path: &OsStr,
+    partners: &Partners,
+) -> Result<Value, Error> {
+    let (cancel, transfer) = (Cancel::default(), TransferOptions { links: partners.links, asks: false });
+    let inside = |name: &str| partners.in_volume.join(name);
+    let on_host = |name: &str| partners.on_host.join(name);
     let write =
         |atomic| files.write(path, b"new", WriteOptions { atomic, ..WriteOptions::default() }, &cancel);
     match method {
@@ -87,13 +131,14 @@ pub fn call(files: &VolumeFiles, method: &str, path: impl AsRef<OsStr>) -> Resul
             writer.finish(&cancel).map(Value::from)
         }
         "append" => files.append(path, b"new", AppendOptions::default(), &cancel).map(Value::from),
-        "copyFrom" => files.copy(path, "copied", &cancel).map(|_| Value::Null),
-        "copyTo" => files.copy("f", path, &cancel).map(|_| Value::Null),
-        "copyIn" => files.copy_in(&beside("seed"), path, transfer, &cancel).map(|_| Value::Null),
-        "copyOut" => {
-            let target = tempfile::tempdir().unwrap();
-            files.copy_out(path, &target.path().join("out"), transfer, &cancel).map(|_| Value::Null)
+        "copyFrom" => files.copy(path, inside(Partners::COPIED), &cancel).map(|_| Value::Null),
+        "copyTo" => files.copy(inside(Partners::FILE), path, &cancel).map(|_| Value::Null),
+        "copyTreeTo" => files.copy(inside(Partners::TREE), path, &cancel).map(|_| Value::Null),
+        "copyIn" => files.copy_in(&on_host(Partners::SEED), path, transfer, &cancel).map(|_| Value::Null),
+        "copyTreeIn" => {
+            files.copy_in(&on_host(Partners::SEED_TREE), path, transfer, &cancel).map(|_| Value::Null)
         }
+        "copyOut" => files.copy_out(path, &on_host(Partners::OUT), transfer, &cancel).map(|_| Value::Null),
         "mkdir" => files.mkdir(path, &cancel).map(Value::from),
         "remove" => files.remove(path, &cancel).map(Value::from),
         "removeAll" => files.remove_all(path, &cancel).map(Value::from),
@@ -102,8 +147,8 @@ pub fn call(files: &VolumeFiles, method: &str, path: impl AsRef<OsStr>) -> Resul
         "listAll" => listed(files, path, true).map(|entries| json!(paths(&entries))),
         "stat" => files.stat(path, true).map(|stat| json!(kind(stat.mode))),
         "statLink" => files.stat(path, false).map(|stat| json!(kind(stat.mode))),
-        "renameFrom" => files.rename(path, "renamed", &cancel).map(Value::from),
-        "renameTo" => files.rename("f", path, &cancel).map(Value::from),
+        "renameFrom" => files.rename(path, inside(Partners::RENAMED), &cancel).map(Value::from),
+        "renameTo" => files.rename(inside(Partners::FILE), path, &cancel).map(Value::from),
         _ => panic!("no method {method}"),
     }
 }
