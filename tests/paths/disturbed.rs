@@ -1,0 +1,77 @@
+//! Lookups that are disturbed for ever: `openat2` answers `EAGAIN` whenever it is asked.
+
+use crate::call;
+use crate::openat2;
+use crate::snapshot::Snapshot;
+use crate::table::{prepared, table};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OpenHow};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+/// Far longer than any bounded number of retries takes on a busy machine.
+const LONG_ENOUGH: Duration = Duration::from_secs(30);
+
+/// How long a naive call is seen to hang.
+const A_WHILE: Duration = Duration::from_secs(1);
+
+/// A call that is disturbed for ever ends with `EBUSY` in `time`.
+fn check(
+    time: Duration,
+    call: impl FnOnce() -> Result<Value, String> + Send + 'static,
+) -> Result<(), String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || sender.send(call()));
+    match receiver.recv_timeout(time) {
+        Err(_) => Err("it hangs".to_owned()),
+        Ok(Err(code)) if code == "EBUSY" => Ok(()),
+        Ok(result) => Err(format!("{result:?}")),
+    }
+}
+
+#[test]
+fn case_18_within_a_lookup_that_is_disturbed_for_ever_all_is_told_or_busy() {
+    if !openat2::fails() {
+        return;
+    }
+    let volume = Arc::new(prepared(&table()));
+    let run = |method: &str, path: &str| call(&volume.files, method, path).map_err(|error| error.code());
+    let outside = Snapshot::of(&volume.outside);
+    assert_eq!(run("read", "a/../f"), Ok(json!("file")));
+    assert_eq!(run("read", "out-dir/inner.txt"), Err("ERR_PATH_ESCAPE".to_owned()));
+    assert_eq!(run("writeAtomic", "out-file"), Err("ERR_PATH_ESCAPE".to_owned()));
+    for method in ["removeAll", "copyFrom"] {
+        let volume = volume.clone();
+        check(LONG_ENOUGH, move || call(&volume.files, method, "full").map_err(|error| error.code()))
+            .unwrap();
+    }
+    assert_eq!(Snapshot::of(&volume.outside), outside);
+}
+
+/// Asks until it is answered, or told to stop; or once only.
+fn naive(stop: &AtomicBool, again: bool) -> Result<Value, String> {
+    loop {
+        match nix::fcntl::openat2(AT_FDCWD, "/", OpenHow::new()) {
+            Err(Errno::EAGAIN) if again && !stop.load(Ordering::Relaxed) => {}
+            Err(errno) => return Err(format!("{errno:?}")),
+            Ok(_) => return Ok(Value::Null),
+        }
+    }
+}
+
+#[test]
+fn case_18_within_a_lookup_that_is_disturbed_for_ever_naive_ones_hang_or_give_up() {
+    if !openat2::fails() {
+        return;
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let asking = stop.clone();
+    assert_eq!(check(A_WHILE, move || naive(&asking, true)), Err("it hangs".to_owned()));
+    stop.store(true, Ordering::Relaxed);
+    let once = check(LONG_ENOUGH, move || naive(&stop, false));
+    assert_eq!(once, Err("Err(\"EAGAIN\")".to_owned()));
+}
