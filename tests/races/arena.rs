@@ -122,15 +122,22 @@ impl Cell {
         fs::create_dir_all(&on_host).unwrap();
         for (place, content) in [(&inside, INSIDE), (&outside, OUTSIDE)] {
             fs::write(place.join(Partners::FILE), content).unwrap();
-            plant(&place.join(Partners::TREE), content);
+            if operation.method == "copyTreeTo" {
+                plant(&place.join(Partners::TREE), content);
+            }
         }
         fs::write(on_host.join(Partners::SEED), INSIDE).unwrap();
-        plant(&on_host.join(Partners::SEED_TREE), INSIDE);
+        if operation.method == "copyTreeIn" {
+            plant(&on_host.join(Partners::SEED_TREE), INSIDE);
+        }
         let partners = Partners { in_volume: name.clone().into(), on_host, links: Links::Skip };
         let held_dir = Held::open(inside.join("dir"));
         let cell = Cell { name, outside, partners, operation, held: Held::open(inside), held_dir };
         cell.link_to_outside(cell.swapped());
-        cell.restore(None);
+        match operation.kind {
+            Kind::TreeGetsLinks | Kind::TreeMovesOut => cell.replant(),
+            _ => cell.restore(None),
+        }
         cell
     }
 
@@ -185,6 +192,8 @@ impl Cell {
             fs::write(at(Partners::FILE), INSIDE).unwrap();
         }
         match self.operation.kind {
+            // The other methods leave it as it is.
+            Kind::TreeGetsLinks | Kind::TreeMovesOut if !self.operation.takes_away() => {}
             Kind::TreeGetsLinks | Kind::TreeMovesOut => self.replant(),
             Kind::LeafBecomesLink => self.renew(self.swapped()),
             _ => populate(self.base(), INSIDE),

@@ -208,4 +208,9 @@ impl Operation {
     pub fn changes(&self) -> bool {
         !LOOKING.contains(&self.method)
     }
+
+    /// Whether it removes what it is called on.
+    pub fn takes_away(&self) -> bool {
+        ["remove", "removeAll", "purge"].contains(&self.method)
+    }
 }

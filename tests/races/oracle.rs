@@ -3,7 +3,7 @@
 use crate::arena::{self, Cell};
 use crate::methods::Backend;
 use crate::naive::{Check, Naive};
-use crate::operation::{Kind, Operation};
+use crate::operation::Operation;
 use crate::report::report;
 use crate::swapper::Swapper;
 use std::collections::BTreeMap;
@@ -114,7 +114,7 @@ fn repeat(cell: &Cell, operation: Operation, time: Duration, who: Who, backend: 
             }
             Err(_) => *outcome.seen.entry("something else".to_owned()).or_insert(0) += 1,
         }
-        if operation.changes() || operation.kind == Kind::TreeMovesOut {
+        if operation.changes() {
             let made = operation.path.contains('#').then(|| format!("new-{number}"));
             cell.restore(made.as_deref());
         }
