@@ -65,6 +65,22 @@ impl Volume {
     }
 }
 
+/// Deleting is refused with `EBUSY`, leaves what is at the mount point and outside, and the volume stays listed.
+fn check_left_alone(
+    volume: &Volume,
+    mount_point: &Path,
+    delete: impl Fn() -> Result<(), String>,
+) -> Result<(), String> {
+    let seen = || (Snapshot::of(mount_point), Snapshot::of(&volume.outside));
+    let before = seen();
+    let result = delete();
+    match (result, seen() == before, volume.is_listed()) {
+        (_, false, _) => Err("what is mounted changed".to_owned()),
+        (Err(code), _, true) if code == "EBUSY" => Ok(()),
+        other => Err(format!("{other:?}")),
+    }
+}
+
 /// A mount at `place` of the volume survives every way of deleting it, and the volume stays listed. Once it is
 /// unmounted, everything can be deleted.
 fn check_mount(volume: &Volume, place: &str, mounted: Mounted) {
@@ -73,27 +89,34 @@ fn check_mount(volume: &Volume, place: &str, mounted: Mounted) {
         fs::write(mount_point.join("kept"), "kept").unwrap();
         fs::create_dir(mount_point.join("dir")).unwrap();
     }
-    let before = (Snapshot::of(&mount_point), Snapshot::of(&volume.outside));
     let cancel = Cancel::default();
     let top = place.split('/').next().unwrap();
-    let results = [
-        ("remove it", volume.files.remove(place, &cancel)),
-        ("removeAll it", volume.files.remove_all(place, &cancel)),
-        ("removeAll above it", volume.files.remove_all(top, &cancel)),
-        ("remove the volume", volume.remove()),
-        ("remove the volume again", volume.remove()),
-    ];
-    for (what, result) in results {
-        let error = result.unwrap_err();
-        assert_eq!(error.code(), "EBUSY", "{what}: {error}");
-        assert!(volume.is_listed(), "{what}");
-    }
-    assert_eq!((Snapshot::of(&mount_point), Snapshot::of(&volume.outside)), before);
+    let refused = |what: &str, delete: &dyn Fn() -> Result<(), Error>| {
+        let delete = || delete().map_err(|error| error.code());
+        check_left_alone(volume, &mount_point, delete).unwrap_or_else(|problem| panic!("{what}: {problem}"));
+    };
+    refused("remove it", &|| volume.files.remove(place, &cancel));
+    refused("removeAll it", &|| volume.files.remove_all(place, &cancel));
+    refused("removeAll above it", &|| volume.files.remove_all(top, &cancel));
+    refused("remove the volume", &|| volume.remove());
+    refused("remove the volume again", &|| volume.remove());
     drop(mounted);
     volume.files.remove_all(top, &cancel).unwrap();
     assert_eq!(fs::read_dir(volume.files.root()).unwrap().count(), 0);
     volume.remove().unwrap();
     assert!(!volume.is_listed());
+}
+
+#[test]
+fn naive_deletion_crosses_into_a_mount_and_is_caught() {
+    let volume = Volume::new(json!({}));
+    let mount_point = volume.files.root().join("mnt");
+    fs::create_dir(&mount_point).unwrap();
+    let Some(_mounted) = Mounted::new(Some(&volume.outside), &mount_point) else { return };
+    fs::write(volume.outside.join("kept"), "kept").unwrap();
+    let naive = || fs::remove_dir_all(&mount_point).map_err(|error| error.to_string());
+    let caught = check_left_alone(&volume, &mount_point, naive);
+    assert_eq!(caught, Err("what is mounted changed".to_owned()));
 }
 
 #[test]
@@ -166,26 +189,55 @@ fn case_44_what_is_mounted_in_a_volume_is_not_counted() {
     }
 }
 
-#[test]
-fn case_23_a_volume_with_an_immutable_file_stays_listed_and_can_be_removed_later() {
+/// Deleting an immutable file of a volume is refused, and it and the volume stay where they are.
+fn check_immutable(
+    volume: &Volume,
+    file: &Path,
+    delete: impl Fn() -> Result<(), String>,
+) -> Result<(), String> {
+    let result = delete();
+    match (result, fs::read_to_string(file).is_ok_and(|content| content == "kept"), volume.is_listed()) {
+        (Err(problem), true, true) if problem.contains("EPERM") && problem.contains("a/b/file") => Ok(()),
+        other => Err(format!("{other:?}")),
+    }
+}
+
+/// A volume with an immutable file, its path, and what keeps it; none where there can be no such file.
+fn with_immutable() -> Option<(Volume, PathBuf, Immutable)> {
     let volume = Volume::new(json!({}));
     let file = volume.files.root().join("a/b/file");
     fs::create_dir_all(file.parent().unwrap()).unwrap();
     fs::write(&file, "kept").unwrap();
-    let Some(immutable) = Immutable::new(&file) else { return };
+    let immutable = Immutable::new(&file)?;
+    Some((volume, file, immutable))
+}
+
+#[test]
+fn case_23_a_volume_with_an_immutable_file_stays_listed_and_can_be_removed_later() {
+    let Some((volume, file, immutable)) = with_immutable() else { return };
+    let told = |error: Error| format!("{}: {error}", error.code());
     for _ in 0..2 {
-        let error = volume.remove().unwrap_err();
-        assert_eq!(error.code(), "EPERM", "{error}");
-        assert!(error.to_string().contains("a/b/file"), "{error}");
-        assert!(volume.is_listed());
-        assert_eq!(fs::read_to_string(&file).unwrap(), "kept");
-        assert_eq!(volume.files.remove_all("a", &Cancel::default()).unwrap_err().code(), "EPERM");
-        assert!(volume.files.exists("a/b/file").unwrap());
+        check_immutable(&volume, &file, || volume.remove().map_err(told)).unwrap();
+        let remove_all = || volume.files.remove_all("a", &Cancel::default()).map_err(told);
+        check_immutable(&volume, &file, remove_all).unwrap();
     }
     drop(immutable);
     volume.remove().unwrap();
     assert!(!volume.is_listed());
     assert!(!volume.files.root().exists());
+}
+
+#[test]
+fn naive_deletion_of_an_immutable_file_moves_the_volume_away_first_and_is_caught() {
+    let Some((volume, file, _immutable)) = with_immutable() else { return };
+    let trash = volume.outside.join("trash");
+    let naive = || {
+        fs::rename(volume.files.root(), &trash).unwrap();
+        fs::remove_dir_all(&trash).map_err(|error| error.to_string())
+    };
+    let caught = check_immutable(&volume, &file, naive);
+    fs::rename(&trash, volume.files.root()).unwrap();
+    caught.unwrap_err();
 }
 
 #[test]

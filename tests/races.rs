@@ -46,6 +46,9 @@ use snapshot::Snapshot;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 use swapper::Swapper;
 use volume::Volume;
@@ -137,19 +140,49 @@ fn case_19_remove_all_ends_although_others_keep_filling_the_directory() {
     assert_eq!(fs::read_dir(volume.files.root()).unwrap().count(), 0);
 }
 
-#[test]
-fn case_44_a_volume_in_which_others_make_and_remove_entries_is_measured() {
-    let volume = arena::volume();
+/// Measures a volume in which others make, fill and remove entries, for that long or until it fails.
+fn measure_while_changing(
+    volume: &Volume,
+    time: Duration,
+    measure: impl Fn() -> Result<(), String>,
+) -> Result<(), String> {
     let dir = volume.files.root().join("dir");
     fs::create_dir(&dir).unwrap();
     let other = Swapper::start(&[json!(["come and go", dir, "a"])]);
-    let deadline = Instant::now() + Duration::from_secs_f64(setting("RACE_SECONDS", 2.0));
-    let mut count = 0;
-    while Instant::now() < deadline {
-        volume.call("usedBytes", OsStr::new("")).unwrap_or_else(|refusal| panic!("{refusal:?}"));
+    let deadline = Instant::now() + time;
+    let (mut count, mut result) = (0, Ok(()));
+    while result.is_ok() && Instant::now() < deadline {
+        result = measure();
         count += 1;
     }
-    report(format_args!("{} came and went, measured {count} times", other.stop()));
+    report(format_args!("{} came and went, measured {count} times: {result:?}", other.stop()));
+    result
+}
+
+#[test]
+fn case_44_a_volume_in_which_others_make_and_remove_entries_is_measured() {
+    let volume = arena::volume();
+    let time = Duration::from_secs_f64(setting("RACE_SECONDS", 2.0));
+    let measure = || volume.call("usedBytes", OsStr::new("")).map(drop).map_err(|refusal| refusal.message);
+    measure_while_changing(&volume, time, measure).unwrap();
+}
+
+/// Takes it for granted that what was listed is there.
+fn measure_naively(place: &Path) -> io::Result<u64> {
+    let mut used = fs::symlink_metadata(place)?.blocks() * 512;
+    if fs::symlink_metadata(place)?.is_dir() {
+        for entry in fs::read_dir(place)? {
+            used += measure_naively(&entry?.path())?;
+        }
+    }
+    Ok(used)
+}
+
+#[test]
+fn naive_measuring_fails_where_others_remove_entries() {
+    let volume = arena::volume();
+    let measure = || measure_naively(volume.files.root()).map(drop).map_err(|error| error.to_string());
+    measure_while_changing(&volume, LONG_ENOUGH, measure).unwrap_err();
 }
 
 #[test]

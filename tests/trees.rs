@@ -107,17 +107,51 @@ fn grow(root: &Path, outside: &Path, numbers: &mut Numbers) {
     }
 }
 
-#[test]
-fn case_44_the_bytes_used_are_those_that_du_counts() {
+/// Measures random trees, in which files are sparse and have several names, and compares with what `du` counts.
+fn check_used_bytes(measure: impl Fn(&Volume) -> u64) -> Result<(), String> {
     for seed in [1, 0xfeed, 0x5eed_5eed] {
         let volume = Volume::new(json!({}));
         fs::write(volume.outside.join("large"), vec![1; 8 << 20]).unwrap();
         grow(volume.files.root(), &volume.outside, &mut Numbers(seed));
         syncfs(File::open(volume.files.root()).unwrap()).unwrap();
-        assert_eq!(volume.used_bytes(), du(volume.files.root()), "seed {seed}");
+        let (used, expected) = (measure(&volume), du(volume.files.root()));
+        if used != expected {
+            return Err(format!("seed {seed}: {used} bytes, and {expected} by du"));
+        }
         volume.remove();
         assert_eq!(fs::metadata(volume.outside.join("large")).unwrap().len(), 8 << 20);
     }
+    Ok(())
+}
+
+#[test]
+fn case_44_the_bytes_used_are_those_that_du_counts() {
+    check_used_bytes(Volume::used_bytes).unwrap();
+}
+
+/// Adds up something of every entry.
+fn sum(place: &Path, of_each: &dyn Fn(&fs::Metadata) -> u64) -> u64 {
+    let found = fs::symlink_metadata(place).unwrap();
+    let below = match found.is_dir() {
+        true => fs::read_dir(place).unwrap().map(|entry| sum(&entry.unwrap().path(), of_each)).sum(),
+        false => 0,
+    };
+    of_each(&found) + below
+}
+
+#[test]
+fn case_44_naive_measuring_counts_every_name_lengths_or_what_links_lead_to() {
+    let blocks = |found: &fs::Metadata| found.blocks() * 512;
+    let every_name = |volume: &Volume| sum(volume.files.root(), &blocks);
+    let lengths = |volume: &Volume| sum(volume.files.root(), &fs::Metadata::len);
+    let link_targets = |volume: &Volume| {
+        let output = Command::new("du").args(["-sL", "--block-size=1"]).arg(volume.files.root()).output();
+        let text = String::from_utf8(output.unwrap().stdout).unwrap();
+        text.split_whitespace().next().unwrap().parse().unwrap()
+    };
+    check_used_bytes(every_name).unwrap_err();
+    check_used_bytes(lengths).unwrap_err();
+    check_used_bytes(link_targets).unwrap_err();
 }
 
 #[test]

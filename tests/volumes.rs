@@ -347,3 +347,43 @@ fn a_removal_cancelled_before_its_commit_removes_nothing() {
     assert!(Path::is_dir(&path));
     home.store.remove(&name("data"), &Cancel::default()).unwrap();
 }
+
+/// A size that was read, or the code and the field of a refusal.
+type Size = Result<u32, (String, String)>;
+
+/// Sizes that are no 32-bit integers are refused by the name of their field, and never wrapped or rounded.
+fn check_sizes(read: impl Fn(&str, f64) -> Size) -> Result<(), String> {
+    for field in ["quotaMib", "sizeMib"] {
+        for number in [4_294_967_296.0 + 512.0, 4_294_967_296.0, -1.0, -0.5, 1.5, f64::NAN, f64::INFINITY] {
+            match read(field, number) {
+                Err((code, named)) if code == "ERR_INVALID_CONFIG" && named == field => {}
+                result => return Err(format!("{field} {number}: {result:?}")),
+            }
+        }
+        assert_eq!(read(field, 512.0), Ok(512), "{field}");
+    }
+    Ok(())
+}
+
+#[test]
+fn case_45_rejects_a_quota_or_size_that_is_no_32_bit_integer() {
+    let read = |field: &str, number: f64| {
+        let kind = if field == "sizeMib" { "disk" } else { "dir" };
+        let options =
+            vec![("kind".into(), Input::Text(kind.to_owned())), (field.to_owned(), Input::Number(number))];
+        let spec = VolumeSpec::from_options(&[Input::Object(options)])
+            .map_err(|error| (error.code(), error.context().field.clone().unwrap_or_default()))?;
+        Ok(spec.quota_mib().or(spec.disk().map(|disk| disk.size_mib)).unwrap())
+    };
+    check_sizes(read).unwrap();
+}
+
+#[test]
+fn case_45_naive_sizes_are_wrapped_or_cut_off() {
+    let wrapped = |_: &str, number: f64| Ok(number as u64 as u32);
+    assert_eq!(check_sizes(wrapped), Err("quotaMib 4294967808: Ok(512)".to_owned()));
+    let cut_off = |field: &str, number: f64| {
+        u32::try_from(number as i64).map_err(|_| ("ERR_INVALID_CONFIG".to_owned(), field.to_owned()))
+    };
+    assert_eq!(check_sizes(cut_off), Err("quotaMib -0.5: Ok(0)".to_owned()));
+}
