@@ -9,7 +9,6 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 /// What a walk tells of.
 pub enum Met {
@@ -22,10 +21,9 @@ pub enum Met {
 }
 
 /// Where a walk is: the path of a directory, and the open one that it begins with.
-#[derive(Clone)]
 struct Here {
     path: PathBuf,
-    _held: Option<Rc<File>>,
+    _held: Option<File>,
 }
 
 /// Is told of each entry by its path from the top and the path to use.
@@ -131,7 +129,7 @@ impl Naive {
         }
         let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
         let dir = OpenOptions::new().read(true).custom_flags(flags).open(at)?;
-        Ok(Here { path: format!("{HELD}/{}", dir.as_raw_fd()).into(), _held: Some(Rc::new(dir)) })
+        Ok(Here { path: format!("{HELD}/{}", dir.as_raw_fd()).into(), _held: Some(dir) })
     }
 }
 
