@@ -14,6 +14,8 @@ mod processes;
 mod report;
 #[path = "support/skip.rs"]
 mod skip;
+#[path = "quota/stream.rs"]
+mod stream;
 #[path = "support/volume.rs"]
 mod volume;
 #[path = "support/worker.rs"]

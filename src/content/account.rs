@@ -10,7 +10,8 @@ use std::time::Duration;
 /// The block size that file systems allocate by, and that content is therefore counted in.
 pub(super) const BLOCK: u64 = 4096;
 
-/// A volume with at most as many entries is measured each time: that costs about as much as the write does.
+/// A volume with at most as many entries is measured for each write: that costs about as much as the write does. A
+/// writer that goes on looks again as soon as measuring has become cheap beside what it did meanwhile.
 const FEW_ENTRIES: u64 = 64;
 
 /// How many times longer than measuring took its result is good for, at most, so that measuring takes a twentieth
@@ -66,6 +67,8 @@ pub(super) struct Moment {
     pub free: Option<u64>,
     /// Whether a sandbox that may write has the volume.
     pub shared: bool,
+    /// Whether the writer goes on with what it was admitted to with this very account.
+    pub goes_on: bool,
 }
 
 /// The most that a write can allocate that needs so much for its content.
@@ -78,11 +81,12 @@ impl Account {
     pub fn most_used(&self, subject: Subject, moment: Moment) -> Option<u64> {
         let age = moment.now.checked_sub(self.measured_at)?;
         let known = (self.free, moment.free);
+        let is_small = self.entries <= FEW_ENTRIES;
         let longest = match known {
-            (Some(_), Some(_)) if !moment.shared => (self.measuring_took * GOOD_FOR).max(QUIET),
+            (Some(_), Some(_)) if !moment.shared && !is_small => (self.measuring_took * GOOD_FOR).max(QUIET),
             _ => self.measuring_took * GOOD_FOR,
         };
-        if self.subject != subject || age > longest || self.entries <= FEW_ENTRIES {
+        if self.subject != subject || age > longest || (is_small && !moment.goes_on) {
             return None;
         }
         let fallen = match known {
@@ -97,6 +101,13 @@ impl Account {
     pub fn with(mut self, most_allocated: u64) -> Self {
         self.charged = self.charged.saturating_add(most_allocated);
         self
+    }
+
+    /// The account with what was allocated for the volume before it was measured and is not in it yet. It counts
+    /// as free then, so that what others allocate is not taken for it.
+    pub fn with_ready(mut self, allocated: u64) -> Self {
+        self.free = self.free.map(|free| free.saturating_add(allocated));
+        self.with(allocated)
     }
 
     pub fn encode(&self) -> [u8; ENCODED] {
@@ -170,6 +181,7 @@ mod tests {
             now: ACCOUNT.measured_at + Duration::from_millis(millis),
             free: Some((1 << 40) - 5 * BLOCK),
             shared: false,
+            goes_on: false,
         }
     }
 
@@ -190,6 +202,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_ready_to_be_put_in_place_does_not_hide_what_others_allocate() {
+        let fallen = |bytes: u64| Moment { free: Some((1 << 40) - bytes), ..after(1) };
+        let account = ACCOUNT.with_ready(100 * BLOCK);
+        assert_eq!(account.most_used(SUBJECT, fallen(5 * BLOCK)), Some((1 << 30) + 105 * BLOCK));
+        assert_eq!(account.most_used(SUBJECT, fallen(8 * BLOCK)), Some((1 << 30) + 108 * BLOCK));
+    }
+
+    #[test]
     fn an_account_grows_too_old_sooner_where_somebody_may_write_or_free_space_does_not_tell() {
         let good = |moment: Moment| ACCOUNT.most_used(SUBJECT, moment).is_some();
         assert!(good(after(60_000)) && !good(after(60_001)));
@@ -204,9 +224,13 @@ mod tests {
     }
 
     #[test]
-    fn a_small_volume_is_measured_each_time() {
-        assert_eq!(Account { entries: FEW_ENTRIES, ..ACCOUNT }.most_used(SUBJECT, after(0)), None);
+    fn a_small_volume_is_measured_each_time_but_for_a_writer_that_goes_on_at_once() {
+        let small = Account { entries: FEW_ENTRIES, ..ACCOUNT };
+        assert_eq!(small.most_used(SUBJECT, after(0)), None);
         assert!(Account { entries: FEW_ENTRIES + 1, ..ACCOUNT }.most_used(SUBJECT, after(0)).is_some());
+        let going_on = |millis| Moment { goes_on: true, ..after(millis) };
+        assert!(small.most_used(SUBJECT, going_on(2000)).is_some());
+        assert_eq!(small.most_used(SUBJECT, going_on(2001)), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::sys::{Subvolume, boot_id, free_space, time_since_boot};
 use cap_std::fs::MetadataExt;
 use nix::unistd::syncfs;
 use std::os::fd::AsFd;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// The bytes that btrfs reserves for a small write's own description, at least, and by how much content more.
 const KERNEL_OVERHEAD: u64 = 128 << 10;
@@ -38,18 +38,32 @@ impl Quota {
         replaced: u64,
         cancel: &Cancel,
     ) -> Result<()> {
+        let growth = length.saturating_add(BLOCK - 1) / BLOCK * BLOCK;
+        let growth = growth.saturating_sub(replaced);
+        let whole = Demand { length, growth, is_new: replaced == 0, ..Demand::default() };
+        self.admit_more(tree, path, whole, &mut Claim::default(), cancel)
+    }
+
+    /// The same for a part of a write, which is charged once, together with the parts that went before it.
+    pub(super) fn admit_more(
+        self,
+        tree: &Tree,
+        path: &str,
+        demand: Demand,
+        claim: &mut Claim,
+        cancel: &Cancel,
+    ) -> Result<()> {
         let Some(mib) = self.0 else { return Ok(()) };
-        let needed = length.saturating_add(BLOCK - 1) / BLOCK * BLOCK;
-        let write = Write { path, needed: needed.saturating_sub(replaced), limit: u64::from(mib) * MIB };
-        write.fits_the_kernels_quota(tree, length)?;
-        if write.needed == 0 && replaced > 0 {
+        let write = Write { path, demand, limit: u64::from(mib) * MIB };
+        write.fits_the_kernels_quota(tree)?;
+        if demand.in_all() == 0 && !demand.is_new {
             return Ok(());
         }
         let outside = || Error::internal("a write was admitted outside its volume's turn");
         let turns = tree.turns.as_ref().ok_or_else(outside)?;
         let turn = turns.held(&tree.volume).ok_or_else(outside)?;
         let mut ledger = turn.ledger();
-        write.admit(tree, ledger.as_mut().ok_or_else(outside)?, &turns.is_shared, cancel)
+        write.admit(tree, ledger.as_mut().ok_or_else(outside)?, &turns.is_shared, claim, cancel)
     }
 
     /// Whether there is a limit.
@@ -58,19 +72,69 @@ impl Quota {
     }
 }
 
+/// What a writer wants, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Demand {
+    /// What it writes, as the kernel's own limit counts it.
+    pub length: u64,
+    /// What it has ready that is not in the volume yet, less what that gives back when it is.
+    pub ready: u64,
+    /// What the file system took for that beyond its content.
+    pub described_by: u64,
+    /// The blocks that it adds to what is in the volume or ready.
+    pub growth: u64,
+    /// Whether it makes an entry, which takes room also where it is empty.
+    pub is_new: bool,
+    /// Whether more is to come, so that who looked a moment ago need not look again.
+    pub goes_on: bool,
+}
+
+impl Demand {
+    fn in_all(&self) -> u64 {
+        self.ready.saturating_add(self.growth)
+    }
+}
+
+/// What a writer has charged to a volume's account. It stands there until the volume is measured.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Claim {
+    /// Tells the account by when its volume was measured.
+    account: Option<Duration>,
+    growth: u64,
+}
+
+impl Claim {
+    fn is_in(&self, account: &Account) -> bool {
+        self.account == Some(account.measured_at)
+    }
+
+    /// The account with all that a demand has ready, what else the demand is to be charged, and the claim thereafter.
+    fn charge(&self, account: Account, demand: &Demand) -> (Account, u64, Claim) {
+        let in_account = Some(account.measured_at);
+        if self.is_in(&account) {
+            let growth = self.growth.saturating_add(demand.growth);
+            let more = most_allocated(growth).saturating_sub(most_allocated(self.growth));
+            return (account, more, Claim { account: in_account, growth });
+        }
+        let account = account.with_ready(demand.ready.saturating_add(demand.described_by));
+        (account, most_allocated(demand.growth), Claim { account: in_account, growth: demand.growth })
+    }
+}
+
 /// A write that wants to be admitted.
 struct Write<'w> {
     path: &'w str,
-    needed: u64,
+    demand: Demand,
     limit: u64,
 }
 
 impl Write<'_> {
     /// Refuses what the kernel would refuse halfway. It counts what the file system needs itself, and of what is
     /// overwritten the old and the new; what was freed it takes off once that is on disk.
-    fn fits_the_kernels_quota(&self, tree: &Tree, length: u64) -> Result<()> {
+    fn fits_the_kernels_quota(&self, tree: &Tree) -> Result<()> {
         let failed = |error| Error::file_system("statfs", self.path, error).in_volume(tree.volume.as_str());
         let Some(subvolume) = Subvolume::of_root(tree.root.as_fd()).map_err(failed)? else { return Ok(()) };
+        let length = self.demand.length;
         let takes = length.saturating_add(length / DESCRIBED_BY_KERNEL).saturating_add(KERNEL_OVERHEAD);
         let fits = || subvolume.quota().is_none_or(|quota| takes <= quota.left);
         if length == 0 || fits() {
@@ -83,41 +147,56 @@ impl Write<'_> {
         }
     }
 
-    fn admit(&self, tree: &Tree, ledger: &mut Ledger, is_shared: &IsShared, cancel: &Cancel) -> Result<()> {
-        let allocates = most_allocated(self.needed);
-        let keep = |ledger: &Ledger, account: Account| {
-            let kept = ledger.write(&account);
-            kept.map_err(|error| {
-                Error::file_system("write", self.path, error).in_volume(tree.volume.as_str())
-            })
-        };
+    fn admit(
+        &self,
+        tree: &Tree,
+        ledger: &mut Ledger,
+        is_shared: &IsShared,
+        claim: &mut Claim,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        let failed = |error| Error::file_system("write", self.path, error).in_volume(tree.volume.as_str());
         let subject = subject(tree);
         let before = moment(tree, is_shared)?;
-        let account = subject.and_then(|subject| ledger.read().map(|account| (subject, account)));
-        if let Some((subject, account)) = account {
-            let most_used = account.most_used(subject, before);
-            if most_used.is_some_and(|used| used.saturating_add(allocates) <= self.limit) {
-                return keep(ledger, account.with(allocates));
+        if let Some((subject, account)) = subject.zip(ledger.read()) {
+            let goes_on = self.demand.goes_on && claim.is_in(&account);
+            let (account, more, charged) = claim.charge(account, &self.demand);
+            let most_used = account.most_used(subject, Moment { goes_on, ..before });
+            if most_used.is_some_and(|used| used.saturating_add(more) <= self.limit) {
+                ledger.write(&account.with(more)).map_err(failed)?;
+                *claim = charged;
+                return Ok(());
             }
         }
         ledger.check_time_to_measure()?;
         let usage = tree.measure(cancel)?;
         let after = moment(tree, is_shared)?;
-        let measured = subject.map(|subject| Account {
-            subject,
-            measured_at: before.now,
-            measuring_took: after.now.saturating_sub(before.now),
-            entries: usage.entries,
-            used: usage.bytes,
-            charged: 0,
-            free: before.free,
-        });
-        if usage.bytes.saturating_add(self.needed) > self.limit {
-            measured.map_or(Ok(()), |measured| keep(ledger, measured))?;
-            let volume = tree.volume.as_str();
-            return Err(Error::quota_exceeded(volume, self.path, self.limit, usage.bytes, self.needed));
+        let needed = self.demand.in_all();
+        let fits = usage.bytes.saturating_add(needed) <= self.limit;
+        if let Some(subject) = subject {
+            let mut measured = Account {
+                subject,
+                measured_at: before.now,
+                measuring_took: after.now.saturating_sub(before.now),
+                entries: usage.entries,
+                used: usage.bytes,
+                charged: 0,
+                free: before.free,
+            };
+            if fits {
+                let (account, more, charged) = Claim::default().charge(measured, &self.demand);
+                measured = account.with(more);
+                *claim = charged;
+            }
+            ledger.write(&measured).map_err(failed)?;
         }
-        measured.map_or(Ok(()), |measured| keep(ledger, measured.with(allocates)))
+        match fits {
+            true => Ok(()),
+            false => {
+                let volume = tree.volume.as_str();
+                Err(Error::quota_exceeded(volume, self.path, self.limit, usage.bytes, needed))
+            }
+        }
     }
 }
 
@@ -133,5 +212,6 @@ fn subject(tree: &Tree) -> Option<Subject> {
 fn moment(tree: &Tree, is_shared: &IsShared) -> Result<Moment> {
     let failed = |error| Error::file_system("statfs", ".", error).in_volume(tree.volume.as_str());
     let free = free_space(tree.root.as_fd()).map_err(failed)?;
-    Ok(Moment { now: time_since_boot().map_err(failed)?, free, shared: is_shared(&tree.volume)? })
+    let now = time_since_boot().map_err(failed)?;
+    Ok(Moment { now, free, shared: is_shared(&tree.volume)?, goes_on: false })
 }

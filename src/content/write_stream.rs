@@ -2,6 +2,7 @@
 
 use super::account::BLOCK;
 use super::open::Place;
+use super::quota::{Claim, Demand};
 use super::staged::Staged;
 use super::usage::allocated;
 use super::{RelPath, Tree, WriteOptions, WriteRules};
@@ -38,6 +39,7 @@ pub struct FileWriter {
     at: u64,
     /// Up to where the file has its blocks already.
     covered: u64,
+    claim: Claim,
 }
 
 #[derive(Debug)]
@@ -67,13 +69,22 @@ impl Tree {
             cancel.check()?;
             let staged = Staged::create(rules.staging, options.new_file_mode())?;
             let output = Output::Staged(staged, given_back);
-            return Ok(FileWriter { tree: self, path, options, output, at: 0, covered: 0 });
+            return Ok(FileWriter {
+                tree: self,
+                path,
+                options,
+                output,
+                at: 0,
+                covered: 0,
+                claim: Claim::default(),
+            });
         }
         let access = if from == WriteFrom::End { Access::Append } else { Access::Write };
         let admit = |_| cancel.check();
         let (file, made) = self.open_or_make(&path, access, options, cancel, admit)?;
         let (at, covered) = start(&file, from).map_err(|error| self.refused("open", &path, error))?;
-        Ok(FileWriter { tree: self, path, options, output: Output::InPlace(file, made), at, covered })
+        let output = Output::InPlace(file, made);
+        Ok(FileWriter { tree: self, path, options, output, at, covered, claim: Claim::default() })
     }
 
     /// Whether both are the same directory.
@@ -106,15 +117,50 @@ impl FileWriter {
     pub fn write(&mut self, bytes: &[u8], rules: &WriteRules<'_>, cancel: &Cancel) -> Result<()> {
         cancel.check()?;
         let end = self.at.saturating_add(bytes.len() as u64);
-        let (mut file, needed, replaced) = match &self.output {
-            Output::InPlace(file, _) => (file, self.growth(end), 0),
-            Output::Staged(staged, given_back) => (staged.file(), end, *given_back),
+        if rules.quota.is_limited() {
+            let demand = self.demand(end).map_err(|error| self.tree.refused("stat", &self.path, error))?;
+            rules.quota.admit_more(&self.tree, self.path.as_str(), demand, &mut self.claim, cancel)?;
+        }
+        let mut file = match &self.output {
+            Output::InPlace(file, _) => file,
+            Output::Staged(staged, _) => staged.file(),
         };
-        rules.quota.admit(&self.tree, self.path.as_str(), needed, replaced, cancel)?;
         file.write_all(bytes).map_err(|error| self.tree.refused("write", &self.path, error))?;
         self.at = end;
         self.covered = self.covered.max(end.next_multiple_of(BLOCK));
         Ok(())
+    }
+
+    /// What writing up to `end` takes. What is staged counts as a whole, for nothing of it is in the volume yet.
+    fn demand(&self, end: u64) -> io::Result<Demand> {
+        match &self.output {
+            Output::InPlace(..) => {
+                let (length, growth) = (end - self.at, self.growth(end));
+                Ok(Demand { length, growth, goes_on: true, ..Demand::default() })
+            }
+            Output::Staged(_, given_back) => {
+                let so_far = self.whole(*given_back)?;
+                let in_all = end.next_multiple_of(BLOCK).saturating_sub(*given_back);
+                let growth = in_all.saturating_sub(so_far.ready);
+                Ok(Demand { length: end, growth, goes_on: true, ..so_far })
+            }
+        }
+    }
+
+    /// What putting in place what is staged takes, which gives back so much.
+    fn whole(&self, given_back: u64) -> io::Result<Demand> {
+        let content = self.at.next_multiple_of(BLOCK);
+        let allocated = match &self.output {
+            Output::InPlace(..) => content,
+            Output::Staged(staged, _) => allocated(&Metadata::from_file(staged.file())?),
+        };
+        Ok(Demand {
+            length: self.at,
+            ready: content.saturating_sub(given_back),
+            described_by: allocated.saturating_sub(content),
+            is_new: given_back == 0,
+            ..Demand::default()
+        })
     }
 
     /// The bytes of the blocks that writing up to `end` adds.
@@ -147,10 +193,14 @@ impl FileWriter {
                     self.tree.sync_holder(&self.path, place, self.options.durable)?;
                 }
             }
-            Output::Staged(staged, _) => {
+            Output::Staged(staged, given_back) => {
                 let target = self.tree.target(&self.path)?;
                 let replaced = target.given_back();
-                rules.quota.admit(&self.tree, self.path.as_str(), self.at, replaced, cancel)?;
+                // What was charged is too little where less is given back.
+                let mut claim = if replaced < *given_back { Claim::default() } else { self.claim };
+                let demand = self.whole(replaced);
+                let demand = demand.map_err(|error| self.tree.refused("stat", &self.path, error))?;
+                rules.quota.admit_more(&self.tree, self.path.as_str(), demand, &mut claim, cancel)?;
                 let put = self.tree.put_in_place(&self.path, staged, &target, rules.staging, cancel);
                 put.map_err(|error| error.in_volume(self.tree.volume.as_str()))?;
                 self.tree.sync_holder(&self.path, &target.place, self.options.durable)?;

@@ -3,6 +3,7 @@
 use crate::volume::Volume;
 use crate::{ATOMIC, Kept, PLAIN};
 use proptest::prelude::*;
+use sandbox_volumes::content::WriteFrom;
 use sandbox_volumes::model::{Cancel, MIB};
 use serde_json::json;
 use std::fs;
@@ -135,6 +136,7 @@ enum Own {
     Mkdir { name: usize, depth: usize },
     Remove { name: usize },
     ManySmall { name: usize, count: usize },
+    Stream { name: usize, pieces: Vec<usize>, atomic: bool, whole: bool },
 }
 
 fn own() -> impl Strategy<Value = Own> {
@@ -147,7 +149,9 @@ fn own() -> impl Strategy<Value = Own> {
         }),
         (name.clone(), 1..4usize).prop_map(|(name, depth)| Own::Mkdir { name, depth }),
         name.clone().prop_map(|name| Own::Remove { name }),
-        (name, 1..120usize).prop_map(|(name, count)| Own::ManySmall { name, count }),
+        (name.clone(), 1..120usize).prop_map(|(name, count)| Own::ManySmall { name, count }),
+        (name, prop::collection::vec(1..200_000usize, 0..6), any::<bool>(), any::<bool>())
+            .prop_map(|(name, pieces, atomic, whole)| Own::Stream { name, pieces, atomic, whole }),
     ]
 }
 
@@ -171,6 +175,15 @@ proptest! {
                 }
                 Own::Remove { name } => {
                     volume.files.remove_all(format!("f{name}"), &Cancel::default()).unwrap();
+                }
+                Own::Stream { name, pieces, atomic, whole } => {
+                    let options = if atomic { ATOMIC } else { PLAIN };
+                    let (path, cancel) = (format!("f{name}"), Cancel::default());
+                    let mut writer = volume.files.open_writer(path, options, WriteFrom::Empty, &cancel).unwrap();
+                    pieces.iter().for_each(|length| writer.write(&vec![7; *length], &cancel).unwrap());
+                    if whole {
+                        writer.finish(&cancel).unwrap();
+                    }
                 }
                 Own::ManySmall { name, count } => {
                     volume.files.mkdir(format!("m{name}"), &Cancel::default()).unwrap();

@@ -12,10 +12,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// A file system of the test's own, so that nobody else frees or takes space there.
-struct Private(tempfile::TempDir);
+pub struct Private(tempfile::TempDir);
 
 impl Private {
-    fn new() -> Option<Self> {
+    pub fn new() -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         match mount(Some("tmpfs"), dir.path(), Some("tmpfs"), MsFlags::empty(), Some("size=64m")) {
             Ok(()) => Some(Private(dir)),
@@ -26,7 +26,7 @@ impl Private {
         }
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.0.path()
     }
 }
