@@ -10,7 +10,7 @@ use sandbox_volumes::model::{Cancel, Input, Labels, VolumeSpec};
 use sandbox_volumes::mount::{MountConfig, plan};
 use sandbox_volumes::store::{Durability, Store};
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use support::{Home, name};
 
 fn listed(home: &Home) -> Vec<String> {
@@ -235,4 +235,25 @@ fn a_row_that_names_no_volume_is_skipped_and_hides_no_other() {
     let reopened = Store::open(&home.path(""), Durability::Full).unwrap();
     assert_eq!(reopened.list(&Labels::default(), &Cancel::default()).unwrap().len(), 1);
     assert_eq!(fs::read_to_string(home.path("victim")).unwrap(), "theirs");
+}
+
+#[test]
+fn case_28_of_an_atomic_write_that_died_only_the_recorded_file_is_removed() {
+    let home = Home::new();
+    home.create("one");
+    home.create("two");
+    fs::write(home.path("volumes/one/.1-2-3"), "on its way").unwrap();
+    fs::write(home.path("volumes/two/.1-2-3"), "a guest's").unwrap();
+    let inode = fs::metadata(home.path("volumes/one/.1-2-3")).unwrap().ino();
+    fs::write(home.path("volumes/one/.4-5-6"), "a guest's").unwrap();
+    symlink(home.path("volumes/two/.1-2-3"), home.path("volumes/one/.7-8-9")).unwrap();
+    for record in [format!("1-2-3.{inode:x}"), format!("4-5-6.{inode:x}"), format!("7-8-9.{inode:x}")] {
+        fs::write(home.path("volumes/.staging").join(record), "the original").unwrap();
+    }
+    Store::open(&home.path(""), Durability::Full).unwrap();
+    assert!(!home.path("volumes/one/.1-2-3").exists());
+    for kept in ["two/.1-2-3", "one/.4-5-6", "one/.7-8-9"] {
+        assert_eq!(fs::read_to_string(home.path("volumes").join(kept)).unwrap(), "a guest's", "{kept}");
+    }
+    assert_eq!(fs::read_dir(home.path("volumes/.staging")).unwrap().count(), 0);
 }

@@ -6,6 +6,8 @@
 mod account;
 #[path = "quota/btrfs.rs"]
 mod btrfs;
+#[path = "support/btrfs.rs"]
+mod limited;
 #[path = "quota/meanwhile.rs"]
 mod meanwhile;
 #[path = "quota/processes.rs"]

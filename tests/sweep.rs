@@ -8,6 +8,8 @@
 
 #[path = "sweep/audit.rs"]
 mod audit;
+#[path = "support/btrfs.rs"]
+mod limited;
 #[path = "support/loop_devices.rs"]
 mod loop_devices;
 #[path = "support/mount_list.rs"]
@@ -28,11 +30,13 @@ mod work;
 mod worker;
 
 use audit::{Audit, Ending};
+use limited::Btrfs;
 use mount_namespace::enter_namespace;
 use report::report;
 use sandbox_volumes::store::Durability;
 use skip::skip;
 use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 use traced::{ACKNOWLEDGED, REFUSED, may_attach, run};
 use work::Work;
 
@@ -59,16 +63,21 @@ enum Fate {
 }
 
 fn sweep(work: Work) {
+    sweep_in(&std::env::temp_dir(), work);
+}
+
+/// The same with its homes in a directory.
+fn sweep_in(dir: &Path, work: Work) {
     if !may_attach() {
         return skip("strace is missing, or may not attach to another process here");
     }
-    let points = points(work);
+    let points = points(dir, work);
     for fate in [Fate::Killed, Fate::Refused] {
         let mut missed = 0;
         for (at, point) in points.iter().enumerate() {
             // As a broken disk and as a full one, in turns.
             let error = ["EIO", "ENOSPC"][at % 2];
-            missed += usize::from(!meets(work, point, fate, error));
+            missed += usize::from(!meets(dir, work, point, fate, error));
         }
         let swept = points.len() - missed;
         report(format_args!("{fate:?} at {swept} points, 0 damaged"));
@@ -77,8 +86,8 @@ fn sweep(work: Work) {
 }
 
 /// Does the work with one call meeting its fate, and looks over what is left; false where the call was not made.
-fn meets(work: Work, Point { call, nth }: &Point, fate: Fate, error: &str) -> bool {
-    let audit = Audit::prepare(work);
+fn meets(dir: &Path, work: Work, Point { call, nth }: &Point, fate: Fate, error: &str) -> bool {
+    let audit = Audit::prepare(dir, work);
     let inject = match fate {
         Fate::Killed => format!("inject={call}:signal=SIGKILL:when={nth}"),
         Fate::Refused => format!("inject={call}:error={error}:when={nth}"),
@@ -105,8 +114,8 @@ fn meets(work: Work, Point { call, nth }: &Point, fate: Fate, error: &str) -> bo
 }
 
 /// The calls of the work.
-fn points(work: Work) -> BTreeSet<Point> {
-    let audit = Audit::prepare(work);
+fn points(dir: &Path, work: Work) -> BTreeSet<Point> {
+    let audit = Audit::prepare(dir, work);
     let log = audit.dir.path().join("trace.log");
     let trace = format!("trace={CHANGING}");
     let said = run(work, Durability::Full, &audit.home, &["-y", "-e", &trace, "-o", log.to_str().unwrap()]);
@@ -166,6 +175,12 @@ fn case_26_writing_a_file_atomically() {
 #[test]
 fn case_26_writing_a_file_over() {
     sweep(Work::Overwrite);
+}
+
+#[test]
+fn case_28_replacing_a_file_in_a_volume_that_the_kernel_limits() {
+    let Some(btrfs) = Btrfs::with_quotas() else { return };
+    sweep_in(btrfs.path(), Work::ReplaceLimited);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::model::Cancel;
 use crate::sys::{Dir, EntryKind, HostEntry, open_host_entry, open_host_holder};
 use nix::errno::Errno;
 use std::ffi::{OsStr, OsString};
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -240,6 +241,10 @@ impl Writer {
 impl IntoVolume for Writer {
     fn staging(&self) -> &Dir {
         &self.opened.layout.staging
+    }
+
+    fn root(&self) -> BorrowedFd<'_> {
+        self.tree.root()
     }
 
     fn is_limited(&self) -> bool {

@@ -15,7 +15,7 @@
 use crate::catalog::Gate;
 use crate::error::{Error, Result};
 use crate::model::{Cancel, DiskFormat, VolumeName};
-use crate::sys::{Dir, FileId, FileLock, unique_token};
+use crate::sys::{Dir, FileId, FileLock, PassingClone, unique_token};
 use nix::errno::Errno;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -253,6 +253,8 @@ pub enum EntryOwner {
     Volume(VolumeName),
     /// A file's, which is being written.
     File,
+    /// A file's that is just being put in place by a clone of it.
+    Cloned(PassingClone),
     /// Nobody's that we know.
     Stranger,
 }
@@ -267,6 +269,10 @@ impl EntryOwner {
                 VolumeName::parse(name).map_or(EntryOwner::Stranger, EntryOwner::Volume)
             }
             None if is_token(entry) => EntryOwner::File,
+            None => match PassingClone::of_record(entry) {
+                Some(clone) if is_token(clone.token()) => EntryOwner::Cloned(clone),
+                _ => EntryOwner::Stranger,
+            },
             _ => EntryOwner::Stranger,
         }
     }

@@ -9,7 +9,7 @@ use super::layout::EntryOwner;
 use crate::catalog::{Action, Intent};
 use crate::error::{ErrorKind, Result};
 use crate::model::VolumeName;
-use crate::sys::{Dir, FileLock};
+use crate::sys::{Dir, FileLock, PassingClone};
 
 impl Opened {
     /// Settles every intent, clears every leftover and ends every attachment that no living process has. What
@@ -64,7 +64,23 @@ impl Opened {
         for entry in dir.names()? {
             let Some(text) = entry.to_str() else { continue };
             if let Some(_lock) = self.lock_abandoned(dir, text)? {
-                later_if_refused(discard(dir, text, &dir.path_of(text)))?;
+                let removed = match EntryOwner::of(text) {
+                    EntryOwner::Cloned(clone) => self.remove_passing(&clone),
+                    _ => Ok(()),
+                };
+                later_if_refused(removed.and_then(|()| discard(dir, text, &dir.path_of(text))))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a clone that was not yet in place from whichever volume it stands in.
+    fn remove_passing(&self, clone: &PassingClone) -> Result<()> {
+        let (records, _unusable) = self.catalog.read(|catalog| catalog.volumes())?;
+        for record in records {
+            match self.layout.volumes.open_child(record.name.as_str()) {
+                Err(error) if error.kind() == ErrorKind::FileSystem => {}
+                root => clone.remove_from(&root?)?,
             }
         }
         Ok(())
@@ -75,7 +91,7 @@ impl Opened {
     pub(super) fn lock_abandoned(&self, dir: &Dir, entry: &str) -> Result<Option<FileLock>> {
         let lock = match EntryOwner::of(entry) {
             EntryOwner::Volume(name) => self.layout.try_lock(&name)?,
-            EntryOwner::File => FileLock::try_acquire_existing(dir, entry)?,
+            EntryOwner::File | EntryOwner::Cloned(_) => FileLock::try_acquire_existing(dir, entry)?,
             EntryOwner::Stranger => None,
         };
         match lock {

@@ -1,46 +1,125 @@
 //! Putting a file in place in another subvolume, into which nothing can be renamed.
 
-#![expect(unsafe_code, reason = "the kernel is asked by an ioctl")]
-
-use super::token::unique_token;
+use super::dir::Dir;
+use super::transfer::clone_content;
+use crate::error::{Error, Result};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
-use nix::sys::stat::{Mode, fchmod, fstat};
+use nix::sys::stat::{Mode, fchmod, fstat, fstatat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, linkat, unlinkat};
 use std::ffi::OsStr;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-mod ioctl {
-    nix::ioctl_write_int!(ficlone, 0x94, 9);
+/// Stands between the two parts of a record's name; no token holds it.
+const SEPARATOR: char = '.';
+
+/// A clone on its way: it has a name of its own beneath a volume's root for a moment. The original, whose content it
+/// shares, is meanwhile called by what tells the two: so that a process that dies then leaves a record of it, which
+/// is on disk whenever that name is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassingClone {
+    token: String,
+    inode: u64,
+}
+
+impl PassingClone {
+    /// Tells by an original's name; none where no clone of it was under way.
+    pub fn of_record(name: &str) -> Option<Self> {
+        let (token, inode) = name.split_once(SEPARATOR)?;
+        let inode = u64::from_str_radix(inode, 16).ok()?;
+        Some(PassingClone { token: token.to_owned(), inode })
+    }
+
+    /// The name that the original has apart from this.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Removes the name that the clone had for a moment, if it stands in this volume's root. Should its guest put
+    /// something else there between the two calls, the guest loses that.
+    pub fn remove_from(&self, root: &Dir) -> Result<()> {
+        let name = self.passing_name();
+        match self.is_at(root.as_fd(), &name) {
+            Ok(true) => root.unlink(&name),
+            Ok(false) => Ok(()),
+            Err(errno) => Err(Error::file_system("stat", root.path_of(&name), errno.into())),
+        }
+    }
+
+    fn is_at(&self, root: BorrowedFd<'_>, name: &str) -> nix::Result<bool> {
+        match fstatat(root, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(found) => Ok(found.st_ino == self.inode),
+            Err(Errno::ENOENT) => Ok(false),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn passing_name(&self) -> String {
+        format!(".{}", self.token)
+    }
+
+    fn record_name(&self) -> String {
+        format!("{}{SEPARATOR}{:x}", self.token, self.inode)
+    }
 }
 
 /// Puts a clone of the file `name` of `source`, which shares its blocks, with its mode and owner in place of
-/// `new_name` in `target`, and unlinks the original. The clone has a name of its own for a moment only.
+/// `new_name` in `target`, a directory below `root`, and unlinks the original. Where it fails, the original is gone
+/// or has its name.
 pub(super) fn replace_by_clone(
     source: BorrowedFd<'_>,
     name: &str,
+    root: BorrowedFd<'_>,
     target: BorrowedFd<'_>,
     new_name: &OsStr,
 ) -> nix::Result<()> {
     let original =
         openat(source, name, OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
     let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
-    let clone = openat(target, ".", flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
-    // SAFETY: this call takes a descriptor as its argument and touches no memory of ours; both are open.
-    unsafe { ioctl::ficlone(clone.as_raw_fd(), original.as_raw_fd() as _) }?;
+    let clone = File::from(openat(target, ".", flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
     let facts = fstat(&original)?;
+    match clone_content(&File::from(original), &clone) {
+        Ok(true) => {}
+        Ok(false) => return Err(Errno::EXDEV),
+        Err(error) => return Err(error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)),
+    }
     match fchown(&clone, Some(Uid::from_raw(facts.st_uid)), Some(Gid::from_raw(facts.st_gid))) {
         Ok(()) | Err(Errno::EPERM) => {}
         Err(errno) => return Err(errno),
     }
     fchmod(&clone, Mode::from_bits_truncate(facts.st_mode))?;
     fsync(&clone)?;
-    let passing = format!(".{}", unique_token());
+
+    let found = fstat(&clone)?;
+    let passing = PassingClone { token: name.to_owned(), inode: found.st_ino };
+    // The root is found again whatever the guest moves, but not every directory is of its subvolume.
+    let holder = if fstat(root)?.st_dev == found.st_dev { root } else { target };
+    let (record, passing_name) = (passing.record_name(), passing.passing_name());
+    renameat(source, name, source, record.as_str())?;
     let descriptor = format!("/proc/self/fd/{}", clone.as_raw_fd());
-    linkat(AT_FDCWD, descriptor.as_str(), target, passing.as_str(), AtFlags::AT_SYMLINK_FOLLOW)?;
-    if let Err(errno) = renameat(target, passing.as_str(), target, new_name) {
-        unlinkat(target, passing.as_str(), UnlinkatFlags::NoRemoveDir)?;
-        return Err(errno);
+    let linked =
+        linkat(AT_FDCWD, descriptor.as_str(), holder, passing_name.as_str(), AtFlags::AT_SYMLINK_FOLLOW);
+    let replaced = linked.and_then(|()| renameat(holder, passing_name.as_str(), target, new_name));
+    if replaced.is_err() && passing.is_at(holder, &passing_name)? {
+        unlinkat(holder, passing_name.as_str(), UnlinkatFlags::NoRemoveDir)?;
     }
-    unlinkat(source, name, UnlinkatFlags::NoRemoveDir)
+    // One that cannot be deleted now is a leftover, which the next to open the home deletes.
+    let _left = unlinkat(source, record.as_str(), UnlinkatFlags::NoRemoveDir);
+    replaced
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_tells_of_its_clone_and_nothing_else_does() {
+        let passing = PassingClone { token: "1-2-3".to_owned(), inode: 0x101 };
+        assert_eq!(passing.record_name(), "1-2-3.101");
+        assert_eq!(PassingClone::of_record("1-2-3.101"), Some(passing));
+        for name in ["1-2-3", "v~1-2-3", "1-2-3.", "1-2-3.x", "1-2-3.1.2"] {
+            assert_eq!(PassingClone::of_record(name), None, "{name}");
+        }
+    }
 }

@@ -190,11 +190,17 @@ impl Dir {
             .map_err(|errno| Error::file_system("rename", self.path_of(name), errno.into()))
     }
 
-    /// Moves a file into another directory of the same file system, be it in another subvolume of it, in place of
-    /// what stands there.
-    pub fn replace(&self, name: &str, target: BorrowedFd<'_>, new_name: &OsStr) -> Result<()> {
+    /// Moves a file, which has a unique token as its name, into a directory below `root` on the same file system, be
+    /// it in another subvolume of it, in place of what stands there.
+    pub fn replace(
+        &self,
+        name: &str,
+        root: BorrowedFd<'_>,
+        target: BorrowedFd<'_>,
+        new_name: &OsStr,
+    ) -> Result<()> {
         let replaced = match renameat(&self.fd, name, target, new_name) {
-            Err(Errno::EXDEV) => match replace_by_clone(self.fd.as_fd(), name, target, new_name) {
+            Err(Errno::EXDEV) => match replace_by_clone(self.fd.as_fd(), name, root, target, new_name) {
                 Err(errno) if errno != Errno::EDQUOT => Err(Errno::EXDEV),
                 cloned => cloned,
             },

@@ -29,6 +29,7 @@ mod transfer;
 
 pub use access::{regain_access, regain_access_to};
 pub use btrfs::Subvolume;
+pub use clone::PassingClone;
 pub use dir::{Dir, FileId, Identity, identity};
 pub use entries::{
     EntryKind, Facts, Listing, create_directory, create_file, create_link, facts_at, give_link, is_within,

@@ -1,6 +1,6 @@
-//! Quotas that the kernel keeps: a btrfs of the test's own, on a loop device.
+//! Quotas that the kernel keeps.
 
-use crate::skip::skip;
+use crate::limited::{Btrfs, run};
 use crate::volume::Volume;
 use crate::{ATOMIC, PLAIN};
 use rusqlite::Connection;
@@ -11,48 +11,8 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::process::Command;
-use tempfile::TempDir;
-
-/// The mounted file system, unmounted and its loop device freed when dropped.
-struct Btrfs {
-    mounted: TempDir,
-    _image: TempDir,
-}
-
-fn run(program: &str, arguments: &[&str], path: &Path) -> String {
-    let output = Command::new(program).args(arguments).arg(path).output().unwrap();
-    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
 
 impl Btrfs {
-    /// One without quotas; none, and said so, where there can be none.
-    fn new() -> Option<Self> {
-        let has_tools = Command::new("mkfs.btrfs").arg("--version").output().is_ok();
-        if !nix::unistd::geteuid().is_root() || !has_tools {
-            skip("a btrfs needs root and mkfs.btrfs");
-            return None;
-        }
-        let (image, mounted) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let file = image.path().join("btrfs");
-        File::create(&file).unwrap().set_len(256 << 20).unwrap();
-        run("mkfs.btrfs", &["-q"], &file);
-        // What was deleted is gone after a commit, of which there is one a second.
-        run("mount", &["-o", "loop,commit=1", file.to_str().unwrap()], mounted.path());
-        Some(Btrfs { mounted, _image: image })
-    }
-
-    fn with_quotas() -> Option<Self> {
-        let btrfs = Btrfs::new()?;
-        run("btrfs", &["quota", "enable"], btrfs.path());
-        Some(btrfs)
-    }
-
-    fn path(&self) -> &Path {
-        self.mounted.path()
-    }
-
     fn volume(&self, quota_mib: u32) -> Volume {
         Volume::new_in(self.path(), json!({ "quotaMib": quota_mib }))
     }
@@ -66,12 +26,6 @@ impl Btrfs {
         run("btrfs", &["subvolume", "sync"], self.path());
         let all = run("btrfs", &["qgroup", "show"], self.path());
         all.lines().filter(|line| line.starts_with("0/") && !line.starts_with("0/5 ")).count()
-    }
-}
-
-impl Drop for Btrfs {
-    fn drop(&mut self) {
-        run("umount", &[], self.path());
     }
 }
 

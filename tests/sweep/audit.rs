@@ -36,8 +36,8 @@ pub struct Audit {
 
 impl Audit {
     /// A home as it is before the work, beside a tree to copy from.
-    pub fn prepare(work: Work) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+    pub fn prepare(dir: &Path, work: Work) -> Self {
+        let dir = tempfile::tempdir_in(dir).unwrap();
         let home = dir.path().join("home");
         fs::create_dir_all(dir.path().join("source/sub")).unwrap();
         for file in ["one", "two", "sub/three"] {
@@ -135,7 +135,11 @@ impl Audit {
                 let left = content("made/below/new");
                 assert!(!ending.refused || left.is_none_or(|left| left == NEW), "{about}");
             }
-            Work::WriteAtomically | Work::StreamAtomically => {
+            Work::WriteAtomically | Work::StreamAtomically | Work::ReplaceLimited => {
+                let mut entries: Vec<_> =
+                    fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+                entries.sort_unstable();
+                assert_eq!(entries, ["dir", "file"], "{about}");
                 let content = content("file").unwrap();
                 assert!(content == NEW || (content == OLD && !acknowledged), "{about}: {content:?}");
             }

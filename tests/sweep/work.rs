@@ -32,6 +32,7 @@ pub enum Work {
     Overwrite,
     WriteNew,
     WriteAtomically,
+    ReplaceLimited,
     Append,
     Stream,
     StreamAtomically,
@@ -46,7 +47,7 @@ pub enum Work {
     Recover,
 }
 
-const ALL: [Work; 21] = [
+const ALL: [Work; 22] = [
     Work::CreateDirectory,
     Work::CreateRawDisk,
     Work::CreateQcow2Disk,
@@ -56,6 +57,7 @@ const ALL: [Work; 21] = [
     Work::Overwrite,
     Work::WriteNew,
     Work::WriteAtomically,
+    Work::ReplaceLimited,
     Work::Append,
     Work::Stream,
     Work::StreamAtomically,
@@ -123,7 +125,8 @@ impl Work {
                 write("file").unwrap();
             }
             _ => {
-                create(store, VOLUME, json!({})).unwrap();
+                let options = if self == Work::ReplaceLimited { json!({ "quotaMib": 8 }) } else { json!({}) };
+                create(store, VOLUME, options).unwrap();
                 files.mkdir("dir/below", &Cancel::default()).unwrap();
                 write("file").unwrap();
                 write("dir/below/file").unwrap();
@@ -163,7 +166,7 @@ impl Work {
                 files.mkdir("made/below", &cancel)?;
                 write("made/below/new", false)
             }
-            Work::WriteAtomically => write("file", true),
+            Work::WriteAtomically | Work::ReplaceLimited => write("file", true),
             Work::Append => {
                 let options = AppendOptions { durable: true, mode: None };
                 files.append("file", NEW.as_bytes(), options, &cancel)

@@ -237,7 +237,7 @@ impl Temporary {
         let refused = |error| errand.context.sides.to.refused("rename", &errand.path(), error);
         match (self, &errand.context.rules.into) {
             (Temporary::Staged { name, .. }, Some(volume)) => {
-                volume.staging().replace(name, errand.to, errand.name)
+                volume.staging().replace(name, volume.root(), errand.to, errand.name)
             }
             (Temporary::Beside { name, .. }, _) => {
                 rename_within(errand.to, name, errand.name).map_err(refused)

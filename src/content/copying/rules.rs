@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::model::Cancel;
 use crate::sys::Dir as StoreDir;
 use std::fmt::Debug;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// What becomes of symbolic links. They are never followed below the top.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,9 @@ pub enum Owner {
 pub trait IntoVolume: Debug + Send + Sync {
     /// A directory of the same file system that no guest sees.
     fn staging(&self) -> &StoreDir;
+
+    /// Its root.
+    fn root(&self) -> BorrowedFd<'_>;
 
     /// Whether it has a limit, so that [`admit`](IntoVolume::admit) matters.
     fn is_limited(&self) -> bool;
@@ -84,6 +88,11 @@ impl CopyRules {
 }
 
 impl Tree {
+    /// The root's descriptor.
+    pub fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
     /// Refuses `length` bytes at `path` that would take the volume over its limit; see [`Quota`].
     pub fn admit(&self, quota: Quota, path: &str, length: u64, replaced: u64, cancel: &Cancel) -> Result<()> {
         quota.admit(self, path, length, replaced, cancel)
