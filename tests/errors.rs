@@ -92,6 +92,13 @@ fn golden() -> Vec<(Error, ErrorKind, &'static str, &'static str)> {
              1052672 more are needed. Nothing was written.",
         ),
         (
+            Error::quota_refused("data", "big.bin"),
+            ErrorKind::QuotaExceeded,
+            "ERR_QUOTA_EXCEEDED",
+            "Writing \"big.bin\" would exceed the quota of volume \"data\" as its file system counts it, which \
+             includes what it needs itself. Remove files to make room.",
+        ),
+        (
             Error::unsupported_mount("bubblewrap", "/data", "it has no noexec"),
             ErrorKind::UnsupportedMount,
             "ERR_UNSUPPORTED_MOUNT",

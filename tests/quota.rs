@@ -6,6 +6,8 @@
 mod account;
 #[path = "quota/btrfs.rs"]
 mod btrfs;
+#[path = "quota/limit.rs"]
+mod limit;
 #[path = "support/btrfs.rs"]
 mod limited;
 #[path = "quota/meanwhile.rs"]

@@ -141,6 +141,15 @@ fn is_escape(error: &io::Error) -> bool {
 }
 
 impl Tree {
+    /// An error of a step at `path`; where it was the volume's own quota that the kernel refused it for, one that says
+    /// so.
+    fn told(&self, error: Error, path: &str) -> Error {
+        match self.is_over_the_kernels_quota(error.context().errno) {
+            true => Error::quota_refused(self.volume.as_str(), path),
+            false => error.in_volume(self.volume.as_str()),
+        }
+    }
+
     /// Whether it is the volume's own quota that the kernel refused something for, and not a user's.
     fn is_over_the_kernels_quota(&self, errno: Option<i32>) -> bool {
         let is_limited = || Subvolume::of_root(self.root.as_fd()).is_ok_and(|found| found.is_some());

@@ -85,7 +85,9 @@ impl Tree {
         let kept = target.old.as_ref().map_or(Ok(()), |old| keep_mode_and_owner(&staged.file, old));
         kept.and_then(|()| staged.file.sync_all()).map_err(|error| self.refused("write", path, error))?;
         cancel.commit()?;
-        staging.replace(&staged.name, self.root.as_fd(), target.place.holder.as_fd(), &target.place.name)
+        let put =
+            staging.replace(&staged.name, self.root.as_fd(), target.place.holder.as_fd(), &target.place.name);
+        put.map_err(|error| self.told(error, path.as_str()))
     }
 }
 

@@ -4,7 +4,7 @@ use super::open::Place;
 use super::staged::Staged;
 use super::usage::allocated;
 use super::{Quota, RelPath, Tree};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::Cancel;
 use crate::sys::{Access, Dir as StoreDir};
 use cap_std::fs::{Metadata, OpenOptions, OpenOptionsExt};
@@ -158,11 +158,7 @@ impl Tree {
         let result = written.and_then(|()| self.put_in_place(path, &staged, &target, rules.staging, cancel));
         if let Err(error) = result {
             staged.discard(rules.staging)?;
-            let error = match self.is_over_the_kernels_quota(error.context().errno) {
-                true => Error::quota_refused(self.volume.as_str(), path.as_str()),
-                false => error.in_volume(self.volume.as_str()),
-            };
-            return Err(error);
+            return Err(error.in_volume(self.volume.as_str()));
         }
         self.sync_holder(path, &target.place, options.durable)
     }

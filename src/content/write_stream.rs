@@ -201,8 +201,7 @@ impl FileWriter {
                 let demand = self.whole(replaced);
                 let demand = demand.map_err(|error| self.tree.refused("stat", &self.path, error))?;
                 rules.quota.admit_more(&self.tree, self.path.as_str(), demand, &mut claim, cancel)?;
-                let put = self.tree.put_in_place(&self.path, staged, &target, rules.staging, cancel);
-                put.map_err(|error| error.in_volume(self.tree.volume.as_str()))?;
+                self.tree.put_in_place(&self.path, staged, &target, rules.staging, cancel)?;
                 self.tree.sync_holder(&self.path, &target.place, self.options.durable)?;
             }
         }

@@ -243,6 +243,10 @@ impl IntoVolume for Writer {
         &self.opened.layout.staging
     }
 
+    fn told(&self, error: Error) -> Error {
+        self.tree.told_of_copy(error)
+    }
+
     fn root(&self) -> BorrowedFd<'_> {
         self.tree.root()
     }

@@ -104,6 +104,7 @@ impl CopyJob {
     /// error undoes the copy.
     pub fn advance(&mut self, verdicts: &[bool]) -> Result<Option<Vec<Question>>> {
         let result = self.begin().and_then(|()| self.walk_on(verdicts));
+        let result = result.map_err(|error| self.context.rules.told(error));
         if !matches!(result, Ok(Some(_))) {
             let over = std::mem::replace(&mut self.stage, Stage::Over);
             if let (Err(_), Stage::Walking { made: Some(made), .. }) = (&result, over) {

@@ -1,7 +1,7 @@
 //! What a copy keeps, and what it may take.
 
 use crate::content::{Quota, Tree};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::Cancel;
 use crate::sys::Dir as StoreDir;
 use std::fmt::Debug;
@@ -34,6 +34,9 @@ pub trait IntoVolume: Debug + Send + Sync {
 
     /// Its root.
     fn root(&self) -> BorrowedFd<'_>;
+
+    /// An error of the copy's; where the kernel keeps the limit and refused it for that, one that says so.
+    fn told(&self, error: Error) -> Error;
 
     /// Whether it has a limit, so that [`admit`](IntoVolume::admit) matters.
     fn is_limited(&self) -> bool;
@@ -82,12 +85,28 @@ impl CopyRules {
         }
     }
 
+    /// See [`IntoVolume::told`].
+    pub(super) fn told(&self, error: Error) -> Error {
+        match &self.into {
+            Some(volume) => volume.told(error),
+            None => error,
+        }
+    }
+
     pub(super) fn is_limited(&self) -> bool {
         self.into.as_ref().is_some_and(|volume| volume.is_limited())
     }
 }
 
 impl Tree {
+    /// See [`IntoVolume::told`].
+    pub fn told_of_copy(&self, error: Error) -> Error {
+        match error.context().path.clone() {
+            Some(path) => self.told(error, &path),
+            None => error,
+        }
+    }
+
     /// The root's descriptor.
     pub fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
