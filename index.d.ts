@@ -288,8 +288,8 @@ export declare class VolumeHandle {
   readonly quotaEnforcement: 'kernel' | 'host' | null
   /**
    * Bytes allocated on the host. Of a directory volume, directories included: a hard link counted once, sparse
-   * files as they are, links not followed, mounts below not entered, and what this process may not read not
-   * counted. Of a disk volume, what its image file takes.
+   * files as they are, links not followed, mounts below not entered, and what this process may not read, or what is
+   * in directories that are made while it is measured, not counted. Of a disk volume, what its image file takes.
    */
   readonly usedBytes: number
   /** A disk volume's virtual size in bytes; `null` for a directory volume. */
@@ -442,7 +442,7 @@ export declare class VolumeFs {
    * device is an `ENOTSUP` error, and a directory copied into itself, or a file onto itself, `EINVAL`. Content is
    * shared where the file system can (reflinks), and holes stay holes. Permissions are kept exactly, and the owner
    * where the process may give files away; set-id bits are dropped. Times, extended attributes and hard links between
-   * files are not kept. A mount below is an `EBUSY` error.
+   * files are not kept. A mount below is an `EBUSY` error. A directory that is made while the copy lasts is copied empty.
    *
    * A copy that fails or is aborted is removed again. Where `to` was a directory already, what was copied into it by
    * then stays, each file whole. Whoever looks meanwhile sees a part, and so does who comes after a crash.
@@ -530,7 +530,7 @@ export declare class VolumeFs {
 }
 
 export interface ListFilesOptions extends SignalOption {
-  /** All that is below the directory as well, at any depth. Default: `false`. */
+  /** All that is below the directory as well, at any depth; directories that are made meanwhile are not entered. Default: `false`. */
   recursive?: boolean | null
 }
 

@@ -12,6 +12,8 @@ mod limit;
 mod limited;
 #[path = "quota/meanwhile.rs"]
 mod meanwhile;
+#[path = "support/private.rs"]
+mod private;
 #[path = "quota/processes.rs"]
 mod processes;
 #[path = "support/report.rs"]

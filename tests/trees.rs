@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at the disk from outside")]
 
+#[path = "trees/chase.rs"]
+mod chase;
 #[path = "support/child.rs"]
 mod child;
 #[path = "support/listing.rs"]
@@ -12,6 +14,8 @@ mod methods;
 mod naive;
 #[path = "support/openat2.rs"]
 mod openat2;
+#[path = "support/private.rs"]
+mod private;
 #[path = "support/report.rs"]
 mod report;
 #[path = "support/skip.rs"]

@@ -1,5 +1,6 @@
 //! Listing a directory, or all below it, a batch at a time.
 
+use super::visits::Visits;
 use super::way::{Spot, Way};
 use super::{Facts, RelPath, Tree};
 use crate::error::{Error, Result};
@@ -28,7 +29,7 @@ const SMALL: u64 = 256 << 10;
 /// How a directory is listed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ListOptions {
-    /// All that is below as well. Links are not followed and mounts not entered.
+    /// All that is below as well. Links are not followed, mounts not entered, nor directories that are made meanwhile.
     pub recursive: bool,
     /// Each directory's entries by the bytes of their names, for who will have the whole listing in memory: one
     /// that is too long for that is an `EFBIG` error. Otherwise in the order of the file system.
@@ -70,6 +71,7 @@ pub struct Listing {
     volume: VolumeName,
     options: ListOptions,
     way: Way,
+    visits: Visits,
     current: Option<Reading>,
     /// What the paths of the current directory's entries begin with: nothing, or its own path and a slash.
     prefix: Vec<u8>,
@@ -127,6 +129,7 @@ impl Tree {
             volume: self.volume,
             options,
             way,
+            visits: Visits::begin(),
             current: Some(current),
             prefix: path.prefix_of_entries(),
             levels: Vec::new(),
@@ -212,11 +215,13 @@ impl Listing {
             self.prefix.truncate(level.prefix);
             self.prefix.extend_from_slice(name);
             self.prefix.push(b'/');
-            match Reading::open(&mut self.way, level.spot.child(OsStr::from_bytes(name))) {
-                Ok(reading) => {
+            let opened = Reading::open(&mut self.way, level.spot.child(OsStr::from_bytes(name)));
+            match opened.and_then(|reading| Ok((reading.dir.dir_metadata()?, reading))) {
+                Ok((facts, reading)) if self.visits.enters(&facts) => {
                     self.current = Some(reading);
                     return Ok(true);
                 }
+                Ok(_) => {}
                 Err(error) => match error.raw_os_error().map(Errno::from_raw) {
                     // Gone, swapped, or a mount.
                     Some(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EXDEV) => {}

@@ -27,6 +27,7 @@ mod staged;
 mod stat;
 mod turn;
 mod usage;
+mod visits;
 mod way;
 mod write;
 mod write_stream;

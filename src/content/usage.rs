@@ -1,6 +1,7 @@
 //! How much space a volume takes.
 
 use super::Tree;
+use super::visits::Visits;
 use super::way::{Spot, Way};
 use crate::error::{Error, Result};
 use crate::model::Cancel;
@@ -27,7 +28,7 @@ pub(super) struct Usage {
 impl Tree {
     /// The bytes allocated on the host for all entries below and including the root: a hard link counted once,
     /// sparse files as they are, links not followed and mounts not entered. What vanishes meanwhile is not
-    /// counted, nor is what this process may not read.
+    /// counted, nor is what this process may not read, or what directories hold that are made meanwhile.
     pub fn used_bytes(&self, cancel: &Cancel) -> Result<u64> {
         self.measure(cancel).map(|usage| usage.bytes)
     }
@@ -38,13 +39,19 @@ impl Tree {
         let root = self.root.try_clone().map_err(failed)?;
         let mut used = Usage { bytes: allocated(&root.dir_metadata().map_err(failed)?), entries: 1 };
         let mut linked = HashSet::new();
+        let mut visits = Visits::begin();
         let mut way = Way::from(root);
         let mut pending = vec![Spot::default()];
         while let Some(next) = pending.pop() {
             cancel.check()?;
+            let is_top = next.is_top();
             let measured = way.open(&next).and_then(|dir| {
+                let facts = dir.dir_metadata()?;
+                if !is_top && !visits.enters(&facts) {
+                    return Ok(());
+                }
                 let children = way.base_below(next, &dir);
-                measure(&dir, &children, &mut linked, &mut pending, &mut used)
+                measure(&dir, facts.dev(), &children, &mut linked, &mut pending, &mut used)
             });
             match measured {
                 Ok(()) => {}
@@ -59,12 +66,12 @@ impl Tree {
 /// Adds up one directory's entries and queues its subdirectories.
 fn measure(
     dir: &Dir,
+    device: u64,
     here: &Spot,
     linked: &mut HashSet<(u64, u64)>,
     pending: &mut Vec<Spot>,
     used: &mut Usage,
 ) -> io::Result<()> {
-    let device = dir.dir_metadata()?.dev();
     for entry in dir.entries()? {
         let entry = entry?;
         used.entries += 1;

@@ -39,6 +39,11 @@ pub struct Way {
 }
 
 impl Spot {
+    /// Whether it is the top.
+    pub fn is_top(&self) -> bool {
+        self.base == 0 && self.path.as_os_str().is_empty()
+    }
+
     /// Where the subdirectory of that name is.
     pub fn child(&self, name: &OsStr) -> Spot {
         Spot { base: self.base, path: self.path.join(name) }

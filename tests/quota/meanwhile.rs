@@ -1,41 +1,13 @@
 //! What a guest wrote since the volume was measured.
 
 use crate::PLAIN;
-use crate::skip::skip;
+use crate::private::Private;
 use crate::volume::Volume;
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use sandbox_volumes::model::{Cancel, Input};
 use sandbox_volumes::mount::{MountConfig, plan};
 use serde_json::json;
 use std::fs;
-use std::path::Path;
 use std::time::{Duration, Instant};
-
-/// A file system of the test's own, so that nobody else frees or takes space there.
-pub struct Private(tempfile::TempDir);
-
-impl Private {
-    pub fn new() -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        match mount(Some("tmpfs"), dir.path(), Some("tmpfs"), MsFlags::empty(), Some("size=64m")) {
-            Ok(()) => Some(Private(dir)),
-            Err(errno) => {
-                skip(format!("a tmpfs cannot be mounted: {errno}"));
-                None
-            }
-        }
-    }
-
-    pub fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for Private {
-    fn drop(&mut self) {
-        umount2(self.0.path(), MntFlags::MNT_DETACH).unwrap();
-    }
-}
 
 #[test]
 fn case_45_what_a_guest_wrote_into_a_large_volume_counts_at_once() {

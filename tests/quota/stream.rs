@@ -1,6 +1,6 @@
 //! Writers that go on piece by piece: what they cost, and what they may.
 
-use crate::meanwhile::Private;
+use crate::private::Private;
 use crate::volume::Volume;
 use crate::{ATOMIC, PLAIN};
 use sandbox_volumes::content::{WriteFrom, WriteOptions};

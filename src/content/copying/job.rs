@@ -65,7 +65,7 @@ pub struct CopyJob {
 #[derive(Debug)]
 enum Stage {
     Ready { source: OwnedFd, kind: EntryKind, place: TargetPlace },
-    Walking { walk: Walk, made: Option<Made> },
+    Walking { walk: Box<Walk>, made: Option<Made> },
     Over,
 }
 
@@ -184,7 +184,7 @@ impl CopyJob {
             }
         };
         context.top = FileId::of_open(to.as_fd()).map_err(|error| refused("stat", error))?;
-        let walk = Walk::new(Pair { from, to }, made.is_some());
+        let walk = Box::new(Walk::new(Pair { from, to }, made.is_some()));
         self.stage = Stage::Walking { walk, made };
         Ok(())
     }

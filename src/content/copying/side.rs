@@ -26,6 +26,11 @@ impl Side {
         Side { shown: shown.into(), volume: None }
     }
 
+    /// Whether a guest may change it.
+    pub(super) fn is_in_a_volume(&self) -> bool {
+        self.volume.is_some()
+    }
+
     /// The path of what is at `below`.
     pub(super) fn path_of(&self, below: &Path) -> PathBuf {
         match (self.shown.as_os_str().is_empty(), below.as_os_str().is_empty()) {

@@ -6,11 +6,14 @@ use super::job::{Context, Question};
 use super::rules::Owner;
 use super::side::Which;
 use super::way::{Pair, Spot, Way};
+use crate::content::visits::Visits;
 use crate::error::{Error, Result};
 use crate::sys::{EntryKind, Facts, Listing, create_directory, facts_at};
+use cap_std::fs::Metadata;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, fchmod};
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 use std::os::unix::fs::fchown;
@@ -57,12 +60,19 @@ pub struct Walk {
     tasks: Vec<Task>,
     here: Option<Here>,
     asked: Vec<Entry>,
+    visits: Visits,
 }
 
 impl Walk {
     pub fn new(top: Pair, is_new: bool) -> Self {
         let visit = Task::Visit { spot: Spot::top(), depth: 0, is_new };
-        Walk { way: Way::new(top), tasks: vec![visit], here: None, asked: Vec::new() }
+        Walk {
+            way: Way::new(top),
+            tasks: vec![visit],
+            here: None,
+            asked: Vec::new(),
+            visits: Visits::begin(),
+        }
     }
 
     /// Goes on until an answer is needed or everything is copied. `verdicts` answer what was asked last, in order.
@@ -126,6 +136,13 @@ impl Walk {
                 change_mode(context, &pair, mode, &path)?;
             } else {
                 self.tasks.push(Task::SetMode { spot: spot.clone(), mode });
+            }
+        }
+        if depth > 0 && context.sides.from.is_in_a_volume() {
+            let found = pair.from.try_clone().and_then(|from| Metadata::from_file(&File::from(from)));
+            if !self.visits.enters(&found.map_err(from_refused)?) {
+                // Made, or moved here, since the copy began: what is made of it stays empty.
+                return Ok(());
             }
         }
         let listing = Listing::of(pair.from.as_fd()).map_err(from_refused)?;
