@@ -6,6 +6,8 @@
 mod child;
 #[path = "support/listing.rs"]
 mod listing;
+#[path = "entries/long_paths.rs"]
+mod long_paths;
 #[path = "support/openat2.rs"]
 mod openat2;
 #[path = "support/report.rs"]
@@ -274,7 +276,7 @@ fn case_20_a_listing_whose_volume_is_removed_ends_and_tells_nothing_of_the_next_
 
 #[test]
 fn case_18_the_same_holds_where_openat2_is_missing() {
-    let slow = ["--skip", "case_22", "--skip", "many_thousand", "--skip", "case_18"];
+    let slow = ["--skip", "case_22", "--skip", "long_paths", "--skip", "case_18"];
     openat2::run_where_it_fails(nix::errno::Errno::ENOSYS, &slow);
 }
 
@@ -371,30 +373,4 @@ fn renaming_is_cancelled_before_it_is_done() {
     cancel.cancel();
     assert_eq!(volume.files.rename("f", "g", &cancel).unwrap_err().kind(), ErrorKind::Aborted);
     assert!(volume.files.exists("f").unwrap());
-}
-
-#[test]
-fn a_path_of_many_thousand_components_is_made_in_as_many_steps() {
-    in_child("a_path_of_many_thousand_components_is_made_in_as_many_steps", make_long_paths);
-}
-
-fn make_long_paths() {
-    work_in_memory();
-    let volume = Volume::new(json!({}));
-    symlink(".", volume.files.root().join("link")).unwrap();
-    let time = |components: usize| {
-        let path = format!("link/{}", vec![format!("d{components}"); components].join("/"));
-        let start = Instant::now();
-        volume.files.mkdir(&path, &Cancel::default()).unwrap();
-        let took = start.elapsed();
-        assert!(volume.files.stat(&path, true).is_ok());
-        volume.files.remove_all(format!("d{components}"), &Cancel::default()).unwrap();
-        took
-    };
-    time(1000);
-    let best = |components| (0..3).map(|_| time(components)).min().unwrap();
-    let (short, long) = (best(2_000), best(16_000));
-    report(format_args!("2,000 components: {short:?}, 16,000: {long:?}"));
-    // Eight times as many; were each to take as long as all before it, 64 times as long.
-    assert!(long < short * 24, "{short:?} and {long:?}");
 }

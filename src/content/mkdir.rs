@@ -4,7 +4,7 @@ use super::account::BLOCK;
 use super::{Quota, RelPath, Tree, dir_from};
 use crate::error::Result;
 use crate::model::Cancel;
-use crate::sys::open_subdirectory;
+use crate::sys::{FileId, open_parent, open_subdirectory};
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt};
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, mkdirat};
@@ -55,25 +55,42 @@ impl Tree {
     fn make_each(&self, path: &RelPath) -> Result<()> {
         let refused = |error| self.refused("mkdir", path, error);
         let mut holder = self.root.try_clone().map_err(refused)?;
+        // The directories that were gone through since the last link, which `..` leads back to.
+        let mut above = Vec::new();
         let mut components = path.components().peekable();
         while let Some((name, length)) = components.next() {
-            holder = match step(&holder, name).map_err(refused)? {
+            let found = match name == ".." {
+                true => above.pop().and_then(|id| step_up(&holder, id)),
+                false => {
+                    above.push(FileId::of_open(holder.as_fd()).map_err(refused)?);
+                    step(&holder, name).map_err(refused)?
+                }
+            };
+            holder = match found {
                 Some(dir) => dir,
                 None if components.peek().is_none() => return Ok(()),
                 // A link may lead out of the directory that holds it, and yet not out of the volume.
-                None => self.at("mkdir", &path.up_to(length), |dir, rest| dir.open_dir(rest))?,
+                None => {
+                    above.clear();
+                    self.at("mkdir", &path.up_to(length), |dir, rest| dir.open_dir(rest))?
+                }
             };
         }
         Ok(())
     }
 }
 
-/// Makes the directory `name` in `holder`, unless something is there, and opens it; none where it is `..`, a link, a
-/// mount, not to be read, or no directory.
+/// Opens the directory above, if it still is the one that was gone through on the way down. A guest may have moved
+/// `holder` anywhere, so what is above it is not used before that is known.
+fn step_up(holder: &Dir, expected: FileId) -> Option<Dir> {
+    let parent = open_parent(holder.as_fd()).ok()?;
+    let is_expected = FileId::of_open(parent.as_fd()).ok()? == expected;
+    is_expected.then(|| dir_from(parent))
+}
+
+/// Makes the directory `name` in `holder`, unless something is there, and opens it; none where it is a link, a mount,
+/// not to be read, or no directory.
 fn step(holder: &Dir, name: &OsStr) -> io::Result<Option<Dir>> {
-    if name == ".." {
-        return Ok(None);
-    }
     match mkdirat(holder, name, Mode::from_bits_truncate(NEW_DIRECTORY_MODE)) {
         Ok(()) | Err(Errno::EEXIST) => {}
         Err(errno) => return Err(errno.into()),
@@ -85,5 +102,26 @@ fn step(holder: &Dir, name: &OsStr) -> io::Result<Option<Dir>> {
             Some(Errno::ELOOP | Errno::ENOTDIR | Errno::EXDEV | Errno::EACCES) => Ok(None),
             _ => Err(error),
         },
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test plays the guest")]
+mod tests {
+    use super::*;
+    use std::fs::{self, File};
+
+    #[test]
+    fn what_is_above_is_used_only_as_long_as_it_was_gone_through() {
+        let home = tempfile::tempdir().unwrap();
+        let [inside, outside] = ["inside", "outside"].map(|name| home.path().join(name));
+        fs::create_dir_all(inside.join("sub")).unwrap();
+        fs::create_dir(&outside).unwrap();
+        let opened = |path| Dir::from_std_file(File::open(path).unwrap());
+        let id = FileId::of_open(opened(inside.clone()).as_fd()).unwrap();
+        let holder = opened(inside.join("sub"));
+        assert!(step_up(&holder, id).is_some());
+        fs::rename(inside.join("sub"), outside.join("sub")).unwrap();
+        assert!(step_up(&holder, id).is_none());
     }
 }

@@ -48,6 +48,6 @@ pub use process::{boot_id, pid_namespace, process_start_time};
 pub use random::{random_bytes, random_uuid};
 pub use reopen::{Access, path_to_open, reopen};
 pub use space::{free_space, time_since_boot};
-pub use subdir::open_subdirectory;
+pub use subdir::{open_parent, open_subdirectory};
 pub use token::unique_token;
 pub use transfer::{TransferBuffer, clone_content, next_data, transfer};

@@ -35,7 +35,12 @@ pub(super) fn open_beneath(parent: BorrowedFd<'_>, path: &Path, flags: OFlag) ->
     Err(Errno::EBUSY.into())
 }
 
-/// The same without `openat2`: one component at a time, none of them a link. Going down never leads back to the mount
+/// Opens whatever directory is above `dir` now, which may be outside anything, by a descriptor that can do no I/O.
+pub fn open_parent(dir: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    Ok(openat(dir, "..", OPEN_DIR | OFlag::O_PATH, Mode::empty())?)
+}
+
+/// [`open_beneath`] without `openat2`: one component at a time, none of them a link. Going down never leads back to the mount
 /// it started on, so where it ends tells whether it entered another.
 fn open_step_by_step(parent: BorrowedFd<'_>, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
     let mount = mount_id(parent)?;

@@ -1,0 +1,73 @@
+//! Directories that are made at the end of long paths.
+
+use crate::child::in_child;
+use crate::openat2;
+use crate::report::report;
+use crate::volume::Volume;
+use crate::work_in_memory;
+use nix::errno::Errno;
+use sandbox_volumes::model::Cancel;
+use serde_json::json;
+use std::os::unix::fs::symlink;
+use std::time::Instant;
+
+#[test]
+fn a_path_of_many_thousand_components_is_made_in_as_many_steps() {
+    in_child("long_paths::a_path_of_many_thousand_components_is_made_in_as_many_steps", make_long_paths);
+}
+
+fn make_long_paths() {
+    work_in_memory();
+    let volume = Volume::new(json!({}));
+    symlink(".", volume.files.root().join("link")).unwrap();
+    let time = |components: usize| {
+        let path = format!("link/{}", vec![format!("d{components}"); components].join("/"));
+        let start = Instant::now();
+        volume.files.mkdir(&path, &Cancel::default()).unwrap();
+        let took = start.elapsed();
+        assert!(volume.files.stat(&path, true).is_ok());
+        volume.files.remove_all(format!("d{components}"), &Cancel::default()).unwrap();
+        took
+    };
+    time(1000);
+    let best = |components| (0..3).map(|_| time(components)).min().unwrap();
+    let (short, long) = (best(2_000), best(16_000));
+    report(format_args!("2,000 components: {short:?}, 16,000: {long:?}"));
+    // Eight times as many; were each to take as long as all before it, 64 times as long.
+    assert!(long < short * 24, "{short:?} and {long:?}");
+}
+
+#[test]
+fn a_path_that_climbs_many_hundred_times_is_made_in_as_many_steps() {
+    in_child(
+        "long_paths::a_path_that_climbs_many_hundred_times_is_made_in_as_many_steps",
+        make_climbing_paths,
+    );
+}
+
+fn make_climbing_paths() {
+    work_in_memory();
+    let volume = Volume::new(json!({}));
+    let time = |path: &str| {
+        let start = Instant::now();
+        volume.files.mkdir(path, &Cancel::default()).unwrap();
+        let took = start.elapsed();
+        assert!(volume.files.exists("d/end").unwrap(), "{path}");
+        volume.files.remove_all("d", &Cancel::default()).unwrap();
+        took
+    };
+    let to_and_fro = |count: usize| format!("{}d/end", "d/../".repeat(count));
+    let down_and_up = |count: usize| format!("{}{}d/end", "d/".repeat(count), "../".repeat(count));
+    for shape in [&to_and_fro as &dyn Fn(usize) -> String, &down_and_up] {
+        let best = |count| (0..3).map(|_| time(&shape(count))).min().unwrap();
+        let (short, long) = (best(100), best(800));
+        report(format_args!("100 times: {short:?}, 800 times: {long:?}"));
+        // Eight times as many; were each to take as long as all before it, 64 times as long.
+        assert!(long < short * 24, "{short:?} and {long:?}");
+    }
+}
+
+#[test]
+fn case_18_a_climbing_path_is_made_so_where_openat2_is_missing() {
+    openat2::run_where_it_fails(Errno::ENOSYS, &["that_climbs"]);
+}
