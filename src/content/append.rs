@@ -1,25 +1,14 @@
 //! Adding to the end of files.
 
+use super::account::BLOCK;
 use super::usage::allocated;
-use super::{Quota, RelPath, Tree};
+use super::{Quota, RelPath, Tree, WriteOptions};
 use crate::error::Result;
 use crate::model::Cancel;
-use crate::sys::{Access, reopen};
-use cap_std::fs::{Metadata, OpenOptions, OpenOptionsExt};
-use nix::errno::Errno;
+use crate::sys::Access;
+use cap_std::fs::Metadata;
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{ErrorKind, Write};
-use std::os::fd::AsFd;
-
-/// The mode of a file that did not exist, less the umask.
-const NEW_FILE_MODE: u32 = 0o644;
-
-/// The block size that file systems allocate by.
-const BLOCK: u64 = 4096;
-
-/// How often a file that comes and goes while we look is looked for again.
-const RETRIES: usize = 16;
+use std::io::Write;
 
 /// How data is added.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,42 +31,14 @@ impl Tree {
         cancel: &Cancel,
     ) -> Result<()> {
         let path = RelPath::parse(path)?;
-        for _ in 0..RETRIES {
-            match self.open_regular(&path, Access::Append) {
-                Ok((file, metadata)) => {
-                    quota.admit(self, path.as_str(), growth(&metadata, data.len() as u64), 0, cancel)?;
-                    cancel.commit()?;
-                    return self.add(&path, &file, data, options.durable);
-                }
-                Err(error) if error.is_refusal(&[Errno::ENOENT]) => {}
-                Err(error) => return Err(error),
-            }
-            let place = self.place(&path)?;
-            quota.admit(self, path.as_str(), data.len() as u64, 0, cancel)?;
-            cancel.check()?;
-            let mut new = OpenOptions::new();
-            new.append(true).create_new(true).mode(options.mode.unwrap_or(NEW_FILE_MODE));
-            let file = match place.holder.open_with(&place.name, &new) {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
-                created => created.map_err(|error| self.refused("open", &path, error))?.into_std(),
-            };
-            let added = cancel.commit().and_then(|()| self.add(&path, &file, data, options.durable));
-            if added.is_err() {
-                let removed = place.holder.remove_file(&place.name);
-                removed.map_err(|error| self.refused("unlink", &path, error))?;
-            } else if options.durable {
-                // The holder's own descriptor cannot do I/O.
-                let synced = reopen(place.holder.as_fd(), Access::Read).map(File::from);
-                synced.and_then(|dir| dir.sync_all()).map_err(|error| self.refused("fsync", &path, error))?;
-            }
-            return added;
-        }
-        Err(self.refused("open", &path, Errno::EBUSY.into()))
-    }
-
-    fn add(&self, path: &RelPath, mut file: &File, data: &[u8], durable: bool) -> Result<()> {
-        let added = file.write_all(data).and_then(|()| if durable { file.sync_all() } else { Ok(()) });
-        added.map_err(|error| self.refused("write", path, error))
+        let admit = |found: Option<&Metadata>| {
+            let length = data.len() as u64;
+            let growth = found.map_or(length, |found| growth(found, length));
+            quota.admit(self, path.as_str(), growth, 0, cancel)
+        };
+        let options = WriteOptions { atomic: false, durable: options.durable, mode: options.mode };
+        let opened = self.open_or_make(&path, Access::Append, options, cancel, admit)?;
+        self.fill(&path, opened, options, cancel, |file| file.write_all(data))
     }
 }
 

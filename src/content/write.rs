@@ -75,10 +75,25 @@ impl Tree {
         cancel: &Cancel,
     ) -> Result<()> {
         let length = content.len() as u64;
-        let admit = |replaced| quota.admit(self, path.as_str(), length, replaced, cancel);
-        let (mut file, made) = self.open_or_make(path, Access::Write, options, cancel, admit)?;
+        let admit = |found: Option<&Metadata>| {
+            quota.admit(self, path.as_str(), length, found.map_or(0, allocated), cancel)
+        };
+        let opened = self.open_or_make(path, Access::Write, options, cancel, admit)?;
+        self.fill(path, opened, options, cancel, |file| overwrite(file, content))
+    }
+
+    /// Has an opened file filled, which is removed again where it was made for that and it fails.
+    pub(super) fn fill(
+        &self,
+        path: &RelPath,
+        (mut file, made): (File, Option<Place>),
+        options: WriteOptions,
+        cancel: &Cancel,
+        fill: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> Result<()> {
         let written = cancel.commit().and_then(|()| {
-            let filled = fill(&mut file, content, options.durable);
+            let filled =
+                fill(&mut file).and_then(|()| if options.durable { file.sync_all() } else { Ok(()) });
             filled.map_err(|error| self.refused("write", path, error))
         });
         match (made, written) {
@@ -93,22 +108,22 @@ impl Tree {
     }
 
     /// Opens the file at `path` for writing, or makes it, in a place that is then given as well. `admit` is asked
-    /// first whether there is room, told how many bytes the file takes now.
+    /// first whether there is room, told what the file is now if it is there.
     pub(super) fn open_or_make(
         &self,
         path: &RelPath,
         access: Access,
         options: WriteOptions,
         cancel: &Cancel,
-        admit: impl Fn(u64) -> Result<()>,
+        admit: impl Fn(Option<&Metadata>) -> Result<()>,
     ) -> Result<(File, Option<Place>)> {
         for _ in 0..RETRIES {
             if let Some((file, metadata)) = self.open_existing(path, access)? {
-                admit(allocated(&metadata))?;
+                admit(Some(&metadata))?;
                 return Ok((file, None));
             }
             let place = self.place(path)?;
-            admit(0)?;
+            admit(None)?;
             cancel.check()?;
             if let Some(file) = self.create(path, &place, access, options)? {
                 return Ok((file, Some(place)));
@@ -179,13 +194,10 @@ impl Tree {
 
 /// Overwrites in place and then cuts off what was longer: truncating a non-empty file first makes some file
 /// systems flush it.
-fn fill(file: &mut File, content: &[u8], durable: bool) -> io::Result<()> {
+fn overwrite(file: &mut File, content: &[u8]) -> io::Result<()> {
     file.write_all(content)?;
     if file.metadata()?.len() > content.len() as u64 {
         file.set_len(content.len() as u64)?;
     }
-    match durable {
-        true => file.sync_all(),
-        false => Ok(()),
-    }
+    Ok(())
 }

@@ -80,7 +80,7 @@ impl Tree {
             });
         }
         let access = if from == WriteFrom::End { Access::Append } else { Access::Write };
-        let admit = |_| cancel.check();
+        let admit = |_: Option<&Metadata>| cancel.check();
         let (file, made) = self.open_or_make(&path, access, options, cancel, admit)?;
         let (at, covered) = start(&file, from).map_err(|error| self.refused("open", &path, error))?;
         let output = Output::InPlace(file, made);
