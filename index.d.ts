@@ -183,8 +183,10 @@ export interface VolumeStoreOptions extends SignalOption {
   home?: string | null
   /**
    * `'full'`: a volume that was created or removed is so on disk, catalog and directories. `'fast'` does not wait
-   * for the directories: after a power cut, never after a crash of the process, a volume may lack its directory,
-   * or a directory its record. Files are on disk when they were written with `durable`. Default: `'full'`.
+   * for the directories: after a power cut, never after a crash of the process, a volume may lack its directory, a
+   * directory its record or some of its files, or a new disk its file system. `VolumeStore.check` tells all of that but
+   * the last two, and mends it so that every name can be used. Files are on disk when they were written with `durable`.
+   * Default: `'full'`.
    */
   durability?: 'full' | 'fast' | null
 }
@@ -314,8 +316,8 @@ export interface WriteOptions extends SignalOption {
    */
   atomic?: boolean | null
   /**
-   * The file and its entry in its directory are on disk before the promise resolves; a directory made by `mkdir`
-   * is so once something in it was. Default: `false`.
+   * The content is on disk before the promise resolves, and with a file that is made or replaced its name and the
+   * names of the directories of the volume that lead to it. Default: `false`.
    */
   durable?: boolean | null
   /** The mode of a file that does not exist yet, less the umask; at most 0o7777. Default: `0o644`. */
@@ -323,7 +325,7 @@ export interface WriteOptions extends SignalOption {
 }
 
 export interface AppendOptions extends SignalOption {
-  /** The data is on disk before the promise resolves. Default: false. */
+  /** The data is on disk before the promise resolves, as for `write`. Default: false. */
   durable?: boolean | null
   /** The permission bits of a file that does not exist yet, less the umask. Default: 0o644. */
   mode?: number | null
@@ -390,7 +392,7 @@ export interface WriteStreamOptions extends StreamOptions, Pick<WriteOptions, 'm
    * or is destroyed before leaves it as it was. Not together with `append` or `start`. Default: `false`.
    */
   atomic?: boolean | null
-  /** The file and its entry in its directory are on disk before `'finish'`. Default: `false`. */
+  /** The file is on disk before `'finish'`, as for `write`. Default: `false`. */
   durable?: boolean | null
   /** Writes behind what is there, also behind what others add meanwhile. Default: `false`. */
   append?: boolean | null
@@ -445,7 +447,9 @@ export declare class VolumeFs {
    * files are not kept. A mount below is an `EBUSY` error. A directory that is made while the copy lasts is copied empty.
    *
    * A copy that fails or is aborted is removed again. Where `to` was a directory already, what was copied into it by
-   * then stays, each file whole. Whoever looks meanwhile sees a part, and so does who comes after a crash.
+   * then stays, each file whole. Whoever looks meanwhile sees a part, and so does who comes after a crash. A copy does not
+   * wait until it is on disk: after a power cut, files that were copied shortly before may be cut short or missing, and
+   * so may one that was replaced.
    * @throws {QuotaExceededError} it would take more than the quota leaves
    */
   copy(from: VolumePath, to: VolumePath, options?: SignalOption): Promise<void>

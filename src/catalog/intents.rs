@@ -69,6 +69,13 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Writes down anew what is there already. Where another process wrote it and died, it may not be on disk yet.
+    pub fn confirm(&self, intent: &Intent) -> Result<()> {
+        // SQLite writes nothing for a row that is replaced by the same.
+        self.settle(intent.volume_id)?;
+        self.begin(intent.volume_id, intent.action, &intent.entry)
+    }
+
     /// Strikes the intent out: the volume is there, whole.
     pub fn settle(&self, volume_id: i64) -> Result<()> {
         self.0.prepare_cached("DELETE FROM intent WHERE volume_id = ?1")?.execute([volume_id])?;

@@ -6,12 +6,13 @@ use super::usage::allocated;
 use super::{Quota, RelPath, Tree};
 use crate::error::Result;
 use crate::model::Cancel;
-use crate::sys::{Access, Dir as StoreDir};
+use crate::sys::{Access, Dir as StoreDir, FileId, sync_up_to};
 use cap_std::fs::{Metadata, OpenOptions, OpenOptionsExt};
 use nix::errno::Errno;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
 
 /// The mode of a file that did not exist, less the umask.
 const NEW_FILE_MODE: u32 = 0o644;
@@ -178,15 +179,11 @@ impl Tree {
         self.sync_holder(path, &target.place, options.durable)
     }
 
-    /// Puts the file's name on disk.
+    /// Puts the file's name on disk, and those of the directories of the volume that lead to it.
     pub(super) fn sync_holder(&self, path: &RelPath, place: &Place, durable: bool) -> Result<()> {
+        let sync = || sync_up_to(place.holder.as_fd(), FileId::of_open(self.root.as_fd())?);
         match durable {
-            // The holder's own descriptor cannot do I/O.
-            true => place
-                .holder
-                .open(".")
-                .and_then(|dir| dir.sync_all())
-                .map_err(|error| self.refused("fsync", path, error)),
+            true => sync().map_err(|error| self.refused("fsync", path, error)),
             false => Ok(()),
         }
     }

@@ -50,7 +50,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 pub enum Durability {
     /// It does: what was acknowledged survives a power cut.
     Full,
-    /// It does not. A power cut may leave a volume's record without its directory, or a directory without record.
+    /// It does not. A power cut may leave a volume's record without its directory, a directory without its record or a part
+    /// of what was in it, or a new disk without its file system.
     Fast,
 }
 

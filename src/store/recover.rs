@@ -41,7 +41,10 @@ impl Opened {
         }
         match intent.action {
             // A removal that cannot be finished leaves the volume listed; whoever asks for it again is told.
-            Action::Remove => self.finish_removal(intent).or(Ok(())),
+            Action::Remove => {
+                let confirmed = self.catalog.write(|catalog| catalog.confirm(intent));
+                confirmed.and_then(|()| self.finish_removal(intent)).or(Ok(()))
+            }
             Action::Create => self.settle_creation(intent),
         }
     }
@@ -50,8 +53,9 @@ impl Opened {
     fn settle_creation(&self, intent: &Intent) -> Result<()> {
         let (staging, volumes) = (&self.layout.staging, &self.layout.volumes);
         let in_place = !staging.contains(&intent.entry)? && volumes.contains(intent.name.as_str())?;
+        // In place or taken back: where it is now has to be on disk before the catalog says so.
+        self.layout.put_on_disk(volumes)?;
         if in_place {
-            self.layout.put_on_disk(volumes)?;
             return self.catalog.write(|catalog| catalog.settle(intent.volume_id));
         }
         discard(staging, &intent.entry, &staging.path_of(&intent.entry))?;

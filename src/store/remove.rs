@@ -80,8 +80,9 @@ impl Opened {
                 }
                 result => result?,
             }
-            self.layout.put_on_disk(volumes)?;
         }
+        // Also where it was moved before: whoever did that may have died before it was on disk.
+        self.layout.put_on_disk(volumes)?;
         discard(trash, &intent.entry, &volumes.path_of(name))
     }
 }

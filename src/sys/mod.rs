@@ -24,6 +24,7 @@ mod random;
 mod reopen;
 mod space;
 mod subdir;
+mod sync_above;
 mod token;
 mod transfer;
 
@@ -49,5 +50,6 @@ pub use random::{random_bytes, random_uuid};
 pub use reopen::{Access, path_to_open, reopen};
 pub use space::{free_space, time_since_boot};
 pub use subdir::{open_parent, open_subdirectory};
+pub use sync_above::sync_up_to;
 pub use token::unique_token;
 pub use transfer::{TransferBuffer, clone_content, next_data, transfer};

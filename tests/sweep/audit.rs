@@ -61,6 +61,31 @@ impl Audit {
         let acknowledged = ending.acknowledged;
         let about = format!("{work:?}, {point}, {ending:?}");
         let store = open(&self.home).unwrap();
+        let is_there = self.look_at_home(&store, &about);
+        if work == Work::MountInto {
+            let image = self.home.join("volumes").join(DISK).join("disk.raw");
+            loop_devices::assert_none_soon(&image);
+            judge("e2fsck", "-fn", &image, &about);
+        }
+        // A removal that was refused leaves the volume with what is left of it, and can be tried again.
+        let is_remainder = ending.refused && matches!(work, Work::RemoveDirectory | Work::RemoveDisk);
+        let mut problems = check(&self.home, false, &Cancel::default()).unwrap();
+        problems.retain(|problem| !is_remainder || problem.kind != ProblemKind::BadImage);
+        assert!(problems.is_empty(), "{about}: {problems:?}");
+        match work {
+            Work::RemoveDirectory | Work::RemoveDisk => assert!(!(acknowledged && is_there), "{about}"),
+            Work::CreateInNewHome => self.look_at_new_home(acknowledged, &about),
+            _ => assert!(is_there || !acknowledged, "{about}"),
+        }
+        if is_there && !is_remainder {
+            self.look_at_volume(work, ending, &store, &about);
+        }
+        assert_usable(&store, is_there, &about);
+    }
+
+    /// Holds that what is listed stands there, that nothing else does, and that the catalog is sound. Gives whether the
+    /// volume that is worked on is there.
+    pub fn look_at_home(&self, store: &Arc<Store>, about: &str) -> bool {
         let listed = store.list(&Labels::default(), &Cancel::default()).unwrap();
         let mut names: Vec<_> = listed.iter().map(|volume| volume.record.name.as_str()).collect();
         names.sort_unstable();
@@ -86,27 +111,7 @@ impl Audit {
         let bystander = Snapshot::of(&self.home.join("volumes").join(BYSTANDER));
         assert!(bystander == *self.bystander, "{about}: {bystander:?}");
         assert_eq!(lines_below(self.dir.path()), [], "{about}");
-        if work == Work::MountInto {
-            let image = self.home.join("volumes").join(DISK).join("disk.raw");
-            loop_devices::assert_none_soon(&image);
-            judge("e2fsck", "-fn", &image, &about);
-        }
-        // A removal that was refused leaves the volume with what is left of it, and can be tried again.
-        let is_remainder = ending.refused && matches!(work, Work::RemoveDirectory | Work::RemoveDisk);
-        let mut problems = check(&self.home, false, &Cancel::default()).unwrap();
-        problems.retain(|problem| !is_remainder || problem.kind != ProblemKind::BadImage);
-        assert!(problems.is_empty(), "{about}: {problems:?}");
-
-        let is_there = names.contains(&VOLUME);
-        match work {
-            Work::RemoveDirectory | Work::RemoveDisk => assert!(!(acknowledged && is_there), "{about}"),
-            Work::CreateInNewHome => self.look_at_new_home(acknowledged, &about),
-            _ => assert!(is_there || !acknowledged, "{about}"),
-        }
-        if is_there && !is_remainder {
-            self.look_at_volume(work, ending, &store, &about);
-        }
-        self.assert_usable(&store, is_there, &about);
+        names.contains(&VOLUME)
     }
 
     fn look_at_volume(&self, work: Work, ending: Ending, store: &Arc<Store>, about: &str) {
@@ -183,23 +188,23 @@ impl Audit {
         let is_there = !store.list(&Labels::default(), &Cancel::default()).unwrap().is_empty();
         assert_eq!(home.join("volumes").join(VOLUME).exists(), is_there, "{about}");
         assert!(is_there || !acknowledged, "{about}");
-        self.assert_usable(&store, is_there, about);
+        assert_usable(&store, is_there, about);
     }
+}
 
-    /// The name can be removed, made, attached, written and read.
-    fn assert_usable(&self, store: &Arc<Store>, is_there: bool, about: &str) {
-        let cancel = Cancel::default;
-        if is_there {
-            store.remove(&name(VOLUME), &cancel()).unwrap();
-        }
-        create(store, VOLUME, json!({})).unwrap();
-        let attached = attach(store).unwrap();
-        let files = store.files(&name(VOLUME));
-        files.write("after", b"x", sandbox_volumes::content::WriteOptions::default(), &cancel()).unwrap();
-        assert_eq!(files.open("after").unwrap().read(&cancel()).unwrap(), b"x", "{about}");
-        store.detach(attached.id).unwrap();
+/// The name can be removed, made, attached, written and read.
+pub fn assert_usable(store: &Arc<Store>, is_there: bool, about: &str) {
+    let cancel = Cancel::default;
+    if is_there {
         store.remove(&name(VOLUME), &cancel()).unwrap();
     }
+    create(store, VOLUME, json!({})).unwrap();
+    let attached = attach(store).unwrap();
+    let files = store.files(&name(VOLUME));
+    files.write("after", b"x", sandbox_volumes::content::WriteOptions::default(), &cancel()).unwrap();
+    assert_eq!(files.open("after").unwrap().read(&cancel()).unwrap(), b"x", "{about}");
+    store.detach(attached.id).unwrap();
+    store.remove(&name(VOLUME), &cancel()).unwrap();
 }
 
 /// A copy grows in its place, and nothing waits until it is on disk. One that was refused is removed.
