@@ -150,6 +150,12 @@ pub fn is_damage(error: &Error) -> bool {
     cause.is_some_and(is_corrupt)
 }
 
+/// Whether an error of the catalog says that its disk is full.
+pub fn is_disk_full(error: &Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<rusqlite::Error>());
+    cause.is_some_and(|cause| cause.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
+}
+
 fn is_corrupt(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
     matches!(error.sqlite_error_code(), Some(NotADatabase | DatabaseCorrupt))

@@ -17,7 +17,7 @@ impl Store {
         held_files::close(id);
         let opened = self.opened()?;
         loop {
-            let mounts = opened.catalog.write(|catalog| {
+            let mounts = opened.write_to_free(|catalog| {
                 let (mounts, _) = by_place(catalog.reader().host_mounts(Some(id))?)?;
                 if mounts.is_empty() {
                     catalog.detach(id)?;
@@ -63,7 +63,7 @@ impl Opened {
                 Err(error) => result = result.and(Err(error)),
             }
         }
-        self.catalog.write(|catalog| gone.iter().try_for_each(|mount| catalog.delete_host_mount(mount)))?;
+        self.write_to_free(|catalog| gone.iter().try_for_each(|mount| catalog.delete_host_mount(mount)))?;
         result
     }
 
@@ -72,7 +72,7 @@ impl Opened {
     pub(super) fn end_dead_attachments(&self) -> Result<()> {
         let owners = self.catalog.read(|catalog| catalog.owners())?;
         if owners.iter().any(|owner| life_of(owner) == Life::Ended) {
-            self.catalog.write(end_dead)?;
+            self.write_to_free(end_dead)?;
         }
         let left = self.catalog.read(|catalog| catalog.mounts_left())?;
         if !left.is_empty() {
@@ -86,7 +86,7 @@ impl Opened {
         if !elsewhere.is_empty() {
             // A mount ends with its name space, and that with its last process.
             let used = mount_namespaces_in_use().map_err(failed("scandir", "/proc"))?;
-            self.catalog.write(|catalog| {
+            self.write_to_free(|catalog| {
                 let mut gone = elsewhere.iter().filter(|mount| !used.contains(&mount.mount_namespace));
                 gone.try_for_each(|mount| catalog.delete_host_mount(mount))
             })?;

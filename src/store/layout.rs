@@ -10,14 +10,16 @@
 //! <home>/volumes/.locks/<name>~quota-next.lock  who is the next to
 //! <home>/db/volumes.db                the catalog
 //! <home>/db/volumes.db.lock           flock: who writes the catalog now
+//! <home>/db/volumes.db.spare          room on the disk that the catalog needs to remove a volume from a full one
 //! ```
 
 use crate::catalog::Gate;
 use crate::error::{Error, Result};
 use crate::model::{Cancel, DiskFormat, VolumeName};
-use crate::sys::{Dir, FileId, FileLock, PassingClone, unique_token};
+use crate::sys::{Dir, FileId, FileLock, PassingClone, release, reserve, unique_token};
 use nix::errno::Errno;
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,6 +33,10 @@ const CATALOG: &str = "volumes.db";
 /// The catalog, its index of the log, its log; in this order they are moved.
 const CATALOG_SUFFIXES: [&str; 3] = ["", "-shm", "-wal"];
 const CATALOG_LOCK: &str = "volumes.db.lock";
+const CATALOG_SPARE: &str = "volumes.db.spare";
+
+/// What a removal writes to the catalog takes a quarter of this.
+const SPARE_BYTES: i64 = 64 << 10;
 
 /// A disk volume's image, by its format.
 const RAW_IMAGE: &str = "disk.raw";
@@ -152,6 +158,20 @@ impl Layout {
     /// Puts the catalog's directory entry on disk.
     pub fn sync_catalog_directory(&self) -> Result<()> {
         self.put_on_disk(&self.databases)
+    }
+
+    /// Sets room aside for what has to be written where the disk is full. Where there is none now, or the file system
+    /// cannot, the next one to open the store tries again.
+    pub fn keep_spare(&self) {
+        let _spare =
+            self.databases.open_or_create_file(CATALOG_SPARE).map(|file| reserve(file.as_fd(), SPARE_BYTES));
+    }
+
+    /// Gives that room back to the disk; false where there was none.
+    pub fn give_up_spare(&self) -> Result<bool> {
+        let file = self.databases.open_or_create_file(CATALOG_SPARE)?;
+        release(file.as_fd())
+            .map_err(|error| Error::file_system("ftruncate", self.databases.path_of(CATALOG_SPARE), error))
     }
 
     /// Puts a directory's entries on disk, where the store was opened so.

@@ -46,7 +46,7 @@ pub use files::VolumeFiles;
 pub use query::{QuotaEnforcement, VolumeInfo};
 pub use streams::StreamWriter;
 
-use crate::catalog::Catalog;
+use crate::catalog::{self, Catalog, Writer};
 use crate::content::Turns;
 use crate::error::{Error, Result};
 use crate::model::{VolumeName, VolumeRecord};
@@ -144,6 +144,7 @@ impl Opened {
         let found = || layout.found_volumes();
         let catalog = Catalog::open(&layout.catalog_path(), layout.catalog_gate(), found)?;
         layout.sync_catalog_directory()?;
+        layout.keep_spare();
         let opened = Opened::new(layout, catalog)?;
         opened.recover()?;
         Ok(opened)
@@ -168,6 +169,17 @@ impl Opened {
     fn volume(&self, name: &VolumeName) -> Result<VolumeRecord> {
         let found = self.catalog.read(|catalog| catalog.volume(name))?;
         found.ok_or_else(|| Error::volume_not_found(name.as_str()))
+    }
+
+    /// Writes to the catalog what lets go of something. That must not need room on a disk which is full, so it may use
+    /// what was set aside.
+    fn write_to_free<T>(&self, write: impl Fn(&Writer<'_>) -> Result<T>) -> Result<T> {
+        match self.catalog.write(&write) {
+            Err(error) if catalog::is_disk_full(&error) && self.layout.give_up_spare()? => {
+                self.catalog.write(&write)
+            }
+            written => written,
+        }
     }
 
     fn is_current(&self) -> Result<bool> {

@@ -42,7 +42,7 @@ impl Opened {
         match intent.action {
             // A removal that cannot be finished leaves the volume listed; whoever asks for it again is told.
             Action::Remove => {
-                let confirmed = self.catalog.write(|catalog| catalog.confirm(intent));
+                let confirmed = self.write_to_free(|catalog| catalog.confirm(intent));
                 confirmed.and_then(|()| self.finish_removal(intent)).or(Ok(()))
             }
             Action::Create => self.settle_creation(intent),

@@ -37,7 +37,7 @@ impl Opened {
     /// Writes down that a volume is to be removed, and keeps other programs from its image meanwhile.
     fn intend_to_remove(&self, name: &VolumeName, only: Option<i64>) -> Result<(Intent, Option<ImageLock>)> {
         let entry = new_entry(name);
-        let (volume_id, image) = self.catalog.write(|catalog| {
+        let (volume_id, image) = self.write_to_free(|catalog| {
             let volume =
                 catalog.reader().volume(name)?.filter(|volume| only.is_none_or(|id| id == volume.id));
             let volume = volume.ok_or_else(|| Error::volume_not_found(name.as_str()))?;
@@ -61,10 +61,11 @@ impl Opened {
             self.layout.trash.move_to(&intent.entry, &self.layout.volumes, name)?;
             self.layout.put_on_disk(&self.layout.volumes)?;
         }
-        self.catalog.write(|catalog| match &result {
+        self.write_to_free(|catalog| match &result {
             Ok(()) => catalog.delete_volume(intent.volume_id),
             Err(_) => catalog.settle(intent.volume_id),
         })?;
+        self.layout.keep_spare();
         result.map_err(|error| error.in_volume(name))
     }
 

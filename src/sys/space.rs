@@ -1,14 +1,20 @@
-//! How much space a file system has left, and the clock that measures how old that knowledge is.
+//! How much space a file system has left, the clock that measures how old that knowledge is, and space set aside.
 
 use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
+use nix::sys::stat::fstat;
 use nix::sys::statfs::{EXT4_SUPER_MAGIC, FsType, TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs};
 use nix::time::{ClockId, clock_gettime};
+use nix::unistd::ftruncate;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 /// File systems whose free space falls as soon as somebody writes, what is still to be allocated included.
 const COUNT_AT_ONCE: [FsType; 3] = [EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC];
+
+/// What `st_blocks` counts in.
+const STAT_BLOCK: i64 = 512;
 
 /// The bytes free on the file system of an open file. None where they do not show at once what is written: btrfs
 /// notices when it commits, and of others we do not know.
@@ -26,4 +32,19 @@ pub fn time_since_boot() -> io::Result<Duration> {
         return Err(Errno::EOVERFLOW.into());
     };
     Ok(Duration::new(seconds, nanos))
+}
+
+/// Gives a file the blocks for that many bytes, where it has fewer and its file system can.
+pub fn reserve(file: BorrowedFd<'_>, bytes: i64) -> io::Result<()> {
+    if fstat(file)?.st_blocks.saturating_mul(STAT_BLOCK) >= bytes {
+        return Ok(());
+    }
+    Ok(fallocate(file, FallocateFlags::empty(), 0, bytes)?)
+}
+
+/// Gives the blocks of a file back; false where it had none.
+pub fn release(file: BorrowedFd<'_>) -> io::Result<bool> {
+    let had_some = fstat(file)?.st_blocks > 0;
+    ftruncate(file, 0)?;
+    Ok(had_some)
 }

@@ -1,0 +1,227 @@
+//! A disk that is full to its last byte, with the catalog on it: case 33.
+
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at the disk from outside")]
+
+#[path = "support/child.rs"]
+mod child;
+#[path = "support/report.rs"]
+mod report;
+#[path = "support/skip.rs"]
+mod skip;
+
+use child::in_child;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use sandbox_volumes::content::{AppendOptions, WriteFrom, WriteOptions};
+use sandbox_volumes::error::Error;
+use sandbox_volumes::model::{Cancel, Labels, VolumeName, VolumeSpec};
+use sandbox_volumes::store::{Durability, Store, TransferOptions, VolumeFiles, check};
+use serde_json::{Value, json};
+use skip::skip;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+const OLD: &str = "the old content";
+
+/// More than is left of the disk.
+static MUCH: [u8; 256 << 10] = [7; 256 << 10];
+
+/// A mount that ends when dropped.
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        umount2(&self.0, MntFlags::MNT_DETACH).unwrap();
+    }
+}
+
+fn tmpfs(at: &Path) -> Option<Mounted> {
+    match mount(Some("tmpfs"), at, Some("tmpfs"), MsFlags::empty(), Some("size=8m")) {
+        Ok(()) => Some(Mounted(at.to_owned())),
+        Err(errno) => {
+            skip(format_args!("mounting needs root: {errno}"));
+            None
+        }
+    }
+}
+
+/// Without blocks that only root may take.
+fn ext4(at: &Path) -> Option<Mounted> {
+    let image = at.with_extension("img");
+    File::create(&image).unwrap().set_len(16 << 20).unwrap();
+    let mkfs = Command::new("mkfs.ext4").args(["-q", "-m", "0", "-b", "4096"]).arg(&image).status();
+    if !mkfs.is_ok_and(|status| status.success()) {
+        skip("mkfs.ext4 is not installed");
+        return None;
+    }
+    let mounted = Command::new("mount").args(["-o", "loop"]).arg(&image).arg(at).output().unwrap();
+    if !mounted.status.success() {
+        skip(format_args!("mounting needs root: {}", String::from_utf8_lossy(&mounted.stderr)));
+        return None;
+    }
+    Some(Mounted(at.to_owned()))
+}
+
+/// A store whose disk is full, with a volume that holds a small file `file` and a large one.
+struct Full {
+    store: Arc<Store>,
+    home: PathBuf,
+    ballast: PathBuf,
+    files: VolumeFiles,
+}
+
+impl Full {
+    fn on(disk: &Path) -> Self {
+        let home = disk.join("home");
+        let store = Arc::new(Store::open(&home, Durability::Full).unwrap());
+        create(&store, "v", json!({})).unwrap();
+        let files = store.files(&name("v"));
+        fs::write(files.root().join("file"), OLD).unwrap();
+        fs::write(files.root().join("large"), MUCH).unwrap();
+        let full = Full { store, home, ballast: disk.join("ballast"), files };
+        full.fill();
+        full
+    }
+
+    fn fill(&self) {
+        let mut ballast = File::options().create(true).append(true).open(&self.ballast).unwrap();
+        for piece in [&MUCH[..], &MUCH[..4096], &MUCH[..1]] {
+            while ballast.write_all(piece).is_ok() {}
+        }
+        ballast.sync_all().unwrap();
+    }
+
+    /// Holds that nothing is left of what was refused.
+    fn assert_as_before(&self, about: &str) {
+        let root = self.files.root();
+        let mut entries: Vec<_> = fs::read_dir(root)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        entries.sort_unstable();
+        assert_eq!(entries, ["file", "large"], "{about}");
+        assert_eq!(fs::read_to_string(root.join("file")).unwrap(), OLD, "{about}");
+        assert_eq!(self.listed(), ["v"], "{about}");
+        for room in ["volumes/.staging", "volumes/.trash"] {
+            assert_eq!(fs::read_dir(self.home.join(room)).unwrap().count(), 0, "{about}: {room}");
+        }
+    }
+
+    fn listed(&self) -> Vec<String> {
+        let listed = self.store.list(&Labels::default(), &Cancel::default()).unwrap();
+        listed.iter().map(|volume| volume.record.name.to_string()).collect()
+    }
+}
+
+fn name(text: &str) -> VolumeName {
+    VolumeName::parse(text).unwrap()
+}
+
+fn create(store: &Store, volume: &str, options: Value) -> Result<(), Error> {
+    let spec = VolumeSpec::from_options(&[options.into()]).unwrap();
+    store.create(&name(volume), &spec, &Cancel::default()).map(drop)
+}
+
+/// What writes into a volume and needs more than there is.
+type Writing = fn(&Full, &Path) -> Result<(), Error>;
+
+const WRITINGS: [(&str, Writing); 7] = [
+    ("a new file", |full, _| full.files.write("new", &MUCH, WriteOptions::default(), &Cancel::default())),
+    ("a file written over atomically", |full, _| {
+        let options = WriteOptions { atomic: true, ..WriteOptions::default() };
+        full.files.write("file", &MUCH, options, &Cancel::default())
+    }),
+    ("a new file that something is added to", |full, _| {
+        full.files.append("new", &MUCH, AppendOptions::default(), &Cancel::default())
+    }),
+    ("an atomic stream", |full, _| {
+        let options = WriteOptions { atomic: true, ..WriteOptions::default() };
+        let mut writer = full.files.open_writer("file", options, WriteFrom::Empty, &Cancel::default())?;
+        writer.write(&MUCH, &Cancel::default())?;
+        writer.finish(&Cancel::default())
+    }),
+    ("a copy", |full, _| full.files.copy("large", "new", &Cancel::default()).map(drop)),
+    ("a copy in place of a file", |full, _| full.files.copy("large", "file", &Cancel::default()).map(drop)),
+    ("a tree copied in", |full, beside| {
+        full.files.copy_in(beside, "new", TransferOptions::default(), &Cancel::default()).map(drop)
+    }),
+];
+
+fn hold(disk: &Path) {
+    let full = Full::on(disk);
+    let beside = tempfile::tempdir().unwrap();
+    fs::create_dir(beside.path().join("sub")).unwrap();
+    fs::write(beside.path().join("sub/file"), MUCH).unwrap();
+    for (what, write) in WRITINGS {
+        let error = write(&full, beside.path()).unwrap_err();
+        assert_eq!(error.code(), "ENOSPC", "{what}: {error}");
+        full.assert_as_before(what);
+        full.fill();
+    }
+    for options in [
+        json!({}),
+        json!({ "kind": "disk", "sizeMib": 64 }),
+        json!({ "kind": "disk", "sizeMib": 64, "format": "qcow2" }),
+    ] {
+        let result = create(&full.store, "another", options.clone());
+        match result {
+            // Where the disk is full, a directory may still fit in.
+            Ok(()) => full.store.remove(&name("another"), &Cancel::default()).unwrap(),
+            Err(error) => {
+                assert!(["ENOSPC", "ERR_CATALOG"].contains(&error.code().as_str()), "{options}: {error}")
+            }
+        }
+        full.assert_as_before(&options.to_string());
+        full.fill();
+    }
+    remove_and_use(&full);
+}
+
+/// Nothing was written since the disk became full that may have left room for this.
+fn hold_removal(disk: &Path) {
+    remove_and_use(&Full::on(disk));
+}
+
+fn remove_and_use(full: &Full) {
+    full.store.remove(&name("v"), &Cancel::default()).unwrap();
+    assert!(full.listed().is_empty());
+    assert!(!full.files.root().exists());
+    create(&full.store, "v", json!({})).unwrap();
+    full.files.write("new", &MUCH[..128 << 10], WriteOptions::default(), &Cancel::default()).unwrap();
+    assert!(check(&full.home, false, &Cancel::default()).unwrap().is_empty());
+}
+
+/// Runs a body on a new file system, in a process of its own: the children that other tests start have all files open for
+/// a moment, deleted ones too.
+fn on(test: &str, make: fn(&Path) -> Option<Mounted>, body: fn(&Path)) {
+    in_child(test, || {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("disk");
+        fs::create_dir(&at).unwrap();
+        if let Some(_mounted) = make(&at) {
+            body(&at);
+        }
+    });
+}
+
+#[test]
+fn case_33_what_is_refused_on_a_full_tmpfs_leaves_nothing() {
+    on("case_33_what_is_refused_on_a_full_tmpfs_leaves_nothing", tmpfs, hold);
+}
+
+#[test]
+fn case_33_what_is_refused_on_a_full_ext4_leaves_nothing() {
+    on("case_33_what_is_refused_on_a_full_ext4_leaves_nothing", ext4, hold);
+}
+
+#[test]
+fn case_33_a_volume_can_be_removed_from_a_full_tmpfs() {
+    on("case_33_a_volume_can_be_removed_from_a_full_tmpfs", tmpfs, hold_removal);
+}
+
+#[test]
+fn case_33_a_volume_can_be_removed_from_a_full_ext4() {
+    on("case_33_a_volume_can_be_removed_from_a_full_ext4", ext4, hold_removal);
+}
