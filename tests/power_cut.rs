@@ -188,6 +188,11 @@ fn writing_a_file_in_directories_that_were_just_made() {
 }
 
 #[test]
+fn writing_a_file_in_many_directories_that_were_just_made() {
+    cut_power(Work::WriteDeep);
+}
+
+#[test]
 fn writing_a_file_atomically() {
     cut_power(Work::WriteAtomically);
 }

@@ -189,6 +189,11 @@ fn making_directories_and_a_file_in_them() {
 }
 
 #[test]
+fn making_many_directories_and_a_file_in_them() {
+    sweep(Work::WriteDeep);
+}
+
+#[test]
 fn adding_to_a_file() {
     sweep(Work::Append);
 }

@@ -52,7 +52,7 @@ impl Store {
 
     /// Ends an attachment of whatever process; with `force` also one whose process is seen running.
     pub fn end_attachment(&self, id: i64, force: bool, cancel: &Cancel) -> Result<()> {
-        self.opened()?.catalog.write(|catalog| {
+        self.opened()?.write_to_free(|catalog| {
             let AttachmentInfo { record, running } = living_attachment(catalog, id)?;
             if running && !force {
                 let readonly = record.volumes.iter().map(|volume| volume.readonly);

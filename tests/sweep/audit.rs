@@ -3,7 +3,9 @@
 use crate::loop_devices;
 use crate::mount_list::lines_below;
 use crate::snapshot::Snapshot;
-use crate::work::{DISK, NEW, OLD, ROOTFS, VOLUME, Work, attach, copied_out, create, name, new_home, open};
+use crate::work::{
+    DISK, NEW, OLD, ROOTFS, VOLUME, Work, attach, copied_out, create, deep, name, new_home, open,
+};
 use rusqlite::Connection;
 use sandbox_volumes::model::{Cancel, Labels, VolumeKind};
 use sandbox_volumes::store::{ProblemKind, Store, check};
@@ -121,7 +123,8 @@ impl Audit {
         let is_disk = matches!(work, Work::CreateRawDisk | Work::CreateQcow2Disk | Work::RemoveDisk);
         assert_eq!(info.record.kind == VolumeKind::Disk, is_disk, "{about}");
         let content = |below: &str| fs::read_to_string(path.join(below)).ok();
-        let is_new = |below| assert!(!acknowledged || content(below).as_deref() == Some(NEW), "{about}");
+        let is_new =
+            |below: &str| assert!(!acknowledged || content(below).as_deref() == Some(NEW), "{about}");
         match work {
             Work::CreateRawDisk | Work::RemoveDisk => judge("e2fsck", "-fn", &path.join("disk.raw"), about),
             Work::CreateQcow2Disk => judge("qemu-img", "check", &path.join("disk.qcow2"), about),
@@ -140,6 +143,7 @@ impl Audit {
                 let left = content("made/below/new");
                 assert!(!ending.refused || left.is_none_or(|left| left == NEW), "{about}");
             }
+            Work::WriteDeep => is_new(&format!("{}/new", deep())),
             Work::WriteAtomically | Work::StreamAtomically | Work::ReplaceLimited => {
                 let mut entries: Vec<_> =
                     fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name()).collect();

@@ -31,6 +31,7 @@ pub enum Work {
     RemoveDisk,
     Overwrite,
     WriteNew,
+    WriteDeep,
     WriteAtomically,
     ReplaceLimited,
     Append,
@@ -47,7 +48,7 @@ pub enum Work {
     Recover,
 }
 
-const ALL: [Work; 22] = [
+const ALL: [Work; 23] = [
     Work::CreateDirectory,
     Work::CreateRawDisk,
     Work::CreateQcow2Disk,
@@ -56,6 +57,7 @@ const ALL: [Work; 22] = [
     Work::RemoveDisk,
     Work::Overwrite,
     Work::WriteNew,
+    Work::WriteDeep,
     Work::WriteAtomically,
     Work::ReplaceLimited,
     Work::Append,
@@ -96,6 +98,11 @@ pub fn attach(store: &Store) -> Result<Attachment, Error> {
 /// A home beside the other one, with what is above it.
 pub fn new_home(home: &Path) -> PathBuf {
     home.with_file_name("above").join("new")
+}
+
+/// A path of more directories than are synced one by one.
+pub fn deep() -> String {
+    ["d"; 40].join("/")
 }
 
 /// Where a tree is copied out to.
@@ -142,7 +149,7 @@ impl Work {
         }
         let store = open(home)?;
         let (files, cancel) = (store.files(&name(VOLUME)), Cancel::default());
-        let write = |path, atomic| {
+        let write = |path: &str, atomic| {
             let options = WriteOptions { atomic, durable: true, mode: None };
             files.write(path, NEW.as_bytes(), options, &cancel)
         };
@@ -165,6 +172,10 @@ impl Work {
             Work::WriteNew => {
                 files.mkdir("made/below", &cancel)?;
                 write("made/below/new", false)
+            }
+            Work::WriteDeep => {
+                files.mkdir(deep(), &cancel)?;
+                write(&format!("{}/new", deep()), false)
             }
             Work::WriteAtomically | Work::ReplaceLimited => write("file", true),
             Work::Append => {
