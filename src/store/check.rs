@@ -6,7 +6,7 @@ use super::owner::living;
 use super::{Durability, Opened};
 use crate::catalog::{self, Catalog, FoundVolume, Held, UnusableRow};
 use crate::error::{Error, Result};
-use crate::model::{Cancel, VolumeKind, VolumeRecord};
+use crate::model::{Cancel, VolumeKind, VolumeName, VolumeRecord};
 use std::path::{Path, PathBuf};
 
 /// What is wrong.
@@ -145,7 +145,11 @@ impl Opened {
     fn check_unfinished(&self, repair: bool, problems: &mut Vec<Problem>) -> Result<()> {
         let found_before = problems.len();
         for intent in self.catalog.read(|catalog| catalog.intents(None))? {
-            if self.layout.try_lock(&intent.name)?.is_some() {
+            let is_left = || {
+                let left = self.catalog.read(|catalog| catalog.intents(Some(&intent.name)))?;
+                Ok(left.iter().any(|left| left.volume_id == intent.volume_id))
+            };
+            if self.holds_undisturbed(&intent.name, is_left)? {
                 let name = intent.name.as_str();
                 let message = format!(
                     "Creating or removing volume {name:?} did not come to its end. The next operation on it, or \
@@ -188,7 +192,8 @@ impl Opened {
     fn check_volume(&self, record: &VolumeRecord, repair: bool, cancel: &Cancel) -> Result<Option<Problem>> {
         let name = record.name.as_str();
         let path = self.layout.volumes.path_of(name);
-        if !self.layout.volumes.contains(name)? {
+        let is_missing = || Ok(self.is_still(record)? && !self.layout.volumes.contains(name)?);
+        if is_missing()? && self.holds_undisturbed(&record.name, is_missing)? {
             let repaired = repair && self.strike_out(record, cancel)?;
             let message = format!(
                 "The directory of volume {name:?} is gone: somebody deleted it. What was in it is lost; removing the \
@@ -197,12 +202,29 @@ impl Opened {
             let problem = Problem::new(ProblemKind::MissingDirectory, path, message);
             return Ok(Some(problem.of(name).repaired(repaired)));
         }
+        let has_bad_image = || Ok(self.is_still(record)? && self.inspect_volume(record).is_err());
         if record.kind == VolumeKind::Disk
             && let Err(error) = self.inspect_volume(record)
+            && self.holds_undisturbed(&record.name, has_bad_image)?
         {
             return Ok(Some(Problem::new(ProblemKind::BadImage, path, error.to_string()).of(name)));
         }
         Ok(None)
+    }
+
+    /// Whether a volume is still the one of that record.
+    fn is_still(&self, record: &VolumeRecord) -> Result<bool> {
+        let current = self.catalog.read(|catalog| catalog.volume(&record.name))?;
+        Ok(current.is_some_and(|current| current.id == record.id))
+    }
+
+    /// Whether something that was seen of a name holds while nobody creates or removes it. What somebody is about to
+    /// change at this moment does not.
+    fn holds_undisturbed(&self, name: &VolumeName, seen: impl Fn() -> Result<bool>) -> Result<bool> {
+        match self.layout.try_lock(name)? {
+            Some(_lock) => seen(),
+            None => Ok(false),
+        }
     }
 
     /// Deletes the row of a volume without a directory; false where it is attached or came back.
@@ -230,7 +252,11 @@ impl Opened {
             }
             Entry::Volume(found) => {
                 let name = found.name.as_str();
-                if self.catalog.read(|catalog| catalog.has_row(&found.name))? {
+                let is_unknown = || {
+                    let is_known = self.catalog.read(|catalog| catalog.has_row(&found.name))?;
+                    Ok(!is_known && volumes.contains(name)?)
+                };
+                if !is_unknown()? || !self.holds_undisturbed(&found.name, is_unknown)? {
                     return Ok(None);
                 }
                 let repaired = repair && self.adopt(found, cancel)?;

@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::image;
 use crate::model::{DiskFormat, DiskSpec, VolumeName};
 use crate::sys::Dir;
+use nix::errno::Errno;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::time::UNIX_EPOCH;
@@ -28,10 +29,12 @@ impl Layout {
                 continue;
             }
             let name = entry.to_str().and_then(|name| VolumeName::parse(name).ok());
-            let dir = name.and_then(|name| Some((self.volumes.open_child(name.as_str()).ok()?, name)));
+            let dir = name.map(|name| (self.volumes.open_child(name.as_str()), name));
             entries.push(match dir {
-                Some((dir, name)) => Entry::Volume(found(&dir, name)?),
-                None => Entry::Stranger(shown.into_owned()),
+                Some((Ok(dir), name)) => Entry::Volume(found(&dir, name)?),
+                // It was removed since it was listed.
+                Some((Err(error), _)) if error.is_refusal(&[Errno::ENOENT]) => continue,
+                _ => Entry::Stranger(shown.into_owned()),
             });
         }
         Ok(entries)

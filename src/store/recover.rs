@@ -90,8 +90,9 @@ impl Opened {
         Ok(())
     }
 
-    /// The lock of an entry of the staging or trash directory that belongs to nobody who lives. It is to be held until
-    /// the entry is deleted: a file that was only just made is locked by its maker in the next moment.
+    /// The lock of an entry of the staging or trash directory that belongs to nobody who lives; none where the entry is
+    /// gone meanwhile. It is to be held until the entry is deleted: a file that was only just made is locked by its
+    /// maker in the next moment.
     pub(super) fn lock_abandoned(&self, dir: &Dir, entry: &str) -> Result<Option<FileLock>> {
         let lock = match EntryOwner::of(entry) {
             EntryOwner::Volume(name) => self.layout.try_lock(&name)?,
@@ -99,7 +100,7 @@ impl Opened {
             EntryOwner::Stranger => None,
         };
         match lock {
-            Some(lock) if !self.is_intended(entry)? => Ok(Some(lock)),
+            Some(lock) if dir.contains(entry)? && !self.is_intended(entry)? => Ok(Some(lock)),
             _ => Ok(None),
         }
     }

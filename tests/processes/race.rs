@@ -5,7 +5,7 @@ use crate::support::{Home, name};
 use crate::worker::{self, Worker};
 use sandbox_volumes::model::{Cancel, Input, Labels, VolumeSpec};
 use sandbox_volumes::mount::{MountConfig, plan};
-use sandbox_volumes::store::{Durability, Store};
+use sandbox_volumes::store::{Durability, Store, check};
 use std::path::Path;
 
 /// Gives every worker the same order and collects their answers, sorted.
@@ -136,6 +136,25 @@ fn a_listed_volume_has_its_directory_while_another_process_creates_and_removes()
         "{seen} volumes were listed, of which {vanished} were removed before a look at their directory"
     ));
     assert!(list().is_empty());
+}
+
+#[test]
+fn a_check_finds_nothing_wrong_while_another_process_creates_and_removes() {
+    let home = Home::new();
+    let mut worker = Worker::start("race::worker_that_obeys", &home.path(""));
+    worker.order("churn 300");
+    let (mut checks, mut found) = (0, Vec::new());
+    let answer = std::thread::scope(|threads| {
+        let working = threads.spawn(|| worker.answer());
+        while !working.is_finished() {
+            found.extend(check(&home.path(""), checks % 2 == 0, &Cancel::default()).unwrap());
+            checks += 1;
+        }
+        working.join().unwrap()
+    });
+    assert_eq!(answer.as_deref(), Some("ok"));
+    assert!(found.is_empty(), "{} of {checks} checks, as {:?}", found.len(), found[0]);
+    report(format_args!("{checks} checks"));
 }
 
 /// Does what it is told with its home and answers `ok` or the error's code; an unexpected error is shown whole.
