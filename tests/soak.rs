@@ -1,0 +1,72 @@
+//! Everything at once: processes that work on one home, are killed at random, and are watched from outside.
+//!
+//! `SOAK_SECONDS` says how long, 60 by default, and `SOAK_SEED` repeats the choices of an earlier run.
+
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at the disk from outside")]
+
+#[path = "soak/audit.rs"]
+mod audit;
+#[path = "soak/content.rs"]
+mod content;
+#[path = "soak/files.rs"]
+mod files;
+#[path = "soak/ground.rs"]
+mod ground;
+#[path = "soak/ledger.rs"]
+mod ledger;
+#[path = "support/report.rs"]
+mod report;
+#[path = "soak/run.rs"]
+mod run;
+#[path = "support/snapshot.rs"]
+mod snapshot;
+#[path = "races/swapper.rs"]
+mod swapper;
+#[path = "soak/volumes.rs"]
+mod volumes;
+#[path = "soak/watch.rs"]
+mod watch;
+#[path = "soak/work.rs"]
+mod work;
+#[path = "support/worker.rs"]
+mod worker;
+
+use report::report;
+use run::{Plan, soak};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Each of these tests wants the machine for itself.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn number(variable: &str) -> Option<u64> {
+    Some(std::env::var(variable).ok()?.parse().unwrap())
+}
+
+fn seed() -> u64 {
+    number("SOAK_SEED").unwrap_or_else(|| RandomState::new().hash_one(()))
+}
+
+#[test]
+fn nothing_goes_wrong_when_everything_happens_at_once() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let seconds = Duration::from_secs(number("SOAK_SECONDS").unwrap_or(60));
+    let outcome = soak(&Plan { seconds, seed: seed(), careless: "careful", enough: 20 });
+    report(format_args!("{outcome}"));
+    assert!(outcome.violations.is_empty(), "seed {}\n{}", outcome.seed, outcome.violations.join("\n"));
+    assert!(outcome.operations > 0 && outcome.kills > 0, "nothing was tested");
+}
+
+/// What it would look like if the store did not take care. Each must be found out, or the soak shows nothing.
+#[test]
+fn a_store_without_care_is_found_out() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    for careless in work::CARELESS {
+        let seconds = Duration::from_secs(20);
+        let outcome = soak(&Plan { seconds, seed: seed(), careless, enough: 1 });
+        report(format_args!("{careless}: {outcome}"));
+        assert!(!outcome.violations.is_empty(), "{careless} was not found out, seed {}", outcome.seed);
+        report(format_args!("{careless}: {}", outcome.violations[0]));
+    }
+}
