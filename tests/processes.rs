@@ -4,10 +4,14 @@
 
 #[path = "processes/blocked.rs"]
 mod blocked;
+#[path = "processes/naive.rs"]
+mod naive;
 #[path = "processes/race.rs"]
 mod race;
 #[path = "support/report.rs"]
 mod report;
+#[path = "processes/rounds.rs"]
+mod rounds;
 mod support;
 #[path = "processes/umask.rs"]
 mod umask;

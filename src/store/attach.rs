@@ -76,7 +76,7 @@ impl Store {
                     held_files::keep_open(id, Held { disks, parts: taken.parts });
                     return Ok(Attachment { id, sandbox: sandbox.to_owned(), pid, mounts: taken.mounts });
                 }
-                Err(error) => error,
+                Err(error) => opened.or_removal_of(&taken.leases, error),
             };
             for (name, id) in taken.created.iter().rev() {
                 self.take_back(name, *id);
@@ -106,7 +106,14 @@ impl Store {
             MountSource::Tmpfs { size_mib } => Origin::Tmpfs { size_mib: *size_mib },
             MountSource::Named { name, provision, subpath } => {
                 let volume = self.provision(opened, name, provision, cancel, taken)?;
-                let origin = match (volume.kind, subpath) {
+                let lease = AttachedVolume {
+                    name: name.to_string(),
+                    guest_path: Some(guest_path.to_string()),
+                    subpath: subpath.as_ref().map(ToString::to_string),
+                    readonly,
+                };
+                taken.leases.push((volume.clone(), lease));
+                match (volume.kind, subpath) {
                     (VolumeKind::Dir, Some(subpath)) => {
                         let make = provision.spec().is_some();
                         let (origin, part) = opened.resolve_part(&volume, subpath, make, cancel)?;
@@ -131,15 +138,7 @@ impl Store {
                         taken.disks.push(disk);
                         origin
                     }
-                };
-                let lease = AttachedVolume {
-                    name: name.to_string(),
-                    guest_path: Some(guest_path.to_string()),
-                    subpath: subpath.as_ref().map(ToString::to_string),
-                    readonly,
-                };
-                taken.leases.push((volume, lease));
-                origin
+                }
             }
             MountSource::Disk { host, format, fstype } => {
                 let (origin, disk) =
@@ -240,6 +239,18 @@ impl Opened {
             cancel.commit()?;
             Ok(id)
         })
+    }
+
+    /// What is to be told of a failure: that a volume was removed meanwhile, where what failed was to look at one.
+    fn or_removal_of(&self, leases: &[(VolumeRecord, AttachedVolume)], error: Error) -> Error {
+        let was_removed = |volume: &VolumeRecord| self.is_still(volume).is_ok_and(|still| !still);
+        match error.kind() {
+            ErrorKind::FileSystem | ErrorKind::DiskImage => {
+                let removed = leases.iter().map(|(volume, _)| volume).find(|volume| was_removed(volume));
+                removed.map_or(error, |volume| Error::volume_not_found(volume.name.as_str()))
+            }
+            _ => error,
+        }
     }
 }
 

@@ -212,12 +212,6 @@ impl Opened {
         Ok(None)
     }
 
-    /// Whether a volume is still the one of that record.
-    fn is_still(&self, record: &VolumeRecord) -> Result<bool> {
-        let current = self.catalog.read(|catalog| catalog.volume(&record.name))?;
-        Ok(current.is_some_and(|current| current.id == record.id))
-    }
-
     /// Whether something that was seen of a name holds while nobody creates or removes it. What somebody is about to
     /// change at this moment does not.
     fn holds_undisturbed(&self, name: &VolumeName, seen: impl Fn() -> Result<bool>) -> Result<bool> {

@@ -182,6 +182,12 @@ impl Opened {
         }
     }
 
+    /// Whether the volume of that name is still the one of that record.
+    fn is_still(&self, record: &VolumeRecord) -> Result<bool> {
+        let now = self.catalog.read(|catalog| catalog.volume(&record.name))?;
+        Ok(now.is_some_and(|now| now.id == record.id))
+    }
+
     fn is_current(&self) -> Result<bool> {
         Ok(self.layout.places()? == self.places)
     }

@@ -76,11 +76,8 @@ impl Opened {
             Err(error) if error.is_refusal(&UNCOUNTED) => 0,
             Err(error) => return Err(error.in_volume(name)),
         };
-        if used_bytes == 0 {
-            let current = self.catalog.read(|catalog| catalog.volume(&record.name))?;
-            if current.is_none_or(|current| current.id != record.id) {
-                return Ok(None);
-            }
+        if used_bytes == 0 && !self.is_still(&record)? {
+            return Ok(None);
         }
         let quota_enforcement = record.quota_mib.map(|mib| self.enforcement(&record.name, mib));
         Ok(Some(VolumeInfo { path: volumes.path_of(name), record, used_bytes, quota_enforcement }))

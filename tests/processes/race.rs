@@ -16,37 +16,6 @@ fn order_all(workers: &mut [Worker], order: &str) -> Vec<String> {
     answers
 }
 
-/// `loser`s and one `ok`, in the order that sorting gives.
-fn one_wins(processes: usize, loser: &str) -> Vec<String> {
-    let mut expected = vec![loser.to_owned(); processes - 1];
-    expected.push("ok".to_owned());
-    expected
-}
-
-fn race_for_one_name(processes: usize, rounds: u32) {
-    let home = Home::new();
-    let mut workers: Vec<_> =
-        (0..processes).map(|_| Worker::start("race::worker_that_obeys", &home.path(""))).collect();
-    for round in 0..rounds {
-        let created = order_all(&mut workers, "create data");
-        assert_eq!(created, one_wins(processes, "ERR_VOLUME_ALREADY_EXISTS"), "round {round}");
-        assert!(home.path("volumes/data").is_dir());
-        let removed = order_all(&mut workers, "remove data");
-        assert_eq!(removed, one_wins(processes, "ERR_VOLUME_NOT_FOUND"), "round {round}");
-        assert!(!home.path("volumes/data").exists());
-    }
-}
-
-#[test]
-fn of_two_processes_that_create_or_remove_one_name_exactly_one_wins() {
-    race_for_one_name(2, 200);
-}
-
-#[test]
-fn of_eight_processes_that_create_or_remove_one_name_exactly_one_wins() {
-    race_for_one_name(8, 50);
-}
-
 fn race_to_ensure_one_volume(processes: usize, rounds: u32) {
     let home = Home::new();
     let mut workers: Vec<_> =
@@ -190,8 +159,6 @@ fn obey(
     let spec = VolumeSpec::from_options(&[])?;
     let cancel = Cancel::default;
     match verb {
-        "create" => store.create(&name(argument), &spec, &cancel()).map(drop),
-        "remove" => store.remove(&name(argument), &cancel()),
         "ensure" => {
             let ensure = serde_json::json!({ "mode": "ensure-exists", "quotaMib": 4 }).into();
             let volume = Input::Text(argument.to_owned());
