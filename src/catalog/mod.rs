@@ -22,7 +22,7 @@ pub use volumes::{FoundVolume, UnusableRow};
 use crate::error::{Error, Result};
 use connections::Connections;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::any::Any;
 use std::fmt;
 use std::path::Path;
@@ -31,8 +31,14 @@ use std::time::{Duration, Instant};
 /// The longest that any call waits for another program's lock on the catalog.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
+/// How long an opening waits for a writer before it looks whether it needs to write at all.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// How many reads run at once.
 const READERS: usize = 2;
+
+/// The name of write-ahead logging, by which readers and a writer do not wait for each other.
+const WAL: &str = "wal";
 
 /// How long to wait where SQLite does not.
 const BUSY_PAUSE: Duration = Duration::from_millis(1);
@@ -59,8 +65,18 @@ impl Catalog {
     /// Opens the catalog at `path`, makes it or brings it up to date. A new one begins with the volumes that `found`
     /// gives: those of a catalog that was lost.
     pub fn open(path: &Path, gate: Gate, found: impl FnOnce() -> Result<Vec<FoundVolume>>) -> Result<Self> {
-        let alone = gate(Instant::now() + LONGEST_WAIT)?;
-        let mut first = connect(path)?;
+        let deadline = Instant::now() + LONGEST_WAIT;
+        let (mut first, alone) = match gate(Instant::now() + PATIENCE) {
+            Ok(alone) => (connect(path)?, Some(alone)),
+            // A writer that was stopped keeps nobody from reading.
+            Err(_) => match connect_to_complete(path)? {
+                Some(complete) => (complete, None),
+                None => {
+                    let alone = gate(deadline)?;
+                    (connect(path)?, Some(alone))
+                }
+            },
+        };
         schema::prepare(&mut first, |transaction| {
             found()?.iter().try_for_each(|volume| volumes::adopt(transaction, volume).map(drop))
         })?;
@@ -120,7 +136,25 @@ impl Writer<'_> {
 }
 
 fn connect(path: &Path) -> Result<Connection> {
-    let connection = Connection::open(path)?;
+    set_up(Connection::open(path)?)
+}
+
+/// Connects to a catalog that is there and needs no preparation; none where it does.
+fn connect_to_complete(path: &Path) -> Result<Option<Connection>> {
+    let opened = Connection::open_with_flags(path, OpenFlags::default() - OpenFlags::SQLITE_OPEN_CREATE);
+    let connection = match opened {
+        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen) => return Ok(None),
+        opened => opened?,
+    };
+    connection.busy_timeout(LONGEST_WAIT)?;
+    let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+    match mode == WAL && schema::is_newest(&connection)? {
+        true => set_up(connection).map(Some),
+        false => Ok(None),
+    }
+}
+
+fn set_up(connection: Connection) -> Result<Connection> {
     connection.busy_timeout(LONGEST_WAIT)?;
     // Closing a connection writes nothing: not into a catalog that is refused, nor outside the gate.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
@@ -137,7 +171,7 @@ fn connect(path: &Path) -> Result<Connection> {
 fn enter_wal(connection: &Connection) -> Result<()> {
     let deadline = Instant::now() + LONGEST_WAIT;
     loop {
-        match connection.pragma_update(None, "journal_mode", "WAL") {
+        match connection.pragma_update(None, "journal_mode", WAL) {
             Err(error) if is_busy(&error) && Instant::now() < deadline => std::thread::sleep(BUSY_PAUSE),
             result => return Ok(result?),
         }

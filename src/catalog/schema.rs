@@ -82,7 +82,7 @@ const MIGRATIONS: &[&str] = &[
 /// Brings the catalog to the newest version in one transaction. `fill` is called within it where the catalog is a
 /// new one, so that none is ever left new and unfilled.
 pub fn prepare(connection: &mut Connection, fill: impl FnOnce(&Transaction<'_>) -> Result<()>) -> Result<()> {
-    if version(connection)? == MIGRATIONS.len() as i64 {
+    if is_newest(connection)? {
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -98,6 +98,11 @@ pub fn prepare(connection: &mut Connection, fill: impl FnOnce(&Transaction<'_>) 
     }
     transaction.commit()?;
     Ok(())
+}
+
+/// Whether there is nothing to prepare.
+pub fn is_newest(connection: &Connection) -> Result<bool> {
+    Ok(version(connection)? == MIGRATIONS.len() as i64)
 }
 
 /// Refuses a catalog that a newer program wrote, before anything in it is touched.

@@ -2,14 +2,18 @@
 
 use super::account::{Account, ENCODED};
 use crate::error::{Error, Result};
-use crate::model::VolumeName;
+use crate::model::{Cancel, LONGEST_WAIT, VolumeName};
 use crate::sys::FileLock;
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a writer waits in this process between two looks at whether it was cancelled.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Tells whether a sandbox that may write has the volume of that name.
 pub type IsShared = Box<dyn Fn(&VolumeName) -> Result<bool> + Send + Sync>;
@@ -23,7 +27,8 @@ pub struct Turns {
 /// One volume's turn.
 #[derive(Debug, Default)]
 pub(super) struct Turn {
-    in_this_process: Mutex<()>,
+    is_taken_here: Mutex<bool>,
+    was_given_back: Condvar,
     ledger: Mutex<Option<Ledger>>,
 }
 
@@ -43,16 +48,25 @@ impl Turns {
         Turns { by_volume: Mutex::default(), is_shared }
     }
 
-    /// Runs `work` as the only writer of a volume: in this process in a queue, among processes by the lock that
-    /// `lock` takes, whose file keeps the account.
+    /// Runs `work` as the only writer of a volume: in this process once the others here are done, for which it waits
+    /// until the deadline, among processes by the lock that `lock` takes, whose file keeps the account.
     pub fn take<T>(
         &self,
         volume: &VolumeName,
+        deadline: Instant,
+        cancel: &Cancel,
         lock: impl FnOnce() -> Result<FileLock>,
         work: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
         let turn = self.turn(volume);
-        let _in_this_process = turn.in_this_process.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = turn.take_here(Duration::ZERO);
+        while taken.is_none() {
+            cancel.check()?;
+            if Instant::now() >= deadline {
+                return Err(Error::volume_busy(volume.as_str(), LONGEST_WAIT));
+            }
+            taken = turn.take_here(deadline.saturating_duration_since(Instant::now()).min(PAUSE));
+        }
         let lock = lock()?;
         let _open = turn.open(&lock, false)?;
         work()
@@ -67,11 +81,7 @@ impl Turns {
         work: impl FnOnce() -> Result<T>,
     ) -> Result<Option<T>> {
         let turn = self.turn(volume);
-        let _in_this_process = match turn.in_this_process.try_lock() {
-            Ok(held) => held,
-            Err(TryLockError::Poisoned(held)) => held.into_inner(),
-            Err(TryLockError::WouldBlock) => return Ok(None),
-        };
+        let Some(_taken) = turn.take_here(Duration::ZERO) else { return Ok(None) };
         let Some(lock) = try_lock()? else { return Ok(None) };
         let _open = turn.open(&lock, true)?;
         match work() {
@@ -107,11 +117,32 @@ impl Turn {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes the turn from the other writers of this process, waiting at most `wait` for them.
+    fn take_here(&self, wait: Duration) -> Option<TakenHere<'_>> {
+        let mut is_taken = self.is_taken_here.lock().unwrap_or_else(PoisonError::into_inner);
+        if *is_taken && !wait.is_zero() {
+            let waited = self.was_given_back.wait_timeout(is_taken, wait);
+            is_taken = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let is_free = !std::mem::replace(&mut *is_taken, true);
+        is_free.then(|| TakenHere(self))
+    }
+
     fn open(&self, lock: &FileLock, at_once: bool) -> Result<Open<'_>> {
         let file = lock.file().try_clone_to_owned();
         let file = file.map_err(|error| Error::file_system("dup", ".", error))?.into();
         *self.ledger() = Some(Ledger { file, at_once, declined: false });
         Ok(Open(self))
+    }
+}
+
+/// Gives the turn to the next writer of this process when dropped, a panic included.
+struct TakenHere<'t>(&'t Turn);
+
+impl Drop for TakenHere<'_> {
+    fn drop(&mut self) {
+        *self.0.is_taken_here.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.0.was_given_back.notify_one();
     }
 }
 

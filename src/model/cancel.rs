@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
+/// The longest that an operation waits for another one on the same name.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
 const RUNNING: u8 = 0;
 const CANCELLED: u8 = 1;
 const COMMITTED: u8 = 2;
@@ -35,6 +38,11 @@ impl Cancel {
     /// How much is left of `most`, the longest that the operation may wait for others.
     pub fn left_of(&self, most: Duration) -> Duration {
         most.saturating_sub(self.asked_at.map_or(Duration::ZERO, |asked_at| asked_at.elapsed()))
+    }
+
+    /// Until when the operation may wait for another one on the same name.
+    pub fn may_wait_until(&self) -> Instant {
+        Instant::now() + self.left_of(LONGEST_WAIT)
     }
 
     /// The same cancellation for a step of a larger operation, whose commit point is not the larger one's.

@@ -13,7 +13,7 @@ mod process;
 mod record;
 mod spec;
 
-pub use cancel::Cancel;
+pub use cancel::{Cancel, LONGEST_WAIT};
 pub use disk::{DISK_FSTYPE, DiskFormat, MAX_DISK_MIB, MIN_DISK_MIB};
 pub use input::{Fields, Input, name_of};
 pub use labels::Labels;

@@ -64,7 +64,8 @@ impl Opened {
         cancel: &Cancel,
         work: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        self.turns.take(name, || self.layout.lock_quota(name, cancel), work)
+        let deadline = cancel.may_wait_until();
+        self.turns.take(name, deadline, cancel, || self.layout.lock_quota(name, deadline, cancel), work)
     }
 }
 

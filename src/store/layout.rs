@@ -15,14 +15,14 @@
 
 use crate::catalog::Gate;
 use crate::error::{Error, Result};
-use crate::model::{Cancel, DiskFormat, VolumeName};
+use crate::model::{Cancel, DiskFormat, LONGEST_WAIT, VolumeName};
 use crate::sys::{Dir, FileId, FileLock, PassingClone, release, reserve, unique_token};
 use nix::errno::Errno;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 const VOLUMES: &str = "volumes";
 const STAGING: &str = ".staging";
@@ -47,9 +47,6 @@ const SEPARATOR: char = '~';
 
 /// What stood at the store's own places.
 pub type Places = [Option<FileId>; 5];
-
-/// The longest that an operation waits for another one on the same name.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Whether a change of a volume waits until its directories are on disk. The catalog always does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -211,9 +208,8 @@ impl Layout {
             .ok_or_else(|| Error::volume_busy(name.as_str(), LONGEST_WAIT))
     }
 
-    /// Takes a turn at writing files of a volume that has a quota, waiting a while for whoever writes now.
-    pub fn lock_quota(&self, name: &VolumeName, cancel: &Cancel) -> Result<FileLock> {
-        let deadline = Instant::now() + cancel.left_of(LONGEST_WAIT);
+    /// Takes a turn at writing files of a volume that has a quota, waiting until the deadline for whoever writes now.
+    pub fn lock_quota(&self, name: &VolumeName, deadline: Instant, cancel: &Cancel) -> Result<FileLock> {
         let acquire = |entry: String| {
             let left = deadline.saturating_duration_since(Instant::now());
             FileLock::acquire(&self.locks, &entry, left, || cancel.check())?

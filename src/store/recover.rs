@@ -15,14 +15,23 @@ impl Opened {
     /// Settles every intent, clears every leftover and ends every attachment that no living process has. What
     /// cannot be done now must not keep the volumes away: it stays for the next time.
     pub(super) fn recover(&self) -> Result<()> {
+        let settled = self.settle_abandoned_intents().and_then(|()| self.end_dead_attachments());
+        later_if_refused(settled)?;
+        self.clear_leftovers(&self.layout.staging)?;
+        self.clear_leftovers(&self.layout.trash)
+    }
+
+    /// Ends at the first that the catalog refuses: it would have each of them wait.
+    fn settle_abandoned_intents(&self) -> Result<()> {
         for intent in self.catalog.read(|catalog| catalog.intents(None))? {
             if let Some(_lock) = self.layout.try_lock(&intent.name)? {
-                later_if_refused(self.settle_intents_of(&intent.name))?;
+                match self.settle_intents_of(&intent.name) {
+                    Err(error) if error.kind() == ErrorKind::FileSystem => {}
+                    settled => settled?,
+                }
             }
         }
-        self.clear_leftovers(&self.layout.staging)?;
-        self.clear_leftovers(&self.layout.trash)?;
-        later_if_refused(self.end_dead_attachments())
+        Ok(())
     }
 
     /// Settles the intents of a name, whose lock the caller holds.
@@ -43,7 +52,10 @@ impl Opened {
             // A removal that cannot be finished leaves the volume listed; whoever asks for it again is told.
             Action::Remove => {
                 let confirmed = self.write_to_free(|catalog| catalog.confirm(intent));
-                confirmed.and_then(|()| self.finish_removal(intent)).or(Ok(()))
+                match confirmed.and_then(|()| self.finish_removal(intent)) {
+                    Err(error) if error.kind() != ErrorKind::Catalog => Ok(()),
+                    finished => finished,
+                }
             }
             Action::Create => self.settle_creation(intent),
         }

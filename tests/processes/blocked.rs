@@ -5,8 +5,9 @@ use crate::worker::{self, Worker};
 use rusqlite::Connection;
 use sandbox_volumes::content::WriteOptions;
 use sandbox_volumes::error::{Error, ErrorKind};
-use sandbox_volumes::model::{Cancel, Labels, VolumeSpec};
-use sandbox_volumes::store::{Durability, Store};
+use sandbox_volumes::model::{Cancel, Input, Labels, VolumeSpec};
+use sandbox_volumes::mount::{MountConfig, plan};
+use sandbox_volumes::store::{AppendOptions, Durability, Store};
 use std::fs::File;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -50,20 +51,35 @@ fn state(process: u32) -> String {
     stat.rsplit_once(") ").unwrap().1[..1].to_owned()
 }
 
+/// A process that holds files of a home locked and does not move.
+struct Stopped(Worker);
+
+impl Stopped {
+    fn holding(home: &Home, files: &[&str]) -> Self {
+        let mut holder = Worker::start("blocked::worker_that_locks", &home.path(""));
+        for file in files {
+            holder.order(file);
+            assert_eq!(holder.answer(), Some(format!("locked {file}")));
+        }
+        let process = holder.process.id();
+        signal(process, "STOP");
+        while state(process) != "T" {
+            std::thread::yield_now();
+        }
+        Stopped(holder)
+    }
+
+    /// Lets it go on, and ends it.
+    fn release(self) {
+        signal(self.0.process.id(), "CONT");
+    }
+}
+
 #[test]
 fn a_stopped_process_blocks_only_the_name_that_it_holds() {
     let home = Home::new();
     home.create("read");
-    let mut holder = Worker::start("blocked::worker_that_locks", &home.path(""));
-    holder.order("held");
-    holder.order("read");
-    assert_eq!(holder.answer().as_deref(), Some("locked held"));
-    assert_eq!(holder.answer().as_deref(), Some("locked read"));
-    let process = holder.process.id();
-    signal(process, "STOP");
-    while state(process) != "T" {
-        std::thread::yield_now();
-    }
+    let holder = Stopped::holding(&home, &["volumes/.locks/held.lock", "volumes/.locks/read.lock"]);
 
     create(&home, "other").unwrap();
     home.store.remove(&name("other"), &Cancel::default()).unwrap();
@@ -78,8 +94,7 @@ fn a_stopped_process_blocks_only_the_name_that_it_holds() {
         assert!(error.to_string().contains("by another operation"), "{error}");
     }
 
-    signal(process, "CONT");
-    drop(holder);
+    holder.release();
     create(&home, "held").unwrap();
     home.store.remove(&name("read"), &Cancel::default()).unwrap();
 }
@@ -87,9 +102,7 @@ fn a_stopped_process_blocks_only_the_name_that_it_holds() {
 #[test]
 fn waiting_for_a_name_ends_when_it_is_cancelled() {
     let home = Home::new();
-    let mut holder = Worker::start("blocked::worker_that_locks", &home.path(""));
-    holder.order("held");
-    assert_eq!(holder.answer().as_deref(), Some("locked held"));
+    let _holder = Stopped::holding(&home, &["volumes/.locks/held.lock"]);
     let cancel = Cancel::default();
     cancel.cancel();
     let start = Instant::now();
@@ -132,17 +145,131 @@ fn a_catalog_that_another_program_writes_to_can_still_be_read() {
     create(&home, "new").unwrap();
 }
 
-/// Takes the lock of every name it is given, and holds them all.
+#[test]
+fn a_writer_of_the_catalog_that_was_stopped_keeps_nobody_from_reading() {
+    let home = Home::new();
+    home.create("data");
+    let files = home.store.files(&name("data"));
+    let mut process = Command::new("sleep").arg("600").spawn().unwrap();
+    home.store.attach("dead", &[], Some(process.id()), &Cancel::default()).unwrap();
+    process.kill().unwrap();
+    process.wait().unwrap();
+    abandon_intents(&home);
+    let holder = Stopped::holding(&home, &["db/volumes.db.lock"]);
+
+    let cancel = Cancel::default;
+    let start = Instant::now();
+    home.store.get(&name("data"), &cancel()).unwrap();
+    assert_eq!(home.store.list(&Labels::default(), &cancel()).unwrap().len(), 1);
+    files.write("file", b"x", WriteOptions::default(), &cancel()).unwrap();
+    files.open("file").unwrap();
+    assert!(start.elapsed() < PROMISED, "a read waited for the writer");
+    let anew = Store::open(&home.path(""), Durability::Full).unwrap();
+    assert!(start.elapsed() < LATEST, "opening waited for each thing that is left to do");
+    anew.get(&name("data"), &cancel()).unwrap();
+    for error in wait_and_fail([
+        Box::new(|| create(&home, "new")),
+        Box::new(|| home.store.remove(&name("data"), &cancel())),
+        Box::new(|| home.store.attach("worker", &[], None, &cancel()).map(drop)),
+        Box::new(|| home.store.detach(1)),
+    ]) {
+        assert_eq!(error.kind(), ErrorKind::Catalog, "{error}");
+    }
+
+    holder.release();
+    home.store.remove(&name("data"), &cancel()).unwrap();
+    create(&home, "new").unwrap();
+}
+
+/// What processes leave that die while they create a volume or remove one.
+fn abandon_intents(home: &Home) {
+    let catalog = Connection::open(home.path("db/volumes.db")).unwrap();
+    for (at, action) in ["create", "create", "remove", "remove"].into_iter().enumerate() {
+        let name = format!("left-{at}");
+        catalog.execute("INSERT INTO volume (name, kind, labels) VALUES (?1, 'dir', '{}')", [&name]).unwrap();
+        let intent = "INSERT INTO intent (volume_id, action, entry) VALUES (?1, ?2, ?3)";
+        let entry = format!("{name}~1-2-3");
+        catalog.execute(intent, (catalog.last_insert_rowid(), action, entry)).unwrap();
+    }
+}
+
+#[test]
+fn a_writer_of_a_volume_with_a_quota_that_was_stopped_blocks_only_the_writers_of_that_volume() {
+    for lock in ["volumes/.locks/limited~quota.lock", "volumes/.locks/limited~quota-next.lock"] {
+        let home = Home::new();
+        let cancel = Cancel::default;
+        let spec = VolumeSpec::from_options(&[serde_json::json!({ "quotaMib": 1 }).into()]).unwrap();
+        for volume in ["limited", "other"] {
+            home.store.create(&name(volume), &spec, &cancel()).unwrap();
+            let files = home.store.files(&name(volume));
+            files.write("file", b"x", WriteOptions::default(), &cancel()).unwrap();
+        }
+        let holder = Stopped::holding(&home, &[lock]);
+
+        let (limited, other) = (home.store.files(&name("limited")), home.store.files(&name("other")));
+        let start = Instant::now();
+        other.write("file", b"y", WriteOptions::default(), &cancel()).unwrap();
+        assert_eq!(limited.open("file").unwrap().read(&cancel()).unwrap(), b"x");
+        home.store.list(&Labels::default(), &cancel()).unwrap();
+        limited.rename("file", "renamed", &cancel()).unwrap();
+        assert!(start.elapsed() < PROMISED, "{lock}");
+        let write = |path: &str| limited.write(path, b"y", WriteOptions::default(), &cancel());
+        for error in wait_and_fail([
+            Box::new(|| write("a")),
+            Box::new(|| write("b")),
+            Box::new(|| write("c")),
+            Box::new(|| limited.mkdir("d", &cancel())),
+            Box::new(|| limited.append("renamed", b"y", AppendOptions::default(), &cancel())),
+            Box::new(|| limited.copy("renamed", "copied", &cancel()).map(drop)),
+        ]) {
+            assert_eq!(error.kind(), ErrorKind::VolumeInUse, "{lock}: {error}");
+        }
+
+        holder.release();
+        write("a").unwrap();
+    }
+}
+
+#[test]
+fn a_stopped_process_keeps_its_disk_and_what_it_is_making_and_nobody_waits_for_it() {
+    let home = Home::new();
+    let cancel = Cancel::default;
+    let disk = serde_json::json!({ "kind": "disk", "sizeMib": 8 });
+    home.store.create(&name("disk"), &VolumeSpec::from_options(&[disk.into()]).unwrap(), &cancel()).unwrap();
+    let (staged, trashed) = ("volumes/.staging/1-2-3", "volumes/.trash/1-2-4");
+    let holder = Stopped::holding(&home, &["volumes/disk/disk.raw", staged, trashed]);
+
+    let start = Instant::now();
+    let mount = MountConfig::named(&Input::Text("disk".to_owned()), &Input::Absent).unwrap();
+    let mounts = plan(vec![("/data".to_owned(), mount)]).unwrap();
+    for refused in [
+        home.store.attach("worker", &mounts, None, &cancel()).map(drop),
+        home.store.remove(&name("disk"), &cancel()),
+    ] {
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::VolumeInUse);
+    }
+    home.store.get(&name("disk"), &cancel()).unwrap();
+    Store::open(&home.path(""), Durability::Full).unwrap();
+    assert!(home.path(staged).exists() && home.path(trashed).exists());
+    assert!(start.elapsed() < PROMISED);
+
+    holder.release();
+    Store::open(&home.path(""), Durability::Full).unwrap();
+    assert!(!home.path(staged).exists() && !home.path(trashed).exists());
+    home.store.remove(&name("disk"), &cancel()).unwrap();
+}
+
+/// Takes the lock of every file of its home that it is given, made where it is missing, and holds them all.
 #[test]
 #[ignore = "a worker that another test starts as a second process"]
 fn worker_that_locks() {
     let Some(home) = worker::home() else { return };
     let mut held = Vec::new();
-    for volume in worker::orders() {
-        let path = home.join(format!("volumes/.locks/{volume}.lock"));
+    for below in worker::orders() {
+        let path = home.join(&below);
         let file = File::options().write(true).create(true).truncate(false).open(path).unwrap();
         file.lock().unwrap();
         held.push(file);
-        worker::say(format!("locked {volume}"));
+        worker::say(format!("locked {below}"));
     }
 }
