@@ -1,11 +1,11 @@
 // Two copies of the package in one process, as npm installs them for two dependents.
 import assert from 'node:assert/strict'
-import { cpSync, readdirSync } from 'node:fs'
+import { cpSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import test from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { VolumeStore } from '../index.js'
+import { Mount, VolumeStore } from '../index.js'
 import { tempDir } from './support.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -37,6 +37,64 @@ test('two copies of the addon in one process share a home and lose nothing', asy
   for (const store of [...stores, await VolumeStore.open({ home })]) {
     assert.equal((await store.listVolumes()).length, 4 * rounds)
   }
+})
+
+test('neither of two copies fails to read while the other writes, opens and closes the home', async (t) => {
+  const home = tempDir(t)
+  const copy = loadCopy(tempDir(t))
+  const copies = [{ VolumeStore }, copy]
+  const open = () => Promise.all(copies.map(({ VolumeStore }) => VolumeStore.open({ home, durability: 'fast' })))
+  const stores = await open()
+  // So large that reading it takes a while.
+  const labels = { large: 'x'.repeat(60_000) }
+  const kept = Array.from({ length: 40 }, (_, n) => `kept-${n}`)
+  for (const name of kept) await stores[0].createVolume(name, { labels })
+  const rounds = 20
+  let writing = 4
+  const write = async (store, name) => {
+    for (let round = 0; round < rounds; round++) {
+      await store.createVolume(name, { labels: { large: 'y'.repeat(60_000) } })
+      await (await store.attach('s', { '/data': Mount.named(name) })).detach()
+      await store.removeVolume(name)
+    }
+    writing -= 1
+  }
+  const read = async (store) => {
+    for (let at = 0; writing > 0; at++) {
+      const listed = (await store.listVolumes({ labels })).map(({ name }) => name)
+      assert.deepEqual(listed.sort(), [...kept].sort())
+      await store.getVolume(kept[at % kept.length])
+    }
+  }
+  const check = async ({ VolumeStore }) => {
+    while (writing > 0) assert.deepEqual(await VolumeStore.check({ home }), [])
+  }
+  await Promise.all([
+    ...stores.flatMap((store, at) => [write(store, `a-${at}`), write(store, `b-${at}`)]),
+    ...stores.flatMap((store) => [read(store), read(store)]),
+    ...copies.map(check),
+  ])
+  for (const store of [...stores, ...(await open())]) assert.equal((await store.listVolumes()).length, kept.length)
+})
+
+test('a copy that closes a home leaves the locks of the other in place', async (t) => {
+  const home = tempDir(t)
+  const copy = loadCopy(tempDir(t))
+  const store = await VolumeStore.open({ home, durability: 'fast' })
+  await store.createVolume('v')
+  const inodes = ['volumes.db', 'volumes.db-shm'].map((name) => statSync(path.join(home, 'db', name)).ino)
+  const locks = () =>
+    readFileSync('/proc/locks', 'utf8')
+      .split('\n')
+      .map((line) => line.split(/\s+/))
+      .filter(([, kind, , , pid, file]) => kind === 'POSIX' && Number(pid) === process.pid && inodes.includes(Number(file.split(':')[2])))
+      .map(([, , , access, , file, ...bytes]) => `${access} ${file} ${bytes}`)
+      .sort()
+  const before = locks()
+  assert.ok(before.length >= 2, before.join('\n'))
+  for (let round = 0; round < 3; round++) assert.deepEqual(await copy.VolumeStore.check({ home }), [])
+  assert.deepEqual(locks(), before)
+  assert.equal((await store.listVolumes()).length, 1)
 })
 
 test('opening one home again and again takes no more descriptors', async (t) => {

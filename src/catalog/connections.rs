@@ -26,6 +26,11 @@ impl Connections {
         }
     }
 
+    /// Those that are not lent out, which leave.
+    pub fn take_all(&mut self) -> Vec<Connection> {
+        std::mem::take(self.idle.get_mut().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn take(&self, deadline: Instant) -> Result<Connection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         loop {

@@ -24,8 +24,10 @@ use connections::Connections;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::any::Any;
+use std::collections::HashMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The longest that any call waits for another program's lock on the catalog.
@@ -43,16 +45,26 @@ const WAL: &str = "wal";
 /// How long to wait where SQLite does not.
 const BUSY_PAUSE: Duration = Duration::from_millis(1);
 
-/// Keeps everybody else from writing until what it gives is dropped; it waits until the deadline. SQLite's own
-/// locks exclude other processes, but not a second copy of SQLite in this one, which a second copy of the addon
-/// brings along.
+/// Keeps others away until what it gives is dropped; it waits until the deadline.
 pub type Gate = Box<dyn Fn(Instant) -> Result<Box<dyn Any>> + Send + Sync>;
+
+/// What SQLite's own locks leave open: they exclude other processes, but not a second copy of SQLite in this one, which
+/// a second copy of the addon brings along.
+pub struct Gates {
+    /// Lets one writer in at a time, whoever it is.
+    pub writers: Gate,
+    /// Lets one copy of SQLite in this process in at a time. It is only ever held for a moment.
+    pub copies: Gate,
+    /// Whether there are other copies, or that could not be told.
+    pub has_copies: Box<dyn Fn() -> bool + Send + Sync>,
+}
 
 /// An open catalog. Every commit is on disk when it returns. Reads never wait for writers.
 pub struct Catalog {
+    path: PathBuf,
     writer: Connections,
     readers: Connections,
-    gate: Gate,
+    gates: Arc<Gates>,
 }
 
 /// Reading access, of one moment.
@@ -64,15 +76,19 @@ pub struct Writer<'c>(rusqlite::Transaction<'c>);
 impl Catalog {
     /// Opens the catalog at `path`, makes it or brings it up to date. A new one begins with the volumes that `found`
     /// gives: those of a catalog that was lost.
-    pub fn open(path: &Path, gate: Gate, found: impl FnOnce() -> Result<Vec<FoundVolume>>) -> Result<Self> {
+    pub fn open(path: &Path, gates: Gates, found: impl FnOnce() -> Result<Vec<FoundVolume>>) -> Result<Self> {
         let deadline = Instant::now() + LONGEST_WAIT;
-        let (mut first, alone) = match gate(Instant::now() + PATIENCE) {
+        let writing = (gates.writers)(Instant::now() + PATIENCE);
+        let mut copies = (gates.copies)(deadline)?;
+        let (mut first, alone) = match writing {
             Ok(alone) => (connect(path)?, Some(alone)),
             // A writer that was stopped keeps nobody from reading.
             Err(_) => match connect_to_complete(path)? {
                 Some(complete) => (complete, None),
                 None => {
-                    let alone = gate(deadline)?;
+                    drop(copies);
+                    let alone = (gates.writers)(deadline)?;
+                    copies = (gates.copies)(deadline)?;
                     (connect(path)?, Some(alone))
                 }
             },
@@ -81,8 +97,9 @@ impl Catalog {
             found()?.iter().try_for_each(|volume| volumes::adopt(transaction, volume).map(drop))
         })?;
         let readers = (0..READERS).map(|_| connect(path)).collect::<Result<Vec<_>>>()?;
-        drop(alone);
-        Ok(Catalog { writer: Connections::new(vec![first]), readers: Connections::new(readers), gate })
+        drop((copies, alone));
+        let (writer, readers) = (Connections::new(vec![first]), Connections::new(readers));
+        Ok(Catalog { path: path.to_owned(), writer, readers, gates: Arc::new(gates) })
     }
 
     /// Reads the whole catalog and refuses one that is damaged.
@@ -102,7 +119,9 @@ impl Catalog {
 
     /// Runs `read` on a snapshot.
     pub fn read<T>(&self, read: impl FnOnce(&Reader<'_>) -> Result<T>) -> Result<T> {
-        self.readers.with(Instant::now() + LONGEST_WAIT, |connection| {
+        let deadline = Instant::now() + LONGEST_WAIT;
+        self.readers.with(deadline, |connection| {
+            let _copies = (self.gates.copies)(deadline)?;
             let snapshot = connection.transaction()?;
             read(&Reader(&snapshot))
         })
@@ -112,13 +131,49 @@ impl Catalog {
     pub fn write<T>(&self, write: impl FnOnce(&Writer<'_>) -> Result<T>) -> Result<T> {
         let deadline = Instant::now() + LONGEST_WAIT;
         self.writer.with(deadline, |connection| {
-            let _alone = (self.gate)(deadline)?;
-            connection.busy_timeout(deadline.saturating_duration_since(Instant::now()))?;
-            let writer = Writer(connection.transaction_with_behavior(TransactionBehavior::Immediate)?);
+            let _alone = (self.gates.writers)(deadline)?;
+            // While another program writes, the copies in this process go on reading.
+            connection.busy_timeout(Duration::ZERO)?;
+            let (_copies, transaction) = loop {
+                let copies = (self.gates.copies)(deadline)?;
+                match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
+                    Err(error) if is_busy(&error) && Instant::now() < deadline => {
+                        drop(copies);
+                        std::thread::sleep(BUSY_PAUSE);
+                    }
+                    begun => break (copies, begun?),
+                }
+            };
+            let writer = Writer(transaction);
             let result = write(&writer)?;
             writer.0.commit()?;
             Ok(result)
         })
+    }
+}
+
+/// A connection that outlives its catalog, for the locks that go with its file.
+struct Staying {
+    _connection: Connection,
+    _gates: Arc<Gates>,
+}
+
+/// Closing a file that another copy of SQLite has open would take that one's locks from it. As long as a connection of
+/// this copy is open, this copy closes none; so where there are others, one for each catalog stays, and keeps telling
+/// the others of this copy.
+impl Drop for Catalog {
+    fn drop(&mut self) {
+        static STAYING: LazyLock<Mutex<HashMap<PathBuf, Staying>>> = LazyLock::new(Mutex::default);
+        // Where the others do not let this copy in, its connections are idle all the same.
+        let _copies = (self.gates.copies)(Instant::now() + LONGEST_WAIT);
+        let mut closing = [self.writer.take_all(), self.readers.take_all()].into_iter().flatten();
+        if (self.gates.has_copies)()
+            && let Some(one) = closing.next()
+        {
+            let mut staying = STAYING.lock().unwrap_or_else(PoisonError::into_inner);
+            staying.insert(self.path.clone(), Staying { _connection: one, _gates: self.gates.clone() });
+        }
+        drop(closing);
     }
 }
 

@@ -86,7 +86,7 @@ pub fn check(home: &Path, repair: bool, cancel: &Cancel) -> Result<Vec<Problem>>
     if !layout.has_catalog()? {
         return check_without_catalog(home, &layout, repair);
     }
-    let sound = Catalog::open(&layout.catalog_path(), layout.catalog_gate(), || Ok(Vec::new()))
+    let sound = Catalog::open(&layout.catalog_path(), layout.catalog_gates()?, || Ok(Vec::new()))
         .and_then(|catalog| catalog.verify().map(|()| catalog));
     let catalog = match sound {
         Err(error) if catalog::is_damage(&error) => return replace_damaged(home, &layout, repair, &error),

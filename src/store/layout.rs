@@ -9,14 +9,14 @@
 //! <home>/volumes/.locks/<name>~quota.lock       who writes a volume with a quota now, and the volume's account
 //! <home>/volumes/.locks/<name>~quota-next.lock  who is the next to
 //! <home>/db/volumes.db                the catalog
-//! <home>/db/volumes.db.lock           flock: who writes the catalog now
+//! <home>/db/volumes.db.lock           flock: who writes the catalog now; record locks: the copies of us in a process
 //! <home>/db/volumes.db.spare          room on the disk that the catalog needs to remove a volume from a full one
 //! ```
 
-use crate::catalog::Gate;
+use crate::catalog::{Gate, Gates};
 use crate::error::{Error, Result};
 use crate::model::{Cancel, DiskFormat, LONGEST_WAIT, VolumeName};
-use crate::sys::{Dir, FileId, FileLock, PassingClone, release, reserve, unique_token};
+use crate::sys::{Dir, FileId, FileLock, LoadedCopy, PassingClone, release, reserve, unique_token};
 use nix::errno::Errno;
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -112,7 +112,7 @@ impl Layout {
 
     /// Moves the catalog out of the way, with its log, and gives the path where it is kept.
     pub fn put_catalog_aside(&self) -> Result<PathBuf> {
-        let _alone = self.catalog_gate()(Instant::now() + LONGEST_WAIT)?;
+        let _alone = self.catalog_writers()(Instant::now() + LONGEST_WAIT)?;
         let kept = format!("{CATALOG}.damaged-{}", unique_token());
         for suffix in CATALOG_SUFFIXES {
             let entry = format!("{CATALOG}{suffix}");
@@ -140,8 +140,27 @@ impl Layout {
         Ok(places)
     }
 
+    /// Who is let in to the catalog.
+    pub fn catalog_gates(&self) -> Result<Gates> {
+        let copy = LoadedCopy::announce(&self.databases, CATALOG_LOCK)?;
+        let asked = copy.clone();
+        Ok(Gates {
+            writers: self.catalog_writers(),
+            copies: Box::new(move |deadline| {
+                let wait = deadline.saturating_duration_since(Instant::now());
+                match copy.enter(wait)? {
+                    Some(entered) => Ok(Box::new(entered)),
+                    None => {
+                        Err(Error::catalog("is in use by another copy of sandbox-volumes. Try again later."))
+                    }
+                }
+            }),
+            has_copies: Box::new(move || asked.has_others().unwrap_or(true)),
+        })
+    }
+
     /// Lets one writer of the catalog in at a time.
-    pub fn catalog_gate(&self) -> Gate {
+    fn catalog_writers(&self) -> Gate {
         let databases = self.databases.clone();
         Box::new(move |deadline| {
             let wait = deadline.saturating_duration_since(Instant::now());

@@ -142,7 +142,7 @@ impl Opened {
     fn open(home: &Path, durability: Durability) -> Result<Self> {
         let layout = Layout::open(home, durability)?;
         let found = || layout.found_volumes();
-        let catalog = Catalog::open(&layout.catalog_path(), layout.catalog_gate(), found)?;
+        let catalog = Catalog::open(&layout.catalog_path(), layout.catalog_gates()?, found)?;
         layout.sync_catalog_directory()?;
         layout.keep_spare();
         let opened = Opened::new(layout, catalog)?;

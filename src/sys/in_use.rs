@@ -1,7 +1,8 @@
 //! Whether another program works with a disk image.
 
+use super::record_lock::{EXCLUSIVE, SHARED, has_record_lock, try_lock_record, unlock_record};
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, Flock, FlockArg, fcntl};
+use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
 use std::fs::{File, TryLockError};
 use std::io;
@@ -56,19 +57,21 @@ pub fn lock_while_open(file: &File, readonly: bool) -> io::Result<bool> {
     let ours = if readonly { WE_READ } else { WE_WRITE };
     let done = does.iter().map(|does| QEMU_DOES + does);
     for byte in done.chain([QEMU_REFUSES + WRITE, QEMU_REFUSES + RESIZE, ours]) {
-        fcntl(file, FcntlArg::F_OFD_SETLK(&record_lock(libc::F_RDLCK, byte, 1)))?;
+        if !try_lock_record(file, SHARED, byte, 1)? {
+            return Ok(false);
+        }
     }
     Ok(true)
 }
 
 fn is_recorded(file: BorrowedFd<'_>, readonly: bool) -> io::Result<bool> {
     if !readonly {
-        return has_record_lock(file, libc::F_WRLCK, 0, 0);
+        return has_record_lock(file, EXCLUSIVE, 0, 0);
     }
     // QEMU's locks and ours are all shared ones; what somebody does with the image is told by the bytes they lock.
-    let exclusive = has_record_lock(file, libc::F_RDLCK, 0, 0)?;
+    let exclusive = has_record_lock(file, SHARED, 0, 0)?;
     let mut writers = QEMU_CHANGES.into_iter().chain([WE_WRITE]);
-    writers.try_fold(exclusive, |found, byte| Ok(found || has_record_lock(file, libc::F_WRLCK, byte, 1)?))
+    writers.try_fold(exclusive, |found, byte| Ok(found || has_record_lock(file, EXCLUSIVE, byte, 1)?))
 }
 
 /// A file of an attached disk, whose locks end with it: closing it alone would leave them to a child process that is
@@ -85,8 +88,8 @@ impl HeldFile {
     /// Tells others, until this is dropped, that an attachment works with the file.
     pub fn announce(&self, readonly: bool) -> io::Result<()> {
         let byte = if readonly { WE_READ } else { WE_WRITE };
-        fcntl(&self.0, FcntlArg::F_OFD_SETLK(&record_lock(libc::F_RDLCK, byte, 1)))?;
-        Ok(())
+        // Shared locks of others are in nobody's way, and nobody takes an exclusive one on these bytes.
+        try_lock_record(&self.0, SHARED, byte, 1).map(drop)
     }
 }
 
@@ -98,29 +101,6 @@ impl AsFd for HeldFile {
 
 impl Drop for HeldFile {
     fn drop(&mut self) {
-        let _nothing_was_locked = fcntl(&self.0, FcntlArg::F_OFD_SETLK(&record_lock(libc::F_UNLCK, 0, 0)));
-    }
-}
-
-/// Whether somebody holds a record lock that a lock of `kind` would have to wait for. A length of 0 reaches to
-/// the end of the file, wherever that may come to be.
-fn has_record_lock(
-    file: BorrowedFd<'_>,
-    kind: libc::c_int,
-    start: libc::off_t,
-    length: libc::off_t,
-) -> io::Result<bool> {
-    let mut lock = record_lock(kind, start, length);
-    fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock))?;
-    Ok(lock.l_type != libc::F_UNLCK as libc::c_short)
-}
-
-fn record_lock(kind: libc::c_int, start: libc::off_t, length: libc::off_t) -> libc::flock {
-    libc::flock {
-        l_type: kind as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: start,
-        l_len: length,
-        l_pid: 0,
+        let _nothing_was_locked = unlock_record(&self.0, 0, 0);
     }
 }

@@ -7,7 +7,7 @@ use nix::fcntl::{Flock, FlockArg};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// How long a first retry waits; later ones back off to [`LONGEST_PAUSE`].
+/// How long a first retry waits; later ones back off, for locks to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_micros(200);
 const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 
@@ -39,17 +39,7 @@ impl FileLock {
         wait: Duration,
         mut interrupted: impl FnMut() -> Result<()>,
     ) -> Result<Option<Self>> {
-        let deadline = Instant::now() + wait;
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let lock = Self::try_acquire(dir, name)?;
-            if lock.is_some() || Instant::now() >= deadline {
-                return Ok(lock);
-            }
-            interrupted()?;
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
+        attempt(wait, LONGEST_PAUSE, &mut interrupted, || Self::try_acquire(dir, name))
     }
 
     /// Makes a file, under a name that nobody else chose, that is locked as long as it is being worked on, so
@@ -78,6 +68,26 @@ impl FileLock {
             Err((_, Errno::EWOULDBLOCK | Errno::EINTR)) => Ok(None),
             Err((_, errno)) => Err(Error::file_system("flock", dir.path_of(name), errno.into())),
         }
+    }
+}
+
+/// Tries until it gives something, at most for `wait`, and at least once; see [`FileLock::acquire`].
+pub(super) fn attempt<T>(
+    wait: Duration,
+    longest_pause: Duration,
+    mut interrupted: impl FnMut() -> Result<()>,
+    mut attempt: impl FnMut() -> Result<Option<T>>,
+) -> Result<Option<T>> {
+    let deadline = Instant::now() + wait;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let got = attempt()?;
+        if got.is_some() || Instant::now() >= deadline {
+            return Ok(got);
+        }
+        interrupted()?;
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(longest_pause);
     }
 }
 

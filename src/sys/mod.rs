@@ -8,6 +8,7 @@ compile_error!("sandbox-volumes runs on Linux only so far");
 mod access;
 mod btrfs;
 mod clone;
+mod copies;
 mod dir;
 mod entries;
 mod host_entry;
@@ -21,6 +22,7 @@ mod mount_table;
 mod new_mount;
 mod process;
 mod random;
+mod record_lock;
 mod reopen;
 mod space;
 mod subdir;
@@ -31,6 +33,7 @@ mod transfer;
 pub use access::{regain_access, regain_access_to};
 pub use btrfs::Subvolume;
 pub use clone::PassingClone;
+pub use copies::LoadedCopy;
 pub use dir::{Dir, FileId, Identity, identity};
 pub use entries::{
     EntryKind, Facts, Listing, create_directory, create_file, create_link, facts_at, give_link, is_within,

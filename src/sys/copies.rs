@@ -1,0 +1,180 @@
+//! Other copies of this library in the same process, as npm installs them for two dependents.
+//!
+//! A library that keeps its locks by process, as SQLite does, takes a second copy of itself for nobody: neither sees
+//! the other's locks, and closing a file drops both's. So copies take turns. Each tells that it is there by a lock on a
+//! byte of its own in a file, and enters by a lock on a byte of the process: shared as long as it is the only copy,
+//! exclusive once it is not. The locks belong to open files, which is why copies see each other's.
+
+use super::record_lock::{EXCLUSIVE, SHARED, has_record_lock, try_lock_record, unlock_record};
+use super::{Dir, lock};
+use crate::error::{Error, Result};
+use nix::libc::off_t;
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Each process has so many bytes (in powers of two); the lower half tells of copies, the upper one is the turn.
+const BYTES_OF_A_PROCESS: u32 = 40;
+const TURN: off_t = 1 << (BYTES_OF_A_PROCESS - 1);
+
+/// Tells the copies of this library apart by where they were loaded; addresses that close are of one of them.
+const CLOSE: u32 = 12;
+
+/// How long a copy pauses before it looks again whether it may enter: others are in for a moment only.
+const PAUSE: Duration = Duration::from_micros(300);
+
+/// One of perhaps several copies of this library.
+#[derive(Debug)]
+pub struct LoadedCopy {
+    file: File,
+    path: PathBuf,
+    /// The first byte of this process, and the one of this copy.
+    process: off_t,
+    own: off_t,
+    /// How many of this copy are in while it is the only one.
+    entered: Mutex<usize>,
+    dir: Arc<Dir>,
+    entry: &'static str,
+}
+
+impl LoadedCopy {
+    /// Tells others that this copy is there, until it is dropped, by a file that all of them use.
+    pub fn announce(dir: &Arc<Dir>, entry: &'static str) -> Result<Arc<Self>> {
+        static HERE: u8 = 0;
+        let process = off_t::from(std::process::id()) << BYTES_OF_A_PROCESS;
+        let own = process + ((&raw const HERE as usize >> CLOSE) as off_t % TURN);
+        let file = File::from(dir.open_or_create_file(entry)?);
+        let (dir, path) = (dir.clone(), dir.path_of(entry));
+        let copy = LoadedCopy { file, path, process, own, entered: Mutex::new(0), dir, entry };
+        try_lock_record(&copy.file, SHARED, copy.own, 1).map_err(|error| copy.failed(error))?;
+        Ok(Arc::new(copy))
+    }
+
+    /// Whether there are others.
+    pub fn has_others(&self) -> Result<bool> {
+        let others = |start, end| {
+            let length = end - start;
+            Ok(length > 0 && has_record_lock(&self.file, EXCLUSIVE, start, length)?)
+        };
+        let found = others(self.process, self.own)
+            .and_then(|found| Ok(found || others(self.own + 1, self.process + TURN)?));
+        found.map_err(|error| self.failed(error))
+    }
+
+    /// Keeps the others out until what this gives is dropped; none where they were in all the while.
+    pub fn enter(self: &Arc<Self>, wait: Duration) -> Result<Option<Entered>> {
+        let enter = || match self.enter_as_the_only_one()? {
+            true => Ok(Some(Entered { copy: self.clone(), among_others: None })),
+            false => self.enter_among_others(),
+        };
+        lock::attempt(wait, PAUSE, || Ok(()), enter)
+    }
+
+    fn enter_as_the_only_one(&self) -> Result<bool> {
+        let mut entered = self.entered.lock().unwrap_or_else(PoisonError::into_inner);
+        if *entered == 0 {
+            let locked = try_lock_record(&self.file, SHARED, self.process + TURN, 1);
+            if !locked.map_err(|error| self.failed(error))? {
+                return Ok(false);
+            }
+        }
+        *entered += 1;
+        drop(entered);
+        // Whoever comes now finds this copy in.
+        let found = self.has_others();
+        if !matches!(found, Ok(false)) {
+            self.leave();
+        }
+        found.map(|found| !found)
+    }
+
+    /// By a file of its own, so that the threads of this copy take turns as well: none of them may hold the others up.
+    fn enter_among_others(self: &Arc<Self>) -> Result<Option<Entered>> {
+        let file = File::from(self.dir.open_or_create_file(self.entry)?);
+        let locked = try_lock_record(&file, EXCLUSIVE, self.process + TURN, 1);
+        let locked = locked.map_err(|error| self.failed(error))?;
+        Ok(locked.then(|| Entered { copy: self.clone(), among_others: Some(file) }))
+    }
+
+    fn leave(&self) {
+        let mut entered = self.entered.lock().unwrap_or_else(PoisonError::into_inner);
+        *entered -= 1;
+        if *entered == 0 {
+            let _closing_the_file_would = unlock_record(&self.file, self.process + TURN, 1);
+        }
+    }
+
+    fn failed(&self, error: io::Error) -> Error {
+        Error::file_system("fcntl", &self.path, error)
+    }
+}
+
+/// A copy's turn.
+#[derive(Debug)]
+pub struct Entered {
+    copy: Arc<LoadedCopy>,
+    among_others: Option<File>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        match &self.among_others {
+            // Closing it alone would leave the lock to a child process that has it open for another moment.
+            Some(file) => drop(unlock_record(file, self.copy.process + TURN, 1)),
+            None => self.copy.leave(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn copies() -> (tempfile::TempDir, [Arc<LoadedCopy>; 2]) {
+        let home = tempfile::tempdir().unwrap();
+        let dir = Arc::new(Dir::open_or_create_ambient(home.path()).unwrap());
+        let copy = |distance| {
+            let mut copy = Arc::into_inner(LoadedCopy::announce(&dir, "lock").unwrap()).unwrap();
+            unlock_record(&copy.file, copy.own, 1).unwrap();
+            copy.own += distance;
+            try_lock_record(&copy.file, SHARED, copy.own, 1).unwrap();
+            Arc::new(copy)
+        };
+        let copies = [copy(0), copy(7)];
+        (home, copies)
+    }
+
+    #[test]
+    fn the_only_copy_enters_as_often_as_it_likes() {
+        let (_home, [one, other]) = copies();
+        assert!(one.has_others().unwrap() && other.has_others().unwrap());
+        drop(other);
+        assert!(!one.has_others().unwrap());
+        let both = [one.enter(Duration::ZERO).unwrap(), one.enter(Duration::ZERO).unwrap()];
+        assert!(both.iter().all(Option::is_some));
+    }
+
+    #[test]
+    fn of_two_copies_one_is_in_at_a_time() {
+        let (_home, [one, other]) = copies();
+        for (first, second) in [(&one, &other), (&other, &one), (&one, &one)] {
+            let entered = first.enter(Duration::ZERO).unwrap();
+            assert!(entered.is_some() && second.enter(Duration::ZERO).unwrap().is_none());
+            drop(entered);
+            assert!(second.enter(Duration::ZERO).unwrap().is_some());
+        }
+    }
+
+    #[test]
+    fn one_that_entered_alone_is_waited_for_by_one_that_comes() {
+        let (_home, [one, other]) = copies();
+        unlock_record(&other.file, other.own, 1).unwrap();
+        let alone = one.enter(Duration::ZERO).unwrap();
+        try_lock_record(&other.file, SHARED, other.own, 1).unwrap();
+        assert!(alone.is_some() && other.enter(Duration::ZERO).unwrap().is_none());
+        drop(alone);
+        assert!(other.enter(Duration::ZERO).unwrap().is_some());
+    }
+}
