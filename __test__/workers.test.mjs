@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
 import { test } from 'node:test'
 import { Worker } from 'node:worker_threads'
+import { VolumeStore } from '../index.js'
 import { indexPath, lockName, runNode, tempVolume, withoutFlock } from './support.mjs'
 
 const MIB = 1 << 20
@@ -98,6 +99,92 @@ test('four workers use one home at once', async (t) => {
     assert.ok((await files.read(`own-${id}`)).equals(Buffer.alloc(100_000, id)))
   }
   await store.removeVolume('v')
+})
+
+test('of eight workers at one name one wins, whatever they do', async (t) => {
+  const { store } = await tempVolume(t)
+  const workers = Array.from({ length: 8 }, () =>
+    startWorker(
+      store,
+      `let held
+       const obey = {
+         create: () => store.createVolume('raced'),
+         remove: () => store.removeVolume('raced'),
+         attach: async () => { held = await store.attach('s', { '/data': sv.Mount.named('raced') }) },
+         detach: async () => { await held?.detach(); held = undefined },
+         look: async () => {
+           const listed = await store.listVolumes()
+           await store.getVolume('raced').catch((error) => { if (error.code !== 'ERR_VOLUME_NOT_FOUND') throw error })
+           if (!listed.some(({ name }) => name === 'v')) throw new Error('a volume was not listed')
+         },
+       }
+       parentPort.on('message', (order) => obey[order]().then(
+         () => parentPort.postMessage('ok'),
+         (error) => parentPort.postMessage(error.code ?? error.stack),
+       ))
+       parentPort.postMessage('ready')`,
+    ),
+  )
+  t.after(() => Promise.all(workers.map((worker) => worker.terminate())))
+  const answers = () => Promise.all(workers.map(async (worker) => (await once(worker, 'message'))[0]))
+  assert.ok((await answers()).every((answer) => answer === 'ready'))
+  /** Each worker gets its order at once; gives how many ended how, by order. */
+  const round = async (...orders) => {
+    const ended = answers()
+    workers.forEach((worker, at) => worker.postMessage(orders[at % orders.length]))
+    const counts = {}
+    for (const [at, answer] of (await ended).entries()) {
+      const key = `${orders[at % orders.length]} ${answer}`
+      counts[key] = (counts[key] ?? 0) + 1
+    }
+    return counts
+  }
+  const firsts = { removed: 0, attached: 0 }
+  for (let n = 0; n < 50; n += 1) {
+    assert.deepEqual(await round('create'), { 'create ok': 1, 'create ERR_VOLUME_ALREADY_EXISTS': 7 })
+    const { 'look ok': looks, ...rest } = await round('look', 'attach', 'look', 'remove')
+    assert.equal(looks, 4)
+    const isRemoved = rest['remove ok'] === 1
+    firsts[isRemoved ? 'removed' : 'attached'] += 1
+    assert.deepEqual(
+      rest,
+      isRemoved
+        ? { 'attach ERR_VOLUME_NOT_FOUND': 2, 'remove ok': 1, 'remove ERR_VOLUME_NOT_FOUND': 1 }
+        : { 'attach ok': 2, 'remove ERR_VOLUME_IN_USE': 2 },
+    )
+    assert.deepEqual(await round('detach'), { 'detach ok': 8 })
+    if (!isRemoved) {
+      assert.deepEqual(await round('remove'), { 'remove ok': 1, 'remove ERR_VOLUME_NOT_FOUND': 7 })
+    }
+  }
+  t.diagnostic(`first came ${JSON.stringify(firsts)}`)
+})
+
+test('a worker that is terminated while it creates and removes leaves no lock', async (t) => {
+  const { store } = await tempVolume(t)
+  for (let n = 0; n < 20; n += 1) {
+    const worker = startWorker(
+      store,
+      `parentPort.postMessage('busy')
+       const no = () => {}
+       for (;;) {
+         await store.createVolume('left').catch(no)
+         const held = await store.attach('s', { '/data': sv.Mount.named('left') }).catch(no)
+         await held?.detach()
+         await store.removeVolume('left').catch(no)
+       }`,
+    )
+    await once(worker, 'message')
+    for (let turns = n * 3; turns > 0; turns -= 1) await new Promise(setImmediate)
+    await worker.terminate()
+    // An attachment belongs to the process, which goes on: it is what a terminated worker may leave.
+    await store.createVolume('left').catch(({ code }) => assert.equal(code, 'ERR_VOLUME_ALREADY_EXISTS'))
+    await store.createVolume(`after-${n}`)
+  }
+  assert.deepEqual(
+    (await VolumeStore.check({ home: store.home })).filter(({ kind }) => kind === 'unfinished'),
+    [],
+  )
 })
 
 test('a worker ends by itself when nothing is pending', async (t) => {
