@@ -1,7 +1,7 @@
 //! A few connections, lent out one at a time, with a bound on the wait.
 
-use crate::catalog::LONGEST_WAIT;
 use crate::error::{Error, Result};
+use crate::model::LONGEST_WAIT;
 use rusqlite::Connection;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Instant;

@@ -20,6 +20,7 @@ pub use intents::{Action, Intent};
 pub use volumes::{FoundVolume, UnusableRow};
 
 use crate::error::{Error, Result};
+use crate::model::LONGEST_WAIT;
 use connections::Connections;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
@@ -29,9 +30,6 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-
-/// The longest that any call waits for another program's lock on the catalog.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// How long an opening waits for a writer before it looks whether it needs to write at all.
 const PATIENCE: Duration = Duration::from_secs(1);

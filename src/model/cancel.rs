@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-/// The longest that an operation waits for another one on the same name.
+/// The longest that an operation waits for another one on the same name, and that any waits for a locked catalog.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 const RUNNING: u8 = 0;
