@@ -168,7 +168,8 @@ export interface AttachmentInfo {
  * until it detaches or ends.
  * @throws {AttachmentNotFoundError} there is none of that id, or none any more
  * @throws {FileSystemError} `EBUSY`: another mount covers one that `mountInto` made; the attachment stays
- * @throws {VolumeInUseError} its process is seen running, and `force` is not set
+ * @throws {VolumeInUseError} its process is seen running, and `force` is not set; or `mountInto` or `unmount` is at it
+ *   for 5 seconds
  * @throws {InvalidConfigError} `id` is no attachment's id, or an option is not acceptable
  */
 export declare function detach(id: string, options?: DetachOptions): Promise<void>
@@ -1096,7 +1097,8 @@ export declare class Attachment implements AsyncDisposable {
    *   us or to the kernel; or the kernel is too old
    * @throws {PathEscapeError} a link stands at a mount point or above it
    * @throws {DiskImageError} the kernel does not find the disk's file system sound
-   * @throws {VolumeInUseError} another program has locked a disk since it was attached
+   * @throws {VolumeInUseError} another program has locked a disk since it was attached; or another call of this process
+   *   mounts or unmounts the attachment for 5 seconds
    * @throws {FileSystemError} the right to mount is missing (`EPERM`, `EACCES`), what stands at a mount point cannot be
    *   mounted on (`ENOTDIR`, `EISDIR`), or the system refused something else; `path` is the guest path
    */
@@ -1107,9 +1109,14 @@ export declare class Attachment implements AsyncDisposable {
    * has a copy of it. A disk is in use as long. The directories that were made stay.
    * @throws {FileSystemError} `EBUSY`: another mount covers one of them; the others are gone
    * @throws {InvalidConfigError} they are in another mount name space
+   * @throws {VolumeInUseError} another call of this process mounts or unmounts the attachment for 5 seconds
    */
   unmount(options?: SignalOption): Promise<void>
-  /** Unmounts what is mounted from this mount name space, and frees the volumes. A second call does nothing. */
+  /**
+   * Unmounts what is mounted from this mount name space, and frees the volumes. A second call does nothing.
+   * @throws {VolumeInUseError} another call of this process mounts or unmounts the attachment for 5 seconds
+   * @throws {FileSystemError} `EBUSY`: another mount covers one that `mountInto` made; the attachment stays
+   */
   detach(options?: SignalOption): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
 }

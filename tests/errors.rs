@@ -158,8 +158,19 @@ fn a_busy_volume_says_how_long_it_was_waited_for() {
     assert_eq!(error.kind(), ErrorKind::VolumeInUse);
     assert_eq!(
         error.to_string(),
-        "Volume \"data\" is being created or removed by another operation, which did not finish within 5 s. \
+        "Volume \"data\" is being created, removed or written by another operation, which did not finish within 5 s. \
          Try again later."
+    );
+}
+
+#[test]
+fn a_busy_attachment_says_how_long_it_was_waited_for() {
+    let error = Error::attachment_busy(3, Duration::from_secs(5));
+    assert_eq!(error.kind(), ErrorKind::VolumeInUse);
+    assert_eq!(
+        error.to_string(),
+        "Attachment \"3\" is being mounted or unmounted by another operation, which did not finish within 5 s. Try \
+         again later."
     );
 }
 

@@ -76,6 +76,19 @@ impl Error {
         Error::held(message, Context::default(), vec![holder])
     }
 
+    /// An attachment that another operation of this process mounts or unmounts.
+    pub fn attachment_busy(id: i64, waited: std::time::Duration) -> Self {
+        let seconds = waited.as_secs();
+        Error::new(
+            ErrorKind::VolumeInUse,
+            format!(
+                "Attachment \"{id}\" is being mounted or unmounted by another operation, which did not finish within \
+                 {seconds} s. Try again later."
+            ),
+            Context::default(),
+        )
+    }
+
     /// No attachment of that id, or none any more.
     pub fn attachment_not_found(id: i64) -> Self {
         Error::new(
@@ -100,7 +113,7 @@ impl Error {
         Error::new(
             ErrorKind::VolumeInUse,
             format!(
-                "Volume \"{volume}\" is being created or removed by another operation, which did not finish \
+                "Volume \"{volume}\" is being created, removed or written by another operation, which did not finish \
                  within {seconds} s. Try again later."
             ),
             Context { volume: Some(volume.to_owned()), ..Context::default() },

@@ -13,7 +13,8 @@ impl Store {
     /// Ends an attachment; one that has ended is fine. Its mounts are taken away first, and its disk images closed
     /// whatever becomes of the catalog.
     pub fn detach(&self, id: i64) -> Result<()> {
-        let _turn = MountTurn::take(id, &Cancel::default())?;
+        let waiting = Cancel::default();
+        let _turn = MountTurn::take(id, waiting.may_wait_until(), &waiting)?;
         held_files::close(id);
         let opened = self.opened()?;
         loop {
@@ -34,7 +35,7 @@ impl Store {
     /// Takes the attachment's mounts away, last ones first; without any, nothing is done. What still uses one keeps it
     /// until it ends.
     pub fn unmount(&self, id: i64, cancel: &Cancel) -> Result<()> {
-        let _turn = MountTurn::take(id, cancel)?;
+        let _turn = MountTurn::take(id, cancel.may_wait_until(), cancel)?;
         cancel.commit()?;
         let opened = self.opened()?;
         let (here, elsewhere) = by_place(opened.catalog.read(|catalog| catalog.host_mounts(Some(id)))?)?;

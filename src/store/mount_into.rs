@@ -39,7 +39,7 @@ impl Store {
     /// this mount name space, after the process that the attachment belongs to ended.
     pub fn mount_into(&self, attachment: &Attachment, rootfs: &Path, cancel: &Cancel) -> Result<()> {
         let plans = host::render(&attachment.mounts)?;
-        let _turn = MountTurn::take(attachment.id, cancel)?;
+        let _turn = MountTurn::take(attachment.id, cancel.may_wait_until(), cancel)?;
         let opened = self.opened()?;
         let root = opened.open_root(rootfs)?;
         attachment.check_held()?;
