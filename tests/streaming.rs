@@ -387,9 +387,9 @@ fn readers_and_writers_hold_few_descriptors_and_give_them_back() {
     in_child("readers_and_writers_hold_few_descriptors_and_give_them_back", || {
         let volume = Volume::new(json!({}));
         volume.put("f", "content");
+        assert!(volume.files.exists("f").unwrap(), "the store holds the root of a volume that was used");
         let home = fs::canonicalize(&volume.outside).unwrap().parent().unwrap().to_owned();
-        let before = open_below(&home);
-        let reader = volume.reader("f", WHOLE);
+        let (before, reader) = (open_below(&home), volume.reader("f", WHOLE));
         assert_eq!(open_below(&home).len(), before.len() + 1);
         let plain = volume.writer("new", PLAIN, WriteFrom::Empty);
         let atomic = volume.writer("f", ATOMIC, WriteFrom::Empty);

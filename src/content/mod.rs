@@ -68,9 +68,9 @@ use std::sync::Arc;
 const RETRIES: usize = 16;
 
 /// A directory volume's data, held by descriptor.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Tree {
-    root: Dir,
+    root: Arc<Dir>,
     volume: VolumeName,
     turns: Option<Arc<Turns>>,
 }
@@ -78,7 +78,7 @@ pub struct Tree {
 impl Tree {
     /// The tree below an open directory.
     pub fn new(volume: VolumeName, root: OwnedFd) -> Self {
-        Tree { root: dir_from(root), volume, turns: None }
+        Tree { root: Arc::new(dir_from(root)), volume, turns: None }
     }
 
     /// The same tree, to be written in turns where it has a quota.

@@ -183,7 +183,7 @@ impl VolumeCopy {
     fn begin(&self, request: CopyRequest, options: TransferOptions) -> Result<CopyJob> {
         self.cancel.check()?;
         let opened = self.files.store.opened()?;
-        let tree = self.files.tree(&opened)?;
+        let tree = self.files.tree_of(&opened)?;
         let layout = &opened.layout;
         let (source, target, owner) = match &request {
             CopyRequest::Within { from, to } => {

@@ -9,18 +9,18 @@ use std::ffi::OsStr;
 impl VolumeFiles {
     /// What stands at a path; with `follow`, what a link there leads to.
     pub fn stat(&self, path: impl AsRef<OsStr>, follow: bool) -> Result<Stat> {
-        self.tree(self.store.opened()?.as_ref())?.stat(path, follow)
+        self.tree()?.stat(path, follow)
     }
 
     /// Renames an entry within the volume.
     pub fn rename(&self, from: impl AsRef<OsStr>, to: impl AsRef<OsStr>, cancel: &Cancel) -> Result<()> {
-        let tree = self.tree(self.store.opened()?.as_ref())?;
+        let tree = self.tree()?;
         cancel.commit()?;
         tree.rename(from, to)
     }
 
     /// Begins to list a directory. Unlike these files, the listing holds descriptors until it is dropped.
     pub fn list(&self, path: impl AsRef<OsStr>, options: ListOptions) -> Result<Listing> {
-        self.tree(self.store.opened()?.as_ref())?.list(path, options)
+        self.tree()?.list(path, options)
     }
 }

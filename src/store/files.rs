@@ -5,18 +5,15 @@ use super::{Opened, Store};
 use crate::content::{AppendOptions, OpenedFile, Quota, Tree, WriteOptions, WriteRules};
 use crate::error::{Error, Result};
 use crate::model::{Cancel, VolumeKind, VolumeName, field};
-use crate::sys::identity;
+use crate::sys::FileId;
 use nix::errno::Errno;
 use std::ffi::OsStr;
-use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
-/// How many directories are remembered as those of directory volumes.
-const MOST_KNOWN: usize = 4096;
-
-/// The files of one volume. It holds no descriptor between calls: each finds the volume anew, so one that was
-/// removed is not found, and nothing brings it back.
+/// The files of one volume. Each call looks at the volume anew, so one that was removed is not found, and nothing
+/// brings it back.
 #[derive(Clone, Debug)]
 pub struct VolumeFiles {
     pub(super) store: Arc<Store>,
@@ -32,27 +29,14 @@ impl Store {
 }
 
 impl Opened {
-    /// Refuses the files of a disk volume, which are those of its inner file system. The catalog is asked once for
-    /// each directory, which its number and time of birth tell from every later one of that name.
-    fn refuse_disk_volume(&self, name: &VolumeName, root: &File) -> Result<()> {
-        let identity = identity(root).map_err(|error| Error::file_system("stat", ".", error))?;
-        let known = || self.directories.lock().unwrap_or_else(PoisonError::into_inner);
-        if identity.is_some_and(|identity| known().contains(&identity)) {
-            return Ok(());
-        }
+    /// Refuses the files of a disk volume, which are those of its inner file system.
+    fn refuse_disk_volume(&self, name: &VolumeName) -> Result<()> {
         if self.volume(name)?.kind == VolumeKind::Disk {
             let problem = format!(
                 "volume \"{name}\" is a disk, whose files are reached in the guest that mounts it; \"fs()\" works \
                  on volumes of kind \"dir\""
             );
             return Err(Error::invalid_config(field::KIND, problem).in_volume(name.as_str()));
-        }
-        if let Some(identity) = identity {
-            let mut known = known();
-            if known.len() >= MOST_KNOWN {
-                known.clear();
-            }
-            known.insert(identity);
         }
         Ok(())
     }
@@ -82,7 +66,7 @@ impl VolumeFiles {
 
     /// Opens a regular file for reading.
     pub fn open(&self, path: impl AsRef<OsStr>) -> Result<OpenedFile> {
-        self.tree(self.store.opened()?.as_ref())?.open_file(path)
+        self.tree()?.open_file(path)
     }
 
     /// Looks up what a write has to know.
@@ -110,33 +94,46 @@ impl VolumeFiles {
 
     /// Removes one entry.
     pub fn remove(&self, path: impl AsRef<OsStr>, cancel: &Cancel) -> Result<()> {
-        let tree = self.tree(self.store.opened()?.as_ref())?;
+        let tree = self.tree()?;
         cancel.commit()?;
         tree.remove(path)
     }
 
     /// Removes an entry and everything below it.
     pub fn remove_all(&self, path: impl AsRef<OsStr>, cancel: &Cancel) -> Result<()> {
-        let tree = self.tree(self.store.opened()?.as_ref())?;
+        let tree = self.tree()?;
         cancel.commit()?;
         tree.remove_all(path)
     }
 
     /// Whether something is there.
     pub fn exists(&self, path: impl AsRef<OsStr>) -> Result<bool> {
-        self.tree(self.store.opened()?.as_ref())?.exists(path)
+        self.tree()?.exists(path)
     }
 
-    pub(super) fn tree(&self, opened: &Opened) -> Result<Tree> {
+    /// The volume's tree, for what needs nothing else of the store.
+    pub(super) fn tree(&self) -> Result<Tree> {
+        match self.store.opened_before().trees.at(&self.name, &self.root)? {
+            Some(tree) => Ok(tree),
+            None => self.tree_of(self.store.opened()?.as_ref()),
+        }
+    }
+
+    pub(super) fn tree_of(&self, opened: &Opened) -> Result<Tree> {
+        if let Some(tree) = opened.trees.at(&self.name, &self.root)? {
+            return Ok(tree);
+        }
         let dir = match opened.layout.volumes.open_child(self.name.as_str()) {
             Err(error) if error.is_refusal(&[Errno::ENOENT]) => {
                 return Err(Error::volume_not_found(self.name.as_str()));
             }
             opened => opened?,
         };
-        let root = File::from(dir.try_clone()?);
-        opened.refuse_disk_volume(&self.name, &root)?;
-        Ok(Tree::new(self.name.clone(), root.into()).in_turns(&opened.turns))
+        opened.refuse_disk_volume(&self.name)?;
+        let id = FileId::of_open(dir.as_fd()).map_err(|error| Error::file_system("stat", ".", error))?;
+        let tree = Tree::new(self.name.clone(), dir.try_clone()?).in_turns(&opened.turns);
+        opened.trees.hold(&self.name, &tree, id);
+        Ok(tree)
     }
 }
 
@@ -191,13 +188,13 @@ impl PreparedWrite {
         cancel: &Cancel,
     ) -> Result<()> {
         let rules = WriteRules { staging: &self.opened.layout.staging, quota: Quota::mib(self.quota_mib) };
-        self.files.tree(&self.opened)?.write(path, content, options, &rules, cancel)
+        self.files.tree_of(&self.opened)?.write(path, content, options, &rules, cancel)
     }
 
     /// Makes a directory and what is missing above it.
     pub fn mkdir(&self, path: impl AsRef<OsStr>, cancel: &Cancel) -> Result<()> {
         let quota = Quota::mib(self.quota_mib);
-        self.in_turn(cancel, || self.files.tree(&self.opened)?.mkdir(path, quota, cancel))
+        self.in_turn(cancel, || self.files.tree_of(&self.opened)?.mkdir(path, quota, cancel))
     }
 
     fn in_turn(&self, cancel: &Cancel, write: impl FnOnce() -> Result<()>) -> Result<()> {
@@ -217,7 +214,8 @@ impl PreparedWrite {
         cancel: &Cancel,
     ) -> Result<()> {
         let (files, opened) = (&self.files, &self.opened);
-        let append = || files.tree(opened)?.append(path, data, options, Quota::mib(self.quota_mib), cancel);
+        let append =
+            || files.tree_of(opened)?.append(path, data, options, Quota::mib(self.quota_mib), cancel);
         match self.has_quota() {
             true => opened.in_turn(&files.name, cancel, append),
             false => append(),

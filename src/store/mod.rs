@@ -20,6 +20,7 @@ mod entries;
 mod files;
 mod found;
 mod held_files;
+mod held_trees;
 mod host_path;
 mod layout;
 mod mount_into;
@@ -50,11 +51,11 @@ use crate::catalog::{self, Catalog, Writer};
 use crate::content::Turns;
 use crate::error::{Error, Result};
 use crate::model::{VolumeName, VolumeRecord};
-use crate::sys::Identity;
+use held_trees::HeldTrees;
 pub use layout::Durability;
 use layout::{Layout, Places};
 use owner::living;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -77,8 +78,7 @@ struct Opened {
     places: Places,
     /// Who writes a volume that has a quota.
     turns: Arc<Turns>,
-    /// Directories that are known as those of directory volumes.
-    directories: Mutex<HashSet<Identity>>,
+    trees: HeldTrees,
     warnings: Mutex<Warnings>,
 }
 
@@ -118,7 +118,7 @@ impl Store {
 
     /// The open home; opened anew where what is its own is no longer what it was.
     fn opened(&self) -> Result<Arc<Opened>> {
-        let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let opened = self.opened_before();
         if opened.is_current()? {
             return Ok(opened);
         }
@@ -127,6 +127,11 @@ impl Store {
             *current = Arc::new(Opened::open(&self.home, self.durability)?);
         }
         Ok(current.clone())
+    }
+
+    /// The home as it was opened last, which may be another one by now.
+    fn opened_before(&self) -> Arc<Opened> {
+        self.opened.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -160,7 +165,7 @@ impl Opened {
             turns: Arc::new(Turns::new(Box::new(move |name| {
                 asked.read(|catalog| catalog.may_be_written(name))
             }))),
-            directories: Mutex::default(),
+            trees: HeldTrees::default(),
             warnings: Mutex::default(),
         })
     }

@@ -84,6 +84,7 @@ impl Opened {
         }
         // Also where it was moved before: whoever did that may have died before it was on disk.
         self.layout.put_on_disk(volumes)?;
+        self.trees.let_go(&intent.name);
         discard(trash, &intent.entry, &volumes.path_of(name))
     }
 }

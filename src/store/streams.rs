@@ -13,7 +13,7 @@ const PIECE: usize = 4 << 20;
 impl VolumeFiles {
     /// Opens a regular file for reading piece by piece.
     pub fn open_reader(&self, path: impl AsRef<OsStr>, range: ReadRange) -> Result<FileReader> {
-        self.tree(self.store.opened()?.as_ref())?.open_reader(path, range)
+        self.tree()?.open_reader(path, range)
     }
 
     /// Opens or makes a file for writing piece by piece.
@@ -25,7 +25,7 @@ impl VolumeFiles {
         cancel: &Cancel,
     ) -> Result<StreamWriter> {
         let opened = self.store.opened()?;
-        let tree = self.tree(&opened)?;
+        let tree = self.tree_of(&opened)?;
         let quota_mib = opened.volume(&self.name)?.quota_mib;
         let file = tree.open_writer(path, options, from, &rules(&opened, quota_mib), cancel)?;
         Ok(StreamWriter { files: self.clone(), opened, quota_mib, file, finished: false })
@@ -69,7 +69,7 @@ impl StreamWriter {
     /// Completes the file: an atomic one now takes the old one's place, a durable one is on disk thereafter.
     pub fn finish(&mut self, cancel: &Cancel) -> Result<()> {
         let rules = rules(&self.opened, self.quota_mib);
-        let finish = || self.file.finish(&self.files.tree(&self.opened)?, &rules, cancel);
+        let finish = || self.file.finish(&self.files.tree_of(&self.opened)?, &rules, cancel);
         let is_there = match self.quota_mib {
             Some(_) => {
                 self.file.sync()?;

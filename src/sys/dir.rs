@@ -4,16 +4,13 @@ use super::clone::replace_by_clone;
 use crate::error::{Error, Result};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, openat, renameat, renameat2};
-use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat, mkdirat, stat};
+use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat, lstat, mkdirat, stat};
 use nix::unistd::{UnlinkatFlags, fsync, syncfs, unlinkat};
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 /// Device and inode: tells a file from a later one of the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,22 +46,21 @@ impl FileId {
 
     /// The identity of the file that stands at `path` now, if there is one.
     pub fn at(path: &Path) -> Result<Option<Self>> {
-        match stat(path) {
+        FileId::found(path, stat(path))
+    }
+
+    /// The same, of a link itself.
+    pub fn at_entry(path: &Path) -> Result<Option<Self>> {
+        FileId::found(path, lstat(path))
+    }
+
+    fn found(path: &Path, found: nix::Result<FileStat>) -> Result<Option<Self>> {
+        match found {
             Ok(found) => Ok(Some(FileId::of(&found))),
             Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
             Err(errno) => Err(Error::file_system("stat", path, errno.into())),
         }
     }
-}
-
-/// A file's identity with its time of birth, which no later file shares that is given the same number.
-pub type Identity = (FileId, SystemTime);
-
-/// The identity of an open file; none where its file system does not keep times of birth.
-pub fn identity(file: &File) -> io::Result<Option<Identity>> {
-    let metadata = file.metadata()?;
-    let id = FileId { dev: metadata.dev(), ino: metadata.ino() };
-    Ok(metadata.created().ok().map(|born| (id, born)))
 }
 
 /// An open directory of the store. The path serves messages only; nothing is ever opened by it.

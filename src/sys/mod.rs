@@ -34,7 +34,7 @@ pub use access::{regain_access, regain_access_to};
 pub use btrfs::Subvolume;
 pub use clone::PassingClone;
 pub use copies::LoadedCopy;
-pub use dir::{Dir, FileId, Identity, identity};
+pub use dir::{Dir, FileId};
 pub use entries::{
     EntryKind, Facts, Listing, create_directory, create_file, create_link, facts_at, give_link, is_within,
     link_target, look_at, our_ids, remove_directory, rename_within, unlink_entry,
