@@ -24,13 +24,22 @@ pub fn run(work: Work, durability: Durability, home: &Path, strace: &[&str]) -> 
     said
 }
 
-/// Strace, attached to a process; none where it may not.
-fn attach(process: &str, arguments: &[&str]) -> Option<Child> {
+/// Strace, attached to a process; what it said where it did not.
+fn attach(process: &str, arguments: &[&str]) -> Result<Child, String> {
     let mut command = Command::new("strace");
-    let mut tracer =
-        command.args(["-f", "-p", process]).args(arguments).stderr(Stdio::piped()).spawn().ok()?;
-    let said = BufReader::new(tracer.stderr.as_mut()?).lines().next()?.ok()?;
-    said.contains("attached").then_some(tracer)
+    command.args(["-f", "-p", process]).args(arguments).stderr(Stdio::piped());
+    let mut tracer = command.spawn().map_err(|error| error.to_string())?;
+    let mut said = String::new();
+    for line in BufReader::new(tracer.stderr.as_mut().unwrap()).lines() {
+        let line = line.unwrap();
+        if line.contains("attached") {
+            return Ok(tracer);
+        }
+        // It may tell first of a thread that ended just then.
+        said += &line;
+        said.push('\n');
+    }
+    Err(format!("{said}{:?}", tracer.wait()))
 }
 
 pub fn may_attach() -> bool {
@@ -38,7 +47,7 @@ pub fn may_attach() -> bool {
     let tracer = attach(&sleeper.id().to_string(), &["-o", "/dev/null"]);
     sleeper.kill().unwrap();
     sleeper.wait().unwrap();
-    tracer.is_some_and(|mut tracer| tracer.wait().is_ok())
+    tracer.is_ok_and(|mut tracer| tracer.wait().is_ok())
 }
 
 #[test]
