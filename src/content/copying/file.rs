@@ -25,6 +25,9 @@ const CHUNK_OF_A_TURN: u64 = 1 << 20;
 /// The mode of a file whose content is not whole yet.
 const UNFINISHED: u32 = 0o600;
 
+/// Files up to this length are whole a moment after they are made.
+const SHORT: u64 = 64 << 10;
+
 /// What of a file's mode is kept.
 const PERMISSIONS: u32 = 0o777;
 
@@ -41,7 +44,7 @@ pub fn copy_file(
     let source = OpenSource { file: File::from(from), facts };
     let refused = |syscall, error| errand.context.sides.to.refused(syscall, &errand.path(), error);
     for _ in 0..RETRIES {
-        match create_file(errand.to, errand.name, UNFINISHED) {
+        match create_file(errand.to, errand.name, source.first_mode(errand)) {
             Ok(to) => {
                 let copied = source.fill(errand, buffer, &to, true).and_then(|_| source.settle(errand, &to));
                 if let Err(error) = copied.and_then(|()| errand.commit()) {
@@ -71,6 +74,24 @@ struct OpenSource<'f> {
 }
 
 impl OpenSource<'_> {
+    fn mode(&self) -> u32 {
+        self.facts.mode() & PERMISSIONS
+    }
+
+    /// Whether the copy is to be somebody else's.
+    fn is_given_away(&self, errand: &Errand<'_>) -> bool {
+        errand.context.rules.owner == Owner::Kept && self.facts.owner() != errand.context.ours
+    }
+
+    /// The mode that a copy is made with, less the umask. A short one that stays ours begins with its own, which saves
+    /// most of them a change that the file system would write down.
+    fn first_mode(&self, errand: &Errand<'_>) -> u32 {
+        match self.facts.length() <= SHORT && !self.is_given_away(errand) {
+            true => self.mode(),
+            false => UNFINISHED,
+        }
+    }
+
     /// Makes a whole copy out of the way and puts it in place of what is there.
     fn replace(&self, errand: &Errand<'_>, buffer: &mut TransferBuffer, old: &Facts) -> Result<()> {
         refuse_to_replace(errand, old, self.facts)?;
@@ -178,8 +199,8 @@ impl OpenSource<'_> {
     /// Gives a whole copy its owner and mode. An unprivileged process cannot give files away.
     fn settle(&self, errand: &Errand<'_>, to: &File) -> Result<()> {
         let refused = |syscall, error| errand.context.sides.to.refused(syscall, &errand.path(), error);
-        let (user, group) = self.facts.owner();
-        if errand.context.rules.owner == Owner::Kept && (user, group) != errand.context.ours {
+        if self.is_given_away(errand) {
+            let (user, group) = self.facts.owner();
             match fchown(to, Some(user), Some(group)) {
                 Err(error) if error.kind() != ErrorKind::PermissionDenied => {
                     return Err(refused("fchown", error));
@@ -187,11 +208,11 @@ impl OpenSource<'_> {
                 _ => {}
             }
         }
-        let mode = self.facts.mode() & PERMISSIONS;
-        if mode == UNFINISHED {
-            return Ok(());
+        match Facts::of(to.as_fd()).map_err(|error| refused("fstat", error))?.mode() & PERMISSIONS {
+            as_it_is if as_it_is == self.mode() => Ok(()),
+            _ => fchmod(to, Mode::from_bits_truncate(self.mode()))
+                .map_err(|errno| refused("fchmod", errno.into())),
         }
-        fchmod(to, Mode::from_bits_truncate(mode)).map_err(|errno| refused("fchmod", errno.into()))
     }
 }
 
