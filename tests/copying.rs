@@ -17,6 +17,8 @@ mod volume;
 
 #[path = "copying/append.rs"]
 mod append;
+#[path = "copying/asked.rs"]
+mod asked;
 #[path = "copying/content.rs"]
 mod content;
 #[path = "copying/large.rs"]

@@ -84,6 +84,16 @@ pub fn look_at(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<(OwnedFd, Facts)
     Ok((found, facts))
 }
 
+/// Opens what stands at `name` for reading if that is a regular file; none where it is not, or is refused: then
+/// [`look_at`] tells why. Nothing waits, but the other end of a FIFO may notice, so this is for entries that their
+/// directory says are regular files, in trees that no guest changes.
+pub fn open_if_regular(dir: BorrowedFd<'_>, name: &OsStr) -> Option<(File, Facts)> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let opened = openat(dir, name, flags, Mode::empty()).ok()?;
+    let facts = Facts::of(opened.as_fd()).ok()?;
+    (facts.kind() == EntryKind::File).then(|| (File::from(opened), facts))
+}
+
 /// What stands at `name` at this moment.
 pub fn facts_at(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<Facts> {
     Ok(Facts(fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)?))
@@ -194,5 +204,28 @@ pub fn is_within(dir: BorrowedFd<'_>, top: FileId) -> io::Result<bool> {
             return Ok(false);
         }
         id = above;
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test makes what it opens")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_regular_file_is_opened_and_nothing_is_waited_for() {
+        let home = tempfile::tempdir().unwrap();
+        let path = |name: &str| home.path().join(name);
+        std::fs::write(path("file"), "content").unwrap();
+        std::fs::create_dir(path("dir")).unwrap();
+        std::os::unix::fs::symlink("file", path("link")).unwrap();
+        nix::unistd::mkfifo(&path("fifo"), Mode::S_IRWXU).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
+        let dir = File::open(home.path()).unwrap();
+        let open = |name: &str| open_if_regular(dir.as_fd(), OsStr::new(name));
+        assert_eq!(open("file").unwrap().1.length(), 7);
+        for name in ["dir", "link", "fifo", "socket", "missing"] {
+            assert!(open(name).is_none(), "{name}");
+        }
     }
 }

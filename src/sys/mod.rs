@@ -37,7 +37,7 @@ pub use copies::LoadedCopy;
 pub use dir::{Dir, FileId};
 pub use entries::{
     EntryKind, Facts, Listing, create_directory, create_file, create_link, facts_at, give_link, is_within,
-    link_target, look_at, our_ids, remove_directory, rename_within, unlink_entry,
+    link_target, look_at, open_if_regular, our_ids, remove_directory, rename_within, unlink_entry,
 };
 pub use host_entry::{HostEntry, open_host_entry, open_host_holder, open_without_links, readable_directory};
 pub use host_file::{Found, HostFile, open_beside, open_host_file};

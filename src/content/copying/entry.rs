@@ -1,16 +1,18 @@
 //! Copying what is no directory: a regular file, or a symbolic link as a link.
 
-use super::file::copy_file;
+use super::file::{copy_file, open_found};
 use super::job::Context;
 use super::link::stays_within;
 use super::rules::{Links, Owner};
+use super::walk::Entry;
 use super::way::Pair;
 use crate::error::Result;
 use crate::sys::{
-    EntryKind, Facts, TransferBuffer, create_link, facts_at, give_link, link_target, look_at, unlink_entry,
+    EntryKind, Facts, TransferBuffer, create_link, facts_at, give_link, link_target, look_at,
+    open_if_regular, unlink_entry,
 };
 use nix::errno::Errno;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -30,7 +32,7 @@ pub struct Batch {
     pub prefix: Arc<PathBuf>,
     /// How many levels it is below the top.
     pub depth: usize,
-    pub names: Vec<OsString>,
+    pub entries: Vec<Entry>,
 }
 
 /// Where one entry goes, and how messages name it.
@@ -70,10 +72,15 @@ impl Errand<'_> {
 }
 
 pub fn copy_batch(context: &Context, buffer: &mut TransferBuffer, batch: Batch) -> Result<()> {
-    for name in &batch.names {
+    for (name, kind) in &batch.entries {
         context.rules.cancel.check()?;
         let to = batch.pair.to.as_fd();
         let errand = Errand { context, to, name, prefix: &batch.prefix, below: name };
+        let opens_at_once = *kind == EntryKind::File && !context.sides.from.is_in_a_volume();
+        if opens_at_once && let Some((file, facts)) = open_if_regular(batch.pair.from.as_fd(), name) {
+            copy_file(&errand, buffer, file, &facts)?;
+            continue;
+        }
         let (found, facts) = match look_at(batch.pair.from.as_fd(), name) {
             Ok(found) => found,
             // Removed since it was listed, as if the copy had begun later.
@@ -81,7 +88,7 @@ pub fn copy_batch(context: &Context, buffer: &mut TransferBuffer, batch: Batch) 
             Err(error) => return Err(context.sides.from.refused("open", &errand.path(), error)),
         };
         match facts.kind() {
-            EntryKind::File => copy_file(&errand, buffer, found.as_fd(), &facts)?,
+            EntryKind::File => copy_file(&errand, buffer, open_found(&errand, found.as_fd())?, &facts)?,
             EntryKind::Link => copy_link(&errand, &found, &facts, batch.depth)?,
             EntryKind::Special => return Err(not_copied(&errand)),
             EntryKind::Directory => {

@@ -31,17 +31,16 @@ const SHORT: u64 = 64 << 10;
 /// What of a file's mode is kept.
 const PERMISSIONS: u32 = 0o777;
 
-/// Copies the file that `found` stands for. One that stands at the destination, or a link, is replaced when the copy
-/// is whole, and is never written through.
-pub fn copy_file(
-    errand: &Errand<'_>,
-    buffer: &mut TransferBuffer,
-    found: BorrowedFd<'_>,
-    facts: &Facts,
-) -> Result<()> {
+/// Opens the regular file that `found` stands for.
+pub fn open_found(errand: &Errand<'_>, found: BorrowedFd<'_>) -> Result<File> {
     let opened = reopen(found, Access::Read);
-    let from = opened.map_err(|error| errand.context.sides.from.refused("open", &errand.path(), error))?;
-    let source = OpenSource { file: File::from(from), facts };
+    opened.map(File::from).map_err(|error| errand.context.sides.from.refused("open", &errand.path(), error))
+}
+
+/// Copies an open file. One that stands at the destination, or a link, is replaced when the copy
+/// is whole, and is never written through.
+pub fn copy_file(errand: &Errand<'_>, buffer: &mut TransferBuffer, file: File, facts: &Facts) -> Result<()> {
+    let source = OpenSource { file, facts };
     let refused = |syscall, error| errand.context.sides.to.refused(syscall, &errand.path(), error);
     for _ in 0..RETRIES {
         match create_file(errand.to, errand.name, source.first_mode(errand)) {

@@ -2,7 +2,7 @@
 
 use super::crew::with_crew;
 use super::entry::{Errand, not_copied};
-use super::file::copy_file;
+use super::file::{copy_file, open_found};
 use super::place::{Source, Target, TargetPlace};
 use super::progress::Progress;
 use super::rules::CopyRules;
@@ -141,7 +141,8 @@ impl CopyJob {
         }
         let facts = Facts::of(source.as_fd())
             .map_err(|error| context.sides.from.refused("stat", Path::new(""), error))?;
-        copy_file(&errand, &mut TransferBuffer::default(), source.as_fd(), &facts)
+        let file = open_found(&errand, source.as_fd())?;
+        copy_file(&errand, &mut TransferBuffer::default(), file, &facts)
     }
 
     fn begin_walk(&mut self, source: OwnedFd, place: TargetPlace) -> Result<()> {

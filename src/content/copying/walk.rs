@@ -21,10 +21,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How many entries are handed out together.
-const BATCH: usize = 16;
+const BATCH: usize = 64;
 
 /// How many entries are asked for together.
 const QUESTIONS: usize = 1024;
+
+/// Of how many directories at most, which are held open meanwhile.
+const ASKED_DIRECTORIES: usize = 16;
 
 /// What a new directory is counted as: a block of most file systems.
 const DIRECTORY_BYTES: u64 = 4096;
@@ -41,25 +44,33 @@ enum Task {
     SetMode { spot: Spot, mode: u32 },
 }
 
-/// The directory whose entries are being handed out.
+/// A directory whose entries are handed out.
 #[derive(Debug)]
-struct Here {
+struct Place {
     pair: Arc<Pair>,
     prefix: Arc<PathBuf>,
     depth: usize,
     /// What its subdirectories' spots begin with.
     children: Spot,
+}
+
+/// The one that is being read.
+#[derive(Debug)]
+struct Here {
+    place: Arc<Place>,
     listing: Listing,
 }
 
-type Entry = (OsString, EntryKind);
+/// A name in a directory, and what the directory says it is.
+pub type Entry = (OsString, EntryKind);
 
 #[derive(Debug)]
 pub struct Walk {
     way: Way,
     tasks: Vec<Task>,
     here: Option<Here>,
-    asked: Vec<Entry>,
+    /// What is asked for, by directory.
+    asked: Vec<(Arc<Place>, Vec<Entry>)>,
     visits: Visits,
 }
 
@@ -83,12 +94,17 @@ impl Walk {
         verdicts: &[bool],
     ) -> Result<Option<Vec<Question>>> {
         let mut answers = verdicts.iter();
-        let wanted: Vec<_> =
-            self.asked.drain(..).filter(|_| answers.next().copied().unwrap_or(false)).collect();
-        self.hand_out(context, crew, wanted)?;
+        for (place, entries) in std::mem::take(&mut self.asked) {
+            let is_wanted = |_: &Entry| answers.next().copied().unwrap_or(false);
+            let wanted = entries.into_iter().filter(is_wanted).collect();
+            self.hand_out(context, crew, &place, wanted)?;
+        }
         loop {
             context.rules.cancel.check()?;
             let Some(here) = &mut self.here else {
+                if self.has_asked_enough() {
+                    return Ok(Some(self.questions()));
+                }
                 match self.tasks.pop() {
                     Some(Task::Visit { spot, depth, is_new }) => self.visit(context, spot, depth, is_new)?,
                     Some(Task::SetMode { spot, mode }) => {
@@ -99,18 +115,41 @@ impl Walk {
                 }
                 continue;
             };
-            let entries = here.next_entries(context)?;
+            let asked: usize = self.asked.iter().map(|(_, entries)| entries.len()).sum();
+            let most = if context.rules.asks { QUESTIONS - asked } else { BATCH };
+            let (entries, place) = (here.next_entries(context, most)?, here.place.clone());
             if entries.is_empty() {
                 self.here = None;
-            } else if context.rules.asks {
-                let question = |(name, kind): &Entry| Question { path: here.prefix.join(name), kind: *kind };
-                let questions = entries.iter().map(question).collect();
-                self.asked = entries;
-                return Ok(Some(questions));
+            } else if !context.rules.asks {
+                self.hand_out(context, crew, &place, entries)?;
             } else {
-                self.hand_out(context, crew, entries)?;
+                let is_enough = entries.len() == most;
+                self.asked.push((place, entries));
+                if is_enough {
+                    return Ok(Some(self.questions()));
+                }
             }
         }
+    }
+
+    /// Whether what is asked for has to be answered before the walk goes on: what comes next may be below it, or
+    /// need the way to it.
+    fn has_asked_enough(&self) -> bool {
+        let Some((place, _)) = self.asked.last() else { return false };
+        match self.tasks.last() {
+            Some(Task::Visit { spot, .. }) => {
+                self.asked.len() >= ASKED_DIRECTORIES || !spot.is_as_far_as(&place.children)
+            }
+            _ => true,
+        }
+    }
+
+    fn questions(&self) -> Vec<Question> {
+        let of_one = |(place, entries): &(Arc<Place>, Vec<Entry>)| {
+            let question = |(name, kind): &Entry| Question { path: place.prefix.join(name), kind: *kind };
+            entries.iter().map(question).collect::<Vec<_>>()
+        };
+        self.asked.iter().flat_map(of_one).collect()
     }
 
     fn visit(&mut self, context: &Context, spot: Spot, depth: usize, is_new: bool) -> Result<()> {
@@ -147,7 +186,8 @@ impl Walk {
         }
         let listing = Listing::of(pair.from.as_fd()).map_err(from_refused)?;
         let children = self.way.base_below(spot, &pair);
-        self.here = Some(Here { pair, prefix: Arc::new(path), depth, children, listing });
+        let place = Place { pair, prefix: Arc::new(path), depth, children };
+        self.here = Some(Here { place: Arc::new(place), listing });
         Ok(())
     }
 
@@ -160,21 +200,26 @@ impl Walk {
     }
 
     /// Makes directories, to be visited later, and hands out the rest.
-    fn hand_out(&mut self, context: &Context, crew: &mut Crew<'_, '_>, entries: Vec<Entry>) -> Result<()> {
-        let Some(here) = &self.here else { return Ok(()) };
+    fn hand_out(
+        &mut self,
+        context: &Context,
+        crew: &mut Crew<'_, '_>,
+        place: &Place,
+        entries: Vec<Entry>,
+    ) -> Result<()> {
         let (directories, rest): (Vec<_>, Vec<_>) =
             entries.into_iter().partition(|(_, kind)| *kind == EntryKind::Directory);
         for (name, _) in directories {
-            let is_new = here.make_directory(context, &name)?;
-            self.tasks.push(Task::Visit { spot: here.children.child(name), depth: here.depth + 1, is_new });
+            let is_new = place.make_directory(context, &name)?;
+            self.tasks.push(Task::Visit { spot: place.children.child(name), depth: place.depth + 1, is_new });
         }
-        let mut names = rest.into_iter().map(|(name, _)| name).peekable();
-        while names.peek().is_some() {
+        let mut rest = rest.into_iter().peekable();
+        while rest.peek().is_some() {
             crew.push(Batch {
-                pair: here.pair.clone(),
-                prefix: here.prefix.clone(),
-                depth: here.depth,
-                names: names.by_ref().take(BATCH).collect(),
+                pair: place.pair.clone(),
+                prefix: place.prefix.clone(),
+                depth: place.depth,
+                entries: rest.by_ref().take(BATCH).collect(),
             })?;
         }
         Ok(())
@@ -182,15 +227,15 @@ impl Walk {
 }
 
 impl Here {
-    fn next_entries(&mut self, context: &Context) -> Result<Vec<Entry>> {
-        let refused = |error| context.sides.from.refused("scandir", &self.prefix, error);
-        let most = if context.rules.asks { QUESTIONS } else { BATCH };
+    fn next_entries(&mut self, context: &Context, most: usize) -> Result<Vec<Entry>> {
+        let Place { pair, prefix, .. } = &*self.place;
+        let refused = |error| context.sides.from.refused("scandir", prefix, error);
         let mut entries = Vec::new();
         for entry in self.listing.by_ref() {
             let (name, kind) = entry.map_err(refused)?;
             let kind = match kind {
                 Some(kind) => kind,
-                None => match facts_at(self.pair.from.as_fd(), &name) {
+                None => match facts_at(pair.from.as_fd(), &name) {
                     Ok(facts) => facts.kind(),
                     Err(error) if error.kind() == ErrorKind::NotFound => continue,
                     Err(error) => return Err(refused(error)),
@@ -203,7 +248,9 @@ impl Here {
         }
         Ok(entries)
     }
+}
 
+impl Place {
     /// Whether it is new. What is there already may turn out to be no directory when it is visited.
     fn make_directory(&self, context: &Context, name: &OsString) -> Result<bool> {
         let path = || self.prefix.join(name);

@@ -48,6 +48,11 @@ impl Spot {
         Spot { base: 0, path: PathBuf::new() }
     }
 
+    /// Whether opening it leaves the way to `other` as it is.
+    pub fn is_as_far_as(&self, other: &Spot) -> bool {
+        self.base >= other.base
+    }
+
     pub fn child(&self, name: impl AsRef<Path>) -> Self {
         Spot { base: self.base, path: self.path.join(name) }
     }
