@@ -1083,7 +1083,9 @@ export declare class Attachment implements AsyncDisposable {
    * **The host's own kernel reads a disk's file system here, as a guest left it. Kernels are not hardened against that: a
    * hostile image may crash or take over the host.** Mount so only disks that only sandboxes which share the host's
    * kernel wrote, and with `fstype`, so that a guest has no choice of file systems; give the others to a virtual
-   * machine (`toQemu()`). ext2, ext3 and ext4 are mounted with `errors=remount-ro`, whatever the image says.
+   * machine (`toQemu()`). ext2, ext3 and ext4 are mounted with `errors=remount-ro`, whatever the image says. An image of
+   * ext, btrfs, erofs or f2fs that names other devices, for its journal or as members, is refused: the kernel would show
+   * the guest your host's. Of types that only `fstype` tells, nothing is looked at.
    *
    * The mounts last until `unmount()` or `detach()`. When the process `pid` has ended, the next one to open the home in
    * the same mount name space takes them away, also where this process was killed half-way; the directories stay. Unmount
@@ -1093,8 +1095,8 @@ export declare class Attachment implements AsyncDisposable {
    *   directory. Not one that holds volumes or their catalog, or is held by them
    * @throws {InvalidConfigError} `rootfs` is not acceptable, or the attachment (`field` is `attachment`) is mounted
    *   already or was detached
-   * @throws {UnsupportedMountError} a mount has a virtiofs option, a disk is not raw, or its file system is not known to
-   *   us or to the kernel; or the kernel is too old
+   * @throws {UnsupportedMountError} a mount has a virtiofs option, a disk is not raw, its file system is not known to us
+   *   or to the kernel, or names other devices; or the kernel is too old
    * @throws {PathEscapeError} a link stands at a mount point or above it
    * @throws {DiskImageError} the kernel does not find the disk's file system sound
    * @throws {VolumeInUseError} another program has locked a disk since it was attached; or another call of this process

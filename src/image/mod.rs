@@ -15,6 +15,7 @@ pub mod ext4;
 mod failure;
 mod inspect;
 mod open;
+mod other_devices;
 /// The qcow2 format.
 pub mod qcow2;
 /// The file system in a disk.
@@ -26,3 +27,4 @@ pub use create::{create_qcow2, create_raw};
 pub use failure::Problem;
 pub use inspect::{Inspected, inspect};
 pub use open::{Opened, open};
+pub use other_devices::names_other_devices;

@@ -11,6 +11,7 @@ use super::mount_turn::MountTurn;
 use super::{Attachment, Opened, Store};
 use crate::catalog::HostMountRow;
 use crate::error::{Error, Result};
+use crate::image::names_other_devices;
 use crate::model::Cancel;
 use crate::mount::runtime::host::{self, HostMount};
 use crate::mount::{MountFlags, Origin};
@@ -98,7 +99,7 @@ impl Opened {
         let refused = |failed| refused(plan, failed);
         let mount = match (&plan.mount.origin, &plan.file_system) {
             (Origin::Disk { host, .. }, Some(file_system)) => {
-                let device = open_device(attachment, plan, host)?;
+                let device = open_device(attachment, plan, host, file_system.kind)?;
                 let mounted = NewMount::of_file_system(file_system.kind, device.path(), &file_system.options);
                 mounted.map_err(|failed| match errno_of(&failed) {
                     Errno::EINVAL | Errno::EUCLEAN | Errno::EBADMSG if failed.call == "fsconfig" => {
@@ -188,7 +189,7 @@ impl Prepared<'_> {
 }
 
 /// A loop device with the very image that was checked, locked for as long as a file system uses it.
-fn open_device(attachment: i64, plan: &HostMount<'_>, host: &Path) -> Result<LoopDevice> {
+fn open_device(attachment: i64, plan: &HostMount<'_>, host: &Path, fstype: &str) -> Result<LoopDevice> {
     let failed = |call| move |error| Error::file_system(call, host, error);
     let (access, readonly) = match plan.flags.readonly {
         true => (Access::Read, true),
@@ -203,6 +204,14 @@ fn open_device(attachment: i64, plan: &HostMount<'_>, host: &Path) -> Result<Loo
             _ => None,
         };
         return Err(Error::disk_in_use(volume, host, Vec::new()));
+    }
+    if names_other_devices(&image, fstype).map_err(failed("read"))? {
+        let guest_path = plan.mount.guest_path.as_str();
+        let problem = format!(
+            "the disk's {fstype} names other devices, which would be opened as the host's own: a journal elsewhere, or \
+             further members"
+        );
+        return Err(Error::unsupported_mount(host::RUNTIME, guest_path, problem));
     }
     LoopDevice::showing(&image, readonly).map_err(|failed| refused(plan, failed))
 }

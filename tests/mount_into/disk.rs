@@ -68,6 +68,27 @@ fn an_error_in_a_guests_ext4_never_takes_the_host_down() {
 }
 
 #[test]
+fn a_disk_that_names_a_device_of_the_host_is_not_mounted() {
+    if !enter_namespace() {
+        return;
+    }
+    let (home, rootfs) = (Home::new(), Rootfs::new());
+    let attached = home.attach(&[("/db", disk_volume("db", json!({})))]).unwrap();
+    let path = home.path("volumes/db/disk.raw");
+    // A guest's superblock that says where its journal is: on the device of number 7:0.
+    let disk = File::options().write(true).open(&path).unwrap();
+    disk.write_all_at(&0x0700_u32.to_le_bytes(), 1024 + 228).unwrap();
+    let error = home.store.mount_into(&attached, rootfs.0.path(), &Cancel::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnsupportedMount, "{error}");
+    assert!(
+        error.to_string().contains("\"/db\"") && error.to_string().contains("names other devices"),
+        "{error}"
+    );
+    assert_eq!(loop_devices::showing(&path), 0);
+    assert_eq!(fs::read_dir(rootfs.0.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn a_mounted_image_is_in_use_for_every_other_program_and_home() {
     if !enter_namespace() {
         return;
