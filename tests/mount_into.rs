@@ -19,6 +19,8 @@ mod loop_devices;
 mod mount_list;
 #[path = "support/mount_namespace.rs"]
 mod mount_namespace;
+#[path = "mount_into/old_kernel.rs"]
+mod old_kernel;
 #[path = "mount_into/privileges.rs"]
 mod privileges;
 #[path = "support/report.rs"]
