@@ -64,8 +64,10 @@ impl Work {
     }
 }
 
-/// The open descriptors and the threads of this process.
-fn held() -> [usize; 2] {
+/// The open descriptors and the threads of this process, once its store is another, for one in use holds the volumes
+/// that were used lately.
+fn held(work: &mut Work, durability: Durability) -> [usize; 2] {
+    work.store = Arc::new(Store::open(&work.home, durability).unwrap());
     ["/proc/self/fd", "/proc/self/task"].map(|held| fs::read_dir(held).unwrap().count())
 }
 
@@ -89,12 +91,12 @@ fn worker_that_does_everything() {
     let mut at_first = None;
     for at in 0..operations.parse::<u64>().unwrap() {
         if at == 20 {
-            at_first = Some(held());
+            at_first = Some(held(&mut work, durability));
         }
         work.act();
     }
     if let Some([descriptors, threads]) = at_first {
-        let [descriptors_now, threads_now] = held();
+        let [descriptors_now, threads_now] = held(&mut work, durability);
         say(format!("{LEAVES}{descriptors} {descriptors_now} {threads} {threads_now}"));
     }
 }
