@@ -14,6 +14,10 @@ mod files;
 mod ground;
 #[path = "soak/ledger.rs"]
 mod ledger;
+#[path = "soak/lives.rs"]
+mod lives;
+#[path = "soak/looked.rs"]
+mod looked;
 #[path = "support/report.rs"]
 mod report;
 #[path = "soak/run.rs"]
@@ -52,7 +56,7 @@ fn seed() -> u64 {
 fn nothing_goes_wrong_when_everything_happens_at_once() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let seconds = Duration::from_secs(number("SOAK_SECONDS").unwrap_or(60));
-    let outcome = soak(&Plan { seconds, seed: seed(), careless: "careful", enough: 20 });
+    let outcome = soak(&Plan { seconds, seed: seed(), careless: "careful", sought: &[] });
     report(format_args!("{outcome}"));
     assert!(outcome.violations.is_empty(), "seed {}\n{}", outcome.seed, outcome.violations.join("\n"));
     assert!(outcome.operations > 0 && outcome.kills > 0, "nothing was tested");
@@ -64,7 +68,7 @@ fn a_store_without_care_is_found_out() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     for careless in work::CARELESS {
         let seconds = Duration::from_secs(20);
-        let outcome = soak(&Plan { seconds, seed: seed(), careless, enough: 1 });
+        let outcome = soak(&Plan { seconds, seed: seed(), careless, sought: &[] });
         report(format_args!("{careless}: {outcome}"));
         assert!(!outcome.violations.is_empty(), "{careless} was not found out, seed {}", outcome.seed);
         report(format_args!("{careless}: {}", outcome.violations[0]));

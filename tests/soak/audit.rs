@@ -2,6 +2,7 @@
 
 use crate::ground::{Ground, KEPT, OWN, POOL, WITH_QUOTA, kind_of, name, own_volume, spec_of};
 use crate::ledger::{At, Ledger};
+use crate::looked::looked;
 use rusqlite::Connection;
 use sandbox_volumes::model::{Cancel, Labels};
 use sandbox_volumes::store::{Durability, Store};
@@ -24,25 +25,33 @@ pub fn audit(ground: &Ground, ledgers: &mut [Ledger]) -> Vec<String> {
         Ok(store) => store,
         Err(error) => return vec![format!("the home does not open: {error}")],
     };
-    let mut wrong = ground.touched();
-    for dir in [".staging", ".trash"] {
-        let left: Vec<_> = names(&ground.volume(dir)).into_iter().collect();
-        if !left.is_empty() {
-            wrong.push(format!("{dir} holds {left:?}"));
-        }
-    }
-    let catalog = Connection::open(ground.home().join("db/volumes.db")).unwrap();
-    for (question, expected) in SETTLED {
-        let answer: String = catalog.query_row(question, (), |row| row.get(0)).unwrap();
-        if answer != expected {
-            wrong.push(format!("{question}: {answer}"));
-        }
-    }
-    wrong.extend(audit_account(ground, &store));
-    wrong.extend(audit_volumes(ground, &store, ledgers));
+    let mut wrong = looked(|| ground.touched());
+    wrong.extend(looked(|| left_over(ground)));
+    wrong.extend(looked(|| audit_catalog(ground)));
+    wrong.extend(looked(|| audit_account(ground, &store)));
+    wrong.extend(looked(|| audit_volumes(ground, &store, ledgers)));
     for (slot, ledger) in ledgers.iter_mut().enumerate() {
-        wrong.extend(verify_files(ground, ledger, true));
-        wrong.extend(unexpected_files(ground, slot, ledger));
+        wrong.extend(looked(|| verify_files(ground, ledger, true)));
+        wrong.extend(looked(|| unexpected_files(ground, slot, ledger)));
+    }
+    wrong
+}
+
+/// What somebody began and nobody cleaned up.
+fn left_over(ground: &Ground) -> Vec<String> {
+    let held = [".staging", ".trash"].map(|dir| (dir, names(&ground.volume(dir))));
+    let left = held.into_iter().filter(|(_, left)| !left.is_empty());
+    left.map(|(dir, left)| format!("{dir} holds {left:?}")).collect()
+}
+
+fn audit_catalog(ground: &Ground) -> Vec<String> {
+    let catalog = Connection::open(ground.home().join("db/volumes.db")).unwrap();
+    let mut wrong = Vec::new();
+    for (question, expected) in SETTLED {
+        match catalog.query_row(question, (), |row| row.get::<_, String>(0)) {
+            Ok(answer) if answer == expected => {}
+            outcome => wrong.push(format!("{question}: {outcome:?}")),
+        }
     }
     wrong
 }

@@ -4,14 +4,16 @@ use crate::audit::{audit, verify_files};
 use crate::content::Dice;
 use crate::ground::Ground;
 use crate::ledger::Ledger;
+use crate::lives::Slot;
+use crate::looked::{looked, said};
 use crate::report::report;
 use crate::swapper::Swapper;
 use crate::watch::Watch;
 use crate::worker::Worker;
 use std::fmt;
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,9 +22,6 @@ const WORKERS: usize = 4;
 
 /// How often it is told how far it has come.
 const PROGRESS: Duration = Duration::from_secs(10);
-
-/// A worker that says nothing for so long hangs.
-const SILENCE: Duration = Duration::from_secs(60);
 
 /// How long the workers work between two audits, at most.
 const ROUND: Duration = Duration::from_secs(6);
@@ -35,8 +34,8 @@ pub struct Plan {
     pub seed: u64,
     /// See [`crate::work::CARELESS`].
     pub careless: &'static str,
-    /// It ends before its time with so many violations.
-    pub enough: usize,
+    /// It ends before its time with violations that say all of this.
+    pub sought: &'static [&'static str],
 }
 
 pub struct Outcome {
@@ -73,10 +72,19 @@ struct Run<'p> {
 }
 
 /// The workers of one round.
+#[derive(Default)]
 struct Round {
     is_over: AtomicBool,
-    /// By worker: its process, and when it was heard last.
-    heard: [Mutex<Option<(u32, Instant)>>; WORKERS],
+    slots: [Slot; WORKERS],
+}
+
+/// Ends a round for its workers when dropped, so that nobody waits for them for ever.
+struct Ends<'r>(&'r Round);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.is_over.store(true, Ordering::Relaxed);
+    }
 }
 
 pub fn soak(plan: &Plan) -> Outcome {
@@ -94,21 +102,28 @@ pub fn soak(plan: &Plan) -> Outcome {
     let mut ledgers: Vec<_> = (0..WORKERS).map(|_| Ledger::default()).collect();
     let mut dice = Dice(plan.seed);
     report(format_args!("{} s, seed {}, {}", plan.seconds.as_secs(), plan.seed, plan.careless));
-    let over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let telling = scope.spawn(|| run.tell_progress(&over));
+        let (working, told) = mpsc::channel();
+        // Under the name of the test, which a report begins with.
+        let teller = thread::Builder::new().name(thread::current().name().unwrap_or("soak").to_owned());
+        teller.spawn_scoped(scope, || run.tell_progress(told)).unwrap();
         while run.goes_on() {
             run.round(&ground, dir.path(), &mut ledgers, &mut dice);
         }
-        over.store(true, Ordering::Relaxed);
-        telling.thread().unpark();
+        drop(working);
     });
     run.outcome()
 }
 
 impl Run<'_> {
     fn goes_on(&self) -> bool {
-        self.started.elapsed() < self.plan.seconds && self.violations().len() < self.plan.enough
+        self.started.elapsed() < self.plan.seconds && !self.is_found_out()
+    }
+
+    fn is_found_out(&self) -> bool {
+        let violations = self.violations();
+        let is_said = |sought: &&str| violations.iter().any(|violation| violation.contains(sought));
+        !violations.is_empty() && self.plan.sought.iter().all(is_said)
     }
 
     fn violations(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
@@ -131,53 +146,71 @@ impl Run<'_> {
         }
     }
 
-    fn tell_progress(&self, over: &AtomicBool) {
+    /// Until the other end of the channel is gone.
+    fn tell_progress(&self, working: mpsc::Receiver<()>) {
         let mut next = PROGRESS;
-        while !over.load(Ordering::Relaxed) {
-            thread::park_timeout(next.saturating_sub(self.started.elapsed()));
-            if self.started.elapsed() >= next {
-                next += PROGRESS;
-                let (operations, kills) =
-                    (self.operations.load(Ordering::Relaxed), self.kills.load(Ordering::Relaxed));
-                let (seconds, violations) = (self.started.elapsed().as_secs(), self.violations().len());
-                report(format_args!(
-                    "{seconds} s: {operations} operations, {kills} kills, {violations} violations"
-                ));
-            }
+        while let Err(RecvTimeoutError::Timeout) =
+            working.recv_timeout(next.saturating_sub(self.started.elapsed()))
+        {
+            next += PROGRESS;
+            let (operations, kills) =
+                (self.operations.load(Ordering::Relaxed), self.kills.load(Ordering::Relaxed));
+            let (seconds, violations) = (self.started.elapsed().as_secs(), self.violations().len());
+            report(format_args!(
+                "{seconds} s: {operations} operations, {kills} kills, {violations} violations"
+            ));
         }
     }
 
     /// Lets everybody work for a while, ends them all at once, and looks at what they left.
     fn round(&self, ground: &Ground, dir: &Path, ledgers: &mut [Ledger], dice: &mut Dice) {
         let guest = Swapper::start(&ground.swaps());
-        let round = Round { is_over: AtomicBool::new(false), heard: Default::default() };
+        let round = Round::default();
         let until = Instant::now() + ROUND / 6 * (1 + dice.below(6) as u32);
         thread::scope(|scope| {
-            for (slot, ledger) in ledgers.iter_mut().enumerate() {
-                let (round, seed) = (&round, dice.next());
-                scope.spawn(move || {
-                    let mut dice = Dice(seed);
-                    while !round.is_over.load(Ordering::Relaxed) {
-                        self.life(ground, dir, slot, ledger, round, &mut dice);
-                    }
-                });
-            }
-            let watch = Watch::new(ground);
-            while Instant::now() < until && self.goes_on() {
-                self.note(watch.look());
-                self.looks.fetch_add(1, Ordering::Relaxed);
-                round.kill_the_silent(self);
+            let ends = Ends(&round);
+            let threads: Vec<_> = ledgers
+                .iter_mut()
+                .enumerate()
+                .map(|(slot, ledger)| {
+                    let (round, seed) = (&round, dice.next());
+                    scope.spawn(move || {
+                        let mut dice = Dice(seed);
+                        while !round.is_over.load(Ordering::Relaxed) {
+                            self.life(ground, dir, slot, ledger, round, &mut dice);
+                        }
+                    })
+                })
+                .collect();
+            self.note(looked(|| self.watch(ground, &round, until)));
+            drop(ends);
+            while threads.iter().any(|thread| !thread.is_finished()) {
+                self.note(round.kill_the_silent());
                 thread::park_timeout(PAUSE);
             }
-            round.is_over.store(true, Ordering::Relaxed);
-            while round.somebody_lives() {
-                round.kill_the_silent(self);
-                thread::park_timeout(PAUSE);
-            }
+            let ended = threads.into_iter().map(thread::ScopedJoinHandle::join);
+            self.note(
+                ended.filter_map(Result::err).map(|panic| format!("a thread panicked: {}", said(&*panic))),
+            );
         });
         guest.stop();
         self.note(audit(ground, ledgers));
         self.audits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Looks at everything until the time has come or enough is wrong.
+    fn watch(&self, ground: &Ground, round: &Round, until: Instant) -> Vec<String> {
+        let watch = match Watch::new(ground) {
+            Ok(watch) => watch,
+            Err(wrong) => return vec![wrong],
+        };
+        while Instant::now() < until && self.goes_on() {
+            self.note(watch.look());
+            self.looks.fetch_add(1, Ordering::Relaxed);
+            self.note(round.kill_the_silent());
+            thread::park_timeout(PAUSE);
+        }
+        Vec::new()
     }
 
     /// One worker, from its start to its end, which is mostly a sudden one.
@@ -191,23 +224,23 @@ impl Run<'_> {
         dice: &mut Dice,
     ) {
         let mut worker = Worker::start("work::worker_that_does_everything", dir);
-        let process = worker.process.id();
         let lives_out = dice.below(4) == 0;
         let operations = if lives_out { 50 + dice.below(100) } else { u64::MAX };
         let lines = if lives_out { u64::MAX } else { 1 + dice.below(150) };
         worker.order(&format!("{slot} {} {operations} {}", dice.next(), self.plan.careless));
-        let mut heard = 0;
+        let Worker { process, mut answers } = worker;
+        let living = round.slots[slot].begin(process);
         let mut hear = |line: &str| {
-            round.hear(slot, process);
+            living.hear();
             match ledger.hear(line) {
                 Ok(true) => drop(self.operations.fetch_add(1, Ordering::Relaxed)),
                 Ok(false) => {}
                 Err(wrong) => self.note([format!("worker {slot}: {wrong}")]),
             }
         };
-        round.hear(slot, process);
-        while let Some(line) = worker.answer() {
-            hear(&line);
+        let mut heard = 0;
+        for line in answers.by_ref() {
+            hear(&line.unwrap());
             heard += 1;
             if heard == lines || round.is_over.load(Ordering::Relaxed) {
                 (0..dice.below(300_000)).for_each(|_| std::hint::spin_loop());
@@ -215,40 +248,17 @@ impl Run<'_> {
                 break;
             }
         }
-        worker.process.kill().unwrap();
-        while let Some(line) = worker.answer() {
-            hear(&line);
-        }
-        worker.process.wait().unwrap();
+        living.kill();
+        answers.for_each(|line| hear(&line.unwrap()));
+        drop(living);
         self.note(ledger.cut_short().map(|panic| format!("worker {slot} panicked: {panic}")));
-        self.note(verify_files(ground, ledger, false));
-        round.forget(slot);
+        self.note(looked(|| verify_files(ground, ledger, false)));
     }
 }
 
 impl Round {
-    fn hear(&self, slot: usize, process: u32) {
-        *self.heard[slot].lock().unwrap() = Some((process, Instant::now()));
-    }
-
-    fn forget(&self, slot: usize) {
-        *self.heard[slot].lock().unwrap() = None;
-    }
-
-    fn somebody_lives(&self) -> bool {
-        self.heard.iter().any(|heard| heard.lock().unwrap().is_some())
-    }
-
-    fn kill_the_silent(&self, run: &Run<'_>) {
-        for (slot, heard) in self.heard.iter().enumerate() {
-            let mut heard = heard.lock().unwrap();
-            if let Some((process, last)) = *heard
-                && last.elapsed() > SILENCE
-            {
-                run.note([format!("worker {slot} hangs")]);
-                Command::new("sh").args(["-c", &format!("kill -KILL {process}")]).status().unwrap();
-                *heard = Some((process, Instant::now()));
-            }
-        }
+    fn kill_the_silent(&self) -> Vec<String> {
+        let silent = self.slots.iter().enumerate().filter(|(_, slot)| slot.kill_if_silent());
+        silent.map(|(slot, _)| format!("worker {slot} hangs")).collect()
     }
 }

@@ -24,20 +24,23 @@ pub struct Watch<'g> {
 }
 
 impl<'g> Watch<'g> {
-    pub fn new(ground: &'g Ground) -> Self {
-        let store = Store::open(&ground.home(), Durability::Full).unwrap();
+    pub fn new(ground: &'g Ground) -> Result<Self, String> {
+        let opened = |error| format!("the home does not open: {error}");
+        let store = Store::open(&ground.home(), Durability::Full).map_err(opened)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
-        let catalog = Connection::open_with_flags(ground.home().join("db/volumes.db"), flags).unwrap();
-        Watch { ground, store, catalog }
+        let catalog = Connection::open_with_flags(ground.home().join("db/volumes.db"), flags);
+        let catalog = catalog.map_err(|error| format!("the catalog does not open: {error}"))?;
+        Ok(Watch { ground, store, catalog })
     }
 
     /// One look, and what is wrong with what it shows.
     pub fn look(&self) -> Vec<String> {
         let mut wrong = self.ground.touched();
         for question in NEVER {
-            let count: i64 = self.catalog.query_row(question, (), |row| row.get(0)).unwrap();
-            if count > 0 {
-                wrong.push(format!("{count} by {question}"));
+            match self.catalog.query_row(question, (), |row| row.get::<_, i64>(0)) {
+                Ok(0) => {}
+                Ok(count) => wrong.push(format!("{count} by {question}")),
+                Err(error) => wrong.push(format!("{error} by {question}")),
             }
         }
         for volume in SHARED_WITH_GUEST {

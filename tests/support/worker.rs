@@ -4,6 +4,7 @@
 //! is libtest's. A worker that panics says so there, where an answer was expected.
 
 use std::io::{BufRead, BufReader, Lines, Write};
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
@@ -12,9 +13,12 @@ pub const HOME: &str = "SANDBOX_VOLUMES_WORKER_HOME";
 
 /// A running worker, killed when dropped.
 pub struct Worker {
-    pub process: Child,
-    answers: Lines<BufReader<ChildStderr>>,
+    pub process: Process,
+    pub answers: Lines<BufReader<ChildStderr>>,
 }
+
+/// Its process, killed and reaped when dropped.
+pub struct Process(Child);
 
 impl Worker {
     /// Starts the ignored test of that name on a home.
@@ -28,7 +32,7 @@ impl Worker {
             .spawn()
             .unwrap();
         let answers = BufReader::new(process.stderr.take().unwrap()).lines();
-        Worker { process, answers }
+        Worker { process: Process(process), answers }
     }
 
     /// Gives an order.
@@ -42,10 +46,24 @@ impl Worker {
     }
 }
 
-impl Drop for Worker {
+impl Deref for Process {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Process {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Process {
     fn drop(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
     }
 }
 
