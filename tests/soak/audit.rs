@@ -125,9 +125,13 @@ fn audit_account(ground: &Ground, store: &Store) -> Option<String> {
 /// Holds a worker's files against what it acknowledged: all of them, or those of which that leaves a doubt.
 pub fn verify_files(ground: &Ground, ledger: &mut Ledger, all: bool) -> Vec<String> {
     let mut wrong = Vec::new();
+    let read = |at: &At| fs::read(ground.volume(&at.0).join(&at.1)).ok();
+    if let Some(places) = ledger.take_renamed() {
+        let (from, to) = (read(&places.0), read(&places.1));
+        wrong.extend(ledger.verify_renamed(places, (from.as_deref(), to.as_deref())).err());
+    }
     for at in ledger.places(all) {
-        let found = fs::read(ground.volume(&at.0).join(&at.1)).ok();
-        wrong.extend(ledger.verify(&at, found.as_deref()).err());
+        wrong.extend(ledger.verify(&at, read(&at).as_deref()).err());
     }
     wrong
 }

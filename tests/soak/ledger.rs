@@ -65,6 +65,8 @@ pub struct Ledger {
     /// Whether each own volume may be there, and whether it may be missing.
     pub volumes: HashMap<String, (bool, bool)>,
     begun: Option<Begun>,
+    /// The two places of a rename that was cut short.
+    renamed: Option<(At, At)>,
     /// What a worker said that no operation says: why it panicked.
     panic: Vec<String>,
 }
@@ -266,11 +268,38 @@ impl Ledger {
         let panic = std::mem::take(&mut self.panic);
         let panic = (!panic.is_empty()).then(|| panic[..panic.len().min(3)].join(" "));
         let Some(begun) = self.begun.take() else { return panic };
-        begun.changes.into_iter().for_each(|change| self.admit(change));
-        if let ["create" | "drop", volume] = begun.words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-            self.volumes.insert(volume.to_owned(), (true, true));
+        match begun.words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["rename", volume, from, to] => {
+                let at = |path: &str| (volume.to_owned(), path.to_owned());
+                self.renamed = Some((at(from), at(to)));
+            }
+            ["create" | "drop", volume] => drop(self.volumes.insert(volume.to_owned(), (true, true))),
+            _ => begun.changes.into_iter().for_each(|change| self.admit(change)),
         }
         panic
+    }
+
+    /// The two places of a rename that was cut short, of which nobody has looked yet what became.
+    pub fn take_renamed(&mut self) -> Option<(At, At)> {
+        self.renamed.take()
+    }
+
+    /// Holds what stands at both places of such a rename against how both were before it, and how both are after it.
+    pub fn verify_renamed(
+        &mut self,
+        places: (At, At),
+        found: (Option<&[u8]>, Option<&[u8]>),
+    ) -> Result<(), String> {
+        let matching = |states: &[State], found| states.iter().find_map(|state| state.matching(found));
+        let (from, to) = (self.states(&places.0), self.states(&places.1));
+        let before = matching(&from, found.0).zip(matching(&to, found.1));
+        let after = || matching(&[State::Absent], found.0).zip(matching(&self.present(&places.0), found.1));
+        let Some((at_from, at_to)) = before.or_else(after) else {
+            let (from, to) = (Compared(&places.0, found.0, &from), Compared(&places.1, found.1, &to));
+            return Err(format!("a rename was cut short: {from}; {to}, or the former one's"));
+        };
+        self.files.extend([(places.0, vec![at_from]), (places.1, vec![at_to])]);
+        Ok(())
     }
 
     /// The files of which more than one thing may be true, or all of them.
@@ -290,14 +319,19 @@ impl Ledger {
                 self.files.insert(at.clone(), vec![state]);
                 Ok(())
             }
-            None => Err(format!(
-                "{}/{} is {}, expected {}",
-                at.0,
-                at.1,
-                found.map_or("missing".to_owned(), |found| format!("{} bytes", found.len())),
-                Shown(&states)
-            )),
+            None => Err(Compared(at, found, &states).to_string()),
         }
+    }
+}
+
+/// What was found at a place, and what might be there, in few words.
+struct Compared<'s>(&'s At, Option<&'s [u8]>, &'s [State]);
+
+impl fmt::Display for Compared<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Compared((volume, path), found, states) = self;
+        let found = found.map_or("missing".to_owned(), |found| format!("{} bytes", found.len()));
+        write!(f, "{volume}/{path} is {found}, expected {}", Shown(states))
     }
 }
 

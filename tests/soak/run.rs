@@ -23,16 +23,15 @@ const WORKERS: usize = 4;
 /// How often it is told how far it has come.
 const PROGRESS: Duration = Duration::from_secs(10);
 
-/// How long the workers work between two audits, at most.
-const ROUND: Duration = Duration::from_secs(6);
-
 /// Between two looks at what goes on.
 const PAUSE: Duration = Duration::from_millis(20);
 
 pub struct Plan {
     pub seconds: Duration,
+    /// How long the workers work between two audits, at most.
+    pub round: Duration,
     pub seed: u64,
-    /// See [`crate::work::CARELESS`].
+    /// See [`crate::careless::CARELESS`].
     pub careless: &'static str,
     /// It ends before its time with violations that say all of this.
     pub sought: &'static [&'static str],
@@ -166,7 +165,7 @@ impl Run<'_> {
     fn round(&self, ground: &Ground, dir: &Path, ledgers: &mut [Ledger], dice: &mut Dice) {
         let guest = Swapper::start(&ground.swaps());
         let round = Round::default();
-        let until = Instant::now() + ROUND / 6 * (1 + dice.below(6) as u32);
+        let until = Instant::now() + self.plan.round / 6 * (1 + dice.below(6) as u32);
         thread::scope(|scope| {
             let ends = Ends(&round);
             let threads: Vec<_> = ledgers

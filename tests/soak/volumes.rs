@@ -19,9 +19,12 @@ impl Work {
     }
 
     fn remove(&self, volume: &str) -> Outcome {
-        if self.careless == "removes" {
+        if self.is_careless("removes") {
             let directory = self.home.join("volumes").join(volume);
             let _may_be_gone = fs::remove_dir_all(&directory);
+        }
+        if self.is_careless("leases") {
+            self.forget_holds(volume);
         }
         self.store.remove(&name(volume), &cancel()).and_then(|()| ok())
     }
@@ -37,10 +40,10 @@ impl Work {
         let held = self.attach(volume, mount)?;
         let found = self.store.get(&name(volume), &cancel());
         let stands = self.home.join("volumes").join(volume).is_dir();
-        let removed = self.store.remove(&name(volume), &cancel());
-        self.store.detach(held.id)?;
-        Ok(match (found, stands, removed) {
-            (Ok(_), true, Err(error)) if error.kind() == ErrorKind::VolumeInUse => return ok(),
+        let removed = self.remove(volume);
+        let detached = self.store.detach(held.id);
+        Ok(match (found, stands, removed, detached) {
+            (Ok(_), true, Err(error), Ok(_)) if error.kind() == ErrorKind::VolumeInUse => return ok(),
             outcome => format!("{BROKEN} attached, and {outcome:?}"),
         })
     }

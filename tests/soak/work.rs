@@ -5,13 +5,9 @@ use crate::ground;
 use crate::worker::{home, orders, say};
 use sandbox_volumes::error::Error;
 use sandbox_volumes::store::{Durability, Store};
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
 use std::sync::Arc;
-
-/// What a worker that takes no care does instead: writes "atomic" files in place, deletes a volume's directory before
-/// its record, acknowledges what it has not done.
-pub const CARELESS: [&str; 3] = ["writes", "removes", "lies"];
 
 /// How a worker begins what it says before an operation, after it, and at its end.
 pub const BEGINS: &str = "> ";
@@ -29,7 +25,9 @@ pub struct Work {
     /// Of the files and the volumes that are this worker's alone.
     pub slot: usize,
     pub dice: Dice,
+    /// See [`crate::careless::CARELESS`].
     pub careless: String,
+    pub never_closed: Vec<File>,
     /// On the host: what is copied in and out, and the home.
     pub host: PathBuf,
     pub home: PathBuf,
@@ -54,6 +52,7 @@ impl Work {
     }
 
     fn act(&mut self) {
+        self.act_carelessly();
         match self.dice.below(100) {
             0..55 => self.act_on_own_files(),
             55..65 => self.act_on_shared_files(),
@@ -85,7 +84,8 @@ fn worker_that_does_everything() {
     let durability = if slot.is_multiple_of(2) { Durability::Fast } else { Durability::Full };
     let store = Arc::new(Store::open(&home, durability).unwrap());
     let dice = Dice(seed.parse().unwrap());
-    let mut work = Work { store, slot, dice, careless: careless.to_owned(), host, home };
+    let mut work =
+        Work { store, slot, dice, careless: careless.to_owned(), never_closed: Vec::new(), host, home };
     // SQLite keeps the descriptors of connections that were closed for the next ones to one file.
     drop(Store::open(&work.home, durability).unwrap());
     let mut at_first = None;
