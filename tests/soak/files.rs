@@ -108,7 +108,7 @@ impl Work {
         let (seed, length) = (self.dice.next(), self.dice.length());
         let content = bytes(seed, length);
         let written = self.tell(&format!("write {volume} {path} {mode} {seed} {length}"), |work| {
-            if work.is_careless("lies") && work.dice.below(20) == 0 {
+            if work.is_careless("lies") && work.dice.below(5) == 0 {
                 return ok();
             }
             match mode {

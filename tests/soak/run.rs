@@ -224,7 +224,7 @@ impl Run<'_> {
     ) {
         let mut worker = Worker::start("work::worker_that_does_everything", dir);
         let lives_out = dice.below(4) == 0;
-        let operations = if lives_out { 50 + dice.below(100) } else { u64::MAX };
+        let operations = if lives_out { 25 + dice.below(100) } else { u64::MAX };
         let lines = if lives_out { u64::MAX } else { 1 + dice.below(150) };
         worker.order(&format!("{slot} {} {operations} {}", dice.next(), self.plan.careless));
         let Worker { process, mut answers } = worker;
