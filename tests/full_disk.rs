@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at the disk from outside")]
 
+#[path = "support/btrfs.rs"]
+mod btrfs;
 #[path = "support/child.rs"]
 mod child;
 #[path = "support/report.rs"]
@@ -9,6 +11,7 @@ mod report;
 #[path = "support/skip.rs"]
 mod skip;
 
+use btrfs::Btrfs;
 use child::in_child;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use sandbox_volumes::content::{AppendOptions, WriteFrom, WriteOptions};
@@ -224,4 +227,26 @@ fn case_33_a_volume_can_be_removed_from_a_full_tmpfs() {
 #[test]
 fn case_33_a_volume_can_be_removed_from_a_full_ext4() {
     on("case_33_a_volume_can_be_removed_from_a_full_ext4", ext4, hold_removal);
+}
+
+/// SQLite has its index of the log in memory, and a page of it that cannot be written is a signal.
+#[test]
+fn case_33_the_catalog_of_a_full_btrfs_answers_as_any_other() {
+    in_child("case_33_the_catalog_of_a_full_btrfs_answers_as_any_other", || {
+        for make in [Btrfs::new, Btrfs::with_quotas] {
+            let Some(btrfs) = make() else { return };
+            let store = Store::open(&btrfs.path().join("home"), Durability::Full).unwrap();
+            let attach = |_| store.attach("s", &[], None, &Cancel::default()).unwrap();
+            let attachments: Vec<_> = (0..40).map(attach).collect();
+            let full = Full::on(btrfs.path());
+            for attachment in attachments {
+                full.fill();
+                let detached = full.store.detach(attachment.id);
+                detached.unwrap_or_else(|error| assert_eq!(error.code(), "ERR_CATALOG", "{error}"));
+                full.store.get(&name("v"), &Cancel::default()).unwrap();
+            }
+            fs::remove_file(&full.ballast).unwrap();
+            remove_and_use(&full);
+        }
+    });
 }

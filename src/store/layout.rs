@@ -83,6 +83,8 @@ impl Layout {
             volumes,
             durability,
         };
+        // SQLite has a file of the catalog in memory. Where this is refused, only a disk without any room is at issue.
+        let _refused = layout.databases.write_files_in_place();
         layout.put_on_disk(&layout.volumes)?;
         layout.put_on_disk(&home)?;
         Ok(layout)
