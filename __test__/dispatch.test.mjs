@@ -6,6 +6,7 @@ import { test } from 'node:test'
 import { Mount, VolumeStore } from '../index.js'
 import {
   indexPath,
+  lockFile,
   lockName,
   outputOf,
   runNode,
@@ -242,6 +243,37 @@ test(
     assert.equal(outcomes.filter((outcome) => outcome.code === undefined).length, 1)
     const others = outcomes.filter((outcome) => outcome.code !== undefined)
     assert.deepEqual(new Set(others.map(({ code }) => code)), new Set(['ERR_VOLUME_ALREADY_EXISTS']))
+  },
+)
+
+test(
+  'whoever reads does not wait behind operations that wait for a writer of the catalog',
+  { skip: withoutFlock },
+  async (t) => {
+    const { store, files } = await tempVolume(t)
+    const large = Buffer.alloc(4 * MIB, 1)
+    await files.write('large', large)
+    const attach = () => store.attach('s', { '/data': Mount.named('v') })
+    const attachments = await Promise.all(Array.from({ length: 40 }, attach))
+    const release = await lockFile(t, path.join(store.home, 'db', 'volumes.db.lock'))
+    let ended = 0
+    const count = () => (ended += 1)
+    const waiting = [
+      ...attachments.slice(0, 20).map((attachment) => attachment.detach()),
+      ...attachments.slice(20, 30).map(({ id }) => store.detach(id, { force: true })),
+      ...attachments.slice(30).map((attachment) => attachment.handOver(process.pid)),
+      VolumeStore.open({ home: store.home, durability: 'full' }),
+    ]
+    const settled = Promise.all(waiting.map((operation) => operation.then(count, count)))
+    for (let round = 0; round < 10; round += 1) {
+      assert.equal((await store.getVolume('v')).name, 'v')
+      assert.equal((await store.listVolumes()).length, 1)
+      assert.equal((await store.attachments()).length, 40)
+      assert.ok((await files.read('large')).equals(large))
+    }
+    assert.equal(ended, 0, 'the lock was held all the while')
+    await release()
+    await settled
   },
 )
 

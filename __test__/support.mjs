@@ -81,8 +81,12 @@ export const withoutFlock = ['/usr/bin/flock', '/bin/flock'].some(existsSync)
     : 'flock (util-linux) is missing'
 
 /** Has another process hold the lock of a volume's name. */
-export async function lockName(t, store, name) {
-  const file = path.join(store.home, 'volumes', '.locks', `${name}.lock`)
+export function lockName(t, store, name) {
+  return lockFile(t, path.join(store.home, 'volumes', '.locks', `${name}.lock`))
+}
+
+/** The same for a file. */
+export async function lockFile(t, file) {
   const child = spawn('flock', [file, 'sh', '-c', 'echo held; exec cat'], {
     stdio: ['pipe', 'pipe', 'inherit'],
   })

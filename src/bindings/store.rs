@@ -31,7 +31,8 @@ pub fn open_store<'e>(env: &'e Env, options: Unknown<'_>) -> napi::Result<Unknow
     let (home, durability) = or_throw(env, store_options(&options))?;
     run(
         env,
-        Lane::Long,
+        // It waits for a writer of the catalog, and for what that keeps it from finishing.
+        Lane::Waiting(None),
         move || Store::open_shared(&home, durability),
         |env, store| NativeStore(store).into_unknown(env),
     )
@@ -168,6 +169,11 @@ impl NativeStore {
         let name = volume_name(env, name)?;
         Ok(NativeFiles::new(self.0.files(&name)))
     }
+}
+
+/// Where operations go that write down what becomes of an attachment.
+pub fn turn_at_attachment(store: &Store, id: i64, cancel: &Cancel) -> Lane {
+    Lane::Waiting(Some(Turn { key: store.queue_of_attachment(id), cancel: cancel.clone() }))
 }
 
 /// Where operations go that may have to wait for the lock of a volume's name.
