@@ -9,7 +9,8 @@
 //! <home>/volumes/.locks/<name>~quota.lock       who writes a volume with a quota now, and the volume's account
 //! <home>/volumes/.locks/<name>~quota-next.lock  who is the next to
 //! <home>/db/volumes.db                the catalog
-//! <home>/db/volumes.db.lock           flock: who writes the catalog now; record locks: the copies of us in a process
+//! <home>/db/volumes.db.lock           flock: who writes the catalog now
+//! <home>/db/volumes.db.copies         record locks: the copies of us in a process, and whose turn it is
 //! <home>/db/volumes.db.spare          room on the disk that the catalog needs to remove a volume from a full one
 //! ```
 
@@ -33,6 +34,7 @@ const CATALOG: &str = "volumes.db";
 /// The catalog, its index of the log, its log; in this order they are moved.
 const CATALOG_SUFFIXES: [&str; 3] = ["", "-shm", "-wal"];
 const CATALOG_LOCK: &str = "volumes.db.lock";
+const CATALOG_COPIES: &str = "volumes.db.copies";
 const CATALOG_SPARE: &str = "volumes.db.spare";
 
 /// What a removal writes to the catalog takes a quarter of this.
@@ -144,10 +146,17 @@ impl Layout {
 
     /// Who is let in to the catalog.
     pub fn catalog_gates(&self) -> Result<Gates> {
-        let copy = LoadedCopy::announce(&self.databases, CATALOG_LOCK)?;
+        let writers = self.catalog_writers();
+        let Some(copy) = LoadedCopy::announce(&self.databases, CATALOG_COPIES)? else {
+            return Ok(Gates {
+                writers,
+                copies: Box::new(|_| Ok(Box::new(()))),
+                has_copies: Box::new(|| false),
+            });
+        };
         let asked = copy.clone();
         Ok(Gates {
-            writers: self.catalog_writers(),
+            writers,
             copies: Box::new(move |deadline| {
                 let wait = deadline.saturating_duration_since(Instant::now());
                 match copy.enter(wait)? {

@@ -5,9 +5,11 @@
 //! byte of its own in a file, and enters by a lock on a byte of the process: shared as long as it is the only copy,
 //! exclusive once it is not. The locks belong to open files, which is why copies see each other's.
 
+use super::process::{ThisProcess, this_process};
 use super::record_lock::{EXCLUSIVE, SHARED, has_record_lock, try_lock_record, unlock_record};
 use super::{Dir, lock};
 use crate::error::{Error, Result};
+use nix::errno::Errno;
 use nix::libc::off_t;
 use std::fs::File;
 use std::io;
@@ -17,6 +19,10 @@ use std::time::Duration;
 
 /// Each process has so many bytes (in powers of two); the lower half tells of copies, the upper one is the turn.
 const BYTES_OF_A_PROCESS: u32 = 40;
+
+/// So many processes (in powers of two) have their bytes in the file.
+const PROCESSES: u32 = 22;
+
 const TURN: off_t = 1 << (BYTES_OF_A_PROCESS - 1);
 
 /// Tells the copies of this library apart by where they were loaded; addresses that close are of one of them.
@@ -40,16 +46,23 @@ pub struct LoadedCopy {
 }
 
 impl LoadedCopy {
-    /// Tells others that this copy is there, until it is dropped, by a file that all of them use.
-    pub fn announce(dir: &Arc<Dir>, entry: &'static str) -> Result<Arc<Self>> {
+    /// Tells others that this copy is there, until it is dropped, by a file that all of them use, and that nothing else
+    /// is locked by: some file systems make a lock of all its bytes from one of the whole file. None where there are no
+    /// such locks, and so nobody can be told.
+    pub fn announce(dir: &Arc<Dir>, entry: &'static str) -> Result<Option<Arc<Self>>> {
         static HERE: u8 = 0;
-        let process = off_t::from(std::process::id()) << BYTES_OF_A_PROCESS;
+        let this = this_process().map_err(|error| Error::file_system("open", "/proc/self/stat", error))?;
+        let process = first_byte_of(&this);
         let own = process + ((&raw const HERE as usize >> CLOSE) as off_t % TURN);
         let file = File::from(dir.open_or_create_file(entry)?);
         let (dir, path) = (dir.clone(), dir.path_of(entry));
-        let copy = LoadedCopy { file, path, process, own, entered: Mutex::new(0), dir, entry };
-        try_lock_record(&copy.file, SHARED, copy.own, 1).map_err(|error| copy.failed(error))?;
-        Ok(Arc::new(copy))
+        let copy = LoadedCopy { file, path: path.clone(), process, own, entered: Mutex::new(0), dir, entry };
+        match try_lock_record(&copy.file, SHARED, copy.own, 1) {
+            Err(error) if are_missing(&error) => Ok(None),
+            locked => {
+                locked.map(|_| Some(Arc::new(copy))).map_err(|error| Error::file_system("fcntl", path, error))
+            }
+        }
     }
 
     /// Whether there are others.
@@ -111,6 +124,21 @@ impl LoadedCopy {
     }
 }
 
+/// Where the bytes of a process begin. Copies that were built at different times agree on it.
+fn first_byte_of(process: &ThisProcess) -> off_t {
+    let ThisProcess { pid_namespace, pid, start_time } = *process;
+    // FNV-1a, of 64 bits.
+    let bytes = [pid_namespace, pid.into(), start_time].into_iter().flat_map(u64::to_le_bytes);
+    let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325, mix);
+    ((hash >> (u64::BITS - PROCESSES)) << BYTES_OF_A_PROCESS) as off_t
+}
+
+fn are_missing(error: &io::Error) -> bool {
+    let missing = [Errno::EINVAL, Errno::ENOLCK, Errno::ENOSYS];
+    missing.into_iter().any(|errno| error.raw_os_error() == Some(errno as i32))
+}
+
 /// A copy's turn.
 #[derive(Debug)]
 pub struct Entered {
@@ -136,7 +164,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let dir = Arc::new(Dir::open_or_create_ambient(home.path()).unwrap());
         let copy = |distance| {
-            let mut copy = Arc::into_inner(LoadedCopy::announce(&dir, "lock").unwrap()).unwrap();
+            let mut copy = Arc::into_inner(LoadedCopy::announce(&dir, "copies").unwrap().unwrap()).unwrap();
             unlock_record(&copy.file, copy.own, 1).unwrap();
             copy.own += distance;
             try_lock_record(&copy.file, SHARED, copy.own, 1).unwrap();
@@ -164,6 +192,21 @@ mod tests {
             assert!(entered.is_some() && second.enter(Duration::ZERO).unwrap().is_none());
             drop(entered);
             assert!(second.enter(Duration::ZERO).unwrap().is_some());
+        }
+    }
+
+    #[test]
+    fn processes_with_one_number_are_told_apart_by_their_name_space_and_start() {
+        let one = ThisProcess { pid_namespace: 4_026_532_001, pid: 1, start_time: 500 };
+        let others = [
+            ThisProcess { pid_namespace: 4_026_532_002, ..one },
+            ThisProcess { start_time: 501, ..one },
+            ThisProcess { pid: 2, ..one },
+        ];
+        assert!(others.iter().all(|other| first_byte_of(other) != first_byte_of(&one)));
+        for process in [one, this_process().unwrap()] {
+            let end = first_byte_of(&process).checked_add(TURN * 2);
+            assert!(end.is_some() && first_byte_of(&process) >= 0);
         }
     }
 

@@ -11,7 +11,33 @@ use std::sync::OnceLock;
 /// Fields 3 (state) and 22 (start time) of `/proc/<pid>/stat`, counted behind the command's closing parenthesis,
 /// for a command may hold any character.
 pub fn process_start_time(pid: u32) -> io::Result<Option<u64>> {
-    let stat = match read_proc(&format!("/proc/{pid}/stat")) {
+    start_time(&format!("/proc/{pid}/stat"))
+}
+
+/// Tells this process from all others of the machine, of whatever PID name space, that live at the same time. Without
+/// procfs only by its number.
+pub fn this_process() -> io::Result<ThisProcess> {
+    let pid_namespace = match pid_namespace() {
+        Err(error) if is_gone(&error) => 0,
+        found => found?,
+    };
+    let start_time = start_time("/proc/self/stat")?.unwrap_or(0);
+    Ok(ThisProcess { pid_namespace, pid: std::process::id(), start_time })
+}
+
+/// See [`this_process`].
+#[derive(Clone, Copy, Debug)]
+pub struct ThisProcess {
+    /// Its name space: in two of them two processes may have one number.
+    pub pid_namespace: u64,
+    /// Its number.
+    pub pid: u32,
+    /// When it started: numbers are used again.
+    pub start_time: u64,
+}
+
+fn start_time(path: &str) -> io::Result<Option<u64>> {
+    let stat = match read_proc(path) {
         Err(error) if is_gone(&error) => return Ok(None),
         read => read?,
     };
