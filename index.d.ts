@@ -118,7 +118,8 @@ export interface AttachOptions extends SignalOption {
 
 /**
  * The attachments in the default home that have not ended, whichever process made them; newest first, the sandbox's
- * name as tie-break. It does not wait for anybody who writes the catalog.
+ * name as tie-break. It does not wait for anybody who writes the catalog, but for two copies of this package in one
+ * process.
  * @throws {VolumeNotFoundError} there is no volume of the name that is asked for
  * @throws {InvalidConfigError} an option is not acceptable
  */

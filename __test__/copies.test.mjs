@@ -6,7 +6,7 @@ import path from 'node:path'
 import test from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { Mount, VolumeStore } from '../index.js'
-import { tempDir } from './support.mjs'
+import { changeCatalog, tempDir } from './support.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
@@ -77,24 +77,49 @@ test('neither of two copies fails to read while the other writes, opens and clos
   for (const store of [...stores, ...(await open())]) assert.equal((await store.listVolumes()).length, kept.length)
 })
 
+/** The locks that this process holds on a home's catalog, of the kind that closing a file takes from it. */
+function locksOn(home) {
+  const inodes = ['volumes.db', 'volumes.db-shm'].map((name) => statSync(path.join(home, 'db', name)).ino)
+  return readFileSync('/proc/locks', 'utf8')
+    .split('\n')
+    .map((line) => line.split(/\s+/))
+    .filter(([, kind, , , pid, file]) => kind === 'POSIX' && Number(pid) === process.pid && inodes.includes(Number(file.split(':')[2])))
+    .map(([, , , access, , file, ...bytes]) => `${access} ${file} ${bytes}`)
+    .sort()
+}
+
 test('a copy that closes a home leaves the locks of the other in place', async (t) => {
   const home = tempDir(t)
   const copy = loadCopy(tempDir(t))
   const store = await VolumeStore.open({ home, durability: 'fast' })
   await store.createVolume('v')
-  const inodes = ['volumes.db', 'volumes.db-shm'].map((name) => statSync(path.join(home, 'db', name)).ino)
-  const locks = () =>
-    readFileSync('/proc/locks', 'utf8')
-      .split('\n')
-      .map((line) => line.split(/\s+/))
-      .filter(([, kind, , , pid, file]) => kind === 'POSIX' && Number(pid) === process.pid && inodes.includes(Number(file.split(':')[2])))
-      .map(([, , , access, , file, ...bytes]) => `${access} ${file} ${bytes}`)
-      .sort()
-  const before = locks()
+  const before = locksOn(home)
   assert.ok(before.length >= 2, before.join('\n'))
   for (let round = 0; round < 3; round++) assert.deepEqual(await copy.VolumeStore.check({ home }), [])
-  assert.deepEqual(locks(), before)
+  assert.deepEqual(locksOn(home), before)
   assert.equal((await store.listVolumes()).length, 1)
+})
+
+test('a copy that fails to open a home leaves the locks of the other in place', async (t) => {
+  const home = tempDir(t)
+  const copy = loadCopy(tempDir(t))
+  const store = await VolumeStore.open({ home, durability: 'fast' })
+  await store.createVolume('v')
+  const before = locksOn(home)
+  assert.ok(before.length >= 2, before.join('\n'))
+  const version = changeCatalog(home, 'PRAGMA user_version')
+  changeCatalog(home, 'PRAGMA user_version = 1000000')
+  const open = () => copy.VolumeStore.open({ home })
+  await assert.rejects(open, { code: 'ERR_CATALOG', message: /schema version 1000000/ })
+  const held = readdirSync('/proc/self/fd').length
+  for (let round = 0; round < 10; round++) await assert.rejects(open)
+  assert.deepEqual(locksOn(home), before)
+  assert.ok(readdirSync('/proc/self/fd').length <= held + 2, 'each of them keeps the catalog open')
+  changeCatalog(home, `PRAGMA user_version = ${version}`)
+  const opened = await open()
+  await opened.createVolume('w')
+  assert.equal((await store.listVolumes()).length, 2)
+  assert.equal((await opened.listVolumes()).length, 2)
 })
 
 test('opening one home again and again takes no more descriptors', async (t) => {

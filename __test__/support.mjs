@@ -1,6 +1,6 @@
 // What several test files need: homes that vanish, child processes, locks, and errors looked at closely.
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, lstatSync, readlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -98,6 +98,16 @@ export async function lockFile(t, file) {
   }
   t.after(release)
   return release
+}
+
+/** Has another program run SQL on a home's catalog; gives the first value of its answer. */
+export function changeCatalog(home, sql) {
+  const program = `import sqlite3, sys
+catalog = sqlite3.connect(sys.argv[1])
+for row in catalog.execute(sys.argv[2]): print(row[0])
+catalog.commit()`
+  const answer = execFileSync('python3', ['-c', program, path.join(home, 'db', 'volumes.db'), sql], { encoding: 'utf8' })
+  return answer.trim()
 }
 
 /** Holds that `promise` rejects with an error of class `Class` that has these `properties`; gives it. */

@@ -11,12 +11,14 @@ mod holders;
 mod host_mounts;
 mod intents;
 mod schema;
+mod staying;
 mod volumes;
 
 pub use attachments::{AttachedImage, AttachedVolume, AttachmentRecord, NewAttachment};
 pub use holders::{Held, Holder, ImageLease};
 pub use host_mounts::HostMountRow;
 pub use intents::{Action, Intent};
+pub use staying::FileNumbers;
 pub use volumes::{FoundVolume, UnusableRow};
 
 use crate::error::{Error, Result};
@@ -25,10 +27,9 @@ use connections::Connections;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::any::Any;
-use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long an opening waits for a writer before it looks whether it needs to write at all.
@@ -55,11 +56,15 @@ pub struct Gates {
     pub copies: Gate,
     /// Whether there are other copies, or that could not be told.
     pub has_copies: Box<dyn Fn() -> bool + Send + Sync>,
+    /// The file that stands at the catalog's path now.
+    pub file: Box<dyn Fn() -> Option<FileNumbers> + Send + Sync>,
 }
 
-/// An open catalog. Every commit is on disk when it returns. Reads never wait for writers.
+/// An open catalog. Every commit is on disk when it returns. Reads never wait for writers, unless there are other copies
+/// of SQLite in this process: then whoever writes or reads has all others of this process wait, for a moment.
 pub struct Catalog {
     path: PathBuf,
+    file: Option<FileNumbers>,
     writer: Connections,
     readers: Connections,
     gates: Arc<Gates>,
@@ -75,29 +80,35 @@ impl Catalog {
     /// Opens the catalog at `path`, makes it or brings it up to date. A new one begins with the volumes that `found`
     /// gives: those of a catalog that was lost.
     pub fn open(path: &Path, gates: Gates, found: impl FnOnce() -> Result<Vec<FoundVolume>>) -> Result<Self> {
+        let gates = Arc::new(gates);
         let deadline = Instant::now() + LONGEST_WAIT;
         let writing = (gates.writers)(Instant::now() + PATIENCE);
         let mut copies = (gates.copies)(deadline)?;
-        let (mut first, alone) = match writing {
-            Ok(alone) => (connect(path)?, Some(alone)),
+        let prepare = |connection: &mut Connection| {
+            schema::prepare(connection, |transaction| {
+                found()?.iter().try_for_each(|volume| volumes::adopt(transaction, volume).map(drop))
+            })
+        };
+        let (first, alone) = match writing {
+            Ok(alone) => (connect(path, &gates, prepare)?, Some(alone)),
             // A writer that was stopped keeps nobody from reading.
-            Err(_) => match connect_to_complete(path)? {
+            Err(_) => match connect_to_complete(path, &gates)? {
                 Some(complete) => (complete, None),
                 None => {
                     drop(copies);
                     let alone = (gates.writers)(deadline)?;
                     copies = (gates.copies)(deadline)?;
-                    (connect(path)?, Some(alone))
+                    (connect(path, &gates, prepare)?, Some(alone))
                 }
             },
         };
-        schema::prepare(&mut first, |transaction| {
-            found()?.iter().try_for_each(|volume| volumes::adopt(transaction, volume).map(drop))
-        })?;
-        let readers = (0..READERS).map(|_| connect(path)).collect::<Result<Vec<_>>>()?;
+        let (writer, none_yet) = (Connections::new(vec![first]), Connections::new(Vec::new()));
+        let file = (gates.file)();
+        let mut catalog = Catalog { path: path.to_owned(), file, writer, readers: none_yet, gates };
+        let readers = (0..READERS).map(|_| connect(path, &catalog.gates, |_| Ok(())));
+        catalog.readers = Connections::new(readers.collect::<Result<_>>()?);
         drop((copies, alone));
-        let (writer, readers) = (Connections::new(vec![first]), Connections::new(readers));
-        Ok(Catalog { path: path.to_owned(), writer, readers, gates: Arc::new(gates) })
+        Ok(catalog)
     }
 
     /// Reads the whole catalog and refuses one that is damaged.
@@ -150,28 +161,10 @@ impl Catalog {
     }
 }
 
-/// A connection that outlives its catalog, for the locks that go with its file.
-struct Staying {
-    _connection: Connection,
-    _gates: Arc<Gates>,
-}
-
-/// Closing a file that another copy of SQLite has open would take that one's locks from it. As long as a connection of
-/// this copy is open, this copy closes none; so where there are others, one for each catalog stays, and keeps telling
-/// the others of this copy.
 impl Drop for Catalog {
     fn drop(&mut self) {
-        static STAYING: LazyLock<Mutex<HashMap<PathBuf, Staying>>> = LazyLock::new(Mutex::default);
-        // Where the others do not let this copy in, its connections are idle all the same.
-        let _copies = (self.gates.copies)(Instant::now() + LONGEST_WAIT);
-        let mut closing = [self.writer.take_all(), self.readers.take_all()].into_iter().flatten();
-        if (self.gates.has_copies)()
-            && let Some(one) = closing.next()
-        {
-            let mut staying = STAYING.lock().unwrap_or_else(PoisonError::into_inner);
-            staying.insert(self.path.clone(), Staying { _connection: one, _gates: self.gates.clone() });
-        }
-        drop(closing);
+        let connections = [self.writer.take_all(), self.readers.take_all()].into_iter().flatten().collect();
+        staying::close(&self.path, self.file, &self.gates, connections);
     }
 }
 
@@ -188,35 +181,47 @@ impl Writer<'_> {
     }
 }
 
-fn connect(path: &Path) -> Result<Connection> {
-    set_up(Connection::open(path)?)
+/// Connects to a catalog, which is made where it is missing, and has it prepared.
+fn connect(
+    path: &Path,
+    gates: &Arc<Gates>,
+    prepare: impl FnOnce(&mut Connection) -> Result<()>,
+) -> Result<Connection> {
+    let connected = staying::open(path, OpenFlags::default(), gates, |connection| {
+        set_up(connection)?;
+        prepare(connection).map(|()| true)
+    })?;
+    connected.ok_or_else(|| Error::internal("a catalog was neither ready nor refused"))
 }
 
 /// Connects to a catalog that is there and needs no preparation; none where it does.
-fn connect_to_complete(path: &Path) -> Result<Option<Connection>> {
-    let opened = Connection::open_with_flags(path, OpenFlags::default() - OpenFlags::SQLITE_OPEN_CREATE);
-    let connection = match opened {
-        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen) => return Ok(None),
-        opened => opened?,
-    };
-    connection.busy_timeout(LONGEST_WAIT)?;
-    let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
-    match mode == WAL && schema::is_newest(&connection)? {
-        true => set_up(connection).map(Some),
-        false => Ok(None),
+fn connect_to_complete(path: &Path, gates: &Arc<Gates>) -> Result<Option<Connection>> {
+    let flags = OpenFlags::default() - OpenFlags::SQLITE_OPEN_CREATE;
+    let connected = staying::open(path, flags, gates, |connection| {
+        connection.busy_timeout(LONGEST_WAIT)?;
+        let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+        let is_complete = mode == WAL && schema::is_newest(connection)?;
+        if is_complete {
+            set_up(connection)?;
+        }
+        Ok(is_complete)
+    });
+    match connected {
+        Err(error) if cannot_open(&error) => Ok(None),
+        connected => connected,
     }
 }
 
-fn set_up(connection: Connection) -> Result<Connection> {
+fn set_up(connection: &Connection) -> Result<()> {
     connection.busy_timeout(LONGEST_WAIT)?;
     // Closing a connection writes nothing: not into a catalog that is refused, nor outside the gate.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    schema::refuse_newer(&connection)?;
-    enter_wal(&connection)?;
+    schema::refuse_newer(connection)?;
+    enter_wal(connection)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
-    Ok(connection)
+    Ok(())
 }
 
 /// Turns write-ahead logging on, which the file then remembers. Of two programs that do so at once SQLite
@@ -233,14 +238,20 @@ fn enter_wal(connection: &Connection) -> Result<()> {
 
 /// Whether an error of the catalog says that its file is damaged or none of ours.
 pub fn is_damage(error: &Error) -> bool {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<rusqlite::Error>());
-    cause.is_some_and(is_corrupt)
+    cause_of(error).is_some_and(is_corrupt)
 }
 
 /// Whether an error of the catalog says that its disk is full.
 pub fn is_disk_full(error: &Error) -> bool {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<rusqlite::Error>());
-    cause.is_some_and(|cause| cause.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
+    cause_of(error).is_some_and(|cause| cause.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
+}
+
+fn cannot_open(error: &Error) -> bool {
+    cause_of(error).is_some_and(|cause| cause.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen))
+}
+
+fn cause_of(error: &Error) -> Option<&rusqlite::Error> {
+    std::error::Error::source(error).and_then(|cause| cause.downcast_ref())
 }
 
 fn is_corrupt(error: &rusqlite::Error) -> bool {

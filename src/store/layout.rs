@@ -146,13 +146,14 @@ impl Layout {
 
     /// Who is let in to the catalog.
     pub fn catalog_gates(&self) -> Result<Gates> {
-        let writers = self.catalog_writers();
+        let (writers, path) = (self.catalog_writers(), self.catalog_path());
+        let file = Box::new(move || {
+            let file = FileId::at(&path).ok().flatten();
+            file.map(|file| (file.device(), file.inode()))
+        });
         let Some(copy) = LoadedCopy::announce(&self.databases, CATALOG_COPIES)? else {
-            return Ok(Gates {
-                writers,
-                copies: Box::new(|_| Ok(Box::new(()))),
-                has_copies: Box::new(|| false),
-            });
+            let (copies, has_copies): (Gate, _) = (Box::new(|_| Ok(Box::new(()))), Box::new(|| false));
+            return Ok(Gates { writers, copies, has_copies, file });
         };
         let asked = copy.clone();
         Ok(Gates {
@@ -167,6 +168,7 @@ impl Layout {
                 }
             }),
             has_copies: Box::new(move || asked.has_others().unwrap_or(true)),
+            file,
         })
     }
 
