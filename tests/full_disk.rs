@@ -187,6 +187,35 @@ fn hold_removal(disk: &Path) {
     remove_and_use(&Full::on(disk));
 }
 
+/// Letting go takes no room, however often, and whoever takes what became free.
+fn hold_letting_go(disk: &Path) {
+    let store = Store::open(&disk.join("home"), Durability::Full).unwrap();
+    let attach = |_| store.attach("s", &[], None, &Cancel::default()).unwrap().id;
+    let attachments: Vec<_> = (0..20).map(attach).collect();
+    let full = Full::on(disk);
+    for id in attachments {
+        full.store.detach(id).unwrap();
+        full.fill();
+    }
+    full.store.remove(&name("v"), &Cancel::default()).unwrap();
+    assert!(full.listed().is_empty());
+}
+
+/// Whatever room there is left to begin with, a volume that there is too little for leaves nothing.
+fn hold_undoing(disk: &Path) {
+    let full = Full::on(disk);
+    for pages in 0..24 {
+        let ballast = File::options().write(true).open(&full.ballast).unwrap();
+        ballast.set_len(ballast.metadata().unwrap().len() - pages * 4096).unwrap();
+        match create(&full.store, "another", json!({ "kind": "disk", "sizeMib": 64 })) {
+            Ok(()) => full.store.remove(&name("another"), &Cancel::default()).unwrap(),
+            Err(_) => full.assert_as_before(&format!("{pages} pages")),
+        }
+        assert!(check(&full.home, false, &Cancel::default()).unwrap().is_empty(), "{pages} pages");
+        full.fill();
+    }
+}
+
 fn remove_and_use(full: &Full) {
     full.store.remove(&name("v"), &Cancel::default()).unwrap();
     assert!(full.listed().is_empty());
@@ -227,6 +256,26 @@ fn case_33_a_volume_can_be_removed_from_a_full_tmpfs() {
 #[test]
 fn case_33_a_volume_can_be_removed_from_a_full_ext4() {
     on("case_33_a_volume_can_be_removed_from_a_full_ext4", ext4, hold_removal);
+}
+
+#[test]
+fn case_33_letting_go_takes_no_room_of_a_full_tmpfs() {
+    on("case_33_letting_go_takes_no_room_of_a_full_tmpfs", tmpfs, hold_letting_go);
+}
+
+#[test]
+fn case_33_letting_go_takes_no_room_of_a_full_ext4() {
+    on("case_33_letting_go_takes_no_room_of_a_full_ext4", ext4, hold_letting_go);
+}
+
+#[test]
+fn case_33_what_a_nearly_full_tmpfs_has_no_room_for_is_undone() {
+    on("case_33_what_a_nearly_full_tmpfs_has_no_room_for_is_undone", tmpfs, hold_undoing);
+}
+
+#[test]
+fn case_33_what_a_nearly_full_ext4_has_no_room_for_is_undone() {
+    on("case_33_what_a_nearly_full_ext4_has_no_room_for_is_undone", ext4, hold_undoing);
 }
 
 /// SQLite has its index of the log in memory, and a page of it that cannot be written is a signal.

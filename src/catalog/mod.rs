@@ -136,6 +136,18 @@ impl Catalog {
         })
     }
 
+    /// Brings what the log holds into the catalog itself, so that the log is written from its beginning again and takes
+    /// no more room.
+    pub fn begin_log_anew(&self) -> Result<()> {
+        let deadline = Instant::now() + LONGEST_WAIT;
+        self.writer.with(deadline, |connection| {
+            let _alone = (self.gates.writers)(deadline)?;
+            let _copies = (self.gates.copies)(deadline)?;
+            connection.busy_timeout(Duration::ZERO)?;
+            Ok(connection.query_row("PRAGMA wal_checkpoint(RESTART)", (), |_| Ok(()))?)
+        })
+    }
+
     /// Runs `write` as one transaction, which is committed if it succeeds and rolled back if it fails.
     pub fn write<T>(&self, write: impl FnOnce(&Writer<'_>) -> Result<T>) -> Result<T> {
         let deadline = Instant::now() + LONGEST_WAIT;
@@ -241,9 +253,12 @@ pub fn is_damage(error: &Error) -> bool {
     cause_of(error).is_some_and(is_corrupt)
 }
 
-/// Whether an error of the catalog says that its disk is full.
-pub fn is_disk_full(error: &Error) -> bool {
-    cause_of(error).is_some_and(|cause| cause.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
+/// Whether an error of the catalog may say that there is no room for it: SQLite tells a quota that is used up from no
+/// other failure to write.
+pub fn may_lack_room(error: &Error) -> bool {
+    use rusqlite::ffi::{SQLITE_FULL, SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_WRITE};
+    let code = cause_of(error).and_then(rusqlite::Error::sqlite_error).map(|error| error.extended_code);
+    matches!(code, Some(SQLITE_FULL | SQLITE_IOERR_WRITE | SQLITE_IOERR_SHMSIZE))
 }
 
 fn cannot_open(error: &Error) -> bool {
@@ -282,5 +297,21 @@ impl From<rusqlite::Error> for Error {
             _ => format!("failed: {error}"),
         };
         Error::catalog(problem).caused_by(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::ffi;
+
+    #[test]
+    fn a_quota_that_is_used_up_may_be_behind_what_failed_as_a_full_disk_is() {
+        let failed = |code| Error::from(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
+        assert!(may_lack_room(&failed(ffi::SQLITE_FULL)) && may_lack_room(&failed(ffi::SQLITE_IOERR_WRITE)));
+        assert!(
+            !may_lack_room(&failed(ffi::SQLITE_BUSY)) && !may_lack_room(&failed(ffi::SQLITE_IOERR_FSYNC))
+        );
+        assert!(!may_lack_room(&Error::volume_not_found("v")));
     }
 }

@@ -182,7 +182,7 @@ impl Opened {
     fn check_unusable(&self, row: &UnusableRow, repair: bool) -> Result<Problem> {
         let name = &row.name;
         if repair {
-            self.catalog.write(|catalog| catalog.delete_volume(row.id))?;
+            self.write_to_free(|catalog| catalog.delete_volume(row.id))?;
         }
         let message = format!("The catalog's row of {name:?} is not usable: {}", row.problem);
         let problem = Problem::new(ProblemKind::UnusableRow, self.layout.catalog_path(), message);
@@ -224,7 +224,7 @@ impl Opened {
     /// Deletes the row of a volume without a directory; false where it is attached or came back.
     fn strike_out(&self, record: &VolumeRecord, cancel: &Cancel) -> Result<bool> {
         let _lock = self.layout.lock(&record.name, cancel)?;
-        self.catalog.write(|catalog| {
+        self.write_to_free(|catalog| {
             let free = living(catalog, Held::Volume(record.id))?.is_empty();
             let strike = free && !self.layout.volumes.contains(record.name.as_str())?;
             if strike {

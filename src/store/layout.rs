@@ -37,8 +37,9 @@ const CATALOG_LOCK: &str = "volumes.db.lock";
 const CATALOG_COPIES: &str = "volumes.db.copies";
 const CATALOG_SPARE: &str = "volumes.db.spare";
 
-/// What a removal writes to the catalog takes a quarter of this.
-const SPARE_BYTES: i64 = 64 << 10;
+/// Room for what lets go of something to write to the catalog, once, and for how many of that are set aside.
+const SPARE_BYTES: i64 = 16 << 10;
+const SPARES: i64 = 4;
 
 /// A disk volume's image, by its format.
 const RAW_IMAGE: &str = "disk.raw";
@@ -192,14 +193,16 @@ impl Layout {
     /// Sets room aside for what has to be written where the disk is full. Where there is none now, or the file system
     /// cannot, the next one to open the store tries again.
     pub fn keep_spare(&self) {
-        let _spare =
-            self.databases.open_or_create_file(CATALOG_SPARE).map(|file| reserve(file.as_fd(), SPARE_BYTES));
+        let _spare = self.databases.open_or_create_file(CATALOG_SPARE).map(|file| {
+            // As much of it as there is room for.
+            (1..=SPARES).try_for_each(|spares| reserve(file.as_fd(), spares * SPARE_BYTES))
+        });
     }
 
-    /// Gives that room back to the disk; false where there was none.
+    /// Gives some of that room back to the disk; false where there was none.
     pub fn give_up_spare(&self) -> Result<bool> {
         let file = self.databases.open_or_create_file(CATALOG_SPARE)?;
-        release(file.as_fd())
+        release(file.as_fd(), SPARE_BYTES)
             .map_err(|error| Error::file_system("ftruncate", self.databases.path_of(CATALOG_SPARE), error))
     }
 

@@ -183,14 +183,23 @@ impl Opened {
     }
 
     /// Writes to the catalog what lets go of something. That must not need room on a disk which is full, so it may use
-    /// what was set aside.
+    /// what the catalog's log takes already, and what was set aside.
     fn write_to_free<T>(&self, write: impl Fn(&Writer<'_>) -> Result<T>) -> Result<T> {
-        match self.catalog.write(&write) {
-            Err(error) if catalog::is_disk_full(&error) && self.layout.give_up_spare()? => {
-                self.catalog.write(&write)
-            }
-            written => written,
+        let lacks_room = |written: &Result<T>| written.as_ref().is_err_and(catalog::may_lack_room);
+        let mut written = self.catalog.write(&write);
+        if !lacks_room(&written) {
+            return written;
         }
+        loop {
+            // Where this is refused, there may be room for a longer log.
+            let _refused = self.catalog.begin_log_anew();
+            written = self.catalog.write(&write);
+            if !lacks_room(&written) || !self.layout.give_up_spare()? {
+                break;
+            }
+        }
+        self.layout.keep_spare();
+        written
     }
 
     /// Whether the volume of that name is still the one of that record.

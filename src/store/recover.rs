@@ -46,7 +46,7 @@ impl Opened {
     pub(super) fn settle(&self, intent: &Intent) -> Result<()> {
         if EntryOwner::of(&intent.entry) != EntryOwner::Volume(intent.name.clone()) {
             // Not written by us, so nothing was done, and the entry may be a path to anywhere.
-            return self.catalog.write(|catalog| catalog.settle(intent.volume_id));
+            return self.write_to_free(|catalog| catalog.settle(intent.volume_id));
         }
         match intent.action {
             // A removal that cannot be finished leaves the volume listed; whoever asks for it again is told.
@@ -68,10 +68,10 @@ impl Opened {
         // In place or taken back: where it is now has to be on disk before the catalog says so.
         self.layout.put_on_disk(volumes)?;
         if in_place {
-            return self.catalog.write(|catalog| catalog.settle(intent.volume_id));
+            return self.write_to_free(|catalog| catalog.settle(intent.volume_id));
         }
         discard(staging, &intent.entry, &staging.path_of(&intent.entry))?;
-        self.catalog.write(|catalog| catalog.delete_volume(intent.volume_id))
+        self.write_to_free(|catalog| catalog.delete_volume(intent.volume_id))
     }
 
     /// Deletes what has no intent: the trail of an operation that died before it wrote one or after it struck

@@ -65,6 +65,7 @@ impl Opened {
             Ok(()) => catalog.delete_volume(intent.volume_id),
             Err(_) => catalog.settle(intent.volume_id),
         })?;
+        // With the volume gone there may be room that there was not before.
         self.layout.keep_spare();
         result.map_err(|error| error.in_volume(name))
     }

@@ -42,9 +42,9 @@ pub fn reserve(file: BorrowedFd<'_>, bytes: i64) -> io::Result<()> {
     Ok(fallocate(file, FallocateFlags::empty(), 0, bytes)?)
 }
 
-/// Gives the blocks of a file back; false where it had none.
-pub fn release(file: BorrowedFd<'_>) -> io::Result<bool> {
-    let had_some = fstat(file)?.st_blocks > 0;
-    ftruncate(file, 0)?;
-    Ok(had_some)
+/// Gives the blocks of a file's last bytes back; false where it had none.
+pub fn release(file: BorrowedFd<'_>, bytes: i64) -> io::Result<bool> {
+    let found = fstat(file)?;
+    ftruncate(file, found.st_size.saturating_sub(bytes).max(0))?;
+    Ok(found.st_blocks > 0)
 }
