@@ -2,8 +2,15 @@
 
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test changes the disk from outside")]
 
+#[path = "support/immutable.rs"]
+mod immutable;
+#[path = "support/report.rs"]
+mod report;
+#[path = "support/skip.rs"]
+mod skip;
 mod support;
 
+use immutable::Immutable;
 use rusqlite::Connection;
 use sandbox_volumes::error::ErrorKind;
 use sandbox_volumes::model::{Cancel, DiskFormat, Labels, VolumeKind, VolumeSpec};
@@ -249,6 +256,28 @@ fn what_an_operation_left_is_told_and_finished() {
     assert_eq!(names(&home.path("")), [""; 0]);
     assert!(home.path("volumes/.trash/notes").exists());
     assert!(!home.path("volumes/data").exists());
+}
+
+#[test]
+fn what_could_not_be_mended_is_not_told_as_mended() {
+    let home = Home::new();
+    for left in ["gone~1-2-3", "held~4-5-6"] {
+        fs::create_dir(home.path("volumes/.trash").join(left)).unwrap();
+    }
+    let held = home.path("volumes/.trash/held~4-5-6/file");
+    fs::write(&held, "").unwrap();
+    let Some(immutable) = Immutable::new(&held) else { return };
+    let told = |repair: bool| {
+        let mut told: Vec<_> =
+            found(&home.path(""), repair).into_iter().map(|it| (it.path, it.repaired)).collect();
+        told.sort_unstable();
+        told
+    };
+    let [gone, held] = ["gone~1-2-3", "held~4-5-6"].map(|left| home.path("volumes/.trash").join(left));
+    assert_eq!(told(true), [(gone, true), (held.clone(), false)]);
+    drop(immutable);
+    assert_eq!(told(true), [(held, true)]);
+    assert_eq!(told(true), []);
 }
 
 #[test]

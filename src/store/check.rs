@@ -82,7 +82,6 @@ pub fn check(home: &Path, repair: bool, cancel: &Cancel) -> Result<Vec<Problem>>
         Some(layout) => layout,
         None => return Ok(Vec::new()),
     };
-    let mut problems = Vec::new();
     if !layout.has_catalog()? {
         return check_without_catalog(home, &layout, repair);
     }
@@ -93,7 +92,7 @@ pub fn check(home: &Path, repair: bool, cancel: &Cancel) -> Result<Vec<Problem>>
         sound => sound?,
     };
     let opened = Opened::new(layout, catalog)?;
-    opened.check_unfinished(repair, &mut problems)?;
+    let mut problems = opened.check_unfinished(repair)?;
     let (records, unusable) = opened.catalog.read(|catalog| catalog.volumes())?;
     for row in &unusable {
         cancel.check()?;
@@ -141,9 +140,23 @@ fn replace_damaged(home: &Path, layout: &Layout, repair: bool, error: &Error) ->
 }
 
 impl Opened {
+    fn check_unfinished(&self, repair: bool) -> Result<Vec<Problem>> {
+        let mut problems = self.unfinished()?;
+        if repair && !problems.is_empty() {
+            self.recover()?;
+            // What the disk or a lock refused to recovery is still there.
+            let left = self.unfinished()?;
+            for problem in &mut problems {
+                let is_it = |left: &Problem| (&left.path, &left.volume) == (&problem.path, &problem.volume);
+                problem.repaired = !left.iter().any(is_it);
+            }
+        }
+        Ok(problems)
+    }
+
     /// Intents and leftovers whose owner is dead: those whose lock is free.
-    fn check_unfinished(&self, repair: bool, problems: &mut Vec<Problem>) -> Result<()> {
-        let found_before = problems.len();
+    fn unfinished(&self) -> Result<Vec<Problem>> {
+        let mut problems = Vec::new();
         for intent in self.catalog.read(|catalog| catalog.intents(None))? {
             let is_left = || {
                 let left = self.catalog.read(|catalog| catalog.intents(Some(&intent.name)))?;
@@ -170,13 +183,7 @@ impl Opened {
                 }
             }
         }
-        if repair && problems.len() > found_before {
-            self.recover()?;
-            for problem in &mut problems[found_before..] {
-                problem.repaired = true;
-            }
-        }
-        Ok(())
+        Ok(problems)
     }
 
     fn check_unusable(&self, row: &UnusableRow, repair: bool) -> Result<Problem> {

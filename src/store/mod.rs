@@ -128,9 +128,11 @@ impl Store {
         if opened.is_current()? {
             return Ok(opened);
         }
+        // Without the lock, for it may take long. Of several that do it at once one is kept.
+        let anew = Arc::new(Opened::open(&self.home, self.durability)?);
         let mut current = self.opened.write().unwrap_or_else(PoisonError::into_inner);
         if !current.is_current()? {
-            *current = Arc::new(Opened::open(&self.home, self.durability)?);
+            current.clone_from(&anew);
         }
         Ok(current.clone())
     }

@@ -181,6 +181,27 @@ fn a_writer_of_the_catalog_that_was_stopped_keeps_nobody_from_reading() {
     create(&home, "new").unwrap();
 }
 
+#[test]
+fn a_home_that_cannot_be_opened_anew_has_nobody_wait_for_the_attempts_of_others() {
+    let home = Home::new();
+    home.create("data");
+    let holder = Stopped::holding(&home, &["db/volumes.db.lock"]);
+    for suffix in ["", "-wal", "-shm"] {
+        std::fs::remove_file(home.path("db").join(format!("volumes.db{suffix}"))).unwrap();
+    }
+    let cancel = Cancel::default;
+    for error in wait_and_fail([
+        Box::new(|| create(&home, "new")),
+        Box::new(|| home.store.get(&name("data"), &cancel()).map(drop)),
+        Box::new(|| home.store.list(&Labels::default(), &cancel()).map(drop)),
+        Box::new(|| home.store.remove(&name("data"), &cancel())),
+    ]) {
+        assert_eq!(error.kind(), ErrorKind::Catalog, "{error}");
+    }
+    holder.release();
+    home.store.remove(&name("data"), &cancel()).unwrap();
+}
+
 /// What processes leave that die while they create a volume or remove one.
 fn abandon_intents(home: &Home) {
     let catalog = Connection::open(home.path("db/volumes.db")).unwrap();
