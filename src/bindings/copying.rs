@@ -16,7 +16,7 @@ use crate::store::{
 use napi::Env;
 use napi::bindgen_prelude::{ToNapiValue, Unknown};
 use napi_derive::napi;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, TryLockError};
 
 /// What the path on the host is called in messages.
 const HOST_PATH: &str = "hostPath";
@@ -156,8 +156,8 @@ impl NativeCopy {
     pub fn advance<'e>(&self, env: &'e Env, verdicts: Vec<bool>) -> napi::Result<Unknown<'e>> {
         let copy = self.copy.clone();
         let work = move || {
-            let waits = locked(&copy, |copy| copy.waits_for_turns())?;
-            let advance = move || locked(&copy, |copy| copy.advance(&verdicts));
+            let waits = with(&copy, |copy| copy.waits_for_turns())?;
+            let advance = move || with(&copy, |copy| copy.advance(&verdicts));
             let lane = if waits { Lane::Waiting(None) } else { Lane::Long };
             Ok(Step::Later(lane, Box::new(advance)))
         };
@@ -165,8 +165,13 @@ impl NativeCopy {
     }
 }
 
-fn locked<T>(copy: &Mutex<VolumeCopy>, work: impl FnOnce(&mut VolumeCopy) -> T) -> T {
-    work(&mut copy.lock().unwrap_or_else(PoisonError::into_inner))
+/// Works on a copy that nobody else works on: that may take as long as the copy has to go, and is not waited for.
+fn with<T>(copy: &Mutex<VolumeCopy>, work: impl FnOnce(&mut VolumeCopy) -> Result<T>) -> Result<T> {
+    match copy.try_lock() {
+        Ok(mut copy) => work(&mut copy),
+        Err(TryLockError::Poisoned(poisoned)) => work(&mut poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => Err(Error::internal("a copy was asked to go on while it did")),
+    }
 }
 
 fn questions(env: &Env, questions: Option<Vec<Question>>) -> napi::Result<Unknown<'_>> {

@@ -333,7 +333,8 @@ impl Life {
         self.lock().is_over
     }
 
-    /// Lends nothing any more, and waits for what was lent.
+    /// Lends nothing any more, and waits for what was lent. That is for jobs which have begun: each waits at most
+    /// [`LONGEST_WAIT`](crate::model::LONGEST_WAIT) for its turn, and reads or writes no more than its buffer.
     fn end(&self) {
         let mut state = self.lock();
         state.is_over = true;

@@ -77,6 +77,7 @@ impl<F: Send + 'static> Slot<F> {
     }
 }
 
+/// Waits for one piece at most, which is as long as its buffer: lib/streams.js asks for one thing at a time.
 fn lock<F>(file: &Mutex<Option<F>>) -> MutexGuard<'_, Option<F>> {
     file.lock().unwrap_or_else(PoisonError::into_inner)
 }
