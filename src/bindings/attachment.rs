@@ -4,7 +4,7 @@ use super::arguments::host_path;
 use super::cancellation::{Cancellation, cancel_of};
 use super::dispatch::run;
 use super::errors::or_throw;
-use super::store::turn_at_attachment;
+use super::lanes::Lane;
 use super::values::{from_input, to_input};
 use crate::error::{Error, Result};
 use crate::model::{Fields, Input};
@@ -134,9 +134,8 @@ impl NativeAttachment {
     ) -> napi::Result<Unknown<'e>> {
         let pid = or_throw(env, process_number(to_input(pid)?))?;
         let (store, id, cancel) = (self.store.clone(), self.attachment.id, cancel_of(cancellation));
-        let lane = turn_at_attachment(&store, id, &cancel);
         let work = move || store.hand_over(id, pid, &cancel).map(|()| pid);
-        run(env, lane, work, |env, pid| pid.into_unknown(env))
+        run(env, Lane::Waiting(None), work, |env, pid| pid.into_unknown(env))
     }
 
     /// `mountInto`
@@ -150,9 +149,8 @@ impl NativeAttachment {
         let rootfs = host_path(env, "rootfs", rootfs)?;
         let (store, attachment, cancel) =
             (self.store.clone(), self.attachment.clone(), cancel_of(cancellation));
-        let lane = turn_at_attachment(&store, attachment.id, &cancel);
         let work = move || store.mount_into(&attachment, &rootfs, &cancel);
-        run(env, lane, work, |env, ()| ().into_unknown(env))
+        run(env, Lane::Waiting(None), work, |env, ()| ().into_unknown(env))
     }
 
     /// `unmount`
@@ -163,20 +161,18 @@ impl NativeAttachment {
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<Unknown<'e>> {
         let (store, id, cancel) = (self.store.clone(), self.attachment.id, cancel_of(cancellation));
-        let lane = turn_at_attachment(&store, id, &cancel);
-        run(env, lane, move || store.unmount(id, &cancel), |env, ()| ().into_unknown(env))
+        run(env, Lane::Waiting(None), move || store.unmount(id, &cancel), |env, ()| ().into_unknown(env))
     }
 
     /// Ends the attachment.
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn detach<'e>(&self, env: &'e Env, cancellation: Option<&Cancellation>) -> napi::Result<Unknown<'e>> {
         let (store, id, cancel) = (self.store.clone(), self.attachment.id, cancel_of(cancellation));
-        let lane = turn_at_attachment(&store, id, &cancel);
         let work = move || {
             cancel.commit()?;
-            store.detach(id)
+            store.detach_asked(id, &cancel)
         };
-        run(env, lane, work, |env, ()| ().into_unknown(env))
+        run(env, Lane::Waiting(None), work, |env, ()| ().into_unknown(env))
     }
 }
 

@@ -5,7 +5,7 @@ use super::cancellation::{Cancellation, cancel_of};
 use super::dispatch::run;
 use super::errors::or_throw;
 use super::lanes::Lane;
-use super::store::{NativeStore, turn_at_attachment};
+use super::store::NativeStore;
 use super::values::to_input;
 use crate::error::{Error, Result};
 use crate::model::{Fields, Input, VolumeName};
@@ -49,8 +49,8 @@ impl NativeStore {
         let force = Fields::of("DetachOptions", &options, &["force"]).and_then(|fields| fields.flag("force"));
         let force = or_throw(env, force)?.unwrap_or(false);
         let (store, cancel) = (self.0.clone(), cancel_of(cancellation));
-        let lane = turn_at_attachment(&store, id, &cancel);
-        run(env, lane, move || store.end_attachment(id, force, &cancel), |env, ()| ().into_unknown(env))
+        let work = move || store.end_attachment(id, force, &cancel);
+        run(env, Lane::Waiting(None), work, |env, ()| ().into_unknown(env))
     }
 }
 

@@ -171,11 +171,6 @@ impl NativeStore {
     }
 }
 
-/// Where operations go that write down what becomes of an attachment.
-pub fn turn_at_attachment(store: &Store, id: i64, cancel: &Cancel) -> Lane {
-    Lane::Waiting(Some(Turn { key: store.queue_of_attachment(id), cancel: cancel.clone() }))
-}
-
 /// Where operations go that may have to wait for the lock of a volume's name.
 fn turn(store: &Store, name: Option<&VolumeName>, cancel: &Cancel) -> Lane {
     Lane::Waiting(name.map(|name| Turn { key: store.queue_of(name), cancel: cancel.clone() }))

@@ -63,7 +63,7 @@ impl Store {
             end_dead(catalog)?;
             cancel.commit()
         })?;
-        self.detach(id)
+        self.detach_asked(id, cancel)
     }
 }
 

@@ -13,8 +13,12 @@ impl Store {
     /// Ends an attachment; one that has ended is fine. Its mounts are taken away first, and its disk images closed
     /// whatever becomes of the catalog.
     pub fn detach(&self, id: i64) -> Result<()> {
-        let waiting = Cancel::default();
-        let _turn = MountTurn::take(id, waiting.may_wait_until(), &waiting)?;
+        self.detach_asked(id, &Cancel::default())
+    }
+
+    /// The same for a call that may have stood in a queue, and cannot be cancelled any more.
+    pub fn detach_asked(&self, id: i64, asked: &Cancel) -> Result<()> {
+        let _turn = MountTurn::take(id, asked.may_wait_until(), &Cancel::default())?;
         held_files::close(id);
         let opened = self.opened()?;
         loop {

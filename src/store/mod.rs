@@ -116,12 +116,6 @@ impl Store {
         format!("{}\0{name}", self.home.display())
     }
 
-    /// The same for an attachment's, which take turns at mounting and unmounting it.
-    pub fn queue_of_attachment(&self, id: i64) -> String {
-        // Between two such marks nothing stands that could be a volume's name.
-        format!("{}\0\0{id}", self.home.display())
-    }
-
     /// The open home; opened anew where what is its own is no longer what it was.
     fn opened(&self) -> Result<Arc<Opened>> {
         let opened = self.opened_before();
