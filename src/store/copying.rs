@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The argument that host paths are given in.
 const HOST_PATH: &str = "hostPath";
@@ -229,12 +229,16 @@ struct Writer {
     tree: Tree,
     quota_mib: Option<u32>,
     cancel: Cancel,
+    /// Held by the one of the copy's threads that stands in the volume's queue, so that none loses its patience with
+    /// the others.
+    queues: Mutex<()>,
 }
 
 impl Writer {
     fn new(files: &VolumeFiles, opened: Arc<Opened>, tree: Tree, cancel: &Cancel) -> Result<Self> {
         let quota_mib = opened.volume(&files.name)?.quota_mib;
-        Ok(Writer { files: files.clone(), opened, tree, quota_mib, cancel: cancel.of_a_step() })
+        let (files, cancel) = (files.clone(), cancel.of_a_step());
+        Ok(Writer { files, opened, tree, quota_mib, cancel, queues: Mutex::default() })
     }
 }
 
@@ -262,6 +266,7 @@ impl IntoVolume for Writer {
         replaced: u64,
         write: &mut dyn FnMut() -> Result<()>,
     ) -> Result<()> {
+        let _queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         self.opened.in_turn(&self.files.name, &self.cancel, || {
             self.tree.admit(Quota::mib(self.quota_mib), path, length, replaced, &self.cancel)?;
             write()
@@ -313,4 +318,44 @@ fn private(path: &Path) -> Error {
              the rest another place"
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Input, LONGEST_WAIT, VolumeName, VolumeSpec};
+    use crate::store::{Durability, Store};
+    use serde_json::json;
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    #[test]
+    fn a_thread_of_a_copy_waits_for_another_of_it_however_long_that_takes() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(home.path(), Durability::Fast).unwrap());
+        let name = VolumeName::parse("v").unwrap();
+        let spec = VolumeSpec::from_options(&[Input::from(json!({ "quotaMib": 1 }))]).unwrap();
+        store.create(&name, &spec, &Cancel::default()).unwrap();
+        let files = store.files(&name);
+        let opened = store.opened().unwrap();
+        let tree = files.tree_of(&opened).unwrap();
+        let writer = Writer::new(&files, opened, tree, &Cancel::default()).unwrap();
+        let (writer, (begun, begins), (ended, ends)) = (&writer, mpsc::channel(), mpsc::channel());
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                begins.recv().unwrap();
+                ended.send(writer.admit("second", 1, 0, &mut || Ok(()))).unwrap();
+            });
+            let mut write = || {
+                begun.send(()).unwrap();
+                // As long as measuring a large volume may take.
+                let early = ends.recv_timeout(LONGEST_WAIT + Duration::from_secs(1));
+                assert!(early.is_err(), "{early:?}");
+                Ok(())
+            };
+            writer.admit("first", 1, 0, &mut write).unwrap();
+            ends.recv().unwrap().unwrap();
+        });
+    }
 }
