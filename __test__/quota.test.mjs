@@ -1,7 +1,7 @@
 // Quotas: every way of writing at the limit exactly, and what the kernel keeps.
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import test from 'node:test'
@@ -70,6 +70,34 @@ for (const [name, way] of Object.entries(ways)) {
     assert.deepEqual(readdirSync(path.join(root, '../.staging')), [])
     await files.write('just fits', bytes(MIB - (await used())))
     assert.equal(await used(), MIB)
+  })
+}
+
+/** What makes an entry without content, which is called "new". */
+const withoutContent = {
+  write: (files) => files.write('new', ''),
+  'atomic write': (files) => files.write('new', '', { atomic: true }),
+  append: (files) => files.append('new', ''),
+  writeStream: (files) => pipeline([], files.writeStream('new')),
+  'atomic writeStream': (files) => pipeline([], files.writeStream('new', { atomic: true })),
+  'appending writeStream': (files) => pipeline([], files.writeStream('new', { append: true })),
+  copy: (files) => files.copy('empty', 'new'),
+  copyIn: (files, host) => files.copyIn(path.join(host, 'empty'), 'new'),
+  'copyIn of a link': (files, host) => files.copyIn(path.join(host, 'with link'), ''),
+}
+
+for (const [name, way] of Object.entries(withoutContent)) {
+  test(`case 45: ${name} of nothing is refused over the limit`, async (t) => {
+    const { files, root, host } = await withRoom(t, BLOCK)
+    for (const dir of [root, host]) writeFileSync(path.join(dir, 'empty'), '')
+    mkdirSync(path.join(host, 'with link'))
+    symlinkSync('empty', path.join(host, 'with link', 'new'))
+    writeFileSync(path.join(root, 'guest'), bytes(2 * BLOCK))
+    await rejects(way(files, host), QuotaExceededError, { volume: 'v' })
+    assert.ok(!readdirSync(root).includes('new'))
+    rmSync(path.join(root, 'guest'))
+    await way(files, host)
+    assert.ok(readdirSync(root).includes('new'))
   })
 }
 

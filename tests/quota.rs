@@ -6,6 +6,8 @@
 mod account;
 #[path = "quota/btrfs.rs"]
 mod btrfs;
+#[path = "quota/copy.rs"]
+mod copy;
 #[path = "quota/limit.rs"]
 mod limit;
 #[path = "support/btrfs.rs"]
@@ -68,8 +70,16 @@ impl Volume {
     }
 
     fn kept(&self) -> Kept {
+        Kept { measured_at: self.kept_word(6), used: self.kept_word(9), charged: self.kept_word(10) }
+    }
+
+    /// How much its account says was free.
+    fn kept_free(&self) -> u64 {
+        self.kept_word(11)
+    }
+
+    fn kept_word(&self, at: usize) -> u64 {
         let bytes = fs::read(self.account_path()).unwrap();
-        let word = |at: usize| u64::from_le_bytes(bytes[at * 8..][..8].try_into().unwrap());
-        Kept { measured_at: word(6), used: word(9), charged: word(10) }
+        u64::from_le_bytes(bytes[at * 8..][..8].try_into().unwrap())
     }
 }

@@ -3,9 +3,9 @@
 //! A stream asks for one thing at a time, so that a job never waits for another of the same file.
 
 use super::arguments::volume_path;
-use super::dispatch::{Lent, run};
+use super::dispatch::{Lent, run, run_in_steps};
 use super::errors::or_throw;
-use super::files::{Data, NativeFiles, WRITE_OPTIONS, nothing, write_options_of};
+use super::files::{Data, NativeFiles, WRITE_OPTIONS, in_turn, nothing, write_options_of};
 use super::lanes::{self, Lane, Turn, release_cancelled};
 use super::values::to_input;
 use crate::error::{Error, Result};
@@ -187,14 +187,16 @@ impl NativeWriter {
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn open<'e>(&self, env: &'e Env) -> napi::Result<Unknown<'e>> {
         let (files, path, options, from) = (self.files.clone(), self.path.clone(), self.options, self.from);
+        let open = self.file.open(move |cancel| files.open_writer(&path, options, from, cancel), |_| ());
+        let (files, cancel) = (self.files.clone(), self.file.cancel.clone());
         let takes_turns = self.takes_turns.clone();
-        let open = move |cancel: &Cancel| {
-            let opened = files.open_writer(&path, options, from, cancel)?;
-            takes_turns.store(opened.has_quota(), Ordering::Release);
-            Ok(opened)
+        let work = move || {
+            let has_quota = files.prepare_write()?.has_quota();
+            takes_turns.store(has_quota, Ordering::Release);
+            in_turn(has_quota, Turn { key: files.queue(), cancel }, open)
         };
         // Emptying a large file takes long.
-        run(env, Lane::Long, self.file.open(open, |_| ()), nothing)
+        run_in_steps(env, Lane::Long, work, nothing)
     }
 
     /// Writes a piece.

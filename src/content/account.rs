@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-/// The block size that file systems allocate by, and that content is therefore counted in.
+/// The block size that file systems allocate by: content is counted in it, and a new directory as one.
 pub(super) const BLOCK: u64 = 4096;
 
 /// A volume with at most as many entries is measured for each write: that costs about as much as the write does. A
@@ -103,11 +103,17 @@ impl Account {
         self
     }
 
-    /// The account with what was allocated for the volume before it was measured and is not in it yet. It counts
-    /// as free then, so that what others allocate is not taken for it.
-    pub fn with_ready(mut self, allocated: u64) -> Self {
+    /// The account without what was charged for a write that was not made.
+    pub fn without(mut self, charged: u64) -> Self {
+        self.charged = self.charged.saturating_sub(charged);
+        self
+    }
+
+    /// The account with what was allocated for the volume before it was measured and is not in it yet, and takes the
+    /// place of so much that is. All of it counts as free then, so that what others allocate is not taken for it.
+    pub fn with_ready(mut self, allocated: u64, replaced: u64) -> Self {
         self.free = self.free.map(|free| free.saturating_add(allocated));
-        self.with(allocated)
+        self.with(allocated.saturating_sub(replaced))
     }
 
     pub fn encode(&self) -> [u8; ENCODED] {
@@ -204,9 +210,13 @@ mod tests {
     #[test]
     fn what_is_ready_to_be_put_in_place_does_not_hide_what_others_allocate() {
         let fallen = |bytes: u64| Moment { free: Some((1 << 40) - bytes), ..after(1) };
-        let account = ACCOUNT.with_ready(100 * BLOCK);
-        assert_eq!(account.most_used(SUBJECT, fallen(5 * BLOCK)), Some((1 << 30) + 105 * BLOCK));
-        assert_eq!(account.most_used(SUBJECT, fallen(8 * BLOCK)), Some((1 << 30) + 108 * BLOCK));
+        let account = ACCOUNT.with_ready(110 * BLOCK, 10 * BLOCK);
+        assert_eq!(account.most_used(SUBJECT, fallen(5 * BLOCK)), Some((1 << 30) + 115 * BLOCK));
+        // Once what is replaced is given back.
+        let given_back = Moment { free: Some((1 << 40) + 5 * BLOCK), ..after(1) };
+        assert_eq!(account.most_used(SUBJECT, given_back), Some((1 << 30) + 105 * BLOCK));
+        let others = Moment { free: Some((1 << 40) + 2 * BLOCK), ..after(1) };
+        assert_eq!(account.most_used(SUBJECT, others), Some((1 << 30) + 108 * BLOCK));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Adding to the end of files.
 
-use super::account::BLOCK;
-use super::usage::allocated;
+use super::quota::{Claim, Demand};
+use super::usage::growth;
 use super::{Quota, RelPath, Tree, WriteOptions};
 use crate::error::Result;
 use crate::model::Cancel;
@@ -33,18 +33,16 @@ impl Tree {
         let path = RelPath::parse(path)?;
         let admit = |found: Option<&Metadata>| {
             let length = data.len() as u64;
-            let growth = found.map_or(length, |found| growth(found, length));
-            quota.admit(self, path.as_str(), growth, 0, cancel)
+            let demand = match found {
+                Some(found) => {
+                    Demand { length, growth: growth(found, found.len(), length), ..Demand::default() }
+                }
+                None => Demand::whole(length, 0),
+            };
+            quota.admit_more(self, path.as_str(), demand, &mut Claim::default(), cancel)
         };
         let options = WriteOptions { atomic: false, durable: options.durable, mode: options.mode };
         let opened = self.open_or_make(&path, Access::Append, options, cancel, admit)?;
         self.fill(&path, opened, options, cancel, |file| file.write_all(data))
     }
-}
-
-/// How many bytes of new blocks adding `length` bytes takes. A sparse file's last block may be a hole.
-fn growth(metadata: &Metadata, length: u64) -> u64 {
-    let whole = metadata.len().next_multiple_of(BLOCK);
-    let room = if allocated(metadata) >= whole { whole - metadata.len() } else { 0 };
-    length.saturating_sub(room)
 }

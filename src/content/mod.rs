@@ -42,7 +42,7 @@ pub use list::{Batch, ListOptions, Listing};
 pub use mount_point::{MountPoint, look_at_mount_point};
 pub use part::Part;
 pub use purge::purge;
-pub use quota::Quota;
+pub use quota::{Claim, Demand, Quota};
 pub use read::OpenedFile;
 pub use read_stream::{FileReader, ReadRange};
 pub use stat::Stat;

@@ -38,10 +38,7 @@ impl Quota {
         replaced: u64,
         cancel: &Cancel,
     ) -> Result<()> {
-        let growth = length.saturating_add(BLOCK - 1) / BLOCK * BLOCK;
-        let growth = growth.saturating_sub(replaced);
-        let whole = Demand { length, growth, is_new: replaced == 0, ..Demand::default() };
-        self.admit_more(tree, path, whole, &mut Claim::default(), cancel)
+        self.admit_more(tree, path, Demand::whole(length, replaced), &mut Claim::default(), cancel)
     }
 
     /// The same for a part of a write, which is charged once, together with the parts that went before it.
@@ -74,22 +71,60 @@ impl Quota {
 
 /// What a writer wants, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Demand {
+pub struct Demand {
     /// What it writes, as the kernel's own limit counts it.
-    pub length: u64,
+    pub(super) length: u64,
     /// What it has ready that is not in the volume yet, less what that gives back when it is.
-    pub ready: u64,
+    pub(super) ready: u64,
+    /// What that gives back, as far as it takes as much itself.
+    pub(super) given_back: u64,
     /// What the file system took for that beyond its content.
-    pub described_by: u64,
+    pub(super) described_by: u64,
     /// The blocks that it adds to what is in the volume or ready.
-    pub growth: u64,
+    pub(super) growth: u64,
     /// Whether it makes an entry, which takes room also where it is empty.
-    pub is_new: bool,
+    pub(super) is_new: bool,
     /// Whether more is to come, so that who looked a moment ago need not look again.
-    pub goes_on: bool,
+    pub(super) goes_on: bool,
 }
 
 impl Demand {
+    /// What writing `length` bytes takes, where `replaced` bytes are given back by it.
+    pub(super) fn whole(length: u64, replaced: u64) -> Self {
+        let growth = length.saturating_add(BLOCK - 1) / BLOCK * BLOCK;
+        let growth = growth.saturating_sub(replaced);
+        Demand { length, growth, is_new: replaced == 0, ..Demand::default() }
+    }
+
+    /// What an entry without content takes.
+    pub(super) fn entry() -> Self {
+        Demand::whole(0, 0)
+    }
+
+    /// What a new directory takes.
+    pub(super) fn directory() -> Self {
+        Demand::whole(BLOCK, 0)
+    }
+
+    /// What `length` bytes take that are written behind the others of a new file.
+    pub(super) fn piece(length: u64) -> Self {
+        Demand { goes_on: true, ..Demand::whole(length, 0) }
+    }
+
+    /// What putting a file in place takes that is written: it has `length` bytes besides its holes and takes
+    /// `allocated`, and gives `replaced` back.
+    pub(super) fn in_place(length: u64, allocated: u64, replaced: u64) -> Self {
+        let content = length.next_multiple_of(BLOCK);
+        Demand {
+            length,
+            ready: content.saturating_sub(replaced),
+            given_back: content.min(replaced),
+            described_by: allocated.saturating_sub(content),
+            is_new: replaced == 0,
+            ..Demand::default()
+        }
+    }
+
     fn in_all(&self) -> u64 {
         self.ready.saturating_add(self.growth)
     }
@@ -97,13 +132,20 @@ impl Demand {
 
 /// What a writer has charged to a volume's account. It stands there until the volume is measured.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Claim {
+pub struct Claim {
     /// Tells the account by when its volume was measured.
     account: Option<Duration>,
     growth: u64,
+    /// As much of that was not made use of.
+    unused: u64,
 }
 
 impl Claim {
+    /// Has what was admitted last, and was not written, serve for what is asked for next.
+    pub(super) fn keep_unused(&mut self, demand: Demand) {
+        self.unused = demand.growth;
+    }
+
     fn is_in(&self, account: &Account) -> bool {
         self.account == Some(account.measured_at)
     }
@@ -112,12 +154,16 @@ impl Claim {
     fn charge(&self, account: Account, demand: &Demand) -> (Account, u64, Claim) {
         let in_account = Some(account.measured_at);
         if self.is_in(&account) {
-            let growth = self.growth.saturating_add(demand.growth);
-            let more = most_allocated(growth).saturating_sub(most_allocated(self.growth));
-            return (account, more, Claim { account: in_account, growth });
+            let used = self.growth.saturating_sub(self.unused);
+            let growth = used.saturating_add(demand.growth);
+            let more = most_allocated(growth).saturating_sub(most_allocated(used));
+            let account = account.without(most_allocated(self.growth).saturating_sub(most_allocated(used)));
+            return (account, more, Claim { account: in_account, growth, unused: 0 });
         }
-        let account = account.with_ready(demand.ready.saturating_add(demand.described_by));
-        (account, most_allocated(demand.growth), Claim { account: in_account, growth: demand.growth })
+        let allocated = demand.ready.saturating_add(demand.given_back).saturating_add(demand.described_by);
+        let account = account.with_ready(allocated, demand.given_back);
+        let claim = Claim { account: in_account, growth: demand.growth, unused: 0 };
+        (account, most_allocated(demand.growth), claim)
     }
 }
 
@@ -161,7 +207,9 @@ impl Write<'_> {
         if let Some((subject, account)) = subject.zip(ledger.read()) {
             let goes_on = self.demand.goes_on && claim.is_in(&account);
             let (account, more, charged) = claim.charge(account, &self.demand);
-            let most_used = account.most_used(subject, Moment { goes_on, ..before });
+            // What is given back later counts as given back for who gives it.
+            let free = before.free.map(|free| free.saturating_add(self.demand.given_back));
+            let most_used = account.most_used(subject, Moment { free, goes_on, ..before });
             if most_used.is_some_and(|used| used.saturating_add(more) <= self.limit) {
                 ledger.write(&account.with(more)).map_err(failed)?;
                 *claim = charged;

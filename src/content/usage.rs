@@ -1,17 +1,16 @@
 //! How much space a volume takes.
 
 use super::Tree;
+use super::account::BLOCK;
 use super::visits::Visits;
 use super::way::{Spot, Way};
 use crate::error::{Error, Result};
 use crate::model::Cancel;
+use crate::sys::STAT_BLOCK;
 use cap_std::fs::{Dir, Metadata, MetadataExt};
 use nix::errno::Errno;
 use std::collections::HashSet;
 use std::io;
-
-/// The unit of `st_blocks`.
-const BLOCK: u64 = 512;
 
 /// The number of every root directory of a btrfs subvolume.
 const SUBVOLUME_ROOT: u64 = 256;
@@ -97,7 +96,18 @@ fn measure(
 
 /// The bytes that an entry takes on the host.
 pub(super) fn allocated(metadata: &Metadata) -> u64 {
-    metadata.blocks() * BLOCK
+    metadata.blocks() * STAT_BLOCK
+}
+
+/// The bytes of the blocks that writing `length` bytes at the position `at` adds to a file. What is written over may be
+/// a hole where there are some.
+pub(super) fn growth(metadata: &Metadata, at: u64, length: u64) -> u64 {
+    let whole = metadata.len().next_multiple_of(BLOCK);
+    let covered = if allocated(metadata) < whole { 0 } else { whole };
+    match length {
+        0 => 0,
+        _ => (at + length).next_multiple_of(BLOCK).saturating_sub(covered.max(at - at % BLOCK)),
+    }
 }
 
 /// What a tree that changes while it is walked may answer, and what is not ours to read.

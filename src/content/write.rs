@@ -116,7 +116,7 @@ impl Tree {
         access: Access,
         options: WriteOptions,
         cancel: &Cancel,
-        admit: impl Fn(Option<&Metadata>) -> Result<()>,
+        mut admit: impl FnMut(Option<&Metadata>) -> Result<()>,
     ) -> Result<(File, Option<Place>)> {
         for _ in 0..RETRIES {
             if let Some((file, metadata)) = self.open_existing(path, access)? {

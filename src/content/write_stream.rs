@@ -4,12 +4,13 @@ use super::account::BLOCK;
 use super::open::Place;
 use super::quota::{Claim, Demand};
 use super::staged::Staged;
-use super::usage::allocated;
+use super::usage::{allocated, growth};
 use super::{RelPath, Tree, WriteOptions, WriteRules};
 use crate::error::Result;
 use crate::model::Cancel;
 use crate::sys::{Access, FileId};
 use cap_std::fs::Metadata;
+use nix::errno::Errno;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -37,9 +38,11 @@ pub struct FileWriter {
     output: Output,
     /// Where the next byte goes.
     at: u64,
-    /// Up to where the file has its blocks already.
-    covered: u64,
+    /// Whether that is behind what others add.
+    appends: bool,
     claim: Claim,
+    /// Whether a piece may have been written in part, and so be cut off.
+    is_broken: bool,
 }
 
 #[derive(Debug)]
@@ -75,16 +78,21 @@ impl Tree {
                 options,
                 output,
                 at: 0,
-                covered: 0,
+                appends: false,
                 claim: Claim::default(),
+                is_broken: false,
             });
         }
         let access = if from == WriteFrom::End { Access::Append } else { Access::Write };
-        let admit = |_: Option<&Metadata>| cancel.check();
+        let mut claim = Claim::default();
+        let admit = |found: Option<&Metadata>| match found {
+            Some(_) => cancel.check(),
+            None => rules.quota.admit_more(&self, path.as_str(), Demand::entry(), &mut claim, cancel),
+        };
         let (file, made) = self.open_or_make(&path, access, options, cancel, admit)?;
-        let (at, covered) = start(&file, from).map_err(|error| self.refused("open", &path, error))?;
-        let output = Output::InPlace(file, made);
-        Ok(FileWriter { tree: self, path, options, output, at, covered, claim: Claim::default() })
+        let at = start(&file, from).map_err(|error| self.refused("open", &path, error))?;
+        let (output, appends) = (Output::InPlace(file, made), from == WriteFrom::End);
+        Ok(FileWriter { tree: self, path, options, output, at, appends, claim, is_broken: false })
     }
 
     /// Whether both are the same directory.
@@ -93,29 +101,24 @@ impl Tree {
     }
 }
 
-/// Goes to where the first byte is written, and gives that position and up to where there are blocks.
-fn start(mut file: &File, from: WriteFrom) -> io::Result<(u64, u64)> {
-    let metadata = Metadata::from_file(file)?;
-    let length = metadata.len();
-    let whole = length.next_multiple_of(BLOCK);
-    let has_holes = allocated(&metadata) < whole;
-    let at = match from {
-        WriteFrom::Empty if length > 0 => {
-            file.set_len(0)?;
-            return Ok((0, 0));
-        }
-        WriteFrom::Empty => 0,
-        WriteFrom::End => length,
-        WriteFrom::Position(position) => file.seek(SeekFrom::Start(position))?,
-    };
-    Ok((at, if has_holes { 0 } else { whole }))
+/// Goes to where the first byte is written, and gives that position.
+fn start(mut file: &File, from: WriteFrom) -> io::Result<u64> {
+    let length = file.metadata()?.len();
+    match from {
+        WriteFrom::Empty if length > 0 => file.set_len(0).map(|()| 0),
+        WriteFrom::Empty => Ok(0),
+        WriteFrom::End => Ok(length),
+        WriteFrom::Position(position) => file.seek(SeekFrom::Start(position)),
+    }
 }
 
 impl FileWriter {
     /// Writes all of `bytes` behind those before. Where the volume has a limit they are admitted first: those
-    /// that are refused are not written, and what was written before stays.
+    /// that are refused are not written, and what was written before stays. Where writing itself fails, a part may be
+    /// written; the file is then neither written on nor completed.
     pub fn write(&mut self, bytes: &[u8], rules: &WriteRules<'_>, cancel: &Cancel) -> Result<()> {
         cancel.check()?;
+        self.check_whole()?;
         let end = self.at.saturating_add(bytes.len() as u64);
         if rules.quota.is_limited() {
             let demand = self.demand(end).map_err(|error| self.tree.refused("stat", &self.path, error))?;
@@ -125,17 +128,29 @@ impl FileWriter {
             Output::InPlace(file, _) => file,
             Output::Staged(staged, _) => staged.file(),
         };
-        file.write_all(bytes).map_err(|error| self.tree.refused("write", &self.path, error))?;
+        if let Err(error) = file.write_all(bytes) {
+            self.is_broken = true;
+            return Err(self.tree.refused("write", &self.path, error));
+        }
         self.at = end;
-        self.covered = self.covered.max(end.next_multiple_of(BLOCK));
         Ok(())
+    }
+
+    fn check_whole(&self) -> Result<()> {
+        match self.is_broken {
+            true => Err(self.tree.refused("write", &self.path, Errno::EIO.into())),
+            false => Ok(()),
+        }
     }
 
     /// What writing up to `end` takes. What is staged counts as a whole, for nothing of it is in the volume yet.
     fn demand(&self, end: u64) -> io::Result<Demand> {
         match &self.output {
-            Output::InPlace(..) => {
-                let (length, growth) = (end - self.at, self.growth(end));
+            Output::InPlace(file, _) => {
+                // Others may have cut it off since the last piece, or made holes in it.
+                let (found, length) = (Metadata::from_file(file)?, end - self.at);
+                let at = if self.appends { found.len() } else { self.at };
+                let growth = growth(&found, at, length);
                 Ok(Demand { length, growth, goes_on: true, ..Demand::default() })
             }
             Output::Staged(_, given_back) => {
@@ -149,24 +164,11 @@ impl FileWriter {
 
     /// What putting in place what is staged takes, which gives back so much.
     fn whole(&self, given_back: u64) -> io::Result<Demand> {
-        let content = self.at.next_multiple_of(BLOCK);
         let allocated = match &self.output {
-            Output::InPlace(..) => content,
+            Output::InPlace(..) => self.at,
             Output::Staged(staged, _) => allocated(&Metadata::from_file(staged.file())?),
         };
-        Ok(Demand {
-            length: self.at,
-            ready: content.saturating_sub(given_back),
-            described_by: allocated.saturating_sub(content),
-            is_new: given_back == 0,
-            ..Demand::default()
-        })
-    }
-
-    /// The bytes of the blocks that writing up to `end` adds.
-    fn growth(&self, end: u64) -> u64 {
-        let from = self.covered.max(self.at - self.at % BLOCK);
-        end.next_multiple_of(BLOCK).saturating_sub(from)
+        Ok(Demand::in_place(self.at, allocated, given_back))
     }
 
     /// Puts what was written on disk, where finishing demands that. It can take long, and finishing is then over
@@ -182,6 +184,7 @@ impl FileWriter {
 
     /// Completes the file in the tree in which it was opened; false where that is no longer the volume's.
     pub fn finish(&self, now: &Tree, rules: &WriteRules<'_>, cancel: &Cancel) -> Result<bool> {
+        self.check_whole()?;
         let same = self.tree.is(now).map_err(|error| self.tree.refused("stat", &self.path, error))?;
         if !same {
             return Ok(false);

@@ -5,8 +5,8 @@ use super::host_path::{is_in_private, overlaps_private};
 use super::layout::Layout;
 use super::{AppendOptions, Opened};
 use crate::content::{
-    CopyJob, CopyRules, IntoVolume, Links, Owner, Progress, Question, Quota, Side, Source, Tally, Target,
-    TargetPlace, Tree,
+    Claim, CopyJob, CopyRules, Demand, IntoVolume, Links, Owner, Progress, Question, Quota, Side, Source,
+    Tally, Target, TargetPlace, Tree,
 };
 use crate::error::{Error, Result};
 use crate::model::Cancel;
@@ -262,13 +262,13 @@ impl IntoVolume for Writer {
     fn admit(
         &self,
         path: &str,
-        length: u64,
-        replaced: u64,
+        demand: Demand,
+        claim: &mut Claim,
         write: &mut dyn FnMut() -> Result<()>,
     ) -> Result<()> {
         let _queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         self.opened.in_turn(&self.files.name, &self.cancel, || {
-            self.tree.admit(Quota::mib(self.quota_mib), path, length, replaced, &self.cancel)?;
+            self.tree.admit(Quota::mib(self.quota_mib), path, demand, claim, &self.cancel)?;
             write()
         })
     }
@@ -341,11 +341,14 @@ mod tests {
         let opened = store.opened().unwrap();
         let tree = files.tree_of(&opened).unwrap();
         let writer = Writer::new(&files, opened, tree, &Cancel::default()).unwrap();
-        let (writer, (begun, begins), (ended, ends)) = (&writer, mpsc::channel(), mpsc::channel());
+        let admit = |path: &str, write: &mut dyn FnMut() -> Result<()>| {
+            writer.admit(path, Demand::default(), &mut Claim::default(), write)
+        };
+        let (admit, (begun, begins), (ended, ends)) = (&admit, mpsc::channel(), mpsc::channel());
         thread::scope(|scope| {
             scope.spawn(move || {
                 begins.recv().unwrap();
-                ended.send(writer.admit("second", 1, 0, &mut || Ok(()))).unwrap();
+                ended.send(admit("second", &mut || Ok(()))).unwrap();
             });
             let mut write = || {
                 begun.send(()).unwrap();
@@ -354,7 +357,7 @@ mod tests {
                 assert!(early.is_err(), "{early:?}");
                 Ok(())
             };
-            writer.admit("first", 1, 0, &mut write).unwrap();
+            admit("first", &mut write).unwrap();
             ends.recv().unwrap().unwrap();
         });
     }

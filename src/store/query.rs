@@ -4,7 +4,7 @@ use super::{Opened, Store};
 use crate::content::Tree;
 use crate::error::{Error, Result};
 use crate::model::{Cancel, Labels, MIB, VolumeKind, VolumeName, VolumeRecord};
-use crate::sys::Subvolume;
+use crate::sys::{STAT_BLOCK, Subvolume};
 use nix::errno::Errno;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -12,9 +12,6 @@ use std::path::PathBuf;
 
 /// Nothing is there, or no directory that this process may read.
 const UNCOUNTED: [Errno; 4] = [Errno::ENOENT, Errno::EACCES, Errno::ENOTDIR, Errno::ELOOP];
-
-/// The unit in which the system counts what a file takes, in bytes.
-const BLOCK: u64 = 512;
 
 /// A volume's record and what was measured when it was looked up.
 #[derive(Clone, Debug)]
@@ -103,7 +100,7 @@ impl Opened {
             VolumeKind::Disk => {
                 let Some((image, path)) = self.image_of(record)? else { return Ok(0) };
                 let metadata = image.metadata().map_err(|error| Error::file_system("stat", path, error))?;
-                Ok(metadata.blocks() * BLOCK)
+                Ok(metadata.blocks() * STAT_BLOCK)
             }
         }
     }

@@ -27,7 +27,12 @@ impl VolumeFiles {
         let opened = self.store.opened()?;
         let tree = self.tree_of(&opened)?;
         let quota_mib = opened.volume(&self.name)?.quota_mib;
-        let file = tree.open_writer(path, options, from, &rules(&opened, quota_mib), cancel)?;
+        let open = || tree.open_writer(path, options, from, &rules(&opened, quota_mib), cancel);
+        let file = match quota_mib {
+            // It may make an entry, which takes room.
+            Some(_) => opened.in_turn(&self.name, &cancel.of_a_step(), open)?,
+            None => open()?,
+        };
         Ok(StreamWriter { files: self.clone(), opened, quota_mib, file, finished: false })
     }
 }
@@ -48,11 +53,6 @@ pub struct StreamWriter {
 }
 
 impl StreamWriter {
-    /// Whether the volume has a quota, so that writing may have to wait for a turn.
-    pub fn has_quota(&self) -> bool {
-        self.quota_mib.is_some()
-    }
-
     /// Writes all of `bytes` behind those before.
     pub fn write(&mut self, bytes: &[u8], cancel: &Cancel) -> Result<()> {
         let rules = rules(&self.opened, self.quota_mib);

@@ -1,6 +1,7 @@
 //! Entries of a directory that is held by descriptor: each is named by one component and never followed.
 
 use super::dir::FileId;
+use super::space::STAT_BLOCK;
 use nix::dir::{OwningIter, Type};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
@@ -62,7 +63,7 @@ impl Facts {
 
     /// The bytes that are allocated on the host.
     pub fn allocated(&self) -> u64 {
-        self.0.st_blocks.max(0).unsigned_abs() * 512
+        self.0.st_blocks.max(0).unsigned_abs() * STAT_BLOCK
     }
 
     /// Whether the file has more names than one.

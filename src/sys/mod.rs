@@ -51,7 +51,7 @@ pub use new_mount::{CallFailed, NewMount, Restrictions};
 pub use process::{boot_id, pid_namespace, process_start_time};
 pub use random::{random_bytes, random_uuid};
 pub use reopen::{Access, path_to_open, reopen};
-pub use space::{free_space, release, reserve, time_since_boot};
+pub use space::{STAT_BLOCK, free_space, release, reserve, time_since_boot};
 pub use subdir::{open_parent, open_subdirectory};
 pub use sync_above::sync_up_to;
 pub use token::unique_token;

@@ -14,7 +14,7 @@ use std::time::Duration;
 const COUNT_AT_ONCE: [FsType; 3] = [EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC];
 
 /// What `st_blocks` counts in.
-const STAT_BLOCK: i64 = 512;
+pub const STAT_BLOCK: u64 = 512;
 
 /// The bytes free on the file system of an open file. None where they do not show at once what is written: btrfs
 /// notices when it commits, and of others we do not know.
@@ -36,7 +36,7 @@ pub fn time_since_boot() -> io::Result<Duration> {
 
 /// Gives a file the blocks for that many bytes, where it has fewer and its file system can.
 pub fn reserve(file: BorrowedFd<'_>, bytes: i64) -> io::Result<()> {
-    if fstat(file)?.st_blocks.saturating_mul(STAT_BLOCK) >= bytes {
+    if fstat(file)?.st_blocks.saturating_mul(STAT_BLOCK as i64) >= bytes {
         return Ok(());
     }
     Ok(fallocate(file, FallocateFlags::empty(), 0, bytes)?)

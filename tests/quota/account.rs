@@ -3,7 +3,7 @@
 use crate::volume::Volume;
 use crate::{ATOMIC, Kept, PLAIN};
 use proptest::prelude::*;
-use sandbox_volumes::content::WriteFrom;
+use sandbox_volumes::content::{AppendOptions, WriteFrom};
 use sandbox_volumes::model::{Cancel, MIB};
 use serde_json::json;
 use std::fs;
@@ -93,8 +93,15 @@ fn a_volume_over_its_limit_takes_nothing_new_and_may_be_made_less() {
     let refused = Err("ERR_QUOTA_EXCEEDED".to_owned());
     for options in [PLAIN, ATOMIC] {
         assert_eq!(volume.write("empty", b"", options), refused);
-        volume.write("f", &[2; 8192], options).unwrap();
+        volume.write("f", &[2; 8000], options).unwrap();
     }
+    let append = |data: &[u8]| {
+        let appended = volume.files.append("f", data, AppendOptions::default(), &Cancel::default());
+        appended.map_err(|error| error.code())
+    };
+    // It fits into the last block.
+    append(&[3; 192]).unwrap();
+    assert_eq!(append(b"x"), refused);
     volume.files.remove("guest", &Cancel::default()).unwrap();
     volume.write("empty", b"", PLAIN).unwrap();
 }

@@ -1,13 +1,16 @@
 //! Every way by which the host writes, at the limit exactly.
 
+use crate::private::Private;
 use crate::volume::Volume;
-use crate::{ATOMIC, PLAIN};
+use crate::{ATOMIC, MANY, PLAIN};
 use sandbox_volumes::content::{AppendOptions, WriteFrom, WriteOptions};
 use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::{Cancel, MIB};
 use sandbox_volumes::store::TransferOptions;
 use serde_json::json;
 use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
 
 const BLOCK: usize = 4096;
 
@@ -41,6 +44,20 @@ const WAYS: [(&str, Way); 18] = [
     ("mkdir", |it| it.files.mkdir("new/b/c/d", &Cancel::default())),
 ];
 
+/// Makes an entry without content, which is called "new".
+const WITHOUT_CONTENT: [(&str, Way); 10] = [
+    ("write", |it| it.put("new", 0, PLAIN)),
+    ("atomic write", |it| it.put("new", 0, ATOMIC)),
+    ("append", |it| it.files.append("new", b"", AppendOptions::default(), &Cancel::default())),
+    ("stream", |it| it.stream("new", 0, PLAIN, WriteFrom::Empty)),
+    ("atomic stream", |it| it.stream("new", 0, ATOMIC, WriteFrom::Empty)),
+    ("stream to the end", |it| it.stream("new", 0, PLAIN, WriteFrom::End)),
+    ("copy", |it| it.files.copy("empty", "new", &Cancel::default()).map(drop)),
+    ("copyIn", |it| it.copy_in("empty", "new")),
+    ("copyIn of a file into a tree", |it| it.copy_in("with file", "merged")),
+    ("copyIn of a link into a tree", |it| it.copy_in("with link", "merged")),
+];
+
 impl Volume {
     fn put(&self, path: &str, length: usize, options: WriteOptions) -> Result<(), Error> {
         self.files.write(path, &vec![2; length], options, &Cancel::default())
@@ -63,9 +80,19 @@ impl Volume {
         self.files.copy_in(&host, to, options, &Cancel::default()).map(drop)
     }
 
+    /// Makes it one that is not measured each time, without taking a block but for a directory's.
+    fn fill_with_empty(&self) {
+        let dir = self.files.root().join("merged");
+        (0..MANY).for_each(|at| fs::write(dir.join(at.to_string()), "").unwrap());
+    }
+
     /// One of 1 MiB, of which this many bytes are left.
     fn with_room(left: usize) -> Self {
-        let volume = Volume::new(json!({ "quotaMib": 1 }));
+        Volume::with_room_in(&std::env::temp_dir(), left)
+    }
+
+    fn with_room_in(dir: &Path, left: usize) -> Self {
+        let volume = Volume::new_in(dir, json!({ "quotaMib": 1 }));
         for dir in [&volume.outside, volume.files.root()] {
             fs::write(dir.join("source"), [2; ADDED]).unwrap();
             fs::write(dir.join("longer"), [2; ADDED + BLOCK]).unwrap();
@@ -115,6 +142,46 @@ fn case_45_each_way_of_writing_is_refused_over_the_limit_and_leaves_the_room_to_
 }
 
 #[test]
+fn case_45_each_entry_without_content_is_admitted_charged_and_refused_over_the_limit() {
+    let Some(private) = Private::new() else { return };
+    for (name, way) in WITHOUT_CONTENT {
+        let volume = Volume::with_room_in(private.path(), BLOCK);
+        for dir in [&volume.outside, volume.files.root()] {
+            fs::write(dir.join("empty"), "").unwrap();
+        }
+        for dir in ["with file", "with link"] {
+            fs::create_dir(volume.outside.join(dir)).unwrap();
+        }
+        fs::write(volume.outside.join("with file/new"), "").unwrap();
+        symlink("new", volume.outside.join("with link/new")).unwrap();
+        volume.files.mkdir("merged", &Cancel::default()).unwrap();
+        volume.fill_with_empty();
+        fs::write(volume.files.root().join("guest"), [1; 2 * BLOCK]).unwrap();
+        let is_there = || ["new", "merged/new"].iter().any(|path| volume.files.stat(path, false).is_ok());
+        let error = way(&volume).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::QuotaExceeded, "{name}: {error}");
+        assert!(!is_there(), "{name}");
+
+        for path in ["guest", "ballast"] {
+            fs::remove_file(volume.files.root().join(path)).unwrap();
+        }
+        volume.put("first", BLOCK, PLAIN).unwrap();
+        let before = volume.kept();
+        way(&volume).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(is_there(), "{name}");
+        let after = volume.kept();
+        assert_eq!(after.measured_at, before.measured_at, "{name}");
+        assert!(after.charged > before.charged, "{name}: its directory may have grown");
+        // What takes the place of another makes no entry.
+        fs::write(volume.files.root().join("guest"), vec![1; MIB as usize]).unwrap();
+        match name.contains("link") {
+            true => way(&volume).unwrap_or_else(|error| panic!("{name} again: {error}")),
+            false => volume.stream("first", 0, PLAIN, WriteFrom::Empty).unwrap(),
+        }
+    }
+}
+
+#[test]
 fn case_45_what_takes_no_room_is_done_in_a_full_volume() {
     let volume = Volume::with_room(0);
     let cancel = Cancel::default();
@@ -123,9 +190,13 @@ fn case_45_what_takes_no_room_is_done_in_a_full_volume() {
     volume.files.mkdir("renamed tree", &cancel).unwrap();
     volume.put("renamed", BLOCK, PLAIN).unwrap();
     volume.put("renamed", BLOCK, ATOMIC).unwrap();
+    volume.files.append("renamed", b"", AppendOptions::default(), &cancel).unwrap();
     volume.stream("renamed", BLOCK, PLAIN, WriteFrom::Position(0)).unwrap();
     volume.stream("renamed", BLOCK, ATOMIC, WriteFrom::Empty).unwrap();
     volume.put("empty", 0, PLAIN).unwrap();
+    volume.stream("empty stream", 0, PLAIN, WriteFrom::Empty).unwrap();
+    fs::write(volume.outside.join("empty"), "").unwrap();
+    volume.copy_in("empty", "empty copy").unwrap();
     volume.copy_in("source", "source").unwrap();
     assert_eq!(volume.used_bytes(), MIB);
 }

@@ -3,6 +3,7 @@
 use crate::private::Private;
 use crate::volume::Volume;
 use crate::{ATOMIC, PLAIN};
+use nix::fcntl::{FallocateFlags, fallocate};
 use sandbox_volumes::content::{WriteFrom, WriteOptions};
 use sandbox_volumes::model::{Cancel, MIB};
 use sandbox_volumes::store::StreamWriter;
@@ -138,6 +139,57 @@ fn a_stream_that_was_given_up_leaves_the_room_that_it_had_claimed() {
     add(&mut writer, 7 << 20).unwrap();
     drop(writer);
     volume.write("g", &vec![1; 7 << 20], ATOMIC).unwrap();
+}
+
+#[test]
+fn a_stream_is_charged_for_what_was_cut_off_since_its_last_piece() {
+    let Some(private) = Private::new() else { return };
+    for piece in [PIECE, 5000] {
+        let volume = large(&private);
+        volume.write("f", &vec![1; 4 << 20], PLAIN).unwrap();
+        let from = WriteFrom::Position(0);
+        let mut writer = volume.files.open_writer("f", PLAIN, from, &Cancel::default()).unwrap();
+        add(&mut writer, piece).unwrap();
+        volume.write("f", b"", PLAIN).unwrap();
+        volume.write("g", &vec![1; 7 << 20], PLAIN).unwrap();
+        let refused_at = (0..4 << 20).step_by(piece).find(|_| add(&mut writer, piece) == refused());
+        assert!(refused_at.is_some(), "{piece}: {} of {}", volume.used_bytes(), 8 * MIB);
+        assert!(volume.used_bytes() <= 8 * MIB);
+    }
+}
+
+#[test]
+fn a_stream_is_charged_for_the_holes_that_a_guest_made_in_its_file() {
+    let Some(private) = Private::new() else { return };
+    let volume = large(&private);
+    volume.write("f", &vec![1; 4 << 20], PLAIN).unwrap();
+    let from = WriteFrom::Position(0);
+    let mut writer = volume.files.open_writer("f", PLAIN, from, &Cancel::default()).unwrap();
+    let file = fs::File::options().write(true).open(volume.files.root().join("f")).unwrap();
+    let punch = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+    fallocate(&file, punch, 0, 4 << 20).unwrap();
+    volume.write("g", &vec![1; 7 << 20], PLAIN).unwrap();
+    let refused_at = (0..4 << 20).step_by(PIECE).find(|_| add(&mut writer, PIECE) == refused());
+    assert!(refused_at.is_some(), "{} of {}", volume.used_bytes(), 8 * MIB);
+    assert!(volume.used_bytes() <= 8 * MIB);
+}
+
+#[test]
+fn a_stream_of_which_a_piece_was_cut_off_is_not_completed() {
+    let Some(private) = Private::new() else { return };
+    for options in [PLAIN, ATOMIC] {
+        let volume = Volume::new_in(private.path(), json!({}));
+        volume.write("f", b"old", options).unwrap();
+        let mut writer = volume.writer("f", options);
+        add(&mut writer, PIECE).unwrap();
+        assert_eq!(add(&mut writer, 70 << 20), Err("ENOSPC".to_owned()));
+        assert_eq!(add(&mut writer, 1), Err("EIO".to_owned()));
+        assert_eq!(finish(writer), Err("EIO".to_owned()));
+        if options.atomic {
+            assert_eq!(fs::read(volume.files.root().join("f")).unwrap(), b"old");
+        }
+        assert_eq!(volume.staged(), 0);
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::link::stays_within;
 use super::rules::{Links, Owner};
 use super::walk::Entry;
 use super::way::Pair;
+use crate::content::{Claim, Demand};
 use crate::error::Result;
 use crate::sys::{
     EntryKind, Facts, TransferBuffer, create_link, facts_at, give_link, link_target, look_at,
@@ -127,9 +128,11 @@ fn copy_link(errand: &Errand<'_>, found: &OwnedFd, facts: &Facts, depth: usize) 
         }
         Err(refused("symlink", Errno::EBUSY.into()))
     };
+    let is_new = || facts_at(errand.to, errand.name).is_err();
     match length {
-        0 => create()?,
-        _ => rules.admit(|| errand.shown(), length, 0, &mut create)?,
+        // What takes the place of another takes no room.
+        0 if !rules.is_limited() || !is_new() => create()?,
+        _ => rules.admit(|| errand.shown(), Demand::whole(length, 0), &mut Claim::default(), &mut create)?,
     }
     if rules.owner == Owner::Kept && facts.owner() != errand.context.ours {
         give_link(errand.to, errand.name, facts).map_err(|error| refused("lchown", error))?;

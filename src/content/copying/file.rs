@@ -2,6 +2,7 @@
 
 use super::entry::{Errand, RETRIES, refuse_to_replace};
 use super::rules::Owner;
+use crate::content::{Claim, Demand};
 use crate::error::{Error, Result};
 use crate::sys::{
     Access, Facts, FileLock, TransferBuffer, clone_content, create_file, facts_at, next_data, rename_within,
@@ -45,9 +46,11 @@ pub fn copy_file(errand: &Errand<'_>, buffer: &mut TransferBuffer, file: File, f
     for _ in 0..RETRIES {
         match create_file(errand.to, errand.name, source.first_mode(errand)) {
             Ok(to) => {
-                let copied = source.fill(errand, buffer, &to, true).and_then(|_| source.settle(errand, &to));
+                let filled = source.fill(errand, buffer, &to, Some(&mut Claim::default()));
+                let copied = filled.and_then(|_| source.settle(errand, &to));
                 if let Err(error) = copied.and_then(|()| errand.commit()) {
-                    unlink_entry(errand.to, errand.name).map_err(|error| refused("unlink", error))?;
+                    // The error says more than one of cleaning up.
+                    let _removed = unlink_entry(errand.to, errand.name);
                     return Err(error);
                 }
             }
@@ -96,13 +99,17 @@ impl OpenSource<'_> {
         refuse_to_replace(errand, old, self.facts)?;
         let rules = &errand.context.rules;
         let replaced = if old.has_other_names() { 0 } else { old.allocated() };
-        let expected = self.facts.allocated().min(self.facts.length());
-        rules.admit(|| errand.shown(), expected, replaced, &mut || Ok(()))?;
+        let (expected, mut claim) = (self.data(), Claim::default());
+        let whole = Demand::whole(expected, replaced);
+        rules.admit(|| errand.shown(), whole, &mut claim, &mut || Ok(()))?;
         let temporary = Temporary::create(errand)?;
         let result = temporary.file(errand).and_then(|to| {
-            let written = self.fill(errand, buffer, &to, false)?;
+            let written = self.fill(errand, buffer, &to, None)?;
             self.settle(errand, &to)?;
-            rules.admit(|| errand.shown(), written, replaced, &mut || {
+            let took = Facts::of(to.as_fd()).map_err(|error| named(errand, error))?.allocated();
+            let mut claim = if written > expected { Claim::default() } else { claim };
+            let demand = Demand::in_place(written, took, replaced);
+            rules.admit(|| errand.shown(), demand, &mut claim, &mut || {
                 errand.commit()?;
                 temporary.put_in_place(errand)
             })
@@ -113,41 +120,60 @@ impl OpenSource<'_> {
         result
     }
 
+    /// How many bytes are no holes, as far as the file's blocks tell.
+    fn data(&self) -> u64 {
+        self.facts.allocated().min(self.facts.length())
+    }
+
     /// Copies the content, at most as much as there was when the file was found, and gives how many bytes are no
-    /// holes. Where it `admits`, each piece waits for its turn and for what the limit leaves.
-    fn fill(&self, errand: &Errand<'_>, buffer: &mut TransferBuffer, to: &File, admits: bool) -> Result<u64> {
+    /// holes. Where there is a `claim` to charge it to, each piece waits for its turn and for what the limit leaves.
+    fn fill(
+        &self,
+        errand: &Errand<'_>,
+        buffer: &mut TransferBuffer,
+        to: &File,
+        mut claim: Option<&mut Claim>,
+    ) -> Result<u64> {
         let context = errand.context;
         let length = self.facts.length();
         let failed = |error: io::Error| named(errand, error);
+        let is_limited = claim.is_some() && context.rules.is_limited();
+        // `write` says whether it wrote.
+        let mut admit = |demand, write: &mut dyn FnMut() -> Result<bool>| {
+            let Some(claim) = claim.as_deref_mut() else { return write() };
+            let mut is_written = false;
+            let mut write = || write().map(|wrote| is_written = wrote);
+            context.rules.admit(|| errand.shown(), demand, claim, &mut write)?;
+            if !is_written {
+                claim.keep_unused(demand);
+            }
+            Ok(is_written)
+        };
         if length == 0 {
+            admit(Demand::entry(), &mut || Ok(true))?;
             return Ok(0);
         }
-        let admit = |bytes: u64, write: &mut dyn FnMut() -> Result<()>| match admits {
-            true => context.rules.admit(|| errand.shown(), bytes, 0, write),
-            false => write(),
-        };
-        let data = self.facts.allocated().min(length);
-        if context.rules.is_limited() && data > CHUNK_OF_A_TURN {
+        let data = self.data();
+        if is_limited && data > CHUNK_OF_A_TURN {
             // What cannot end well is not begun.
-            admit(data, &mut || Ok(()))?;
+            admit(Demand::piece(data), &mut || Ok(false))?;
         }
         if context.may_clone.load(Ordering::Relaxed) {
-            let mut cloned = false;
-            admit(data, &mut || {
-                cloned = clone_content(&self.file, to).map_err(failed)?;
-                if cloned && to.metadata().map_err(failed)?.len() > length {
+            let is_cloned = admit(Demand::piece(data), &mut || {
+                let is_cloned = clone_content(&self.file, to).map_err(failed)?;
+                if is_cloned && to.metadata().map_err(failed)?.len() > length {
                     to.set_len(length).map_err(failed)?;
                 }
-                Ok(())
+                Ok(is_cloned)
             })?;
-            if cloned {
+            if is_cloned {
                 context.progress.add_bytes(length);
                 return Ok(data);
             }
             context.may_clone.store(false, Ordering::Relaxed);
         }
         let is_sparse = data < length;
-        let most = if admits && context.rules.is_limited() { CHUNK_OF_A_TURN } else { CHUNK };
+        let most = if is_limited { CHUNK_OF_A_TURN } else { CHUNK };
         let (mut at, mut written) = (0, 0);
         while at < length {
             let piece = match is_sparse {
@@ -161,9 +187,9 @@ impl OpenSource<'_> {
                 context.rules.cancel.check()?;
                 let chunk = most.min(end - at);
                 let mut copied = 0;
-                admit(chunk, &mut || {
+                admit(Demand::piece(chunk), &mut || {
                     copied = self.copy_piece(to, at, chunk, buffer).map_err(failed)?;
-                    Ok(())
+                    Ok(true)
                 })?;
                 context.progress.add_bytes(copied);
                 written += copied;

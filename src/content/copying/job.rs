@@ -9,7 +9,7 @@ use super::rules::CopyRules;
 use super::side::Sides;
 use super::walk::Walk;
 use super::way::{Pair, busy};
-use crate::content::purge;
+use crate::content::{Claim, Demand, purge};
 use crate::error::{Error, Result};
 use crate::sys::{
     EntryKind, Facts, FileId, TransferBuffer, create_directory, is_within, open_subdirectory, our_ids,
@@ -22,9 +22,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-
-/// What a directory that is made for the top is counted as: a block of most file systems.
-const DIRECTORY_BYTES: u64 = 4096;
 
 /// What all who work on one copy share.
 #[derive(Debug)]
@@ -164,15 +161,14 @@ impl CopyJob {
             TargetPlace::Entry { holder, name } => {
                 let mut is_new = true;
                 let shown = || sides.to.path_of(top).to_string_lossy().into_owned();
-                context.rules.admit(shown, DIRECTORY_BYTES, 0, &mut || match create_directory(
-                    holder.as_fd(),
-                    &name,
-                ) {
-                    Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                        is_new = false;
-                        Ok(())
+                context.rules.admit(shown, Demand::directory(), &mut Claim::default(), &mut || {
+                    match create_directory(holder.as_fd(), &name) {
+                        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                            is_new = false;
+                            Ok(())
+                        }
+                        made => made.map_err(|error| refused("mkdir", error)),
                     }
-                    made => made.map_err(|error| refused("mkdir", error)),
                 })?;
                 let opened = open_subdirectory(holder.as_fd(), Path::new(&name))
                     .and_then(|dir| Ok((FileId::of_open(dir.as_fd())?, dir)));

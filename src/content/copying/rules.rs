@@ -1,6 +1,6 @@
 //! What a copy keeps, and what it may take.
 
-use crate::content::{Quota, Tree};
+use crate::content::{Claim, Demand, Quota, Tree};
 use crate::error::{Error, Result};
 use crate::model::Cancel;
 use crate::sys::Dir as StoreDir;
@@ -41,13 +41,13 @@ pub trait IntoVolume: Debug + Send + Sync {
     /// Whether it has a limit, so that [`admit`](IntoVolume::admit) matters.
     fn is_limited(&self) -> bool;
 
-    /// Runs `write` when it is this writer's turn and the limit leaves room for `length` bytes at `path`, where
-    /// `replaced` bytes are given back.
+    /// Runs `write` when it is this writer's turn and the limit leaves room for what it demands at `path`, together
+    /// with what was claimed for that before.
     fn admit(
         &self,
         path: &str,
-        length: u64,
-        replaced: u64,
+        demand: Demand,
+        claim: &mut Claim,
         write: &mut dyn FnMut() -> Result<()>,
     ) -> Result<()>;
 }
@@ -71,16 +71,16 @@ pub struct CopyRules {
 }
 
 impl CopyRules {
-    /// Runs `write` once `length` bytes may be written; see [`IntoVolume::admit`].
+    /// Runs `write` once there is room for what it demands; see [`IntoVolume::admit`].
     pub(super) fn admit(
         &self,
         path: impl Fn() -> String,
-        length: u64,
-        replaced: u64,
+        demand: Demand,
+        claim: &mut Claim,
         write: &mut dyn FnMut() -> Result<()>,
     ) -> Result<()> {
         match &self.into {
-            Some(volume) if volume.is_limited() => volume.admit(&path(), length, replaced, write),
+            Some(volume) if volume.is_limited() => volume.admit(&path(), demand, claim, write),
             _ => write(),
         }
     }
@@ -112,8 +112,15 @@ impl Tree {
         self.root.as_fd()
     }
 
-    /// Refuses `length` bytes at `path` that would take the volume over its limit; see [`Quota`].
-    pub fn admit(&self, quota: Quota, path: &str, length: u64, replaced: u64, cancel: &Cancel) -> Result<()> {
-        quota.admit(self, path, length, replaced, cancel)
+    /// Refuses what would take the volume over its limit; see [`Quota`].
+    pub fn admit(
+        &self,
+        quota: Quota,
+        path: &str,
+        demand: Demand,
+        claim: &mut Claim,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        quota.admit_more(self, path, demand, claim, cancel)
     }
 }

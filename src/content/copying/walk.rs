@@ -7,6 +7,7 @@ use super::rules::Owner;
 use super::side::Which;
 use super::way::{Pair, Spot, Way};
 use crate::content::visits::Visits;
+use crate::content::{Claim, Demand};
 use crate::error::{Error, Result};
 use crate::sys::{EntryKind, Facts, Listing, create_directory, facts_at};
 use cap_std::fs::Metadata;
@@ -28,9 +29,6 @@ const QUESTIONS: usize = 1024;
 
 /// Of how many directories at most, which are held open meanwhile.
 const ASKED_DIRECTORIES: usize = 16;
-
-/// What a new directory is counted as: a block of most file systems.
-const DIRECTORY_BYTES: u64 = 4096;
 
 /// What an owner needs to fill a directory.
 const OWNER_RIGHTS: u32 = 0o700;
@@ -256,16 +254,18 @@ impl Place {
         let path = || self.prefix.join(name);
         let shown = || context.sides.to.path_of(&path()).to_string_lossy().into_owned();
         let mut is_new = true;
-        context.rules.admit(shown, DIRECTORY_BYTES, 0, &mut || match create_directory(
-            self.pair.to.as_fd(),
-            name,
-        ) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                is_new = false;
-                Ok(())
-            }
-            made => made.map_err(|error| context.sides.to.refused("mkdir", &path(), error)),
-        })?;
+        context.rules.admit(
+            shown,
+            Demand::directory(),
+            &mut Claim::default(),
+            &mut || match create_directory(self.pair.to.as_fd(), name) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    is_new = false;
+                    Ok(())
+                }
+                made => made.map_err(|error| context.sides.to.refused("mkdir", &path(), error)),
+            },
+        )?;
         Ok(is_new)
     }
 }
