@@ -15,6 +15,7 @@ mod volume;
 
 use child::in_child;
 use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Uid, geteuid, setresuid};
 use sandbox_volumes::content::WriteOptions;
 use sandbox_volumes::error::ErrorKind;
 use sandbox_volumes::model::{Cancel, MIB};
@@ -106,6 +107,24 @@ fn a_durable_write_leaves_its_content_as_well() {
     }
 }
 
+#[test]
+fn a_durable_write_into_a_directory_that_may_not_be_read_is_acknowledged() {
+    in_child("a_durable_write_into_a_directory_that_may_not_be_read_is_acknowledged", || {
+        if geteuid().is_root() {
+            setresuid(Uid::from_raw(65_534), Uid::from_raw(65_534), Uid::from_raw(65_534)).unwrap();
+        }
+        let volume = Volume::new(json!({}));
+        let dir = volume.files.root().join("dir");
+        fs::create_dir(&dir).unwrap();
+        fs::set_permissions(&dir, Permissions::from_mode(0o300)).unwrap();
+        for options in BOTH {
+            let durable = WriteOptions { durable: true, ..options };
+            assert_eq!(volume.write("dir/f", b"x", durable), Ok(()), "{options:?}");
+        }
+        fs::set_permissions(&dir, Permissions::from_mode(0o700)).unwrap();
+    });
+}
+
 /// Alternates two contents until `enough` and gives how many reads saw one of them, and how many a mix.
 fn read_while_writing(options: WriteOptions, enough: impl Fn(u32, u32) -> bool + Sync) -> (u32, u32) {
     let volume = Volume::new(json!({}));
@@ -153,7 +172,7 @@ fn an_atomic_write_keeps_the_mode_and_as_root_the_owner_of_the_old_file() {
     let volume = Volume::new(json!({}));
     let file = volume.files.root().join("f");
     fs::write(&file, "old").unwrap();
-    let as_root = nix::unistd::geteuid().is_root();
+    let as_root = geteuid().is_root();
     if as_root {
         chown(&file, Some(12345), Some(23456)).unwrap();
     } else {

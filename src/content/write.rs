@@ -6,7 +6,7 @@ use super::usage::allocated;
 use super::{Quota, RelPath, Tree};
 use crate::error::Result;
 use crate::model::Cancel;
-use crate::sys::{Access, Dir as StoreDir, FileId, sync_up_to};
+use crate::sys::{Access, Dir as StoreDir, sync_up_to};
 use cap_std::fs::{Metadata, OpenOptions, OpenOptionsExt};
 use nix::errno::Errno;
 use std::ffi::OsStr;
@@ -101,8 +101,8 @@ impl Tree {
             (None, written) => written,
             (Some(place), Ok(())) => self.sync_holder(path, &place, options.durable),
             (Some(place), Err(error)) => {
-                let removed = place.holder.remove_file(&place.name);
-                removed.map_err(|error| self.refused("unlink", path, error))?;
+                // The error says more than one of cleaning up.
+                let _removed = place.holder.remove_file(&place.name);
                 Err(error)
             }
         }
@@ -181,7 +181,7 @@ impl Tree {
 
     /// Puts the file's name on disk, and those of the directories of the volume that lead to it.
     pub(super) fn sync_holder(&self, path: &RelPath, place: &Place, durable: bool) -> Result<()> {
-        let sync = || sync_up_to(place.holder.as_fd(), FileId::of_open(self.root.as_fd())?);
+        let sync = || sync_up_to(place.holder.as_fd(), self.root.as_fd());
         match durable {
             true => sync().map_err(|error| self.refused("fsync", path, error)),
             false => Ok(()),
@@ -197,4 +197,32 @@ fn overwrite(file: &mut File, content: &[u8]) -> io::Result<()> {
         file.set_len(content.len() as u64)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test plays the guest")]
+mod tests {
+    use super::*;
+    use crate::model::VolumeName;
+    use std::fs;
+
+    #[test]
+    fn a_write_that_fails_says_why_whatever_a_guest_does_to_its_new_file() {
+        let home = tempfile::tempdir().unwrap();
+        let root = File::open(home.path()).unwrap().into();
+        let tree = Tree::new(VolumeName::parse("v").unwrap(), root);
+        let (path, cancel) = (RelPath::parse("f").unwrap(), Cancel::default());
+        let options = WriteOptions::default();
+        for replaces in [false, true] {
+            let opened = tree.open_or_make(&path, Access::Write, options, &cancel, |_| Ok(())).unwrap();
+            let result = tree.fill(&path, opened, options, &cancel, |_| {
+                fs::remove_file(home.path().join("f"))?;
+                if replaces {
+                    fs::create_dir(home.path().join("f"))?;
+                }
+                Err(Errno::ENOSPC.into())
+            });
+            assert_eq!(result.unwrap_err().code(), "ENOSPC");
+        }
+    }
 }
