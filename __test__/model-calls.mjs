@@ -1,6 +1,5 @@
-// Random calls of a volume's methods for the model, how each is made, and how each is made without care.
+// Random calls of a volume's methods for the model, and how each is made.
 import { once } from 'node:events'
-import { existsSync, lstatSync, promises as byName, readlinkSync, realpathSync } from 'node:fs'
 import path from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
@@ -8,7 +7,7 @@ import fc from 'fast-check'
 
 /** Names and contents are one character a byte, so that they may be no UTF-8. */
 export const bytes = (text) => Buffer.from(text, 'latin1')
-const text = (buffer) => Buffer.from(buffer).toString('latin1')
+export const text = (buffer) => Buffer.from(buffer).toString('latin1')
 
 export const name = fc.constantFrom('a', 'b', 'c\xff')
 const odd = fc.constantFrom('..', '.', '')
@@ -106,7 +105,7 @@ async function streamed(files, at, { chunks, isFinished, ...options }) {
   if (isFinished) {
     return pipeline(chunks.map(bytes), stream)
   }
-  const closed = once(stream, 'close')
+  const closed = once(stream, 'close').catch(() => {})
   const failed = new Promise((_, reject) => stream.on('error', reject))
   const written = chunks.map(
     (chunk) =>
@@ -118,11 +117,12 @@ async function streamed(files, at, { chunks, isFinished, ...options }) {
     failed.catch(() => {})
     await Promise.allSettled(written)
     stream.destroy()
-    await closed.catch(() => {})
+    await closed
   }
 }
 
-const entry = ({ kind, mode, size }) => (kind === 'directory' ? { kind, mode } : { kind, mode, size })
+/** What is held against the model of what is told of an entry. */
+export const entry = ({ kind, mode, size }) => (kind === 'directory' ? { kind, mode } : { kind, mode, size })
 
 /** The methods by name; one line each. */
 const calls = {
@@ -158,40 +158,4 @@ export async function make(files, host, { method, at, to, ...options }) {
     paths[1] = path.join(host, to)
   }
   return calls[method](files, ...paths, options)
-}
-
-/** How it is done without care: joined, and opened by name. What would leave the home is left alone, which counts. */
-export function careless({ root, outside }) {
-  const home = path.dirname(outside)
-  const checked = (place) => {
-    const parent = place.subarray(0, place.lastIndexOf('/'))
-    const link = lstatSync(place, { throwIfNoEntry: false })?.isSymbolicLink() && readlinkSync(place, 'latin1')
-    const leads = [parent, place].filter((each) => existsSync(each))
-    const ends = leads.map((each) => realpathSync(each, { encoding: 'latin1' }))
-    if (link && !existsSync(place)) {
-      ends.push(path.resolve(ends[0], link))
-    }
-    if (!ends.every((end) => end.startsWith(home))) {
-      throw Object.assign(new Error('it would leave the home'), { code: 'LEFT' })
-    }
-    return place
-  }
-  const join = (at) => checked(Buffer.concat([bytes(`${root}/`), at]))
-  return {
-    read: async (at) => byName.readFile(join(at)),
-    readString: async (at) => byName.readFile(join(at), 'utf8'),
-    write: async (at, content, { mode }) => byName.writeFile(join(at), content, { mode }),
-    writeString: async (at, content, { mode }) => byName.writeFile(join(at), content, { mode }),
-    append: async (at, content, { mode }) => byName.appendFile(join(at), content, { mode }),
-    exists: async (at) => existsSync(join(at)),
-    stat: async (at, { followSymlinks }) => {
-      const found = await (followSymlinks ? byName.stat(join(at)) : byName.lstat(join(at)))
-      const kind = found.isFile() ? 'file' : found.isDirectory() ? 'directory' : 'symlink'
-      return { kind, mode: found.mode & 0o7777, size: found.size }
-    },
-    rename: async (from, to) => byName.rename(join(from), join(to)),
-    copy: async (from, to) => byName.copyFile(join(from), join(to)),
-    copyIn: async (from, to) => byName.copyFile(from, join(to)),
-    copyOut: async (from, to) => byName.copyFile(join(from), checked(bytes(to))),
-  }
 }

@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict'
 import {
   chmodSync,
+  existsSync,
   lstatSync,
   mkdirSync,
   readFileSync,
@@ -17,11 +18,13 @@ import path from 'node:path'
 import { test } from 'node:test'
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
+import { VolumeStore } from '../index.js'
 import { Model, UMASK } from './model.mjs'
-import { anyCall, anyPath, bytes, callsOf, careless, data, make, methods, name, writesAFile } from './model-calls.mjs'
+import { anyCall, anyPath, bytes, callsOf, data, make, methods, name, writesAFile } from './model-calls.mjs'
+import { careless } from './model-careless.mjs'
 import { isBetween } from './model-copying.mjs'
 import { directory, isDirectory } from './model-tree.mjs'
-import { tempVolume } from './support.mjs'
+import { tempDir, tempVolume } from './support.mjs'
 
 const numRuns = Number(process.env.MODEL_CASES ?? 1000)
 
@@ -45,6 +48,12 @@ const tree = (maxLength) =>
 const casesOf = (call) =>
   fc.record({ tree: tree(32), hostTree: tree(16), calls: fc.array(call, { minLength: 1, maxLength: 16 }) })
 
+/** An absolute path begins in the outside, for nothing here may ever lead to the host's own files. */
+function fromOutside(given, { root, outside }) {
+  const isOurs = [root, outside].some((each) => given.startsWith(each))
+  return given.startsWith('/') && !isOurs ? outside + given : given
+}
+
 /** Empties a directory and plants a tree in it and in a model. */
 function plant({ root, outside }, top, model, entries) {
   for (const entry of readdirSync(top, { encoding: 'buffer' })) {
@@ -57,7 +66,7 @@ function plant({ root, outside }, top, model, entries) {
     }
     const at = bytes([top, ...names].join('/'))
     if (kind === 'link') {
-      const leads = given.replace('$OUTSIDE', outside).replace('$ROOT', root)
+      const leads = fromOutside(given.replace('$OUTSIDE', outside).replace('$ROOT', root), { root, outside })
       symlinkSync(bytes(leads), at)
       model.put(names, { target: leads })
       continue
@@ -103,7 +112,9 @@ async function check(context, files, { tree, hostTree, calls }) {
   plant(context, context.root, model.volume, tree)
   plant(context, context.host, model.host, hostTree)
   const outside = seen(context.outside)
-  for (const call of calls) {
+  for (const { at, to, ...options } of calls) {
+    const [from, next] = [at, to].map((each) => each && fromOutside(each, context))
+    const call = { at: from, to: next, ...options }
     const what = JSON.stringify(call)
     const before = structuredClone([model.volume.top, model.host.top])
     const expected = model.call(call)
@@ -114,6 +125,7 @@ async function check(context, files, { tree, hostTree, calls }) {
       (value) => ({ value }),
       ({ code }) => ({ code }),
     )
+    assert.ok(existsSync(context.root), `the root after ${what}`)
     const now = [found(bytes(context.root)), found(bytes(context.host))]
     assert.deepEqual(seen(context.outside), outside, `the outside after ${what}`)
     if (expected.codes) {
@@ -134,10 +146,18 @@ async function check(context, files, { tree, hostTree, calls }) {
   }
 }
 
-async function prepared(t, ...options) {
+/** More directories than paths and links are likely to climb at once, should they get out. */
+const BELOW = 'b/e/l/o/w/a/l/l'
+
+function masked(t) {
   const before = process.umask(UMASK)
   t.after(() => process.umask(before))
-  const { store, files, root } = await tempVolume(t, ...options)
+}
+
+async function prepared(t, ...options) {
+  const store = await VolumeStore.open({ home: path.join(tempDir(t), BELOW, 'home'), durability: 'fast' })
+  const volume = await store.createVolume('v', ...options)
+  const [files, root] = [volume.fs(), volume.path]
   const [outside, host] = ['outside', 'host'].map((each) => path.join(store.home, each))
   mkdirSync(host)
   mkdirSync(outside)
@@ -151,6 +171,7 @@ for (const [title, share, ...options] of [
   ['the same in a volume with a quota that has room for all of it', 4, { quotaMib: 64 }],
 ]) {
   test(title, async (t) => {
+    masked(t)
     const { files, context } = await prepared(t, ...options)
     const seed = Number(process.env.MODEL_SEED ?? Math.floor(Math.random() * 2 ** 31))
     const runs = Math.ceil(numRuns / share)
@@ -168,14 +189,45 @@ test('every method of the files is in the model', async (t) => {
   assert.deepEqual(methods.toSorted(), known.filter((each) => each !== 'constructor').sort())
 })
 
-test('naive operations are told from the model', async (t) => {
-  const { context } = await prepared(t)
-  const naive = careless(context)
-  for (const method of Object.keys(naive)) {
-    const result = await fc.check(
+test('each naive operation is told from the model', async (t) => {
+  masked(t)
+  for (const method of methods) {
+    const { context } = await prepared(t)
+    const naive = careless(context)
+    const { failed, errorInstance } = await fc.check(
       fc.asyncProperty(casesOf(callsOf(method)), (each) => check(context, naive, each)),
       { numRuns: 1000, endOnFailure: true },
     )
-    assert.ok(result.failed, method)
+    assert.ok(failed, method)
+    assert.ok(errorInstance instanceof assert.AssertionError, `${method}: ${errorInstance?.stack}`)
+    t.diagnostic(`${method}: ${errorInstance.message.split('\n')[0].slice(0, 200)}`)
   }
+})
+
+test('a careless operation that would leave the home is left alone', async (t) => {
+  const { context } = await prepared(t)
+  const { root, outside } = context
+  const home = path.dirname(outside)
+  for (const [at, target] of [
+    ['a', 'b'],
+    ['b', `${home}/../a`],
+    ['c', 'd/x'],
+    ['d', '../../..'],
+    ['e', `${home}-beside`],
+    ['f', 'f/x'],
+    ['g', '../../outside/file'],
+    ['h', '../../outside/missing'],
+  ]) {
+    symlinkSync(target, path.join(root, at))
+  }
+  const naive = careless(context)
+  for (const at of ['a', 'b', 'c', 'd', 'd/x', 'd/home/outside/file/../../../x', 'e', '../../../x', '../..', 'a/x']) {
+    await assert.rejects(naive.write(bytes(at), bytes('x'), {}), { code: 'LEFT' }, at)
+    await assert.rejects(naive.removeAll(bytes(at)), { code: 'LEFT' }, at)
+  }
+  await assert.rejects(naive.write(bytes('f'), bytes('x'), {}), { code: 'ELOOP' })
+  await naive.write(bytes('g'), bytes('x'), {})
+  await naive.write(bytes('h'), bytes('x'), {})
+  assert.deepEqual(readdirSync(path.dirname(home)), ['home'])
+  assert.deepEqual(readdirSync(outside).sort(), ['a', 'file', 'missing'])
 })

@@ -1,0 +1,135 @@
+// A volume's methods as they are done without care, to see that the model tells.
+import {
+  constants,
+  createReadStream,
+  createWriteStream,
+  existsSync,
+  lstatSync,
+  promises as byName,
+  readlinkSync,
+  statSync,
+} from 'node:fs'
+import path from 'node:path'
+import { bytes, entry, text } from './model-calls.mjs'
+
+/** As many links as Linux follows. */
+const MOST_LINKS = 40
+
+/** How far a tree is walked that leads into itself. */
+const DEEPEST = 8
+
+const kindOf = (place) => lstatSync(bytes(place), { throwIfNoEntry: false })
+
+/**
+ * Refuses a place that is not in a directory, by its text or by where it leads, link by link. What is missing is taken
+ * for a directory, for it may be made. Of the way there, only directories may be outside that are there already.
+ */
+function holdWithin(home, place) {
+  const isWithin = (each) => each.startsWith(`${home}/`)
+  const left = () => Object.assign(new Error('it would leave the home'), { code: 'LEFT' })
+  if (!isWithin(path.resolve(place))) {
+    throw left()
+  }
+  const names = place.split('/')
+  let [at, links] = ['', 0]
+  while (names.length > 0) {
+    const name = names.shift()
+    if (name === '..') {
+      at = at.slice(0, Math.max(at.lastIndexOf('/'), 0))
+    } else if (name !== '' && name !== '.') {
+      const next = `${at}/${name}`
+      const kind = kindOf(next)
+      if (!kind?.isDirectory() && !isWithin(next)) {
+        throw left()
+      }
+      if (!kind?.isSymbolicLink()) {
+        at = next
+        continue
+      }
+      const target = readlinkSync(bytes(next), 'latin1')
+      names.unshift(...target.split('/'))
+      at = target.startsWith('/') ? '' : at
+      links += 1
+      if (links > MOST_LINKS) {
+        return
+      }
+    }
+  }
+  if (!isWithin(at)) {
+    throw left()
+  }
+}
+
+/**
+ * Joined, and opened by name; one line a method where that will do. What would leave the home is left alone, which
+ * counts.
+ */
+export function careless({ root, outside }) {
+  const home = path.dirname(outside)
+  const checked = (place) => {
+    holdWithin(home, place)
+    return bytes(place)
+  }
+  const join = (at) => checked(`${root}/${text(at)}`)
+  const told = (found) => {
+    const kind = found.isFile() ? 'file' : found.isDirectory() ? 'directory' : 'symlink'
+    return entry({ kind, mode: found.mode & 0o7777, size: found.size })
+  }
+  const isDirectory = (place) => statSync(bytes(place), { throwIfNoEntry: false })?.isDirectory()
+  const copy = async (from, to, { filter } = {}, tally = { files: 0, bytes: 0, skippedLinks: 0 }, depth = 0) => {
+    const [source, place] = [from, to].map(checked)
+    const { mode, size } = await byName.stat(source)
+    if (!isDirectory(from)) {
+      await byName.copyFile(source, place)
+      tally.files += 1
+      tally.bytes += size
+      return tally
+    }
+    await byName.mkdir(place, { recursive: true })
+    await byName.chmod(place, mode & 0o777)
+    for (const name of depth < DEEPEST ? await byName.readdir(source, 'latin1') : []) {
+      if (filter?.(bytes(name).toString()) !== false) {
+        await copy(`${from}/${name}`, `${to}/${name}`, { filter }, tally, depth + 1)
+      }
+    }
+    return tally
+  }
+  const list = async (place, prefix, recursive, depth = 0) => {
+    const names = (await byName.readdir(checked(place), 'latin1')).sort()
+    const found = names.map((name) => {
+      const { kind, mode, size } = told(kindOf(`${place}/${name}`))
+      return { path: prefix + name, pathBytes: bytes(prefix + name), kind, mode, size }
+    })
+    for (const name of recursive && depth < DEEPEST ? names : []) {
+      if (isDirectory(`${place}/${name}`)) {
+        found.push(...(await list(`${place}/${name}`, `${prefix}${name}/`, recursive, depth + 1)))
+      }
+    }
+    return found
+  }
+  return {
+    read: async (at) => byName.readFile(join(at)),
+    readString: async (at) => byName.readFile(join(at), 'utf8'),
+    readStream: (at, range) => createReadStream(join(at), range),
+    write: async (at, content, { mode }) => byName.writeFile(join(at), content, { mode }),
+    writeString: async (at, content, { mode }) => byName.writeFile(join(at), content, { mode }),
+    writeStream: (at, { mode = 0o644, append, start }) => {
+      const flags = append ? 'a' : start === undefined ? 'w' : constants.O_WRONLY | constants.O_CREAT
+      return createWriteStream(join(at), { flags, mode, start })
+    },
+    append: async (at, content, { mode }) => byName.appendFile(join(at), content, { mode }),
+    mkdir: async (at) => void (await byName.mkdir(join(at), { recursive: true, mode: 0o755 })),
+    remove: async (at) => {
+      const place = join(at)
+      return kindOf(text(place))?.isDirectory() ? byName.rmdir(place) : byName.unlink(place)
+    },
+    removeAll: async (at) => byName.rm(join(at), { recursive: true, force: true }),
+    exists: async (at) => existsSync(join(at)),
+    list: async (at, { recursive }) => list(text(join(at)), text(at) && `${text(at)}/`, recursive),
+    stat: async (at, { followSymlinks }) => told(await (followSymlinks ? byName.stat : byName.lstat)(join(at))),
+    rename: async (from, to) => byName.rename(join(from), join(to)),
+    copy: async (from, to) => void (await copy(text(join(from)), text(join(to)))),
+    copyIn: async (from, to, options) => copy(from, text(join(to)), options),
+    copyOut: async (from, to, options) => copy(text(join(from)), to, options),
+  }
+}
