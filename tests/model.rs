@@ -88,6 +88,7 @@ fn check(
     let mut model = disk.plant(&case.tree, &case.host);
     let outside = Snapshot::of(&disk.volume.outside);
     for call in &case.calls {
+        let call = &call.with_paths(|path| disk.led_outside(path));
         let before = model.clone();
         let foreseen = model.call(call);
         if matches!(foreseen, Foreseen::Unknown) {

@@ -14,6 +14,7 @@
 //! - Whatever happens, the outside is as before, down to the times of its directories.
 //! - `anyPath` is true where the error names something below the path of the call.
 //! - `copyFrom` copies the path to `copied`, `copyTo` copies `f` to the path, `copyIn` a file like it from the host.
+//! - Nothing that may write or walk is called on the host's own paths, `/` among them, for the day it is wrong.
 //! - `$OUTSIDE` stands for the directory outside, `$UP` for its path relative to the volume's root, `$ROOT` for
 //!   the root, `$PATH` for the path of the call.
 

@@ -78,6 +78,30 @@ pub const METHODS: [&str; 16] = [
 ];
 
 impl Call {
+    /// The same call of other paths.
+    pub fn with_paths(&self, other: impl Fn(&[u8]) -> Text) -> Self {
+        let mut call = self.clone();
+        match &mut call {
+            Call::Read(path)
+            | Call::ReadString(path)
+            | Call::ReadStream(path, ..)
+            | Call::Write(path, ..)
+            | Call::WriteStream(path, ..)
+            | Call::Append(path, ..)
+            | Call::Mkdir(path)
+            | Call::Remove(path)
+            | Call::RemoveAll(path)
+            | Call::Exists(path)
+            | Call::List(path, _)
+            | Call::Stat(path, _) => *path = other(path),
+            Call::Rename(one, two)
+            | Call::Copy(one, two)
+            | Call::CopyIn(one, two, _)
+            | Call::CopyOut(one, two, _) => (*one, *two) = (other(one), other(two)),
+        }
+        call
+    }
+
     /// Whether it writes to a file, of which a slash at the end of the path makes none: `EISDIR` and `ENOTDIR` both
     /// say so.
     pub fn writes_a_file(&self) -> bool {

@@ -19,6 +19,10 @@ use std::fs::{self, Permissions};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// More directories than paths and links are likely to climb at once, should they get out.
+const BELOW: &str = "b/e/l/o/w/a/l/l";
 
 /// Something that has the methods of a volume's files.
 pub trait Backend {
@@ -30,6 +34,7 @@ pub trait Backend {
 pub struct Disk {
     pub volume: Volume,
     pub host: PathBuf,
+    _top: TempDir,
 }
 
 impl Disk {
@@ -37,13 +42,15 @@ impl Disk {
     pub fn new(options: Value) -> Self {
         let shared_memory = Path::new("/dev/shm");
         let place = if shared_memory.is_dir() { shared_memory.to_owned() } else { std::env::temp_dir() };
-        let volume = Volume::new_in(&place, options);
+        let top = tempfile::tempdir_in(place).unwrap();
+        fs::create_dir_all(top.path().join(BELOW)).unwrap();
+        let volume = Volume::new_in(&top.path().join(BELOW), options);
         umask(Mode::from_bits_truncate(UMASK));
         fs::write(volume.outside.join("file"), "outside").unwrap();
         fs::create_dir(volume.outside.join("a")).unwrap();
         let host = volume.outside.with_file_name("host");
         fs::create_dir(&host).unwrap();
-        Disk { volume, host }
+        Disk { volume, host, _top: top }
     }
 
     /// Empties both trees and plants others, here and in a model.
@@ -92,7 +99,16 @@ impl Disk {
         match target.strip_prefix(b"$OUTSIDE") {
             Some(below) => [text(&self.volume.outside), below.to_vec()].concat(),
             None if target == b"$ROOT" => text(self.volume.files.root()),
-            None => target.to_owned(),
+            None => self.led_outside(target),
+        }
+    }
+
+    /// A path as it is used: an absolute one begins in the outside, for nothing here may ever lead to the host's own
+    /// files.
+    pub fn led_outside(&self, path: &[u8]) -> Vec<u8> {
+        match path.starts_with(b"/") {
+            true => [self.volume.outside.as_os_str().as_bytes(), path].concat(),
+            false => path.to_owned(),
         }
     }
 
