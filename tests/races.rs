@@ -2,8 +2,8 @@
 //! link to outside, or moves its directory out of the volume, as fast as it can: it meets what is inside or fails
 //! in an allowed way, and never gets out.
 //!
-//! `RACE_SECONDS` says how long each operation is raced, 2 s by default, and `RACE_WIDTH` how many of them at once,
-//! 8 by default. `RACE_SECONDS=20 RACE_WIDTH=1` gives each the other process for itself.
+//! `RACE_SECONDS` says how long each operation is raced, 1.2 s by default, and `RACE_WIDTH` how many of them at once,
+//! 10 by default. `RACE_SECONDS=20 RACE_WIDTH=1` gives each the other process for itself.
 
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at the disk from outside")]
 
@@ -37,8 +37,8 @@ mod worker;
 use methods::Backend;
 use naive::{Check, Naive};
 use nix::errno::Errno;
-use operation::{Kind, OPERATIONS, Operation};
-use oracle::{Who, race};
+use operation::{Kind, LIMITED, OPERATIONS, Operation};
+use oracle::{ALLOWED, MET_INSIDE, Who, race};
 use report::report;
 use sandbox_volumes::model::Cancel;
 use serde_json::json;
@@ -56,6 +56,9 @@ use volume::Volume;
 /// How long a naive operation may take to get out. It is stopped when it has.
 const LONG_ENOUGH: Duration = Duration::from_secs(180);
 
+/// How long a harmless one is watched.
+const A_MOMENT: Duration = Duration::from_millis(300);
+
 fn setting(name: &str, default: f64) -> f64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
@@ -64,17 +67,30 @@ fn of_kind(kind: Kind) -> impl Iterator<Item = Operation> {
     OPERATIONS.iter().copied().filter(move |operation| operation.kind == kind)
 }
 
-/// Races all operations of a kind, of which none may get out or fail in another way than allowed.
-fn race_all(kind: Kind) {
-    let time = Duration::from_secs_f64(setting("RACE_SECONDS", 2.0));
-    let operations: Vec<_> = of_kind(kind).collect();
-    for heat in operations.chunks(setting("RACE_WIDTH", 8.0) as usize) {
-        for outcome in race(heat, time, Who::Real) {
-            let Operation { method, path, .. } = outcome.operation;
+fn race_seconds() -> Duration {
+    Duration::from_secs_f64(setting("RACE_SECONDS", 1.2))
+}
+
+/// Races operations, of which none may get out or fail in another way than allowed, and each meets what is inside.
+fn race_each(operations: impl Iterator<Item = Operation>, who: Who) {
+    let operations: Vec<_> = operations.collect();
+    for heat in operations.chunks(setting("RACE_WIDTH", 10.0) as usize) {
+        for outcome in race(heat, race_seconds(), who) {
+            let Operation { kind, method, path, .. } = outcome.operation;
             assert_eq!(outcome.ended_by, None, "{kind:?} {method}({path:?})");
-            assert!(!outcome.seen.is_empty(), "{kind:?} {method}({path:?}) never came to an end");
+            let has_met = outcome.seen.contains_key(MET_INSIDE);
+            assert!(has_met, "{kind:?} {method}({path:?}) never met what is inside: {:?}", outcome.seen);
         }
     }
+}
+
+fn race_all(kind: Kind) {
+    race_each(of_kind(kind), Who::Real);
+}
+
+/// The same in a volume with a quota, which is measured before something is written.
+fn race_limited(kind: Kind) {
+    race_each(of_kind(kind).filter(|operation| LIMITED.contains(&operation.method)), Who::Limited);
 }
 
 #[test]
@@ -107,6 +123,84 @@ fn case_21_the_root_becomes_a_link() {
     race_all(Kind::RootBecomesLink);
 }
 
+#[test]
+fn case_15_a_directory_on_the_way_becomes_a_link_in_a_volume_with_a_quota() {
+    race_limited(Kind::MiddleBecomesLink);
+}
+
+#[test]
+fn case_16_the_entry_itself_becomes_a_link_in_a_volume_with_a_quota() {
+    race_limited(Kind::LeafBecomesLink);
+}
+
+#[test]
+fn case_21_the_root_becomes_a_link_in_a_volume_with_a_quota() {
+    race_limited(Kind::RootBecomesLink);
+}
+
+/// Removes a volume whose root is swapped for a link to outside, again and again, until that fails as it must not.
+fn remove_while_the_root_is_swapped(
+    volume: &Volume,
+    time: Duration,
+    remove: impl Fn() -> Result<(), String>,
+) -> Result<(), String> {
+    let (root, stray) = (volume.files.root(), arena::stray(volume));
+    fs::create_dir(volume.outside.join("dir")).unwrap();
+    fs::write(volume.outside.join("dir/kept"), "kept").unwrap();
+    let outside = Snapshot::of(&volume.outside);
+    let is_listed = || volume.store.get(&volume.name, &Cancel::default()).is_ok();
+    let swapper = Swapper::start(&[json!(["exchange", root, stray])]);
+    let mut results = BTreeMap::new();
+    let mut result = Ok(());
+    let deadline = Instant::now() + time;
+    while Instant::now() < deadline {
+        let removed = remove().map_or_else(|code| code, |()| "removed".to_owned());
+        if Snapshot::of(&volume.outside) != outside {
+            result = Err("the outside changed".to_owned());
+        } else if removed != "removed" && !ALLOWED.contains(&removed.as_str()) {
+            result = Err(removed.clone());
+        }
+        *results.entry(removed).or_insert(0) += 1;
+        if result.is_err() {
+            break;
+        }
+        // Of what is gone nothing can be swapped, and so it is made anew in peace.
+        while [root, &stray].into_iter().any(|place| fs::symlink_metadata(place).is_ok()) {
+            [root, &stray].into_iter().for_each(|place| arena::discard(place));
+        }
+        if is_listed() {
+            fs::create_dir(root).unwrap();
+        } else {
+            volume.create(json!({}));
+        }
+        fs::create_dir(root.join("dir")).unwrap();
+        fs::write(root.join("dir/kept"), "inside").unwrap();
+        std::os::unix::fs::symlink(&volume.outside, &stray).unwrap();
+    }
+    report(format_args!("{} swaps: {results:?}: {result:?}", swapper.stop()));
+    assert!(result.is_err() || results.contains_key("removed"), "{results:?}");
+    result
+}
+
+#[test]
+fn case_21_a_volume_whose_root_becomes_a_link_is_removed() {
+    let volume = arena::volume(json!({}));
+    let remove = || volume.store.remove(&volume.name, &Cancel::default()).map_err(|error| error.code());
+    remove_while_the_root_is_swapped(&volume, race_seconds(), remove).unwrap();
+}
+
+#[test]
+fn naive_removal_of_a_volume_whose_root_becomes_a_link_is_caught() {
+    let volume = arena::volume(json!({}));
+    let naive = Naive::in_volume(&volume, Check::Target);
+    let remove = || {
+        let removed = naive.call("removeAll", OsStr::new(""));
+        // What else becomes of it shows nothing.
+        removed.map(drop).map_err(|_| ALLOWED[0].to_owned())
+    };
+    remove_while_the_root_is_swapped(&volume, LONG_ENOUGH, remove).unwrap_err();
+}
+
 /// Removes a directory that others keep filling, again and again; gives the longest time that one call took.
 fn remove_while_filled(volume: &Volume, backend: &dyn Backend) -> Result<Duration, String> {
     let dir = volume.files.root().join("dir");
@@ -114,7 +208,7 @@ fn remove_while_filled(volume: &Volume, backend: &dyn Backend) -> Result<Duratio
     let outside = Snapshot::of(&volume.outside);
     let mut longest = Duration::ZERO;
     let mut results = BTreeMap::new();
-    let deadline = Instant::now() + Duration::from_secs_f64(setting("RACE_SECONDS", 2.0));
+    let deadline = Instant::now() + race_seconds();
     while Instant::now() < deadline {
         let start = Instant::now();
         let result = backend.call("removeAll", OsStr::new("dir"));
@@ -133,7 +227,7 @@ fn remove_while_filled(volume: &Volume, backend: &dyn Backend) -> Result<Duratio
 
 #[test]
 fn case_19_remove_all_ends_although_others_keep_filling_the_directory() {
-    let volume = arena::volume();
+    let volume = arena::volume(json!({}));
     let longest = remove_while_filled(&volume, &volume).unwrap();
     assert!(longest < Duration::from_secs(60), "it took {longest:?}");
     volume.files.remove_all("dir", &Cancel::default()).unwrap();
@@ -161,8 +255,8 @@ fn measure_while_changing(
 
 #[test]
 fn case_44_a_volume_in_which_others_make_and_remove_entries_is_measured() {
-    let volume = arena::volume();
-    let time = Duration::from_secs_f64(setting("RACE_SECONDS", 2.0));
+    let volume = arena::volume(json!({}));
+    let time = race_seconds();
     let measure = || volume.call("usedBytes", OsStr::new("")).map(drop).map_err(|refusal| refusal.message);
     measure_while_changing(&volume, time, measure).unwrap();
 }
@@ -180,14 +274,14 @@ fn measure_naively(place: &Path) -> io::Result<u64> {
 
 #[test]
 fn naive_measuring_fails_where_others_remove_entries() {
-    let volume = arena::volume();
+    let volume = arena::volume(json!({}));
     let measure = || measure_naively(volume.files.root()).map(drop).map_err(|error| error.to_string());
     measure_while_changing(&volume, LONG_ENOUGH, measure).unwrap_err();
 }
 
 #[test]
 fn naive_removal_of_a_directory_that_others_keep_filling_is_caught() {
-    let volume = arena::volume();
+    let volume = arena::volume(json!({}));
     let naive = Naive::in_volume(&volume, Check::Target);
     assert!(remove_while_filled(&volume, &naive).is_err());
 }
@@ -232,6 +326,23 @@ fn naive_operations_are_caught_when_the_root_becomes_a_link() {
     // Who opens directories one by one makes none that are missing.
     for check in Check::ALL.into_iter().filter(|check| *check != Check::Steps) {
         catch_all_naive(Kind::RootBecomesLink, check);
+    }
+}
+
+/// What even naively done stays inside is raced for a moment, lest it is only taken for harmless.
+#[test]
+fn harmless_operations_stay_inside_where_they_are_done_naively() {
+    let harmless: Vec<_> =
+        OPERATIONS.iter().copied().filter(|operation| !operation.naively_escapes).collect();
+    for operation in harmless {
+        let check = match operation.kind {
+            Kind::MiddleMovesOut | Kind::TreeMovesOut => Check::Steps,
+            _ => Check::Target,
+        };
+        for outcome in race(&[operation], A_MOMENT, Who::Naive(check)) {
+            let Operation { kind, method, path, .. } = outcome.operation;
+            assert_eq!(outcome.ended_by, None, "{kind:?} {method}({path:?})");
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use nix::libc;
 use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
@@ -152,15 +152,19 @@ impl Naive {
             "removeAll" | "purge" => self.remove_all(place).map(nothing),
             "exists" => Ok(place.exists().into()),
             "usedBytes" => self.used_bytes(&self.root).map(Value::from),
-            "append" => append(place).map(nothing),
+            "writeDurable" => write_in_place(place, Some(0)).and_then(|file| file.sync_all()).map(nothing),
+            "append" | "writeStreamAppend" => write_in_place(place, None).map(|_| Value::Null),
+            "writeStreamAt" => write_in_place(place, Some(2)).map(|_| Value::Null),
             "copyFrom" => self.copy(place, &inside(Partners::COPIED)).map(nothing),
             "copyTo" => self.copy(&inside(Partners::FILE), place).map(nothing),
             "copyTreeTo" => self.copy(&inside(Partners::TREE), place).map(nothing),
             "copyIn" => self.copy(&on_host(Partners::SEED), place).map(nothing),
-            "copyTreeIn" => self.copy(&on_host(Partners::SEED_TREE), place).map(nothing),
-            "copyOut" => self.copy(place, &on_host(Partners::OUT)).map(nothing),
-            "list" => list(place, path).map(Value::from),
-            "listAll" => self.list_all(place, path).map(Value::from),
+            "copyTreeIn" | "copyTreeInRefusing" => {
+                self.copy(&on_host(Partners::SEED_TREE), place).map(nothing)
+            }
+            "copyOut" | "copyOutRefusing" => self.copy(place, &on_host(Partners::OUT)).map(nothing),
+            "list" | "listStream" => list(place, path).map(Value::from),
+            "listAll" | "listAllStream" => self.list_all(place, path).map(Value::from),
             "stat" => fs::metadata(place).map(|found| json!(kind(found.mode()))),
             "statLink" => fs::symlink_metadata(place).map(|found| json!(kind(found.mode()))),
             "renameFrom" => fs::rename(place, inside(Partners::RENAMED)).map(nothing),
@@ -195,8 +199,14 @@ fn shown(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-fn append(place: &Path) -> io::Result<()> {
-    OpenOptions::new().create(true).append(true).open(place)?.write_all(b"new")
+/// Writes into what is there, at a position or at the end.
+fn write_in_place(place: &Path, position: Option<u64>) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).append(position.is_none()).truncate(false).open(place)?;
+    if let Some(position) = position {
+        file.seek(SeekFrom::Start(position))?;
+    }
+    file.write_all(b"new").map(|()| file)
 }
 
 fn write_beside_and_rename(place: &Path) -> io::Result<()> {

@@ -60,18 +60,18 @@ impl Held {
 }
 
 /// In memory where there is room for it: it is the races that are to take the time, not the disk.
-pub fn volume() -> Volume {
+pub fn volume(options: Value) -> Volume {
     let shared_memory = Path::new("/dev/shm");
     if shared_memory.is_dir() {
         let _is_set_already = tempfile::env::override_temp_dir(shared_memory);
     }
-    let volume = Volume::new(json!({}));
+    let volume = Volume::new(options);
     symlink(&volume.outside, stray(&volume)).unwrap();
     volume
 }
 
 /// The link that a volume's root is swapped for.
-fn stray(volume: &Volume) -> PathBuf {
+pub fn stray(volume: &Volume) -> PathBuf {
     volume.files.root().with_file_name("stray")
 }
 
@@ -114,6 +114,8 @@ impl Cell {
             let large = if operation.method == "usedBytes" { LARGE } else { 1 };
             fs::write(place.join("large"), vec![1; large]).unwrap();
         }
+        // Who comes back from a directory that moved out looks for the names that are here.
+        fs::write(inside.join("large"), INSIDE).unwrap();
         for place in [inside.clone(), inside.join("dir")] {
             for file in [ODD, MISSING_OUTSIDE] {
                 fs::write(place.join(file), INSIDE).unwrap();
@@ -127,7 +129,7 @@ impl Cell {
             }
         }
         fs::write(on_host.join(Partners::SEED), INSIDE).unwrap();
-        if operation.method == "copyTreeIn" {
+        if operation.method.starts_with("copyTreeIn") {
             plant(&on_host.join(Partners::SEED_TREE), INSIDE);
         }
         let partners = Partners { in_volume: name.clone().into(), on_host, links: Links::Skip };
@@ -277,7 +279,7 @@ fn put(fresh: &Path, place: &Path) {
 }
 
 /// Removes an entry of any kind; one that is gone, or that was swapped meanwhile, is fine.
-fn discard(place: &Path) {
+pub fn discard(place: &Path) {
     if fs::remove_file(place).is_err() {
         let _gone = fs::remove_dir_all(place);
     }

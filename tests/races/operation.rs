@@ -54,6 +54,9 @@ pub const OPERATIONS: &[Operation] = &[
     operation(MiddleBecomesLink, "writeStream", "dir/new-#"),
     operation(MiddleBecomesLink, "writeStreamAtomic", "dir/sub/file"),
     operation(MiddleBecomesLink, "writeStreamAtomic", "dir/new-#"),
+    operation(MiddleBecomesLink, "writeStreamAppend", "dir/file"),
+    operation(MiddleBecomesLink, "writeStreamAt", "dir/file"),
+    operation(MiddleBecomesLink, "writeDurable", "dir/sub/deep/new-#"),
     operation(MiddleBecomesLink, "append", "dir/file"),
     operation(MiddleBecomesLink, "append", "dir/new-#"),
     operation(MiddleBecomesLink, "copyFrom", "dir/file"),
@@ -65,6 +68,7 @@ pub const OPERATIONS: &[Operation] = &[
     operation(MiddleBecomesLink, "copyTreeIn", "dir/sub"),
     operation(MiddleBecomesLink, "copyOut", "dir/file"),
     operation(MiddleBecomesLink, "copyOut", "dir/sub"),
+    operation(MiddleBecomesLink, "copyOutRefusing", "dir/sub"),
     operation(MiddleBecomesLink, "renameFrom", "dir/sub/file"),
     operation(MiddleBecomesLink, "renameTo", "dir/new-#"),
     operation(MiddleBecomesLink, "mkdir", "dir/new-#/a"),
@@ -73,6 +77,8 @@ pub const OPERATIONS: &[Operation] = &[
     operation(MiddleBecomesLink, "statLink", "dir/odd"),
     operation(MiddleBecomesLink, "list", "dir"),
     operation(MiddleBecomesLink, "listAll", "dir/sub"),
+    operation(MiddleBecomesLink, "listStream", "dir"),
+    operation(MiddleBecomesLink, "listAllStream", "dir/sub"),
     operation(MiddleBecomesLink, "remove", "dir/sub/file"),
     operation(MiddleBecomesLink, "removeAll", "dir/sub"),
     operation(MiddleBecomesLink, "usedBytes", ""),
@@ -81,7 +87,10 @@ pub const OPERATIONS: &[Operation] = &[
     operation(TreeGetsLinks, "copyTreeTo", "tree"),
     operation(TreeGetsLinks, "copyTreeIn", "tree"),
     operation(TreeGetsLinks, "copyOut", "tree"),
+    operation(TreeGetsLinks, "copyOutRefusing", "tree"),
+    operation(TreeGetsLinks, "copyTreeInRefusing", "tree"),
     operation(TreeGetsLinks, "listAll", "tree"),
+    operation(TreeGetsLinks, "listAllStream", "tree"),
     operation(TreeGetsLinks, "removeAll", "tree"),
     operation(TreeGetsLinks, "purge", "tree"),
     operation(TreeGetsLinks, "usedBytes", ""),
@@ -94,6 +103,9 @@ pub const OPERATIONS: &[Operation] = &[
     harmless(LeafBecomesLink, "writeAtomic", "file"),
     operation(LeafBecomesLink, "writeStream", "file"),
     harmless(LeafBecomesLink, "writeStreamAtomic", "file"),
+    operation(LeafBecomesLink, "writeStreamAppend", "file"),
+    operation(LeafBecomesLink, "writeStreamAt", "file"),
+    operation(LeafBecomesLink, "writeDurable", "file"),
     operation(LeafBecomesLink, "append", "file"),
     operation(LeafBecomesLink, "append", "missing-outside"),
     operation(LeafBecomesLink, "copyFrom", "file"),
@@ -104,6 +116,7 @@ pub const OPERATIONS: &[Operation] = &[
     operation(LeafBecomesLink, "copyTreeIn", "dir"),
     operation(LeafBecomesLink, "copyOut", "file"),
     operation(LeafBecomesLink, "copyOut", "dir"),
+    operation(LeafBecomesLink, "copyOutRefusing", "dir"),
     harmless(LeafBecomesLink, "renameFrom", "file"),
     harmless(LeafBecomesLink, "renameTo", "file"),
     harmless(LeafBecomesLink, "mkdir", "dir"),
@@ -112,6 +125,7 @@ pub const OPERATIONS: &[Operation] = &[
     harmless(LeafBecomesLink, "statLink", "odd"),
     operation(LeafBecomesLink, "list", "dir"),
     operation(LeafBecomesLink, "listAll", "dir"),
+    operation(LeafBecomesLink, "listStream", "dir"),
     harmless(LeafBecomesLink, "remove", "file"),
     operation(LeafBecomesLink, "removeAll", "dir"),
     operation(LeafBecomesLink, "purge", "dir"),
@@ -124,6 +138,10 @@ pub const OPERATIONS: &[Operation] = &[
     operation(MiddleMovesOut, "writeAtomic", "dir/sub/deep/../../../sub/file"),
     operation(MiddleMovesOut, "writeStream", "dir/sub/deep/../../../file"),
     operation(MiddleMovesOut, "writeStreamAtomic", "dir/sub/deep/../../../sub/file"),
+    operation(MiddleMovesOut, "writeStreamAppend", "dir/sub/deep/../../../file"),
+    operation(MiddleMovesOut, "writeStreamAt", "dir/sub/deep/../../../file"),
+    operation(MiddleMovesOut, "writeDurable", "dir/sub/deep/../../../file"),
+    harmless(MiddleMovesOut, "writeDurable", "dir/sub/deep/file"),
     operation(MiddleMovesOut, "append", "dir/sub/deep/../../../file"),
     operation(MiddleMovesOut, "copyFrom", "dir/sub/deep/../../../file"),
     operation(MiddleMovesOut, "copyFrom", "dir/sub/deep/../../../sub"),
@@ -141,15 +159,17 @@ pub const OPERATIONS: &[Operation] = &[
     operation(MiddleMovesOut, "statLink", "dir/sub/deep/../../../odd"),
     operation(MiddleMovesOut, "list", "dir/sub/deep/../../../sub"),
     operation(MiddleMovesOut, "listAll", "dir/sub/deep/../../../sub"),
+    operation(MiddleMovesOut, "listStream", "dir/sub/deep/../../../sub"),
     operation(MiddleMovesOut, "remove", "dir/sub/deep/../../../sub/file"),
     operation(MiddleMovesOut, "removeAll", "dir/sub/deep/../../../sub"),
-    harmless(MiddleMovesOut, "usedBytes", ""),
+    operation(MiddleMovesOut, "usedBytes", ""),
     //
     operation(TreeMovesOut, "copyFrom", "tree"),
     operation(TreeMovesOut, "copyOut", "tree"),
     harmless(TreeMovesOut, "copyTreeTo", "tree"),
     harmless(TreeMovesOut, "copyTreeIn", "tree"),
     operation(TreeMovesOut, "listAll", "tree"),
+    operation(TreeMovesOut, "listAllStream", "tree"),
     operation(TreeMovesOut, "removeAll", "tree"),
     operation(TreeMovesOut, "purge", "tree"),
     operation(TreeMovesOut, "usedBytes", ""),
@@ -162,6 +182,8 @@ pub const OPERATIONS: &[Operation] = &[
     operation(RootBecomesLink, "writeAtomic", "sub/file"),
     operation(RootBecomesLink, "writeStream", "file"),
     operation(RootBecomesLink, "writeStreamAtomic", "sub/file"),
+    operation(RootBecomesLink, "writeStreamAppend", "file"),
+    operation(RootBecomesLink, "writeDurable", "sub/file"),
     operation(RootBecomesLink, "append", "file"),
     operation(RootBecomesLink, "copyFrom", "file"),
     operation(RootBecomesLink, "copyFrom", "sub"),
@@ -179,14 +201,29 @@ pub const OPERATIONS: &[Operation] = &[
     operation(RootBecomesLink, "statLink", "odd"),
     operation(RootBecomesLink, "list", ""),
     operation(RootBecomesLink, "listAll", "sub"),
+    operation(RootBecomesLink, "listStream", ""),
     operation(RootBecomesLink, "remove", "sub/file"),
     operation(RootBecomesLink, "removeAll", "sub"),
     operation(RootBecomesLink, "usedBytes", ""),
 ];
 
 /// The methods that change nothing and copy nothing.
-const LOOKING: [&str; 9] =
-    ["read", "readString", "readStream", "exists", "stat", "statLink", "list", "listAll", "usedBytes"];
+const LOOKING: [&str; 11] = [
+    "read",
+    "readString",
+    "readStream",
+    "exists",
+    "stat",
+    "statLink",
+    "list",
+    "listAll",
+    "listStream",
+    "listAllStream",
+    "usedBytes",
+];
+
+/// The methods for which a volume with a quota is measured first.
+pub const LIMITED: [&str; 5] = ["write", "append", "copyTo", "writeStream", "mkdir"];
 
 impl Operation {
     /// Whether what the method gave is of the volume and not from outside. What it made is looked at by itself.
@@ -196,7 +233,7 @@ impl Operation {
             "exists" => *value == json!(!self.path.ends_with(ONLY_OUTSIDE)),
             "stat" => *value == json!("file"),
             "statLink" => [json!("file"), json!("symlink")].contains(value),
-            "list" | "listAll" => value.as_array().is_some_and(|paths| {
+            "list" | "listAll" | "listStream" | "listAllStream" => value.as_array().is_some_and(|paths| {
                 paths.iter().all(|path| path.as_str().is_some_and(|path| !path.ends_with(ONLY_OUTSIDE)))
             }),
             "usedBytes" => value.as_u64().is_some_and(|used| used < LARGE as u64),

@@ -13,7 +13,16 @@ pub fn listed(
     path: impl AsRef<OsStr>,
     recursive: bool,
 ) -> Result<Vec<(PathBuf, Facts)>, Error> {
-    let mut listing = files.list(path, ListOptions { recursive, whole: true })?;
+    told(files, path, ListOptions { recursive, whole: true })
+}
+
+/// The entries in small batches, as a listing with these options tells them.
+pub fn told(
+    files: &VolumeFiles,
+    path: impl AsRef<OsStr>,
+    options: ListOptions,
+) -> Result<Vec<(PathBuf, Facts)>, Error> {
+    let mut listing = files.list(path, options)?;
     let mut entries = Vec::new();
     loop {
         let batch = listing.next(3, &Cancel::default())?;

@@ -1,8 +1,8 @@
 //! Every method of a volume's files by name, for the back-end that is tested and for those that are to be caught.
 
-use crate::listing::{kind, listed, paths};
+use crate::listing::{kind, listed, paths, told};
 use crate::volume::Volume;
-use sandbox_volumes::content::{ReadRange, WriteFrom, WriteOptions, purge};
+use sandbox_volumes::content::{ListOptions, ReadRange, WriteFrom, WriteOptions, purge};
 use sandbox_volumes::error::Error;
 use sandbox_volumes::model::Cancel;
 use sandbox_volumes::store::{AppendOptions, Links, TransferOptions, VolumeFiles};
@@ -58,6 +58,9 @@ pub trait Backend: Sync {
     /// Calls the method of that name, as `tests/cases/paths.json` knows it, and gives what it returns; null is
     /// nothing. Those that write write `new`. Also `usedBytes` of the whole, `purge`, of which the directory that
     /// holds the entry is opened by name, and `copyTreeTo` and `copyTreeIn`, which copy a partner that is a tree.
+    /// `writeDurable` is on disk at once, `writeStreamAppend` writes at the end and `writeStreamAt` at the third byte;
+    /// `listStream` and `listAllStream` tell the entries in the file system's order; a method that ends in `Refusing`
+    /// refuses links that may lead out, whatever the partners say.
     fn call_between(&self, method: &str, path: &OsStr, partners: &Partners) -> Result<Value, Refusal>;
 
     /// The same, with partners in the root.
@@ -104,15 +107,26 @@ pub fn call_between(
     let (cancel, transfer) = (Cancel::default(), TransferOptions { links: partners.links, asks: false });
     let inside = |name: &str| partners.in_volume.join(name);
     let on_host = |name: &str| partners.on_host.join(name);
-    let write =
-        |atomic| files.write(path, b"new", WriteOptions { atomic, ..WriteOptions::default() }, &cancel);
+    let refusing = TransferOptions { links: Links::Refuse, ..transfer };
+    let write = |atomic, durable| {
+        files.write(path, b"new", WriteOptions { atomic, durable, ..WriteOptions::default() }, &cancel)
+    };
+    let stream = |atomic, from| {
+        let options = WriteOptions { atomic, ..WriteOptions::default() };
+        let mut writer = files.open_writer(path, options, from, &cancel)?;
+        writer.write(b"n", &cancel)?;
+        writer.write(b"ew", &cancel)?;
+        writer.finish(&cancel).map(Value::from)
+    };
+    let list_stream = |recursive| told(files, path, ListOptions { recursive, whole: false });
     match method {
         "read" => {
             files.open(path)?.read(&cancel).map(|bytes| json!(String::from_utf8_lossy(&bytes).into_owned()))
         }
         "readString" => files.open(path)?.read_string(&cancel).map(Value::from),
-        "write" | "writeString" => write(false).map(Value::from),
-        "writeAtomic" => write(true).map(Value::from),
+        "write" | "writeString" => write(false, false).map(Value::from),
+        "writeAtomic" => write(true, false).map(Value::from),
+        "writeDurable" => write(false, true).map(Value::from),
         "readStream" => {
             let reader = files.open_reader(path, ReadRange::default())?;
             let (mut content, mut piece) = (Vec::new(), [0; 3]);
@@ -123,13 +137,10 @@ pub fn call_between(
                 }
             }
         }
-        "writeStream" | "writeStreamAtomic" => {
-            let options = WriteOptions { atomic: method.ends_with("Atomic"), ..WriteOptions::default() };
-            let mut writer = files.open_writer(path, options, WriteFrom::Empty, &cancel)?;
-            writer.write(b"n", &cancel)?;
-            writer.write(b"ew", &cancel)?;
-            writer.finish(&cancel).map(Value::from)
-        }
+        "writeStream" => stream(false, WriteFrom::Empty),
+        "writeStreamAtomic" => stream(true, WriteFrom::Empty),
+        "writeStreamAppend" => stream(false, WriteFrom::End),
+        "writeStreamAt" => stream(false, WriteFrom::Position(2)),
         "append" => files.append(path, b"new", AppendOptions::default(), &cancel).map(Value::from),
         "copyFrom" => files.copy(path, inside(Partners::COPIED), &cancel).map(|_| Value::Null),
         "copyTo" => files.copy(inside(Partners::FILE), path, &cancel).map(|_| Value::Null),
@@ -138,6 +149,12 @@ pub fn call_between(
         "copyTreeIn" => {
             files.copy_in(&on_host(Partners::SEED_TREE), path, transfer, &cancel).map(|_| Value::Null)
         }
+        "copyTreeInRefusing" => {
+            files.copy_in(&on_host(Partners::SEED_TREE), path, refusing, &cancel).map(|_| Value::Null)
+        }
+        "copyOutRefusing" => {
+            files.copy_out(path, &on_host(Partners::OUT), refusing, &cancel).map(|_| Value::Null)
+        }
         "copyOut" => files.copy_out(path, &on_host(Partners::OUT), transfer, &cancel).map(|_| Value::Null),
         "mkdir" => files.mkdir(path, &cancel).map(Value::from),
         "remove" => files.remove(path, &cancel).map(Value::from),
@@ -145,6 +162,8 @@ pub fn call_between(
         "exists" => files.exists(path).map(Value::from),
         "list" => listed(files, path, false).map(|entries| json!(paths(&entries))),
         "listAll" => listed(files, path, true).map(|entries| json!(paths(&entries))),
+        "listStream" => list_stream(false).map(|entries| json!(paths(&entries))),
+        "listAllStream" => list_stream(true).map(|entries| json!(paths(&entries))),
         "stat" => files.stat(path, true).map(|stat| json!(kind(stat.mode))),
         "statLink" => files.stat(path, false).map(|stat| json!(kind(stat.mode))),
         "renameFrom" => files.rename(path, inside(Partners::RENAMED), &cancel).map(Value::from),

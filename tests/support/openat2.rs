@@ -27,6 +27,7 @@ pub fn run_where_it_fails(error: Errno, tests: &[&str]) {
     if fails() {
         return;
     }
+    check_names(tests);
     let status = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "openat2::launch_where_it_fails", "--ignored", "--nocapture"])
         .env(ERROR, (error as i32).to_string())
@@ -37,6 +38,23 @@ pub fn run_where_it_fails(error: Errno, tests: &[&str]) {
         Some(CANNOT) => skip("seccomp filters cannot be used here"),
         _ => assert!(status.success(), "where openat2 fails with {error}: {status}"),
     }
+}
+
+/// Every name that is chosen or skipped has to be one of a test: a run of none would pass.
+fn check_names(tests: &[&str]) {
+    let listed = Command::new(std::env::current_exe().unwrap()).arg("--list").output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    for name in tests.iter().filter(|word| !word.starts_with("--")) {
+        let is_known = listed.lines().any(|line| line.ends_with(": test") && line.contains(name));
+        assert!(is_known, "no test has \"{name}\" in its name");
+    }
+}
+
+#[test]
+#[should_panic(expected = "no test has")]
+fn a_name_that_no_test_has_is_no_run_where_openat2_fails() {
+    // In a run where it fails there is nothing to choose.
+    check_names(&["openat2", "--skip", "no_such_test"]);
 }
 
 /// The exit code of a child that may not have a filter.
