@@ -77,4 +77,7 @@ pub fn close(path: &Path, file: Option<FileNumbers>, gates: &Arc<Gates>, connect
         *here = kept;
         drop(replaced);
     }
+    // Within the turn.
+    drop(closing);
+    drop(turn);
 }
