@@ -2,8 +2,15 @@
 
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at the disk from outside")]
 
+#[path = "support/immutable.rs"]
+mod immutable;
+#[path = "support/report.rs"]
+mod report;
+#[path = "support/skip.rs"]
+mod skip;
 mod support;
 
+use immutable::Immutable;
 use rusqlite::Connection;
 use sandbox_volumes::error::ErrorKind;
 use sandbox_volumes::model::{Cancel, Input, Labels, VolumeSpec};
@@ -256,4 +263,38 @@ fn case_28_of_an_atomic_write_that_died_only_the_recorded_file_is_removed() {
         assert_eq!(fs::read_to_string(home.path("volumes").join(kept)).unwrap(), "a guest's", "{kept}");
     }
     assert_eq!(fs::read_dir(home.path("volumes/.staging")).unwrap().count(), 0);
+}
+
+#[test]
+fn case_28_a_volume_that_cannot_be_looked_at_keeps_the_record_and_no_other_volume_waits_for_it() {
+    let home = Home::new();
+    // Whatever the order, one comes after the one that fails.
+    for volume in ["one", "two", "three"] {
+        home.create(volume);
+    }
+    let passing = |volume: &str| home.path("volumes").join(volume).join(".1-2-3");
+    fs::write(passing("one"), "on its way").unwrap();
+    for volume in ["two", "three"] {
+        fs::hard_link(passing("one"), passing(volume)).unwrap();
+    }
+    let inode = fs::metadata(passing("one")).unwrap().ino();
+    let record = home.path("volumes/.staging").join(format!("1-2-3.{inode:x}"));
+    fs::write(&record, "the original").unwrap();
+    let reopen = || drop(Store::open(&home.path(""), Durability::Full).unwrap());
+    let Some(immutable) = Immutable::new(&home.path("volumes/two")) else { return };
+    reopen();
+    let left = ["one", "two", "three"].map(|volume| passing(volume).exists());
+    drop(immutable);
+    assert_eq!(left, [false, true, false]);
+    assert!(record.exists());
+
+    fs::rename(home.path("volumes/two"), home.path("away")).unwrap();
+    fs::write(home.path("volumes/two"), "no directory").unwrap();
+    reopen();
+    assert!(record.exists());
+    fs::remove_file(home.path("volumes/two")).unwrap();
+    fs::rename(home.path("away"), home.path("volumes/two")).unwrap();
+    fs::rename(home.path("volumes/one"), home.path("away")).unwrap();
+    reopen();
+    assert!(!passing("two").exists() && !record.exists());
 }

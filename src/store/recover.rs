@@ -10,6 +10,7 @@ use crate::catalog::{Action, Intent};
 use crate::error::{ErrorKind, Result};
 use crate::model::VolumeName;
 use crate::sys::{Dir, FileLock, PassingClone};
+use nix::errno::Errno;
 
 impl Opened {
     /// Settles every intent, clears every leftover and ends every attachment that no living process has. What
@@ -90,16 +91,19 @@ impl Opened {
         Ok(())
     }
 
-    /// Removes a clone that was not yet in place from whichever volume it stands in.
+    /// Removes a clone that was not yet in place from whichever volume it stands in. One that cannot be looked at keeps
+    /// none of the others from that.
     fn remove_passing(&self, clone: &PassingClone) -> Result<()> {
         let (records, _unusable) = self.catalog.read(|catalog| catalog.volumes())?;
+        let mut result = Ok(());
         for record in records {
-            match self.layout.volumes.open_child(record.name.as_str()) {
-                Err(error) if error.kind() == ErrorKind::FileSystem => {}
-                root => clone.remove_from(&root?)?,
-            }
+            let removed = match self.layout.volumes.open_child(record.name.as_str()) {
+                Err(error) if error.is_refusal(&[Errno::ENOENT]) => Ok(()),
+                root => root.and_then(|root| clone.remove_from(&root)),
+            };
+            result = result.and(removed);
         }
-        Ok(())
+        result
     }
 
     /// The lock of an entry of the staging or trash directory that belongs to nobody who lives; none where the entry is
