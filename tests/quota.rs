@@ -14,6 +14,8 @@ mod limit;
 mod limited;
 #[path = "quota/meanwhile.rs"]
 mod meanwhile;
+#[path = "support/mount_namespace.rs"]
+mod mount_namespace;
 #[path = "support/private.rs"]
 mod private;
 #[path = "quota/processes.rs"]

@@ -14,9 +14,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 /// Stands between the two parts of a record's name; no token holds it.
 const SEPARATOR: char = '.';
 
-/// A clone on its way: it has a name of its own beneath a volume's root for a moment. The original, whose content it
-/// shares, is meanwhile called by what tells the two: so that a process that dies then leaves a record of it, which
-/// is on disk whenever that name is.
+/// A clone on its way: it has a name of its own for a moment, beneath a volume's root or, where that is another subvolume
+/// or mount, beside its place. The original, whose content it shares, is called by what tells the two from before that
+/// until after it, on disk as well: so that whoever dies meanwhile leaves a record of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PassingClone {
     token: String,
@@ -77,7 +77,12 @@ pub(super) fn replace_by_clone(
     let original =
         openat(source, name, OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
     let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
-    let clone = File::from(openat(target, ".", flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
+    let clone = match openat(target, ".", flags, Mode::S_IRUSR | Mode::S_IWUSR) {
+        Ok(fd) => File::from(fd),
+        // A file system that knows no file without a name.
+        Err(Errno::EOPNOTSUPP | Errno::EISDIR) => return Err(Errno::EXDEV),
+        Err(errno) => return Err(errno),
+    };
     let facts = fstat(&original)?;
     match clone_content(&File::from(original), &clone) {
         Ok(true) => {}
@@ -94,12 +99,23 @@ pub(super) fn replace_by_clone(
     let found = fstat(&clone)?;
     let passing = PassingClone { token: name.to_owned(), inode: found.st_ino };
     // The root is found again whatever the guest moves, but not every directory is of its subvolume.
-    let holder = if fstat(root)?.st_dev == found.st_dev { root } else { target };
+    let mut holder = if fstat(root)?.st_dev == found.st_dev { root } else { target };
     let (record, passing_name) = (passing.record_name(), passing.passing_name());
     renameat(source, name, source, record.as_str())?;
     let descriptor = format!("/proc/self/fd/{}", clone.as_raw_fd());
-    let linked =
-        linkat(AT_FDCWD, descriptor.as_str(), holder, passing_name.as_str(), AtFlags::AT_SYMLINK_FOLLOW);
+    let link_in = |holder| {
+        let follow = AtFlags::AT_SYMLINK_FOLLOW;
+        linkat(AT_FDCWD, descriptor.as_str(), holder, passing_name.as_str(), follow)
+    };
+    // A guest can have the clone's name put on disk, and not the record's.
+    let linked = fsync(source).and_then(|()| match link_in(holder) {
+        // The root is of another mount.
+        Err(Errno::EXDEV) => {
+            holder = target;
+            link_in(holder)
+        }
+        linked => linked,
+    });
     let replaced = linked.and_then(|()| renameat(holder, passing_name.as_str(), target, new_name));
     if replaced.is_err() && passing.is_at(holder, &passing_name)? {
         unlinkat(holder, passing_name.as_str(), UnlinkatFlags::NoRemoveDir)?;

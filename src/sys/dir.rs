@@ -196,10 +196,7 @@ impl Dir {
         new_name: &OsStr,
     ) -> Result<()> {
         let replaced = match renameat(&self.fd, name, target, new_name) {
-            Err(Errno::EXDEV) => match replace_by_clone(self.fd.as_fd(), name, root, target, new_name) {
-                Err(errno) if errno != Errno::EDQUOT => Err(Errno::EXDEV),
-                cloned => cloned,
-            },
+            Err(Errno::EXDEV) => replace_by_clone(self.fd.as_fd(), name, root, target, new_name),
             renamed => renamed,
         };
         replaced.map_err(|errno| Error::file_system("rename", new_name, errno.into()))

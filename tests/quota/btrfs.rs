@@ -1,6 +1,8 @@
 //! Quotas that the kernel keeps.
 
 use crate::limited::{Btrfs, run};
+use crate::mount_namespace::enter_namespace;
+use crate::skip::skip;
 use crate::volume::Volume;
 use crate::{ATOMIC, PLAIN};
 use rusqlite::Connection;
@@ -11,6 +13,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::process::Command;
 
 impl Btrfs {
     fn volume(&self, quota_mib: u32) -> Volume {
@@ -112,6 +115,84 @@ fn a_host_write_into_a_subvolume_is_whole_or_refused() {
         assert!(volume.write("g0", &vec![7; 1 << 20], options).is_err());
         assert_eq!(fs::read(volume.files.root().join("g0")).unwrap(), old, "the old content is intact");
     }
+}
+
+#[test]
+fn an_atomic_write_reaches_another_mount_of_the_same_file_system_within_the_volume() {
+    if !enter_namespace() {
+        return;
+    }
+    let Some(btrfs) = Btrfs::new() else { return };
+    let volume = Volume::new_in(btrfs.path(), json!({}));
+    let place = volume.files.root().join("mounted");
+    fs::create_dir(&place).unwrap();
+    run("mount", &["--bind", volume.outside.to_str().unwrap()], &place);
+    fs::write(place.join("f"), "old").unwrap();
+    fs::write(volume.files.root().join("source"), "copied").unwrap();
+    let write = |content: &[u8]| {
+        let written = volume.write("mounted/f", content, ATOMIC);
+        (written, fs::read(place.join("f")).unwrap())
+    };
+    let written = [write(b"new"), write(b"newer")];
+    let copied = volume.files.copy("source", "mounted/f", &Cancel::default()).map_err(|error| error.code());
+    let copied =
+        (copied.map(drop), fs::read(place.join("f")).unwrap(), fs::read_dir(&place).unwrap().count());
+    run("umount", &[], &place);
+    assert_eq!(written, [(Ok(()), b"new".to_vec()), (Ok(()), b"newer".to_vec())]);
+    assert_eq!(copied, (Ok(()), b"copied".to_vec(), 1));
+}
+
+/// Set within a process that strace looks at.
+const TRACED: &str = "SANDBOX_VOLUMES_TRACED_CLONE";
+
+/// Runs one of these tests in a process of its own that strace looks at, and gives its record.
+fn traced(test: &str, arguments: &[&str]) -> Option<String> {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let may_trace = Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).status();
+    if !may_trace.is_ok_and(|status| status.success()) {
+        skip("strace is missing, or may not trace here");
+        return None;
+    }
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-y", "-o"]).arg(log.path()).args(arguments);
+    command.arg(std::env::current_exe().unwrap()).args(["--exact", test, "--nocapture"]);
+    let output = command.env(TRACED, "1").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(fs::read_to_string(log.path()).unwrap())
+}
+
+#[test]
+fn an_atomic_write_into_a_subvolume_that_cannot_end_says_why() {
+    const TEST: &str = "btrfs::an_atomic_write_into_a_subvolume_that_cannot_end_says_why";
+    if std::env::var_os(TRACED).is_none() {
+        traced(TEST, &["-e", "trace=linkat", "-e", "inject=linkat:error=ENOSPC"]);
+        return;
+    }
+    let Some(btrfs) = Btrfs::with_quotas() else { return };
+    let volume = btrfs.volume(8);
+    volume.write("f", b"old", PLAIN).unwrap();
+    assert_eq!(volume.write("f", b"new", ATOMIC), Err("ENOSPC".to_owned()));
+    assert_eq!(fs::read(volume.files.root().join("f")).unwrap(), b"old");
+    assert_eq!(fs::read_dir(volume.files.root().with_file_name(".staging")).unwrap().count(), 0);
+}
+
+#[test]
+fn the_record_of_a_clone_is_on_disk_before_the_clone_has_a_name() {
+    const TEST: &str = "btrfs::the_record_of_a_clone_is_on_disk_before_the_clone_has_a_name";
+    if std::env::var_os(TRACED).is_some() {
+        let Some(btrfs) = Btrfs::with_quotas() else { return };
+        return btrfs.volume(8).write("f", b"x", ATOMIC).unwrap();
+    }
+    let Some(log) = traced(TEST, &["-e", "trace=fsync,linkat,renameat,renameat2"]) else { return };
+    let Some(linked) = log.lines().position(|line| line.contains(" linkat(")) else {
+        return skip("there can be no btrfs");
+    };
+    let before: Vec<_> = log.lines().take(linked).collect();
+    let recorded = before.iter().rposition(|line| line.contains("rename")).unwrap();
+    assert_eq!(before[recorded].matches("/.staging>").count(), 2, "{}", before[recorded]);
+    let synced =
+        before[recorded..].iter().any(|line| line.contains(" fsync(") && line.contains("/.staging>)"));
+    assert!(synced, "{log}");
 }
 
 #[test]
