@@ -536,7 +536,11 @@ export declare class VolumeFs {
 }
 
 export interface ListFilesOptions extends SignalOption {
-  /** All that is below the directory as well, at any depth; directories that are made meanwhile are not entered. Default: `false`. */
+  /**
+   * All that is below the directory as well, at any depth; directories that are made meanwhile are not entered. On
+   * overlayfs they cannot be told from others and are; a listing during which a million directories are changed is an
+   * `EBUSY` error there. Default: `false`.
+   */
   recursive?: boolean | null
 }
 

@@ -8,8 +8,14 @@ mod child;
 mod listing;
 #[path = "entries/long_paths.rs"]
 mod long_paths;
+#[path = "support/mount_namespace.rs"]
+mod mount_namespace;
 #[path = "support/openat2.rs"]
 mod openat2;
+#[path = "entries/overlay.rs"]
+mod overlay;
+#[path = "support/private.rs"]
+mod private;
 #[path = "support/report.rs"]
 mod report;
 #[path = "support/skip.rs"]

@@ -13,6 +13,7 @@ use nix::libc;
 use nix::sys::stat::{Mode, fstatat};
 use std::ffi::{CStr, OsStr};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -129,7 +130,7 @@ impl Tree {
             volume: self.volume,
             options,
             way,
-            visits: Visits::begin(),
+            visits: Visits::begin(current.dir.as_fd()),
             current: Some(current),
             prefix: path.prefix_of_entries(),
             levels: Vec::new(),
@@ -216,12 +217,14 @@ impl Listing {
             self.prefix.extend_from_slice(name);
             self.prefix.push(b'/');
             let opened = Reading::open(&mut self.way, level.spot.child(OsStr::from_bytes(name)));
-            match opened.and_then(|reading| Ok((reading.dir.dir_metadata()?, reading))) {
-                Ok((facts, reading)) if self.visits.enters(&facts) => {
+            let entered =
+                opened.and_then(|it| Ok(self.visits.enters(&it.dir.dir_metadata()?)?.then_some(it)));
+            match entered {
+                Ok(Some(reading)) => {
                     self.current = Some(reading);
                     return Ok(true);
                 }
-                Ok(_) => {}
+                Ok(None) => {}
                 Err(error) => match error.raw_os_error().map(Errno::from_raw) {
                     // Gone, swapped, or a mount.
                     Some(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EXDEV) => {}

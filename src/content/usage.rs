@@ -11,6 +11,7 @@ use cap_std::fs::{Dir, Metadata, MetadataExt};
 use nix::errno::Errno;
 use std::collections::HashSet;
 use std::io;
+use std::os::fd::AsFd;
 
 /// The number of every root directory of a btrfs subvolume.
 const SUBVOLUME_ROOT: u64 = 256;
@@ -38,7 +39,7 @@ impl Tree {
         let root = self.root.try_clone().map_err(failed)?;
         let mut used = Usage { bytes: allocated(&root.dir_metadata().map_err(failed)?), entries: 1 };
         let mut linked = HashSet::new();
-        let mut visits = Visits::begin();
+        let mut visits = Visits::begin(root.as_fd());
         let mut way = Way::from(root);
         let mut pending = vec![Spot::default()];
         while let Some(next) = pending.pop() {
@@ -46,7 +47,7 @@ impl Tree {
             let is_top = next.is_top();
             let measured = way.open(&next).and_then(|dir| {
                 let facts = dir.dir_metadata()?;
-                if !is_top && !visits.enters(&facts) {
+                if !is_top && !visits.enters(&facts)? {
                     return Ok(());
                 }
                 let children = way.base_below(next, &dir);

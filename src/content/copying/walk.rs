@@ -75,13 +75,8 @@ pub struct Walk {
 impl Walk {
     pub fn new(top: Pair, is_new: bool) -> Self {
         let visit = Task::Visit { spot: Spot::top(), depth: 0, is_new };
-        Walk {
-            way: Way::new(top),
-            tasks: vec![visit],
-            here: None,
-            asked: Vec::new(),
-            visits: Visits::begin(),
-        }
+        let visits = Visits::begin(top.from.as_fd());
+        Walk { way: Way::new(top), tasks: vec![visit], here: None, asked: Vec::new(), visits }
     }
 
     /// Goes on until an answer is needed or everything is copied. `verdicts` answer what was asked last, in order.
@@ -177,7 +172,7 @@ impl Walk {
         }
         if depth > 0 && context.sides.from.is_in_a_volume() {
             let found = pair.from.try_clone().and_then(|from| Metadata::from_file(&File::from(from)));
-            if !self.visits.enters(&found.map_err(from_refused)?) {
+            if !found.and_then(|found| self.visits.enters(&found)).map_err(from_refused)? {
                 // Made, or moved here, since the copy began: what is made of it stays empty.
                 return Ok(());
             }
