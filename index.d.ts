@@ -488,9 +488,10 @@ export declare class VolumeFs {
    *
    * A plain stream empties an existing file when it is opened, and what it wrote stays, however it ends. So does what
    * stood within the quota before a `QuotaExceededError`; of the chunk that was refused nothing is written, or the
-   * first part of one longer than 4 MiB. An `atomic` one leaves everything as it was unless it finishes; if it is
-   * destroyed while it finishes, the file has either the old or the new content. A stream that finishes in a volume
-   * that was removed meanwhile fails with a `VolumeNotFoundError`.
+   * first part of one longer than 4 MiB. Over its quota a volume gets no new file, not even an empty one. An `atomic`
+   * one leaves everything as it was unless it finishes; if it is destroyed while it finishes, the file has either the
+   * old or the new content. A stream that finishes in a volume that was removed meanwhile fails with a
+   * `VolumeNotFoundError`.
    * @throws {InvalidConfigError} an option is not acceptable, or the path is neither a string nor bytes
    */
   writeStream(relPath: VolumePath, options?: WriteStreamOptions): Writable

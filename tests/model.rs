@@ -167,12 +167,15 @@ fn are_between(found: &Model, before: &Model, after: &Model) -> bool {
 fn may_leave_over_quota(before: &Model, after: &Model, call: &Call, found: &Model) -> bool {
     match call {
         Call::WriteStream(path, chunks, start, how, finished) if !how.atomic => {
-            (0..chunks.len()).any(|length| {
-                let mut model = before.clone();
-                let chunks = chunks[..length].to_vec();
-                model.call(&Call::WriteStream(path.clone(), chunks, *start, *how, *finished));
-                model == *found
-            })
+            // It is not even made where the volume is over its limit.
+            let mut lengths = 0..chunks.len();
+            found == before
+                || lengths.any(|length| {
+                    let mut model = before.clone();
+                    let chunks = chunks[..length].to_vec();
+                    model.call(&Call::WriteStream(path.clone(), chunks, *start, *how, *finished));
+                    model == *found
+                })
         }
         Call::Copy(_, to) | Call::CopyIn(_, to, _) if before.root.follow_to_dir(to).is_ok() => {
             are_between(found, before, after)
