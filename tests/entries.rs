@@ -8,6 +8,8 @@ mod child;
 mod listing;
 #[path = "entries/long_paths.rs"]
 mod long_paths;
+#[path = "support/memory.rs"]
+mod memory;
 #[path = "support/mount_namespace.rs"]
 mod mount_namespace;
 #[path = "support/openat2.rs"]
@@ -25,6 +27,7 @@ mod volume;
 
 use child::in_child;
 use listing::{kind, listed, paths};
+use memory::work_in_memory;
 use nix::fcntl::{OFlag, openat};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::resource::{Resource, setrlimit};
@@ -54,14 +57,6 @@ fn names(volume: &Volume, path: &str, recursive: bool) -> Vec<String> {
 
 fn open_descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
-}
-
-/// In memory, where there is room for it: making that many directories takes a disk its time.
-fn work_in_memory() {
-    let shared_memory = Path::new("/dev/shm");
-    if shared_memory.is_dir() {
-        tempfile::env::override_temp_dir(shared_memory).unwrap();
-    }
 }
 
 #[test]

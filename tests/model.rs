@@ -20,6 +20,8 @@ mod foreseen;
 mod generate;
 #[path = "support/listing.rs"]
 mod listing;
+#[path = "support/memory.rs"]
+mod memory;
 #[expect(dead_code, reason = "the model has calls of its own")]
 #[path = "support/methods.rs"]
 mod methods;

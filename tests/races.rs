@@ -11,6 +11,8 @@
 mod arena;
 #[path = "support/listing.rs"]
 mod listing;
+#[path = "support/memory.rs"]
+mod memory;
 #[path = "support/methods.rs"]
 mod methods;
 #[path = "naive/mod.rs"]

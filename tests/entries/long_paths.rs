@@ -1,10 +1,10 @@
 //! Directories that are made at the end of long paths.
 
 use crate::child::in_child;
+use crate::memory::work_in_memory;
 use crate::openat2;
 use crate::report::report;
 use crate::volume::Volume;
-use crate::work_in_memory;
 use nix::errno::Errno;
 use sandbox_volumes::model::Cancel;
 use serde_json::json;

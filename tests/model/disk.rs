@@ -4,6 +4,7 @@ use crate::call::{Call, Given, Seen, Start};
 use crate::foreseen::{Model, UMASK};
 use crate::generate::{Planted, Trees};
 use crate::listing::{kind, listed};
+use crate::memory::work_in_memory;
 use crate::tree::{Name, Node};
 use crate::volume::Volume;
 use nix::libc;
@@ -40,9 +41,8 @@ pub struct Disk {
 impl Disk {
     /// In memory, where the machine has such a file system.
     pub fn new(options: Value) -> Self {
-        let shared_memory = Path::new("/dev/shm");
-        let place = if shared_memory.is_dir() { shared_memory.to_owned() } else { std::env::temp_dir() };
-        let top = tempfile::tempdir_in(place).unwrap();
+        work_in_memory();
+        let top = tempfile::tempdir().unwrap();
         fs::create_dir_all(top.path().join(BELOW)).unwrap();
         let volume = Volume::new_in(&top.path().join(BELOW), options);
         umask(Mode::from_bits_truncate(UMASK));

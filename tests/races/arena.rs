@@ -1,6 +1,7 @@
 //! Where a race takes place: a volume in which each operation has a cell of its own, and outside it the same
 //! names with other contents.
 
+use crate::memory::work_in_memory;
 use crate::methods::Partners;
 use crate::operation::{Kind, Operation};
 use crate::snapshot::Snapshot;
@@ -61,10 +62,7 @@ impl Held {
 
 /// In memory where there is room for it: it is the races that are to take the time, not the disk.
 pub fn volume(options: Value) -> Volume {
-    let shared_memory = Path::new("/dev/shm");
-    if shared_memory.is_dir() {
-        let _is_set_already = tempfile::env::override_temp_dir(shared_memory);
-    }
+    work_in_memory();
     let volume = Volume::new(options);
     symlink(&volume.outside, stray(&volume)).unwrap();
     volume

@@ -20,7 +20,8 @@ pub struct Volume {
 impl Volume {
     /// Creates a volume with these options.
     pub fn new(options: Value) -> Self {
-        Volume::new_in(&std::env::temp_dir(), options)
+        // Which a test may have moved.
+        Volume::new_in(&tempfile::env::temp_dir(), options)
     }
 
     /// The same, below a directory.
