@@ -39,6 +39,7 @@ test('case 10: a FIFO is refused by its name at once', async (t) => {
     const expected = { code: 'ENOTSUP', path: 'fifo', message: /not a regular file/ }
     await rejects(call(files, 'fifo'), FileSystemError, expected)
     const took = await shortestTimeOf(() => call(files, 'fifo'))
+    // What is owed is 50 ms, which a busy machine may take longer for: only what waits for another end is told here.
     assert.ok(took < 2000, `${method} took ${took} ms`)
   }
   assert.equal(await files.exists('fifo'), true)
@@ -66,6 +67,7 @@ test('case 11: 600 reads of FIFOs do not hold up a normal one', async (t) => {
     times.push(await round())
   }
   t.diagnostic(`the normal read took ${times.map((time) => time.toFixed(1)).join(', ')} ms`)
+  // What is owed is 100 ms; a busy machine may take longer, and who waits for FIFOs would wait for ever.
   assert.ok(Math.min(...times) < 2000, `${times} ms`)
 })
 
