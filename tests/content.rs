@@ -4,6 +4,8 @@
 
 #[path = "support/child.rs"]
 mod child;
+#[path = "support/openat2.rs"]
+mod openat2;
 #[path = "content/reading.rs"]
 mod reading;
 #[path = "support/report.rs"]
@@ -14,6 +16,7 @@ mod skip;
 mod volume;
 
 use child::in_child;
+use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Uid, geteuid, setresuid};
 use sandbox_volumes::content::WriteOptions;
@@ -374,4 +377,10 @@ fn case_45_writers_at_once_cannot_take_more_than_the_quota_together() {
     );
     assert!(volume.used_bytes() <= MIB, "{accepted} writes took {} bytes", volume.used_bytes());
     assert_eq!(accepted, 5);
+}
+
+#[test]
+fn case_18_whole_files_are_read_and_written_the_same_where_openat2_is_missing() {
+    let tests = ["--skip", "case_18", "--skip", "naive", "--skip", "the_same_reader_catches"];
+    openat2::run_where_it_fails(Errno::ENOSYS, &tests);
 }
