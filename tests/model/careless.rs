@@ -3,7 +3,7 @@
 use crate::call::{Call, Given, Seen, Start};
 use crate::disk::{Backend, Disk, told};
 use crate::methods::Refusal;
-use crate::naive::{Check, LEFT, Naive};
+use crate::naive::{Check, LEFT, Naive, beside, write_beside_and_rename};
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -78,12 +78,10 @@ impl<'d> Careless<'d> {
                 Ok(Given::Content(content.get(*start as usize..end).unwrap_or_default().to_vec()))
             }
             Call::Write(_, data, how) if how.atomic => {
-                let beside = place.with_extension("tmp");
-                if !self.naive.in_arena(&beside) {
+                if !self.naive.in_arena(&beside(place)) {
                     return Err(io::Error::other(LEFT));
                 }
-                fs::write(&beside, data.bytes())?;
-                fs::rename(&beside, place).map(nothing)
+                write_beside_and_rename(place, &data.bytes()).map(nothing)
             }
             Call::Write(_, data, how) => {
                 self.write(place, &data.bytes(), Start::Empty, how.mode).map(nothing)

@@ -25,7 +25,7 @@ use tempfile::TempDir;
 /// More directories than paths and links are likely to climb at once, should they get out.
 const BELOW: &str = "b/e/l/o/w/a/l/l";
 
-/// Something that has the methods of a volume's files.
+/// Something that the model's calls are made of.
 pub trait Backend {
     /// Makes a call, or gives the code of the error.
     fn call(&self, call: &Call) -> Result<Given, String>;

@@ -146,7 +146,7 @@ impl Naive {
             }
             "readString" => fs::read_to_string(place).map(Value::from),
             "write" | "writeString" | "writeStream" => fs::write(place, "new").map(nothing),
-            "writeAtomic" | "writeStreamAtomic" => write_beside_and_rename(place).map(nothing),
+            "writeAtomic" | "writeStreamAtomic" => write_beside_and_rename(place, b"new").map(nothing),
             "mkdir" => fs::create_dir_all(place).map(nothing),
             "remove" => remove(place, self.look(place)?).map(nothing),
             "removeAll" | "purge" => self.remove_all(place).map(nothing),
@@ -209,10 +209,14 @@ fn write_in_place(place: &Path, position: Option<u64>) -> io::Result<File> {
     file.write_all(b"new").map(|()| file)
 }
 
-fn write_beside_and_rename(place: &Path) -> io::Result<()> {
-    let beside = place.with_extension("tmp");
-    fs::write(&beside, "new")?;
-    fs::rename(&beside, place)
+/// The name that a file is written under which takes another's place.
+pub fn beside(place: &Path) -> PathBuf {
+    place.with_extension("tmp")
+}
+
+pub fn write_beside_and_rename(place: &Path, content: &[u8]) -> io::Result<()> {
+    fs::write(beside(place), content)?;
+    fs::rename(beside(place), place)
 }
 
 fn resolved_as_text(path: &Path) -> Option<PathBuf> {
