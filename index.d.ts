@@ -314,7 +314,9 @@ export interface WriteOptions extends SignalOption {
   /**
    * A reader or a crash sees the old or the new content, never a mix. The new content takes the old one's
    * place under its name, with its mode and, where permitted, its owner; other hard links keep the old one.
-   * A plain write goes into the existing file, which all its hard links see. Default: `false`.
+   * A plain write goes into the existing file, which all its hard links see, over what it holds, and then cuts off what
+   * is longer: a reader meanwhile, or one after a crash, may see the beginning of the new content and behind it the rest
+   * of the old one. Default: `false`.
    */
   atomic?: boolean | null
   /**

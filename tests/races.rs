@@ -2,7 +2,7 @@
 //! link to outside, or moves its directory out of the volume, as fast as it can: it meets what is inside or fails
 //! in an allowed way, and never gets out.
 //!
-//! `RACE_SECONDS` says how long each operation is raced, 1.2 s by default, and `RACE_WIDTH` how many of them at once,
+//! `RACE_SECONDS` says how long each operation is raced, 2 s by default, and `RACE_WIDTH` how many of them at once,
 //! 10 by default. `RACE_SECONDS=20 RACE_WIDTH=1` gives each the other process for itself.
 
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at the disk from outside")]
@@ -70,7 +70,7 @@ fn of_kind(kind: Kind) -> impl Iterator<Item = Operation> {
 }
 
 fn race_seconds() -> Duration {
-    Duration::from_secs_f64(setting("RACE_SECONDS", 1.2))
+    Duration::from_secs_f64(setting("RACE_SECONDS", 2.0))
 }
 
 /// Races operations, of which none may get out or fail in another way than allowed, and each meets what is inside.

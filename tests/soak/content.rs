@@ -29,37 +29,58 @@ impl Dice {
     }
 }
 
-/// What a file holds: pieces, each the first bytes of what a seed gives.
+/// What a file holds: pieces, each some bytes of what a seed gives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Content(Vec<(u64, usize)>);
+pub struct Content(Vec<Piece>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Piece {
+    seed: u64,
+    start: usize,
+    length: usize,
+}
 
 impl Content {
     pub fn of(seed: u64, length: usize) -> Self {
-        Content(vec![(seed, length)])
+        Content::default().then(seed, length)
     }
 
     pub fn then(&self, seed: u64, length: usize) -> Self {
-        Content([&self.0[..], &[(seed, length)]].concat())
+        Content([&self.0[..], &[Piece { seed, start: 0, length }]].concat())
     }
 
     pub fn bytes(&self) -> Vec<u8> {
-        self.0.iter().flat_map(|(seed, length)| bytes(*seed, *length)).collect()
+        let bytes_of = |piece: &Piece| bytes(piece.seed, piece.start + piece.length).split_off(piece.start);
+        self.0.iter().flat_map(bytes_of).collect()
     }
 
     /// The first bytes of it.
     pub fn cut(&self, mut length: usize) -> Self {
         let mut pieces = Vec::new();
-        for (seed, whole) in &self.0 {
-            let taken = length.min(*whole);
-            pieces.push((*seed, taken));
+        for piece in &self.0 {
+            let taken = length.min(piece.length);
+            pieces.push(Piece { length: taken, ..*piece });
             length -= taken;
         }
-        pieces.retain(|(_, length)| *length > 0);
+        pieces.retain(|piece| piece.length > 0);
+        Content(pieces)
+    }
+
+    /// Its first bytes, and behind them what another content has there.
+    pub fn over(&self, length: usize, other: &Content) -> Self {
+        let Content(mut pieces) = self.cut(length);
+        let mut before = length;
+        for piece in &other.0 {
+            let skipped = before.min(piece.length);
+            before -= skipped;
+            pieces.push(Piece { start: piece.start + skipped, length: piece.length - skipped, ..*piece });
+        }
+        pieces.retain(|piece| piece.length > 0);
         Content(pieces)
     }
 
     pub fn len(&self) -> usize {
-        self.0.iter().map(|(_, length)| length).sum()
+        self.0.iter().map(|piece| piece.length).sum()
     }
 }
 

@@ -12,6 +12,9 @@ pub enum State {
     Whole(Content),
     /// The second content up to any point beyond the first.
     Growing(Content, Content),
+    /// The last content up to any point, and behind that what is left of the one over which it is written: that is the
+    /// second up to any point beyond the first.
+    Overwriting(Content, Content, Content),
 }
 
 impl State {
@@ -27,6 +30,17 @@ impl State {
                 let fits = (least.len()..=most.len()).contains(&length) && most.bytes()[..length] == *found;
                 fits.then(|| State::Whole(most.cut(length)))
             }
+            (State::Overwriting(least, most, new), Some(found)) => {
+                let length = found.len();
+                let written = new.bytes().iter().zip(found).take_while(|(new, found)| new == found).count();
+                let is_cut = length > least.len() || length == new.len();
+                let whole = match written == length && is_cut {
+                    true => new.cut(length),
+                    false => new.over(written, &most.cut(length)),
+                };
+                let fits = is_cut || length == least.len();
+                (fits && whole.len() == length && whole.bytes() == found).then_some(State::Whole(whole))
+            }
             _ => None,
         }
     }
@@ -39,6 +53,8 @@ impl State {
             State::Growing(least, most) => {
                 (least.len()..=most.len()).contains(&length) && is(&most.cut(length))
             }
+            // Only a worker that died leaves that, and whoever comes after it is told what was found.
+            State::Overwriting(..) => false,
         }
     }
 }
@@ -138,21 +154,33 @@ impl Ledger {
         match words[..] {
             ["write", _, path, mode, seed, length] => {
                 let content = Content::of(number(seed), number(length) as usize);
-                let grows = match mode {
-                    "plain" | "stream" => true,
-                    "copyIn" => may_be_new(&at(path)),
-                    _ => false,
-                };
                 let whole = State::Whole(content.clone());
-                let meanwhile = if grows { State::Growing(nothing, content) } else { whole.clone() };
-                vec![Change { at: at(path), done: vec![whole], meanwhile: vec![meanwhile] }]
+                let growing = State::Growing(nothing, content.clone());
+                let meanwhile = match mode {
+                    "plain" => {
+                        let over = |state: State| match state {
+                            State::Absent => growing.clone(),
+                            State::Whole(old) => State::Overwriting(old.clone(), old, content.clone()),
+                            State::Growing(least, most) | State::Overwriting(least, most, _) => {
+                                State::Overwriting(least, most, content.clone())
+                            }
+                        };
+                        self.states(&at(path)).into_iter().map(over).collect()
+                    }
+                    "stream" => vec![growing],
+                    "copyIn" if may_be_new(&at(path)) => vec![growing],
+                    _ => vec![whole.clone()],
+                };
+                vec![Change { at: at(path), done: vec![whole], meanwhile }]
             }
             ["append", _, path, seed, length] => {
                 let (mut done, mut meanwhile) = (Vec::new(), Vec::new());
                 for state in self.states(&at(path)) {
                     let before = match state {
                         State::Absent => nothing.clone(),
-                        State::Whole(content) | State::Growing(_, content) => content,
+                        State::Whole(content)
+                        | State::Growing(_, content)
+                        | State::Overwriting(_, content, _) => content,
                     };
                     let after = before.then(number(seed), number(length) as usize);
                     done.push(State::Whole(after.clone()));
@@ -346,6 +374,7 @@ impl fmt::Display for Shown<'_> {
                 State::Absent => f.write_str("none"),
                 State::Whole(content) => write!(f, "{} bytes", content.len()),
                 State::Growing(least, most) => write!(f, "{} to {} bytes", least.len(), most.len()),
+                State::Overwriting(_, old, new) => write!(f, "{} bytes over {}", new.len(), old.len()),
             }?;
         }
         Ok(())
