@@ -2,24 +2,22 @@
 
 use super::account::{Account, ENCODED};
 use crate::error::{Error, Result};
-use crate::model::{Cancel, LONGEST_WAIT, VolumeName};
+use crate::model::{Cancel, LONGEST_WAIT, OneAtATime, VolumeName};
 use crate::sys::FileLock;
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
-
-/// How long a writer waits in this process between two looks at whether it was cancelled.
-const PAUSE: Duration = Duration::from_millis(20);
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// Tells whether a sandbox that may write has the volume of that name.
 pub type IsShared = Box<dyn Fn(&VolumeName) -> Result<bool> + Send + Sync>;
 
 /// Who writes volumes with a quota now, by name.
 pub struct Turns {
+    in_this_process: OneAtATime<VolumeName>,
     by_volume: Mutex<HashMap<VolumeName, Arc<Turn>>>,
     pub(super) is_shared: IsShared,
 }
@@ -27,8 +25,6 @@ pub struct Turns {
 /// One volume's turn.
 #[derive(Debug, Default)]
 pub(super) struct Turn {
-    is_taken_here: Mutex<bool>,
-    was_given_back: Condvar,
     ledger: Mutex<Option<Ledger>>,
 }
 
@@ -45,7 +41,7 @@ pub(super) struct Ledger {
 impl Turns {
     /// Nobody's turn.
     pub fn new(is_shared: IsShared) -> Self {
-        Turns { by_volume: Mutex::default(), is_shared }
+        Turns { in_this_process: OneAtATime::default(), by_volume: Mutex::default(), is_shared }
     }
 
     /// Runs `work` as the only writer of a volume: in this process once the others here are done, for which it waits
@@ -58,15 +54,9 @@ impl Turns {
         lock: impl FnOnce() -> Result<FileLock>,
         work: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
+        let taken = self.in_this_process.take(volume, deadline, cancel)?;
+        let _taken = taken.ok_or_else(|| Error::volume_busy(volume.as_str(), LONGEST_WAIT))?;
         let turn = self.turn(volume);
-        let mut taken = turn.take_here(Duration::ZERO);
-        while taken.is_none() {
-            cancel.check()?;
-            if Instant::now() >= deadline {
-                return Err(Error::volume_busy(volume.as_str(), LONGEST_WAIT));
-            }
-            taken = turn.take_here(deadline.saturating_duration_since(Instant::now()).min(PAUSE));
-        }
         let lock = lock()?;
         let _open = turn.open(&lock, false)?;
         work()
@@ -80,8 +70,8 @@ impl Turns {
         try_lock: impl FnOnce() -> Result<Option<FileLock>>,
         work: impl FnOnce() -> Result<T>,
     ) -> Result<Option<T>> {
+        let Some(_taken) = self.in_this_process.try_take(volume) else { return Ok(None) };
         let turn = self.turn(volume);
-        let Some(_taken) = turn.take_here(Duration::ZERO) else { return Ok(None) };
         let Some(lock) = try_lock()? else { return Ok(None) };
         let _open = turn.open(&lock, true)?;
         match work() {
@@ -117,32 +107,11 @@ impl Turn {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the turn from the other writers of this process, waiting at most `wait` for them.
-    fn take_here(&self, wait: Duration) -> Option<TakenHere<'_>> {
-        let mut is_taken = self.is_taken_here.lock().unwrap_or_else(PoisonError::into_inner);
-        if *is_taken && !wait.is_zero() {
-            let waited = self.was_given_back.wait_timeout(is_taken, wait);
-            is_taken = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        let is_free = !std::mem::replace(&mut *is_taken, true);
-        is_free.then(|| TakenHere(self))
-    }
-
     fn open(&self, lock: &FileLock, at_once: bool) -> Result<Open<'_>> {
         let file = lock.file().try_clone_to_owned();
         let file = file.map_err(|error| Error::file_system("dup", ".", error))?.into();
         *self.ledger() = Some(Ledger { file, at_once, declined: false });
         Ok(Open(self))
-    }
-}
-
-/// Gives the turn to the next writer of this process when dropped, a panic included.
-struct TakenHere<'t>(&'t Turn);
-
-impl Drop for TakenHere<'_> {
-    fn drop(&mut self) {
-        *self.0.is_taken_here.lock().unwrap_or_else(PoisonError::into_inner) = false;
-        self.0.was_given_back.notify_one();
     }
 }
 

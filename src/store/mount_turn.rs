@@ -1,47 +1,20 @@
 //! One at a time mounts or unmounts an attachment.
 
 use crate::error::{Error, Result};
-use crate::model::{Cancel, LONGEST_WAIT};
-use std::collections::HashSet;
-use std::sync::{Condvar, LazyLock, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
-/// How often a cancellation is looked for while waiting.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-
-struct Turns {
-    taken: Mutex<HashSet<i64>>,
-    given_back: Condvar,
-}
-
-static TURNS: LazyLock<Turns> =
-    LazyLock::new(|| Turns { taken: Mutex::default(), given_back: Condvar::new() });
+use crate::model::{Cancel, LONGEST_WAIT, OneAtATime, Taken};
+use std::sync::LazyLock;
+use std::time::Instant;
 
 /// The turn of whoever holds it, until dropped.
 #[derive(Debug)]
-pub struct MountTurn(i64);
+pub struct MountTurn(#[expect(dead_code, reason = "it is held")] Taken<'static, i64>);
 
 impl MountTurn {
     /// Waits for the turn at an attachment, until the deadline.
     pub fn take(attachment: i64, deadline: Instant, cancel: &Cancel) -> Result<Self> {
-        let mut taken = TURNS.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        while !taken.insert(attachment) {
-            cancel.check()?;
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(Error::attachment_busy(attachment, LONGEST_WAIT));
-            }
-            let waited = TURNS.given_back.wait_timeout(taken, left.min(LOOK_AGAIN));
-            taken = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        Ok(MountTurn(attachment))
-    }
-}
-
-impl Drop for MountTurn {
-    fn drop(&mut self) {
-        TURNS.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
-        TURNS.given_back.notify_all();
+        static TURNS: LazyLock<OneAtATime<i64>> = LazyLock::new(OneAtATime::default);
+        let taken = TURNS.take(&attachment, deadline, cancel)?;
+        taken.map(MountTurn).ok_or_else(|| Error::attachment_busy(attachment, LONGEST_WAIT))
     }
 }
 
