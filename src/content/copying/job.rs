@@ -18,7 +18,7 @@ use crate::sys::{
 use nix::errno::Errno;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -40,6 +40,31 @@ pub(super) struct Context {
 impl Context {
     pub fn copied_into_itself(&self) -> Error {
         self.sides.to.refused_because(Path::new(""), Errno::EINVAL, "a directory is not copied into itself")
+    }
+
+    /// Makes a directory of the copy, of which `path` is the path from the top, once there is room for it; false where
+    /// something of that name is there.
+    pub fn make_directory(
+        &self,
+        holder: BorrowedFd<'_>,
+        name: &OsStr,
+        path: impl Fn() -> PathBuf,
+    ) -> Result<bool> {
+        let shown = || self.sides.to.path_of(&path()).to_string_lossy().into_owned();
+        let mut is_new = true;
+        self.rules.admit(
+            shown,
+            Demand::directory(),
+            &mut Claim::default(),
+            &mut || match create_directory(holder, name) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    is_new = false;
+                    Ok(())
+                }
+                made => made.map_err(|error| self.sides.to.refused("mkdir", &path(), error)),
+            },
+        )?;
+        Ok(is_new)
     }
 }
 
@@ -159,17 +184,7 @@ impl CopyJob {
         let (to, made) = match place {
             TargetPlace::Directory(dir) => (dir, None),
             TargetPlace::Entry { holder, name } => {
-                let mut is_new = true;
-                let shown = || sides.to.path_of(top).to_string_lossy().into_owned();
-                context.rules.admit(shown, Demand::directory(), &mut Claim::default(), &mut || {
-                    match create_directory(holder.as_fd(), &name) {
-                        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                            is_new = false;
-                            Ok(())
-                        }
-                        made => made.map_err(|error| refused("mkdir", error)),
-                    }
-                })?;
+                let is_new = context.make_directory(holder.as_fd(), &name, PathBuf::new)?;
                 let opened = open_subdirectory(holder.as_fd(), Path::new(&name))
                     .and_then(|dir| Ok((FileId::of_open(dir.as_fd())?, dir)));
                 if opened.is_err() && is_new {

@@ -7,9 +7,8 @@ use super::rules::Owner;
 use super::side::Which;
 use super::way::{Pair, Spot, Way};
 use crate::content::visits::Visits;
-use crate::content::{Claim, Demand};
 use crate::error::{Error, Result};
-use crate::sys::{EntryKind, Facts, Listing, create_directory, facts_at};
+use crate::sys::{EntryKind, Facts, Listing, facts_at};
 use cap_std::fs::Metadata;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, fchmod};
@@ -246,22 +245,7 @@ impl Here {
 impl Place {
     /// Whether it is new. What is there already may turn out to be no directory when it is visited.
     fn make_directory(&self, context: &Context, name: &OsString) -> Result<bool> {
-        let path = || self.prefix.join(name);
-        let shown = || context.sides.to.path_of(&path()).to_string_lossy().into_owned();
-        let mut is_new = true;
-        context.rules.admit(
-            shown,
-            Demand::directory(),
-            &mut Claim::default(),
-            &mut || match create_directory(self.pair.to.as_fd(), name) {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                    is_new = false;
-                    Ok(())
-                }
-                made => made.map_err(|error| context.sides.to.refused("mkdir", &path(), error)),
-            },
-        )?;
-        Ok(is_new)
+        context.make_directory(self.pair.to.as_fd(), name, || self.prefix.join(name))
     }
 }
 
