@@ -2,36 +2,31 @@
 //! whoever wrote the image would be shown a device of the host.
 
 use super::bytes::{le16, le32, le64, read_up_to};
+use super::superblock::{BTRFS, EXT, HAS_JOURNAL};
 use std::fs::File;
 use std::io;
 
-/// Where most superblocks begin, and how much of one is looked at.
-const SUPERBLOCK: u64 = 1024;
+/// How much of a superblock is looked at.
 const LOOKED_AT: usize = 4096;
 
 /// Where f2fs keeps its second superblock, which counts where the first is damaged.
-const SECOND_OF_F2FS: u64 = SUPERBLOCK + 4096;
-
-const SUPERBLOCK_OF_BTRFS: u64 = 64 << 10;
+const SECOND_OF_F2FS: usize = EXT + 4096;
 
 /// Whether the file system of that type in a raw image names a device beside the one that it is on. Types that
 /// [`fstype`](super::superblock::fstype) does not know are not looked at.
 pub fn names_other_devices(image: &File, fstype: &str) -> io::Result<bool> {
-    let superblock = |at| read_up_to(image, at, LOOKED_AT);
+    let superblock = |at: usize| read_up_to(image, at as u64, LOOKED_AT);
     match fstype {
-        "ext2" | "ext3" | "ext4" => Ok(has_journal_elsewhere(&superblock(SUPERBLOCK)?)),
-        "btrfs" => Ok(has_further_members(&superblock(SUPERBLOCK_OF_BTRFS)?)),
-        "erofs" => Ok(has_blob_devices(&superblock(SUPERBLOCK)?)),
-        "f2fs" => {
-            Ok(has_device_paths(&superblock(SUPERBLOCK)?) || has_device_paths(&superblock(SECOND_OF_F2FS)?))
-        }
+        "ext2" | "ext3" | "ext4" => Ok(has_journal_elsewhere(&superblock(EXT)?)),
+        "btrfs" => Ok(has_further_members(&superblock(BTRFS)?)),
+        "erofs" => Ok(has_blob_devices(&superblock(EXT)?)),
+        "f2fs" => Ok(has_device_paths(&superblock(EXT)?) || has_device_paths(&superblock(SECOND_OF_F2FS)?)),
         _ => Ok(false),
     }
 }
 
 /// A journal that is no file of the file system itself, or a device's number for it.
 fn has_journal_elsewhere(superblock: &[u8]) -> bool {
-    const HAS_JOURNAL: u32 = 0x4;
     let has_journal = le32(superblock, 92).is_some_and(|compatible| compatible & HAS_JOURNAL != 0);
     let [file, device] = [224, 228].map(|at| le32(superblock, at).unwrap_or(0));
     device != 0 || (has_journal && file == 0)

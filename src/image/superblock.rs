@@ -5,8 +5,13 @@ use super::bytes::{array, be32, le16, le32, le64};
 /// How much of a disk's start tells its file system: that of btrfs has its superblock the furthest in, at 64 KiB.
 pub const NEEDED: usize = BTRFS + 4096;
 
-const EXT: usize = 1024;
-const BTRFS: usize = 64 << 10;
+/// Where the superblocks of ext, f2fs and erofs begin.
+pub(super) const EXT: usize = 1024;
+pub(super) const BTRFS: usize = 64 << 10;
+
+/// Of the compatible features of ext: it has a journal.
+pub(super) const HAS_JOURNAL: u32 = 0x4;
+
 const ISO9660: usize = 32 << 10;
 
 /// A file system's test of a disk's start, and its name as `mount -t` spells it.
@@ -30,7 +35,6 @@ fn is_log_of(range: std::ops::RangeInclusive<u32>, log: u32) -> Option<()> {
 
 /// ext2, ext3 and ext4 share their superblock and differ in the features that it lists.
 fn ext(start: &[u8]) -> Option<&'static str> {
-    const HAS_JOURNAL: u32 = 0x4;
     const JOURNAL_DEVICE: u32 = 0x8;
     /// File types in directories, recovery, meta block groups.
     const INCOMPATIBLE_OF_EXT3: u32 = 0x2 | 0x4 | 0x10;
