@@ -10,7 +10,9 @@ use super::lanes::{self, Lane, Turn, release_cancelled};
 use super::values::to_input;
 use crate::error::{Error, Result};
 use crate::model::{Cancel, Fields, Input};
-use crate::store::{FileReader, ReadRange, StreamWriter, VolumeFiles, WriteFrom, WriteOptions};
+use crate::store::{
+    FileReader, PreparedWrite, ReadRange, StreamWriter, VolumeFiles, WriteFrom, WriteOptions,
+};
 use napi::Env;
 use napi::bindgen_prelude::{ToNapiValue, Unknown};
 use napi_derive::napi;
@@ -37,16 +39,16 @@ impl<F: Send + 'static> Slot<F> {
         Slot { file, cancel, is_open: Arc::default() }
     }
 
-    /// A job that opens the file and looks at it.
-    fn open<T: 'static>(
+    /// A job that opens the file, with what was prepared for it, and looks at it.
+    fn open<P: 'static, T: 'static>(
         &self,
-        open: impl FnOnce(&Cancel) -> Result<F> + Send + 'static,
+        open: impl FnOnce(P, &Cancel) -> Result<F> + Send + 'static,
         look: fn(&F) -> T,
-    ) -> impl FnOnce() -> Result<T> + Send + 'static {
+    ) -> impl FnOnce(P) -> Result<T> + Send + 'static {
         let (file, cancel, is_open) = (self.file.clone(), self.cancel.clone(), self.is_open.clone());
-        move || {
+        move |prepared| {
             cancel.check()?;
-            let opened = open(&cancel)?;
+            let opened = open(prepared, &cancel)?;
             let found = look(&opened);
             is_open.store(true, Ordering::Release);
             *lock(&file) = Some(opened);
@@ -148,8 +150,8 @@ impl NativeReader {
     #[napi(catch_unwind, ts_return_type = "Promise<number>")]
     pub fn open<'e>(&self, env: &'e Env) -> napi::Result<Unknown<'e>> {
         let (files, path, range) = (self.files.clone(), self.path.clone(), self.range);
-        let open = self.file.open(move |_| files.open_reader(&path, range), FileReader::left);
-        run(env, Lane::Short, open, |env, left| (left as f64).into_unknown(env))
+        let open = self.file.open(move |(), _| files.open_reader(&path, range), FileReader::left);
+        run(env, Lane::Short, || open(()), |env, left| (left as f64).into_unknown(env))
     }
 
     /// Fills `buffer`, which nobody may touch meanwhile, and gives how many bytes it got: fewer than it holds only
@@ -187,13 +189,16 @@ impl NativeWriter {
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn open<'e>(&self, env: &'e Env) -> napi::Result<Unknown<'e>> {
         let (files, path, options, from) = (self.files.clone(), self.path.clone(), self.options, self.from);
-        let open = self.file.open(move |cancel| files.open_writer(&path, options, from, cancel), |_| ());
-        let (files, cancel) = (self.files.clone(), self.file.cancel.clone());
+        let open = move |prepared: PreparedWrite, cancel: &Cancel| {
+            prepared.open_writer(&path, options, from, cancel)
+        };
+        let (open, cancel) = (self.file.open(open, |_| ()), self.file.cancel.clone());
         let takes_turns = self.takes_turns.clone();
         let work = move || {
-            let has_quota = files.prepare_write()?.has_quota();
+            let prepared = files.prepare_write()?;
+            let has_quota = prepared.has_quota();
             takes_turns.store(has_quota, Ordering::Release);
-            in_turn(has_quota, Turn { key: files.queue(), cancel }, open)
+            in_turn(has_quota, Turn { key: files.queue(), cancel }, move || open(prepared))
         };
         // Emptying a large file takes long.
         run_in_steps(env, Lane::Long, work, nothing)

@@ -1,12 +1,12 @@
 //! Copying within a volume, from the host into it, and from it to the host.
 
-use super::files::VolumeFiles;
+use super::AppendOptions;
+use super::files::{PreparedWrite, VolumeFiles};
 use super::host_path::{is_in_private, overlaps_private};
 use super::layout::Layout;
-use super::{AppendOptions, Opened};
 use crate::content::{
-    Claim, CopyJob, CopyRules, Demand, IntoVolume, Links, Owner, Progress, Question, Quota, Side, Source,
-    Tally, Target, TargetPlace, Tree,
+    Claim, CopyJob, CopyRules, Demand, IntoVolume, Links, Owner, Progress, Question, Side, Source, Tally,
+    Target, TargetPlace, Tree,
 };
 use crate::error::{Error, Result};
 use crate::model::Cancel;
@@ -212,7 +212,7 @@ impl VolumeCopy {
             },
             into: match request {
                 CopyRequest::Out { .. } => None,
-                _ => Some(Box::new(Writer::new(&self.files, opened, tree, &self.cancel)?)),
+                _ => Some(Box::new(Writer::new(self.files.prepare_write_in(opened)?, tree, &self.cancel))),
             },
             asks: options.asks,
             cancel: self.cancel.clone(),
@@ -224,10 +224,8 @@ impl VolumeCopy {
 /// Who writes into a volume while a copy lasts.
 #[derive(Debug)]
 struct Writer {
-    files: VolumeFiles,
-    opened: Arc<Opened>,
+    volume: PreparedWrite,
     tree: Tree,
-    quota_mib: Option<u32>,
     cancel: Cancel,
     /// Held by the one of the copy's threads that stands in the volume's queue, so that none loses its patience with
     /// the others.
@@ -235,16 +233,14 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(files: &VolumeFiles, opened: Arc<Opened>, tree: Tree, cancel: &Cancel) -> Result<Self> {
-        let quota_mib = opened.volume(&files.name)?.quota_mib;
-        let (files, cancel) = (files.clone(), cancel.of_a_step());
-        Ok(Writer { files, opened, tree, quota_mib, cancel, queues: Mutex::default() })
+    fn new(volume: PreparedWrite, tree: Tree, cancel: &Cancel) -> Self {
+        Writer { volume, tree, cancel: cancel.of_a_step(), queues: Mutex::default() }
     }
 }
 
 impl IntoVolume for Writer {
     fn staging(&self) -> &Dir {
-        &self.opened.layout.staging
+        self.volume.rules().staging
     }
 
     fn told(&self, error: Error) -> Error {
@@ -256,7 +252,7 @@ impl IntoVolume for Writer {
     }
 
     fn is_limited(&self) -> bool {
-        self.quota_mib.is_some()
+        self.volume.has_quota()
     }
 
     fn admit(
@@ -267,8 +263,8 @@ impl IntoVolume for Writer {
         write: &mut dyn FnMut() -> Result<()>,
     ) -> Result<()> {
         let _queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        self.opened.in_turn(&self.files.name, &self.cancel, || {
-            self.tree.admit(Quota::mib(self.quota_mib), path, demand, claim, &self.cancel)?;
+        self.volume.in_turn(&self.cancel, || {
+            self.tree.admit(self.volume.rules().quota, path, demand, claim, &self.cancel)?;
             write()
         })
     }
@@ -340,7 +336,7 @@ mod tests {
         let files = store.files(&name);
         let opened = store.opened().unwrap();
         let tree = files.tree_of(&opened).unwrap();
-        let writer = Writer::new(&files, opened, tree, &Cancel::default()).unwrap();
+        let writer = Writer::new(files.prepare_write_in(opened).unwrap(), tree, &Cancel::default());
         let admit = |path: &str, write: &mut dyn FnMut() -> Result<()>| {
             writer.admit(path, Demand::default(), &mut Claim::default(), write)
         };

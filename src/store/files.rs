@@ -71,7 +71,11 @@ impl VolumeFiles {
 
     /// Looks up what a write has to know.
     pub fn prepare_write(&self) -> Result<PreparedWrite> {
-        let opened = self.store.opened()?;
+        self.prepare_write_in(self.store.opened()?)
+    }
+
+    /// The same in a home that was opened.
+    pub(super) fn prepare_write_in(&self, opened: Arc<Opened>) -> Result<PreparedWrite> {
         let quota_mib = opened.volume(&self.name)?.quota_mib;
         Ok(PreparedWrite { files: self.clone(), opened, quota_mib })
     }
@@ -141,9 +145,9 @@ impl VolumeFiles {
 /// its turn, and may have to measure the volume.
 #[derive(Debug)]
 pub struct PreparedWrite {
-    files: VolumeFiles,
-    opened: Arc<Opened>,
-    quota_mib: Option<u32>,
+    pub(super) files: VolumeFiles,
+    pub(super) opened: Arc<Opened>,
+    pub(super) quota_mib: Option<u32>,
 }
 
 impl PreparedWrite {
@@ -187,8 +191,7 @@ impl PreparedWrite {
         options: WriteOptions,
         cancel: &Cancel,
     ) -> Result<()> {
-        let rules = WriteRules { staging: &self.opened.layout.staging, quota: Quota::mib(self.quota_mib) };
-        self.files.tree_of(&self.opened)?.write(path, content, options, &rules, cancel)
+        self.files.tree_of(&self.opened)?.write(path, content, options, &self.rules(), cancel)
     }
 
     /// Makes a directory and what is missing above it.
@@ -197,7 +200,12 @@ impl PreparedWrite {
         self.in_turn(cancel, || self.files.tree_of(&self.opened)?.mkdir(path, quota, cancel))
     }
 
-    fn in_turn(&self, cancel: &Cancel, write: impl FnOnce() -> Result<()>) -> Result<()> {
+    /// What the volume asks of who writes into it.
+    pub(super) fn rules(&self) -> WriteRules<'_> {
+        WriteRules { staging: &self.opened.layout.staging, quota: Quota::mib(self.quota_mib) }
+    }
+
+    pub(super) fn in_turn<T>(&self, cancel: &Cancel, write: impl FnOnce() -> Result<T>) -> Result<T> {
         match self.has_quota() {
             // From being admitted to having written, nobody else may use up what was found free.
             true => self.opened.in_turn(&self.files.name, cancel, write),
@@ -213,12 +221,7 @@ impl PreparedWrite {
         options: AppendOptions,
         cancel: &Cancel,
     ) -> Result<()> {
-        let (files, opened) = (&self.files, &self.opened);
-        let append =
-            || files.tree_of(opened)?.append(path, data, options, Quota::mib(self.quota_mib), cancel);
-        match self.has_quota() {
-            true => opened.in_turn(&files.name, cancel, append),
-            false => append(),
-        }
+        let quota = Quota::mib(self.quota_mib);
+        self.in_turn(cancel, || self.files.tree_of(&self.opened)?.append(path, data, options, quota, cancel))
     }
 }

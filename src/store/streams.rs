@@ -1,11 +1,11 @@
 //! Files of a volume that are read and written piece by piece.
 
-use super::{Opened, VolumeFiles};
-use crate::content::{FileReader, FileWriter, Quota, ReadRange, WriteFrom, WriteOptions, WriteRules};
+use super::VolumeFiles;
+use super::files::PreparedWrite;
+use crate::content::{FileReader, FileWriter, ReadRange, WriteFrom, WriteOptions};
 use crate::error::{Error, Result};
 use crate::model::Cancel;
 use std::ffi::OsStr;
-use std::sync::Arc;
 
 /// How much is written between two looks at the abort signal, and in one turn where writers take turns.
 const PIECE: usize = 4 << 20;
@@ -24,30 +24,32 @@ impl VolumeFiles {
         from: WriteFrom,
         cancel: &Cancel,
     ) -> Result<StreamWriter> {
-        let opened = self.store.opened()?;
-        let tree = self.tree_of(&opened)?;
-        let quota_mib = opened.volume(&self.name)?.quota_mib;
-        let open = || tree.open_writer(path, options, from, &rules(&opened, quota_mib), cancel);
-        let file = match quota_mib {
-            // It may make an entry, which takes room.
-            Some(_) => opened.in_turn(&self.name, &cancel.of_a_step(), open)?,
-            None => open()?,
-        };
-        Ok(StreamWriter { files: self.clone(), opened, quota_mib, file, finished: false })
+        self.prepare_write()?.open_writer(path, options, from, cancel)
     }
 }
 
-fn rules(opened: &Opened, quota_mib: Option<u32>) -> WriteRules<'_> {
-    WriteRules { staging: &opened.layout.staging, quota: Quota::mib(quota_mib) }
+impl PreparedWrite {
+    /// Opens or makes a file for writing piece by piece.
+    pub fn open_writer(
+        self,
+        path: impl AsRef<OsStr>,
+        options: WriteOptions,
+        from: WriteFrom,
+        cancel: &Cancel,
+    ) -> Result<StreamWriter> {
+        let tree = self.files.tree_of(&self.opened)?;
+        // It may make an entry, which takes room.
+        let open = || tree.open_writer(path, options, from, &self.rules(), cancel);
+        let file = self.in_turn(&cancel.of_a_step(), open)?;
+        Ok(StreamWriter { volume: self, file, finished: false })
+    }
 }
 
 /// A file of a volume that is being written. One that is dropped before it was finished leaves what a plain stream
 /// wrote, and nothing of an atomic one.
 #[derive(Debug)]
 pub struct StreamWriter {
-    files: VolumeFiles,
-    opened: Arc<Opened>,
-    quota_mib: Option<u32>,
+    volume: PreparedWrite,
     file: FileWriter,
     finished: bool,
 }
@@ -55,30 +57,23 @@ pub struct StreamWriter {
 impl StreamWriter {
     /// Writes all of `bytes` behind those before.
     pub fn write(&mut self, bytes: &[u8], cancel: &Cancel) -> Result<()> {
-        let rules = rules(&self.opened, self.quota_mib);
+        let rules = self.volume.rules();
         for piece in bytes.chunks(PIECE) {
-            let mut write = || self.file.write(piece, &rules, cancel);
-            match self.quota_mib {
-                Some(_) => self.opened.in_turn(&self.files.name, &cancel.of_a_step(), write)?,
-                None => write()?,
-            }
+            self.volume.in_turn(&cancel.of_a_step(), || self.file.write(piece, &rules, cancel))?;
         }
         Ok(())
     }
 
     /// Completes the file: an atomic one now takes the old one's place, a durable one is on disk thereafter.
     pub fn finish(&mut self, cancel: &Cancel) -> Result<()> {
-        let rules = rules(&self.opened, self.quota_mib);
-        let finish = || self.file.finish(&self.files.tree_of(&self.opened)?, &rules, cancel);
-        let is_there = match self.quota_mib {
-            Some(_) => {
-                self.file.sync()?;
-                self.opened.in_turn(&self.files.name, &cancel.of_a_step(), finish)?
-            }
-            None => finish()?,
-        };
-        if !is_there {
-            return Err(Error::volume_not_found(self.files.name.as_str()));
+        let PreparedWrite { files, opened, .. } = &self.volume;
+        if self.volume.has_quota() {
+            // Before its turn, which others wait for.
+            self.file.sync()?;
+        }
+        let finish = || self.file.finish(&files.tree_of(opened)?, &self.volume.rules(), cancel);
+        if !self.volume.in_turn(&cancel.of_a_step(), finish)? {
+            return Err(Error::volume_not_found(files.name.as_str()));
         }
         self.finished = true;
         Ok(())
@@ -89,7 +84,7 @@ impl Drop for StreamWriter {
     fn drop(&mut self) {
         if !self.finished {
             // What cannot be deleted now is a leftover like a dead process's, which the next to open the home clears.
-            let _left = self.file.discard(&rules(&self.opened, self.quota_mib));
+            let _left = self.file.discard(&self.volume.rules());
         }
     }
 }
