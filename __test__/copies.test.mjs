@@ -88,25 +88,26 @@ function locksOn(home) {
     .sort()
 }
 
-test('a copy that closes a home leaves the locks of the other in place', async (t) => {
+/** A home that is open here and known to another copy, and the locks on it. */
+async function sharedHome(t) {
   const home = tempDir(t)
   const copy = loadCopy(tempDir(t))
   const store = await VolumeStore.open({ home, durability: 'fast' })
   await store.createVolume('v')
   const before = locksOn(home)
   assert.ok(before.length >= 2, before.join('\n'))
+  return { home, copy, store, before }
+}
+
+test('a copy that closes a home leaves the locks of the other in place', async (t) => {
+  const { home, copy, store, before } = await sharedHome(t)
   for (let round = 0; round < 3; round++) assert.deepEqual(await copy.VolumeStore.check({ home }), [])
   assert.deepEqual(locksOn(home), before)
   assert.equal((await store.listVolumes()).length, 1)
 })
 
 test('a copy that fails to open a home leaves the locks of the other in place', async (t) => {
-  const home = tempDir(t)
-  const copy = loadCopy(tempDir(t))
-  const store = await VolumeStore.open({ home, durability: 'fast' })
-  await store.createVolume('v')
-  const before = locksOn(home)
-  assert.ok(before.length >= 2, before.join('\n'))
+  const { home, copy, store, before } = await sharedHome(t)
   const version = changeCatalog(home, 'PRAGMA user_version')
   changeCatalog(home, 'PRAGMA user_version = 1000000')
   const open = () => copy.VolumeStore.open({ home })

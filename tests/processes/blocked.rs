@@ -112,6 +112,27 @@ fn waiting_for_a_name_ends_when_it_is_cancelled() {
     assert!(start.elapsed() < PROMISED);
 }
 
+/// What reads the catalog, or leaves it alone.
+fn read_and_write_files(home: &Home) {
+    let (files, cancel) = (home.store.files(&name("data")), Cancel::default);
+    home.store.get(&name("data"), &cancel()).unwrap();
+    assert_eq!(home.store.list(&Labels::default(), &cancel()).unwrap().len(), 1);
+    files.write("file", b"x", WriteOptions::default(), &cancel()).unwrap();
+    files.open("file").unwrap();
+}
+
+fn wait_and_fail_to_write_the_catalog(home: &Home) {
+    let cancel = Cancel::default;
+    for error in wait_and_fail([
+        Box::new(|| create(home, "new")),
+        Box::new(|| home.store.remove(&name("data"), &cancel())),
+        Box::new(|| home.store.attach("worker", &[], None, &cancel()).map(drop)),
+        Box::new(|| home.store.detach(1)),
+    ]) {
+        assert_eq!(error.kind(), ErrorKind::Catalog, "{error}");
+    }
+}
+
 #[test]
 fn a_catalog_that_another_program_writes_to_can_still_be_read() {
     let home = Home::new();
@@ -123,23 +144,13 @@ fn a_catalog_that_another_program_writes_to_can_still_be_read() {
 
     let cancel = Cancel::default;
     let start = Instant::now();
-    home.store.get(&name("data"), &cancel()).unwrap();
-    assert_eq!(home.store.list(&Labels::default(), &cancel()).unwrap().len(), 1);
-    files.write("file", b"x", WriteOptions::default(), &cancel()).unwrap();
+    read_and_write_files(&home);
     assert!(files.exists("file").unwrap());
-    files.open("file").unwrap();
     files.remove("file", &cancel()).unwrap();
     Store::open(&home.path(""), Durability::Full).unwrap().get(&name("data"), &cancel()).unwrap();
     assert!(start.elapsed() < PROMISED, "a read waited for the writer");
 
-    for error in wait_and_fail([
-        Box::new(|| create(&home, "new")),
-        Box::new(|| home.store.remove(&name("data"), &cancel())),
-        Box::new(|| home.store.attach("worker", &[], None, &cancel()).map(drop)),
-        Box::new(|| home.store.detach(1)),
-    ]) {
-        assert_eq!(error.kind(), ErrorKind::Catalog, "{error}");
-    }
+    wait_and_fail_to_write_the_catalog(&home);
     other.execute_batch("ROLLBACK").unwrap();
     home.store.remove(&name("data"), &cancel()).unwrap();
     create(&home, "new").unwrap();
@@ -149,7 +160,6 @@ fn a_catalog_that_another_program_writes_to_can_still_be_read() {
 fn a_writer_of_the_catalog_that_was_stopped_keeps_nobody_from_reading() {
     let home = Home::new();
     home.create("data");
-    let files = home.store.files(&name("data"));
     let mut process = Command::new("sleep").arg("600").spawn().unwrap();
     home.store.attach("dead", &[], Some(process.id()), &Cancel::default()).unwrap();
     process.kill().unwrap();
@@ -159,22 +169,12 @@ fn a_writer_of_the_catalog_that_was_stopped_keeps_nobody_from_reading() {
 
     let cancel = Cancel::default;
     let start = Instant::now();
-    home.store.get(&name("data"), &cancel()).unwrap();
-    assert_eq!(home.store.list(&Labels::default(), &cancel()).unwrap().len(), 1);
-    files.write("file", b"x", WriteOptions::default(), &cancel()).unwrap();
-    files.open("file").unwrap();
+    read_and_write_files(&home);
     assert!(start.elapsed() < PROMISED, "a read waited for the writer");
     let anew = Store::open(&home.path(""), Durability::Full).unwrap();
     assert!(start.elapsed() < LATEST, "opening waited for each thing that is left to do");
     anew.get(&name("data"), &cancel()).unwrap();
-    for error in wait_and_fail([
-        Box::new(|| create(&home, "new")),
-        Box::new(|| home.store.remove(&name("data"), &cancel())),
-        Box::new(|| home.store.attach("worker", &[], None, &cancel()).map(drop)),
-        Box::new(|| home.store.detach(1)),
-    ]) {
-        assert_eq!(error.kind(), ErrorKind::Catalog, "{error}");
-    }
+    wait_and_fail_to_write_the_catalog(&home);
 
     holder.release();
     home.store.remove(&name("data"), &cancel()).unwrap();
