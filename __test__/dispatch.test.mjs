@@ -96,9 +96,11 @@ test(
      setImmediate(() => process.exit(7))`,
       { env: { MSB_HOME: store.home } },
     )
-    const first = await Promise.race([ended, store.createVolume('locked').catch((error) => error)])
+    const creating = store.createVolume('locked').catch((error) => error)
+    const first = await Promise.race([ended, creating])
     assert.deepEqual(first, { code: 7, signal: null, stdout: '', stderr: '' })
     await release()
+    await creating
   },
 )
 

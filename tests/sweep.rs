@@ -127,6 +127,10 @@ fn points(dir: &Path, work: Work) -> BTreeSet<Point> {
     for line in log.lines() {
         let Some((thread, rest)) = line.split_once(' ') else { continue };
         let Some((call, arguments)) = rest.trim_start().split_once('(') else { continue };
+        if call.starts_with('<') {
+            // The rest of a call during which another thread made one.
+            continue;
+        }
         let nth = counts.entry((thread, call)).or_insert(0);
         *nth += 1;
         let speaks = arguments.starts_with("2<") || arguments.starts_with("1<");
