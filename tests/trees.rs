@@ -34,7 +34,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::libc;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, fstat, mkdirat};
-use nix::unistd::{mkfifo, syncfs};
+use nix::unistd::{dup, mkfifo, syncfs};
 use sandbox_volumes::error::ErrorKind;
 use sandbox_volumes::model::Cancel;
 use serde_json::json;
@@ -192,7 +192,7 @@ fn deepen(root: &Path, levels: usize, name: &str, siblings: bool) {
 /// Measures a directory with one descriptor for each level, as who recurses does.
 fn measure_by_recursion(dir: OwnedFd) -> Result<u64, Errno> {
     let mut used = fstat(&dir)?.st_blocks as u64 * 512;
-    for entry in nix::dir::Dir::from_fd(dir.try_clone().unwrap())?.iter() {
+    for entry in nix::dir::Dir::from_fd(dup(&dir)?)?.iter() {
         let name = entry?.file_name().to_owned();
         if [c".", c".."].contains(&name.as_c_str()) {
             continue;
