@@ -11,7 +11,7 @@ function testFiles(directory) {
 }
 
 const suites = [
-  ['Rust', 'cargo', ['test', '--no-default-features']],
+  ['Rust', 'cargo', ['test', '--no-default-features', '--no-fail-fast']],
   ['JavaScript', process.execPath, ['--test', ...testFiles('__test__')]],
   ['End to end', process.execPath, ['--test', '--test-concurrency=1', ...testFiles('e2e')]],
 ]
