@@ -80,12 +80,22 @@ test('neither of two copies fails to read while the other writes, opens and clos
 /** The locks that this process holds on a home's catalog, of the kind that closing a file takes from it. */
 function locksOn(home) {
   const inodes = ['volumes.db', 'volumes.db-shm'].map((name) => statSync(path.join(home, 'db', name)).ino)
-  return readFileSync('/proc/locks', 'utf8')
-    .split('\n')
-    .map((line) => line.split(/\s+/))
-    .filter(([, kind, , , pid, file]) => kind === 'POSIX' && Number(pid) === process.pid && inodes.includes(Number(file.split(':')[2])))
+  // Not /proc/locks: while other processes' locks come and go, a read of it may leave out one that stays.
+  const infos = readdirSync('/proc/self/fdinfo').map((fd) => {
+    try {
+      return readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8')
+    } catch (error) {
+      if (error.code !== 'ENOENT') throw error
+      return ''
+    }
+  })
+  const locks = infos.flatMap((info) => info.split('\n').filter((line) => line.startsWith('lock:')))
+  const rows = locks
+    .map((line) => line.split(/\s+/).slice(1))
+    .filter(([, kind, , , , file]) => kind === 'POSIX' && inodes.includes(Number(file.split(':')[2])))
     .map(([, , , access, , file, ...bytes]) => `${access} ${file} ${bytes}`)
-    .sort()
+  // Each descriptor of a file lists the locks of the whole process on it.
+  return [...new Set(rows)].sort()
 }
 
 /** A home that is open here and known to another copy, and the locks on it. */
