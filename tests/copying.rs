@@ -4,6 +4,8 @@
 
 #[path = "support/child.rs"]
 mod child;
+#[path = "support/mount_namespace.rs"]
+mod mount_namespace;
 #[path = "support/openat2.rs"]
 mod openat2;
 #[path = "support/report.rs"]
@@ -19,6 +21,8 @@ mod volume;
 mod append;
 #[path = "copying/asked.rs"]
 mod asked;
+#[path = "copying/beyond.rs"]
+mod beyond;
 #[path = "copying/content.rs"]
 mod content;
 #[path = "copying/large.rs"]

@@ -3,7 +3,7 @@
 use super::{RelPath, Tree};
 use crate::error::{Error, Result};
 use crate::model::Cancel;
-use crate::sys::Access;
+use crate::sys::{Access, has_length};
 use nix::errno::Errno;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -17,6 +17,9 @@ const LARGEST_STRING: u64 = 0x1fff_ffe8;
 
 /// How much is read between two looks at the abort signal.
 const CHUNK: u64 = 16 << 20;
+
+/// How much is read at once beyond a file's stat length.
+const PIECE_BEYOND: u64 = 128 << 10;
 
 /// A regular file, open for reading, and how long it was then.
 #[derive(Debug)]
@@ -43,7 +46,7 @@ impl OpenedFile {
     }
 
     /// What the file held, at most as much as when it was opened: a file that grows meanwhile is not followed,
-    /// one that shrinks gives less.
+    /// one that shrinks gives less. One that yields more than its stat length is read to its end.
     pub fn read(self, cancel: &Cancel) -> Result<Vec<u8>> {
         self.read_at_most(LARGEST_READ, cancel)
     }
@@ -61,10 +64,7 @@ impl OpenedFile {
 
     fn read_at_most(mut self, most: u64, cancel: &Cancel) -> Result<Vec<u8>> {
         if self.size > most {
-            let problem =
-                format!("file is {} bytes long, and at most {most} are read into memory", self.size);
-            let error = Error::file_system_because("read", self.path.as_str(), Errno::EFBIG, &problem);
-            return Err(error.in_volume(self.tree.volume.as_str()));
+            return Err(self.too_long(&format!("file is {} bytes long", self.size), most));
         }
         let mut content = Vec::new();
         let refused = |error| self.tree.refused("read", &self.path, error);
@@ -75,10 +75,37 @@ impl OpenedFile {
             let step = left.min(CHUNK);
             let got = (&mut self.file).take(step).read_to_end(&mut content).map_err(refused)? as u64;
             if got < step {
-                break;
+                return Ok(content);
             }
             left -= got;
         }
+        self.read_beyond(&mut content, most, cancel)?;
         Ok(content)
+    }
+
+    /// Reads what the file yields beyond its stat length; nothing of one whose length changed since it was opened.
+    fn read_beyond(&mut self, content: &mut Vec<u8>, most: u64, cancel: &Cancel) -> Result<()> {
+        let refused = |error| self.tree.refused("read", &self.path, error);
+        loop {
+            cancel.check()?;
+            let before = content.len();
+            let got = (&self.file).take(PIECE_BEYOND).read_to_end(content).map_err(refused)?;
+            if got == 0 {
+                return Ok(());
+            }
+            if !has_length(&self.file, self.size).map_err(refused)? {
+                content.truncate(before);
+                return Ok(());
+            }
+            if content.len() as u64 > most {
+                return Err(self.too_long("file yields more than its length says", most));
+            }
+        }
+    }
+
+    fn too_long(&self, what: &str, most: u64) -> Error {
+        let problem = format!("{what}, and at most {most} bytes are read into memory");
+        let error = Error::file_system_because("read", self.path.as_str(), Errno::EFBIG, &problem);
+        error.in_volume(self.tree.volume.as_str())
     }
 }

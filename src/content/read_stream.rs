@@ -3,10 +3,10 @@
 use super::{RelPath, Tree};
 use crate::error::{Error, Result};
 use crate::model::{Cancel, VolumeName};
-use crate::sys::Access;
+use crate::sys::{Access, TransferBuffer, has_length, read_piece};
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::sync::{Mutex, PoisonError};
 
@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 pub struct ReadRange {
     /// The first one.
     pub start: u64,
-    /// The last one; none is the last one that the file has when it is opened.
+    /// The last one; none is the last one that the file has when it is opened, or yields if that is more.
     pub end: Option<u64>,
 }
 
@@ -33,22 +33,36 @@ pub struct FileReader {
 struct Rest {
     at: u64,
     end: u64,
+    /// The file's stat length when it was opened.
+    found: u64,
 }
 
 impl Tree {
     /// Opens a regular file for reading piece by piece. What is beyond its end at this moment is not read, so that
-    /// a file which somebody keeps adding to has an end.
+    /// a file which somebody keeps adding to has an end. One that yields more than its stat length is read to its end.
     pub fn open_reader(self, path: impl AsRef<OsStr>, range: ReadRange) -> Result<FileReader> {
         let path = RelPath::parse(path)?;
         let (file, metadata) = self.open_regular(&path, Access::Read)?;
-        let end = range.end.map_or(u64::MAX, |end| end.saturating_add(1)).min(metadata.len());
-        let rest = Mutex::new(Rest { at: range.start.min(end), end });
+        let (asked, found) = (range.end.map_or(u64::MAX, |end| end.saturating_add(1)), metadata.len());
+        let refused = |error| self.refused("read", &path, error);
+        let end = match asked > found && yields_more(&file, found).map_err(refused)? {
+            true => asked,
+            false => asked.min(found),
+        };
+        let rest = Mutex::new(Rest { at: range.start.min(end), end, found });
         Ok(FileReader { volume: self.volume, path, file, rest })
     }
 }
 
+/// Whether bytes come beyond the stat length, which does not change meanwhile.
+fn yields_more(file: &File, found: u64) -> io::Result<bool> {
+    let mut buffer = TransferBuffer::default();
+    let is_at_end = read_piece(file, found, 1, &mut buffer)?.is_empty();
+    Ok(!is_at_end && has_length(file, found)?)
+}
+
 impl FileReader {
-    /// How many bytes are to come, unless the file shrinks.
+    /// How many bytes are to come at most.
     pub fn left(&self) -> u64 {
         let rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
         rest.end - rest.at
@@ -66,16 +80,22 @@ impl FileReader {
                 Ok(0) => break,
                 Ok(got) => filled += got,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => {
-                    let error = Error::file_system("read", self.path.as_str(), error);
-                    return Err(error.in_volume(self.volume.as_str()));
-                }
+                Err(error) => return Err(self.refused(error)),
             }
+        }
+        let beyond = (rest.at + filled as u64).saturating_sub(rest.found);
+        if beyond > 0 && !has_length(&self.file, rest.found).map_err(|error| self.refused(error))? {
+            // Another process writes to it after all.
+            filled -= usize::try_from(beyond).map_or(filled, |beyond| beyond.min(filled));
         }
         rest.at += filled as u64;
         if filled < most {
             rest.end = rest.at;
         }
         Ok(filled)
+    }
+
+    fn refused(&self, error: io::Error) -> Error {
+        Error::file_system("read", self.path.as_str(), error).in_volume(self.volume.as_str())
     }
 }

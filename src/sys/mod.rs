@@ -55,4 +55,4 @@ pub use space::{STAT_BLOCK, free_space, release, reserve, time_since_boot};
 pub use subdir::{open_parent, open_subdirectory};
 pub use sync_above::sync_up_to;
 pub use token::unique_token;
-pub use transfer::{TransferBuffer, clone_content, next_data, transfer};
+pub use transfer::{TransferBuffer, clone_content, has_length, next_data, read_piece, transfer};

@@ -69,19 +69,37 @@ pub fn transfer(
             copied => return Ok(copied?),
         }
     }
-    let length = length.min(SMALL);
+    let content = read_piece(from, at, length, buffer)?;
+    to.write_all_at(content, at)?;
+    Ok(content.len())
+}
+
+/// Reads at most `length` bytes at the offset `at` into the buffer: nothing at the file's end.
+pub fn read_piece<'b>(
+    from: &File,
+    at: u64,
+    length: usize,
+    buffer: &'b mut TransferBuffer,
+) -> io::Result<&'b [u8]> {
+    // The kernel refuses to look beyond the longest offset.
+    let longest = usize::try_from(i64::MAX.unsigned_abs().saturating_sub(at)).unwrap_or(usize::MAX);
+    let length = length.min(SMALL).min(longest);
     if buffer.0.len() < length {
-        buffer.0.resize(SMALL, 0);
+        buffer.0.resize(length, 0);
     }
     let content = &mut buffer.0[..length];
-    let got = loop {
+    loop {
         match from.read_at(content, at) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            got => break got?,
+            got => return Ok(&content[..got?]),
         }
-    };
-    to.write_all_at(&content[..got], at)?;
-    Ok(got)
+    }
+}
+
+/// Whether `file` still has the length `found`. Bytes that it yields beyond that are then its own: files of procfs and
+/// of some FUSE file systems are longer than their stat length. A file whose length changes is being written to.
+pub fn has_length(file: &File, found: u64) -> io::Result<bool> {
+    Ok(file.metadata()?.len() == found)
 }
 
 /// The next piece of `file` that is no hole, from `at` on and before `end`: where it begins and ends. A file system
@@ -94,7 +112,7 @@ pub fn next_data(file: &File, at: u64, end: u64) -> io::Result<Option<(u64, u64)
     let begin = match seek(at, Whence::SeekData) {
         Ok(begin) => begin,
         Err(Errno::ENXIO) => return Ok(None),
-        Err(Errno::EINVAL | Errno::EOPNOTSUPP) => return Ok((at < end).then_some((at, end))),
+        Err(Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ESPIPE) => return Ok((at < end).then_some((at, end))),
         Err(errno) => return Err(errno.into()),
     };
     if begin >= end {

@@ -5,8 +5,8 @@ use super::rules::Owner;
 use crate::content::{Claim, Demand};
 use crate::error::{Error, Result};
 use crate::sys::{
-    Access, Facts, FileLock, TransferBuffer, clone_content, create_file, facts_at, next_data, rename_within,
-    reopen, transfer, unique_token, unlink_entry,
+    Access, Facts, FileLock, TransferBuffer, clone_content, create_file, facts_at, has_length, next_data,
+    read_piece, rename_within, reopen, transfer, unique_token, unlink_entry,
 };
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, fchmod};
@@ -14,7 +14,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::fchown;
+use std::os::unix::fs::{FileExt, fchown};
 use std::sync::atomic::Ordering;
 
 /// How much is copied between two looks at the abort signal.
@@ -22,6 +22,9 @@ const CHUNK: u64 = 8 << 20;
 
 /// How much is written in one turn where a volume's writers take turns.
 const CHUNK_OF_A_TURN: u64 = 1 << 20;
+
+/// How much is read at once beyond a file's stat length.
+const PIECE_BEYOND: usize = 128 << 10;
 
 /// The mode of a file whose content is not whole yet.
 const UNFINISHED: u32 = 0o600;
@@ -68,6 +71,9 @@ pub fn copy_file(errand: &Errand<'_>, buffer: &mut TransferBuffer, file: File, f
     }
     Err(refused("open", Errno::EBUSY.into()))
 }
+
+/// Runs a step of a copy, which says whether it wrote, once there is room for what it demands.
+type Admit<'a> = dyn FnMut(Demand, &mut dyn FnMut() -> Result<bool>) -> Result<bool> + 'a;
 
 /// A file that is copied, and what it was when it was found.
 struct OpenSource<'f> {
@@ -125,8 +131,8 @@ impl OpenSource<'_> {
         self.facts.allocated().min(self.facts.length())
     }
 
-    /// Copies the content, at most as much as there was when the file was found, and gives how many bytes are no
-    /// holes. Where there is a `claim` to charge it to, each piece waits for its turn and for what the limit leaves.
+    /// Copies the content and gives how many bytes are no holes: as much as there was when the file was found, and what
+    /// is beyond the stat length only of one that yields more than that says. Where there is a `claim` to charge it to, each piece waits for its turn and for what the limit leaves.
     fn fill(
         &self,
         errand: &Errand<'_>,
@@ -151,7 +157,7 @@ impl OpenSource<'_> {
         };
         if length == 0 {
             admit(Demand::entry(), &mut || Ok(true))?;
-            return Ok(0);
+            return self.fill_beyond(errand, to, buffer, &mut admit);
         }
         let data = self.data();
         if is_limited && data > CHUNK_OF_A_TURN {
@@ -205,8 +211,36 @@ impl OpenSource<'_> {
             let left = self.file.metadata().map_err(failed)?.len().min(length);
             to.set_len(left.max(at)).map_err(failed)?;
             context.progress.add_bytes(left.saturating_sub(at));
+            if left < length {
+                return Ok(written);
+            }
         }
-        Ok(written)
+        Ok(written + self.fill_beyond(errand, to, buffer, &mut admit)?)
+    }
+
+    /// Copies what the file yields beyond its stat length, up to its end, and returns how many bytes that is. Nothing
+    /// if the length is another than when the file was found: a file that grows is copied as it was then.
+    fn fill_beyond(
+        &self,
+        errand: &Errand<'_>,
+        to: &File,
+        buffer: &mut TransferBuffer,
+        admit: &mut Admit<'_>,
+    ) -> Result<u64> {
+        let failed = |error: io::Error| named(errand, error);
+        let (length, mut beyond) = (self.facts.length(), 0);
+        loop {
+            let at = length.saturating_add(beyond);
+            let piece = read_piece(&self.file, at, PIECE_BEYOND, buffer).map_err(failed)?;
+            if piece.is_empty() || !has_length(&self.file, length).map_err(failed)? {
+                return Ok(beyond);
+            }
+            errand.context.rules.cancel.check()?;
+            let more = piece.len() as u64;
+            admit(Demand::piece(more), &mut || to.write_all_at(piece, at).map(|()| true).map_err(failed))?;
+            errand.context.progress.add_bytes(more);
+            beyond += more;
+        }
     }
 
     /// Copies `length` bytes, or as many as there are.
