@@ -16,6 +16,15 @@ use std::path::Path;
 /// A line, and some megabytes; both have a stat length of 0.
 const FILES: [&str; 2] = ["/proc/version", "/proc/kallsyms"];
 
+/// Whether this user may read all of [`FILES`]. Some kernels show kallsyms only to root.
+fn may_read_files() -> bool {
+    let readable = FILES.iter().all(|host| fs::File::open(host).is_ok());
+    if !readable {
+        crate::skip::skip(format_args!("this user may not read {FILES:?}"));
+    }
+    readable
+}
+
 fn copy_in(volume: &Volume, host: &str, to: &str) -> Result<u64, String> {
     let copied = volume.files.copy_in(Path::new(host), to, TransferOptions::default(), &Cancel::default());
     copied.map(|tally| tally.bytes).map_err(|error| error.code())
@@ -23,6 +32,9 @@ fn copy_in(volume: &Volume, host: &str, to: &str) -> Result<u64, String> {
 
 #[test]
 fn case_51_what_comes_behind_the_stat_length_is_copied_in() {
+    if !may_read_files() {
+        return;
+    }
     let volume = Volume::new(json!({}));
     for host in FILES {
         let content = fs::read(host).unwrap();
@@ -37,6 +49,9 @@ fn case_51_what_comes_behind_the_stat_length_is_copied_in() {
 
 #[test]
 fn case_51_it_counts_to_the_quota() {
+    if !may_read_files() {
+        return;
+    }
     let volume = Volume::new(json!({ "quotaMib": 1 }));
     let root = volume.files.root().to_owned();
     assert!(fs::read(FILES[1]).unwrap().len() > 1 << 20);

@@ -48,7 +48,10 @@ fn answers(command: &[&str]) -> Option<Vec<String>> {
     fs::set_permissions(dir.path(), shared).unwrap();
     // Ordinary users may not go where this test binary is.
     let binary = dir.path().join("worker");
-    fs::copy(std::env::current_exe().unwrap(), &binary).unwrap();
+    // By another process: one that another test forks now must not inherit a descriptor that can write to the binary,
+    // or running it fails with ETXTBSY.
+    let copied = Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&binary).status().unwrap();
+    assert!(copied.success());
     let output = Command::new(command[0])
         .args(&command[1..])
         .arg(&binary)
