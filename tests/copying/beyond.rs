@@ -16,15 +16,6 @@ use std::path::Path;
 /// A line, and some megabytes; both have a stat length of 0.
 const FILES: [&str; 2] = ["/proc/version", "/proc/kallsyms"];
 
-/// Whether this user may read all of [`FILES`]. Some kernels show kallsyms only to root.
-fn may_read_files() -> bool {
-    let readable = FILES.iter().all(|host| fs::File::open(host).is_ok());
-    if !readable {
-        crate::skip::skip(format_args!("this user may not read {FILES:?}"));
-    }
-    readable
-}
-
 fn copy_in(volume: &Volume, host: &str, to: &str) -> Result<u64, String> {
     let copied = volume.files.copy_in(Path::new(host), to, TransferOptions::default(), &Cancel::default());
     copied.map(|tally| tally.bytes).map_err(|error| error.code())
@@ -32,15 +23,15 @@ fn copy_in(volume: &Volume, host: &str, to: &str) -> Result<u64, String> {
 
 #[test]
 fn case_51_what_comes_behind_the_stat_length_is_copied_in() {
-    if !may_read_files() {
-        return;
-    }
     let volume = Volume::new(json!({}));
     for host in FILES {
         let content = fs::read(host).unwrap();
         assert_eq!(fs::metadata(host).unwrap().len(), 0, "{host}");
         for to in ["new", "new", "old"] {
-            fs::write(volume.files.root().join("old"), "much older").unwrap();
+            let old = volume.files.root().join("old");
+            // The copy of an earlier round is read-only, as its source is.
+            let _missing = fs::remove_file(&old);
+            fs::write(&old, "much older").unwrap();
             assert_eq!(copy_in(&volume, host, to), Ok(content.len() as u64), "{host} to {to}");
             assert!(fs::read(volume.files.root().join(to)).unwrap() == content, "{host} to {to}");
         }
@@ -49,9 +40,6 @@ fn case_51_what_comes_behind_the_stat_length_is_copied_in() {
 
 #[test]
 fn case_51_it_counts_to_the_quota() {
-    if !may_read_files() {
-        return;
-    }
     let volume = Volume::new(json!({ "quotaMib": 1 }));
     let root = volume.files.root().to_owned();
     assert!(fs::read(FILES[1]).unwrap().len() > 1 << 20);
