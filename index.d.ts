@@ -8,7 +8,9 @@ import type { Readable, Writable } from 'node:stream'
 export interface SignalOption {
   /**
    * Cancels the operation. Before its point of no return it is undone and the promise rejects with the
-   * signal's reason; a signal that fires later comes too late, and the operation completes. Default: none.
+   * signal's reason; a signal that fires later comes too late, and the operation completes. One of another realm or a
+   * polyfill is taken as well, any object with `aborted`, as Node's own functions do; where it has no reason, the promise
+   * rejects with an `AbortError`. Default: none.
    */
   signal?: AbortSignal | null
 }
@@ -144,7 +146,8 @@ export interface AttachmentInfo {
    * another PID name space, a container's; then only `detach` ends the attachment, or a restart of the machine.
    */
   readonly owner: 'running' | 'unknown'
-  readonly createdAt: Date
+  /** `null` where the catalog has a time that no `Date` can hold. */
+  readonly createdAt: Date | null
   /** The volumes among its mounts, directories and disks, in the order of the mounts. */
   readonly volumes: readonly {
     readonly name: string
@@ -303,6 +306,7 @@ export declare class VolumeHandle {
   /** The file system that a disk volume was made with, `'ext4'`; `null` for a directory volume. */
   readonly diskFstype: string | null
   readonly labels: Readonly<Record<string, string>>
+  /** `null` where the catalog has no time, or one that no `Date` can hold. */
   readonly createdAt: Date | null
   /** The files of a directory volume. Of a disk volume, each operation is refused with an `InvalidConfigError`. */
   fs(): VolumeFs
@@ -407,7 +411,11 @@ export interface WriteStreamOptions extends StreamOptions, Pick<WriteOptions, 'm
   start?: number | null
 }
 
-/** A path within a volume: a string, or bytes, which a name that is not UTF-8 needs. */
+/**
+ * A path within a volume: a string, or bytes, which a name that is not UTF-8 needs. Bytes are copied in the call. Refused
+ * with an `InvalidConfigError`: bytes whose buffer was transferred or became too short, and a string with a lone surrogate,
+ * which no file name can hold; that holds for every other string that is no file's content, too.
+ */
 export type VolumePath = string | Uint8Array
 
 /**
@@ -1139,8 +1147,13 @@ export declare class VolumeError extends Error {
   readonly code: string
   /** The volume that the error is about, where it is about one. */
   readonly volume?: string
-  /** The path that the error is about, as it was given. */
+  /**
+   * The path that the error is about: as it was given, or the whole path from there where it is about an entry below. In
+   * a volume it is a path from the volume's root.
+   */
   readonly path?: string
+  /** What `JSON.stringify` writes: `name`, `message`, all other properties, and the message of the `cause`. */
+  toJSON(): { name: string; message: string; code: string; [property: string]: unknown }
 }
 export declare class VolumeNotFoundError extends VolumeError {
   readonly code: 'ERR_VOLUME_NOT_FOUND'

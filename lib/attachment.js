@@ -2,6 +2,7 @@
 
 const { inspect } = require('node:util')
 const { call, onlySignal } = require('./call.js')
+const { dateOf } = require('./metadata.js')
 const { makeMounts } = require('./sandbox-builder.js')
 
 class Attachment {
@@ -79,7 +80,7 @@ class Attachment {
 function toAttachmentInfo({ createdAtMs, volumes, disks, ...properties }) {
   return Object.freeze({
     ...properties,
-    createdAt: new Date(createdAtMs),
+    createdAt: dateOf(createdAtMs),
     volumes: Object.freeze(volumes.map(Object.freeze)),
     disks: Object.freeze(disks.map(Object.freeze)),
   })

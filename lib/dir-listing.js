@@ -2,7 +2,8 @@
 
 const { isUtf8 } = require('node:buffer')
 const { setImmediate: nextTurn } = require('node:timers/promises')
-const { call, splitOptions } = require('./call.js')
+const { pathOf } = require('./bytes.js')
+const { call, splitOptions, throwIfAborted } = require('./call.js')
 const { dateOf, kindOf, permissionsOf } = require('./metadata.js')
 
 /** How many numbers the native side tells of an entry: mode, size, modified. */
@@ -31,7 +32,7 @@ class DirListing extends Promise {
     const { listing, signal } = this.#begin(false)
     for await (const batch of batchesOf(listing, signal)) {
       for (const entry of entriesOf(batch)) {
-        signal?.throwIfAborted()
+        throwIfAborted(signal)
         yield entry
       }
     }
@@ -52,7 +53,7 @@ class DirListing extends Promise {
 /** What `list` gives. The arguments are those of the call, whatever becomes of them before the listing begins. */
 function listEntries(files, relPath, options) {
   try {
-    const at = relPath instanceof Uint8Array ? new Uint8Array(relPath) : relPath
+    const at = pathOf(relPath)
     const { signal, rest } = splitOptions(options)
     return new DirListing((isWhole) => ({ signal, listing: files.list(at, rest, isWhole) }))
   } catch (error) {

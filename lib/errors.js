@@ -7,6 +7,12 @@ class VolumeError extends Error {
     super(message, cause === undefined ? undefined : { cause: new Error(cause) })
     Object.assign(this, { code }, context)
   }
+
+  /** What `JSON.stringify` makes of it: an `Error` alone would leave out the name, the message and the cause. */
+  toJSON() {
+    const cause = this.cause instanceof Error ? { cause: { message: this.cause.message } } : {}
+    return { name: this.name, message: this.message, ...this, ...cause }
+  }
 }
 
 class VolumeNotFoundError extends VolumeError {}

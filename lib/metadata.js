@@ -11,8 +11,11 @@ const kindOf = (mode) => KINDS.get(mode >> 12) ?? 'other'
 
 const permissionsOf = (mode) => mode & 0o7777
 
-/** The native side has NaN for what is not known or no `Date`. */
-const dateOf = (ms) => (Number.isNaN(ms) ? null : new Date(ms))
+/** A `Date`; null for what is not known, which the native side tells as NaN or null, or beyond what a `Date` can hold. */
+function dateOf(ms) {
+  const date = new Date(ms ?? NaN)
+  return Number.isNaN(date.getTime()) ? null : date
+}
 
 /** What `stat` gives. */
 function metadataOf({ mode, size, allocatedBytes, uid, gid, nlink, modifiedMs, accessedMs, createdMs }) {

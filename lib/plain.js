@@ -13,6 +13,19 @@ function isPlain(value) {
   return prototype === null || Object.getPrototypeOf(prototype) === null
 }
 
+/** How deep options may nest; `values.rs` has the same limit. */
+const MAX_DEPTH = 4
+
+/** A copy of plain objects, so that each property is read once, and a later change of theirs changes nothing. */
+function copyOfPlain(value, depth = MAX_DEPTH) {
+  if (depth === 0 || !isPlain(value)) {
+    return value
+  }
+  const copies = Object.keys(value).map((key) => [key, copyOfPlain(value[key], depth - 1)])
+  // `fromEntries` defines properties: one may be called "__proto__".
+  return Object.fromEntries(copies)
+}
+
 /** What a value that is not plain is, for messages: `a string`, `an array`, `a Map`, `an instance of Foo`. */
 function describe(value) {
   if (value === undefined || value === null) {
@@ -34,4 +47,4 @@ function describe(value) {
     : 'an object that is not plain'
 }
 
-module.exports = { describe, isPlain }
+module.exports = { copyOfPlain, describe, isPlain }

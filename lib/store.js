@@ -6,7 +6,8 @@ const native = require('./native.js')
 const { invalidConfig } = require('./errors.js')
 const { Attachment, toAttachmentInfo } = require('./attachment.js')
 const { Volume, VolumeHandle } = require('./volume.js')
-const { call, onlySignal, splitOptions } = require('./call.js')
+const { call, onlySignal, splitOptions, throwIfAborted } = require('./call.js')
+const { copyOfPlain } = require('./plain.js')
 
 /** Open stores of the module functions, by home. */
 const defaultStores = new Map()
@@ -24,10 +25,10 @@ class VolumeStore {
 
   static async open(options) {
     const { signal, rest } = splitOptions(options)
-    signal?.throwIfAborted()
+    throwIfAborted(signal)
     const settings = withHome(rest)
     const store = await call(signal, () => native.openStore(settings))
-    signal?.throwIfAborted()
+    throwIfAborted(signal)
     return new VolumeStore(store, settings.home)
   }
 
@@ -103,12 +104,18 @@ function splitEach(options) {
   }
 }
 
+/** Options as they are now: the signal itself, and a copy of the rest. Each property is read once. */
+function optionsOf(options) {
+  const { signal, rest } = splitOptions(options)
+  return { ...copyOfPlain(rest), signal }
+}
+
 /**
  * The store of the default home as it is now, opened when first needed, which a call with bad options or an
  * aborted signal does not.
  */
 async function defaultStore(...options) {
-  splitEach(options).signal?.throwIfAborted()
+  throwIfAborted(splitEach(options).signal)
   const home = defaultHome()
   let opening = defaultStores.get(home)
   if (opening === undefined) {
@@ -119,15 +126,40 @@ async function defaultStore(...options) {
   return opening
 }
 
-const createVolume = async (name, ...options) =>
-  (await defaultStore(...options)).createVolume(name, ...options)
-const getVolume = async (name, options) => (await defaultStore(options)).getVolume(name, options)
-const listVolumes = async (options) => (await defaultStore(options)).listVolumes(options)
-const removeVolume = async (name, options) => (await defaultStore(options)).removeVolume(name, options)
-const attach = async (sandbox, mounts, options) =>
-  (await defaultStore(options)).attach(sandbox, mounts, options)
-const attachments = async (options) => (await defaultStore(options)).attachments(options)
-const detach = async (id, options) => (await defaultStore(options)).detach(id, options)
+async function createVolume(name, ...options) {
+  const given = options.map(optionsOf)
+  return (await defaultStore(...given)).createVolume(name, ...given)
+}
+
+async function getVolume(name, options) {
+  const given = optionsOf(options)
+  return (await defaultStore(given)).getVolume(name, given)
+}
+
+async function listVolumes(options) {
+  const given = optionsOf(options)
+  return (await defaultStore(given)).listVolumes(given)
+}
+
+async function removeVolume(name, options) {
+  const given = optionsOf(options)
+  return (await defaultStore(given)).removeVolume(name, given)
+}
+
+async function attach(sandbox, mounts, options) {
+  const [given, plan] = [optionsOf(options), copyOfPlain(mounts)]
+  return (await defaultStore(given)).attach(sandbox, plan, given)
+}
+
+async function attachments(options) {
+  const given = optionsOf(options)
+  return (await defaultStore(given)).attachments(given)
+}
+
+async function detach(id, options) {
+  const given = optionsOf(options)
+  return (await defaultStore(given)).detach(id, given)
+}
 
 module.exports = {
   VolumeStore,

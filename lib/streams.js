@@ -1,7 +1,7 @@
 'use strict'
 
 const { Readable, Writable } = require('node:stream')
-const { cancelWith, splitOptions } = require('./call.js')
+const { cancelWith, reasonOf, splitOptions } = require('./call.js')
 
 /** Chunks are put together up to this much, and those that are as long are written by themselves. */
 const LARGE = 256 * 1024
@@ -157,8 +157,8 @@ function* pieces(chunks) {
 }
 
 /** What Node's own streams are destroyed with: always an error, where a signal's reason may be anything. */
-function abortError({ reason }) {
-  const error = new Error('The operation was aborted', { cause: reason })
+function abortError(signal) {
+  const error = new Error('The operation was aborted', { cause: reasonOf(signal) })
   return Object.assign(error, { name: 'AbortError', code: 'ABORT_ERR' })
 }
 

@@ -1,6 +1,7 @@
 'use strict'
 
 const { invalidConfig } = require('./errors.js')
+const { pathOf } = require('./bytes.js')
 const { call, onlySignal, splitOptions } = require('./call.js')
 const { listEntries } = require('./dir-listing.js')
 const { metadataOf } = require('./metadata.js')
@@ -17,16 +18,16 @@ class VolumeFs {
   }
 
   async read(relPath, options) {
-    return call(onlySignal(options), (cancellation) => this.#files.read(relPath, cancellation))
+    return call(onlySignal(options), (cancellation) => this.#files.read(pathOf(relPath), cancellation))
   }
 
   async readString(relPath, options) {
-    return call(onlySignal(options), (cancellation) => this.#files.readString(relPath, cancellation))
+    return call(onlySignal(options), (cancellation) => this.#files.readString(pathOf(relPath), cancellation))
   }
 
   async write(relPath, data, options) {
     const { signal, rest } = splitOptions(options)
-    return call(signal, (cancellation) => this.#files.write(relPath, data, rest, cancellation))
+    return call(signal, (cancellation) => this.#files.write(pathOf(relPath), data, rest, cancellation))
   }
 
   async writeString(relPath, content, options) {
@@ -38,43 +39,43 @@ class VolumeFs {
 
   async append(relPath, data, options) {
     const { signal, rest } = splitOptions(options)
-    return call(signal, (cancellation) => this.#files.append(relPath, data, rest, cancellation))
+    return call(signal, (cancellation) => this.#files.append(pathOf(relPath), data, rest, cancellation))
   }
 
   async copy(from, to, options) {
-    return copy(onlySignal(options), (cancellation) => this.#files.copy(from, to, cancellation))
+    return copy(onlySignal(options), (cancellation) => this.#files.copy(pathOf(from), pathOf(to), cancellation))
   }
 
   async copyIn(hostPath, relPath, options) {
-    return transfer(options, (...how) => this.#files.copyIn(hostPath, relPath, ...how))
+    return transfer(options, (...how) => this.#files.copyIn(hostPath, pathOf(relPath), ...how))
   }
 
   async copyOut(relPath, hostPath, options) {
-    return transfer(options, (...how) => this.#files.copyOut(relPath, hostPath, ...how))
+    return transfer(options, (...how) => this.#files.copyOut(pathOf(relPath), hostPath, ...how))
   }
 
   readStream(relPath, options) {
-    return readStream(options, (rest) => this.#files.reader(relPath, rest))
+    return readStream(options, (rest) => this.#files.reader(pathOf(relPath), rest))
   }
 
   writeStream(relPath, options) {
-    return writeStream(options, (rest) => this.#files.writer(relPath, rest))
+    return writeStream(options, (rest) => this.#files.writer(pathOf(relPath), rest))
   }
 
   async mkdir(relPath, options) {
-    return call(onlySignal(options), (cancellation) => this.#files.mkdir(relPath, cancellation))
+    return call(onlySignal(options), (cancellation) => this.#files.mkdir(pathOf(relPath), cancellation))
   }
 
   async remove(relPath, options) {
-    return call(onlySignal(options), (cancellation) => this.#files.remove(relPath, cancellation))
+    return call(onlySignal(options), (cancellation) => this.#files.remove(pathOf(relPath), cancellation))
   }
 
   async removeAll(relPath, options) {
-    return call(onlySignal(options), (cancellation) => this.#files.removeAll(relPath, cancellation))
+    return call(onlySignal(options), (cancellation) => this.#files.removeAll(pathOf(relPath), cancellation))
   }
 
   async exists(relPath, options) {
-    return call(onlySignal(options), (cancellation) => this.#files.exists(relPath, cancellation))
+    return call(onlySignal(options), (cancellation) => this.#files.exists(pathOf(relPath), cancellation))
   }
 
   list(relPath, options) {
@@ -83,11 +84,11 @@ class VolumeFs {
 
   async stat(relPath, options) {
     const { signal, rest } = splitOptions(options)
-    return metadataOf(await call(signal, (cancellation) => this.#files.stat(relPath, rest, cancellation)))
+    return metadataOf(await call(signal, (cancellation) => this.#files.stat(pathOf(relPath), rest, cancellation)))
   }
 
   async rename(from, to, options) {
-    return call(onlySignal(options), (cancellation) => this.#files.rename(from, to, cancellation))
+    return call(onlySignal(options), (cancellation) => this.#files.rename(pathOf(from), pathOf(to), cancellation))
   }
 }
 

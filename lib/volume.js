@@ -2,6 +2,7 @@
 
 const { VolumeFs } = require('./volume-fs.js')
 const { call, onlySignal } = require('./call.js')
+const { dateOf } = require('./metadata.js')
 
 /** What a new volume and a looked-up one share. Properties are read-only; both are made by a store. */
 class NamedVolume {
@@ -28,7 +29,7 @@ class VolumeHandle extends NamedVolume {
     super(store, {
       ...properties,
       labels: Object.freeze(labels),
-      createdAt: createdAtMs === null ? null : new Date(createdAtMs),
+      createdAt: dateOf(createdAtMs),
     })
   }
 }

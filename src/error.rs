@@ -187,6 +187,23 @@ impl Error {
         self
     }
 
+    /// Names `path` where a step on another path failed that was taken on its behalf, say on a temp file.
+    pub fn at_path(self, path: &str) -> Self {
+        let Context { syscall: Some(syscall), errno: Some(errno), path: Some(named), volume, .. } =
+            &*self.context
+        else {
+            return self;
+        };
+        if self.kind != ErrorKind::FileSystem || named == path {
+            return self;
+        }
+        let error = Error::file_system(syscall, path, std::io::Error::from_raw_os_error(*errno));
+        match volume {
+            Some(volume) => error.in_volume(volume),
+            None => error,
+        }
+    }
+
     /// Adds the guest path of the mount that the error is about, where it does not name a volume.
     pub fn in_mount(mut self, guest_path: &str) -> Self {
         if matches!(self.kind, ErrorKind::InvalidConfig | ErrorKind::FileSystem) {

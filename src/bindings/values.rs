@@ -1,10 +1,10 @@
 //! JavaScript values to plain ones, and back.
 
 use crate::model::Input;
-use napi::bindgen_prelude::{FromNapiValue, JsObjectValue, Null, Object, ToNapiValue, Unknown};
+use napi::bindgen_prelude::{FromNapiValue, JsObjectValue, Null, Object, ToNapiValue, Unknown, Utf16String};
 use napi::{Env, JsValue, KeyCollectionMode, KeyConversion, KeyFilter, Property, ValueType};
 
-/// How deep an options object may nest; ours have two levels.
+/// How deep an options object may nest; ours have two levels. `lib/plain.js` has the same limit.
 const DEEPEST: usize = 4;
 
 /// A JavaScript value as far as options go; what is no plain value is named by its type.
@@ -17,7 +17,7 @@ fn nested_input(value: Unknown<'_>, depth: usize) -> napi::Result<Input> {
         ValueType::Undefined | ValueType::Null => Input::Absent,
         ValueType::Boolean => Input::Bool(bool::from_unknown(value)?),
         ValueType::Number => Input::Number(f64::from_unknown(value)?),
-        ValueType::String => Input::Text(String::from_unknown(value)?),
+        ValueType::String => text(value)?.map_or(Input::Other("a string with a lone surrogate"), Input::Text),
         ValueType::Object if value.is_array()? => Input::Other("an array"),
         ValueType::Object if !is_plain(value)? => Input::Other("an object that is not plain"),
         ValueType::Object if depth == 0 => Input::Other("an object nested too deep"),
@@ -36,7 +36,10 @@ fn nested_input(value: Unknown<'_>, depth: usize) -> napi::Result<Input> {
                     continue;
                 }
                 let value: Unknown<'_> = object.get_property(key)?;
-                entries.push((String::from_unknown(key)?, nested_input(value, depth - 1)?));
+                entries.push(match text(key)? {
+                    Some(key) => (key, nested_input(value, depth - 1)?),
+                    None => (String::from_unknown(key)?, Input::Other("a name with a lone surrogate")),
+                });
             }
             Input::Object(entries)
         }
@@ -44,6 +47,19 @@ fn nested_input(value: Unknown<'_>, depth: usize) -> napi::Result<Input> {
         ValueType::Symbol => Input::Other("a symbol"),
         ValueType::BigInt => Input::Other("a bigint"),
         _ => Input::Other("a value of another kind"),
+    })
+}
+
+/// A string; `None` if it has a surrogate without its other half, for which Node-API puts U+FFFD in UTF-8.
+fn text(value: Unknown<'_>) -> napi::Result<Option<String>> {
+    let text = String::from_unknown(value)?;
+    let is_whole = || {
+        let units = Utf16String::from_unknown(value)?;
+        napi::Result::Ok(char::decode_utf16(units.iter().copied()).all(|unit| unit.is_ok()))
+    };
+    Ok(match !text.contains(char::REPLACEMENT_CHARACTER) || is_whole()? {
+        true => Some(text),
+        false => None,
     })
 }
 

@@ -142,12 +142,12 @@ fn is_escape(error: &io::Error) -> bool {
 }
 
 impl Tree {
-    /// An error of a step at `path`; where it was the volume's own quota that the kernel refused it for, one that says
-    /// so.
+    /// Names `path` in an error of a step taken for it, which may have been on a temp file; where it was the volume's
+    /// own quota that the kernel refused it for, says so.
     fn told(&self, error: Error, path: &str) -> Error {
         match self.is_over_the_kernels_quota(error.context().errno) {
             true => Error::quota_refused(self.volume.as_str(), path),
-            false => error.in_volume(self.volume.as_str()),
+            false => error.at_path(path).in_volume(self.volume.as_str()),
         }
     }
 

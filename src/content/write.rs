@@ -169,11 +169,13 @@ impl Tree {
         let target = self.target(path)?;
         let length = content.len() as u64;
         rules.quota.admit(self, path.as_str(), length, target.given_back(), cancel)?;
-        let staged = Staged::create(rules.staging, options.new_file_mode())?;
+        let staged = Staged::create(rules.staging, options.new_file_mode())
+            .map_err(|error| self.told(error, path.as_str()))?;
         let written = staged.file().write_all(content).map_err(|error| self.refused("write", path, error));
         let result = written.and_then(|()| self.put_in_place(path, &staged, &target, rules.staging, cancel));
         if let Err(error) = result {
-            staged.discard(rules.staging)?;
+            // The error says more than one of cleaning up.
+            let _left = staged.discard(rules.staging);
             return Err(error.in_volume(self.volume.as_str()));
         }
         self.sync_holder(path, &target.place, options.durable)

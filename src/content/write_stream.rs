@@ -70,7 +70,8 @@ impl Tree {
         if options.atomic {
             let given_back = self.target(&path)?.given_back();
             cancel.check()?;
-            let staged = Staged::create(rules.staging, options.new_file_mode())?;
+            let staged = Staged::create(rules.staging, options.new_file_mode())
+                .map_err(|error| self.told(error, path.as_str()))?;
             let output = Output::Staged(staged, given_back);
             return Ok(FileWriter {
                 tree: self,

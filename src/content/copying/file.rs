@@ -121,7 +121,8 @@ impl OpenSource<'_> {
             })
         });
         if result.is_err() {
-            temporary.remove(errand)?;
+            // The error says more than one of cleaning up.
+            let _left = temporary.remove(errand);
         }
         result
     }
@@ -296,7 +297,8 @@ enum Temporary {
 impl Temporary {
     fn create(errand: &Errand<'_>) -> Result<Self> {
         if let Some(volume) = &errand.context.rules.into {
-            let (name, lock) = FileLock::create_unique(volume.staging(), UNFINISHED)?;
+            let (name, lock) = FileLock::create_unique(volume.staging(), UNFINISHED)
+                .map_err(|error| errand.context.sides.to.failed_for(&errand.path(), error))?;
             return Ok(Temporary::Staged { name, lock });
         }
         let name = OsString::from(format!(".{}.part", unique_token()));
@@ -317,7 +319,8 @@ impl Temporary {
         let refused = |error| errand.context.sides.to.refused("rename", &errand.path(), error);
         match (self, &errand.context.rules.into) {
             (Temporary::Staged { name, .. }, Some(volume)) => {
-                volume.staging().replace(name, volume.root(), errand.to, errand.name)
+                let replaced = volume.staging().replace(name, volume.root(), errand.to, errand.name);
+                replaced.map_err(|error| errand.context.sides.to.failed_for(&errand.path(), error))
             }
             (Temporary::Beside { name, .. }, _) => {
                 rename_within(errand.to, name, errand.name).map_err(refused)
@@ -329,7 +332,10 @@ impl Temporary {
     fn remove(&self, errand: &Errand<'_>) -> Result<()> {
         let refused = |error| errand.context.sides.to.refused("unlink", &errand.path(), error);
         match (self, &errand.context.rules.into) {
-            (Temporary::Staged { name, .. }, Some(volume)) => volume.staging().unlink(name),
+            (Temporary::Staged { name, .. }, Some(volume)) => {
+                let unlinked = volume.staging().unlink(name);
+                unlinked.map_err(|error| errand.context.sides.to.failed_for(&errand.path(), error))
+            }
             (Temporary::Beside { name, .. }, _) => unlink_entry(errand.to, name).map_err(refused),
             (Temporary::Staged { .. }, None) => Ok(()),
         }

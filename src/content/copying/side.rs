@@ -54,6 +54,11 @@ impl Side {
         self.named(Error::link_escape(&self.path_of(below).to_string_lossy()))
     }
 
+    /// An error of a step on a temp file that was taken for what is at `below`.
+    pub(super) fn failed_for(&self, below: &Path, error: Error) -> Error {
+        self.named(error.at_path(&self.path_of(below).to_string_lossy()))
+    }
+
     fn named(&self, error: Error) -> Error {
         match &self.volume {
             Some(volume) => error.in_volume(volume.as_str()),
