@@ -275,6 +275,8 @@ fn what_could_not_be_mended_is_not_told_as_mended() {
     };
     let [gone, held] = ["gone~1-2-3", "held~4-5-6"].map(|left| home.path("volumes/.trash").join(left));
     assert_eq!(told(true), [(gone, true), (held.clone(), false)]);
+    let left = found(&home.path(""), true);
+    assert!(left[0].message.contains("cannot be deleted") && left[0].message.contains("EPERM"), "{left:?}");
     drop(immutable);
     assert_eq!(told(true), [(held, true)]);
     assert_eq!(told(true), []);

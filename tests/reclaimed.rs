@@ -4,30 +4,18 @@
 
 #[path = "support/child.rs"]
 mod child;
+#[path = "support/ordinary_user.rs"]
+mod ordinary_user;
 #[path = "support/volume.rs"]
 mod volume;
 
-use child::in_child;
-use nix::unistd::{Gid, Uid, geteuid, setgid, setuid};
+use ordinary_user::as_ordinary_user;
 use sandbox_volumes::model::{Cancel, Labels};
 use serde_json::json;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use volume::Volume;
-
-const NOBODY: u32 = 65534;
-
-/// Runs `body` in a process of an ordinary user, whom modes bind.
-fn as_ordinary_user(test: &str, body: impl FnOnce()) {
-    in_child(test, || {
-        if geteuid().is_root() {
-            setgid(Gid::from_raw(NOBODY)).unwrap();
-            setuid(Uid::from_raw(NOBODY)).unwrap();
-        }
-        body();
-    });
-}
 
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();

@@ -14,6 +14,9 @@ use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 use std::os::unix::fs::fchown;
 
+/// The bits of `st_mode` that a mode can set.
+const ALL_BITS: u32 = 0o7777;
+
 /// Where a new file goes, and the one that it takes the place of.
 pub(super) struct Target {
     pub place: Place,
@@ -32,15 +35,18 @@ impl Target {
 pub(super) struct Staged {
     name: String,
     file: File,
+    /// The mode that a new file gets when it is put in place.
+    mode: u32,
     _lock: FileLock,
 }
 
 impl Staged {
-    /// Makes an empty one with `mode` less the umask.
+    /// Makes an empty one. What is put in place is a file with `mode` less the umask, or the mode of the one that it
+    /// replaces; until then only its owner has rights on it.
     pub fn create(staging: &StoreDir, mode: u32) -> Result<Self> {
-        let (name, lock) = FileLock::create_unique(staging, mode)?;
+        let (name, lock, mode) = FileLock::create_unique(staging, mode)?;
         match lock.file().try_clone_to_owned() {
-            Ok(file) => Ok(Staged { name, file: file.into(), _lock: lock }),
+            Ok(file) => Ok(Staged { name, file: file.into(), mode, _lock: lock }),
             Err(error) => {
                 staging.unlink(&name)?;
                 Err(Error::file_system("dup", staging.path(), error))
@@ -82,20 +88,24 @@ impl Tree {
         staging: &StoreDir,
         cancel: &Cancel,
     ) -> Result<()> {
-        let kept = target.old.as_ref().map_or(Ok(()), |old| keep_mode_and_owner(&staged.file, old));
-        kept.and_then(|()| staged.file.sync_all()).map_err(|error| self.refused("write", path, error))?;
+        let refused = |error| self.refused("write", path, error);
+        let old = target.old.as_ref();
+        old.map_or(Ok(()), |old| keep_owner(&staged.file, old)).map_err(refused)?;
+        let mode = old.map_or(staged.mode, |old| old.mode() & ALL_BITS);
+        let _published = FileLock::publish(staging, mode).map_err(|error| self.told(error, path.as_str()))?;
+        let given = fchmod(&staged.file, Mode::from_bits_truncate(mode)).map_err(io::Error::from);
+        given.and_then(|()| staged.file.sync_all()).map_err(refused)?;
         cancel.commit()?;
-        let put =
-            staging.replace(&staged.name, self.root.as_fd(), target.place.holder.as_fd(), &target.place.name);
+        let file = (staged.name.as_str(), staged.file.as_fd());
+        let put = staging.replace(file, self.root.as_fd(), target.place.holder.as_fd(), &target.place.name);
         put.map_err(|error| self.told(error, path.as_str()))
     }
 }
 
 /// An unprivileged process cannot give files away; then the new file is its own.
-fn keep_mode_and_owner(file: &File, old: &Metadata) -> io::Result<()> {
+fn keep_owner(file: &File, old: &Metadata) -> io::Result<()> {
     match fchown(file, Some(old.uid()), Some(old.gid())) {
-        Err(error) if error.raw_os_error() != Some(Errno::EPERM as i32) => return Err(error),
-        _ => {}
+        Err(error) if error.raw_os_error() != Some(Errno::EPERM as i32) => Err(error),
+        _ => Ok(()),
     }
-    Ok(fchmod(file, Mode::from_bits_truncate(old.mode()))?)
 }

@@ -5,8 +5,9 @@ use super::layout::Layout;
 use super::owner::living;
 use super::{Durability, Opened};
 use crate::catalog::{self, Catalog, FoundVolume, Held, UnusableRow};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Cancel, VolumeKind, VolumeName, VolumeRecord};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// What is wrong.
@@ -149,9 +150,27 @@ impl Opened {
             for problem in &mut problems {
                 let is_it = |left: &Problem| (&left.path, &left.volume) == (&problem.path, &problem.volume);
                 problem.repaired = !left.iter().any(is_it);
+                if !problem.repaired && problem.volume.is_none() {
+                    problem.message = self.reason_to_stay(problem);
+                }
             }
         }
         Ok(problems)
+    }
+
+    /// Says why a leftover in the staging or trash directory could not be deleted.
+    fn reason_to_stay(&self, problem: &Problem) -> String {
+        let entry = problem.path.file_name().and_then(OsStr::to_str);
+        let dir = [&self.layout.staging, &self.layout.trash]
+            .into_iter()
+            .find(|dir| problem.path.starts_with(dir.path()));
+        match entry.zip(dir).map(|(entry, dir)| self.clear_leftover(dir, entry)) {
+            Some(Err(error)) => format!(
+                "An operation that did not come to its end left this, and it cannot be deleted: {error} Opening the \
+                 store tries again."
+            ),
+            _ => problem.message.clone(),
+        }
     }
 
     /// Intents and leftovers whose owner is dead: those whose lock is free.
@@ -175,12 +194,20 @@ impl Opened {
         for dir in [&self.layout.staging, &self.layout.trash] {
             for entry in dir.names()? {
                 let Some(text) = entry.to_str() else { continue };
-                if self.lock_abandoned(dir, text)?.is_some() {
-                    let message =
-                        "An operation that did not come to its end left this. Opening the store deletes it.";
-                    let path = dir.path_of(text);
-                    problems.push(Problem::new(ProblemKind::Unfinished, path, message.to_owned()));
-                }
+                let message = match self.lock_abandoned(dir, text) {
+                    Ok(None) => continue,
+                    Ok(Some(_lock)) => {
+                        "An operation that did not come to its end left this. Opening the store deletes it."
+                            .to_owned()
+                    }
+                    Err(error) if error.kind() == ErrorKind::FileSystem => {
+                        format!(
+                            "It cannot be determined whether an operation left this: {error} Delete it by hand."
+                        )
+                    }
+                    Err(error) => return Err(error),
+                };
+                problems.push(Problem::new(ProblemKind::Unfinished, dir.path_of(text), message));
             }
         }
         Ok(problems)

@@ -22,14 +22,14 @@ impl Opened {
         self.clear_leftovers(&self.layout.trash)
     }
 
-    /// Ends at the first that the catalog refuses: it would have each of them wait.
+    /// Ends at the first that the catalog refuses: it would have each of them wait. One that the disk refuses, also
+    /// its lock, keeps none of the others from being settled.
     fn settle_abandoned_intents(&self) -> Result<()> {
         for intent in self.catalog.read(|catalog| catalog.intents(None))? {
-            if let Some(_lock) = self.layout.try_lock(&intent.name)? {
-                match self.settle_intents_of(&intent.name) {
-                    Err(error) if error.kind() == ErrorKind::FileSystem => {}
-                    settled => settled?,
-                }
+            let locked = self.layout.try_lock(&intent.name);
+            match locked.and_then(|lock| lock.map_or(Ok(()), |_lock| self.settle_intents_of(&intent.name))) {
+                Err(error) if error.kind() == ErrorKind::FileSystem => {}
+                settled => settled?,
             }
         }
         Ok(())
@@ -76,19 +76,23 @@ impl Opened {
     }
 
     /// Deletes what has no intent: the trail of an operation that died before it wrote one or after it struck
-    /// one out, and files of interrupted atomic writes. What is not ours stays.
+    /// one out, and files of interrupted atomic writes. What is not ours stays, and so does what cannot be deleted,
+    /// which keeps none of the others from it: [`super::check`] reports it.
     fn clear_leftovers(&self, dir: &Dir) -> Result<()> {
         for entry in dir.names()? {
             let Some(text) = entry.to_str() else { continue };
-            if let Some(_lock) = self.lock_abandoned(dir, text)? {
-                let removed = match EntryOwner::of(text) {
-                    EntryOwner::Cloned(clone) => self.remove_passing(&clone),
-                    _ => Ok(()),
-                };
-                later_if_refused(removed.and_then(|()| discard(dir, text, &dir.path_of(text))))?;
-            }
+            later_if_refused(self.clear_leftover(dir, text))?;
         }
         Ok(())
+    }
+
+    /// Deletes one such entry; one that is in use, or not ours, stays.
+    pub(super) fn clear_leftover(&self, dir: &Dir, entry: &str) -> Result<()> {
+        let Some(_lock) = self.lock_abandoned(dir, entry)? else { return Ok(()) };
+        if let EntryOwner::Cloned(clone) = EntryOwner::of(entry) {
+            self.remove_passing(&clone)?;
+        }
+        discard(dir, entry, &dir.path_of(entry))
     }
 
     /// Removes a clone that was not yet in place from whichever volume it stands in. One that cannot be looked at keeps
@@ -112,7 +116,7 @@ impl Opened {
     pub(super) fn lock_abandoned(&self, dir: &Dir, entry: &str) -> Result<Option<FileLock>> {
         let lock = match EntryOwner::of(entry) {
             EntryOwner::Volume(name) => self.layout.try_lock(&name)?,
-            EntryOwner::File | EntryOwner::Cloned(_) => FileLock::try_acquire_existing(dir, entry)?,
+            EntryOwner::File | EntryOwner::Cloned(_) => FileLock::try_acquire_leftover(dir, entry)?,
             EntryOwner::Stranger => None,
         };
         match lock {

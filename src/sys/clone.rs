@@ -64,18 +64,17 @@ impl PassingClone {
     }
 }
 
-/// Puts a clone of the file `name` of `source`, which shares its blocks, with its mode and owner in place of
+/// Puts a clone of the open file `name` of `source`, which shares its blocks, with its mode and owner in place of
 /// `new_name` in `target`, a directory below `root`, and unlinks the original. Where it fails, the original is gone
 /// or has its name.
 pub(super) fn replace_by_clone(
     source: BorrowedFd<'_>,
-    name: &str,
+    (name, original): (&str, BorrowedFd<'_>),
     root: BorrowedFd<'_>,
     target: BorrowedFd<'_>,
     new_name: &OsStr,
 ) -> nix::Result<()> {
-    let original =
-        openat(source, name, OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
+    let original = File::from(original.try_clone_to_owned().map_err(|_| Errno::EMFILE)?);
     let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
     let clone = match openat(target, ".", flags, Mode::S_IRUSR | Mode::S_IWUSR) {
         Ok(fd) => File::from(fd),
@@ -84,7 +83,7 @@ pub(super) fn replace_by_clone(
         Err(errno) => return Err(errno),
     };
     let facts = fstat(&original)?;
-    match clone_content(&File::from(original), &clone) {
+    match clone_content(&original, &clone) {
         Ok(true) => {}
         Ok(false) => return Err(Errno::EXDEV),
         Err(error) => return Err(error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)),

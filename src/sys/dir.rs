@@ -3,7 +3,7 @@
 use super::clone::replace_by_clone;
 use crate::error::{Error, Result};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, openat, renameat, renameat2};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, RenameFlags, openat, renameat, renameat2};
 use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat, lstat, mkdirat, stat};
 use nix::unistd::{UnlinkatFlags, fsync, syncfs, unlinkat};
 use std::ffi::{OsStr, OsString};
@@ -173,9 +173,14 @@ impl Dir {
 
     /// Whether anything stands at `name`, a dangling link included.
     pub fn contains(&self, name: &str) -> Result<bool> {
-        match fstatat(&self.fd, name, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Ok(_) => Ok(true),
-            Err(Errno::ENOENT) => Ok(false),
+        Ok(self.stat_entry(name)?.is_some())
+    }
+
+    /// The status of the entry `name`, of a link itself; `None` if there is none.
+    pub(super) fn stat_entry(&self, name: &str) -> Result<Option<FileStat>> {
+        match fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(found) => Ok(Some(found)),
+            Err(Errno::ENOENT) => Ok(None),
             Err(errno) => Err(Error::file_system("stat", self.path_of(name), errno.into())),
         }
     }
@@ -186,17 +191,17 @@ impl Dir {
             .map_err(|errno| Error::file_system("rename", self.path_of(name), errno.into()))
     }
 
-    /// Moves a file, which has a unique token as its name, into a directory below `root` on the same file system, be
+    /// Moves an open temp file, which has a unique token as its name, into a directory below `root` on the same file system, be
     /// it in another subvolume of it, in place of what stands there.
     pub fn replace(
         &self,
-        name: &str,
+        (name, file): (&str, BorrowedFd<'_>),
         root: BorrowedFd<'_>,
         target: BorrowedFd<'_>,
         new_name: &OsStr,
     ) -> Result<()> {
         let replaced = match renameat(&self.fd, name, target, new_name) {
-            Err(Errno::EXDEV) => replace_by_clone(self.fd.as_fd(), name, root, target, new_name),
+            Err(Errno::EXDEV) => replace_by_clone(self.fd.as_fd(), (name, file), root, target, new_name),
             renamed => renamed,
         };
         replaced.map_err(|errno| Error::file_system("rename", new_name, errno.into()))
@@ -236,12 +241,10 @@ impl Dir {
 
     /// Whether an open file is the one that stands at `name`.
     pub fn is_entry(&self, name: &str, file: BorrowedFd<'_>) -> Result<bool> {
-        let failed = |errno: Errno| Error::file_system("stat", self.path_of(name), errno.into());
-        match fstatat(&self.fd, name, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Ok(found) => Ok(FileId::of(&found) == FileId::of(&fstat(file).map_err(failed)?)),
-            Err(Errno::ENOENT) => Ok(false),
-            Err(errno) => Err(failed(errno)),
-        }
+        let Some(found) = self.stat_entry(name)? else { return Ok(false) };
+        let file =
+            fstat(file).map_err(|errno| Error::file_system("stat", self.path_of(name), errno.into()))?;
+        Ok(FileId::of(&found) == FileId::of(&file))
     }
 }
 

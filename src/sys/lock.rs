@@ -4,6 +4,8 @@ use super::{Dir, unique_token};
 use crate::error::{Error, Result};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
+use nix::unistd::geteuid;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -13,6 +15,15 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// How often a new file may be taken for a leftover.
 const ATTEMPTS: u32 = 100;
+
+/// The mode of a temp file: its owner can always open it, whatever mode it gets when it is published.
+const TEMP_MODE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
+
+/// The bits of `st_mode` that a mode can set.
+const ALL_BITS: u32 = 0o7777;
+
+/// How long a file that is about to be published waits for a clean-up of leftovers.
+const PUBLISH_WAIT: Duration = Duration::from_secs(5);
 
 /// An exclusive lock, held until it is dropped or its process ends. It also excludes other threads of the
 /// same process, for each acquisition opens the file anew.
@@ -25,10 +36,56 @@ impl FileLock {
         Self::lock(dir, name, dir.open_or_create_file(name)?)
     }
 
-    /// Takes the lock of a file that stands there, if it is free at this moment.
-    pub fn try_acquire_existing(dir: &Dir, name: &str) -> Result<Option<Self>> {
-        let file = dir.open_existing_file(name)?;
-        file.map_or(Ok(None), |file| Self::lock(dir, name, file))
+    /// Locks a temp file whose maker has ended, so that it can be deleted. Returns `None` if the maker lives or the
+    /// entry is gone.
+    ///
+    /// An entry that is no regular file has no maker. A file whose mode keeps its owner from opening it either was left
+    /// by a crash or is being published, and then [`FileLock::publish`] holds the directory's lock. For both the
+    /// directory's lock is returned. Fails if the file is another user's, which cannot be told from one in use.
+    pub fn try_acquire_leftover(dir: &Dir, name: &str) -> Result<Option<Self>> {
+        let Some(found) = dir.stat_entry(name)? else { return Ok(None) };
+        if SFlag::from_bits_truncate(found.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFREG {
+            match dir.open_existing_file(name) {
+                Ok(file) => return file.map_or(Ok(None), |file| Self::lock(dir, name, file)),
+                Err(error) => {
+                    let is_closed = found.st_mode & TEMP_MODE.bits() == 0;
+                    if !(error.is_refusal(&[Errno::EACCES])
+                        && is_closed
+                        && found.st_uid == geteuid().as_raw())
+                    {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        let lock = Self::lock_directory(dir, FlockArg::LockExclusiveNonblock)?;
+        // It may have been published before the directory was locked.
+        let is_there = dir.stat_entry(name)?.is_some_and(|now| now.st_ino == found.st_ino);
+        Ok(lock.filter(|_| is_there))
+    }
+
+    /// Prepares for giving a temp file in `dir` its final `mode`. What is returned is to be held until the file is
+    /// renamed away: it keeps [`FileLock::try_acquire_leftover`] from taking one that its owner cannot open for a
+    /// leftover.
+    pub fn publish(dir: &Dir, mode: u32) -> Result<Option<Self>> {
+        if Mode::from_bits_truncate(mode).intersects(TEMP_MODE) {
+            return Ok(None);
+        }
+        let lock = || Self::lock_directory(dir, FlockArg::LockSharedNonblock);
+        match attempt(PUBLISH_WAIT, LONGEST_PAUSE, || Ok(()), lock) {
+            Ok(None) => Err(Error::file_system("flock", dir.path(), Errno::EBUSY.into())),
+            // A file system that cannot lock a directory refuses the clean-up too, which then leaves the file alone.
+            locked => Ok(locked.unwrap_or_default()),
+        }
+    }
+
+    /// Locks the directory itself; it is opened again, for a duplicate of its descriptor shares the lock.
+    fn lock_directory(dir: &Dir, how: FlockArg) -> Result<Option<Self>> {
+        match Flock::lock(dir.open_child(".")?.try_clone()?, how) {
+            Ok(held) => Ok(Some(FileLock(held))),
+            Err((_, Errno::EWOULDBLOCK | Errno::EINTR)) => Ok(None),
+            Err((_, errno)) => Err(Error::file_system("flock", dir.path(), errno.into())),
+        }
     }
 
     /// Takes the lock, waiting at most `wait`; none when somebody held it all the while. `interrupted` is
@@ -42,15 +99,23 @@ impl FileLock {
         attempt(wait, LONGEST_PAUSE, &mut interrupted, || Self::try_acquire(dir, name))
     }
 
-    /// Makes a file, under a name that nobody else chose, that is locked as long as it is being worked on, so
+    /// Makes a temp file, under a name that nobody else chose, that is locked as long as it is being worked on, so
     /// that a leftover one, whose lock is free, can be told from it. One that somebody took for a leftover
     /// before it was locked is theirs to delete, and another is made.
-    pub fn create_unique(dir: &Dir, mode: u32) -> Result<(String, Self)> {
+    ///
+    /// Its mode is 0600. Also returns the mode that a file made with `mode` gets here, which the umask takes from, for
+    /// [`FileLock::publish`].
+    pub fn create_unique(dir: &Dir, mode: u32) -> Result<(String, Self, u32)> {
         for _ in 0..ATTEMPTS {
             let name = unique_token();
             let file = dir.create_file(&name, mode)?;
+            let failed = |errno: Errno| Error::file_system("chmod", dir.path_of(&name), errno.into());
+            let made = fstat(&file).map_err(failed)?.st_mode & ALL_BITS;
+            if made != TEMP_MODE.bits() {
+                fchmod(&file, TEMP_MODE).map_err(failed)?;
+            }
             if let Some(lock) = Self::lock(dir, &name, file)? {
-                return Ok((name, lock));
+                return Ok((name, lock, made));
             }
         }
         Err(Error::file_system("flock", dir.path(), Errno::EBUSY.into()))

@@ -111,6 +111,7 @@ impl OpenSource<'_> {
         let temporary = Temporary::create(errand)?;
         let result = temporary.file(errand).and_then(|to| {
             let written = self.fill(errand, buffer, &to, None)?;
+            let _published = temporary.publish(errand, self.mode())?;
             self.settle(errand, &to)?;
             let took = Facts::of(to.as_fd()).map_err(|error| named(errand, error))?.allocated();
             let mut claim = if written > expected { Claim::default() } else { claim };
@@ -297,7 +298,7 @@ enum Temporary {
 impl Temporary {
     fn create(errand: &Errand<'_>) -> Result<Self> {
         if let Some(volume) = &errand.context.rules.into {
-            let (name, lock) = FileLock::create_unique(volume.staging(), UNFINISHED)
+            let (name, lock, _) = FileLock::create_unique(volume.staging(), UNFINISHED)
                 .map_err(|error| errand.context.sides.to.failed_for(&errand.path(), error))?;
             return Ok(Temporary::Staged { name, lock });
         }
@@ -315,11 +316,21 @@ impl Temporary {
         file.map(File::from).map_err(|error| errand.context.sides.to.refused("dup", &errand.path(), error))
     }
 
+    /// Prepares for giving it its final mode; what is returned is to be held until it is in place.
+    fn publish(&self, errand: &Errand<'_>, mode: u32) -> Result<Option<FileLock>> {
+        match (self, &errand.context.rules.into) {
+            (Temporary::Staged { .. }, Some(volume)) => FileLock::publish(volume.staging(), mode)
+                .map_err(|error| errand.context.sides.to.failed_for(&errand.path(), error)),
+            _ => Ok(None),
+        }
+    }
+
     fn put_in_place(&self, errand: &Errand<'_>) -> Result<()> {
         let refused = |error| errand.context.sides.to.refused("rename", &errand.path(), error);
         match (self, &errand.context.rules.into) {
-            (Temporary::Staged { name, .. }, Some(volume)) => {
-                let replaced = volume.staging().replace(name, volume.root(), errand.to, errand.name);
+            (Temporary::Staged { name, lock }, Some(volume)) => {
+                let file = (name.as_str(), lock.file());
+                let replaced = volume.staging().replace(file, volume.root(), errand.to, errand.name);
                 replaced.map_err(|error| errand.context.sides.to.failed_for(&errand.path(), error))
             }
             (Temporary::Beside { name, .. }, _) => {
