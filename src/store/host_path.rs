@@ -6,7 +6,9 @@ use super::layout::Layout;
 use crate::error::{Error, Result};
 use crate::image;
 use crate::mount::MountKind;
-use crate::sys::{Access, EntryKind, Facts, FileId, open_without_links, reopen};
+use crate::sys::{
+    Access, EntryKind, Facts, FileId, open_host_entry, open_without_links, readable_directory, reopen,
+};
 use nix::errno::Errno;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -100,7 +102,7 @@ fn private(kind: MountKind, source: &Path) -> Error {
 }
 
 /// Whether `path` is `dir` or below it, as directories go: another mount may show the same one elsewhere.
-fn is_in(path: &Path, dir: &Path) -> Result<bool> {
+pub fn is_in(path: &Path, dir: &Path) -> Result<bool> {
     let dir = FileId::at(dir)?;
     path.ancestors().try_fold(false, |found, ancestor| Ok(found || FileId::at(ancestor)? == dir))
 }
@@ -118,8 +120,19 @@ pub fn open_source(source: &Path, is_file: bool) -> Result<OwnedFd> {
     }
 }
 
-/// Opens the source of a bind mount that is a directory.
-pub fn open_directory(source: &Path) -> Result<OwnedFd> {
-    let opened = File::open(source).map_err(|error| Error::file_system("open", source, error))?;
-    Ok(opened.into())
+/// Opens the directory that a bind mount shows, for looking at what is in it. Only what was found to be a directory is
+/// opened, by its descriptor: to open a FIFO by name would wait for its other end.
+pub fn open_source_directory(source: &Path) -> Result<OwnedFd> {
+    let found = open_source(source, false)?;
+    readable_directory(found.as_fd()).map_err(|error| Error::file_system("open", source, error))
+}
+
+/// The same of a path that leads to a descriptor of ours.
+pub fn open_held_directory(path: &Path) -> Result<OwnedFd> {
+    let failed = |error| Error::file_system("open", path, error);
+    let found = open_host_entry(path).map_err(failed)?;
+    match found.facts.kind() {
+        EntryKind::Directory => readable_directory(found.fd.as_fd()).map_err(failed),
+        _ => Err(failed(Errno::ENOTDIR.into())),
+    }
 }

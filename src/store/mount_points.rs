@@ -5,7 +5,7 @@
 //! file on the host.
 
 use super::Opened;
-use super::host_path::open_directory;
+use super::host_path::{open_held_directory, open_source_directory};
 use crate::content::{MountPoint, look_at_mount_point};
 use crate::error::{Error, Result};
 use crate::mount::{Origin, ResolvedMount};
@@ -34,8 +34,8 @@ impl Opened {
             _ if outer.is_file() => {
                 return refused(format!("is below \"{outer_path}\", where a file is mounted"));
             }
-            Origin::Bind { host, .. } => (open_directory(host)?, host),
-            Origin::Named { open, host, part: Some(_), .. } => (open_directory(open)?, host),
+            Origin::Bind { host, .. } => (open_source_directory(host)?, host),
+            Origin::Named { open, host, part: Some(_), .. } => (open_held_directory(open)?, host),
             Origin::Named { volume, host, .. } => {
                 (self.layout.volumes.open_child(volume.as_str())?.try_clone()?, host)
             }

@@ -148,7 +148,7 @@ impl Dir {
 
     /// Opens a file of ours, making it (mode 0600) where it is missing; a link in its place is refused.
     pub fn open_or_create_file(&self, name: &str) -> Result<OwnedFd> {
-        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         openat(&self.fd, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)
             .map_err(|errno| Error::file_system("open", self.path_of(name), errno.into()))
     }

@@ -1,6 +1,6 @@
 //! What a path of the host's own names: followed wherever it leads, for the host's user chose it.
 
-use super::entries::Facts;
+use super::entries::{EntryKind, Facts};
 use super::reopen::{Access, reopen};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2, readlink};
@@ -31,7 +31,22 @@ pub fn open_host_entry(path: &Path) -> io::Result<HostEntry> {
 pub fn open_without_links(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
     let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
-    Ok(openat2(AT_FDCWD, path, how)?)
+    match openat2(AT_FDCWD, path, how) {
+        Err(Errno::ENOSYS | Errno::EPERM) => open_where_it_says(path),
+        opened => Ok(opened?),
+    }
+}
+
+/// [`open_without_links`] without `openat2`: what was opened has to be where the path says.
+fn open_where_it_says(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    let found = openat(AT_FDCWD, path, flags, Mode::empty())?;
+    let is_there = real_path(found.as_fd())? == path;
+    let is_link = Facts::of(found.as_fd())?.kind() == EntryKind::Link;
+    match is_there && !is_link {
+        true => Ok(found),
+        false => Err(Errno::ELOOP.into()),
+    }
 }
 
 /// Finds the directory that holds a host path, and its last component's name. One without such a name, which ends in
@@ -53,4 +68,29 @@ pub fn readable_directory(found: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 
 fn real_path(found: BorrowedFd<'_>) -> io::Result<PathBuf> {
     Ok(readlink(format!("/proc/self/fd/{}", found.as_raw_fd()).as_str())?.into())
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test makes entries of its own")]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn both_ways_open_what_stands_at_a_path_and_refuse_a_link_on_it() {
+        let home = tempfile::tempdir().unwrap();
+        let home = home.path().canonicalize().unwrap();
+        std::fs::create_dir_all(home.join("a/b")).unwrap();
+        symlink("a", home.join("link")).unwrap();
+        let fifo = home.join("fifo");
+        nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).unwrap();
+        for open in [open_without_links, open_where_it_says] {
+            open(&home.join("a/b")).unwrap();
+            open(&fifo).unwrap();
+            let errno = open(&home.join("link/b")).unwrap_err().raw_os_error();
+            assert_eq!(errno, Some(Errno::ELOOP as i32));
+            let found = open(&home.join("link")).map(|fd| Facts::of(fd.as_fd()).unwrap().kind());
+            assert!(found.is_err() || found.is_ok_and(|kind| kind == EntryKind::Link));
+        }
+    }
 }

@@ -2,11 +2,17 @@
 
 use super::{bind, invalid_field};
 use crate::support::Home;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::stat::Mode;
-use sandbox_volumes::mount::Origin;
+use sandbox_volumes::model::Cancel;
+use sandbox_volumes::mount::{Origin, plan};
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
 
 #[test]
 fn a_file_and_a_directory_are_bound() {
@@ -94,4 +100,57 @@ fn a_source_that_is_missing_is_refused_with_the_mount_that_asked_for_it() {
     assert_eq!(error.code(), "ENOENT");
     assert!(error.to_string().contains("/nonexistent/source"), "{error}");
     assert!(error.to_string().ends_with("(mount at \"/0\")"), "{error}");
+}
+
+/// How often a source is attached while it is being exchanged.
+const ROUNDS: usize = 200;
+
+/// How long one that waits for a FIFO's other end is waited for.
+const HUNG: Duration = Duration::from_secs(60);
+
+#[test]
+fn case_56_a_source_that_is_exchanged_meanwhile_is_attached_or_refused_and_never_waited_for() {
+    for other in ["fifo", "link", "socket"] {
+        let home = Home::new();
+        let (source, beside) = (home.path("source"), home.path("beside"));
+        fs::create_dir_all(source.join("point")).unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        let _socket = match other {
+            "fifo" => nix::unistd::mkfifo(&beside, Mode::S_IRWXU).map(|()| None).unwrap(),
+            "link" => symlink(outside.path(), &beside).map(|()| None).unwrap(),
+            _ => Some(UnixListener::bind(&beside).unwrap()),
+        };
+        let nested =
+            plan(vec![("/a".to_owned(), bind(&source)), ("/a/point".to_owned(), bind(outside.path()))]);
+        let nested = nested.unwrap();
+        let done = AtomicBool::new(false);
+        let (told, outcomes) = mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let flags = RenameFlags::RENAME_EXCHANGE;
+                    renameat2(AT_FDCWD, &source, AT_FDCWD, &beside, flags).unwrap();
+                }
+            });
+            let store = home.store.clone();
+            std::thread::spawn(move || {
+                for _ in 0..ROUNDS {
+                    let outcome = store.attach("worker", &nested, None, &Cancel::default());
+                    let detached = outcome.as_ref().map_or(Ok(()), |attached| store.detach(attached.id));
+                    if told.send((outcome, detached)).is_err() {
+                        break;
+                    }
+                }
+            });
+            let outcomes = (0..ROUNDS).map(|_| outcomes.recv_timeout(HUNG));
+            let outcomes = outcomes.collect::<Result<Vec<_>, _>>();
+            done.store(true, Ordering::Relaxed);
+            for (outcome, detached) in outcomes.expect("an attach hangs") {
+                detached.unwrap();
+                let Err(error) = outcome else { continue };
+                let may_be = ["ERR_INVALID_CONFIG", "ENOTDIR", "ELOOP", "ENOENT"];
+                assert!(may_be.contains(&error.code().as_ref()), "{other}: {error}");
+            }
+        });
+    }
 }
