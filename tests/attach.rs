@@ -18,8 +18,12 @@ mod nested;
 mod part;
 #[path = "attach/provision.rs"]
 mod provision;
+#[path = "support/report.rs"]
+mod report;
 #[path = "attach/rollback.rs"]
 mod rollback;
+#[path = "support/skip.rs"]
+mod skip;
 #[path = "support/sleeper.rs"]
 mod sleeper;
 mod support;

@@ -4,7 +4,7 @@ use super::held_files;
 use crate::catalog::{Held, Writer};
 use crate::error::{Error, Holder, Result};
 use crate::model::ProcessIdentity;
-use crate::sys::{boot_id, pid_namespace, process_start_time};
+use crate::sys::{ProcessLookup, boot_id, look_up_process, pid_namespace};
 
 /// What is known of a process that an attachment belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,11 +20,19 @@ pub enum Life {
 /// The living process of that number.
 pub fn identify(pid: u32) -> Result<ProcessIdentity> {
     let failed = |error| Error::file_system("open", format!("/proc/{pid}/stat"), error);
-    let start_time = process_start_time(pid).map_err(failed)?;
+    let start_time = match look_up_process(pid).map_err(failed)? {
+        ProcessLookup::Running { start_time } => start_time,
+        ProcessLookup::Thread { process } => {
+            let problem = format!("{pid} is a thread of process {process}; give the process, {process}");
+            return Err(Error::invalid_config("pid", problem));
+        }
+        ProcessLookup::Ended => {
+            return Err(Error::invalid_config("pid", format!("there is no process {pid}")));
+        }
+    };
     Ok(ProcessIdentity {
         pid,
-        start_time: start_time
-            .ok_or_else(|| Error::invalid_config("pid", format!("there is no process {pid}")))?,
+        start_time,
         boot_id: boot_id().map_err(failed)?.to_owned(),
         pid_namespace: pid_namespace().map_err(failed)?,
     })
@@ -38,8 +46,8 @@ pub fn life_of(process: &ProcessIdentity) -> Life {
     if !pid_namespace().is_ok_and(|namespace| namespace == process.pid_namespace) {
         return Life::Unknown;
     }
-    match process_start_time(process.pid) {
-        Ok(now) if now == Some(process.start_time) => Life::Running,
+    match look_up_process(process.pid) {
+        Ok(ProcessLookup::Running { start_time }) if start_time == process.start_time => Life::Running,
         Ok(_) => Life::Ended,
         Err(_) => Life::Unknown,
     }

@@ -48,7 +48,7 @@ pub use memory::file_in_memory;
 pub use mount_point::{MadeEntry, MountPointError, open_mount_point};
 pub use mount_table::{MountIdentity, mount_namespace, mount_namespaces_in_use, take_away};
 pub use new_mount::{CallFailed, NewMount, Restrictions};
-pub use process::{boot_id, pid_namespace, process_start_time};
+pub use process::{ProcessLookup, boot_id, look_up_process, pid_namespace};
 pub use random::{random_bytes, random_uuid};
 pub use reopen::{Access, path_to_open, reopen};
 pub use space::{STAT_BLOCK, free_space, release, reserve, time_since_boot};

@@ -64,11 +64,17 @@ pub fn mount_namespace() -> io::Result<u64> {
     Ok(stat("/proc/thread-self/ns/mnt")?.st_ino)
 }
 
-/// The mount name spaces of all processes that this one may look at.
+/// The mount name spaces of all threads that this process may look at: a process whose main thread has ended, or a
+/// thread that left the name space of its process, uses one as well.
 #[expect(clippy::disallowed_methods, reason = "procfs is the kernel's, no guest writes there")]
 pub fn mount_namespaces_in_use() -> io::Result<HashSet<u64>> {
     let processes = std::fs::read_dir("/proc")?.flatten();
-    Ok(processes.flat_map(|process| stat(&process.path().join("ns/mnt"))).map(|found| found.st_ino).collect())
+    let is_process = |name: &OsString| name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
+    let threads = processes
+        .filter(|process| is_process(&process.file_name()))
+        .flat_map(|process| std::fs::read_dir(process.path().join("task")))
+        .flat_map(Iterator::flatten);
+    Ok(threads.flat_map(|thread| stat(&thread.path().join("ns/mnt"))).map(|found| found.st_ino).collect())
 }
 
 /// Takes a mount of this name space away, wherever it has been renamed to, with what is mounted below it. One that is

@@ -1,17 +1,121 @@
 //! Facts about processes, from procfs.
 
 use nix::errno::Errno;
-use nix::sys::stat::stat;
-use std::io;
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::{Mode, stat};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 
-/// When a living process started, in clock ticks since boot; none where there is no such process, or only
-/// its zombie. Where that could not be told, an error.
+/// What a process number stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProcessLookup {
+    /// A process, that is a thread group, of which a thread runs. It started so many clock ticks after boot.
+    Running {
+        /// The start time of the process.
+        start_time: u64,
+    },
+    /// A thread of the process of that number.
+    Thread {
+        /// The number of its process.
+        process: u32,
+    },
+    /// No process, or one whose threads have all ended.
+    Ended,
+}
+
+/// Looks a process number up. Everything is read below one descriptor of the process's directory, so that a number that
+/// is reused meanwhile does not mix two processes.
 ///
-/// Fields 3 (state) and 22 (start time) of `/proc/<pid>/stat`, counted behind the command's closing parenthesis,
-/// for a command may hold any character.
-pub fn process_start_time(pid: u32) -> io::Result<Option<u64>> {
-    start_time(&format!("/proc/{pid}/stat"))
+/// A main thread that called `pthread_exit` is a zombie while the other threads run: the process has ended only when
+/// none of them runs.
+pub fn look_up_process(pid: u32) -> io::Result<ProcessLookup> {
+    let found = (|| {
+        let directory = ProcessDir::open(pid)?;
+        let process = directory.thread_group()?;
+        if process != pid {
+            return Ok(ProcessLookup::Thread { process });
+        }
+        let main = ThreadState::parse(&directory.read("stat")?)?;
+        match !main.has_ended || directory.has_running_thread()? {
+            true => Ok(ProcessLookup::Running { start_time: main.start_time }),
+            false => Ok(ProcessLookup::Ended),
+        }
+    })();
+    match found {
+        Err(error) if is_gone(&error) => Ok(ProcessLookup::Ended),
+        found => found,
+    }
+}
+
+/// The directory of one process in procfs. Once the process has ended, reading below it fails with `ESRCH` or `ENOENT`.
+struct ProcessDir(OwnedFd);
+
+impl ProcessDir {
+    fn open(pid: u32) -> io::Result<Self> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        Ok(ProcessDir(open(format!("/proc/{pid}").as_str(), flags, Mode::empty())?))
+    }
+
+    fn read(&self, path: &str) -> io::Result<String> {
+        let file = openat(&self.0, path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+        let mut bytes = Vec::new();
+        File::from(file).read_to_end(&mut bytes)?;
+        // A command may hold any bytes.
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The number of the process that the directory's thread belongs to.
+    fn thread_group(&self) -> io::Result<u32> {
+        let status = self.read("status")?;
+        let number = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
+        number.and_then(|number| number.trim().parse().ok()).ok_or_else(|| Errno::EPROTO.into())
+    }
+
+    fn has_running_thread(&self) -> io::Result<bool> {
+        let mut threads = nix::dir::Dir::openat(
+            &self.0,
+            "task",
+            OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )?;
+        for thread in threads.iter() {
+            let name = thread?.file_name().to_string_lossy().into_owned();
+            if name.starts_with('.') {
+                continue;
+            }
+            match self.read(&format!("task/{name}/stat")).and_then(|stat| ThreadState::parse(&stat)) {
+                Ok(state) if !state.has_ended => return Ok(true),
+                Err(error) if !is_gone(&error) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// What a `stat` file of procfs tells of a thread.
+struct ThreadState {
+    /// Whether it is a zombie or dead.
+    has_ended: bool,
+    /// In clock ticks since boot.
+    start_time: u64,
+}
+
+impl ThreadState {
+    /// Parses fields 3 (state) and 22 (start time), counted behind the command's closing parenthesis, for a command may
+    /// hold any character.
+    fn parse(stat: &str) -> io::Result<Self> {
+        let mut fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_ascii_whitespace();
+        let (state, start_time) = (fields.next(), fields.nth(18).and_then(|ticks| ticks.parse().ok()));
+        match (state, start_time) {
+            (Some(state), Some(start_time)) => {
+                Ok(ThreadState { has_ended: matches!(state, "Z" | "X" | "x"), start_time })
+            }
+            _ => Err(Errno::EPROTO.into()),
+        }
+    }
 }
 
 /// Tells this process from all others of the machine, of whatever PID name space, that live at the same time. Without
@@ -21,7 +125,7 @@ pub fn this_process() -> io::Result<ThisProcess> {
         Err(error) if is_gone(&error) => 0,
         found => found?,
     };
-    let start_time = start_time("/proc/self/stat")?.unwrap_or(0);
+    let start_time = own_start_time()?.unwrap_or(0);
     Ok(ThisProcess { pid_namespace, pid: std::process::id(), start_time })
 }
 
@@ -36,17 +140,11 @@ pub struct ThisProcess {
     pub start_time: u64,
 }
 
-fn start_time(path: &str) -> io::Result<Option<u64>> {
-    let stat = match read_proc(path) {
-        Err(error) if is_gone(&error) => return Ok(None),
-        read => read?,
-    };
-    let mut fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_ascii_whitespace();
-    let (state, start_time) = (fields.next(), fields.nth(18).and_then(|ticks| ticks.parse().ok()));
-    match (state, start_time) {
-        (Some("Z" | "X"), _) => Ok(None),
-        (_, Some(start_time)) => Ok(Some(start_time)),
-        _ => Err(Errno::EPROTO.into()),
+/// When this process started; `None` without procfs.
+fn own_start_time() -> io::Result<Option<u64>> {
+    match read_proc("/proc/self/stat") {
+        Err(error) if is_gone(&error) => Ok(None),
+        read => ThreadState::parse(&read?).map(|state| Some(state.start_time)),
     }
 }
 
@@ -78,17 +176,50 @@ fn read_proc(path: &str) -> io::Result<String> {
 mod tests {
     use super::*;
 
+    fn start_time_of(pid: u32) -> Option<u64> {
+        match look_up_process(pid).unwrap() {
+            ProcessLookup::Running { start_time } => Some(start_time),
+            _ => None,
+        }
+    }
+
     #[test]
     fn a_living_process_has_a_start_time_and_a_zombie_has_none() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let started = process_start_time(child.id()).unwrap().unwrap();
-        assert!(started >= process_start_time(std::process::id()).unwrap().unwrap());
+        let started = start_time_of(child.id()).unwrap();
+        assert!(started >= start_time_of(std::process::id()).unwrap());
         child.kill().unwrap();
-        while process_start_time(child.id()).unwrap().is_some() {
+        while start_time_of(child.id()).is_some() {
             std::thread::yield_now();
         }
         child.wait().unwrap();
-        assert_eq!(process_start_time(0).unwrap(), None);
+        assert_eq!(look_up_process(0).unwrap(), ProcessLookup::Ended);
+        assert_eq!(look_up_process(u32::MAX).unwrap(), ProcessLookup::Ended);
+    }
+
+    #[test]
+    fn a_thread_is_told_from_its_process() {
+        let thread = std::thread::spawn(|| {
+            let tid = nix::unistd::gettid().as_raw() as u32;
+            (tid, look_up_process(tid).unwrap())
+        });
+        let (tid, found) = thread.join().unwrap();
+        assert_ne!(tid, std::process::id());
+        assert_eq!(found, ProcessLookup::Thread { process: std::process::id() });
+    }
+
+    #[test]
+    fn the_first_process_has_a_start_time() {
+        assert!(start_time_of(1).is_some());
+    }
+
+    #[test]
+    fn a_command_with_parentheses_and_spaces_is_read_past() {
+        let stat = format!("7 (a) Z b (c) S 1 {} 42 0", ["0"; 17].join(" "));
+        let state = ThreadState::parse(&stat).unwrap();
+        assert!(!state.has_ended);
+        assert_eq!(state.start_time, 42);
+        assert!(ThreadState::parse("7 (a").is_err());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::{bind, create, existing, invalid_field};
 use crate::child::in_child;
+use crate::skip::skip;
 use crate::sleeper::Sleeper;
 use crate::support::{Home, name};
 use nix::sys::resource::{Resource, setrlimit};
@@ -117,6 +118,73 @@ fn a_process_that_does_not_live_cannot_hold_anything() {
         assert!(error.to_string().contains(&pid.to_string()), "{error}");
     }
     assert_eq!(home.volumes(), [""; 0]);
+}
+
+/// A process whose main thread ends while another one sleeps: what `pthread_exit` does in it.
+fn process_without_its_main_thread() -> Option<std::process::Child> {
+    let program = "import ctypes, platform, threading, time
+threading.Thread(target=time.sleep, args=(600,)).start()
+ctypes.CDLL(None).syscall({'x86_64': 60}.get(platform.machine(), 93), 0)";
+    let process = match std::process::Command::new("python3").args(["-c", program]).spawn() {
+        Ok(process) => process,
+        Err(error) => {
+            skip(format!("python3 is missing: {error}"));
+            return None;
+        }
+    };
+    let state = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap();
+        stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()
+    };
+    while state() != 'Z' {
+        std::thread::yield_now();
+    }
+    Some(process)
+}
+
+#[test]
+fn case_58_a_process_whose_main_thread_has_ended_holds_until_its_last_thread_ends() {
+    let Some(mut process) = process_without_its_main_thread() else { return };
+    let home = Home::new();
+    home.create("data");
+    let attached = home.attach_for("worker", &[existing("data")], Some(process.id()));
+    let opened = Store::open(&home.path(""), Durability::Full);
+    let removed = home.store.remove(&name("data"), &Cancel::default());
+    process.kill().unwrap();
+    let sandboxes = removed.unwrap_err().context().sandboxes.clone();
+    process.wait().unwrap();
+    assert_eq!((attached.unwrap().pid, opened.is_ok()), (process.id(), true));
+    assert_eq!(sandboxes, ["worker"]);
+    home.store.remove(&name("data"), &Cancel::default()).unwrap();
+}
+
+#[test]
+fn case_58_a_thread_is_no_process() {
+    let home = Home::new();
+    let tid = std::thread::spawn(|| (nix::unistd::gettid().as_raw() as u32, std::thread::park()));
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let mut threads = tasks.map(|task| task.unwrap().file_name().to_str().unwrap().parse::<u32>().unwrap());
+    let thread = threads.find(|thread| *thread != std::process::id()).unwrap();
+    let error = home.attach_for("worker", &[create("data")], Some(thread)).unwrap_err();
+    assert_eq!(invalid_field(&error), "pid");
+    let process = std::process::id();
+    assert!(error.to_string().contains(&format!("{thread} is a thread of process {process}")), "{error}");
+    assert_eq!(home.volumes(), [""; 0]);
+    let attached = home.attach("worker", &[create("data")]).unwrap();
+    let error = home.store.hand_over(attached.id, thread, &Cancel::default()).unwrap_err();
+    assert_eq!(invalid_field(&error), "pid");
+    assert_eq!(holders(&home, "data"), ["worker"]);
+    tid.thread().unpark();
+    tid.join().unwrap();
+}
+
+#[test]
+fn case_58_the_first_process_holds_as_any_other() {
+    let home = Home::new();
+    let attached = home.attach_for("init", &[create("data")], Some(1)).unwrap();
+    assert_eq!((attached.pid, holders(&home, "data")), (1, vec!["init".to_owned()]));
+    home.store.detach(attached.id).unwrap();
+    home.store.remove(&name("data"), &Cancel::default()).unwrap();
 }
 
 #[test]
