@@ -81,7 +81,9 @@ export declare function listVolumes(options?: ListOptions): Promise<VolumeHandle
 /**
  * Deletes a volume's data and its record.
  * @throws {VolumeNotFoundError} there is none of that name
- * @throws {VolumeInUseError} it is attached; `holders` tells to what. Or another program has locked its image
+ * @throws {VolumeInUseError} it is attached; `holders` tells to what. Or another program has locked its image, or a
+ *   running sandbox of microsandbox, in `sandboxes`, has mounted it, or may have
+ * @throws {CatalogError} a microsandbox uses the home, and its catalog cannot be read or is of an unknown version
  */
 export declare function removeVolume(name: string, options?: SignalOption): Promise<void>
 
@@ -853,12 +855,24 @@ export interface DockerOptions extends ByPathOption {
 
 export interface MicrosandboxOptions {
   /**
-   * `true`: volumes are mounted by their names, for a microsandbox whose home (`MSB_HOME`) is this store's and whose
-   * catalog knows them. It then holds a directory volume to its quota and counts its volumes as in use. `false`: by
-   * their paths, for any microsandbox, which lets a guest add 4 GiB to a directory, as to any bind mount of its.
-   * Default: `false`.
+   * `true`: volumes are mounted by their names, for a microsandbox whose home (`MSB_HOME`) is this store's. It then holds
+   * a directory volume to its quota and counts its volumes as in use. Only a volume that its catalog
+   * (`<home>/db/msb.db`) has is mounted so, and none if its `config.json` keeps volumes elsewhere; others are an
+   * `UnsupportedMountError`, for microsandbox up to 0.7.11 that is told a name which its catalog lacks deletes the
+   * volume's directory. Whether the catalog still has it is looked up by this call, without waiting: do not remove the
+   * volume with `msb` before the sandbox runs. Of a disk volume it opens `disk.raw`; a qcow2 needs a link of that name
+   * beside `disk.qcow2`.
+   *
+   * `false`: by their paths, for any microsandbox, which lets a guest add 4 GiB to a directory, as to any bind mount of
+   * its. Default: `false`.
    */
   byName?: boolean | null
+  /**
+   * Whether the attachment releases the `flock` on its disks, for microsandbox takes it itself. `false` is for who only
+   * looks at the arguments. What tells other attachments and QEMU that the disks are in use stays until `detach()`.
+   * Default: `true`.
+   */
+  handOver?: boolean | null
 }
 
 /** The part of microsandbox's `SandboxBuilder` that `configureSandbox` uses. */
@@ -984,20 +998,20 @@ export declare class Attachment implements AsyncDisposable {
    * `spawn('bwrap', [...root, ...mounts.toBubblewrap({ firstFd: 3 }), …], { stdio: ['inherit', 'inherit', 'inherit',
    * ...mounts.descriptors()] })`.
    * @throws {UnsupportedMountError} a mount is `noexec` or has a virtiofs option
-   * @throws {InvalidConfigError} `firstFd` is not acceptable or missing, or the attachment has a `subpath` and was
-   *   detached
+   * @throws {InvalidConfigError} `firstFd` is not acceptable or missing, or the attachment was detached (`field` is
+   *   `attachment`)
    */
   toBubblewrap(options?: BubblewrapOptions | null): string[]
   /**
    * The numbers, in this process, of the descriptors of what is mounted by a `subpath`, in the order of the mounts. They
    * can do no input or output, and are closed by `detach()`: leave that to it.
-   * @throws {InvalidConfigError} the attachment has some and was detached
+   * @throws {InvalidConfigError} the attachment was detached
    */
   descriptors(): number[]
   /**
    * The `mounts` of an OCI runtime's `config.json` (runc, crun, containerd).
    * @throws {UnsupportedMountError} a mount is a disk, has a virtiofs option, or a `subpath` without `byPath`
-   * @throws {InvalidConfigError} an option is not acceptable, or the attachment has a `subpath` and was detached
+   * @throws {InvalidConfigError} an option is not acceptable, or the attachment was detached
    */
   toOci(options?: ByPathOption | null): OciMount[]
   /**
@@ -1017,8 +1031,7 @@ export declare class Attachment implements AsyncDisposable {
    *
    * @throws {UnsupportedMountError} a mount is a single file, or a `subpath` without `byPath`, or virtiofs servers cannot
    *   do what is asked: `statVirtualization` `'strict'` or `'relaxed'`, or `hostPermissions` `'private'`
-   * @throws {InvalidConfigError} an option is not acceptable, `socketDir` is missing, or the attachment has disks or a
-   *   `subpath` and was detached
+   * @throws {InvalidConfigError} an option is not acceptable, `socketDir` is missing, or the attachment was detached
    */
   toQemu(options?: QemuOptions | null): QemuMounts
   /**
@@ -1027,27 +1040,30 @@ export declare class Attachment implements AsyncDisposable {
    * is changed: on a host with SELinux add `--security-opt label=disable`, or label the volume.
    * @throws {UnsupportedMountError} a mount is a disk, has a virtiofs option, or a `subpath` without `byPath`, a host path
    *   has a control character, or, for Docker, a bind mount or volume is `noexec`, `nosuid` or `nodev`
-   * @throws {InvalidConfigError} an option is not acceptable, or the attachment has a `subpath` and was detached
+   * @throws {InvalidConfigError} an option is not acceptable, or the attachment was detached
    */
   toDocker(options?: DockerOptions | null): string[]
   /**
    * Arguments (`--mount-dir`, `--mount-file`, `--mount-disk`, `--mount-named`, `--tmpfs`) for `msb run` and
-   * `msb create` of microsandbox 0.6. By name, run `msb` with `MSB_HOME` set to the store's home: where it knows no volume of a
-   * name, it makes an empty one. A disk image of the host is opened under the path of a descriptor of this process:
-   * start the sandbox as the same user while this process lives.
-   * @throws {UnsupportedMountError} a host path has `,`, `:` or `;`, a vmdk is to be written, or a `subpath` is to be
-   *   mounted by name
-   * @throws {InvalidConfigError} an option is not acceptable, or the attachment has disks or a `subpath` and was
-   *   detached
+   * `msb create` of microsandbox 0.6. By name, run `msb` with `MSB_HOME` set to the store's home. A disk image of the host
+   * is opened under the path of a descriptor of this process: start the sandbox as the same user while this process
+   * lives. From this call on, the attachment holds no `flock` on its disks any more, for microsandbox takes it itself;
+   * with `{ handOver: false }` it keeps it, and microsandbox cannot start.
+   * @throws {UnsupportedMountError} a host path has `,`, `:` or `;`, a vmdk is to be written, a `subpath` is to be
+   *   mounted by name, or microsandbox would not find a volume by its name
+   * @throws {InvalidConfigError} an option is not acceptable, or the attachment was detached
+   * @throws {CatalogError} by name: microsandbox's catalog is locked at this moment, cannot be read, or is of a version
+   *   that is not known here
    */
   toMicrosandbox(options?: MicrosandboxOptions | null): string[]
   /**
    * Tells a `SandboxBuilder` of microsandbox's own TypeScript SDK, 0.6, of each mount (`builder.volume(…)`), and
-   * returns it. By name, a volume that microsandbox does not know is an error when the sandbox is created. A mount
-   * that cannot be expressed is refused before the builder is told of any.
+   * returns it. A mount that cannot be expressed is refused before the builder is told of any. When the builder knows
+   * them all, the `flock` on disks is released as by `toMicrosandbox`.
    * @throws {UnsupportedMountError} as `toMicrosandbox`
-   * @throws {InvalidConfigError} an option is not acceptable, or the builder lacks the methods of one: `field` is
-   *   `builder`
+   * @throws {InvalidConfigError} an option is not acceptable, the attachment was detached, or the builder lacks the
+   *   methods of a mount: `field` is `builder`
+   * @throws {CatalogError} as `toMicrosandbox`
    */
   configureSandbox<Builder extends SandboxBuilderLike>(
     builder: Builder,
@@ -1066,7 +1082,7 @@ export declare class Attachment implements AsyncDisposable {
    * enforced on a directory.
    * @throws {UnsupportedMountError} a mount is a disk, is `noexec`, `nosuid` or `nodev` or has a virtiofs option, or
    *   the name of a volume to be claimed is too long when written so
-   * @throws {InvalidConfigError} an option is not acceptable, or `storageMib` is missing
+   * @throws {InvalidConfigError} an option is not acceptable, `storageMib` is missing, or the attachment was detached
    */
   toKubernetes(options: KubernetesOptions & { claims: true }): KubernetesClaims
   toKubernetes(options?: (KubernetesOptions & { claims?: false | null }) | null): KubernetesMounts
@@ -1077,7 +1093,8 @@ export declare class Attachment implements AsyncDisposable {
    * notices, when it next attaches or removes something, that the other one ended. `detach()` works as before.
    *
    * @param pid a running process, by its number as this process sees it
-   * @throws {InvalidConfigError} there is no such process: `field` is `pid`, and the attachment stays as it was
+   * @throws {InvalidConfigError} there is no such process, or `pid` is the number of a thread: `field` is `pid`, and the
+   *   attachment stays as it was
    * @throws {AttachmentNotFoundError} it was detached, or its process has ended
    */
   handOver(pid: number, options?: SignalOption): Promise<void>

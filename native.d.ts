@@ -41,6 +41,8 @@ export declare class NativeAttachment {
   toMicrosandbox(options: unknown): Array<string>
   /** The calls that tell microsandbox's SDK, as JSON. */
   sandboxCalls(options: unknown): string
+  /** Releases what microsandbox locks itself, once its SDK was told. */
+  releaseForSandbox(options: unknown): void
   /** A pod's volumes and their claims, as JSON. */
   toKubernetes(options: unknown): string
   /** Gives the attachment to another process, and the number of that one. */

@@ -7,6 +7,7 @@ import { test } from 'node:test'
 import { inspect } from 'node:util'
 import {
   Attachment,
+  AttachmentNotFoundError,
   DiskImageError,
   FileSystemError,
   InvalidConfigError,
@@ -112,7 +113,30 @@ test('detach may be called again, and as disposal', async (t) => {
   await volume.remove()
   await attachment.detach()
   assert.equal(attachment.mounts[0].guestPath, '/data')
-  assert.deepEqual(attachment.toOci().length, 1)
+})
+
+test('no runtime is told of an attachment that was detached', async (t) => {
+  const { store } = await tempVolume(t)
+  const attachment = await store.attach('worker', { '/data': Mount.named('v'), '/tmp': Mount.tmpfs() })
+  const renderers = [
+    () => attachment.toBubblewrap(),
+    () => attachment.descriptors(),
+    () => attachment.toOci(),
+    () => attachment.toQemu({ socketDir: '/run' }),
+    () => attachment.toDocker(),
+    () => attachment.toDocker({ engine: 'podman' }),
+    () => attachment.toMicrosandbox(),
+    () => attachment.configureSandbox(new RecordingBuilder()),
+    () => attachment.toKubernetes(),
+  ]
+  renderers.forEach((render) => render())
+  await attachment.detach()
+  for (const render of renderers) {
+    throws(render, InvalidConfigError, { field: 'attachment', message: /attach them again/ })
+  }
+  await rejects(attachment.mountInto(tempDir(t)), InvalidConfigError, { field: 'attachment' })
+  await rejects(attachment.handOver(process.pid), AttachmentNotFoundError)
+  await attachment.unmount()
 })
 
 test('an attachment ends with its process, and the process may be another one', async (t) => {
@@ -260,8 +284,9 @@ test('a sandbox builder is returned once it knows the mounts, and one that lacks
   const builder = new RecordingBuilder()
   assert.equal(attachment.configureSandbox(builder), builder)
   assert.deepEqual(builder.mounts[0].calls, [['bind', volume.path], ['readonly']])
-  const byName = attachment.configureSandbox(new RecordingBuilder(), { byName: true })
-  assert.deepEqual(byName.mounts[0].calls, [['namedWith', 'v', 'existing'], ['readonly']])
+  const unnamed = new RecordingBuilder()
+  throws(() => attachment.configureSandbox(unnamed, { byName: true }), UnsupportedMountError, { path: '/data' })
+  assert.deepEqual(unnamed.mounts, [])
 
   for (const bad of [undefined, null, 'builder', {}, { volume: true }]) {
     throws(() => attachment.configureSandbox(bad), InvalidConfigError, { field: 'builder', message: /"volume"/ })

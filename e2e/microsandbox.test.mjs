@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { Mount } from '../index.js'
+import { Mount, UnsupportedMountError, VolumeStore } from '../index.js'
 import * as microsandbox from './sandboxes/microsandbox.mjs'
 import { openStore, suite, temporaryDirectory } from './support.mjs'
 
@@ -65,16 +65,27 @@ suite('Microsandbox', microsandbox.unavailable(), () => {
     })
   })
 
-  test('its command line finds a volume of its own by name', async (t) => {
-    const store = await openStore(t)
-    await store.createVolume('data')
+  test('its command line finds volumes of its own by name', async (t) => {
     const home = temporaryDirectory(t)
     assert.equal(microsandbox.msb(home, 'volume', 'create', 'data').status, 0)
-    const attachment = await store.attach('worker', { '/data': Mount.named('data', { readonly: true }) })
+    const disk = ['volume', 'create', 'disk', '--kind', 'disk', '--size', '512M']
+    assert.equal(microsandbox.msb(home, ...disk).status, 0)
+    const store = await VolumeStore.open({ home })
+    await store.createVolume('unknown')
+    const attachment = await store.attach('worker', {
+      '/data': Mount.named('data', { readonly: true }),
+      '/disk': Mount.named('disk'),
+    })
     const { mounts, complaint } = microsandbox.create(home, attachment.toMicrosandbox({ byName: true }))
     assert.equal(complaint, null)
-    const options = { ...NO_FLAGS, readonly: true }
-    assert.deepEqual(mounts, { '/data': { type: 'Named', name: 'data', options, ...VIRTIOFS } })
+    const named = (name, options = NO_FLAGS) => ({ type: 'Named', name, options, ...VIRTIOFS })
+    assert.deepEqual(mounts, { '/data': named('data', { ...NO_FLAGS, readonly: true }), '/disk': named('disk') })
+    await attachment.detach()
+
+    // Told a name that it does not know, it deletes the directory.
+    const unknown = await store.attach('worker', { '/data': Mount.named('unknown') })
+    assert.throws(() => unknown.toMicrosandbox({ byName: true }), UnsupportedMountError)
+    await unknown.detach()
   })
 
   test('its command line opens a disk image of the host where it was checked', async (t) => {
@@ -107,9 +118,16 @@ suite('Microsandbox', microsandbox.unavailable(), () => {
       home,
       `const { Mount, VolumeStore } = volumes
        const { MountBuilder } = microsandbox
-       const store = await VolumeStore.open({ home: ${JSON.stringify(join(home, 'ours'))} })
+       const home = ${JSON.stringify(join(home, 'ours'))}
+       const store = await VolumeStore.open({ home })
        await store.createVolume('data')
        await store.createVolume('disk', { kind: 'disk', sizeMib: 8 })
+       // As microsandbox's catalog has them.
+       const { DatabaseSync } = await import('node:sqlite')
+       const catalog = new DatabaseSync(home + '/db/msb.db')
+       catalog.exec(\`CREATE TABLE volume (id integer PRIMARY KEY, name text, quota_mib, size_bytes, labels, created_at,
+         updated_at, kind text, capacity_bytes integer, disk_format, disk_fstype);
+         INSERT INTO volume (name, kind, capacity_bytes) VALUES ('data', 'dir', NULL), ('disk', 'disk', 8 << 20)\`)
        const all = { readonly: true, noexec: true, nosuid: true, nodev: true }
        const attachment = await store.attach('worker', {
          '/bind': Mount.bind('/usr', { noexec: true, statVirtualization: 'relaxed', hostPermissions: 'mirror' }),

@@ -44,7 +44,9 @@ class Attachment {
   }
 
   configureSandbox(builder, options) {
-    return makeMounts(builder, JSON.parse(this.#native.sandboxCalls(options)))
+    const configured = makeMounts(builder, JSON.parse(this.#native.sandboxCalls(options)))
+    this.#native.releaseForSandbox(options)
+    return configured
   }
 
   toKubernetes(options) {

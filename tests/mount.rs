@@ -259,10 +259,10 @@ fn docker_and_podman_are_told_what_the_shared_cases_say() {
 fn microsandbox_is_told_what_the_shared_cases_say() {
     let options = MicrosandboxOptions::default();
     check_renders("microsandbox", |mounts| {
-        microsandbox_runtime::render(mounts, &options).map(|argv| json!(argv))
+        microsandbox_runtime::render(mounts, &options, &microsandbox::look_up).map(|argv| json!(argv))
     });
     check_renders("sandboxBuilder", |mounts| {
-        microsandbox_sdk::render(mounts, &options).map(|entries| json!(entries))
+        microsandbox_sdk::render(mounts, &options, &microsandbox::look_up).map(|entries| json!(entries))
     });
 }
 

@@ -7,12 +7,12 @@ use super::errors::or_throw;
 use super::lanes::Lane;
 use super::values::{from_input, to_input};
 use crate::error::{Error, Result};
-use crate::model::{Fields, Input};
+use crate::model::{Fields, Input, VolumeName};
 use crate::mount::ResolvedMount;
 use crate::mount::runtime::bubblewrap::{self, BubblewrapOptions};
 use crate::mount::runtime::docker::{self, DockerOptions};
 use crate::mount::runtime::kubernetes_options::KubernetesOptions;
-use crate::mount::runtime::microsandbox::{self, MicrosandboxOptions};
+use crate::mount::runtime::microsandbox::{self, ByName, MicrosandboxOptions};
 use crate::mount::runtime::oci::{self, OciOptions};
 use crate::mount::runtime::qemu::{self, QemuOptions};
 use crate::mount::runtime::{kubernetes, microsandbox_sdk};
@@ -38,6 +38,19 @@ impl NativeAttachment {
     fn held_mounts(&self, env: &Env) -> napi::Result<&[ResolvedMount]> {
         or_throw(env, self.attachment.check_held())?;
         Ok(&self.attachment.mounts)
+    }
+
+    /// Looks a volume up in microsandbox's catalog, without waiting for other programs.
+    fn look_up(&self) -> impl Fn(&VolumeName) -> Result<ByName> {
+        |name| self.store.named_in_microsandbox(&self.attachment, name)
+    }
+
+    /// Releases what microsandbox locks itself, where it is to have it.
+    fn release_locks(&self, env: &Env, options: &MicrosandboxOptions) -> napi::Result<()> {
+        match options.hands_over() {
+            true => or_throw(env, self.attachment.give_flock_away()),
+            false => Ok(()),
+        }
     }
 }
 
@@ -106,22 +119,32 @@ impl NativeAttachment {
     #[napi(catch_unwind)]
     pub fn to_microsandbox(&self, env: &Env, options: Unknown<'_>) -> napi::Result<Vec<String>> {
         let options = or_throw(env, MicrosandboxOptions::from_input(&to_input(options)?))?;
-        or_throw(env, microsandbox::render(self.held_mounts(env)?, &options))
+        let argv = microsandbox::render(self.held_mounts(env)?, &options, &self.look_up());
+        let argv = or_throw(env, argv)?;
+        self.release_locks(env, &options)?;
+        Ok(argv)
     }
 
     /// The calls that tell microsandbox's SDK, as JSON.
     #[napi(catch_unwind)]
     pub fn sandbox_calls(&self, env: &Env, options: Unknown<'_>) -> napi::Result<String> {
         let options = or_throw(env, MicrosandboxOptions::from_input(&to_input(options)?))?;
-        let calls = or_throw(env, microsandbox_sdk::render(self.held_mounts(env)?, &options))?;
-        Ok(serde_json::Value::from(calls).to_string())
+        let calls = microsandbox_sdk::render(self.held_mounts(env)?, &options, &self.look_up());
+        Ok(serde_json::Value::from(or_throw(env, calls)?).to_string())
+    }
+
+    /// Releases what microsandbox locks itself, once its SDK was told.
+    #[napi(catch_unwind)]
+    pub fn release_for_sandbox(&self, env: &Env, options: Unknown<'_>) -> napi::Result<()> {
+        let options = or_throw(env, MicrosandboxOptions::from_input(&to_input(options)?))?;
+        self.release_locks(env, &options)
     }
 
     /// A pod's volumes and their claims, as JSON.
     #[napi(catch_unwind)]
     pub fn to_kubernetes(&self, env: &Env, options: Unknown<'_>) -> napi::Result<String> {
         let options = or_throw(env, KubernetesOptions::from_input(&to_input(options)?))?;
-        Ok(or_throw(env, kubernetes::render(&self.attachment.mounts, &options))?.to_string())
+        Ok(or_throw(env, kubernetes::render(self.held_mounts(env)?, &options))?.to_string())
     }
 
     /// Gives the attachment to another process, and the number of that one.

@@ -10,6 +10,7 @@ mod connections;
 mod holders;
 mod host_mounts;
 mod intents;
+mod msb;
 mod schema;
 mod staying;
 mod volumes;
@@ -18,6 +19,7 @@ pub use attachments::{AttachedImage, AttachedVolume, AttachmentRecord, NewAttach
 pub use holders::{Held, Holder, ImageLease};
 pub use host_mounts::HostMountRow;
 pub use intents::{Action, Intent};
+pub use msb::{ActiveSandbox, MountedSource, MsbCatalog, MsbVolume};
 pub use staying::FileNumbers;
 pub use volumes::{FoundVolume, UnusableRow};
 

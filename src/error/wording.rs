@@ -66,6 +66,21 @@ impl Error {
         Error::held(message, context, holders)
     }
 
+    /// Mounted by sandboxes of microsandbox, or possibly so: their configurations may be unreadable.
+    pub fn volume_in_microsandbox(volume: &str, sandboxes: Vec<String>) -> Self {
+        let named =
+            sandboxes.iter().take(MOST_NAMED).map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+        let message = format!(
+            "Volume \"{volume}\" is mounted, as far as can be told, by microsandbox's {named}. Stop it first, with \
+             \"msb stop\"."
+        );
+        Error::new(
+            ErrorKind::VolumeInUse,
+            message,
+            Context { volume: Some(volume.to_owned()), sandboxes, ..Context::default() },
+        )
+    }
+
     /// An attachment that is not to be ended because its process runs.
     pub fn attachment_in_use(holder: Holder) -> Self {
         let message = format!(

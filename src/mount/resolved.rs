@@ -108,11 +108,6 @@ impl ResolvedMount {
         is_bound || self.part().is_some_and(|part| part.is_file)
     }
 
-    /// Whether runtimes are told of it by a descriptor, which is open as long as the attachment lasts.
-    pub fn is_handed_on(&self) -> bool {
-        self.part().is_some() || matches!(self.origin, Origin::Disk { .. })
-    }
-
     /// The host path that the guest sees, where there is one.
     pub fn host(&self) -> Option<&Path> {
         match &self.origin {

@@ -3,6 +3,7 @@
 use super::attach_disk::TakenDisk;
 use super::held_files::{self, Held};
 use super::host_path::resolve_bind_source;
+use super::microsandbox::SeenByMicrosandbox;
 use super::owner::{end_dead, identify};
 use super::{Opened, Store, now_ms};
 use crate::catalog::{AttachedVolume, NewAttachment};
@@ -30,6 +31,8 @@ pub struct Attachment {
     pub pid: u32,
     /// The mounts, parents before children.
     pub mounts: Vec<ResolvedMount>,
+    /// What microsandbox knew of the volumes.
+    pub(super) seen: SeenByMicrosandbox,
 }
 
 /// What an attachment has used so far.
@@ -73,11 +76,21 @@ impl Store {
             let error = match checked.and_then(|()| opened.record(sandbox, &owner, &taken, cancel)) {
                 Ok(id) => {
                     let disks = taken.disks.into_iter().map(TakenDisk::into_held).collect();
-                    held_files::keep_open(id, Held { disks, parts: taken.parts });
-                    return Ok(Attachment { id, sandbox: sandbox.to_owned(), pid, mounts: taken.mounts });
+                    held_files::keep_open(id, Held::new(disks, taken.parts));
+                    let names = taken.leases.iter().map(|(volume, _)| &volume.name);
+                    let seen = self.seen_by_microsandbox(&opened, names);
+                    return Ok(Attachment {
+                        id,
+                        sandbox: sandbox.to_owned(),
+                        pid,
+                        mounts: taken.mounts,
+                        seen,
+                    });
                 }
                 Err(error) => opened.or_removal_of(&taken.leases, error),
             };
+            // What is locked could not be removed.
+            taken.disks.clear();
             for (name, id) in taken.created.iter().rev() {
                 self.take_back(name, *id);
             }
@@ -198,18 +211,24 @@ impl Store {
 }
 
 impl Attachment {
-    /// Refuses to tell a runtime of disks, or parts of volumes, that are not held any more: their descriptors may be
-    /// anybody's.
+    /// Refuses to describe an attachment that has ended: its volumes may be removed, or attached elsewhere, and its
+    /// descriptors may be reused for other files.
     pub fn check_held(&self) -> Result<()> {
-        let is_handed_on = self.mounts.iter().any(ResolvedMount::is_handed_on);
-        match is_handed_on && !held_files::are_open(self.id) {
-            true => Err(Error::invalid_config(
+        match held_files::is_held(self.id) {
+            true => Ok(()),
+            false => Err(Error::invalid_config(
                 "attachment",
-                "it was detached, or its process ended, and its disks and parts of volumes are not held any more; \
-                 attach them again",
+                "it was detached, or its process ended, and its volumes and disks are not held any more; attach them \
+                 again",
             )),
-            false => Ok(()),
         }
+    }
+
+    /// Releases the `flock` on the disks, for a microsandbox that is told to mount them and takes it itself. What tells
+    /// other attachments and QEMU that the disks are in use stays.
+    pub fn give_flock_away(&self) -> Result<()> {
+        let failed = |error| Error::file_system("flock", "attached disk", error);
+        held_files::give_flock_away(self.id).map_err(failed)
     }
 
     /// The descriptors of the parts of volumes, in the order of the mounts.

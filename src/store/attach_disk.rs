@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::image::{self, Inspected};
 use crate::model::{DiskFormat, VolumeName, VolumeRecord};
 use crate::mount::{GuestPath, Origin};
-use crate::sys::{FileId, HeldFile, file_in_memory, lock_image, path_to_open};
+use crate::sys::{FileId, HeldFile, file_in_memory, path_to_open};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -28,7 +28,12 @@ pub struct TakenDisk {
 impl TakenDisk {
     /// The files that were checked, to be kept open as long as the disk is held.
     pub fn into_held(self) -> HeldDisk {
-        HeldDisk { guest_path: self.guest_path, files: self.files.into_iter().chain(self.stand_in).collect() }
+        HeldDisk {
+            guest_path: self.guest_path,
+            files: self.files,
+            stand_in: self.stand_in,
+            readonly: self.readonly,
+        }
     }
 
     /// Takes a file of the disk, unless somebody works with it: other attachments by their leases, other programs and
@@ -43,9 +48,9 @@ impl TakenDisk {
             return in_use(holders);
         }
         let failed = |error| Error::file_system("flock", &self.path, error);
-        match lock_image(file.as_fd(), self.readonly).map_err(failed)? {
-            Some(_lock) => file.announce(self.readonly).map_err(failed),
-            None => in_use(Vec::new()),
+        match file.lock(self.readonly).map_err(failed)? {
+            true => Ok(()),
+            false => in_use(Vec::new()),
         }
     }
 }

@@ -43,7 +43,9 @@ impl Store {
         cancel.commit()?;
         let opened = self.opened()?;
         let (here, elsewhere) = by_place(opened.catalog.read(|catalog| catalog.host_mounts(Some(id)))?)?;
-        opened.unmount_all(&here)?;
+        let unmounted = opened.unmount_all(&here);
+        held_files::take_lent_flocks(id);
+        unmounted?;
         match elsewhere.is_empty() {
             true => Ok(()),
             false => Err(Error::invalid_config(

@@ -231,6 +231,11 @@ impl Layout {
         }
     }
 
+    /// The directory of the catalogs, ours and microsandbox's.
+    pub fn databases(&self) -> &Dir {
+        &self.databases
+    }
+
     /// The directories that no sandbox may be given.
     pub fn private_directories(&self) -> [&Path; 2] {
         [self.volumes.path(), self.databases.path()]

@@ -23,6 +23,7 @@ mod held_files;
 mod held_trees;
 mod host_path;
 mod layout;
+mod microsandbox;
 mod mount_into;
 mod mount_points;
 mod mount_turn;

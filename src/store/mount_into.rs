@@ -39,8 +39,23 @@ impl Store {
     /// none. They last until [`Store::unmount`], [`Store::detach`], or the first time that the home is opened, from
     /// this mount name space, after the process that the attachment belongs to ended.
     pub fn mount_into(&self, attachment: &Attachment, rootfs: &Path, cancel: &Cancel) -> Result<()> {
+        attachment.check_held()?;
         let plans = host::render(&attachment.mounts)?;
         let _turn = MountTurn::take(attachment.id, cancel.may_wait_until(), cancel)?;
+        let mounted = self.mount_all(attachment, plans, rootfs, cancel);
+        if mounted.is_err() {
+            held_files::take_lent_flocks(attachment.id);
+        }
+        mounted
+    }
+
+    fn mount_all(
+        &self,
+        attachment: &Attachment,
+        plans: Vec<HostMount<'_>>,
+        rootfs: &Path,
+        cancel: &Cancel,
+    ) -> Result<()> {
         let opened = self.opened()?;
         let root = opened.open_root(rootfs)?;
         attachment.check_held()?;
@@ -198,6 +213,8 @@ fn open_device(attachment: i64, plan: &HostMount<'_>, host: &Path, fstype: &str)
     let image =
         held_files::reopen_image(attachment, &plan.mount.guest_path, access).map_err(failed("open"))?;
     let image = image.ok_or_else(has_ended)?;
+    // The loop device holds the image longer than this process may live, so it has locks of its own.
+    held_files::lend_flock(attachment, &plan.mount.guest_path).map_err(failed("flock"))?;
     if !lock_while_open(&image, readonly).map_err(failed("flock"))? {
         let volume = match &plan.mount.origin {
             Origin::Disk { volume, .. } => volume.as_ref().map(|name| name.as_str()),

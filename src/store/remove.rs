@@ -23,6 +23,10 @@ impl Store {
         let opened = self.opened()?;
         let _lock = opened.layout.lock(name, cancel)?;
         opened.settle_intents_of(name)?;
+        // What was created in vain is in no sandbox yet.
+        if only.is_none() {
+            self.refuse_mounted_in_microsandbox(&opened, name)?;
+        }
         cancel.commit()?;
         let intended = match opened.intend_to_remove(name, only) {
             Err(error) if opened.frees_what_is_in_use(&error) => opened.intend_to_remove(name, only),

@@ -4,9 +4,11 @@ use super::record_lock::{EXCLUSIVE, SHARED, has_record_lock, try_lock_record, un
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
+use nix::sys::statfs::fstatfs;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 /// Where QEMU keeps its shared locks: a byte for each thing that it does with the image, from here on.
 const QEMU_DOES: libc::off_t = 100;
@@ -31,8 +33,8 @@ const WE_WRITE: libc::off_t = 301;
 pub struct ImageLock(#[expect(dead_code, reason = "it is held")] Flock<OwnedFd>);
 
 /// Locks an open image unless another program's lock keeps it from being read, or for a writer from being read and
-/// written; then none. Both kinds of locks count: `flock`, which microsandbox holds, and record locks, which QEMU and
-/// [`HeldFile`] hold.
+/// written; then none. Both kinds of locks count: `flock`, which microsandbox holds, and record locks, which QEMU holds;
+/// [`HeldFile`] holds both.
 pub fn lock_image(file: BorrowedFd<'_>, readonly: bool) -> io::Result<Option<ImageLock>> {
     let share = if readonly { FlockArg::LockSharedNonblock } else { FlockArg::LockExclusiveNonblock };
     let lock = match Flock::lock(file.try_clone_to_owned()?, share) {
@@ -43,15 +45,21 @@ pub fn lock_image(file: BorrowedFd<'_>, readonly: bool) -> io::Result<Option<Ima
     Ok((!is_recorded(file, readonly)?).then_some(ImageLock(lock)))
 }
 
+/// Takes a `flock` on this opening of a file; false if another opening's is in the way.
+fn try_flock(file: &File, readonly: bool) -> io::Result<bool> {
+    match if readonly { file.try_lock_shared() } else { file.try_lock() } {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// Locks an open image as [`lock_image`] and [`HeldFile::announce`] do, and as QEMU does, until nobody has this very
 /// opening of it: a loop device that was given it goes on where this process ends. False where another program is in
 /// the way.
 pub fn lock_while_open(file: &File, readonly: bool) -> io::Result<bool> {
-    let locked = if readonly { file.try_lock_shared() } else { file.try_lock() };
-    match locked {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Ok(false),
-        Err(TryLockError::Error(error)) => return Err(error),
+    if !try_flock(file, readonly)? {
+        return Ok(false);
     }
     let does: &[libc::off_t] = if readonly { &[CONSISTENT_READ] } else { &[CONSISTENT_READ, WRITE, RESIZE] };
     let ours = if readonly { WE_READ } else { WE_WRITE };
@@ -85,11 +93,54 @@ impl HeldFile {
         HeldFile(file)
     }
 
-    /// Tells others, until this is dropped, that an attachment works with the file.
-    pub fn announce(&self, readonly: bool) -> io::Result<()> {
+    /// Locks the file for an attachment, until this is dropped, unless another program's lock is in the way: then
+    /// false. The `flock` and the record lock are both on this opening of the file. Only the `flock` can be given up
+    /// before; on a network file system, where it would be a record lock on the whole file, none is taken.
+    pub fn lock(&self, readonly: bool) -> io::Result<bool> {
+        if !self.take_flock(readonly)? {
+            return Ok(false);
+        }
+        if is_recorded(self.as_fd(), readonly)? {
+            self.release_flock()?;
+            return Ok(false);
+        }
         let byte = if readonly { WE_READ } else { WE_WRITE };
         // Shared locks of others are in nobody's way, and nobody takes an exclusive one on these bytes.
-        try_lock_record(&self.0, SHARED, byte, 1).map(drop)
+        try_lock_record(&self.0, SHARED, byte, 1).map(|_| true)
+    }
+
+    /// Gives up the `flock`, for a program that takes it itself.
+    pub fn release_flock(&self) -> io::Result<()> {
+        self.0.unlock()
+    }
+
+    fn take_flock(&self, readonly: bool) -> io::Result<bool> {
+        match is_on_network(self.as_fd())? {
+            true => Ok(true),
+            false => try_flock(&self.0, readonly),
+        }
+    }
+}
+
+/// How long the kernel may take to end a loop device that nobody uses any more, and how often that is looked at.
+const LOOP_DEVICE_TIMEOUT: Duration = Duration::from_millis(250);
+const LOOP_DEVICE_PAUSE: Duration = Duration::from_millis(5);
+
+/// Takes the `flock` on an opening of a file again that it had before, when the loop device that it was released for
+/// has ended; false if another one still has it.
+pub fn take_flock_again(file: OwnedFd, readonly: bool) -> io::Result<bool> {
+    if is_on_network(file.as_fd())? {
+        return Ok(true);
+    }
+    let (file, deadline) = (File::from(file), Instant::now() + LOOP_DEVICE_TIMEOUT);
+    loop {
+        if try_flock(&file, readonly)? {
+            return Ok(true);
+        }
+        if Instant::now() >= deadline {
+            return Ok(false);
+        }
+        std::thread::sleep(LOOP_DEVICE_PAUSE);
     }
 }
 
@@ -101,6 +152,16 @@ impl AsFd for HeldFile {
 
 impl Drop for HeldFile {
     fn drop(&mut self) {
+        let _nothing_was_locked = self.release_flock();
         let _nothing_was_locked = unlock_record(&self.0, 0, 0);
     }
+}
+
+/// File systems on which a `flock` may be a record lock on the whole file: NFS, SMB, Ceph, 9p, AFS.
+const NETWORK_FILE_SYSTEMS: [u32; 7] =
+    [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x00c3_6400, 0x0102_1997, 0x5346_414f];
+
+fn is_on_network(file: BorrowedFd<'_>) -> io::Result<bool> {
+    let kind = fstatfs(file)?.filesystem_type();
+    Ok(NETWORK_FILE_SYSTEMS.contains(&(kind.0 as u32)))
 }

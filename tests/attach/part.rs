@@ -162,10 +162,11 @@ fn a_detached_part_is_not_told_to_anybody_any_more() {
     home.store.detach(attached.id).unwrap();
     assert_eq!(invalid_field(&attached.check_held().unwrap_err()), "attachment");
     assert_eq!(invalid_field(&attached.descriptors().unwrap_err()), "attachment");
-    // A whole volume is told by its own path, which stays right.
+    // A whole volume has a path of its own, but another attachment or removal may have it by now.
     let whole = home.attach("worker", &[existing("data")]).unwrap();
-    home.store.detach(whole.id).unwrap();
     whole.check_held().unwrap();
+    home.store.detach(whole.id).unwrap();
+    assert_eq!(invalid_field(&whole.check_held().unwrap_err()), "attachment");
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use crate::{assert_invalid, input};
 use sandbox_volumes::error::{Error, ErrorKind};
-use sandbox_volumes::model::{DiskFormat, VolumeName};
-use sandbox_volumes::mount::runtime::microsandbox::{MicrosandboxOptions, render};
+use sandbox_volumes::model::{DiskFormat, VolumeKind, VolumeName};
+use sandbox_volumes::mount::runtime::microsandbox::{ByName, KnownVolume, MicrosandboxOptions, render};
 use sandbox_volumes::mount::runtime::microsandbox_sdk;
 use sandbox_volumes::mount::{GuestPath, MountFlags, Origin, ResolvedMount};
 use serde_json::{Value, json};
@@ -33,12 +33,21 @@ fn options(options: Value) -> Result<MicrosandboxOptions, Error> {
     MicrosandboxOptions::from_input(&input(&options))
 }
 
+/// A catalog of microsandbox that knows a directory `my-data` and a disk `my-disk`.
+pub fn look_up(name: &VolumeName) -> Result<ByName, Error> {
+    Ok(match name.as_str() {
+        "my-data" => ByName::Known(KnownVolume { kind: VolumeKind::Dir, capacity_bytes: None }),
+        "my-disk" => ByName::Known(KnownVolume { kind: VolumeKind::Disk, capacity_bytes: Some(512 << 20) }),
+        _ => ByName::Unknown("nothing is known of it".to_owned()),
+    })
+}
+
 /// The arguments, and the calls of the SDK.
 fn told(mount: &ResolvedMount, given: Value) -> (Vec<String>, Value) {
     let (mounts, given) = (std::slice::from_ref(mount), options(given).unwrap());
-    let mut entries = microsandbox_sdk::render(mounts, &given).unwrap();
+    let mut entries = microsandbox_sdk::render(mounts, &given, &look_up).unwrap();
     assert_eq!((entries.len(), &entries[0]["guestPath"]), (1, &json!("/data")));
-    (render(mounts, &given).unwrap(), entries.remove(0)["calls"].take())
+    (render(mounts, &given, &look_up).unwrap(), entries.remove(0)["calls"].take())
 }
 
 #[test]
@@ -59,8 +68,10 @@ fn a_vmdk_is_mounted_read_only_or_not_at_all() {
     let mut vmdk = disk(None, "/x.vmdk", DiskFormat::Vmdk, None);
     let given = MicrosandboxOptions::default();
     let mounts = std::slice::from_ref(&vmdk);
-    for error in [render(mounts, &given).unwrap_err(), microsandbox_sdk::render(mounts, &given).unwrap_err()]
-    {
+    for error in [
+        render(mounts, &given, &look_up).unwrap_err(),
+        microsandbox_sdk::render(mounts, &given, &look_up).unwrap_err(),
+    ] {
         assert_eq!(error.kind(), ErrorKind::UnsupportedMount);
         assert!(error.to_string().contains("does not write one; mount it \"readonly\""), "{error}");
     }
@@ -92,8 +103,20 @@ fn volumes_are_named_where_that_is_asked_for() {
 
     let volume = disk(Some("my-disk"), "/vols/my-disk/disk.raw", DiskFormat::Raw, Some("ext4"));
     let (argv, calls) = told(&volume, by_name.clone());
-    assert_eq!(argv, ["--mount-named", "my-disk:/data"]);
+    assert_eq!(argv, ["--mount-named", "my-disk:/data:kind=disk,size=512M"]);
     assert_eq!(calls, json!([["namedWith", "my-disk", "existing"]]));
+
+    for (name, says) in [("other", "nothing is known of it"), ("my-data", "its kind is \"dir\"")] {
+        let mounts = [disk(Some(name), "/vols/disk.raw", DiskFormat::Raw, None)];
+        let given = options(by_name.clone()).unwrap();
+        for error in [
+            render(&mounts, &given, &look_up).unwrap_err(),
+            microsandbox_sdk::render(&mounts, &given, &look_up).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::UnsupportedMount);
+            assert!(error.to_string().contains(says), "{error}");
+        }
+    }
 
     let image = disk(None, "/proc/7/fd/9", DiskFormat::Raw, None);
     assert_eq!(told(&image, by_name).0[0], "--mount-disk");
@@ -104,9 +127,10 @@ fn a_host_path_that_microsandbox_takes_apart_is_refused() {
     for host in ["/srv/a,b", "/srv/a:b", "/srv/a;b"] {
         let mounts = [mount(Origin::Bind { host: PathBuf::from(host), file: false })];
         let given = MicrosandboxOptions::default();
-        for error in
-            [render(&mounts, &given).unwrap_err(), microsandbox_sdk::render(&mounts, &given).unwrap_err()]
-        {
+        for error in [
+            render(&mounts, &given, &look_up).unwrap_err(),
+            microsandbox_sdk::render(&mounts, &given, &look_up).unwrap_err(),
+        ] {
             assert_eq!(error.kind(), ErrorKind::UnsupportedMount);
             assert!(error.to_string().contains(&format!("as {host:?} has")), "{error}");
         }
@@ -117,8 +141,12 @@ fn a_host_path_that_microsandbox_takes_apart_is_refused() {
 fn options_are_refused_by_name() {
     for (given, field, says) in [
         (json!({ "byName": "yes" }), "byName", "expected a boolean, got a string"),
+        (json!({ "handOver": 1 }), "handOver", "expected a boolean, got a number"),
         (json!({ "home": "/" }), "home", "MicrosandboxOptions has no such option"),
     ] {
         assert_invalid(&options(given).unwrap_err(), field, says);
     }
+    assert!(MicrosandboxOptions::default().hands_over());
+    assert!(options(json!({ "handOver": null })).unwrap().hands_over());
+    assert!(!options(json!({ "handOver": false })).unwrap().hands_over());
 }

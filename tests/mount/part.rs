@@ -1,5 +1,6 @@
 //! A part of a volume as each runtime is told of it.
 
+use crate::microsandbox::look_up;
 use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::{Input, VolumeName};
 use sandbox_volumes::mount::runtime::bubblewrap::{self, BubblewrapOptions};
@@ -98,16 +99,16 @@ fn runtimes_that_look_for_a_part_themselves_are_told_its_path_where_that_is_allo
 fn microsandbox_is_told_the_path_of_the_descriptor() {
     let mounts = two_parts();
     let by_path = MicrosandboxOptions::default();
-    let argv = microsandbox::render(&mounts, &by_path).unwrap();
+    let argv = microsandbox::render(&mounts, &by_path, &look_up).unwrap();
     assert_eq!(argv, ["--mount-dir", "/proc/7/fd/21:/a", "--mount-dir", "/proc/7/fd/22:/b:ro"]);
-    let calls = microsandbox_sdk::render(&mounts, &by_path).unwrap();
+    let calls = microsandbox_sdk::render(&mounts, &by_path, &look_up).unwrap();
     assert_eq!(calls[0]["calls"], json!([["bind", "/proc/7/fd/21"]]));
 }
 
 #[test]
 fn a_part_that_is_a_file_is_mounted_as_one_or_refused() {
     let mounts = [part("/etc/conf", "conf", true, 21, false)];
-    let argv = microsandbox::render(&mounts, &MicrosandboxOptions::default()).unwrap();
+    let argv = microsandbox::render(&mounts, &MicrosandboxOptions::default(), &look_up).unwrap();
     assert_eq!(argv, ["--mount-file", "/proc/7/fd/21:/etc/conf"]);
     let options = QemuOptions::from_input(&json!({ "socketDir": "/run/vm", "byPath": true }).into()).unwrap();
     let error = qemu::render(&mounts, &options).unwrap_err();
@@ -119,8 +120,8 @@ fn a_part_that_is_a_file_is_mounted_as_one_or_refused() {
 fn microsandbox_mounts_no_part_by_name() {
     let by_name = MicrosandboxOptions::from_input(&json!({ "byName": true }).into()).unwrap();
     for error in [
-        microsandbox::render(&two_parts(), &by_name).map(drop).unwrap_err(),
-        microsandbox_sdk::render(&two_parts(), &by_name).map(drop).unwrap_err(),
+        microsandbox::render(&two_parts(), &by_name, &look_up).map(drop).unwrap_err(),
+        microsandbox_sdk::render(&two_parts(), &by_name, &look_up).map(drop).unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::UnsupportedMount);
         assert_eq!(error.context().path.as_deref(), Some("/a"));

@@ -120,11 +120,37 @@ fn an_image_that_another_program_locked_since_it_was_attached_is_not_mounted() {
     let (home, rootfs) = (Home::new(), Rootfs::new());
     let attached = home.attach(&[("/db", disk_volume("db", json!({})))]).unwrap();
     let lock = File::open(home.path("volumes/db/disk.raw")).unwrap();
-    lock.lock().unwrap();
+    assert!(lock.try_lock().is_err());
+    attached.give_flock_away().unwrap();
+    lock.try_lock().unwrap();
     assert_eq!(home.mount(&attached, &rootfs).unwrap_err().kind(), ErrorKind::VolumeInUse);
     assert_eq!((rootfs.mounts().len(), home.written_down()), (0, 0));
     lock.unlock().unwrap();
     home.mount(&attached, &rootfs).unwrap();
+}
+
+#[test]
+fn case_60_the_flock_on_an_attached_disk_is_taken_again_when_it_is_unmounted() {
+    if !enter_namespace() {
+        return;
+    }
+    let (home, rootfs) = (Home::new(), Rootfs::new());
+    let attached = home.attach(&[("/db", disk_volume("db", json!({})))]).unwrap();
+    let is_locked = || File::open(home.path("volumes/db/disk.raw")).unwrap().try_lock_shared().is_err();
+    assert!(is_locked());
+    for _ in 0..2 {
+        home.mount(&attached, &rootfs).unwrap();
+        assert!(is_locked());
+        home.store.unmount(attached.id, &Cancel::default()).unwrap();
+        assert!(is_locked());
+    }
+    // One that fails takes it again as well.
+    let missing = Rootfs::new();
+    let path = missing.0.path().join("missing");
+    home.store.mount_into(&attached, &path, &Cancel::default()).unwrap_err();
+    assert!(is_locked());
+    home.store.detach(attached.id).unwrap();
+    assert!(!is_locked());
 }
 
 #[test]

@@ -2,43 +2,94 @@
 
 use super::{host_text, unsupported};
 use crate::error::Result;
-use crate::model::{DiskFormat, Fields, Input, VolumeName};
+use crate::model::{DiskFormat, Fields, Input, MIB, VolumeKind, VolumeName};
 use crate::mount::{HostPermissions, MountFlags, Origin, ResolvedMount, StatVirtualization};
 use std::path::Path;
 
 pub(super) const RUNTIME: &str = "Microsandbox";
 
 const BY_NAME: &str = "byName";
+const HAND_OVER: &str = "handOver";
 
 /// What separates fields in microsandbox's own notation, which it therefore takes in no host path.
 const SEPARATORS: [char; 3] = [',', ':', ';'];
 
-/// How microsandbox is to find a volume.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How microsandbox is told of mounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MicrosandboxOptions {
-    /// By its name, in microsandbox's own catalog; else by its path.
+    /// Whether volumes are mounted by their names in microsandbox's own catalog, rather than by their paths.
     by_name: bool,
+    /// Whether the attachment releases what microsandbox locks itself.
+    hand_over: bool,
+}
+
+impl Default for MicrosandboxOptions {
+    fn default() -> Self {
+        MicrosandboxOptions { by_name: false, hand_over: true }
+    }
 }
 
 impl MicrosandboxOptions {
     /// Reads the options of `toMicrosandbox` and `configureSandbox`.
     pub fn from_input(input: &Input) -> Result<Self> {
-        let fields = Fields::of("MicrosandboxOptions", input, &[BY_NAME])?;
-        Ok(MicrosandboxOptions { by_name: fields.flag(BY_NAME)?.unwrap_or(false) })
+        let fields = Fields::of("MicrosandboxOptions", input, &[BY_NAME, HAND_OVER])?;
+        let default = MicrosandboxOptions::default();
+        Ok(MicrosandboxOptions {
+            by_name: fields.flag(BY_NAME)?.unwrap_or(default.by_name),
+            hand_over: fields.flag(HAND_OVER)?.unwrap_or(default.hand_over),
+        })
+    }
+
+    /// Whether the attachment releases what microsandbox locks itself.
+    pub fn hands_over(&self) -> bool {
+        self.hand_over
     }
 }
 
+/// A volume in microsandbox's catalog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownVolume {
+    /// Directory or disk.
+    pub kind: VolumeKind,
+    /// The size of a disk.
+    pub capacity_bytes: Option<u64>,
+}
+
+/// Whether microsandbox finds a volume by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ByName {
+    /// It does.
+    Known(KnownVolume),
+    /// It does not, and why not.
+    Unknown(String),
+}
+
+/// Looks a volume up in microsandbox's catalog.
+pub type LookUp<'l> = dyn Fn(&VolumeName) -> Result<ByName> + 'l;
+
 /// What microsandbox is told to mount.
 pub(super) enum Source<'m> {
-    Named(&'m VolumeName),
+    Named {
+        volume: &'m VolumeName,
+        /// The size of a disk in MiB; `None` for a directory.
+        disk_mib: Option<u64>,
+    },
     Directory(&'m str),
     File(&'m str),
     Tmpfs(Option<u32>),
-    Disk { host: &'m str, format: DiskFormat, fstype: Option<&'m str> },
+    Disk {
+        host: &'m str,
+        format: DiskFormat,
+        fstype: Option<&'m str>,
+    },
 }
 
 /// What microsandbox is told to mount for `mount`, as far as it can.
-pub(super) fn source<'m>(mount: &'m ResolvedMount, options: &MicrosandboxOptions) -> Result<Source<'m>> {
+pub(super) fn source<'m>(
+    mount: &'m ResolvedMount,
+    options: &MicrosandboxOptions,
+    look_up: &LookUp<'_>,
+) -> Result<Source<'m>> {
     if let Origin::Disk { format: DiskFormat::Vmdk, .. } = &mount.origin
         && !mount.flags.readonly
     {
@@ -51,7 +102,7 @@ pub(super) fn source<'m>(mount: &'m ResolvedMount, options: &MicrosandboxOptions
     }
     Ok(match &mount.origin {
         Origin::Named { volume, .. } | Origin::Disk { volume: Some(volume), .. } if options.by_name => {
-            Source::Named(volume)
+            named(mount, volume, look_up)?
         }
         Origin::Bind { host, .. } | Origin::Named { open: host, .. } if mount.is_file() => {
             Source::File(checked(mount, host)?)
@@ -66,6 +117,30 @@ pub(super) fn source<'m>(mount: &'m ResolvedMount, options: &MicrosandboxOptions
     })
 }
 
+/// A volume by its name, which microsandbox has to know as what it is: one that it does not know is a directory in its
+/// way, and what it then undoes is that directory with all data.
+fn named<'m>(mount: &ResolvedMount, volume: &'m VolumeName, look_up: &LookUp<'_>) -> Result<Source<'m>> {
+    let refused = |problem: String| {
+        let problem = format!("it would not find the volume by its name: {problem}; leave {BY_NAME:?} unset");
+        Err(unsupported(RUNTIME, mount, problem))
+    };
+    let known = match look_up(volume)? {
+        ByName::Known(known) => known,
+        ByName::Unknown(problem) => return refused(problem),
+    };
+    let kind = if matches!(mount.origin, Origin::Disk { .. }) { VolumeKind::Disk } else { VolumeKind::Dir };
+    if known.kind != kind {
+        let (theirs, ours) = (known.kind.as_str(), kind.as_str());
+        return refused(format!("its kind is {theirs:?} in its catalog, and {ours:?} here"));
+    }
+    let disk_mib = match (kind, known.capacity_bytes) {
+        (VolumeKind::Dir, _) => None,
+        (VolumeKind::Disk, Some(bytes)) if bytes >= MIB && bytes % MIB == 0 => Some(bytes / MIB),
+        (VolumeKind::Disk, _) => return refused("its catalog has no size in MiB for the disk".to_owned()),
+    };
+    Ok(Source::Named { volume, disk_mib })
+}
+
 fn checked<'m>(mount: &ResolvedMount, host: &'m Path) -> Result<&'m str> {
     let host = host_text(RUNTIME, mount, host)?;
     if host.contains(SEPARATORS) {
@@ -76,12 +151,20 @@ fn checked<'m>(mount: &ResolvedMount, host: &'m Path) -> Result<&'m str> {
 }
 
 /// The arguments that make these mounts.
-pub fn render(mounts: &[ResolvedMount], options: &MicrosandboxOptions) -> Result<Vec<String>> {
+pub fn render(
+    mounts: &[ResolvedMount],
+    options: &MicrosandboxOptions,
+    look_up: &LookUp<'_>,
+) -> Result<Vec<String>> {
     let mut argv = Vec::new();
     for mount in mounts {
         let at = mount.guest_path.as_str();
-        let (flag, what, mut words) = match source(mount, options)? {
-            Source::Named(volume) => ("--mount-named", format!("{volume}:{at}"), Vec::new()),
+        let (flag, what, mut words) = match source(mount, options, look_up)? {
+            Source::Named { volume, disk_mib } => {
+                let words = disk_mib
+                    .map(|mib| vec![format!("kind={}", VolumeKind::Disk.as_str()), format!("size={mib}M")]);
+                ("--mount-named", format!("{volume}:{at}"), words.unwrap_or_default())
+            }
             Source::Directory(host) => ("--mount-dir", format!("{host}:{at}"), Vec::new()),
             Source::File(host) => ("--mount-file", format!("{host}:{at}"), Vec::new()),
             Source::Tmpfs(None) => ("--tmpfs", at.to_owned(), Vec::new()),

@@ -1,20 +1,24 @@
 //! The calls that tell the `MountBuilder` of microsandbox's TypeScript SDK about each mount.
 
-use super::microsandbox::{MicrosandboxOptions, Source, source};
+use super::microsandbox::{LookUp, MicrosandboxOptions, Source, source};
 use crate::error::Result;
 use crate::mount::field::{FSTYPE, HOST_PERMISSIONS, NODEV, NOEXEC, NOSUID, READONLY, STAT_VIRTUALIZATION};
 use crate::mount::{HostPermissions, MountKind, ResolvedMount, StatVirtualization};
 use serde_json::{Value, json};
 
 /// One entry a mount: `{ guestPath, calls: [[method, ...arguments]] }`.
-pub fn render(mounts: &[ResolvedMount], options: &MicrosandboxOptions) -> Result<Vec<Value>> {
-    mounts.iter().map(|mount| entry(mount, options)).collect()
+pub fn render(
+    mounts: &[ResolvedMount],
+    options: &MicrosandboxOptions,
+    look_up: &LookUp<'_>,
+) -> Result<Vec<Value>> {
+    mounts.iter().map(|mount| entry(mount, options, look_up)).collect()
 }
 
-fn entry(mount: &ResolvedMount, options: &MicrosandboxOptions) -> Result<Value> {
-    let mut calls = match source(mount, options)? {
-        // By this mode a volume that microsandbox does not know is an error, and no new one.
-        Source::Named(volume) => vec![json!(["namedWith", volume.as_str(), "existing"])],
+fn entry(mount: &ResolvedMount, options: &MicrosandboxOptions, look_up: &LookUp<'_>) -> Result<Value> {
+    let mut calls = match source(mount, options, look_up)? {
+        // By this mode a volume that microsandbox does not know is an error, and no new one. It needs no size of a disk.
+        Source::Named { volume, .. } => vec![json!(["namedWith", volume.as_str(), "existing"])],
         Source::Directory(host) | Source::File(host) => vec![json!([MountKind::Bind.as_str(), host])],
         Source::Tmpfs(size_mib) => {
             let size = size_mib.map(|mib| json!(["size", mib]));
