@@ -196,6 +196,13 @@ export interface VolumeStoreOptions extends SignalOption {
    * Default: `'full'`.
    */
   durability?: 'full' | 'fast' | null
+  /**
+   * How many copies (`copy`, `copyIn`, `copyOut`) that this store was asked for work at the same time, an integer from 1
+   * to 64. More of them take turns, a twentieth of a second each, in which a copy uses up to four threads. Other
+   * operations have threads of their own and do not wait for copies. A copy that waits for another writer of a volume
+   * with a quota is not counted. Default: 4.
+   */
+  maxConcurrentCopies?: number | null
 }
 
 export interface CheckOptions extends SignalOption {
@@ -366,11 +373,14 @@ export interface TransferOptions extends SignalOption {
    * `PathEscapeError`, `'skip'` leaves the link out and counts it. Default: `'refuse'`.
    */
   links?: 'refuse' | 'skip' | null
-  /** Called at most every 50 ms while something is copied, and at the end. What it throws ends the copy. */
+  /**
+   * Called at most every 50 ms while something is copied, and at the end, before the copy is complete. What it throws
+   * ends the copy, which is then undone.
+   */
   onProgress?: ((progress: TransferProgress) => void) | null
   /**
    * Called for each entry below the top before it is copied; `false` leaves it out, with all below it. It returns at
-   * once: a promise is an `InvalidConfigError`. What it throws ends the copy. `path` is the path from the top, with
+   * once: a promise is an `InvalidConfigError`. What it throws ends the copy, which is then undone. `path` is the path from the top, with
    * U+FFFD for what is not UTF-8.
    */
   filter?: ((path: string, kind: 'file' | 'directory' | 'symlink' | 'other') => boolean) | null

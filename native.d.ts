@@ -59,8 +59,13 @@ export declare class NativeAttachment {
 export declare class NativeCopy {
   /** How far it has come. */
   tally(): CopyTally
-  /** Copies on, up to the end (null) or to what has to be asked for; `verdicts` answer what was asked last. */
-  advance(verdicts: Array<boolean>): Promise<CopyQuestion[] | null>
+  /**
+   * Copies on, up to the commit point (null) or to what has to be asked for; `verdicts` answer what was asked last.
+   * `commits` has it pass the commit point as well.
+   */
+  advance(verdicts: Array<boolean>, commits: boolean): Promise<CopyQuestion[] | null>
+  /** Passes the commit point, or undoes the copy if it was cancelled. */
+  commit(): Promise<void>
 }
 
 /** The files of one volume. */
@@ -126,7 +131,7 @@ export declare class NativeReader {
   close(): Promise<void>
 }
 
-/** An open store. */
+/** An open store, and the slots at which its copies take turns. */
 export declare class NativeStore {
   /** `attachments`: `options` are `sandbox` and `volume`. Gives JSON. */
   attachments(options: unknown, cancellation?: Cancellation | undefined | null): Promise<string>
@@ -219,5 +224,5 @@ export interface NativeBatch {
   isLast: boolean
 }
 
-/** `VolumeStore.open`: `options` are `home`, an absolute path, and `durability`. */
+/** `VolumeStore.open`: `options` are `home`, an absolute path, `durability` and `maxConcurrentCopies`. */
 export declare function openStore(options: unknown): Promise<NativeStore>

@@ -7,6 +7,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   symlinkSync,
   truncateSync,
@@ -187,10 +188,57 @@ test('what onProgress throws is what the caller gets', async (t) => {
     throw reason
   }
   await assert.rejects(files.copyIn(path.join(host, 'tree'), 'made', { onProgress }), (error) => error === reason)
-  // The tree may have been whole before it was first told.
+  assert.deepEqual(readdirSync(root), [])
   const { files: count } = await files.copyIn(path.join(host, 'tree'), 'made')
   assert.equal(count, 15)
   assert.deepEqual(readdirSync(root), ['made'])
+})
+
+test('case 61: a copy whose callback throws at its last call leaves nothing', async (t) => {
+  for (const options of [{}, { quotaMib: 8 }]) {
+    const { host, tree, files, root } = await seeded(t, options)
+    const outside = path.join(host, 'outside')
+    mkdirSync(outside)
+    await files.copyIn(tree, 'tree')
+    writeFileSync(path.join(outside, 'old'), 'old')
+    await files.writeString('old', 'old')
+    const seen = () => [snapshot(root), snapshot(outside), readdirSync(path.join(root, '../.staging'))]
+    const before = seen()
+    const reason = new Error('at the last call')
+    const one = path.join('dir-0', '0')
+    const transfers = [
+      [15, (settings) => files.copyIn(tree, 'made', settings)],
+      [15, (settings) => files.copyOut('tree', path.join(outside, 'made'), settings)],
+      [1, (settings) => files.copyIn(path.join(tree, one), 'made', settings)],
+      [1, (settings) => files.copyIn(path.join(tree, one), 'old', settings)],
+      [1, (settings) => files.copyOut(path.join('tree', one), path.join(outside, 'made'), settings)],
+      [1, (settings) => files.copyOut(path.join('tree', one), path.join(outside, 'old'), settings)],
+    ]
+    for (const [count, transfer] of transfers) {
+      const atTheEnd = (progress) => {
+        if (progress.files === count) throw reason
+      }
+      await assert.rejects(transfer({ onProgress: atTheEnd }), (error) => error === reason)
+      assert.deepEqual(seen(), before)
+      // An abort at the last call comes in time as well.
+      const controller = new AbortController()
+      const aborts = (progress) => progress.files === count && controller.abort(reason)
+      await assert.rejects(transfer({ onProgress: aborts, signal: controller.signal }), (error) => error === reason)
+      assert.deepEqual(seen(), before)
+    }
+    for (const [, transfer] of transfers.slice(0, 2)) {
+      let asked = 0
+      await transfer({ filter: () => Boolean((asked += 1)) })
+      await files.removeAll('made')
+      rmSync(path.join(outside, 'made'), { recursive: true, force: true })
+      const atTheEnd = () => {
+        if (--asked === 0) throw reason
+        return true
+      }
+      await assert.rejects(transfer({ filter: atTheEnd }), (error) => error === reason)
+      assert.deepEqual(seen(), before)
+    }
+  }
 })
 
 test('an aborted copy rejects with the reason and leaves nothing', async (t) => {

@@ -1,11 +1,12 @@
 // Worker threads, each with an environment of its own that may end at any moment.
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { readdirSync } from 'node:fs'
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
 import { test } from 'node:test'
 import { Worker } from 'node:worker_threads'
 import { VolumeStore } from '../index.js'
-import { indexPath, lockName, runNode, tempVolume, withoutFlock } from './support.mjs'
+import { indexPath, lockName, runNode, tempDir, tempVolume, turn, withoutFlock } from './support.mjs'
 
 const MIB = 1 << 20
 
@@ -246,6 +247,32 @@ test('a worker ends without waiting for what it has queued, which is dropped', a
   // What was begun is whole: its memory was not freed under it.
   for (const name of written) {
     assert.ok((await files.read(name)).equals(Buffer.alloc(32 * MIB, 1)), name)
+  }
+})
+
+test('case 61: a copy that is under way when its worker is terminated is undone', async (t) => {
+  const { store, root } = await tempVolume(t)
+  const source = tempDir(t)
+  mkdirSync(path.join(source, 'dir'))
+  writeFileSync(path.join(source, 'dir', 'file'), 'x')
+  const worker = startWorker(
+    store,
+    `let asked = 0
+     const filter = () => {
+       if (++asked === 2) {
+         parentPort.postMessage('asked')
+         Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)
+       }
+       return true
+     }
+     await files.copyIn(${JSON.stringify(source)}, 'made', { filter })`,
+  )
+  await once(worker, 'message')
+  assert.deepEqual(readdirSync(root), ['made'])
+  await worker.terminate()
+  // Undone by a thread of this process, which a test that fails waits for in vain.
+  while (readdirSync(root).length > 0) {
+    await turn()
   }
 })
 

@@ -10,7 +10,7 @@ const PROGRESS_EVERY = 50
 
 /** Copies without asking or telling anybody. */
 async function copy(signal, prepare) {
-  await call(signal, (cancellation) => prepare(cancellation).advance([]))
+  await call(signal, (cancellation) => prepare(cancellation).advance([], true))
 }
 
 /**
@@ -27,25 +27,33 @@ async function transfer(options, prepare) {
     const callbacks = new Callbacks(cancellation)
     const tell = onProgress ? progressTeller(job, onProgress) : undefined
     const timer = tell && setInterval(() => callbacks.run(tell), PROGRESS_EVERY)
+    const commits = !onProgress && !filter
     try {
-      await bringToEnd(job, (entries) => callbacks.run(() => entries.map((entry) => verdict(filter, entry))))
+      await advance(job, commits, (entries) =>
+        callbacks.run(() => entries.map((entry) => verdict(filter, entry))),
+      )
+      if (!commits) {
+        // What a callback throws before the commit point undoes the copy, so the last one is called before it.
+        clearInterval(timer)
+        callbacks.run(tell)
+        await job.commit()
+      }
     } catch (error) {
       callbacks.rethrow()
       throw error
     } finally {
       clearInterval(timer)
     }
-    callbacks.run(tell)
-    callbacks.rethrow()
     const { files, bytes, skippedLinks } = job.tally()
     return { files, bytes, skippedLinks }
   })
 }
 
-async function bringToEnd(job, ask) {
+/** Advances a copy to its commit point, or past it. */
+async function advance(job, commits, ask) {
   let verdicts = []
   for (;;) {
-    const entries = await job.advance(verdicts)
+    const entries = await job.advance(verdicts, commits)
     if (entries === null) {
       return
     }

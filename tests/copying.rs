@@ -23,6 +23,8 @@ mod append;
 mod asked;
 #[path = "copying/beyond.rs"]
 mod beyond;
+#[path = "copying/commit.rs"]
+mod commit;
 #[path = "copying/content.rs"]
 mod content;
 #[path = "copying/large.rs"]

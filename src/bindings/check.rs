@@ -26,8 +26,8 @@ pub fn check_store<'e>(
     let cancel = cancel_of(cancellation);
     run(
         env,
-        // It waits for a writer of the catalog.
-        Lane::Waiting(None),
+        // It looks at every volume.
+        Lane::Walk,
         move || check(&home, repair, &cancel),
         |env, problems| {
             let problems = problems.iter().map(|problem| from_input(env, &plain(problem)));

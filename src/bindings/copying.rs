@@ -1,12 +1,12 @@
-//! Copies and appends as JavaScript sees them. A copy is an object that is advanced until it is done: between two
-//! advances JavaScript answers what it was asked, and meanwhile it looks how far the copy has come.
+//! Copies and appends as JavaScript sees them. A copy is an object that is advanced until it is whole, and then
+//! committed: in between JavaScript answers what it was asked, and meanwhile it looks how far the copy has come.
 
 use super::arguments::{host_path, volume_path};
 use super::cancellation::{Cancellation, cancel_of};
-use super::dispatch::{Step, run_in_steps};
+use super::dispatch::{run, run_in_steps};
 use super::errors::or_throw;
-use super::files::{Data, NativeFiles, in_turn, nothing};
-use super::lanes::{Lane, Turn};
+use super::files::{Data, NativeFiles, in_turn, lane_of_write, nothing};
+use super::lanes::{self, Lane, Turn};
 use super::values::to_input;
 use crate::error::{Error, Result};
 use crate::model::{Fields, Input};
@@ -20,6 +20,9 @@ use std::sync::{Arc, Mutex, TryLockError};
 
 /// What the path on the host is called in messages.
 const HOST_PATH: &str = "hostPath";
+
+/// How many copies of one volume may wait for it at a time, so that threads are left for those of others.
+const MAX_COPIES_OF_A_VOLUME: usize = 16;
 
 #[napi]
 impl NativeFiles {
@@ -36,11 +39,11 @@ impl NativeFiles {
         let (files, path, cancel) = self.start(env, path, cancellation)?;
         let data = Data::of(env, data)?;
         let options = or_throw(env, append_options(&to_input(options)?))?;
-        let lane = if data.is_large() || options.durable { Lane::Long } else { Lane::Short };
+        let lane = lane_of_write(data.len(), options.durable, false);
         let work = move || {
             let prepared = files.prepare_write()?;
             let has_quota = prepared.has_quota();
-            let turn = Turn { key: files.queue(), cancel: cancel.clone() };
+            let turn = Turn::one(files.queue(), &cancel);
             in_turn(has_quota, turn, move || {
                 data.lend(|bytes| prepared.append(&path, bytes, options, &cancel))
             })
@@ -102,8 +105,10 @@ impl NativeFiles {
         options: TransferOptions,
         cancellation: Option<&Cancellation>,
     ) -> NativeCopy {
-        let copy = self.files().prepare_copy(request, options, &cancel_of(cancellation));
-        NativeCopy { progress: copy.progress(), copy: Arc::new(Mutex::new(copy)) }
+        let cancel = cancel_of(cancellation);
+        let copy = self.files().prepare_copy(request, options, &cancel).at_slots(self.slots());
+        let turn = Turn { key: self.files().queue(), limit: MAX_COPIES_OF_A_VOLUME, cancel };
+        NativeCopy { progress: copy.progress(), copy: Arc::new(Mutex::new(copy)), turn }
     }
 }
 
@@ -112,6 +117,7 @@ impl NativeFiles {
 pub struct NativeCopy {
     copy: Arc<Mutex<VolumeCopy>>,
     progress: Arc<Progress>,
+    turn: Turn,
 }
 
 /// How far a copy has come.
@@ -151,17 +157,36 @@ impl NativeCopy {
         }
     }
 
-    /// Copies on, up to the end (null) or to what has to be asked for; `verdicts` answer what was asked last.
+    /// Copies on, up to the commit point (null) or to what has to be asked for; `verdicts` answer what was asked last.
+    /// `commits` has it pass the commit point as well.
     #[napi(catch_unwind, ts_return_type = "Promise<CopyQuestion[] | null>")]
-    pub fn advance<'e>(&self, env: &'e Env, verdicts: Vec<bool>) -> napi::Result<Unknown<'e>> {
+    pub fn advance<'e>(&self, env: &'e Env, verdicts: Vec<bool>, commits: bool) -> napi::Result<Unknown<'e>> {
         let copy = self.copy.clone();
         let work = move || {
-            let waits = with(&copy, |copy| copy.waits_for_turns())?;
-            let advance = move || with(&copy, |copy| copy.advance(&verdicts));
-            let lane = if waits { Lane::Waiting(None) } else { Lane::Long };
-            Ok(Step::Later(lane, Box::new(advance)))
+            with(&copy, |copy| match copy.advance(&verdicts)? {
+                None if commits => copy.commit().map(|()| None),
+                questions => Ok(questions),
+            })
         };
-        run_in_steps(env, Lane::Short, work, questions)
+        run(env, Lane::Copy(self.turn.clone()), work, questions)
+    }
+
+    /// Passes the commit point, or undoes the copy if it was cancelled.
+    #[napi(catch_unwind, ts_return_type = "Promise<void>")]
+    pub fn commit<'e>(&self, env: &'e Env) -> napi::Result<Unknown<'e>> {
+        let copy = self.copy.clone();
+        run(env, Lane::Waiting(None), move || with(&copy, VolumeCopy::commit), nothing)
+    }
+}
+
+impl Drop for NativeCopy {
+    /// Undoes a copy that was given up, off the JavaScript thread. If it cannot be locked, a job works on it and drops it.
+    fn drop(&mut self) {
+        if self.copy.try_lock().is_ok_and(|copy| copy.is_begun()) {
+            let copy = self.copy.clone();
+            // If no thread can be had, the copy is undone where the job was refused.
+            let _refused = lanes::submit(Lane::Walk, Box::new(move || drop(copy)));
+        }
     }
 }
 

@@ -55,12 +55,22 @@ struct Wake(sys::napi_threadsafe_function);
 // SAFETY: a threadsafe function may be called from any thread; `Finished` drops it before Node frees it.
 unsafe impl Send for Wake {}
 
-/// What work has come to: a result, or the insight that it takes long.
+/// What a step of an operation has come to: the result, or the insight that there is more to do.
 pub enum Step<T> {
     /// The result.
     Done(T),
-    /// The rest, which belongs on another lane.
-    Later(Lane, Box<dyn FnOnce() -> Result<T> + Send>),
+    /// The next step, and its lane. It queues there behind the jobs that came before.
+    Later(Lane, Work<T>),
+}
+
+/// One step of an operation.
+pub type Work<T> = Box<dyn FnOnce() -> Result<Step<T>> + Send>;
+
+impl<T: 'static> Step<T> {
+    /// A last step, on another lane.
+    pub fn later(lane: Lane, rest: impl FnOnce() -> Result<T> + Send + 'static) -> Self {
+        Step::Later(lane, Box::new(move || rest().map(Step::Done)))
+    }
 }
 
 /// Sets this environment up; `errors` makes JavaScript errors. Called once for each environment.
@@ -129,27 +139,7 @@ pub fn run_in_steps<'e, T: Send + 'static>(
     ok(unsafe { sys::napi_create_promise(env.raw(), &mut deferred, &mut promise) })?;
     let deferred = Deferred(deferred);
     dispatcher.hold(env)?;
-    let reporter = dispatcher.clone();
-    let queued = lanes::submit(
-        lane,
-        Box::new(move || match reporter.perform(work) {
-            Ok(Step::Done(result)) => reporter.finish(deferred, Ok(result), convert),
-            Err(error) => reporter.finish(deferred, Err(error), convert),
-            Ok(Step::Later(lane, rest)) => {
-                let second = reporter.clone();
-                let queued = lanes::submit(
-                    lane,
-                    Box::new(move || second.finish(deferred, second.perform(rest), convert)),
-                );
-                if let Err(error) = queued {
-                    reporter.finish(deferred, Err(error), convert);
-                }
-            }
-        }),
-    );
-    if let Err(error) = queued {
-        dispatcher.finish(deferred, Err(error), convert);
-    }
+    dispatcher.submit(lane, Box::new(work), deferred, convert);
     // SAFETY: `promise` is a value of this environment in the handle scope of the running call.
     Ok(unsafe { Unknown::from_raw_unchecked(env.raw(), promise) })
 }
@@ -161,6 +151,28 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
 }
 
 impl Dispatcher {
+    /// Queues a step, which queues the next one, until there is a result to settle the promise with.
+    fn submit<T: Send + 'static>(
+        self: &Arc<Self>,
+        lane: Lane,
+        work: Work<T>,
+        deferred: Deferred,
+        convert: Convert<T>,
+    ) {
+        let reporter = self.clone();
+        let queued = lanes::submit(
+            lane,
+            Box::new(move || match reporter.perform(work) {
+                Ok(Step::Done(result)) => reporter.finish(deferred, Ok(result), convert),
+                Ok(Step::Later(lane, rest)) => reporter.submit(lane, rest, deferred, convert),
+                Err(error) => reporter.finish(deferred, Err(error), convert),
+            }),
+        );
+        if let Err(error) = queued {
+            self.finish(deferred, Err(error), convert);
+        }
+    }
+
     /// Runs work so that a panic, a defect of ours, is an error like any other. Work that was still queued when
     /// its environment ended is dropped.
     fn perform<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
@@ -313,6 +325,11 @@ impl Lent {
     /// Takes the memory of a `Uint8Array`, which the caller gives away until the job is done.
     pub fn of(env: &Env, value: Unknown<'_>) -> napi::Result<Self> {
         Ok(Lent { bytes: Uint8Array::from_unknown(value)?, owner: current(env)? })
+    }
+
+    /// How many bytes there are.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Hands the memory to `fill`, unless the environment that owns it has ended.

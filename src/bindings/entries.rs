@@ -141,9 +141,7 @@ impl Slot {
                 match (listing.is_small(), options.recursive) {
                     (true, _) => self.tell(listing, FEW, &cancel).map(Step::Done),
                     (false, true) => self.tell(listing, MANY, &cancel).map(Step::Done),
-                    (false, false) => {
-                        Ok(Step::Later(Lane::Long, Box::new(move || self.tell(listing, MANY, &cancel))))
-                    }
+                    (false, false) => Ok(Step::later(Lane::Long, move || self.tell(listing, MANY, &cancel))),
                 }
             }
             State::Begun(listing) => self.tell(listing, MANY, &cancel).map(Step::Done),

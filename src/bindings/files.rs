@@ -7,29 +7,41 @@ use super::errors::or_throw;
 use super::lanes::{Lane, Turn};
 use super::values::to_input;
 use crate::error::{Error, Result};
-use crate::model::{Cancel, Fields, Input};
+use crate::model::{Cancel, Fields, Input, SLICE, Slots};
 use crate::store::{OpenedFile, VolumeFiles, WriteOptions};
 use napi::bindgen_prelude::{Buffer, BufferSlice, FromNapiValue, ToNapiValue, Uint8Array, Unknown};
 use napi::{Env, ValueType};
 use napi_derive::napi;
 use std::ffi::OsString;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// From here on data is not copied on the JavaScript thread: a write reads the caller's memory, and a read
 /// hands its own over. It is also where reading and writing moves to the long lane.
 const LARGE: usize = 64 * 1024;
 
+/// From here on reading and writing takes longer than the jobs of the long lane may.
+const HUGE: usize = 4 << 20;
+
 /// The files of one volume.
 #[napi]
-pub struct NativeFiles(VolumeFiles);
+pub struct NativeFiles {
+    files: VolumeFiles,
+    /// At which its copies take turns.
+    slots: Arc<Slots>,
+}
 
 impl NativeFiles {
-    pub fn new(files: VolumeFiles) -> Self {
-        NativeFiles(files)
+    pub fn new(files: VolumeFiles, slots: Arc<Slots>) -> Self {
+        NativeFiles { files, slots }
     }
 
     pub(super) fn files(&self) -> &VolumeFiles {
-        &self.0
+        &self.files
+    }
+
+    pub(super) fn slots(&self) -> &Arc<Slots> {
+        &self.slots
     }
 
     /// What every call starts from.
@@ -39,10 +51,10 @@ impl NativeFiles {
         path: Unknown<'_>,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<(VolumeFiles, OsString, Cancel)> {
-        Ok((self.0.clone(), volume_path(env, path)?, cancel_of(cancellation)))
+        Ok((self.files.clone(), volume_path(env, path)?, cancel_of(cancellation)))
     }
 
-    /// Reads a whole file; a large one on the long lane.
+    /// Reads a whole file; a large one on another lane.
     fn read_whole<'e, T: Send + 'static>(
         &self,
         env: &'e Env,
@@ -54,9 +66,10 @@ impl NativeFiles {
         let (files, path, cancel) = self.start(env, path, cancellation)?;
         let work = move || {
             let file = files.open(&path)?;
-            match file.size() < LARGE as u64 {
-                true => read(file, &cancel).map(Step::Done),
-                false => Ok(Step::Later(Lane::Long, Box::new(move || read(file, &cancel)))),
+            let lane = lane_of_data(usize::try_from(file.size()).unwrap_or(usize::MAX));
+            match lane {
+                Lane::Short => read(file, &cancel).map(Step::Done),
+                lane => Ok(Step::later(lane, move || read(file, &cancel))),
             }
         };
         run_in_steps(env, Lane::Short, work, convert)
@@ -68,7 +81,7 @@ impl NativeFiles {
     /// The data directory's absolute path on the host.
     #[napi(getter, catch_unwind)]
     pub fn root(&self) -> String {
-        self.0.root().to_string_lossy().into_owned()
+        self.files.root().to_string_lossy().into_owned()
     }
 
     /// `VolumeFs.read`
@@ -106,16 +119,13 @@ impl NativeFiles {
         let (files, path, cancel) = self.start(env, path, cancellation)?;
         let data = Data::of(env, data)?;
         let options = or_throw(env, write_options(&to_input(options)?))?;
-        let lane = match data.len() < LARGE && !options.durable && !options.atomic {
-            true => Lane::Short,
-            false => Lane::Long,
-        };
+        let lane = lane_of_write(data.len(), options.durable, options.atomic);
         let work = move || {
             let prepared = files.prepare_write()?;
             match data.lend(|bytes| prepared.try_write(&path, bytes, options, &cancel))? {
                 Some(()) => Ok(Step::Done(())),
                 None => {
-                    let turn = Turn { key: files.queue(), cancel: cancel.clone() };
+                    let turn = Turn::one(files.queue(), &cancel);
                     in_turn(true, turn, move || {
                         data.lend(|bytes| prepared.write(&path, bytes, options, &cancel))
                     })
@@ -137,7 +147,7 @@ impl NativeFiles {
         let work = move || {
             let prepared = files.prepare_write()?;
             let has_quota = prepared.has_quota();
-            let turn = Turn { key: files.queue(), cancel: cancel.clone() };
+            let turn = Turn::one(files.queue(), &cancel);
             in_turn(has_quota, turn, move || prepared.mkdir(&path, &cancel))
         };
         run_in_steps(env, Lane::Short, work, nothing)
@@ -164,7 +174,14 @@ impl NativeFiles {
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<Unknown<'e>> {
         let (files, path, cancel) = self.start(env, path, cancellation)?;
-        run(env, Lane::Long, move || files.remove_all(&path, &cancel), nothing)
+        let work = move || {
+            let mut removal = files.prepare_remove_all(&path, &cancel)?;
+            match removal.go_on(Some(Instant::now() + SLICE))? {
+                true => Ok(Step::Done(())),
+                false => Ok(Step::later(Lane::Walk, move || removal.go_on(None).map(drop))),
+            }
+        };
+        run_in_steps(env, Lane::Long, work, nothing)
     }
 
     /// `VolumeFs.exists`
@@ -207,15 +224,11 @@ impl Data {
         }
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match self {
             Data::Owned(bytes) => bytes.len(),
             Data::Borrowed { bytes, .. } => bytes.len(),
         }
-    }
-
-    pub(super) fn is_large(&self) -> bool {
-        self.len() >= LARGE
     }
 
     /// Hands the bytes to `work`, unless the environment that owns them has ended.
@@ -230,6 +243,24 @@ impl Data {
     }
 }
 
+/// Where that many bytes of a file are read or written.
+pub(super) fn lane_of_data(length: usize) -> Lane {
+    match length {
+        ..LARGE => Lane::Short,
+        LARGE..HUGE => Lane::Long,
+        HUGE.. => Lane::Bulk,
+    }
+}
+
+/// The same, if they may have to be on disk, or in a file that replaces another.
+pub(super) fn lane_of_write(length: usize, durable: bool, atomic: bool) -> Lane {
+    match lane_of_data(length) {
+        Lane::Short | Lane::Long if durable => Lane::Waiting(None),
+        Lane::Short if atomic => Lane::Long,
+        lane => lane,
+    }
+}
+
 /// Writers of a volume with a quota take turns, so they wait elsewhere.
 pub fn in_turn(
     has_quota: bool,
@@ -237,7 +268,7 @@ pub fn in_turn(
     write: impl FnOnce() -> Result<()> + Send + 'static,
 ) -> Result<Step<()>> {
     match has_quota {
-        true => Ok(Step::Later(Lane::Waiting(Some(turn)), Box::new(write))),
+        true => Ok(Step::later(Lane::Waiting(Some(turn)), write)),
         false => write().map(Step::Done),
     }
 }

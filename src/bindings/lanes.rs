@@ -1,5 +1,5 @@
-//! Threads of our own, in three lanes: for what is over soon, for what may take long, and for what may have to
-//! wait for somebody, so that nothing else waits with it. libuv's pool stays with the user's own file calls.
+//! Thread pools of our own, one for each kind of job, so that a short job never queues behind a long one. libuv's pool
+//! stays with the user's own file calls.
 
 #![expect(unsafe_code, reason = "setpriority has no safe wrapper among our dependencies")]
 
@@ -10,25 +10,41 @@ use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, LazyLock, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 /// Which kind of job it is.
 #[derive(Clone, Debug)]
 pub enum Lane {
     /// A few system calls on one file.
     Short,
-    /// Walks a tree, or moves much data.
+    /// At most about 10 ms of work: some MiB of a file, a batch of a listing, the first slice of a walk.
     Long,
-    /// Takes a lock that another process may hold, and waits for its turn to do so.
+    /// Moves much data of one file.
+    Bulk,
+    /// Walks a tree that took longer than a slice.
+    Walk,
+    /// Copies a tree or a file. The copies of one store also take turns at its slots.
+    Copy(Turn),
+    /// Waits for the disk, or for a lock that another process may hold.
     Waiting(Option<Turn>),
 }
 
-/// Of jobs with the same key one runs at a time, so that those which wait for one lock never take all the threads.
+/// Of jobs with the same key only some run at a time, so that those which wait for one lock never take all the threads.
 #[derive(Clone, Debug)]
 pub struct Turn {
     /// What they wait for.
     pub key: String,
+    /// How many of them run at a time.
+    pub limit: usize,
     /// Once it is cancelled, a job does not wait for its turn.
     pub cancel: Cancel,
+}
+
+impl Turn {
+    /// A turn that only one job has at a time.
+    pub fn one(key: String, cancel: &Cancel) -> Self {
+        Turn { key, limit: 1, cancel: cancel.clone() }
+    }
 }
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -37,7 +53,7 @@ type KeyedJob = (Option<String>, Job);
 
 struct Queue {
     name: &'static str,
-    most_threads: usize,
+    max_threads: usize,
     niceness: libc::c_int,
     state: Mutex<State>,
     filled: Condvar,
@@ -45,21 +61,42 @@ struct Queue {
 
 struct State {
     jobs: VecDeque<KeyedJob>,
-    /// By the keys of the jobs that are queued or run: those that come after them.
-    parked: HashMap<String, VecDeque<(Cancel, Job)>>,
+    /// By the keys of the jobs that are queued or run.
+    turns: HashMap<String, Turns>,
     threads: usize,
     idle: usize,
 }
 
-static SHORT: LazyLock<Queue> = LazyLock::new(|| Queue::new("volumes-short", 4, 0));
-static LONG: LazyLock<Queue> = LazyLock::new(|| Queue::new("volumes-long", 16, 5));
-static WAITING: LazyLock<Queue> = LazyLock::new(|| Queue::new("volumes-waiting", 16, 5));
+/// How many threads of a pool stay when there is nothing to do, and how long the others wait for a job.
+const KEPT_THREADS: usize = 16;
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Queues a job, which runs on a thread of its lane. Threads start when they are first needed and stay.
+/// The jobs of one key.
+#[derive(Default)]
+struct Turns {
+    /// How many are queued or run.
+    running: usize,
+    /// Those that come after them.
+    parked: VecDeque<(Cancel, Job)>,
+}
+
+static SHORT: LazyLock<Queue> = LazyLock::new(|| Queue::new("volumes-short", 4, 0));
+static LONG: LazyLock<Queue> = LazyLock::new(|| Queue::new("volumes-long", 16, 0));
+static BULK: LazyLock<Queue> = LazyLock::new(|| Queue::new("volumes-bulk", 16, 5));
+static WALK: LazyLock<Queue> = LazyLock::new(|| Queue::new("volumes-walk", 8, 5));
+/// Most of these threads wait for a slot of their store.
+static COPY: LazyLock<Queue> = LazyLock::new(|| Queue::new("volumes-copies", 128, 5));
+/// A thread that waits costs little. There are more of them than volumes that are likely to be locked at once.
+static WAITING: LazyLock<Queue> = LazyLock::new(|| Queue::new("volumes-waiting", 128, 0));
+
+/// Queues a job, which runs on a thread of its lane. Threads start when they are needed.
 pub fn submit(lane: Lane, job: Job) -> Result<()> {
     match lane {
         Lane::Short => SHORT.submit(None, job),
         Lane::Long => LONG.submit(None, job),
+        Lane::Bulk => BULK.submit(None, job),
+        Lane::Walk => WALK.submit(None, job),
+        Lane::Copy(turn) => COPY.submit(Some(turn), job),
         Lane::Waiting(turn) => WAITING.submit(turn, job),
     }
 }
@@ -67,23 +104,25 @@ pub fn submit(lane: Lane, job: Job) -> Result<()> {
 /// Has cancelled jobs that wait for their turn end now.
 pub fn release_cancelled() {
     WAITING.release_cancelled();
+    COPY.release_cancelled();
 }
 
 impl Queue {
-    fn new(name: &'static str, most_threads: usize, niceness: libc::c_int) -> Self {
-        let state = State { jobs: VecDeque::new(), parked: HashMap::new(), threads: 0, idle: 0 };
-        Queue { name, most_threads, niceness, state: Mutex::new(state), filled: Condvar::new() }
+    fn new(name: &'static str, max_threads: usize, niceness: libc::c_int) -> Self {
+        let state = State { jobs: VecDeque::new(), turns: HashMap::new(), threads: 0, idle: 0 };
+        Queue { name, max_threads, niceness, state: Mutex::new(state), filled: Condvar::new() }
     }
 
     fn submit(&'static self, turn: Option<Turn>, job: Job) -> Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(turn) = &turn
-            && let Some(parked) = state.parked.get_mut(&turn.key)
+            && let Some(turns) = state.turns.get_mut(&turn.key)
+            && turns.running >= turn.limit
         {
-            parked.push_back((turn.cancel.clone(), job));
+            turns.parked.push_back((turn.cancel.clone(), job));
             return Ok(());
         }
-        if state.idle <= state.jobs.len() && state.threads < self.most_threads {
+        if state.idle <= state.jobs.len() && state.threads < self.max_threads {
             match thread::Builder::new().name(self.name.to_owned()).spawn(|| self.work()) {
                 Ok(_) => state.threads += 1,
                 Err(error) if state.threads == 0 => {
@@ -95,7 +134,7 @@ impl Queue {
         }
         let key = turn.map(|turn| turn.key);
         if let Some(key) = &key {
-            state.parked.insert(key.clone(), VecDeque::new());
+            state.turns.entry(key.clone()).or_default().running += 1;
         }
         state.jobs.push_back((key, job));
         drop(state);
@@ -106,20 +145,25 @@ impl Queue {
     /// Lets the next job with the key of one that is done come to its turn, behind those of other keys.
     fn done(&self, key: String) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match state.parked.get_mut(&key).and_then(VecDeque::pop_front) {
-            Some((_, next)) => state.jobs.push_back((Some(key), next)),
-            None => drop(state.parked.remove(&key)),
+        let Some(turns) = state.turns.get_mut(&key) else { return };
+        if let Some((_, next)) = turns.parked.pop_front() {
+            state.jobs.push_back((Some(key), next));
+            return;
+        }
+        turns.running -= 1;
+        if turns.running == 0 {
+            state.turns.remove(&key);
         }
     }
 
     /// Has the jobs that were cancelled run now, which ends them.
     fn release_cancelled(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let State { jobs, parked, .. } = &mut *state;
-        for waiting in parked.values_mut() {
+        let State { jobs, turns, .. } = &mut *state;
+        for Turns { parked, .. } in turns.values_mut() {
             let (cancelled, kept) =
-                waiting.drain(..).partition(|(cancel, _): &(Cancel, Job)| cancel.check().is_err());
-            *waiting = kept;
+                parked.drain(..).partition(|(cancel, _): &(Cancel, Job)| cancel.check().is_err());
+            *parked = kept;
             let cancelled: VecDeque<(Cancel, Job)> = cancelled;
             jobs.extend(cancelled.into_iter().map(|(_, job)| (None, job)));
         }
@@ -132,8 +176,7 @@ impl Queue {
             // PRIO_PROCESS is the calling thread. A refusal costs speed only.
             unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, self.niceness) };
         }
-        loop {
-            let (key, job) = self.next();
+        while let Some((key, job)) = self.next() {
             // A job reports its own panics; this keeps the thread alive if that report fails as well.
             let _reported_by_the_job = catch_unwind(AssertUnwindSafe(job));
             if let Some(key) = key {
@@ -142,14 +185,22 @@ impl Queue {
         }
     }
 
-    fn next(&self) -> KeyedJob {
+    /// The next job; returns `None` if the thread is not needed any more.
+    fn next(&self) -> Option<KeyedJob> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut is_idle_for_long = false;
         loop {
             if let Some(job) = state.jobs.pop_front() {
-                return job;
+                return Some(job);
+            }
+            if is_idle_for_long && state.threads > KEPT_THREADS {
+                state.threads -= 1;
+                return None;
             }
             state.idle += 1;
-            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let waited = self.filled.wait_timeout(state, IDLE_TIMEOUT);
+            let (woken, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            (state, is_idle_for_long) = (woken, timeout.timed_out());
             state.idle -= 1;
         }
     }

@@ -3,13 +3,13 @@
 use super::arguments::{text, volume_name};
 use super::attachment::NativeAttachment;
 use super::cancellation::{Cancellation, cancel_of};
-use super::dispatch::run;
+use super::dispatch::{Step, run, run_in_steps};
 use super::errors::or_throw;
 use super::files::NativeFiles;
 use super::lanes::{Lane, Turn};
 use super::values::{from_input, to_input};
 use crate::error::{Error, Result};
-use crate::model::{Cancel, Fields, Input, Labels, VolumeName, VolumeSpec};
+use crate::model::{Cancel, Fields, Input, Labels, Slots, VolumeName, VolumeSpec};
 use crate::mount::{GuestPath, MountConfig, plan};
 use crate::store::{Durability, Store, VolumeInfo};
 use napi::Env;
@@ -20,28 +20,41 @@ use std::sync::Arc;
 
 const DURABILITIES: [(&str, Durability); 2] = [("full", Durability::Full), ("fast", Durability::Fast)];
 
-/// An open store.
-#[napi]
-pub struct NativeStore(pub(super) Arc<Store>);
+const MAX_CONCURRENT_COPIES: &str = "maxConcurrentCopies";
 
-/// `VolumeStore.open`: `options` are `home`, an absolute path, and `durability`.
+/// How many copies work at a time if the caller does not say, and the most that a caller may have.
+const DEFAULT_COPIES: u32 = 4;
+const MAX_COPIES: u32 = 64;
+
+/// An open store, and the slots at which its copies take turns.
+#[napi]
+pub struct NativeStore(pub(super) Arc<Store>, Arc<Slots>);
+
+/// `VolumeStore.open`: `options` are `home`, an absolute path, `durability` and `maxConcurrentCopies`.
 #[napi(catch_unwind, ts_return_type = "Promise<NativeStore>")]
 pub fn open_store<'e>(env: &'e Env, options: Unknown<'_>) -> napi::Result<Unknown<'e>> {
     let options = to_input(options)?;
-    let (home, durability) = or_throw(env, store_options(&options))?;
+    let (home, durability, max_copies) = or_throw(env, store_options(&options))?;
     run(
         env,
         // It waits for a writer of the catalog, and for what that keeps it from finishing.
         Lane::Waiting(None),
-        move || Store::open_shared(&home, durability),
-        |env, store| NativeStore(store).into_unknown(env),
+        move || Ok(NativeStore(Store::open_shared(&home, durability)?, Arc::new(Slots::new(max_copies)))),
+        |env, store| store.into_unknown(env),
     )
 }
 
-fn store_options(options: &Input) -> Result<(PathBuf, Durability)> {
-    let fields = Fields::of("VolumeStoreOptions", options, &["home", "durability"])?;
+fn store_options(options: &Input) -> Result<(PathBuf, Durability, usize)> {
+    let fields = Fields::of("VolumeStoreOptions", options, &["home", "durability", MAX_CONCURRENT_COPIES])?;
     let durability = fields.choice("durability", &DURABILITIES)?.unwrap_or(Durability::Full);
-    Ok((absolute_home(&fields)?, durability))
+    let max_copies = match fields.u32(MAX_CONCURRENT_COPIES)?.unwrap_or(DEFAULT_COPIES) {
+        copies @ 1..=MAX_COPIES => copies as usize,
+        copies => {
+            let problem = format!("expected from 1 to {MAX_COPIES}, got {copies}");
+            return Err(Error::invalid_config(MAX_CONCURRENT_COPIES, problem));
+        }
+    };
+    Ok((absolute_home(&fields)?, durability, max_copies))
 }
 
 /// The home that index.js has made absolute.
@@ -86,7 +99,8 @@ impl NativeStore {
     ) -> napi::Result<Unknown<'e>> {
         let name = volume_name(env, name)?;
         let (store, cancel) = (self.0.clone(), cancel_of(cancellation));
-        run(env, Lane::Long, move || store.get(&name, &cancel), |env, info| from_input(env, &plain(&info)))
+        let work = walk_in_steps(cancel, move |cancel| store.get(&name, cancel));
+        run_in_steps(env, Lane::Long, work, |env, info| from_input(env, &plain(&info)))
     }
 
     /// `listVolumes`: `labels` is the filter.
@@ -99,10 +113,10 @@ impl NativeStore {
     ) -> napi::Result<Unknown<'e>> {
         let filter = or_throw(env, list_filter(&to_input(options)?))?;
         let (store, cancel) = (self.0.clone(), cancel_of(cancellation));
-        run(
+        run_in_steps(
             env,
             Lane::Long,
-            move || store.list(&filter, &cancel),
+            walk_in_steps(cancel, move |cancel| store.list(&filter, cancel)),
             |env, infos| {
                 let handles = infos.iter().map(|info| from_input(env, &plain(info)));
                 handles.collect::<napi::Result<Vec<_>>>()?.into_unknown(env)
@@ -167,13 +181,28 @@ impl NativeStore {
     #[napi(catch_unwind)]
     pub fn files(&self, env: &Env, name: Unknown<'_>) -> napi::Result<NativeFiles> {
         let name = volume_name(env, name)?;
-        Ok(NativeFiles::new(self.0.files(&name)))
+        Ok(NativeFiles::new(self.0.files(&name), self.1.clone()))
     }
 }
 
 /// Where operations go that may have to wait for the lock of a volume's name.
 fn turn(store: &Store, name: Option<&VolumeName>, cancel: &Cancel) -> Lane {
-    Lane::Waiting(name.map(|name| Turn { key: store.queue_of(name), cancel: cancel.clone() }))
+    Lane::Waiting(name.map(|name| Turn::one(store.queue_of(name), cancel)))
+}
+
+/// Work that walks volumes: first for a slice of time, and if that was too short from the beginning where nothing
+/// short waits behind it.
+fn walk_in_steps<T: 'static>(
+    cancel: Cancel,
+    walk: impl Fn(&Cancel) -> Result<T> + Send + 'static,
+) -> impl FnOnce() -> Result<Step<T>> + Send + 'static {
+    move || {
+        let first = cancel.of_a_slice();
+        match walk(&first) {
+            Err(_) if first.is_slice_over() => Ok(Step::later(Lane::Walk, move || walk(&cancel))),
+            walked => walked.map(Step::Done),
+        }
+    }
 }
 
 fn list_filter(options: &Input) -> Result<Labels> {

@@ -5,7 +5,7 @@
 use super::arguments::volume_path;
 use super::dispatch::{Lent, run, run_in_steps};
 use super::errors::or_throw;
-use super::files::{Data, NativeFiles, WRITE_OPTIONS, in_turn, nothing, write_options_of};
+use super::files::{Data, NativeFiles, WRITE_OPTIONS, in_turn, lane_of_data, nothing, write_options_of};
 use super::lanes::{self, Lane, Turn, release_cancelled};
 use super::values::to_input;
 use crate::error::{Error, Result};
@@ -26,7 +26,7 @@ const HIGH_WATER_MARK: u32 = 512 * 1024;
 /// The most that a caller may have instead: 1 GiB.
 const HIGHEST_WATER_MARK: u32 = 1 << 30;
 
-/// A file that a stream has open, which is closed on the long lane at the latest when the stream is garbage.
+/// A file that a stream has open, which is closed at the latest when the stream is garbage.
 struct Slot<F: Send + 'static> {
     file: Arc<Mutex<Option<F>>>,
     cancel: Cancel,
@@ -90,7 +90,7 @@ impl<F: Send + 'static> Drop for Slot<F> {
         if self.is_open.load(Ordering::Acquire) {
             let close = self.close();
             // Where no thread can be had, the file is closed with the job that was refused.
-            let _refused = lanes::submit(Lane::Long, Box::new(move || drop(close())));
+            let _refused = lanes::submit(Lane::Waiting(None), Box::new(move || drop(close())));
         }
     }
 }
@@ -159,8 +159,9 @@ impl NativeReader {
     #[napi(catch_unwind, ts_return_type = "Promise<number>")]
     pub fn read<'e>(&self, env: &'e Env, buffer: Unknown<'_>) -> napi::Result<Unknown<'e>> {
         let mut buffer = Lent::of(env, buffer)?;
+        let lane = lane_of_piece(buffer.len());
         let read = self.file.use_open(move |file, cancel| buffer.fill(|bytes| file.read_next(bytes, cancel)));
-        run(env, Lane::Long, read, |env, length| (length as f64).into_unknown(env))
+        run(env, lane, read, |env, length| (length as f64).into_unknown(env))
     }
 
     /// Has what runs end soon, and nothing begin.
@@ -198,24 +199,26 @@ impl NativeWriter {
             let prepared = files.prepare_write()?;
             let has_quota = prepared.has_quota();
             takes_turns.store(has_quota, Ordering::Release);
-            in_turn(has_quota, Turn { key: files.queue(), cancel }, move || open(prepared))
+            in_turn(has_quota, Turn::one(files.queue(), &cancel), move || open(prepared))
         };
         // Emptying a large file takes long.
-        run_in_steps(env, Lane::Long, work, nothing)
+        run_in_steps(env, Lane::Waiting(None), work, nothing)
     }
 
     /// Writes a piece.
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn write<'e>(&self, env: &'e Env, data: Unknown<'_>) -> napi::Result<Unknown<'e>> {
         let data = Data::of(env, data)?;
+        let lane = self.lane_or(lane_of_piece(data.len()));
         let write = self.file.use_open(move |file, cancel| data.lend(|bytes| file.write(bytes, cancel)));
-        run(env, self.lane(), write, nothing)
+        run(env, lane, write, nothing)
     }
 
     /// Completes the file.
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn finish<'e>(&self, env: &'e Env) -> napi::Result<Unknown<'e>> {
-        run(env, self.lane(), self.file.use_open(StreamWriter::finish), nothing)
+        let lane = self.lane_or(if self.options.durable { Lane::Waiting(None) } else { Lane::Long });
+        run(env, lane, self.file.use_open(StreamWriter::finish), nothing)
     }
 
     /// Has what runs end soon, and nothing begin.
@@ -228,19 +231,25 @@ impl NativeWriter {
     /// Closes the file; of an atomic one that was not finished nothing stays.
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn close<'e>(&self, env: &'e Env) -> napi::Result<Unknown<'e>> {
-        run(env, Lane::Long, self.file.close(), nothing)
+        run(env, Lane::Waiting(None), self.file.close(), nothing)
     }
 }
 
 impl NativeWriter {
-    fn lane(&self) -> Lane {
+    /// That lane, unless the volume's writers take turns.
+    fn lane_or(&self, lane: Lane) -> Lane {
         match self.takes_turns.load(Ordering::Acquire) {
-            true => {
-                let (key, cancel) = (self.files.queue(), self.file.cancel.clone());
-                Lane::Waiting(Some(Turn { key, cancel }))
-            }
-            false => Lane::Long,
+            true => Lane::Waiting(Some(Turn::one(self.files.queue(), &self.file.cancel))),
+            false => lane,
         }
+    }
+}
+
+/// Where a piece of that many bytes is read or written. A short one belongs to a whole that is longer.
+fn lane_of_piece(length: usize) -> Lane {
+    match lane_of_data(length) {
+        Lane::Short => Lane::Long,
+        lane => lane,
     }
 }
 

@@ -41,7 +41,7 @@ pub use facts::Facts;
 pub use list::{Batch, ListOptions, Listing};
 pub use mount_point::{MountPoint, look_at_mount_point};
 pub use part::Part;
-pub use purge::purge;
+pub use purge::{Removal, purge};
 pub use quota::{Claim, Demand, Quota};
 pub use read::OpenedFile;
 pub use read_stream::{FileReader, ReadRange};

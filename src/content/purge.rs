@@ -12,7 +12,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How many directories are held open at once.
 const HELD: usize = 64;
@@ -22,6 +22,9 @@ const AT_ONCE: usize = 100_000;
 
 /// The same of one that was empty and that somebody filled again.
 const REFILLED_AT_ONCE: usize = 10_000;
+
+/// A directory of at most this length, in bytes, is emptied in a moment.
+const LENGTH_OF_SMALL: u64 = 16 << 10;
 
 /// How often somebody may refill or swap what is being deleted before we give up.
 const PATIENCE: u32 = 200;
@@ -33,30 +36,60 @@ const MOST_ADDED: usize = 20_000;
 /// Deletes the entry `name` of `parent` and everything below it; a missing one is fine. A mount below is left
 /// alone and is `EBUSY`, and so is a tree that somebody keeps filling. `shown` is the entry's path in messages.
 pub fn purge(parent: OwnedFd, name: &OsStr, shown: &Path) -> Result<()> {
-    let entries = vec![Entry::found(name.to_owned())];
-    let outermost = Level { dir: dir_from(parent), name: OsString::new(), entries, beyond: 0 };
-    let mut purge = Purge { levels: vec![outermost], disturbances: 0, added: 0, began: SystemTime::now() };
-    while let Some(level) = purge.levels.last_mut() {
-        let entry = level.entries.pop();
-        let step = match &entry {
-            Some(entry) => purge.remove(entry),
-            None => purge.leave(),
-        };
-        let name = entry.as_ref().map(|entry| entry.name.as_os_str());
-        step.map_err(|error| Error::file_system("rm", purge.path_of(shown, name), error))?;
-    }
-    Ok(())
+    Removal::new(parent, name, shown).go_on(None).map(drop)
 }
 
+/// The removal of a tree; see [`purge`].
+#[derive(Debug)]
+pub struct Removal {
+    purge: Purge,
+    shown: PathBuf,
+}
+
+impl Removal {
+    /// A removal that has not begun.
+    pub fn new(parent: OwnedFd, name: &OsStr, shown: &Path) -> Self {
+        let entries = vec![Entry::found(name.to_owned())];
+        let outermost = Level { dir: dir_from(parent), name: OsString::new(), entries, beyond: 0 };
+        let levels = vec![outermost];
+        let purge = Purge { levels, disturbances: 0, added: 0, began: SystemTime::now(), until: None };
+        Removal { purge, shown: shown.to_owned() }
+    }
+
+    /// Removes on until everything is gone. With `until` it returns `false` at about that time, or before a large
+    /// directory, if there is more to remove.
+    pub fn go_on(&mut self, until: Option<Instant>) -> Result<bool> {
+        let purge = &mut self.purge;
+        purge.until = until;
+        while let Some(level) = purge.levels.last_mut() {
+            if purge.until.is_some_and(|until| Instant::now() >= until) {
+                return Ok(false);
+            }
+            let entry = level.entries.pop();
+            let step = match &entry {
+                Some(entry) => purge.remove(entry),
+                None => purge.leave(),
+            };
+            let name = entry.as_ref().map(|entry| entry.name.as_os_str());
+            step.map_err(|error| Error::file_system("rm", purge.path_of(&self.shown, name), error))?;
+        }
+        Ok(true)
+    }
+}
+
+#[derive(Debug)]
 struct Purge {
     /// The directory that holds the tree, the tree's top, and so on inwards.
     levels: Vec<Level>,
     disturbances: u32,
     added: usize,
     began: SystemTime,
+    /// When to stop, if there is more to remove.
+    until: Option<Instant>,
 }
 
 /// An open directory and what is left to remove from it.
+#[derive(Debug)]
 struct Level {
     dir: Dir,
     name: OsString,
@@ -111,7 +144,13 @@ impl Purge {
         match opened {
             Ok(fd) => {
                 let dir = dir_from(fd);
-                let looked_at = match untouched && !is_since(self.began, changed(&dir.dir_metadata()?)) {
+                let found = dir.dir_metadata()?;
+                if self.until.is_some() && found.len() > LENGTH_OF_SMALL {
+                    innermost.entries.push(entry.clone());
+                    self.until = Some(Instant::now());
+                    return Ok(());
+                }
+                let looked_at = match untouched && !is_since(self.began, changed(&found)) {
                     true => None,
                     false => Some(self.began),
                 };
@@ -302,7 +341,7 @@ mod tests {
             beyond: 0,
         };
         let levels = vec![level("volume", ""), level("volume/dir", "dir")];
-        let mut purge = Purge { levels, disturbances: 0, added: 0, began: SystemTime::now() };
+        let mut purge = Purge { levels, disturbances: 0, added: 0, began: SystemTime::now(), until: None };
         fs::rename(path("volume/dir"), path("outside")).unwrap();
         fs::write(path("outside/kept"), "kept").unwrap();
         fs::create_dir_all(path("volume/dir/again")).unwrap();

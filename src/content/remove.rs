@@ -1,6 +1,6 @@
 //! Removing one entry, or a tree.
 
-use super::{RelPath, Tree, purge};
+use super::{RelPath, Removal, Tree};
 use crate::error::Result;
 use cap_std::fs::Dir;
 use nix::errno::Errno;
@@ -27,14 +27,19 @@ impl Tree {
 
     /// Removes an entry and everything below it; a missing one is fine. A link is removed, never its target.
     pub fn remove_all(&self, path: impl AsRef<OsStr>) -> Result<()> {
+        let removed = self.begin_remove_all(path)?.map_or(Ok(true), |mut removal| removal.go_on(None));
+        removed.map(drop).map_err(|error| error.in_volume(self.volume.as_str()))
+    }
+
+    /// Prepares the removal of an entry and everything below it; returns `None` if nothing holds such an entry.
+    pub fn begin_remove_all(&self, path: impl AsRef<OsStr>) -> Result<Option<Removal>> {
         let path = RelPath::parse(path)?;
         let (holder, name, _) = path.entry()?;
         let holder = match self.open_holder("rm", &holder) {
-            Err(error) if error.is_refusal(&[Errno::ENOENT]) => return Ok(()),
+            Err(error) if error.is_refusal(&[Errno::ENOENT]) => return Ok(None),
             opened => opened?.into_std_file().into(),
         };
-        let result = purge(holder, name, Path::new(path.as_str()));
-        result.map_err(|error| error.in_volume(self.volume.as_str()))
+        Ok(Some(Removal::new(holder, name, Path::new(path.as_str()))))
     }
 
     fn open_holder(&self, syscall: &'static str, holder: &RelPath) -> Result<Dir> {

@@ -16,6 +16,9 @@ use std::os::fd::AsFd;
 /// The number of every root directory of a btrfs subvolume.
 const SUBVOLUME_ROOT: u64 = 256;
 
+/// How many entries are looked at between two looks at whether the measuring was cancelled.
+const CHECK_EVERY: u64 = 64;
+
 /// What a tree takes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Usage {
@@ -51,7 +54,7 @@ impl Tree {
                     return Ok(());
                 }
                 let children = way.base_below(next, &dir);
-                measure(&dir, facts.dev(), &children, &mut linked, &mut pending, &mut used)
+                measure(&dir, facts.dev(), &children, &mut linked, &mut pending, &mut used, cancel)
             });
             match measured {
                 Ok(()) => {}
@@ -59,6 +62,8 @@ impl Tree {
                 Err(error) => return Err(failed(error)),
             }
         }
+        // Which may have cut the last directory short.
+        cancel.check()?;
         Ok(used)
     }
 }
@@ -71,9 +76,13 @@ fn measure(
     linked: &mut HashSet<(u64, u64)>,
     pending: &mut Vec<Spot>,
     used: &mut Usage,
+    cancel: &Cancel,
 ) -> io::Result<()> {
     for entry in dir.entries()? {
         let entry = entry?;
+        if used.entries.is_multiple_of(CHECK_EVERY) && cancel.check().is_err() {
+            return Ok(());
+        }
         used.entries += 1;
         let metadata = match entry.metadata() {
             Ok(metadata) => metadata,

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 /// The longest that an operation waits for another one on the same name, and that any waits for a locked catalog.
@@ -21,6 +21,17 @@ pub struct Cancel {
     state: Arc<AtomicU8>,
     nested: bool,
     asked_at: Option<Instant>,
+    slice: Option<Arc<Slice>>,
+}
+
+/// For how long a walk may go on where short operations wait behind it.
+pub const SLICE: Duration = Duration::from_millis(10);
+
+/// The end of a first try.
+#[derive(Debug)]
+struct Slice {
+    end: Instant,
+    is_over: AtomicBool,
 }
 
 impl Cancel {
@@ -33,6 +44,18 @@ impl Cancel {
     /// The same cancellation for one of many steps, each of which may wait as long as an operation of its own.
     pub fn of_a_step(&self) -> Cancel {
         Cancel { asked_at: None, ..self.clone() }
+    }
+
+    /// The same cancellation for a first try, which fails after a [`SLICE`] of time: its work is then done anew where
+    /// nothing short waits behind it.
+    pub fn of_a_slice(&self) -> Cancel {
+        let slice = Slice { end: Instant::now() + SLICE, is_over: AtomicBool::new(false) };
+        Cancel { slice: Some(Arc::new(slice)), ..self.clone() }
+    }
+
+    /// Whether a first try failed because its time was over.
+    pub fn is_slice_over(&self) -> bool {
+        self.slice.as_ref().is_some_and(|slice| slice.is_over.load(Ordering::Acquire))
     }
 
     /// How much is left of `most`, the longest that the operation may wait for others.
@@ -59,7 +82,13 @@ impl Cancel {
     pub fn check(&self) -> Result<()> {
         match self.state.load(Ordering::Acquire) {
             CANCELLED => Err(Error::aborted()),
-            _ => Ok(()),
+            _ => match &self.slice {
+                Some(slice) if Instant::now() >= slice.end => {
+                    slice.is_over.store(true, Ordering::Release);
+                    Err(Error::aborted())
+                }
+                _ => Ok(()),
+            },
         }
     }
 
@@ -94,6 +123,18 @@ mod tests {
         let asked = Cancel { asked_at: Instant::now().checked_sub(hour / 2), ..Cancel::default() };
         assert!(asked.nested().left_of(hour) <= hour / 2);
         assert_eq!(asked.left_of(hour / 4), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_first_try_fails_when_its_time_is_over_and_the_operation_does_not() {
+        let cancel = Cancel::default();
+        let of_a_slice = cancel.of_a_slice();
+        assert!(!of_a_slice.is_slice_over());
+        while of_a_slice.check().is_ok() {
+            std::thread::yield_now();
+        }
+        assert!(of_a_slice.is_slice_over());
+        assert!(cancel.check().is_ok() && !cancel.is_slice_over());
     }
 
     #[test]

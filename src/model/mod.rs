@@ -12,9 +12,10 @@ mod name;
 mod one_at_a_time;
 mod process;
 mod record;
+mod slots;
 mod spec;
 
-pub use cancel::{Cancel, LONGEST_WAIT};
+pub use cancel::{Cancel, LONGEST_WAIT, SLICE};
 pub use disk::{DISK_FSTYPE, DiskFormat, MAX_DISK_MIB, MIN_DISK_MIB};
 pub use input::{Fields, Input, name_of};
 pub use labels::Labels;
@@ -22,6 +23,7 @@ pub use name::VolumeName;
 pub use one_at_a_time::{OneAtATime, Taken};
 pub use process::ProcessIdentity;
 pub use record::VolumeRecord;
+pub use slots::{Slot, Slots};
 pub use spec::{DiskSpec, VolumeKind, VolumeOptions, VolumeSpec};
 
 /// Bytes in a MiB, the unit of every `…Mib` option.

@@ -9,7 +9,7 @@ use crate::content::{
     Target, TargetPlace, Tree,
 };
 use crate::error::{Error, Result};
-use crate::model::Cancel;
+use crate::model::{Cancel, Slot, Slots};
 use crate::sys::{Dir, EntryKind, HostEntry, open_host_entry, open_host_holder};
 use nix::errno::Errno;
 use std::ffi::{OsStr, OsString};
@@ -73,6 +73,7 @@ pub struct VolumeCopy {
     files: VolumeFiles,
     cancel: Cancel,
     progress: Arc<Progress>,
+    slot: Arc<Slot>,
     stage: Stage,
 }
 
@@ -95,6 +96,7 @@ impl VolumeFiles {
             files: self.clone(),
             cancel: cancel.clone(),
             progress: Arc::default(),
+            slot: Arc::default(),
             stage: Stage::Asked(request, options),
         }
     }
@@ -142,32 +144,48 @@ impl VolumeFiles {
 }
 
 impl VolumeCopy {
+    /// Has the copy take turns with others at `slots`.
+    pub fn at_slots(self, slots: &Arc<Slots>) -> Self {
+        VolumeCopy { slot: Arc::new(Slot::of(slots)), ..self }
+    }
+
     /// How far it has come, also while it advances on another thread.
     pub fn progress(&self) -> Arc<Progress> {
         self.progress.clone()
     }
 
-    /// Whether it waits for its turn among the volume's writers, which another process may hold.
-    pub fn waits_for_turns(&self) -> Result<bool> {
-        match &self.stage {
-            Stage::Asked(CopyRequest::Out { .. }, _) | Stage::Over => Ok(false),
-            Stage::Asked(..) => Ok(self.files.prepare_write()?.has_quota()),
-            Stage::Begun(job) => Ok(job.is_limited()),
-        }
+    /// Whether there is something to undo.
+    pub fn is_begun(&self) -> bool {
+        matches!(self.stage, Stage::Begun(_))
     }
 
-    /// Copies on, up to the end or to what has to be asked for; `verdicts` answer, in order, what was asked last.
-    /// An error undoes what did not stand at the destination before.
+    /// Copies on, up to the commit point (`None`) or to what has to be asked for; `verdicts` answer, in order, what was
+    /// asked last. An error undoes what did not stand at the destination before, and so does dropping the copy before
+    /// [`commit`](VolumeCopy::commit).
     pub fn advance(&mut self, verdicts: &[bool]) -> Result<Option<Vec<Question>>> {
+        let advanced = self.advance_at_slot(verdicts);
+        self.slot.leave();
+        advanced
+    }
+
+    /// Passes the commit point, which a cancellation may have come before: then the copy is undone.
+    pub fn commit(&mut self) -> Result<()> {
+        let committed = match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Begun(job) => job.commit(),
+            Stage::Asked(..) | Stage::Over => Ok(()),
+        };
+        self.slot.leave();
+        committed
+    }
+
+    fn advance_at_slot(&mut self, verdicts: &[bool]) -> Result<Option<Vec<Question>>> {
         let mut job = match std::mem::replace(&mut self.stage, Stage::Over) {
             Stage::Asked(request, options) => Box::new(self.begin(request, options)?),
             Stage::Begun(job) => job,
             Stage::Over => return Ok(None),
         };
         let questions = job.advance(verdicts)?;
-        if questions.is_some() {
-            self.stage = Stage::Begun(job);
-        }
+        self.stage = Stage::Begun(job);
         Ok(questions)
     }
 
@@ -177,11 +195,12 @@ impl VolumeCopy {
         while let Some(questions) = self.advance(&answers)? {
             answers = vec![true; questions.len()];
         }
+        self.commit()?;
         Ok(self.progress.tally())
     }
 
     fn begin(&self, request: CopyRequest, options: TransferOptions) -> Result<CopyJob> {
-        self.cancel.check()?;
+        self.slot.go_on(&self.cancel)?;
         let opened = self.files.store.opened()?;
         let tree = self.files.tree_of(&opened)?;
         let layout = &opened.layout;
@@ -212,10 +231,14 @@ impl VolumeCopy {
             },
             into: match request {
                 CopyRequest::Out { .. } => None,
-                _ => Some(Box::new(Writer::new(self.files.prepare_write_in(opened)?, tree, &self.cancel))),
+                _ => {
+                    let volume = self.files.prepare_write_in(opened)?;
+                    Some(Box::new(Writer::new(volume, tree, &self.cancel, self.slot.clone())))
+                }
             },
             asks: options.asks,
             cancel: self.cancel.clone(),
+            slot: self.slot.clone(),
         };
         Ok(CopyJob::new(source, target, rules, self.progress.clone()))
     }
@@ -227,14 +250,15 @@ struct Writer {
     volume: PreparedWrite,
     tree: Tree,
     cancel: Cancel,
+    slot: Arc<Slot>,
     /// Held by the one of the copy's threads that stands in the volume's queue, so that none loses its patience with
     /// the others.
     queues: Mutex<()>,
 }
 
 impl Writer {
-    fn new(volume: PreparedWrite, tree: Tree, cancel: &Cancel) -> Self {
-        Writer { volume, tree, cancel: cancel.of_a_step(), queues: Mutex::default() }
+    fn new(volume: PreparedWrite, tree: Tree, cancel: &Cancel, slot: Arc<Slot>) -> Self {
+        Writer { volume, tree, cancel: cancel.of_a_step(), slot, queues: Mutex::default() }
     }
 }
 
@@ -263,10 +287,16 @@ impl IntoVolume for Writer {
         write: &mut dyn FnMut() -> Result<()>,
     ) -> Result<()> {
         let _queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        self.volume.in_turn(&self.cancel, || {
+        let mut write = || {
             self.tree.admit(self.volume.rules().quota, path, demand, claim, &self.cancel)?;
             write()
-        })
+        };
+        if let Some(()) = self.volume.try_in_turn(&mut write)? {
+            return Ok(());
+        }
+        // Copies into other volumes work meanwhile.
+        self.slot.leave();
+        self.volume.in_turn(&self.cancel, write)
     }
 }
 
@@ -336,7 +366,8 @@ mod tests {
         let files = store.files(&name);
         let opened = store.opened().unwrap();
         let tree = files.tree_of(&opened).unwrap();
-        let writer = Writer::new(files.prepare_write_in(opened).unwrap(), tree, &Cancel::default());
+        let volume = files.prepare_write_in(opened).unwrap();
+        let writer = Writer::new(volume, tree, &Cancel::default(), Arc::default());
         let admit = |path: &str, write: &mut dyn FnMut() -> Result<()>| {
             writer.admit(path, Demand::default(), &mut Claim::default(), write)
         };

@@ -2,7 +2,7 @@
 
 use super::layout::data_path;
 use super::{Opened, Store};
-use crate::content::{AppendOptions, OpenedFile, Quota, Tree, WriteOptions, WriteRules};
+use crate::content::{AppendOptions, OpenedFile, Quota, Removal, Tree, WriteOptions, WriteRules};
 use crate::error::{Error, Result};
 use crate::model::{Cancel, VolumeKind, VolumeName, field};
 use crate::sys::FileId;
@@ -11,6 +11,7 @@ use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The files of one volume. Each call looks at the volume anew, so one that was removed is not found, and nothing
 /// brings it back.
@@ -110,6 +111,13 @@ impl VolumeFiles {
         tree.remove_all(path)
     }
 
+    /// Prepares the same, to be removed in slices.
+    pub fn prepare_remove_all(&self, path: impl AsRef<OsStr>, cancel: &Cancel) -> Result<PreparedRemoval> {
+        let tree = self.tree()?;
+        cancel.commit()?;
+        Ok(PreparedRemoval { removal: tree.begin_remove_all(path)?, volume: self.name.clone() })
+    }
+
     /// Whether something is there.
     pub fn exists(&self, path: impl AsRef<OsStr>) -> Result<bool> {
         self.tree()?.exists(path)
@@ -138,6 +146,21 @@ impl VolumeFiles {
         let tree = Tree::new(self.name.clone(), dir.try_clone()?).in_turns(&opened.turns);
         opened.trees.hold(&self.name, &tree, id);
         Ok(tree)
+    }
+}
+
+/// The removal of an entry and everything below it.
+#[derive(Debug)]
+pub struct PreparedRemoval {
+    removal: Option<Removal>,
+    volume: VolumeName,
+}
+
+impl PreparedRemoval {
+    /// Removes on until everything is gone, or with `until` to about that time; returns whether everything is gone.
+    pub fn go_on(&mut self, until: Option<Instant>) -> Result<bool> {
+        let gone = self.removal.as_mut().map_or(Ok(true), |removal| removal.go_on(until));
+        gone.map_err(|error| error.in_volume(self.volume.as_str()))
     }
 }
 
@@ -176,12 +199,7 @@ impl PreparedWrite {
         options: WriteOptions,
         cancel: &Cancel,
     ) -> Result<Option<()>> {
-        let write = || self.write_now(path, content, options, cancel);
-        let (turns, layout, name) = (&self.opened.turns, &self.opened.layout, &self.files.name);
-        match self.has_quota() {
-            true => turns.try_take(name, || layout.try_lock_quota(name), write),
-            false => write().map(Some),
-        }
+        self.try_in_turn(|| self.write_now(path, content, options, cancel))
     }
 
     fn write_now(
@@ -210,6 +228,15 @@ impl PreparedWrite {
             // From being admitted to having written, nobody else may use up what was found free.
             true => self.opened.in_turn(&self.files.name, cancel, write),
             false => write(),
+        }
+    }
+
+    /// The same, unless that would take long; see [`try_write`](PreparedWrite::try_write).
+    pub(super) fn try_in_turn<T>(&self, write: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
+        let (turns, layout, name) = (&self.opened.turns, &self.opened.layout, &self.files.name);
+        match self.has_quota() {
+            true => turns.try_take(name, || layout.try_lock_quota(name), write),
+            false => write().map(Some),
         }
     }
 

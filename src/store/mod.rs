@@ -44,7 +44,7 @@ pub use attach::Attachment;
 pub use attachments::AttachmentInfo;
 pub use check::{Problem, ProblemKind, check};
 pub use copying::{CopyRequest, TransferOptions, VolumeCopy};
-pub use files::{PreparedWrite, VolumeFiles};
+pub use files::{PreparedRemoval, PreparedWrite, VolumeFiles};
 pub use query::{QuotaEnforcement, VolumeInfo};
 pub use streams::StreamWriter;
 

@@ -20,6 +20,7 @@ fn copy_in(volume: &Volume, from: &str, to: &str, is_wanted: impl Fn(&Path) -> b
         answers = questions.iter().map(|question| is_wanted(&question.path)).collect();
         together.push(questions.len());
     }
+    copy.commit().unwrap();
     together
 }
 

@@ -74,7 +74,7 @@ impl Errand<'_> {
 
 pub fn copy_batch(context: &Context, buffer: &mut TransferBuffer, batch: Batch) -> Result<()> {
     for (name, kind) in &batch.entries {
-        context.rules.cancel.check()?;
+        context.rules.go_on()?;
         let to = batch.pair.to.as_fd();
         let errand = Errand { context, to, name, prefix: &batch.prefix, below: name };
         let opens_at_once = *kind == EntryKind::File && !context.sides.from.is_in_a_volume();

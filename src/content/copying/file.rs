@@ -2,15 +2,15 @@
 
 use super::entry::{Errand, RETRIES, refuse_to_replace};
 use super::rules::Owner;
+use super::temporary::Temporary;
 use crate::content::{Claim, Demand};
 use crate::error::{Error, Result};
 use crate::sys::{
-    Access, Facts, FileLock, TransferBuffer, clone_content, create_file, facts_at, has_length, next_data,
-    read_piece, rename_within, reopen, transfer, unique_token, unlink_entry,
+    Access, Facts, FileId, TransferBuffer, clone_content, create_file, facts_at, has_length, next_data,
+    read_piece, reopen, transfer, unlink_entry,
 };
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, fchmod};
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -27,7 +27,7 @@ const CHUNK_OF_A_TURN: u64 = 1 << 20;
 const PIECE_BEYOND: usize = 128 << 10;
 
 /// The mode of a file whose content is not whole yet.
-const UNFINISHED: u32 = 0o600;
+pub const UNFINISHED: u32 = 0o600;
 
 /// Files up to this length are whole a moment after they are made.
 const SHORT: u64 = 64 << 10;
@@ -41,33 +41,70 @@ pub fn open_found(errand: &Errand<'_>, found: BorrowedFd<'_>) -> Result<File> {
     opened.map(File::from).map_err(|error| errand.context.sides.from.refused("open", &errand.path(), error))
 }
 
+/// A copy of a file that is whole, but not [published](FilledFile::publish).
+#[derive(Debug)]
+pub enum FilledFile {
+    /// It has its name, which nothing had before.
+    New(FileId),
+    /// It takes the place of another file.
+    Replacing(Box<Replacement>),
+}
+
+/// A copy that is to take the place of another file, which gives `replaced` bytes back.
+#[derive(Debug)]
+pub struct Replacement {
+    source: OpenSource,
+    temporary: Temporary,
+    written: u64,
+    replaced: u64,
+    claim: Claim,
+}
+
 /// Copies an open file. One that stands at the destination, or a link, is replaced when the copy
 /// is whole, and is never written through.
 pub fn copy_file(errand: &Errand<'_>, buffer: &mut TransferBuffer, file: File, facts: &Facts) -> Result<()> {
-    let source = OpenSource { file, facts };
+    fill_file(errand, buffer, file, facts)?.publish(errand)
+}
+
+/// Copies the content of an open file, and leaves what stands at the destination as it is.
+pub fn fill_file(
+    errand: &Errand<'_>,
+    buffer: &mut TransferBuffer,
+    file: File,
+    facts: &Facts,
+) -> Result<FilledFile> {
+    let source = OpenSource { file, facts: *facts };
     let refused = |syscall, error| errand.context.sides.to.refused(syscall, &errand.path(), error);
     for _ in 0..RETRIES {
-        match create_file(errand.to, errand.name, source.first_mode(errand)) {
+        let filled = match create_file(errand.to, errand.name, source.first_mode(errand)) {
             Ok(to) => {
                 let filled = source.fill(errand, buffer, &to, Some(&mut Claim::default()));
                 let copied = filled.and_then(|_| source.settle(errand, &to));
-                if let Err(error) = copied.and_then(|()| errand.commit()) {
-                    // The error says more than one of cleaning up.
-                    let _removed = unlink_entry(errand.to, errand.name);
-                    return Err(error);
+                let id = FileId::of_open(to.as_fd()).map_err(|error| refused("fstat", error));
+                match copied.and(id) {
+                    Ok(id) => FilledFile::New(id),
+                    Err(error) => {
+                        // The error says more than one of cleaning up.
+                        let _removed = unlink_entry(errand.to, errand.name);
+                        return Err(error);
+                    }
                 }
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 match facts_at(errand.to, errand.name) {
                     Err(error) if error.kind() == ErrorKind::NotFound => continue,
                     Err(error) => return Err(refused("stat", error)),
-                    Ok(old) => source.replace(errand, buffer, &old)?,
+                    Ok(old) => {
+                        let filled = source.fill_aside(errand, buffer, &old)?;
+                        errand.done();
+                        return Ok(filled);
+                    }
                 }
             }
             Err(error) => return Err(refused("open", error)),
-        }
+        };
         errand.done();
-        return Ok(());
+        return Ok(filled);
     }
     Err(refused("open", Errno::EBUSY.into()))
 }
@@ -75,13 +112,63 @@ pub fn copy_file(errand: &Errand<'_>, buffer: &mut TransferBuffer, file: File, f
 /// Runs a step of a copy, which says whether it wrote, once there is room for what it demands.
 type Admit<'a> = dyn FnMut(Demand, &mut dyn FnMut() -> Result<bool>) -> Result<bool> + 'a;
 
-/// A file that is copied, and what it was when it was found.
-struct OpenSource<'f> {
-    file: File,
-    facts: &'f Facts,
+impl FilledFile {
+    /// Passes the commit point where this is all there is to copy, and gives the copy its name. An error undoes it.
+    pub fn publish(self, errand: &Errand<'_>) -> Result<()> {
+        match self {
+            FilledFile::New(id) => errand.commit().inspect_err(|_| remove_new(errand, id)),
+            FilledFile::Replacing(mut replacement) => {
+                let published = replacement.publish(errand);
+                if published.is_err() {
+                    // The error says more than one of cleaning up.
+                    let _left = replacement.temporary.remove(errand);
+                }
+                published
+            }
+        }
+    }
+
+    /// Removes a copy that is not wanted any more.
+    pub fn undo(self, errand: &Errand<'_>) {
+        match self {
+            FilledFile::New(id) => remove_new(errand, id),
+            // The error that led here says more than one of cleaning up.
+            FilledFile::Replacing(replacement) => drop(replacement.temporary.remove(errand)),
+        }
+    }
 }
 
-impl OpenSource<'_> {
+impl Replacement {
+    fn publish(&mut self, errand: &Errand<'_>) -> Result<()> {
+        let to = self.temporary.file(errand)?;
+        let _published = self.temporary.publish(errand, self.source.mode())?;
+        self.source.settle(errand, &to)?;
+        let took = Facts::of(to.as_fd()).map_err(|error| named(errand, error))?.allocated();
+        let demand = Demand::in_place(self.written, took, self.replaced);
+        let temporary = &self.temporary;
+        errand.context.rules.admit(|| errand.shown(), demand, &mut self.claim, &mut || {
+            errand.commit()?;
+            temporary.put_in_place(errand)
+        })
+    }
+}
+
+/// Removes a new copy, unless something else has its name by now.
+fn remove_new(errand: &Errand<'_>, id: FileId) {
+    if facts_at(errand.to, errand.name).is_ok_and(|facts| facts.id() == id) {
+        // The error that led here says more than one of cleaning up.
+        let _removed = unlink_entry(errand.to, errand.name);
+    }
+}
+
+/// A file that is copied, and what it was when it was found.
+#[derive(Debug)]
+struct OpenSource {
+    file: File,
+    facts: Facts,
+}
+
+impl OpenSource {
     fn mode(&self) -> u32 {
         self.facts.mode() & PERMISSIONS
     }
@@ -100,32 +187,27 @@ impl OpenSource<'_> {
         }
     }
 
-    /// Makes a whole copy out of the way and puts it in place of what is there.
-    fn replace(&self, errand: &Errand<'_>, buffer: &mut TransferBuffer, old: &Facts) -> Result<()> {
-        refuse_to_replace(errand, old, self.facts)?;
+    /// Makes a whole copy that is to replace what is there.
+    fn fill_aside(self, errand: &Errand<'_>, buffer: &mut TransferBuffer, old: &Facts) -> Result<FilledFile> {
+        refuse_to_replace(errand, old, &self.facts)?;
         let rules = &errand.context.rules;
         let replaced = if old.has_other_names() { 0 } else { old.allocated() };
         let (expected, mut claim) = (self.data(), Claim::default());
         let whole = Demand::whole(expected, replaced);
         rules.admit(|| errand.shown(), whole, &mut claim, &mut || Ok(()))?;
         let temporary = Temporary::create(errand)?;
-        let result = temporary.file(errand).and_then(|to| {
-            let written = self.fill(errand, buffer, &to, None)?;
-            let _published = temporary.publish(errand, self.mode())?;
-            self.settle(errand, &to)?;
-            let took = Facts::of(to.as_fd()).map_err(|error| named(errand, error))?.allocated();
-            let mut claim = if written > expected { Claim::default() } else { claim };
-            let demand = Demand::in_place(written, took, replaced);
-            rules.admit(|| errand.shown(), demand, &mut claim, &mut || {
-                errand.commit()?;
-                temporary.put_in_place(errand)
-            })
-        });
-        if result.is_err() {
-            // The error says more than one of cleaning up.
-            let _left = temporary.remove(errand);
+        match temporary.file(errand).and_then(|to| self.fill(errand, buffer, &to, None)) {
+            Ok(written) => {
+                let claim = if written > expected { Claim::default() } else { claim };
+                let replacement = Replacement { source: self, temporary, written, replaced, claim };
+                Ok(FilledFile::Replacing(Box::new(replacement)))
+            }
+            Err(error) => {
+                // The error says more than one of cleaning up.
+                let _left = temporary.remove(errand);
+                Err(error)
+            }
         }
-        result
     }
 
     /// How many bytes are no holes, as far as the file's blocks tell.
@@ -192,7 +274,7 @@ impl OpenSource<'_> {
             context.progress.add_bytes(begin - at);
             at = begin;
             while at < end {
-                context.rules.cancel.check()?;
+                context.rules.go_on()?;
                 let chunk = most.min(end - at);
                 let mut copied = 0;
                 admit(Demand::piece(chunk), &mut || {
@@ -237,7 +319,7 @@ impl OpenSource<'_> {
             if piece.is_empty() || !has_length(&self.file, length).map_err(failed)? {
                 return Ok(beyond);
             }
-            errand.context.rules.cancel.check()?;
+            errand.context.rules.go_on()?;
             let more = piece.len() as u64;
             admit(Demand::piece(more), &mut || to.write_all_at(piece, at).map(|()| true).map_err(failed))?;
             errand.context.progress.add_bytes(more);
@@ -286,69 +368,5 @@ fn named(errand: &Errand<'_>, error: io::Error) -> Error {
             sides.to.refused("write", &errand.path(), error)
         }
         _ => sides.from.refused("copy", &errand.path(), error),
-    }
-}
-
-/// A copy that is not in its place yet: where no guest sees it, or on the host beside its place.
-enum Temporary {
-    Staged { name: String, lock: FileLock },
-    Beside { name: OsString, file: File },
-}
-
-impl Temporary {
-    fn create(errand: &Errand<'_>) -> Result<Self> {
-        if let Some(volume) = &errand.context.rules.into {
-            let (name, lock, _) = FileLock::create_unique(volume.staging(), UNFINISHED)
-                .map_err(|error| errand.context.sides.to.failed_for(&errand.path(), error))?;
-            return Ok(Temporary::Staged { name, lock });
-        }
-        let name = OsString::from(format!(".{}.part", unique_token()));
-        let file = create_file(errand.to, &name, UNFINISHED)
-            .map_err(|error| errand.context.sides.to.refused("open", &errand.path(), error))?;
-        Ok(Temporary::Beside { name, file })
-    }
-
-    fn file(&self, errand: &Errand<'_>) -> Result<File> {
-        let file = match self {
-            Temporary::Staged { lock, .. } => lock.file().try_clone_to_owned(),
-            Temporary::Beside { file, .. } => file.as_fd().try_clone_to_owned(),
-        };
-        file.map(File::from).map_err(|error| errand.context.sides.to.refused("dup", &errand.path(), error))
-    }
-
-    /// Prepares for giving it its final mode; what is returned is to be held until it is in place.
-    fn publish(&self, errand: &Errand<'_>, mode: u32) -> Result<Option<FileLock>> {
-        match (self, &errand.context.rules.into) {
-            (Temporary::Staged { .. }, Some(volume)) => FileLock::publish(volume.staging(), mode)
-                .map_err(|error| errand.context.sides.to.failed_for(&errand.path(), error)),
-            _ => Ok(None),
-        }
-    }
-
-    fn put_in_place(&self, errand: &Errand<'_>) -> Result<()> {
-        let refused = |error| errand.context.sides.to.refused("rename", &errand.path(), error);
-        match (self, &errand.context.rules.into) {
-            (Temporary::Staged { name, lock }, Some(volume)) => {
-                let file = (name.as_str(), lock.file());
-                let replaced = volume.staging().replace(file, volume.root(), errand.to, errand.name);
-                replaced.map_err(|error| errand.context.sides.to.failed_for(&errand.path(), error))
-            }
-            (Temporary::Beside { name, .. }, _) => {
-                rename_within(errand.to, name, errand.name).map_err(refused)
-            }
-            (Temporary::Staged { .. }, None) => Err(refused(Errno::ENOENT.into())),
-        }
-    }
-
-    fn remove(&self, errand: &Errand<'_>) -> Result<()> {
-        let refused = |error| errand.context.sides.to.refused("unlink", &errand.path(), error);
-        match (self, &errand.context.rules.into) {
-            (Temporary::Staged { name, .. }, Some(volume)) => {
-                let unlinked = volume.staging().unlink(name);
-                unlinked.map_err(|error| errand.context.sides.to.failed_for(&errand.path(), error))
-            }
-            (Temporary::Beside { name, .. }, _) => unlink_entry(errand.to, name).map_err(refused),
-            (Temporary::Staged { .. }, None) => Ok(()),
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::crew::with_crew;
 use super::entry::{Errand, not_copied};
-use super::file::{copy_file, open_found};
+use super::file::{FilledFile, fill_file, open_found};
 use super::place::{Source, Target, TargetPlace};
 use super::progress::Progress;
 use super::rules::CopyRules;
@@ -35,9 +35,16 @@ pub(super) struct Context {
     pub top: FileId,
     /// This process's user and group.
     pub ours: (u32, u32),
+    /// The path of the top's directory from the top.
+    no_prefix: Arc<PathBuf>,
 }
 
 impl Context {
+    /// Where the top of the copy goes, if that is a file.
+    fn top_errand<'e>(&'e self, holder: &'e OwnedFd, name: &'e OsStr) -> Errand<'e> {
+        Errand { context: self, to: holder.as_fd(), name, prefix: &self.no_prefix, below: OsStr::new("") }
+    }
+
     pub fn copied_into_itself(&self) -> Error {
         self.sides.to.refused_because(Path::new(""), Errno::EINVAL, "a directory is not copied into itself")
     }
@@ -77,7 +84,8 @@ pub struct Question {
     pub kind: EntryKind,
 }
 
-/// A copy. Where its destination was not there before, it is all there in the end, or nothing of it is.
+/// A copy. Where its destination was not there before, it is all there in the end, or nothing of it is. One that is
+/// dropped before it was committed is undone.
 #[derive(Debug)]
 pub struct CopyJob {
     context: Context,
@@ -86,8 +94,25 @@ pub struct CopyJob {
 
 #[derive(Debug)]
 enum Stage {
-    Ready { source: OwnedFd, kind: EntryKind, place: TargetPlace },
-    Walking { walk: Box<Walk>, made: Option<Made> },
+    Ready {
+        source: OwnedFd,
+        kind: EntryKind,
+        place: TargetPlace,
+    },
+    Walking {
+        walk: Box<Walk>,
+        made: Option<Made>,
+    },
+    /// A tree is copied; `made` is its top.
+    Walked {
+        made: Option<Made>,
+    },
+    /// A single file is copied.
+    Filled {
+        holder: OwnedFd,
+        name: OsString,
+        file: FilledFile,
+    },
     Over,
 }
 
@@ -110,6 +135,7 @@ impl CopyJob {
             // Until there is one, what it must not be.
             top: source.facts.id(),
             ours: our_ids(),
+            no_prefix: Arc::default(),
         };
         CopyJob {
             context,
@@ -117,35 +143,56 @@ impl CopyJob {
         }
     }
 
-    /// Whether what it is copied into has a limit.
-    pub fn is_limited(&self) -> bool {
-        self.context.rules.is_limited()
-    }
-
-    /// Copies on, up to the end or to what has to be asked for; `verdicts` answer, in order, what was asked last. An
-    /// error undoes the copy.
+    /// Copies on, up to the commit point (`None`) or to what has to be asked for; `verdicts` answer, in order, what was
+    /// asked last. An error undoes the copy.
     pub fn advance(&mut self, verdicts: &[bool]) -> Result<Option<Vec<Question>>> {
         let result = self.begin().and_then(|()| self.walk_on(verdicts));
         let result = result.map_err(|error| self.context.rules.told(error));
-        if !matches!(result, Ok(Some(_))) {
-            let over = std::mem::replace(&mut self.stage, Stage::Over);
-            if let (Err(_), Stage::Walking { made: Some(made), .. }) = (&result, over) {
-                // The error that led here says more than one of cleaning up.
-                let _undone = made.undo(&self.context);
-            }
+        if result.is_err() {
+            self.undo();
         }
         result
     }
 
+    /// Passes the commit point of a copy that came to it. An error undoes the copy.
+    pub fn commit(mut self) -> Result<()> {
+        let result = match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Filled { holder, name, file } => file.publish(&self.context.top_errand(&holder, &name)),
+            stage => {
+                self.stage = stage;
+                self.context.rules.cancel.commit()
+            }
+        };
+        if result.is_ok() {
+            self.stage = Stage::Over;
+        }
+        result.map_err(|error| self.context.rules.told(error))
+    }
+
+    fn undo(&mut self) {
+        match std::mem::replace(&mut self.stage, Stage::Over) {
+            // The error that led here says more than one of cleaning up.
+            Stage::Walking { made: Some(made), .. } | Stage::Walked { made: Some(made) } => {
+                drop(made.undo(&self.context));
+            }
+            Stage::Filled { holder, name, file } => file.undo(&self.context.top_errand(&holder, &name)),
+            _ => {}
+        }
+    }
+
     fn begin(&mut self) -> Result<()> {
-        self.context.rules.cancel.check()?;
+        self.context.rules.go_on()?;
         let Stage::Ready { .. } = self.stage else { return Ok(()) };
         let Stage::Ready { source, kind, place } = std::mem::replace(&mut self.stage, Stage::Over) else {
             return Ok(());
         };
         match (kind, place) {
             (EntryKind::Directory, place) => self.begin_walk(source, place),
-            (kind, TargetPlace::Entry { holder, name }) => self.copy_single(&source, kind, &holder, &name),
+            (kind, TargetPlace::Entry { holder, name }) => {
+                let file = self.fill_single(&source, kind, &holder, &name)?;
+                self.stage = Stage::Filled { holder, name, file };
+                Ok(())
+            }
             (_, TargetPlace::Directory(_)) => Err(self.context.sides.to.refused_because(
                 Path::new(""),
                 Errno::EISDIR,
@@ -154,17 +201,22 @@ impl CopyJob {
         }
     }
 
-    fn copy_single(&self, source: &OwnedFd, kind: EntryKind, holder: &OwnedFd, name: &OsStr) -> Result<()> {
+    fn fill_single(
+        &self,
+        source: &OwnedFd,
+        kind: EntryKind,
+        holder: &OwnedFd,
+        name: &OsStr,
+    ) -> Result<FilledFile> {
         let context = &self.context;
-        let prefix = Arc::new(PathBuf::new());
-        let errand = Errand { context, to: holder.as_fd(), name, prefix: &prefix, below: OsStr::new("") };
+        let errand = context.top_errand(holder, name);
         if kind != EntryKind::File {
             return Err(not_copied(&errand));
         }
         let facts = Facts::of(source.as_fd())
             .map_err(|error| context.sides.from.refused("stat", Path::new(""), error))?;
         let file = open_found(&errand, source.as_fd())?;
-        copy_file(&errand, &mut TransferBuffer::default(), file, &facts)
+        fill_file(&errand, &mut TransferBuffer::default(), file, &facts)
     }
 
     fn begin_walk(&mut self, source: OwnedFd, place: TargetPlace) -> Result<()> {
@@ -205,10 +257,18 @@ impl CopyJob {
         let Stage::Walking { walk, .. } = &mut self.stage else { return Ok(None) };
         let context = &self.context;
         let questions = with_crew(context, |crew| walk.go(context, crew, verdicts))?;
-        if questions.is_none() {
-            context.rules.cancel.commit()?;
+        if questions.is_none()
+            && let Stage::Walking { made, .. } = std::mem::replace(&mut self.stage, Stage::Over)
+        {
+            self.stage = Stage::Walked { made };
         }
         Ok(questions)
+    }
+}
+
+impl Drop for CopyJob {
+    fn drop(&mut self) {
+        self.undo();
     }
 }
 

@@ -13,6 +13,7 @@ mod place;
 mod progress;
 mod rules;
 mod side;
+mod temporary;
 mod walk;
 mod way;
 

@@ -2,10 +2,11 @@
 
 use crate::content::{Claim, Demand, Quota, Tree};
 use crate::error::{Error, Result};
-use crate::model::Cancel;
+use crate::model::{Cancel, Slot};
 use crate::sys::Dir as StoreDir;
 use std::fmt::Debug;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 /// What becomes of symbolic links. They are never followed below the top.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,9 +69,16 @@ pub struct CopyRules {
     pub asks: bool,
     /// Ends the copy, which is then undone.
     pub cancel: Cancel,
+    /// At which it takes turns with other copies.
+    pub slot: Arc<Slot>,
 }
 
 impl CopyRules {
+    /// Takes turns with other copies. Fails if the copy was cancelled.
+    pub(super) fn go_on(&self) -> Result<()> {
+        self.slot.go_on(&self.cancel)
+    }
+
     /// Runs `write` once there is room for what it demands; see [`IntoVolume::admit`].
     pub(super) fn admit(
         &self,

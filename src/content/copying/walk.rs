@@ -92,7 +92,7 @@ impl Walk {
             self.hand_out(context, crew, &place, wanted)?;
         }
         loop {
-            context.rules.cancel.check()?;
+            context.rules.go_on()?;
             let Some(here) = &mut self.here else {
                 if self.has_asked_enough() {
                     return Ok(Some(self.questions()));

@@ -1,0 +1,129 @@
+// Short operations beside many long ones: however many copies are under way, none of the others waits for them.
+import assert from 'node:assert/strict'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { test } from 'node:test'
+import { Mount, VolumeStore } from '../index.js'
+import { lockFile, tempDir, tempStore, withoutFlock } from './support.mjs'
+
+const MIB = 1 << 20
+
+/** A tree of some files, on the host. */
+function plantedTree(t) {
+  const tree = path.join(tempDir(t), 'tree')
+  for (const dir of ['a', 'b']) {
+    mkdirSync(path.join(tree, dir), { recursive: true })
+    writeFileSync(path.join(tree, dir, 'file'), dir)
+  }
+  return tree
+}
+
+/** One of each operation that other operations must not hold up, in a volume with a quota and in one without. */
+async function everyShortOperation(store, round) {
+  for (const [kind, options] of Object.entries({ plain: {}, limited: { quotaMib: 64 } })) {
+    const name = `${kind}-${round}`
+    const volume = await store.createVolume(name, { labels: { kind }, ...options })
+    const files = volume.fs()
+    await files.mkdir('dir')
+    await files.writeString('f', 'x')
+    await files.writeString('f', 'y', { atomic: true })
+    await files.writeString('f', 'z', { durable: true })
+    await files.append('f', 'z')
+    assert.equal(await files.readString('f'), 'zz')
+    const stream = files.writeStream('streamed')
+    await new Promise((resolve, reject) => {
+      stream.on('error', reject)
+      stream.write(Buffer.alloc(MIB, 1))
+      stream.end(resolve)
+    })
+    assert.equal((await files.read('streamed')).length, MIB)
+    assert.deepEqual((await files.list('')).map((entry) => entry.path).sort(), ['dir', 'f', 'streamed'])
+    assert.equal((await store.getVolume(name)).name, name)
+    const attachment = await store.attach(name, { '/data': Mount.named(name) })
+    assert.equal((await store.attachments({ volume: name })).length, 1)
+    await attachment.detach()
+    await files.rename('streamed', 'dir/streamed')
+    await files.copy('dir', 'copied')
+    await files.removeAll('dir')
+    await files.remove('f')
+    assert.ok((await store.listVolumes({ labels: { kind } })).length >= 1)
+    await store.removeVolume(name)
+  }
+}
+
+for (const count of [17, 64, 256]) {
+  test(
+    `case 54: ${count} copies that wait for a volume with a quota hold up nothing`,
+    { skip: withoutFlock },
+    async (t) => {
+      const store = await tempStore(t)
+      const tree = plantedTree(t)
+      const files = (await store.createVolume('locked', { quotaMib: 64 })).fs()
+      const release = await lockFile(t, path.join(store.home, 'volumes', '.locks', 'locked~quota.lock'))
+      const controller = new AbortController()
+      let ended = 0
+      const copies = Array.from({ length: count }, (_, at) =>
+        files.copyIn(tree, `copy-${at}`, { signal: controller.signal }).finally(() => (ended += 1)),
+      )
+      const settled = Promise.allSettled(copies)
+      await everyShortOperation(store, 0)
+      assert.equal(ended, 0, 'the lock was held all the while')
+      controller.abort()
+      await settled
+      await release()
+      assert.deepEqual(await files.list(''), [])
+      assert.equal((await files.copyIn(tree, 'copied')).files, 2)
+    },
+  )
+}
+
+for (const options of [{}, { quotaMib: 64 }]) {
+  test(`case 54: 256 copies at once all succeed, ${JSON.stringify(options)}`, async (t) => {
+    const store = await tempStore(t, { maxConcurrentCopies: 3 })
+    const tree = plantedTree(t)
+    const files = (await store.createVolume('v', options)).fs()
+    const copies = Array.from({ length: 256 }, (_, at) => files.copyIn(tree, `copy-${at}`, at % 2 ? { filter: () => true } : {}))
+    await everyShortOperation(store, 0)
+    assert.ok((await Promise.all(copies)).every((copied) => copied.files === 2))
+    assert.equal((await files.list('', { recursive: true })).length, 256 * 5)
+  })
+}
+
+test(
+  'writes into 64 volumes whose locks another process holds hold up nothing',
+  { skip: withoutFlock },
+  async (t) => {
+    const store = await tempStore(t)
+    const locked = await Promise.all(
+      Array.from({ length: 64 }, async (_, at) => {
+        const volume = await store.createVolume(`locked-${at}`, { quotaMib: 1 })
+        return { files: volume.fs(), lock: path.join(store.home, 'volumes', '.locks', `locked-${at}~quota.lock`) }
+      }),
+    )
+    await Promise.all(locked.map(({ lock }) => lockFile(t, lock)))
+    const controller = new AbortController()
+    let ended = 0
+    const writes = locked.map(({ files }) =>
+      files.writeString('f', 'x', { signal: controller.signal }).finally(() => (ended += 1)),
+    )
+    const settled = Promise.allSettled(writes)
+    await everyShortOperation(store, 0)
+    assert.equal(ended, 0, 'the locks were held all the while')
+    controller.abort()
+    await settled
+  },
+)
+
+test('maxConcurrentCopies may be one, and a copy that asks does not keep the others from their turns', async (t) => {
+  const home = path.join(tempDir(t), 'home')
+  const store = await VolumeStore.open({ home, durability: 'fast', maxConcurrentCopies: 1 })
+  const tree = plantedTree(t)
+  const files = (await store.createVolume('v')).fs()
+  let second
+  const filter = () => {
+    second ??= files.copyIn(tree, 'second')
+    return true
+  }
+  assert.equal((await files.copyIn(tree, 'first', { filter })).files, 2)
+  assert.equal((await second).files, 2)
+})

@@ -1,0 +1,75 @@
+//! The place of a copy of a file until it takes the place of another.
+
+use super::entry::Errand;
+use super::file::UNFINISHED;
+use crate::error::Result;
+use crate::sys::{FileLock, create_file, rename_within, unique_token, unlink_entry};
+use nix::errno::Errno;
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::AsFd;
+
+/// A copy that is not in its place yet: where no guest sees it, or on the host beside its place.
+#[derive(Debug)]
+pub enum Temporary {
+    Staged { name: String, lock: FileLock },
+    Beside { name: OsString, file: File },
+}
+
+impl Temporary {
+    pub fn create(errand: &Errand<'_>) -> Result<Self> {
+        if let Some(volume) = &errand.context.rules.into {
+            let (name, lock, _) = FileLock::create_unique(volume.staging(), UNFINISHED)
+                .map_err(|error| errand.context.sides.to.failed_for(&errand.path(), error))?;
+            return Ok(Temporary::Staged { name, lock });
+        }
+        let name = OsString::from(format!(".{}.part", unique_token()));
+        let file = create_file(errand.to, &name, UNFINISHED)
+            .map_err(|error| errand.context.sides.to.refused("open", &errand.path(), error))?;
+        Ok(Temporary::Beside { name, file })
+    }
+
+    pub fn file(&self, errand: &Errand<'_>) -> Result<File> {
+        let file = match self {
+            Temporary::Staged { lock, .. } => lock.file().try_clone_to_owned(),
+            Temporary::Beside { file, .. } => file.as_fd().try_clone_to_owned(),
+        };
+        file.map(File::from).map_err(|error| errand.context.sides.to.refused("dup", &errand.path(), error))
+    }
+
+    /// Prepares for giving it its final mode; what is returned is to be held until it is in place.
+    pub fn publish(&self, errand: &Errand<'_>, mode: u32) -> Result<Option<FileLock>> {
+        match (self, &errand.context.rules.into) {
+            (Temporary::Staged { .. }, Some(volume)) => FileLock::publish(volume.staging(), mode)
+                .map_err(|error| errand.context.sides.to.failed_for(&errand.path(), error)),
+            _ => Ok(None),
+        }
+    }
+
+    pub fn put_in_place(&self, errand: &Errand<'_>) -> Result<()> {
+        let refused = |error| errand.context.sides.to.refused("rename", &errand.path(), error);
+        match (self, &errand.context.rules.into) {
+            (Temporary::Staged { name, lock }, Some(volume)) => {
+                let file = (name.as_str(), lock.file());
+                let replaced = volume.staging().replace(file, volume.root(), errand.to, errand.name);
+                replaced.map_err(|error| errand.context.sides.to.failed_for(&errand.path(), error))
+            }
+            (Temporary::Beside { name, .. }, _) => {
+                rename_within(errand.to, name, errand.name).map_err(refused)
+            }
+            (Temporary::Staged { .. }, None) => Err(refused(Errno::ENOENT.into())),
+        }
+    }
+
+    pub fn remove(&self, errand: &Errand<'_>) -> Result<()> {
+        let refused = |error| errand.context.sides.to.refused("unlink", &errand.path(), error);
+        match (self, &errand.context.rules.into) {
+            (Temporary::Staged { name, .. }, Some(volume)) => {
+                let unlinked = volume.staging().unlink(name);
+                unlinked.map_err(|error| errand.context.sides.to.failed_for(&errand.path(), error))
+            }
+            (Temporary::Beside { name, .. }, _) => unlink_entry(errand.to, name).map_err(refused),
+            (Temporary::Staged { .. }, None) => Ok(()),
+        }
+    }
+}
