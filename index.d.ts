@@ -326,7 +326,10 @@ export declare class VolumeHandle {
 export interface WriteOptions extends SignalOption {
   /**
    * A reader or a crash sees the old or the new content, never a mix. The new content takes the old one's
-   * place under its name, with its mode and, where permitted, its owner; other hard links keep the old one.
+   * place under its name, with its mode, ACL, extended attributes and, where permitted, its owner; other hard links
+   * keep the old one. Capabilities end with the content, and set-id bits stay only for root, as with any write on
+   * Linux. Where the group cannot be kept, the new group gets no more rights than others have. A new file is as if it
+   * were made in its directory: set-gid group, default ACL.
    * A plain write goes into the existing file, which all its hard links see, over what it holds, and then cuts off what
    * is longer: a reader meanwhile, or one after a crash, may see the beginning of the new content and behind it the rest
    * of the old one. Default: `false`.
@@ -466,9 +469,13 @@ export declare class VolumeFs {
    *
    * `from` and `to` themselves follow links that stay inside; links below are copied as links. A FIFO, socket or
    * device is an `ENOTSUP` error, and a directory copied into itself, or a file onto itself, `EINVAL`. Content is
-   * shared where the file system can (reflinks), and holes stay holes. Permissions are kept exactly, and the owner
-   * where the process may give files away; set-id bits are dropped. Times, extended attributes and hard links between
-   * files are not kept. A mount below is an `EBUSY` error. A directory that is made while the copy lasts is copied empty.
+   * shared where the file system can (reflinks), and holes stay holes. Permissions are kept whatever the umask, and the
+   * owner where the process may give files away; set-id bits are dropped. Of extended attributes those named `user.*`
+   * are kept where the file system has such, but not overlayfs's. Times, ACLs and hard links between files are not kept:
+   * a copy of a file with an ACL gets the permissions that give nobody more than the ACL did. A copy inherits from its
+   * directory: the group of a set-gid one, and where it has a default ACL that and no more permissions than it leaves.
+   * A file that is replaced leaves its attributes, unless the copied one has them too, and its ACL, limited by the
+   * copied permissions. A mount below is an `EBUSY` error. A directory that is made while the copy lasts is copied empty.
    *
    * A copy that fails or is aborted is removed again. Where `to` was a directory already, what was copied into it by
    * then stays, each file whole. Whoever looks meanwhile sees a part, and so does who comes after a crash. A copy does not
@@ -655,7 +662,7 @@ export interface NamedMountOptions extends MountOptions {
    * A directory or file of a directory volume that is mounted instead of all of it, so that one volume serves many
    * tenants: a relative path, without `..` or control characters, not empty, at most 4095 bytes. Links are followed as
    * long as they stay in the volume. What is missing is made as a directory (mode 0755, less the umask, against the
-   * quota) where the volume's mode is `'create'` or `'ensure-exists'`, and stays also where attaching fails afterwards;
+   * quota, and where permitted of the user and group that own the directory it is made in) where the volume's mode is `'create'` or `'ensure-exists'`, and stays also where attaching fails afterwards;
    * with `'existing'` it is a `FileSystemError` (`ENOENT`).
    *
    * It is looked for once, by `attach`, and held by a descriptor, which bubblewrap and microsandbox are handed: a guest

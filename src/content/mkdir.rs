@@ -4,7 +4,7 @@ use super::account::BLOCK;
 use super::{Quota, RelPath, Tree, dir_from};
 use crate::error::Result;
 use crate::model::Cancel;
-use crate::sys::{FileId, open_parent, open_subdirectory};
+use crate::sys::{FileId, give_to_owner_of, open_parent, open_subdirectory};
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt};
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, mkdirat};
@@ -16,10 +16,29 @@ use std::path::Path;
 /// The mode of a new directory, less the umask.
 const NEW_DIRECTORY_MODE: u32 = 0o755;
 
+/// Whose new directories are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum MadeFor {
+    /// This process's user.
+    Us,
+    /// The owner of the directory that each is made in, as far as this process may give files away.
+    OwnerAbove,
+}
+
 impl Tree {
     /// Makes the directory and all that are missing above it (mode 0755 less the umask). One that is there
     /// already is fine, be it through a link that stays inside. Each new one counts as a block.
     pub fn mkdir(&self, path: impl AsRef<OsStr>, quota: Quota, cancel: &Cancel) -> Result<()> {
+        self.make(path, MadeFor::Us, quota, cancel)
+    }
+
+    /// The same, of directories that each belong to the owner of the one that they are made in, as far as this process
+    /// may give them away.
+    pub fn mkdir_for_owner(&self, path: impl AsRef<OsStr>, quota: Quota, cancel: &Cancel) -> Result<()> {
+        self.make(path, MadeFor::OwnerAbove, quota, cancel)
+    }
+
+    fn make(&self, path: impl AsRef<OsStr>, made_for: MadeFor, quota: Quota, cancel: &Cancel) -> Result<()> {
         let path = RelPath::parse(path)?;
         if quota.is_limited() {
             let missing = self.missing_components(&path);
@@ -30,10 +49,14 @@ impl Tree {
         cancel.commit()?;
         let mut builder = DirBuilder::new();
         builder.mode(NEW_DIRECTORY_MODE);
-        match self.at("mkdir", &path, |dir, rest| dir.create_dir_with(rest, &builder)) {
-            Err(error) if error.is_refusal(&[Errno::ENOENT]) => self.make_each(&path)?,
-            Err(error) if error.is_refusal(&[Errno::EEXIST]) => {}
-            made => made?,
+        let make_last = || self.at("mkdir", &path, |dir, rest| dir.create_dir_with(rest, &builder));
+        match made_for {
+            MadeFor::OwnerAbove => self.make_each(&path, made_for)?,
+            MadeFor::Us => match make_last() {
+                Err(error) if error.is_refusal(&[Errno::ENOENT]) => self.make_each(&path, made_for)?,
+                Err(error) if error.is_refusal(&[Errno::EEXIST]) => {}
+                made => made?,
+            },
         }
         self.at("mkdir", &path, |dir, rest| match dir.metadata(rest)?.is_dir() {
             true => Ok(()),
@@ -52,7 +75,7 @@ impl Tree {
     }
 
     /// Makes one component after the other, each in the one before it. What the last one is, is not looked at.
-    fn make_each(&self, path: &RelPath) -> Result<()> {
+    fn make_each(&self, path: &RelPath, made_for: MadeFor) -> Result<()> {
         let refused = |error| self.refused("mkdir", path, error);
         let mut holder = self.root.try_clone().map_err(refused)?;
         // The directories that were gone through since the last link, which `..` leads back to.
@@ -63,7 +86,7 @@ impl Tree {
                 true => above.pop().and_then(|id| step_up(&holder, id)),
                 false => {
                     above.push(FileId::of_open(holder.as_fd()).map_err(refused)?);
-                    step(&holder, name).map_err(refused)?
+                    step(&holder, name, made_for).map_err(refused)?
                 }
             };
             holder = match found {
@@ -90,13 +113,19 @@ fn step_up(holder: &Dir, expected: FileId) -> Option<Dir> {
 
 /// Makes the directory `name` in `holder`, unless something is there, and opens it; none where it is a link, a mount,
 /// not to be read, or no directory.
-fn step(holder: &Dir, name: &OsStr) -> io::Result<Option<Dir>> {
-    match mkdirat(holder, name, Mode::from_bits_truncate(NEW_DIRECTORY_MODE)) {
-        Ok(()) | Err(Errno::EEXIST) => {}
+fn step(holder: &Dir, name: &OsStr, made_for: MadeFor) -> io::Result<Option<Dir>> {
+    let is_new = match mkdirat(holder, name, Mode::from_bits_truncate(NEW_DIRECTORY_MODE)) {
+        Ok(()) => true,
+        Err(Errno::EEXIST) => false,
         Err(errno) => return Err(errno.into()),
-    }
+    };
     match open_subdirectory(holder.as_fd(), Path::new(name)) {
-        Ok(dir) => Ok(Some(dir_from(dir))),
+        Ok(dir) => {
+            if is_new && made_for == MadeFor::OwnerAbove {
+                give_to_owner_of(holder.as_fd(), dir.as_fd())?;
+            }
+            Ok(Some(dir_from(dir)))
+        }
         Err(error) => match error.raw_os_error().map(Errno::from_raw) {
             // What may not be read may still be passed through.
             Some(Errno::ELOOP | Errno::ENOTDIR | Errno::EXDEV | Errno::EACCES) => Ok(None),

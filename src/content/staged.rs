@@ -1,32 +1,64 @@
 //! New files that are written out of the guest's sight and put in place when they are whole.
 
 use super::open::Place;
-use super::usage::allocated;
-use super::{RelPath, Tree};
+use super::{RelPath, Tree, not_a_regular_file};
 use crate::error::{Error, Result};
 use crate::model::Cancel;
-use crate::sys::{Dir as StoreDir, FileLock};
-use cap_std::fs::{Metadata, MetadataExt};
+use crate::sys::{Dir as StoreDir, EntryKind, Facts, FileLock, Inheritance, keep_rights, look_at, umask};
 use nix::errno::Errno;
-use nix::sys::stat::{Mode, fchmod};
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::fd::AsFd;
-use std::os::unix::fs::fchown;
-
-/// The bits of `st_mode` that a mode can set.
-const ALL_BITS: u32 = 0o7777;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Where a new file goes, and the one that it takes the place of.
 pub(super) struct Target {
     pub place: Place,
-    old: Option<Metadata>,
+    /// It, by a descriptor that can do no I/O.
+    old: Option<(OwnedFd, Facts)>,
 }
 
 impl Target {
     /// The bytes that replacing the old file gives back. One with other names stays allocated.
     pub fn given_back(&self) -> u64 {
-        self.old.as_ref().filter(|old| old.nlink() == 1).map_or(0, allocated)
+        let old = self.old.as_ref().filter(|(_, facts)| !facts.has_other_names());
+        old.map_or(0, |(_, facts)| facts.allocated())
+    }
+
+    /// What a file has in the end that is put in place: what the old one has, or what a new one has that is made here
+    /// with `mode`.
+    fn rights(&self, mode: u32) -> io::Result<Rights<'_>> {
+        if let Some((old, facts)) = &self.old {
+            return Ok(Rights::Kept(old.as_fd(), facts.mode()));
+        }
+        let inheritance = Inheritance::of(self.place.holder.as_fd())?;
+        let mode = if inheritance.has_acl() { mode } else { mode & !umask()? };
+        Ok(Rights::Inherited(inheritance, mode))
+    }
+}
+
+/// Owner, mode, ACL and attributes of a file that is put in place.
+enum Rights<'t> {
+    /// Of the old one, which has this mode.
+    Kept(BorrowedFd<'t>, u32),
+    /// Of a new one that is made with this mode.
+    Inherited(Inheritance, u32),
+}
+
+impl Rights<'_> {
+    /// The mode, as far as it is known. A directory's ACL may leave nothing of it.
+    fn mode(&self) -> u32 {
+        match self {
+            Rights::Inherited(inheritance, _) if inheritance.has_acl() => 0,
+            Rights::Kept(_, mode) | Rights::Inherited(_, mode) => *mode,
+        }
+    }
+
+    /// Gives them to a whole file, on which only its owner has rights so far.
+    fn give(self, file: BorrowedFd<'_>) -> io::Result<()> {
+        match self {
+            Rights::Kept(old, _) => keep_rights(old, file),
+            Rights::Inherited(inheritance, mode) => inheritance.give(file, mode),
+        }
     }
 }
 
@@ -35,16 +67,16 @@ impl Target {
 pub(super) struct Staged {
     name: String,
     file: File,
-    /// The mode that a new file gets when it is put in place.
+    /// The mode that a new file is asked to have when it is put in place.
     mode: u32,
     _lock: FileLock,
 }
 
 impl Staged {
-    /// Makes an empty one. What is put in place is a file with `mode` less the umask, or the mode of the one that it
-    /// replaces; until then only its owner has rights on it.
+    /// Makes an empty one. What is put in place has the rights of the file that it replaces, or is as if it were made
+    /// there with `mode`; until then only its owner has rights on it.
     pub fn create(staging: &StoreDir, mode: u32) -> Result<Self> {
-        let (name, lock, mode) = FileLock::create_unique(staging, mode)?;
+        let (name, lock) = FileLock::create_unique(staging)?;
         match lock.file().try_clone_to_owned() {
             Ok(file) => Ok(Staged { name, file: file.into(), mode, _lock: lock }),
             Err(error) => {
@@ -69,16 +101,23 @@ impl Tree {
     /// Where a file that replaces the one at `path` goes. What is no regular file is not replaced.
     pub(super) fn target(&self, path: &RelPath) -> Result<Target> {
         let place = self.place(path)?;
-        let old = match place.holder.symlink_metadata(&place.name) {
+        let old = match look_at(place.holder.as_fd(), &place.name) {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
-            // Put there this very moment.
-            Ok(metadata) if metadata.is_symlink() => None,
-            found => Some(self.regular(path, found)?),
+            Err(error) => return Err(self.refused("stat", path, error)),
+            Ok((fd, facts)) => match facts.kind() {
+                EntryKind::File => Some((fd, facts)),
+                // Put there this very moment.
+                EntryKind::Link => None,
+                EntryKind::Directory => return Err(self.refused("open", path, Errno::EISDIR.into())),
+                EntryKind::Special => {
+                    return Err(not_a_regular_file("open", path).in_volume(self.volume.as_str()));
+                }
+            },
         };
         Ok(Target { place, old })
     }
 
-    /// Puts a whole file on disk and then in place of the old one, with whose mode and owner it goes. This is the
+    /// Puts a whole file on disk and then in place of the old one, with whose rights and attributes it goes. This is the
     /// point of no return.
     pub(super) fn put_in_place(
         &self,
@@ -89,23 +128,14 @@ impl Tree {
         cancel: &Cancel,
     ) -> Result<()> {
         let refused = |error| self.refused("write", path, error);
-        let old = target.old.as_ref();
-        old.map_or(Ok(()), |old| keep_owner(&staged.file, old)).map_err(refused)?;
-        let mode = old.map_or(staged.mode, |old| old.mode() & ALL_BITS);
-        let _published = FileLock::publish(staging, mode).map_err(|error| self.told(error, path.as_str()))?;
-        let given = fchmod(&staged.file, Mode::from_bits_truncate(mode)).map_err(io::Error::from);
+        let rights = target.rights(staged.mode).map_err(refused)?;
+        let _published =
+            FileLock::publish(staging, rights.mode()).map_err(|error| self.told(error, path.as_str()))?;
+        let given = rights.give(staged.file.as_fd());
         given.and_then(|()| staged.file.sync_all()).map_err(refused)?;
         cancel.commit()?;
         let file = (staged.name.as_str(), staged.file.as_fd());
         let put = staging.replace(file, self.root.as_fd(), target.place.holder.as_fd(), &target.place.name);
         put.map_err(|error| self.told(error, path.as_str()))
-    }
-}
-
-/// An unprivileged process cannot give files away; then the new file is its own.
-fn keep_owner(file: &File, old: &Metadata) -> io::Result<()> {
-    match fchown(file, Some(old.uid()), Some(old.gid())) {
-        Err(error) if error.raw_os_error() != Some(Errno::EPERM as i32) => Err(error),
-        _ => Ok(()),
     }
 }

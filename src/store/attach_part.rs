@@ -55,7 +55,7 @@ impl Opened {
         subpath: &Subpath,
         cancel: &Cancel,
     ) -> Result<()> {
-        let make = || tree.mkdir(subpath.as_str(), Quota::mib(volume.quota_mib), &cancel.nested());
+        let make = || tree.mkdir_for_owner(subpath.as_str(), Quota::mib(volume.quota_mib), &cancel.nested());
         match volume.quota_mib {
             Some(_) => self.in_turn(&volume.name, cancel, make),
             None => make(),

@@ -1,14 +1,16 @@
 //! Putting a file in place in another subvolume, into which nothing can be renamed.
 
 use super::dir::Dir;
+use super::rights::keep_rights;
 use super::transfer::clone_content;
 use crate::error::{Error, Result};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
-use nix::sys::stat::{Mode, fchmod, fstat, fstatat};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, linkat, unlinkat};
+use nix::sys::stat::{Mode, fstat, fstatat};
+use nix::unistd::{UnlinkatFlags, fsync, linkat, unlinkat};
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// Stands between the two parts of a record's name; no token holds it.
@@ -64,7 +66,7 @@ impl PassingClone {
     }
 }
 
-/// Puts a clone of the open file `name` of `source`, which shares its blocks, with its mode and owner in place of
+/// Puts a clone of the open file `name` of `source`, which shares its blocks, with its rights in place of
 /// `new_name` in `target`, a directory below `root`, and unlinks the original. Where it fails, the original is gone
 /// or has its name.
 pub(super) fn replace_by_clone(
@@ -82,17 +84,12 @@ pub(super) fn replace_by_clone(
         Err(Errno::EOPNOTSUPP | Errno::EISDIR) => return Err(Errno::EXDEV),
         Err(errno) => return Err(errno),
     };
-    let facts = fstat(&original)?;
+    let io_errno = |error: io::Error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
     match clone_content(&original, &clone) {
-        Ok(true) => {}
+        Ok(true) => keep_rights(original.as_fd(), clone.as_fd()).map_err(io_errno)?,
         Ok(false) => return Err(Errno::EXDEV),
-        Err(error) => return Err(error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)),
+        Err(error) => return Err(io_errno(error)),
     }
-    match fchown(&clone, Some(Uid::from_raw(facts.st_uid)), Some(Gid::from_raw(facts.st_gid))) {
-        Ok(()) | Err(Errno::EPERM) => {}
-        Err(errno) => return Err(errno),
-    }
-    fchmod(&clone, Mode::from_bits_truncate(facts.st_mode))?;
     fsync(&clone)?;
 
     let found = fstat(&clone)?;

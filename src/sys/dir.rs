@@ -123,7 +123,7 @@ impl Dir {
         }
     }
 
-    /// Makes a subdirectory that must not exist, with exactly `mode`.
+    /// Makes a subdirectory that must not exist, with `mode`, and the set-gid bit where this one hands it down.
     pub fn create_child(&self, name: &str, mode: u32) -> Result<Dir> {
         let path = self.path_of(name);
         mkdirat(&self.fd, name, Mode::S_IRWXU)
@@ -134,7 +134,9 @@ impl Dir {
     }
 
     pub(super) fn set_mode(&self, mode: u32) -> Result<()> {
-        fchmod(&self.fd, Mode::from_bits_truncate(mode))
+        let inherited = fstat(&self.fd).map(|made| Mode::from_bits_truncate(made.st_mode) & Mode::S_ISGID);
+        inherited
+            .and_then(|inherited| fchmod(&self.fd, Mode::from_bits_truncate(mode) | inherited))
             .map_err(|errno| Error::file_system("chmod", &self.path, errno.into()))
     }
 

@@ -111,9 +111,9 @@ pub fn create_file(dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> io::Result<F
     Ok(File::from(openat(dir, name, flags, Mode::from_bits_truncate(mode))?))
 }
 
-/// Makes a directory that must not exist, for its owner only.
-pub fn create_directory(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
-    Ok(mkdirat(dir, name, Mode::S_IRWXU)?)
+/// Makes a directory that must not exist, with `mode` less the umask and all rights for its owner.
+pub fn create_directory(dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> io::Result<()> {
+    Ok(mkdirat(dir, name, Mode::from_bits_truncate(mode) | Mode::S_IRWXU)?)
 }
 
 /// Makes a link that must not exist.

@@ -103,19 +103,17 @@ impl FileLock {
     /// that a leftover one, whose lock is free, can be told from it. One that somebody took for a leftover
     /// before it was locked is theirs to delete, and another is made.
     ///
-    /// Its mode is 0600. Also returns the mode that a file made with `mode` gets here, which the umask takes from, for
-    /// [`FileLock::publish`].
-    pub fn create_unique(dir: &Dir, mode: u32) -> Result<(String, Self, u32)> {
+    /// Its mode is 0600 whatever the umask.
+    pub fn create_unique(dir: &Dir) -> Result<(String, Self)> {
         for _ in 0..ATTEMPTS {
             let name = unique_token();
-            let file = dir.create_file(&name, mode)?;
+            let file = dir.create_file(&name, TEMP_MODE.bits())?;
             let failed = |errno: Errno| Error::file_system("chmod", dir.path_of(&name), errno.into());
-            let made = fstat(&file).map_err(failed)?.st_mode & ALL_BITS;
-            if made != TEMP_MODE.bits() {
+            if fstat(&file).map_err(failed)?.st_mode & ALL_BITS != TEMP_MODE.bits() {
                 fchmod(&file, TEMP_MODE).map_err(failed)?;
             }
             if let Some(lock) = Self::lock(dir, &name, file)? {
-                return Ok((name, lock, made));
+                return Ok((name, lock));
             }
         }
         Err(Error::file_system("flock", dir.path(), Errno::EBUSY.into()))

@@ -6,6 +6,8 @@
 compile_error!("sandbox-volumes runs on Linux only so far");
 
 mod access;
+mod acl;
+mod attributes;
 mod btrfs;
 mod clone;
 mod copies;
@@ -24,11 +26,13 @@ mod process;
 mod random;
 mod record_lock;
 mod reopen;
+mod rights;
 mod space;
 mod subdir;
 mod sync_above;
 mod token;
 mod transfer;
+mod umask;
 
 pub use access::{regain_access, regain_access_to};
 pub use btrfs::Subvolume;
@@ -51,8 +55,13 @@ pub use new_mount::{CallFailed, NewMount, Restrictions};
 pub use process::{ProcessLookup, boot_id, look_up_process, pid_namespace};
 pub use random::{random_bytes, random_uuid};
 pub use reopen::{Access, path_to_open, reopen};
+pub use rights::{
+    CopiedRights, Inheritance, give_to_owner_of, inherited_group, keep_acl, keep_attributes, keep_rights,
+    mode_of_new_directory,
+};
 pub use space::{STAT_BLOCK, free_space, release, reserve, time_since_boot};
 pub use subdir::{open_parent, open_subdirectory};
 pub use sync_above::sync_up_to;
 pub use token::unique_token;
 pub use transfer::{TransferBuffer, clone_content, has_length, next_data, read_piece, transfer};
+pub use umask::umask;

@@ -2,15 +2,17 @@
 
 use super::{create, existing, invalid_field, named};
 use crate::child::in_child;
+use crate::skip::skip;
 use crate::support::{Home, name};
 use nix::fcntl::{RenameFlags, renameat2};
+use nix::unistd::geteuid;
 use sandbox_volumes::error::ErrorKind;
 use sandbox_volumes::model::{Cancel, Input};
 use sandbox_volumes::mount::{MountConfig, MountedPart, Origin, plan};
 use sandbox_volumes::store::Attachment;
 use serde_json::{Value, json};
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -122,6 +124,29 @@ fn a_part_that_is_missing_is_an_error_unless_the_volume_may_be_created() {
     assert_eq!(fs::metadata(root.join("tenants/b")).unwrap().permissions().mode() & 0o777, 0o755);
     home.attach("worker", &[part_with("new", "a/b", json!({ "mode": "create", "quotaMib": 1 }))]).unwrap();
     assert!(home.path("volumes/new/a/b").is_dir());
+}
+
+#[test]
+fn case_50_what_is_made_for_a_tenant_belongs_to_whoever_owns_the_directory() {
+    if !geteuid().is_root() {
+        return skip("giving directories away needs root");
+    }
+    let (home, root) = home_with_tenant();
+    fs::create_dir(root.join("tenant/ours")).unwrap();
+    chown(root.join("tenant"), Some(1000), Some(2000)).unwrap();
+    let parts = ["tenant/a/b", "tenant/c", "tenant/ours/d", "top"]
+        .map(|subpath| part_with("data", subpath, json!({ "mode": "ensure-exists" })));
+    home.attach("worker", &parts).unwrap();
+    let owner = |path: &str| {
+        let found = fs::metadata(root.join(path)).unwrap();
+        (found.uid(), found.gid())
+    };
+    for path in ["tenant/a", "tenant/a/b", "tenant/c"] {
+        assert_eq!(owner(path), (1000, 2000), "{path}");
+    }
+    for path in ["tenant/ours", "tenant/ours/d", "top"] {
+        assert_eq!(owner(path), owner(""), "{path}");
+    }
 }
 
 #[test]

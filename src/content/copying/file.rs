@@ -1,20 +1,19 @@
 //! Copying one regular file.
 
 use super::entry::{Errand, RETRIES, refuse_to_replace};
-use super::rules::Owner;
+use super::settle::Settlement;
 use super::temporary::Temporary;
 use crate::content::{Claim, Demand};
 use crate::error::{Error, Result};
 use crate::sys::{
-    Access, Facts, FileId, TransferBuffer, clone_content, create_file, facts_at, has_length, next_data,
-    read_piece, reopen, transfer, unlink_entry,
+    Access, EntryKind, Facts, FileId, TransferBuffer, clone_content, create_file, facts_at, has_length,
+    look_at, next_data, read_piece, reopen, transfer, unlink_entry,
 };
 use nix::errno::Errno;
-use nix::sys::stat::{Mode, fchmod};
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileExt, fchown};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 
 /// How much is copied between two looks at the abort signal.
@@ -25,15 +24,6 @@ const CHUNK_OF_A_TURN: u64 = 1 << 20;
 
 /// How much is read at once beyond a file's stat length.
 const PIECE_BEYOND: usize = 128 << 10;
-
-/// The mode of a file whose content is not whole yet.
-pub const UNFINISHED: u32 = 0o600;
-
-/// Files up to this length are whole a moment after they are made.
-const SHORT: u64 = 64 << 10;
-
-/// What of a file's mode is kept.
-const PERMISSIONS: u32 = 0o777;
 
 /// Opens the regular file that `found` stands for.
 pub fn open_found(errand: &Errand<'_>, found: BorrowedFd<'_>) -> Result<File> {
@@ -54,6 +44,8 @@ pub enum FilledFile {
 #[derive(Debug)]
 pub struct Replacement {
     source: OpenSource,
+    /// The other one, unless it is a link.
+    old: Option<OwnedFd>,
     temporary: Temporary,
     written: u64,
     replaced: u64,
@@ -73,13 +65,15 @@ pub fn fill_file(
     file: File,
     facts: &Facts,
 ) -> Result<FilledFile> {
-    let source = OpenSource { file, facts: *facts };
+    let settlement = Settlement::of(errand, file.as_fd(), facts)?;
+    let source = OpenSource { file, facts: *facts, settlement };
     let refused = |syscall, error| errand.context.sides.to.refused(syscall, &errand.path(), error);
     for _ in 0..RETRIES {
-        let filled = match create_file(errand.to, errand.name, source.first_mode(errand)) {
+        let filled = match create_file(errand.to, errand.name, source.settlement.first_mode(errand)) {
             Ok(to) => {
                 let filled = source.fill(errand, buffer, &to, Some(&mut Claim::default()));
-                let copied = filled.and_then(|_| source.settle(errand, &to));
+                let copied =
+                    filled.and_then(|_| source.settlement.settle_new(errand, source.file.as_fd(), &to));
                 let id = FileId::of_open(to.as_fd()).map_err(|error| refused("fstat", error));
                 match copied.and(id) {
                     Ok(id) => FilledFile::New(id),
@@ -90,17 +84,15 @@ pub fn fill_file(
                     }
                 }
             }
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                match facts_at(errand.to, errand.name) {
-                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                    Err(error) => return Err(refused("stat", error)),
-                    Ok(old) => {
-                        let filled = source.fill_aside(errand, buffer, &old)?;
-                        errand.done();
-                        return Ok(filled);
-                    }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => match look_at(errand.to, errand.name) {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(refused("stat", error)),
+                Ok(old) => {
+                    let filled = source.fill_aside(errand, buffer, old)?;
+                    errand.done();
+                    return Ok(filled);
                 }
-            }
+            },
             Err(error) => return Err(refused("open", error)),
         };
         errand.done();
@@ -141,8 +133,9 @@ impl FilledFile {
 impl Replacement {
     fn publish(&mut self, errand: &Errand<'_>) -> Result<()> {
         let to = self.temporary.file(errand)?;
-        let _published = self.temporary.publish(errand, self.source.mode())?;
-        self.source.settle(errand, &to)?;
+        let OpenSource { file, settlement, .. } = &self.source;
+        let _published = self.temporary.publish(errand, settlement.permissions())?;
+        settlement.settle_replacing(errand, file.as_fd(), &to, self.old.as_ref())?;
         let took = Facts::of(to.as_fd()).map_err(|error| named(errand, error))?.allocated();
         let demand = Demand::in_place(self.written, took, self.replaced);
         let temporary = &self.temporary;
@@ -166,32 +159,21 @@ fn remove_new(errand: &Errand<'_>, id: FileId) {
 struct OpenSource {
     file: File,
     facts: Facts,
+    settlement: Settlement,
 }
 
 impl OpenSource {
-    fn mode(&self) -> u32 {
-        self.facts.mode() & PERMISSIONS
-    }
-
-    /// Whether the copy is to be somebody else's.
-    fn is_given_away(&self, errand: &Errand<'_>) -> bool {
-        errand.context.rules.owner == Owner::Kept && self.facts.owner() != errand.context.ours
-    }
-
-    /// The mode that a copy is made with, less the umask. A short one that stays ours begins with its own, which saves
-    /// most of them a change that the file system would write down.
-    fn first_mode(&self, errand: &Errand<'_>) -> u32 {
-        match self.facts.length() <= SHORT && !self.is_given_away(errand) {
-            true => self.mode(),
-            false => UNFINISHED,
-        }
-    }
-
     /// Makes a whole copy that is to replace what is there.
-    fn fill_aside(self, errand: &Errand<'_>, buffer: &mut TransferBuffer, old: &Facts) -> Result<FilledFile> {
-        refuse_to_replace(errand, old, &self.facts)?;
+    fn fill_aside(
+        self,
+        errand: &Errand<'_>,
+        buffer: &mut TransferBuffer,
+        (old, old_facts): (OwnedFd, Facts),
+    ) -> Result<FilledFile> {
+        refuse_to_replace(errand, &old_facts, &self.facts)?;
         let rules = &errand.context.rules;
-        let replaced = if old.has_other_names() { 0 } else { old.allocated() };
+        let replaced = if old_facts.has_other_names() { 0 } else { old_facts.allocated() };
+        let old = (old_facts.kind() == EntryKind::File).then_some(old);
         let (expected, mut claim) = (self.data(), Claim::default());
         let whole = Demand::whole(expected, replaced);
         rules.admit(|| errand.shown(), whole, &mut claim, &mut || Ok(()))?;
@@ -199,7 +181,7 @@ impl OpenSource {
         match temporary.file(errand).and_then(|to| self.fill(errand, buffer, &to, None)) {
             Ok(written) => {
                 let claim = if written > expected { Claim::default() } else { claim };
-                let replacement = Replacement { source: self, temporary, written, replaced, claim };
+                let replacement = Replacement { source: self, old, temporary, written, replaced, claim };
                 Ok(FilledFile::Replacing(Box::new(replacement)))
             }
             Err(error) => {
@@ -337,25 +319,6 @@ impl OpenSource {
             }
         }
         Ok(copied)
-    }
-
-    /// Gives a whole copy its owner and mode. An unprivileged process cannot give files away.
-    fn settle(&self, errand: &Errand<'_>, to: &File) -> Result<()> {
-        let refused = |syscall, error| errand.context.sides.to.refused(syscall, &errand.path(), error);
-        if self.is_given_away(errand) {
-            let (user, group) = self.facts.owner();
-            match fchown(to, Some(user), Some(group)) {
-                Err(error) if error.kind() != ErrorKind::PermissionDenied => {
-                    return Err(refused("fchown", error));
-                }
-                _ => {}
-            }
-        }
-        match Facts::of(to.as_fd()).map_err(|error| refused("fstat", error))?.mode() & PERMISSIONS {
-            as_it_is if as_it_is == self.mode() => Ok(()),
-            _ => fchmod(to, Mode::from_bits_truncate(self.mode()))
-                .map_err(|errno| refused("fchmod", errno.into())),
-        }
     }
 }
 

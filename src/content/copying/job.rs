@@ -1,6 +1,7 @@
 //! One copy from its beginning to its end, or undone.
 
 use super::crew::with_crew;
+use super::directory::{UNSETTLED, final_mode, has_heirs};
 use super::entry::{Errand, not_copied};
 use super::file::{FilledFile, fill_file, open_found};
 use super::place::{Source, Target, TargetPlace};
@@ -50,11 +51,12 @@ impl Context {
     }
 
     /// Makes a directory of the copy, of which `path` is the path from the top, once there is room for it; false where
-    /// something of that name is there.
+    /// something of that name is there. It has `mode`, less the umask, until it is settled.
     pub fn make_directory(
         &self,
         holder: BorrowedFd<'_>,
         name: &OsStr,
+        mode: u32,
         path: impl Fn() -> PathBuf,
     ) -> Result<bool> {
         let shown = || self.sides.to.path_of(&path()).to_string_lossy().into_owned();
@@ -63,7 +65,7 @@ impl Context {
             shown,
             Demand::directory(),
             &mut Claim::default(),
-            &mut || match create_directory(holder, name) {
+            &mut || match create_directory(holder, name, mode) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                     is_new = false;
                     Ok(())
@@ -236,7 +238,12 @@ impl CopyJob {
         let (to, made) = match place {
             TargetPlace::Directory(dir) => (dir, None),
             TargetPlace::Entry { holder, name } => {
-                let is_new = context.make_directory(holder.as_fd(), &name, PathBuf::new)?;
+                let mode = has_heirs(holder.as_fd()).and_then(|has_heirs| match has_heirs {
+                    true => final_mode(context, from.as_fd()),
+                    false => Ok(UNSETTLED),
+                });
+                let mode = sides.named("listxattr", top, mode)?;
+                let is_new = context.make_directory(holder.as_fd(), &name, mode, PathBuf::new)?;
                 let opened = open_subdirectory(holder.as_fd(), Path::new(&name))
                     .and_then(|dir| Ok((FileId::of_open(dir.as_fd())?, dir)));
                 if opened.is_err() && is_new {

@@ -5,6 +5,7 @@
 //! thread walks; what is no directory is copied by several. Depth costs neither stack nor descriptors.
 
 mod crew;
+mod directory;
 mod entry;
 mod file;
 mod job;
@@ -12,6 +13,7 @@ mod link;
 mod place;
 mod progress;
 mod rules;
+mod settle;
 mod side;
 mod temporary;
 mod walk;

@@ -1,7 +1,7 @@
 //! The place of a copy of a file until it takes the place of another.
 
 use super::entry::Errand;
-use super::file::UNFINISHED;
+use super::settle::UNFINISHED;
 use crate::error::Result;
 use crate::sys::{FileLock, create_file, rename_within, unique_token, unlink_entry};
 use nix::errno::Errno;
@@ -19,7 +19,7 @@ pub enum Temporary {
 impl Temporary {
     pub fn create(errand: &Errand<'_>) -> Result<Self> {
         if let Some(volume) = &errand.context.rules.into {
-            let (name, lock, _) = FileLock::create_unique(volume.staging(), UNFINISHED)
+            let (name, lock) = FileLock::create_unique(volume.staging())
                 .map_err(|error| errand.context.sides.to.failed_for(&errand.path(), error))?;
             return Ok(Temporary::Staged { name, lock });
         }

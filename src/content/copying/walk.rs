@@ -1,23 +1,21 @@
 //! Walking the tree that is copied: makes its directories, and hands out what is in them.
 
 use super::crew::Crew;
+use super::directory::{UNSETTLED, change_mode, final_mode, has_heirs, settle};
 use super::entry::Batch;
 use super::job::{Context, Question};
-use super::rules::Owner;
 use super::side::Which;
 use super::way::{Pair, Spot, Way};
 use crate::content::visits::Visits;
-use crate::error::{Error, Result};
-use crate::sys::{EntryKind, Facts, Listing, facts_at};
+use crate::error::Result;
+use crate::sys::{EntryKind, Facts, Listing, facts_at, look_at};
 use cap_std::fs::Metadata;
 use nix::errno::Errno;
-use nix::sys::stat::{Mode, fchmod};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
-use std::os::unix::fs::fchown;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// How many entries are handed out together.
@@ -49,6 +47,8 @@ struct Place {
     depth: usize,
     /// What its subdirectories' spots begin with.
     children: Spot,
+    /// Whether the copy's directory gives what is made in it more than a mode.
+    has_heirs: bool,
 }
 
 /// The one that is being read.
@@ -161,12 +161,12 @@ impl Walk {
             return Err(context.copied_into_itself());
         }
         if is_new {
-            let mode = facts.mode() & context.rules.directory_mode;
-            settle(context, &pair, &facts, &path)?;
-            if mode & OWNER_RIGHTS == OWNER_RIGHTS {
-                change_mode(context, &pair, mode, &path)?;
-            } else {
-                self.tasks.push(Task::SetMode { spot: spot.clone(), mode });
+            match settle(context, &pair, &facts, &path)? {
+                Some(mode) if mode & OWNER_RIGHTS == OWNER_RIGHTS => {
+                    change_mode(context, &pair, mode, &path)?;
+                }
+                Some(mode) => self.tasks.push(Task::SetMode { spot: spot.clone(), mode }),
+                None => {}
             }
         }
         if depth > 0 && context.sides.from.is_in_a_volume() {
@@ -178,7 +178,8 @@ impl Walk {
         }
         let listing = Listing::of(pair.from.as_fd()).map_err(from_refused)?;
         let children = self.way.base_below(spot, &pair);
-        let place = Place { pair, prefix: Arc::new(path), depth, children };
+        let has_heirs = context.sides.named("getxattr", &path, has_heirs(pair.to.as_fd()))?;
+        let place = Place { pair, prefix: Arc::new(path), depth, children, has_heirs };
         self.here = Some(Here { place: Arc::new(place), listing });
         Ok(())
     }
@@ -245,26 +246,16 @@ impl Here {
 impl Place {
     /// Whether it is new. What is there already may turn out to be no directory when it is visited.
     fn make_directory(&self, context: &Context, name: &OsString) -> Result<bool> {
-        context.make_directory(self.pair.to.as_fd(), name, || self.prefix.join(name))
+        let path = || self.prefix.join(name);
+        let mode = match self.has_heirs.then(|| look_at(self.pair.from.as_fd(), name)) {
+            Some(Ok((original, _))) => {
+                context.sides.named("listxattr", &path(), final_mode(context, original.as_fd()))?
+            }
+            // It is looked at again when it is visited.
+            Some(Err(_)) | None => UNSETTLED,
+        };
+        context.make_directory(self.pair.to.as_fd(), name, mode, path)
     }
-}
-
-fn settle(context: &Context, pair: &Pair, facts: &Facts, path: &Path) -> Result<()> {
-    let (user, group) = facts.owner();
-    if context.rules.owner == Owner::Ours || (user, group) == context.ours {
-        return Ok(());
-    }
-    match fchown(&pair.to, Some(user), Some(group)) {
-        Err(error) if error.kind() != ErrorKind::PermissionDenied => {
-            Err(context.sides.to.refused("fchown", path, error))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn change_mode(context: &Context, pair: &Pair, mode: u32, path: &Path) -> Result<(), Error> {
-    let changed = fchmod(&pair.to, Mode::from_bits_truncate(mode));
-    changed.map_err(|errno| context.sides.to.refused("fchmod", path, errno))
 }
 
 fn is_no_directory(error: &io::Error) -> bool {

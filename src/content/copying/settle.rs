@@ -1,0 +1,120 @@
+//! What a copy of a file gets besides content: owner, rights and attributes.
+
+use super::entry::Errand;
+use super::rules::Owner;
+use crate::error::Result;
+use crate::sys::{CopiedRights, Facts, Inheritance, inherited_group, keep_acl, keep_attributes};
+use nix::sys::stat::{Mode, fchmod};
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::fchown;
+
+/// The mode of a file whose content is not whole yet.
+pub const UNFINISHED: u32 = 0o600;
+
+/// Files up to this length are whole a moment after they are made.
+const SHORT: u64 = 64 << 10;
+
+const PERMISSIONS: u32 = 0o777;
+
+/// What a copy gets of an original that was found to be `facts`.
+#[derive(Debug)]
+pub struct Settlement {
+    facts: Facts,
+    rights: CopiedRights,
+}
+
+impl Settlement {
+    pub fn of(errand: &Errand<'_>, original: BorrowedFd<'_>, facts: &Facts) -> Result<Self> {
+        let rights = CopiedRights::of(original, facts)
+            .map_err(|error| errand.context.sides.from.refused("listxattr", &errand.path(), error))?;
+        Ok(Settlement { facts: *facts, rights })
+    }
+
+    /// The permission bits of the copy, unless a directory or another file's ACL leaves less.
+    pub fn permissions(&self) -> u32 {
+        self.rights.permissions
+    }
+
+    /// The mode that a new copy is made with, less the umask. A short one that stays ours begins with its own, which
+    /// saves most of them a change that the file system would write down.
+    pub fn first_mode(&self, errand: &Errand<'_>) -> u32 {
+        let is_whole_soon = self.facts.length() <= SHORT && !self.rights.has_attributes();
+        match is_whole_soon && !self.is_given_away(errand) {
+            true => self.rights.permissions,
+            false => UNFINISHED,
+        }
+    }
+
+    /// Settles a copy that was made in its place with [`first_mode`](Settlement::first_mode).
+    pub fn settle_new(&self, errand: &Errand<'_>, original: BorrowedFd<'_>, to: &File) -> Result<()> {
+        let refused = |syscall, error| errand.context.sides.to.refused(syscall, &errand.path(), error);
+        self.give_attributes(errand, original, to)?;
+        self.give_owner(errand, to)?;
+        let permissions = self.rights.permissions;
+        let now = Facts::of(to.as_fd()).map_err(|error| refused("fstat", error))?.mode() & PERMISSIONS;
+        if now == permissions {
+            return Ok(());
+        }
+        let inheritance = Inheritance::of(errand.to).map_err(|error| refused("getxattr", error))?;
+        match inheritance.has_acl() {
+            // The directory's ACL made this of it.
+            true if self.first_mode(errand) == permissions => Ok(()),
+            true => {
+                inheritance.give_mode(to.as_fd(), permissions).map_err(|error| refused("setxattr", error))
+            }
+            false => fchmod(to, Mode::from_bits_truncate(permissions))
+                .map_err(|errno| refused("fchmod", errno.into())),
+        }
+    }
+
+    /// Settles a copy that was made elsewhere and takes the place of `old`, or of a link, of which nothing is kept.
+    pub fn settle_replacing(
+        &self,
+        errand: &Errand<'_>,
+        original: BorrowedFd<'_>,
+        to: &File,
+        old: Option<&OwnedFd>,
+    ) -> Result<()> {
+        let refused = |error: io::Error| errand.context.sides.to.refused("setxattr", &errand.path(), error);
+        let permissions = self.rights.permissions;
+        let inheritance = Inheritance::of(errand.to).map_err(refused)?;
+        if let Some(old) = old {
+            keep_attributes(old.as_fd(), to.as_fd()).map_err(refused)?;
+        }
+        self.give_attributes(errand, original, to)?;
+        inheritance.give_group(to.as_fd()).map_err(refused)?;
+        self.give_owner(errand, to)?;
+        let given = match old {
+            Some(old) => keep_acl(old.as_fd(), to.as_fd(), permissions),
+            None => inheritance.give_mode(to.as_fd(), permissions),
+        };
+        given.map_err(refused)
+    }
+
+    fn give_attributes(&self, errand: &Errand<'_>, original: BorrowedFd<'_>, to: &File) -> Result<()> {
+        let given = self.rights.give_attributes(original, to.as_fd());
+        given.map_err(|error| errand.context.sides.to.refused("setxattr", &errand.path(), error))
+    }
+
+    /// Whether the copy is to be somebody else's.
+    fn is_given_away(&self, errand: &Errand<'_>) -> bool {
+        errand.context.rules.owner == Owner::Kept && self.facts.owner() != errand.context.ours
+    }
+
+    /// Gives the copy its owner, and its group where the directory gave it none. An unprivileged process cannot give files
+    /// away.
+    fn give_owner(&self, errand: &Errand<'_>, to: &File) -> Result<()> {
+        if !self.is_given_away(errand) {
+            return Ok(());
+        }
+        let refused = |error| errand.context.sides.to.refused("fchown", &errand.path(), error);
+        let (user, group) = self.facts.owner();
+        let inherited = inherited_group(errand.to).map_err(refused)?;
+        match fchown(to, Some(user), Some(inherited.unwrap_or(group))) {
+            Err(error) if error.kind() != ErrorKind::PermissionDenied => Err(refused(error)),
+            _ => Ok(()),
+        }
+    }
+}
