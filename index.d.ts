@@ -446,7 +446,8 @@ export declare class VolumeFs {
   read(relPath: VolumePath, options?: SignalOption): Promise<Buffer>
   /**
    * A whole file as text, up to 512 MiB less 24 bytes; invalid UTF-8 is an `EILSEQ` error. The text of a large
-   * file becomes a string on the event loop's thread, several milliseconds a MiB: use `read` where that is too long.
+   * file becomes a string piece by piece, the event loop turning between two; the engine puts the pieces together when the
+   * string is first looked into.
    */
   readString(relPath: VolumePath, options?: SignalOption): Promise<string>
   /**

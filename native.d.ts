@@ -19,14 +19,16 @@ export declare class Cancellation {
 
 /** Mounts that a sandbox holds. */
 export declare class NativeAttachment {
+  /** Tells that JavaScript has it, and when it ends from now on. */
+  claim(): void
   /** Its id. */
   get id(): string
   /** The sandbox's name. */
   get sandbox(): string
   /** The process that the attachment was made for. */
   get pid(): number
-  /** The resolved mounts. */
-  mounts(): object[]
+  /** The resolved mounts, once. */
+  takeMounts(): NativePages | null
   /** Arguments for `bwrap`. */
   toBubblewrap(options: unknown): Array<string>
   /** The descriptors that bubblewrap is handed. */
@@ -88,8 +90,8 @@ export declare class NativeFiles {
   get root(): string
   /** `VolumeFs.read` */
   read(path: unknown, cancellation?: Cancellation | undefined | null): Promise<Buffer>
-  /** `VolumeFs.readString` */
-  readString(path: unknown, cancellation?: Cancellation | undefined | null): Promise<string>
+  /** `VolumeFs.readString`; a long text in pieces. */
+  readString(path: unknown, cancellation?: Cancellation | undefined | null): Promise<string | NativePages>
   /** `VolumeFs.write` */
   write(path: unknown, data: unknown, options: unknown, cancellation?: Cancellation | undefined | null): Promise<void>
   /** `VolumeFs.mkdir` */
@@ -114,6 +116,22 @@ export declare class NativeListing {
   close(): void
 }
 
+/** The mounts that `attach` is given, added some at a time. */
+export declare class NativeMounts {
+  /** No mounts. */
+  constructor()
+  /** Adds those of an object from guest paths to mount configurations. */
+  add(mounts: unknown): void
+}
+
+/** Pages that lib/pages.js takes one after the other. */
+export declare class NativePages {
+  /** How many pages are left. */
+  get left(): number
+  /** The next page; null after the last. */
+  next(): string | null
+}
+
 /** A file that is read by a stream. */
 export declare class NativeReader {
   /** The most bytes that one read gives. */
@@ -133,8 +151,8 @@ export declare class NativeReader {
 
 /** An open store, and the slots at which its copies take turns. */
 export declare class NativeStore {
-  /** `attachments`: `options` are `sandbox` and `volume`. Gives JSON. */
-  attachments(options: unknown, cancellation?: Cancellation | undefined | null): Promise<string>
+  /** `attachments`: `options` are `sandbox` and `volume`. */
+  attachments(options: unknown, cancellation?: Cancellation | undefined | null): Promise<NativePages>
   /** `detach`: ends the attachment of that id; `options` is `force`. */
   detach(id: unknown, options: unknown, cancellation?: Cancellation | undefined | null): Promise<void>
   /** `createVolume`: gives the volume's path. */
@@ -142,13 +160,13 @@ export declare class NativeStore {
   /** `getVolume` */
   get(name: unknown, cancellation?: Cancellation | undefined | null): Promise<object>
   /** `listVolumes`: `labels` is the filter. */
-  list(options: unknown, cancellation?: Cancellation | undefined | null): Promise<object[]>
+  list(options: unknown, cancellation?: Cancellation | undefined | null): Promise<NativePages>
   /** What the caller should hear of although its operation succeeded; each warning is given once. */
   takeWarnings(): Array<string>
   /** `removeVolume` */
   remove(name: unknown, cancellation?: Cancellation | undefined | null): Promise<void>
-  /** `attach`: `mounts` is an object from guest paths to mount configurations. */
-  attach(sandbox: unknown, mounts: unknown, options: unknown, cancellation?: Cancellation | undefined | null): Promise<NativeAttachment>
+  /** `attach` of the mounts that were added to `mounts`. */
+  attach(sandbox: unknown, mounts: NativeMounts, options: unknown, cancellation?: Cancellation | undefined | null): Promise<NativeAttachment>
   /** The files of a volume. */
   files(name: unknown): NativeFiles
 }
@@ -170,7 +188,7 @@ export declare class NativeWriter {
 }
 
 /** `VolumeStore.check`: `options` are `home`, an absolute path, and `repair`. */
-export declare function checkStore(options: unknown, cancellation?: Cancellation | undefined | null): Promise<object[]>
+export declare function checkStore(options: unknown, cancellation?: Cancellation | undefined | null): Promise<NativePages>
 
 /** Sets this environment up. `make_error` makes an error from its kind, code, message and details. */
 export declare function connect(makeError: (kind: string, code: string, message: string, details: object) => Error): void

@@ -5,8 +5,8 @@ import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { test } from 'node:test'
 import { Worker } from 'node:worker_threads'
-import { VolumeStore } from '../index.js'
-import { indexPath, lockName, runNode, tempDir, tempVolume, turn, withoutFlock } from './support.mjs'
+import { Mount, VolumeStore } from '../index.js'
+import { indexPath, lockFile, lockName, runNode, tempDir, tempVolume, turn, withoutFlock } from './support.mjs'
 
 const MIB = 1 << 20
 
@@ -295,4 +295,79 @@ test('a worker ends without waiting for a lock', { skip: withoutFlock }, async (
   assert.equal(await Promise.race([ended, bound.then(({ stdout }) => stdout)]), 'ended')
   await release()
   await bound
+})
+
+/** Waits until `isTrue` gives true; what is said then, where it never does. */
+async function eventually(isTrue, what) {
+  const deadline = performance.now() + 30_000
+  while (!(await isTrue())) {
+    assert.ok(performance.now() < deadline, what)
+    await turn()
+  }
+}
+
+test('case 61: an attach in flight when its worker is terminated is undone', { skip: withoutFlock }, async (t) => {
+  const { store } = await tempVolume(t)
+  await store.createVolume('disk', { kind: 'disk', sizeMib: 16 })
+  const release = await lockFile(t, path.join(store.home, 'db', 'volumes.db.lock'))
+  const worker = startWorker(
+    store,
+    `for (let n = 0; n < 8; n += 1) store.attach('s-' + n, { '/data': sv.Mount.named('v') })
+     store.attach('disk', { '/disk': sv.Mount.named('disk') })
+     parentPort.postMessage('attaching')`,
+  )
+  await once(worker, 'message')
+  await worker.terminate()
+  await release()
+  // They wait for the same lock, and so do these.
+  for (let n = 0; n < 20; n += 1) {
+    await (await store.attach('own', { '/data': Mount.named('v') })).detach()
+  }
+  await eventually(async () => (await store.attachments()).length === 0, 'an attachment is held')
+  await (await store.attach('own', { '/disk': Mount.named('disk') })).detach()
+  await store.removeVolume('disk')
+  await store.removeVolume('v')
+})
+
+test('attachments that a worker has when it is terminated stay, for they belong to the process', async (t) => {
+  const { store } = await tempVolume(t)
+  const worker = startWorker(
+    store,
+    `const held = await store.attach('held', { '/data': sv.Mount.named('v') })
+     parentPort.postMessage(held.id)
+     setInterval(() => held, 1000)`,
+  )
+  const [id] = await once(worker, 'message')
+  await worker.terminate()
+  assert.deepEqual((await store.attachments()).map((attachment) => attachment.id), [id])
+  await store.detach(id, { force: true })
+})
+
+test('case 61: a copy whose filter never answers, for its worker is terminated, is undone', async (t) => {
+  const { store, files } = await tempVolume(t)
+  const source = path.join(tempDir(t), 'source')
+  for (let n = 0; n < 20; n += 1) {
+    mkdirSync(path.join(source, `dir-${n}`, 'sub'), { recursive: true })
+    writeFileSync(path.join(source, `dir-${n}`, 'sub', 'file'), 'x')
+  }
+  await files.mkdir('out')
+  for (const copy of [
+    `files.copyIn(${JSON.stringify(source)}, 'copied', { filter })`,
+    `files.copyOut('out', ${JSON.stringify(path.join(source, 'copied'))}, { filter })`,
+  ]) {
+    await files.copyIn(path.join(source, 'dir-0'), 'out', {})
+    const worker = startWorker(
+      store,
+      `let asked = 0
+       const filter = () => {
+         if ((asked += 1) === 2) { parentPort.postMessage('asked'); Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0) }
+         return true
+       }
+       await ${copy}`,
+    )
+    await once(worker, 'message')
+    await worker.terminate()
+    const isUndone = async () => !(await files.exists('copied')) && !readdirSync(source).includes('copied')
+    await eventually(isUndone, `${copy} is left half done`)
+  }
 })

@@ -9,13 +9,14 @@ class Attachment {
   #native
   #pid
 
-  constructor(native) {
+  constructor(native, mounts) {
     this.#native = native
     this.#pid = native.pid
     Object.assign(this, { id: native.id, sandbox: native.sandbox })
     // `handOver` changes it, and it is to be seen like the others.
     Object.defineProperty(this, 'pid', { get: () => this.#pid, enumerable: true })
-    this.mounts = Object.freeze(native.mounts().map(Object.freeze))
+    this.mounts = Object.freeze(mounts)
+    native.claim()
     Object.freeze(this)
   }
 

@@ -1,6 +1,8 @@
 'use strict'
 
+const { setImmediate: nextTurn } = require('node:timers/promises')
 const native = require('./native.js')
+const { copyOfPlain, isPlain } = require('./plain.js')
 
 function frozen(config) {
   if (config.labels !== null) {
@@ -19,4 +21,32 @@ const Mount = Object.freeze({
 
 const MountKind = Object.freeze({ Bind: 'bind', Named: 'named', Tmpfs: 'tmpfs', Disk: 'disk' })
 
-module.exports = { Mount, MountKind }
+/** How many mounts are read in one turn of the event loop. */
+const AT_ONCE = 200
+
+/** Adds `mounts` to a plan of the native side. Gives a promise where there are more than one turn takes. */
+function addMounts(plan, mounts) {
+  if (!isPlain(mounts) || Object.keys(mounts).length <= AT_ONCE) {
+    plan.add(mounts)
+    return undefined
+  }
+  return addInTurns(plan, Object.entries(copyOfMounts(mounts)))
+}
+
+async function addInTurns(plan, entries) {
+  for (let at = 0; at < entries.length; at += AT_ONCE) {
+    if (at > 0) {
+      await nextTurn()
+    }
+    plan.add(Object.fromEntries(entries.slice(at, at + AT_ONCE)))
+  }
+}
+
+/** A copy of `mounts` that the caller cannot change; those that were made by `Mount` are shared, for they are frozen. */
+function copyOfMounts(mounts) {
+  const isSettled = (config) => Object.isFrozen(config) && Object.isFrozen(config?.labels)
+  const copyOf = ([guestPath, config]) => [guestPath, isSettled(config) ? config : copyOfPlain(config)]
+  return isPlain(mounts) ? Object.fromEntries(Object.entries(mounts).map(copyOf)) : mounts
+}
+
+module.exports = { Mount, MountKind, addMounts, copyOfMounts }

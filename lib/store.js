@@ -7,6 +7,8 @@ const { invalidConfig } = require('./errors.js')
 const { Attachment, toAttachmentInfo } = require('./attachment.js')
 const { Volume, VolumeHandle } = require('./volume.js')
 const { call, onlySignal, splitOptions, throwIfAborted } = require('./call.js')
+const { addMounts, copyOfMounts } = require('./mount.js')
+const { valuesOf } = require('./pages.js')
 const { copyOfPlain } = require('./plain.js')
 
 /** Open stores of the module functions, by home. */
@@ -34,7 +36,8 @@ class VolumeStore {
 
   static async check(options) {
     const { signal, rest } = splitOptions(options)
-    return call(signal, (cancellation) => native.checkStore(withHome(rest), cancellation))
+    const found = await call(signal, (cancellation) => native.checkStore(withHome(rest), cancellation))
+    return valuesOf(found, (problem) => problem)
   }
 
   async createVolume(name, ...options) {
@@ -50,11 +53,11 @@ class VolumeStore {
 
   async listVolumes(options) {
     const { signal, rest } = splitOptions(options)
-    const infos = await call(signal, (cancellation) => this.#native.list(rest, cancellation))
+    const listed = await call(signal, (cancellation) => this.#native.list(rest, cancellation))
     for (const warning of this.#native.takeWarnings()) {
       process.emitWarning(warning, 'VolumeCatalogWarning')
     }
-    return infos.map((info) => new VolumeHandle(this.#native, info))
+    return valuesOf(listed, (info) => new VolumeHandle(this.#native, info))
   }
 
   async removeVolume(name, options) {
@@ -63,16 +66,21 @@ class VolumeStore {
 
   async attach(sandbox, mounts, options) {
     const { signal, rest } = splitOptions(options)
-    const attached = await call(signal, (cancellation) =>
-      this.#native.attach(sandbox, mounts, rest, cancellation),
-    )
-    return new Attachment(attached)
+    const attached = await call(signal, async (cancellation) => {
+      const plan = new native.NativeMounts()
+      const adding = addMounts(plan, mounts)
+      if (adding !== undefined) {
+        await adding
+      }
+      return this.#native.attach(sandbox, plan, rest, cancellation)
+    })
+    return new Attachment(attached, await valuesOf(attached.takeMounts(), Object.freeze))
   }
 
   async attachments(options) {
     const { signal, rest } = splitOptions(options)
     const listed = await call(signal, (cancellation) => this.#native.attachments(rest, cancellation))
-    return JSON.parse(listed).map(toAttachmentInfo)
+    return valuesOf(listed, toAttachmentInfo)
   }
 
   async detach(id, options) {
@@ -147,8 +155,8 @@ async function removeVolume(name, options) {
 }
 
 async function attach(sandbox, mounts, options) {
-  const [given, plan] = [optionsOf(options), copyOfPlain(mounts)]
-  return (await defaultStore(given)).attach(sandbox, plan, given)
+  const [given, own] = [optionsOf(options), copyOfMounts(mounts)]
+  return (await defaultStore(given)).attach(sandbox, own, given)
 }
 
 async function attachments(options) {

@@ -6,6 +6,7 @@ const { call, onlySignal, splitOptions } = require('./call.js')
 const { listEntries } = require('./dir-listing.js')
 const { metadataOf } = require('./metadata.js')
 const { copy, transfer } = require('./copying.js')
+const { textOf, withEncoded } = require('./pages.js')
 const { describe } = require('./plain.js')
 const { readStream, writeStream } = require('./streams.js')
 
@@ -22,12 +23,17 @@ class VolumeFs {
   }
 
   async readString(relPath, options) {
-    return call(onlySignal(options), (cancellation) => this.#files.readString(pathOf(relPath), cancellation))
+    return call(onlySignal(options), async (cancellation) =>
+      textOf(await this.#files.readString(pathOf(relPath), cancellation)),
+    )
   }
 
   async write(relPath, data, options) {
     const { signal, rest } = splitOptions(options)
-    return call(signal, (cancellation) => this.#files.write(pathOf(relPath), data, rest, cancellation))
+    const path = pathOf(relPath)
+    return call(signal, (cancellation) =>
+      withEncoded(data, (bytes) => this.#files.write(path, bytes, rest, cancellation)),
+    )
   }
 
   async writeString(relPath, content, options) {
@@ -39,7 +45,10 @@ class VolumeFs {
 
   async append(relPath, data, options) {
     const { signal, rest } = splitOptions(options)
-    return call(signal, (cancellation) => this.#files.append(pathOf(relPath), data, rest, cancellation))
+    const path = pathOf(relPath)
+    return call(signal, (cancellation) =>
+      withEncoded(data, (bytes) => this.#files.append(path, bytes, rest, cancellation)),
+    )
   }
 
   async copy(from, to, options) {

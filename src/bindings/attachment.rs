@@ -4,8 +4,9 @@ use super::arguments::host_path;
 use super::cancellation::{Cancellation, cancel_of};
 use super::dispatch::run;
 use super::errors::or_throw;
-use super::lanes::Lane;
-use super::values::{from_input, to_input};
+use super::lanes::{self, Lane};
+use super::pages::{NativePages, to_json};
+use super::values::to_input;
 use crate::error::{Error, Result};
 use crate::model::{Fields, Input, VolumeName};
 use crate::mount::ResolvedMount;
@@ -27,11 +28,18 @@ use std::sync::Arc;
 pub struct NativeAttachment {
     store: Arc<Store>,
     attachment: Attachment,
+    /// The mounts as JavaScript sees them, until it has asked for them.
+    pages: Option<NativePages>,
+    /// Whether JavaScript has it. Until then nobody can detach it.
+    is_claimed: bool,
 }
 
 impl NativeAttachment {
+    /// To be called on a thread of ours, for it writes the mounts out.
     pub fn new(store: Arc<Store>, attachment: Attachment) -> Self {
-        NativeAttachment { store, attachment }
+        let mounts = attachment.mounts.iter().map(|mount| to_json(&Input::from(mount)));
+        let pages = Some(NativePages::of_json(mounts));
+        NativeAttachment { store, attachment, pages, is_claimed: false }
     }
 
     /// The mounts, for a runtime that opens what this process holds.
@@ -54,8 +62,26 @@ impl NativeAttachment {
     }
 }
 
+/// Ends an attachment that JavaScript never got, mostly because its environment ended before.
+impl Drop for NativeAttachment {
+    fn drop(&mut self) {
+        if !self.is_claimed {
+            let (store, id) = (self.store.clone(), self.attachment.id);
+            // What cannot be detached is held until the process ends, as one that was got and forgotten.
+            let detach = move || drop(store.detach(id));
+            let _refused = lanes::submit(Lane::Waiting(None), Box::new(detach));
+        }
+    }
+}
+
 #[napi]
 impl NativeAttachment {
+    /// Tells that JavaScript has it, and when it ends from now on.
+    #[napi(catch_unwind)]
+    pub fn claim(&mut self) {
+        self.is_claimed = true;
+    }
+
     /// Its id.
     #[napi(getter, catch_unwind)]
     pub fn id(&self) -> String {
@@ -74,10 +100,10 @@ impl NativeAttachment {
         self.attachment.pid
     }
 
-    /// The resolved mounts.
-    #[napi(catch_unwind, ts_return_type = "object[]")]
-    pub fn mounts<'e>(&self, env: &'e Env) -> napi::Result<Vec<Unknown<'e>>> {
-        self.attachment.mounts.iter().map(|mount| from_input(env, &Input::from(mount))).collect()
+    /// The resolved mounts, once.
+    #[napi(catch_unwind)]
+    pub fn take_mounts(&mut self) -> Option<NativePages> {
+        self.pages.take()
     }
 
     /// Arguments for `bwrap`.

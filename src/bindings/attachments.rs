@@ -5,6 +5,7 @@ use super::cancellation::{Cancellation, cancel_of};
 use super::dispatch::run;
 use super::errors::or_throw;
 use super::lanes::Lane;
+use super::pages::NativePages;
 use super::store::NativeStore;
 use super::values::to_input;
 use crate::error::{Error, Result};
@@ -17,8 +18,8 @@ use serde_json::{Value, json};
 
 #[napi]
 impl NativeStore {
-    /// `attachments`: `options` are `sandbox` and `volume`. Gives JSON.
-    #[napi(catch_unwind, ts_return_type = "Promise<string>")]
+    /// `attachments`: `options` are `sandbox` and `volume`.
+    #[napi(catch_unwind, ts_return_type = "Promise<NativePages>")]
     pub fn attachments<'e>(
         &self,
         env: &'e Env,
@@ -30,8 +31,11 @@ impl NativeStore {
         run(
             env,
             Lane::Long,
-            move || store.attachments(sandbox.as_deref(), volume.as_ref(), &cancel),
-            |env, infos| Value::from_iter(infos.iter().map(plain)).to_string().into_unknown(env),
+            move || {
+                let infos = store.attachments(sandbox.as_deref(), volume.as_ref(), &cancel)?;
+                Ok(NativePages::of_json(infos.iter().map(|info| plain(info).to_string())))
+            },
+            |env, pages| pages.into_unknown(env),
         )
     }
 

@@ -4,8 +4,9 @@ use super::cancellation::{Cancellation, cancel_of};
 use super::dispatch::run;
 use super::errors::or_throw;
 use super::lanes::Lane;
+use super::pages::{NativePages, to_json};
 use super::store::absolute_home;
-use super::values::{from_input, to_input};
+use super::values::to_input;
 use crate::error::Result;
 use crate::model::{Fields, Input, name_of};
 use crate::store::{Problem, ProblemKind, check};
@@ -15,7 +16,7 @@ use napi_derive::napi;
 use std::path::PathBuf;
 
 /// `VolumeStore.check`: `options` are `home`, an absolute path, and `repair`.
-#[napi(catch_unwind, ts_return_type = "Promise<object[]>")]
+#[napi(catch_unwind, ts_return_type = "Promise<NativePages>")]
 pub fn check_store<'e>(
     env: &'e Env,
     options: Unknown<'_>,
@@ -28,11 +29,11 @@ pub fn check_store<'e>(
         env,
         // It looks at every volume.
         Lane::Walk,
-        move || check(&home, repair, &cancel),
-        |env, problems| {
-            let problems = problems.iter().map(|problem| from_input(env, &plain(problem)));
-            problems.collect::<napi::Result<Vec<_>>>()?.into_unknown(env)
+        move || {
+            let problems = check(&home, repair, &cancel)?;
+            Ok(NativePages::of_json(problems.iter().map(|problem| to_json(&plain(problem)))))
         },
+        |env, pages| pages.into_unknown(env),
     )
 }
 

@@ -12,6 +12,7 @@ use napi::bindgen_prelude::{FromNapiValue, Uint8Array, Unknown};
 use napi::{Env, JsValue, sys};
 use std::any::Any;
 use std::ffi::c_void;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -208,7 +209,7 @@ impl Dispatcher {
     }
 
     /// Queues a finished job and wakes the event loop if nothing is queued for it already. Once the environment
-    /// is gone there is nobody to be told, and the result is dropped.
+    /// is gone there is nobody to be told, and the result is dropped: one that owns something undoes it then.
     fn finish<T: Send + 'static>(&self, deferred: Deferred, result: Result<T>, convert: Convert<T>) {
         let outcome = result.map(|result| -> Conversion {
             Box::new(move |env| convert(env, result).map(|value| value.raw()))
@@ -227,7 +228,9 @@ impl Dispatcher {
             };
             if status == sys::Status::napi_closing {
                 finished.wake = None;
-                finished.jobs.clear();
+                let undelivered = mem::take(&mut finished.jobs);
+                drop(finished);
+                drop(undelivered);
             }
         }
     }
@@ -265,7 +268,7 @@ unsafe extern "C" fn drain(
     // SAFETY: `context` is the dispatcher that `connect` handed over, alive until `release`.
     let dispatcher = unsafe { &*context.cast::<Dispatcher>() };
     let env = Env::from_raw(env);
-    let jobs = std::mem::take(&mut dispatcher.lock().jobs);
+    let jobs = mem::take(&mut dispatcher.lock().jobs);
     let settled = jobs.len();
     for job in jobs {
         let mut scope = ptr::null_mut();
@@ -285,7 +288,9 @@ unsafe extern "C" fn release(_env: sys::napi_env, context: *mut c_void, _hint: *
     let dispatcher = unsafe { Arc::from_raw(context.cast::<Dispatcher>()) };
     let mut finished = dispatcher.lock();
     finished.wake = None;
-    finished.jobs.clear();
+    let undelivered = mem::take(&mut finished.jobs);
+    drop(finished);
+    drop(undelivered);
 }
 
 /// Whether the environment is still there, and how many jobs read memory of it, which must not be freed under

@@ -5,11 +5,12 @@ use super::cancellation::{Cancellation, cancel_of};
 use super::dispatch::{self, Convert, Dispatcher, Step, run, run_in_steps};
 use super::errors::or_throw;
 use super::lanes::{Lane, Turn};
+use super::pages::NativePages;
 use super::values::to_input;
 use crate::error::{Error, Result};
 use crate::model::{Cancel, Fields, Input, SLICE, Slots};
 use crate::store::{OpenedFile, VolumeFiles, WriteOptions};
-use napi::bindgen_prelude::{Buffer, BufferSlice, FromNapiValue, ToNapiValue, Uint8Array, Unknown};
+use napi::bindgen_prelude::{Buffer, BufferSlice, Either, FromNapiValue, ToNapiValue, Uint8Array, Unknown};
 use napi::{Env, ValueType};
 use napi_derive::napi;
 use std::ffi::OsString;
@@ -95,15 +96,22 @@ impl NativeFiles {
         self.read_whole(env, path, cancellation, OpenedFile::read, to_buffer)
     }
 
-    /// `VolumeFs.readString`
-    #[napi(catch_unwind, ts_return_type = "Promise<string>")]
+    /// `VolumeFs.readString`; a long text in pieces.
+    #[napi(catch_unwind, ts_return_type = "Promise<string | NativePages>")]
     pub fn read_string<'e>(
         &self,
         env: &'e Env,
         path: Unknown<'_>,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<Unknown<'e>> {
-        self.read_whole(env, path, cancellation, OpenedFile::read_string, |env, text| text.into_unknown(env))
+        let read = |file: OpenedFile, cancel: &Cancel| {
+            let text = file.read_string(cancel)?;
+            Ok(match NativePages::is_for(&text) {
+                true => Either::B(NativePages::of_text(&text)),
+                false => Either::A(text),
+            })
+        };
+        self.read_whole(env, path, cancellation, read, |env, text| text.into_unknown(env))
     }
 
     /// `VolumeFs.write`

@@ -15,6 +15,7 @@ mod errors;
 mod files;
 mod lanes;
 mod mount;
+mod pages;
 mod store;
 mod streams;
 mod values;

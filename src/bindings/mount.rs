@@ -1,14 +1,15 @@
-//! The five mount factories: plain options in, plain configurations out.
+//! The five mount factories: plain options in, plain configurations out; and the mounts that `attach` is given.
 
 use super::arguments::working_directory;
 use super::errors::or_throw;
 use super::values::{from_input, to_input};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::Input;
 use crate::mount::MountConfig;
 use napi::Env;
 use napi::bindgen_prelude::Unknown;
 use napi_derive::napi;
+use std::mem;
 
 /// `Mount.bind`
 #[napi(catch_unwind, ts_return_type = "object")]
@@ -55,6 +56,42 @@ pub fn mount_disk<'e>(
     let host_path = to_input(host_path)?;
     let cwd = working_directory(env, &host_path)?;
     plain(env, MountConfig::disk(&host_path, &to_input(options)?, &cwd))
+}
+
+/// The mounts that `attach` is given, added some at a time.
+#[napi]
+pub struct NativeMounts(Vec<(String, MountConfig)>);
+
+#[napi]
+impl NativeMounts {
+    /// No mounts.
+    #[napi(constructor, catch_unwind)]
+    pub fn new() -> Self {
+        NativeMounts(Vec::new())
+    }
+
+    /// Adds those of an object from guest paths to mount configurations.
+    #[napi(catch_unwind)]
+    pub fn add(&mut self, env: &Env, mounts: Unknown<'_>) -> napi::Result<()> {
+        self.0.extend(or_throw(env, configs(to_input(mounts)?))?);
+        Ok(())
+    }
+
+    /// Leaves none.
+    pub fn take(&mut self) -> Vec<(String, MountConfig)> {
+        mem::take(&mut self.0)
+    }
+}
+
+fn configs(mounts: Input) -> Result<Vec<(String, MountConfig)>> {
+    let Input::Object(entries) = mounts else {
+        return Err(Error::invalid_config("mounts", "expected an object from guest paths to mounts"));
+    };
+    let parsed = entries.into_iter().map(|(guest_path, config)| {
+        let config = MountConfig::from_input(&config).map_err(|error| error.in_mount(&guest_path))?;
+        Ok((guest_path, config))
+    });
+    parsed.collect()
 }
 
 fn plain<'e>(env: &'e Env, config: Result<MountConfig>) -> napi::Result<Unknown<'e>> {

@@ -7,10 +7,12 @@ use super::dispatch::{Step, run, run_in_steps};
 use super::errors::or_throw;
 use super::files::NativeFiles;
 use super::lanes::{Lane, Turn};
+use super::mount::NativeMounts;
+use super::pages::{NativePages, to_json};
 use super::values::{from_input, to_input};
 use crate::error::{Error, Result};
 use crate::model::{Cancel, Fields, Input, Labels, Slots, VolumeName, VolumeSpec};
-use crate::mount::{GuestPath, MountConfig, plan};
+use crate::mount::plan;
 use crate::store::{Durability, Store, VolumeInfo};
 use napi::Env;
 use napi::bindgen_prelude::{ToNapiValue, Unknown};
@@ -104,7 +106,7 @@ impl NativeStore {
     }
 
     /// `listVolumes`: `labels` is the filter.
-    #[napi(catch_unwind, ts_return_type = "Promise<object[]>")]
+    #[napi(catch_unwind, ts_return_type = "Promise<NativePages>")]
     pub fn list<'e>(
         &self,
         env: &'e Env,
@@ -116,11 +118,11 @@ impl NativeStore {
         run_in_steps(
             env,
             Lane::Long,
-            walk_in_steps(cancel, move |cancel| store.list(&filter, cancel)),
-            |env, infos| {
-                let handles = infos.iter().map(|info| from_input(env, &plain(info)));
-                handles.collect::<napi::Result<Vec<_>>>()?.into_unknown(env)
-            },
+            walk_in_steps(cancel, move |cancel| {
+                let infos = store.list(&filter, cancel)?;
+                Ok(NativePages::of_json(infos.iter().map(|info| to_json(&plain(info)))))
+            }),
+            |env, pages| pages.into_unknown(env),
         )
     }
 
@@ -148,18 +150,18 @@ impl NativeStore {
         )
     }
 
-    /// `attach`: `mounts` is an object from guest paths to mount configurations.
+    /// `attach` of the mounts that were added to `mounts`.
     #[napi(catch_unwind, ts_return_type = "Promise<NativeAttachment>")]
     pub fn attach<'e>(
         &self,
         env: &'e Env,
         sandbox: Unknown<'_>,
-        mounts: Unknown<'_>,
+        mounts: &mut NativeMounts,
         options: Unknown<'_>,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<Unknown<'e>> {
         let sandbox = text(env, "sandbox", sandbox)?;
-        let mounts = or_throw(env, mount_plan(to_input(mounts)?))?;
+        let mounts = mounts.take();
         let options = to_input(options)?;
         let pid = Fields::of("AttachOptions", &options, &["pid"]).and_then(|fields| fields.u32("pid"));
         let pid = or_throw(env, pid)?;
@@ -170,7 +172,7 @@ impl NativeStore {
             env,
             turn(&store, created, &cancel),
             move || {
-                let attachment = store.attach(&sandbox, &mounts, pid, &cancel)?;
+                let attachment = store.attach(&sandbox, &plan(mounts)?, pid, &cancel)?;
                 Ok(NativeAttachment::new(store, attachment))
             },
             |env, attachment| attachment.into_unknown(env),
@@ -208,17 +210,6 @@ fn walk_in_steps<T: 'static>(
 fn list_filter(options: &Input) -> Result<Labels> {
     let fields = Fields::of("ListOptions", options, &["labels"])?;
     Ok(fields.labels("labels")?.unwrap_or_default())
-}
-
-fn mount_plan(mounts: Input) -> Result<Vec<(GuestPath, MountConfig)>> {
-    let Input::Object(entries) = mounts else {
-        return Err(Error::invalid_config("mounts", "expected an object from guest paths to mounts"));
-    };
-    let parsed = entries.into_iter().map(|(guest_path, config)| {
-        let config = MountConfig::from_input(&config).map_err(|error| error.in_mount(&guest_path))?;
-        Ok((guest_path, config))
-    });
-    plan(parsed.collect::<Result<_>>()?)
 }
 
 /// A volume's properties, in the order that a handle shows them.

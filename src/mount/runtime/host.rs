@@ -1,6 +1,6 @@
 //! What the host's own kernel is told, for mounts that are made on the host, below a root directory.
 
-use super::{refuse_virtiofs_policies, tmpfs_options, unsupported};
+use super::{directly_below, refuse_virtiofs_policies, tmpfs_options, unsupported};
 use crate::error::Result;
 use crate::model::DiskFormat;
 use crate::mount::{MountFlags, Origin, ResolvedMount};
@@ -68,17 +68,10 @@ fn host_mount<'m>(mount: &'m ResolvedMount, later: &'m [ResolvedMount]) -> Resul
     Ok(HostMount { mount, flags, file_system, mount_points })
 }
 
-/// The places of those mounts in this one that no mount between them has.
+/// The places in this mount of those that it holds itself.
 fn points_in<'m>(mount: &ResolvedMount, later: &'m [ResolvedMount]) -> Vec<(&'m str, bool)> {
-    let is_between = |outer: &ResolvedMount, inner: &ResolvedMount| {
-        outer.guest_path.below(&mount.guest_path).is_some()
-            && inner.guest_path.below(&outer.guest_path).is_some()
-    };
-    later
-        .iter()
-        .filter(|inner| !later.iter().any(|outer| is_between(outer, inner)))
-        .filter_map(|inner| Some((inner.guest_path.below(&mount.guest_path)?, inner.is_file())))
-        .collect()
+    let inside = directly_below(mount, later).into_iter();
+    inside.filter_map(|inner| Some((inner.guest_path.below(&mount.guest_path)?, inner.is_file()))).collect()
 }
 
 fn disk_options(kind: &str, readonly: bool) -> Vec<String> {

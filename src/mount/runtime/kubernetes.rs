@@ -9,6 +9,7 @@ use crate::model::VolumeName;
 use crate::mount::field::{NODEV, NOEXEC, NOSUID};
 use crate::mount::{Origin, ResolvedMount};
 use serde_json::{Value, json};
+use std::collections::HashMap;
 
 const RUNTIME: &str = "Kubernetes";
 
@@ -17,9 +18,6 @@ const MAX_NAME_BYTES: usize = 253;
 
 /// A volume that a pod claims.
 struct Claimed {
-    claim_name: String,
-    /// The pod's own name for it.
-    pod_name: String,
     persistent_volume: Option<Value>,
     claim: Value,
 }
@@ -27,7 +25,9 @@ struct Claimed {
 /// A pod's part, and with claims the objects that it refers to.
 pub fn render(mounts: &[ResolvedMount], options: &KubernetesOptions) -> Result<Value> {
     let (mut volumes, mut volume_mounts) = (Vec::new(), Vec::new());
-    let mut claimed: Vec<Claimed> = Vec::new();
+    let mut claimed = Vec::new();
+    // The pod's own names of its claims.
+    let mut by_name: HashMap<String, String> = HashMap::new();
     for (at, mount) in mounts.iter().enumerate() {
         let mut on_node = on_node(mount)?;
         check(mount)?;
@@ -35,9 +35,9 @@ pub fn render(mounts: &[ResolvedMount], options: &KubernetesOptions) -> Result<V
         match (&options.claims, &mount.origin) {
             (Some(claims), Origin::Named { volume, host, part, quota_mib, .. }) => {
                 let claim_name = object_name(mount, volume)?;
-                if let Some(first) = claimed.iter().find(|known| known.claim_name == claim_name) {
+                if let Some(first) = by_name.get(&claim_name) {
                     // A pod that has one claim under two names may wait for ever.
-                    name.clone_from(&first.pod_name);
+                    name.clone_from(first);
                 } else {
                     let mib = quota_mib.or(claims.storage_mib);
                     let mib = mib.ok_or_else(|| Claims::size_missing(volume.as_str()))?;
@@ -46,7 +46,8 @@ pub fn render(mounts: &[ResolvedMount], options: &KubernetesOptions) -> Result<V
                     let (persistent_volume, claim) = manifests(claims, &claim_name, host, mib);
                     volumes
                         .push(json!({ "name": name, "persistentVolumeClaim": { "claimName": claim_name } }));
-                    claimed.push(Claimed { claim_name, pod_name: name.clone(), persistent_volume, claim });
+                    by_name.insert(claim_name, name.clone());
+                    claimed.push(Claimed { persistent_volume, claim });
                 }
             }
             _ => {

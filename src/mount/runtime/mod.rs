@@ -72,6 +72,20 @@ fn path_to_mount<'a>(runtime: &str, mount: &ResolvedMount, host: &'a Path, by_pa
     host_text(runtime, mount, host)
 }
 
+/// Those of `later`, in the order of [`plan`](crate::mount::plan()), whose mount points `mount` holds itself. In that order
+/// what is below a path follows it at once.
+fn directly_below<'m>(mount: &ResolvedMount, later: &'m [ResolvedMount]) -> Vec<&'m ResolvedMount> {
+    let holds =
+        |outer: &ResolvedMount, inner: &ResolvedMount| inner.guest_path.below(&outer.guest_path).is_some();
+    let mut direct: Vec<&ResolvedMount> = Vec::new();
+    for inner in later.iter().take_while(|inner| holds(mount, inner)) {
+        if !direct.last().is_some_and(|last| holds(last, inner)) {
+            direct.push(inner);
+        }
+    }
+    direct
+}
+
 /// The flags as the words of `mount -o`.
 fn mount_options(flags: MountFlags) -> impl Iterator<Item = String> {
     let access = if flags.readonly { "ro" } else { "rw" };

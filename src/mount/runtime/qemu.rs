@@ -2,7 +2,9 @@
 //!
 //! Devices are named by their mount's place in the list, which is the same each time.
 
-use super::{BY_PATH, by_path, host_text, mount_options, path_to_mount, tmpfs_options, unsupported};
+use super::{
+    BY_PATH, by_path, directly_below, host_text, mount_options, path_to_mount, tmpfs_options, unsupported,
+};
 use crate::error::{Error, Result};
 use crate::model::{DiskFormat, Fields, Input};
 use crate::mount::field::{HOST_PERMISSIONS, STAT_VIRTUALIZATION};
@@ -208,8 +210,9 @@ fn guest_mount(mount: &ResolvedMount, name: &str, later: &[ResolvedMount]) -> Va
     let flags: Vec<String> = mount_options(mount.flags).collect();
     let options = [flags.clone(), more.clone()].concat();
     let mut steps = vec![mkdir(mount)];
-    let inside = directly_below(mount, later);
-    if matches!(mount.origin, Origin::Tmpfs { .. }) && mount.flags.readonly && !inside.is_empty() {
+    let begins_empty = matches!(mount.origin, Origin::Tmpfs { .. });
+    let inside = if begins_empty && mount.flags.readonly { directly_below(mount, later) } else { Vec::new() };
+    if !inside.is_empty() {
         // A tmpfs begins empty: the mount points in it are made before it becomes read-only.
         let writable = mount_options(MountFlags { readonly: false, ..mount.flags }).collect();
         steps.push(make(&[writable, more].concat()));
@@ -231,14 +234,6 @@ fn device_of(serial: &str) -> String {
 
 fn mkdir(mount: &ResolvedMount) -> String {
     format!("mkdir -p {}", quote(mount.guest_path.as_str()))
-}
-
-/// Those of `later` whose mount points `mount` holds itself.
-fn directly_below<'m>(mount: &ResolvedMount, later: &'m [ResolvedMount]) -> Vec<&'m ResolvedMount> {
-    let holds =
-        |outer: &ResolvedMount, inner: &ResolvedMount| inner.guest_path.below(&outer.guest_path).is_some();
-    let below: Vec<_> = later.iter().filter(|inner| holds(mount, inner)).collect();
-    below.iter().filter(|inner| !below.iter().any(|between| holds(between, inner))).copied().collect()
 }
 
 /// One word for a POSIX shell, whatever is in it.

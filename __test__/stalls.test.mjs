@@ -1,0 +1,158 @@
+// Large arguments and results are converted a little in each turn of the event loop. Nothing here is timed: what is
+// counted is how much is converted in one turn.
+import assert from 'node:assert/strict'
+import { mkdirSync } from 'node:fs'
+import path from 'node:path'
+import { test } from 'node:test'
+import { Mount, VolumeStore } from '../index.js'
+import native from '../native.js'
+import { tempDir, tempVolume } from './support.mjs'
+
+const COUNT = 2000
+/** The most values, and the most characters, that one turn converts. */
+const [VALUES, CHARACTERS] = [256, 512 * 1024 + 3]
+
+/** Numbers the turns of the event loop until the test ends. */
+function countTurns(t) {
+  const counted = { turn: 0 }
+  const next = () => {
+    counted.turn += 1
+    immediate = setImmediate(next)
+  }
+  let immediate = setImmediate(next)
+  t.after(() => clearImmediate(immediate))
+  return counted
+}
+
+/** Has `method` of `owner` tell what it was given and gives, and in which turn. */
+function spy(t, owner, method) {
+  const [turns, calls, real] = [countTurns(t), [], owner[method]]
+  owner[method] = function (...given) {
+    const gave = real.apply(this, given)
+    calls.push({ turn: turns.turn, given, gave })
+    return gave
+  }
+  t.after(() => (owner[method] = real))
+  return calls
+}
+
+/** No two of these calls were in the same turn. */
+function eachInATurnOfItsOwn(calls, least) {
+  assert.ok(calls.length >= least, `${calls.length} calls`)
+  assert.equal(new Set(calls.map(({ turn }) => turn)).size, calls.length)
+}
+
+/** The pages that were handed over since the last look, each in a turn of its own. */
+function pagesOf(calls, least) {
+  const pages = calls.splice(0).filter(({ gave }) => gave !== null)
+  eachInATurnOfItsOwn(pages, least)
+  return pages.map(({ gave }) => gave)
+}
+
+/** A store with that many volumes: a home without a catalog finds the directories. */
+async function storeOfMany(t, count) {
+  const home = path.join(tempDir(t), 'home')
+  for (let index = 0; index < count; index += 1) {
+    mkdirSync(path.join(home, 'volumes', `v-${index}`), { recursive: true })
+  }
+  return VolumeStore.open({ home, durability: 'fast' })
+}
+
+test('case 66: many volumes and what is wrong with them are listed a few in each turn', async (t) => {
+  const store = await storeOfMany(t, COUNT)
+  const calls = spy(t, native.NativePages.prototype, 'next')
+  const listed = await store.listVolumes()
+  const pages = pagesOf(calls, COUNT / VALUES)
+  assert.ok(pages.every((page) => JSON.parse(page).length <= VALUES))
+  assert.deepEqual(listed.map(({ name }) => name).sort(), Array.from({ length: COUNT }, (_, n) => `v-${n}`).sort())
+  assert.ok(listed.every((handle) => Object.isFrozen(handle) && typeof handle.usedBytes === 'number'))
+  for (let index = 0; index < COUNT; index += 1) {
+    mkdirSync(path.join(store.home, 'volumes', `not a name ${index}`))
+  }
+  const problems = await VolumeStore.check({ home: store.home })
+  pagesOf(calls, COUNT / VALUES)
+  assert.equal(problems.filter(({ kind }) => kind === 'stranger').length, COUNT)
+})
+
+test('case 66: many mounts are attached, and many attachments listed, a few in each turn', async (t) => {
+  const { store } = await tempVolume(t)
+  const pageCalls = spy(t, native.NativePages.prototype, 'next')
+  const addCalls = spy(t, native.NativeMounts.prototype, 'add')
+  const paths = Array.from({ length: COUNT }, (_, n) => `/m/${String(n).padStart(5, '0')}`)
+  const mounts = Object.fromEntries(paths.map((guestPath) => [guestPath, Mount.named('v', { readonly: true })]))
+  const attaching = store.attach('s', mounts)
+  // The mounts are those of the call.
+  mounts['/more'] = Mount.named('none')
+  delete mounts[paths.at(-1)]
+  const attachment = await attaching
+  eachInATurnOfItsOwn(addCalls, COUNT / VALUES)
+  assert.ok(addCalls.every(({ given: [part] }) => Object.keys(part).length <= VALUES))
+  pagesOf(pageCalls, COUNT / VALUES)
+  assert.deepEqual(attachment.mounts.map(({ guestPath }) => guestPath), paths)
+  assert.ok(attachment.mounts.every((mount) => Object.isFrozen(mount)))
+  const others = await Promise.all(Array.from({ length: COUNT / 4 }, (_, n) => store.attach(`s-${n}`, {})))
+  pageCalls.length = 0
+  assert.equal((await store.attachments()).length, 1 + others.length)
+  pagesOf(pageCalls, others.length / VALUES)
+  await attachment.detach()
+})
+
+test('one mount that is refused among many refuses all, wherever it is', async (t) => {
+  const { store } = await tempVolume(t)
+  for (const at of [0, 700, 999]) {
+    const mounts = {}
+    for (let n = 0; n < 1000; n += 1) {
+      mounts[`/m/${n}`] = n === at ? { ...Mount.named('v'), kind: 'wrong' } : Mount.named('v', { readonly: true })
+    }
+    await assert.rejects(store.attach('s', mounts), new RegExp(`mount at "/m/${at}"`))
+  }
+  const twice = { '/m/0/': Mount.named('v') }
+  for (let n = 0; n < 1000; n += 1) twice[`/m/${n}`] = Mount.named('v')
+  await assert.rejects(store.attach('s', twice), { code: 'ERR_INVALID_CONFIG' })
+  assert.deepEqual(await store.attachments(), [])
+})
+
+test('case 66: a long text is read and written a piece in each turn', async (t) => {
+  const { files } = await tempVolume(t)
+  const pageCalls = spy(t, native.NativePages.prototype, 'next')
+  const encodeCalls = spy(t, Buffer.prototype, 'write')
+  const long = 4 << 20
+  for (const [what, text] of [
+    ['ASCII', 'text'.repeat(long / 4)],
+    ['two bytes each', 'é'.repeat(long)],
+    ['pairs', 'x' + '😀'.repeat(long / 2)],
+    ['a lone half at each cut', 'x'.repeat(256 * 1024 - 1) + '\ud83d' + 'y'.repeat(long)],
+    ['pairs cut', 'x'.repeat(256 * 1024 - 1) + '😀'.repeat(long / 2)],
+  ]) {
+    const expected = Buffer.from(text)
+    for (const [name, write] of [
+      ['writeString', () => files.writeString('text', text)],
+      ['write', () => files.write('text', text, { atomic: true })],
+      ['append', async () => {
+        await files.remove('text')
+        await files.append('text', text)
+      }],
+    ]) {
+      encodeCalls.length = 0
+      await write()
+      const pieces = encodeCalls.splice(0)
+      eachInATurnOfItsOwn(pieces, text.length / CHARACTERS)
+      assert.ok(pieces.every(({ given: [piece] }) => piece.length <= CHARACTERS))
+      assert.ok((await files.read('text')).equals(expected), `${name} of ${what}`)
+    }
+    pageCalls.length = 0
+    assert.equal(await files.readString('text'), expected.toString(), what)
+    const pages = pagesOf(pageCalls, expected.length / CHARACTERS)
+    assert.ok(pages.every((page) => Buffer.byteLength(page) <= CHARACTERS))
+  }
+})
+
+test('a long text whose encoding is aborted is not written', async (t) => {
+  const { files } = await tempVolume(t)
+  await files.writeString('text', 'old')
+  const controller = new AbortController()
+  const writing = files.writeString('text', 'x'.repeat(4 << 20), { signal: controller.signal })
+  setImmediate(() => controller.abort('mine'))
+  assert.equal(await writing.catch((reason) => reason), 'mine')
+  assert.equal(await files.readString('text'), 'old')
+})
