@@ -104,7 +104,8 @@ export declare function removeVolume(name: string, options?: SignalOption): Prom
  * @throws {VolumeIncompatibleError} a volume with mode `ensure-exists` differs; `differences` says how
  * @throws {VolumeInUseError} a disk is attached elsewhere (`holders` tells to what) or locked by another program,
  *   and one of the two writes; or a volume to be created is being created or removed elsewhere for 5 seconds
- * @throws {DiskImageError} a disk image is not what it must be, is damaged, or names another file
+ * @throws {DiskImageError} a disk image is not what it must be, is damaged, names another file, lacks a part of its file
+ *   system, has partitions instead of one, or is to be written and is a streamOptimized vmdk
  * @throws {FileSystemError} the source of a bind mount, a disk image or a `subpath` is missing or cannot be looked at
  * @throws {PathEscapeError} a `subpath` leads outside its volume
  * @throws {QuotaExceededError} a `subpath` that is missing cannot be made
@@ -702,10 +703,13 @@ export interface TmpfsOptions extends MountFlags {
 export interface DiskOptions extends MountFlags {
   /**
    * What the image must be. Default: told by the extension `.raw`, `.img`, `.qcow2` or `.vmdk`, which the content
-   * must not contradict, and without one of these by the content.
+   * must not contradict, and without one of these by the content. With `'raw'` it is raw whatever it holds.
    */
   format?: 'raw' | 'qcow2' | 'vmdk' | null
-  /** The file system inside, such as `ext4`, for the guest's mount command. Default: told from its superblock. */
+  /**
+   * The file system inside, such as `ext4`, for the guest's mount command. Default: told from its superblock. Without it
+   * an image that has a partition table and no file system that is known is refused.
+   */
   fstype?: string | null
 }
 

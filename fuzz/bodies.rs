@@ -1,5 +1,6 @@
 //! What every fuzz target does with an input, and what it holds of the result.
 
+use sandbox_volumes::image::partitions::PartitionTable;
 use sandbox_volumes::image::qcow2::Header;
 use sandbox_volumes::image::vmdk::{Descriptor, SparseHeader};
 use sandbox_volumes::image::{self, superblock};
@@ -68,6 +69,13 @@ fn vmdk_descriptor(data: &[u8]) {
 fn superblock(data: &[u8]) {
     let known = ["ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "vfat", "erofs", "squashfs", "iso9660"];
     assert!(superblock::fstype(data).is_none_or(|name| known.contains(&name)));
+    for name in known {
+        // Bounded, whatever the file system is said to be.
+        let _any_size = superblock::size_bytes(data, name);
+    }
+    if let Some(table) = PartitionTable::find(data, data.len() as u64) {
+        assert!(table.partitions.len() <= 1024);
+    }
 }
 
 /// A byte of choices, then an image beside which there are two files that may be its extents.

@@ -62,7 +62,7 @@ impl Content {
 }
 
 /// The format of the image at `path`. A raw image is raw whatever was written into it, so it is never told by its
-/// content where the caller or the name says so.
+/// content where the caller says so. A name alone does not say so: many an image of another format is called `.img`.
 pub(super) fn format(
     stated: Option<DiskFormat>,
     path: &Path,
@@ -72,7 +72,16 @@ pub(super) fn format(
         .iter()
         .find(|(extension, _)| path.extension().is_some_and(|actual| actual.eq_ignore_ascii_case(extension)));
     match (stated.or(named.map(|(_, format)| *format)), content) {
-        (Some(DiskFormat::Raw), _) => Ok(DiskFormat::Raw),
+        (Some(DiskFormat::Raw), _) if stated.is_some() => Ok(DiskFormat::Raw),
+        (Some(DiskFormat::Raw), Content::Unknown) => Ok(DiskFormat::Raw),
+        // As raw bytes it would be a disk full of garbage, and be overwritten; as what it looks like, a guest that has it
+        // raw could choose its format.
+        (Some(DiskFormat::Raw), content) => Err(format!(
+            "is named as a raw image but {}. State its \"format\": \"raw\" if its bytes are the disk's, or the format \
+             that it has.",
+            content.in_words()
+        )
+        .into()),
         (Some(format), Content::Format(actual)) if format == actual => Ok(format),
         (Some(format), _) => {
             let (name, actual) = (format.as_str(), content.in_words());
@@ -108,13 +117,23 @@ mod tests {
     const DESCRIPTOR: &[u8] = b"# Disk DescriptorFile\nversion=1\n";
 
     #[test]
-    fn a_raw_image_stays_raw_whatever_it_holds() {
+    fn a_raw_image_stays_raw_whatever_it_holds_where_the_caller_says_so() {
         for head in [QCOW2, VMDK, DESCRIPTOR, b"vhdxfile", b""] {
-            for path in ["a.raw", "a.img", "a.RAW", "dir.qcow2/a.Img"] {
+            for path in ["a.raw", "a.img", "a.RAW", "dir.qcow2/a.Img", "a.qcow2", "a.vmdk", "a"] {
+                assert_eq!(told(Some(DiskFormat::Raw), path, head), Ok(DiskFormat::Raw), "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_image_that_is_only_named_as_raw_is_refused_where_it_looks_like_another_format() {
+        for path in ["a.raw", "a.img", "a.RAW", "dir.qcow2/a.Img"] {
+            for head in [b"" as &[u8], b"\0\0\0", b"QFI"] {
                 assert_eq!(told(None, path, head), Ok(DiskFormat::Raw), "{path}");
             }
-            for path in ["a.qcow2", "a.vmdk", "a"] {
-                assert_eq!(told(Some(DiskFormat::Raw), path, head), Ok(DiskFormat::Raw), "{path}");
+            for head in [QCOW2, VMDK, DESCRIPTOR, b"vhdxfile"] {
+                let problem = told(None, path, head).unwrap_err();
+                assert!(problem.contains("State its \"format\""), "{path}: {problem}");
             }
         }
     }
@@ -155,7 +174,8 @@ mod tests {
         vdi.extend([0x7f, 0x10, 0xda, 0xbe]);
         for head in [&vdi[..], b"conectix", b"vhdxfile", b"QED\0", b"COWD", b"WithoutFreeSpace"] {
             assert!(told(None, "a.vhd", head).unwrap_err().contains("qemu-img convert"), "{head:?}");
-            assert_eq!(told(None, "a.img", head), Ok(DiskFormat::Raw));
+            assert!(told(None, "a.img", head).unwrap_err().contains("State its \"format\""), "{head:?}");
+            assert_eq!(told(Some(DiskFormat::Raw), "a.img", head), Ok(DiskFormat::Raw));
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use super::content::{self, Content};
 use super::failure::Failure;
+use super::partitions::PartitionTable;
 use super::vmdk::Parts;
 use super::{bytes, qcow2, superblock, vmdk};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::DiskFormat;
 use std::fs::File;
 use std::os::fd::BorrowedFd;
@@ -28,6 +29,39 @@ pub struct Inspected {
     pub fstype: Option<&'static str>,
     /// What holds a vmdk's data, if it has none itself.
     pub parts: Option<Parts>,
+    /// Why no program can write to the image.
+    pub unwritable: Option<&'static str>,
+    /// How long the file system says that it is.
+    pub fs_bytes: Option<u64>,
+    /// The partitions, where the disk has a partition table and no known file system of its own.
+    pub partitions: Option<PartitionTable>,
+}
+
+impl Inspected {
+    /// Fails if an image of the host at `path` cannot be mounted: if it is to be written and its format allows no
+    /// writing, if a part of its file system is missing, or if it has partitions where a file system was expected.
+    /// The caller `knows_fs` if it says itself which file system there is.
+    pub fn check_mountable(&self, path: &Path, readonly: bool, knows_fs: bool) -> Result<()> {
+        if let (Some(kind), false) = (self.unwritable, readonly) {
+            let problem = format!(
+                "is {kind}, which can only be read. Mount it \"readonly\", or convert it with qemu-img convert -O qcow2."
+            );
+            return Err(Error::disk_image(path, problem));
+        }
+        if let (Some(fstype), Some(bytes)) = (self.fstype, self.fs_bytes)
+            && bytes > self.capacity_bytes
+        {
+            let problem = format!(
+                "has {} bytes, and its {fstype} {bytes}: a part of it is missing. Get a whole copy of it.",
+                self.capacity_bytes
+            );
+            return Err(Error::disk_image(path, problem));
+        }
+        match &self.partitions {
+            Some(table) if !knows_fs => Err(Error::disk_image(path, table.in_words())),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A format's part of it.
@@ -36,6 +70,7 @@ pub(super) struct Facts {
     /// The first [`superblock::NEEDED`] bytes of the disk, or as many as it has; none where they cannot be read.
     pub start: Vec<u8>,
     pub parts: Option<Parts>,
+    pub unwritable: Option<&'static str>,
 }
 
 /// Finds out what an image is and refuses one that is not sound or names a file outside its directory. Nothing is
@@ -43,8 +78,8 @@ pub(super) struct Facts {
 ///
 /// `file` is the image, a regular file open for reading; `path` tells a format by its extension, and stands in
 /// messages; `directory` holds the image. The format is `stated`, or else told by the extension, or else by the
-/// content; where stated or told by its extension it must be what the content says, and a raw image stays raw
-/// whatever it holds.
+/// content; where stated or told by its extension it must be what the content says, and an image that is stated to be
+/// raw is raw whatever it holds.
 pub fn inspect(
     file: &File,
     path: &Path,
@@ -73,14 +108,23 @@ fn facts(
             capacity_bytes: length,
             start: bytes::read_up_to(file, 0, superblock::NEEDED)?,
             parts: None,
+            unwritable: None,
         },
         DiskFormat::Qcow2 => qcow2::inspect(file, &head, length)?,
         DiskFormat::Vmdk => vmdk::inspect(file, &head, length, directory)?,
     };
+    let fstype = superblock::fstype(&facts.start);
+    let partitions = match fstype {
+        Some(_) => None,
+        None => PartitionTable::find(&facts.start, facts.capacity_bytes),
+    };
     Ok(Inspected {
         format,
         capacity_bytes: facts.capacity_bytes,
-        fstype: superblock::fstype(&facts.start),
+        fstype,
         parts: facts.parts,
+        unwritable: facts.unwritable,
+        fs_bytes: fstype.and_then(|fstype| superblock::size_bytes(&facts.start, fstype)),
+        partitions,
     })
 }

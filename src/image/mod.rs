@@ -16,6 +16,8 @@ mod failure;
 mod inspect;
 mod open;
 mod other_devices;
+/// Partition tables.
+pub mod partitions;
 /// The qcow2 format.
 pub mod qcow2;
 /// The file system in a disk.

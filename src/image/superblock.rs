@@ -28,6 +28,41 @@ pub fn fstype(start: &[u8]) -> Option<&'static str> {
     found.next().is_none().then_some(first)
 }
 
+/// How many bytes the file system of that type says that it takes of its disk; of several disks, of this one. `None` if
+/// the superblock does not say. More than any disk can have is `u64::MAX`.
+pub fn size_bytes(start: &[u8], fstype: &str) -> Option<u64> {
+    const BITS_64: u32 = 0x80;
+
+    let ext = start.get(EXT..).unwrap_or_default();
+    let (count, unit) = match fstype {
+        "ext2" | "ext3" | "ext4" => {
+            let has_high = le32(ext, 96)? & BITS_64 != 0;
+            let high = if has_high { le32(ext, 0x150)? } else { 0 };
+            (u64::from(high) << 32 | u64::from(le32(ext, 4)?), 1024u64.checked_shl(le32(ext, 24)?)?)
+        }
+        "xfs" => (array(start, 8).map(u64::from_be_bytes)?, u64::from(be32(start, 4)?)),
+        // What it says of this device.
+        "btrfs" => (le64(start.get(BTRFS..)?, 209)?, 1),
+        "f2fs" => (le64(ext, 36)?, 1u64.checked_shl(le32(ext, 16)?)?),
+        "vfat" => {
+            let short = u32::from(le16(start, 19)?);
+            let sectors = if short == 0 { le32(start, 32)? } else { short };
+            (u64::from(sectors), u64::from(le16(start, 11)?))
+        }
+        "erofs" => {
+            let [log] = array(ext, 12)?;
+            (u64::from(le32(ext, 36)?), 1u64.checked_shl(u32::from(log))?)
+        }
+        "squashfs" => (le64(start, 40)?, 1),
+        "iso9660" => {
+            let volume = start.get(ISO9660..)?;
+            (u64::from(le32(volume, 80)?), u64::from(le16(volume, 128)?))
+        }
+        _ => return None,
+    };
+    Some(count.saturating_mul(unit))
+}
+
 /// A number that a superblock gives as a logarithm.
 fn is_log_of(range: std::ops::RangeInclusive<u32>, log: u32) -> Option<()> {
     range.contains(&log).then_some(())

@@ -100,8 +100,9 @@ impl Opened {
         readonly: bool,
     ) -> Result<(Origin, TakenDisk)> {
         let image::Opened { file, path, directory } = open_image(&self.layout, source, readonly)?;
-        let Inspected { format, fstype: found, parts, .. } =
-            image::inspect(&file, source, directory.as_fd(), format)?;
+        let inspected = image::inspect(&file, source, directory.as_fd(), format)?;
+        inspected.check_mountable(source, readonly, fstype.is_some())?;
+        let Inspected { format, fstype: found, parts, .. } = inspected;
         let mut files = vec![HeldFile::new(file)];
         let mut stand_in = None;
         if let Some(parts) = parts {

@@ -3,6 +3,7 @@
 use super::{MIB, disk, ext4_image, image, in_use, readonly, volume};
 use crate::immutable::Immutable;
 use crate::opens::Opens;
+use crate::skip::skip;
 use crate::support::Home;
 use nix::sys::stat::Mode;
 use sandbox_volumes::error::ErrorKind;
@@ -215,5 +216,98 @@ fn a_vmdk_of_several_files_is_held_with_all_of_them() {
     {
         let info: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(info["virtual-size"], 8 * MIB, "{info}");
+    }
+}
+
+fn refused(home: &Home, path: &Path, options: Value, says: &str) {
+    let error = home.attach("worker", &[image(path, options)]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DiskImage, "{error}");
+    assert_eq!(error.context().path.as_deref(), path.to_str());
+    assert!(error.to_string().contains(says), "{error}");
+}
+
+#[test]
+fn case_64_an_image_that_cannot_be_written_again_is_attached_for_reading_only() {
+    let home = Home::new();
+    let raw = ext4_image(&home.path("image.raw"), 8);
+    let path = home.path("image.vmdk");
+    let convert = ["convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized"];
+    match Command::new("qemu-img").args(convert).args([&raw, &path]).output() {
+        Ok(output) => assert!(output.status.success(), "{output:?}"),
+        Err(error) => return skip(format_args!("qemu-img is missing: {error}")),
+    }
+    refused(
+        &home,
+        &path,
+        json!({}),
+        "is a streamOptimized vmdk, which can only be read. Mount it \"readonly\"",
+    );
+    let attached = home.attach("worker", &[image(&path, readonly())]).unwrap();
+    let (_, _, format, fstype) = disk(&attached.mounts[0]);
+    assert_eq!((format, fstype), (DiskFormat::Vmdk, Some("ext4")));
+}
+
+#[test]
+fn case_64_an_image_shorter_than_its_file_system_is_refused() {
+    let home = Home::new();
+    let path = ext4_image(&home.path("image.raw"), 8);
+    File::options().write(true).open(&path).unwrap().set_len(8 * MIB - 4096).unwrap();
+    refused(&home, &path, json!({}), "a part of it is missing");
+    refused(&home, &path, readonly(), "a part of it is missing");
+    File::options().write(true).open(&path).unwrap().set_len(8 * MIB).unwrap();
+    home.attach("worker", &[image(&path, json!({}))]).unwrap();
+}
+
+#[test]
+fn case_64_what_a_guest_writes_into_its_own_disk_volume_does_not_make_it_another_format() {
+    let home = Home::new();
+    home.create_disk("data", json!({ "sizeMib": 8 })).unwrap();
+    let path = home.path("volumes/data/disk.raw");
+    let mut file = File::options().write(true).open(&path).unwrap();
+    std::io::Write::write_all(&mut file, b"QFI\xfb\0\0\0\x03").unwrap();
+    let attached = home.attach("worker", &[volume("data", json!({}))]).unwrap();
+    assert_eq!(disk(&attached.mounts[0]).2, DiskFormat::Raw);
+}
+
+/// A disk of 16 MiB with partitions of 4 MiB at 1 MiB and of 2 MiB at 5 MiB.
+fn partitioned(gpt: bool) -> Vec<u8> {
+    let mut disk = vec![0; 16 * MIB as usize];
+    let partitions = [(2048u32, 8192u32), (10240, 4096)];
+    let mbr = if gpt { vec![(0xee, 1, 32767)] } else { partitions.map(|(at, size)| (0x83, at, size)).into() };
+    for (entry, (kind, at, size)) in disk[446..].chunks_mut(16).zip(mbr) {
+        entry[4] = kind;
+        entry[8..12].copy_from_slice(&u32::to_le_bytes(at));
+        entry[12..16].copy_from_slice(&u32::to_le_bytes(size));
+    }
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    if gpt {
+        disk[512..520].copy_from_slice(b"EFI PART");
+        for (at, value) in [(72, 2u32), (80, 128), (84, 128)] {
+            disk[512 + at..][..4].copy_from_slice(&value.to_le_bytes());
+        }
+        for (entry, (at, size)) in disk[1024..].chunks_mut(128).zip(partitions) {
+            entry[..16].fill(0xaf);
+            entry[32..36].copy_from_slice(&at.to_le_bytes());
+            entry[40..44].copy_from_slice(&(at + size - 1).to_le_bytes());
+        }
+    }
+    disk
+}
+
+#[test]
+fn case_64_a_partitioned_image_is_refused_with_the_places_of_its_partitions() {
+    let home = Home::new();
+    let path = home.path("image.raw");
+    for (gpt, kind) in [(false, "MBR"), (true, "GPT")] {
+        fs::write(&path, partitioned(gpt)).unwrap();
+        let says = format!(
+            "has a partition table ({kind}) where a file system is expected: partition 1 at byte 1048576, 4194304 \
+             bytes; partition 2 at byte 5242880, 2097152 bytes."
+        );
+        refused(&home, &path, json!({}), &says);
+        refused(&home, &path, readonly(), &says);
+        // The caller may know better.
+        let attached = home.attach("worker", &[image(&path, json!({ "fstype": "ext4" }))]).unwrap();
+        home.store.detach(attached.id).unwrap();
     }
 }

@@ -58,6 +58,12 @@ fn a_file_system_is_told_in_every_format() {
         }
         let raw = inspect(&dir.path().join("disk.raw"), None).unwrap();
         assert_eq!(raw.fstype, Some(fstype), "{steps:?}");
+        assert_eq!(raw.partitions, None, "{steps:?}");
+        // Those that are made for a disk take most of it; the others are filled up to a whole block.
+        let length = raw.fs_bytes.unwrap();
+        assert!(length <= raw.capacity_bytes && length > size / 2, "{steps:?}: {length}");
+        raw.check_mountable(Path::new("disk.raw"), false, false).unwrap();
+        cut_short(&dir.path().join("disk.raw"), length);
         for (format, options) in PACKED {
             let name = format!("disk.{format}");
             let args = [&["convert", "-f", "raw", "-O", format], options, &["disk.raw", &name]].concat();
@@ -72,6 +78,18 @@ fn a_file_system_is_told_in_every_format() {
                 "{format} {options:?}"
             );
         }
+    }
+}
+
+/// Holds that a copy which lacks the last byte of its file system is refused.
+fn cut_short(path: &Path, length: u64) {
+    let copy = path.with_file_name("short.raw");
+    fs::copy(path, &copy).unwrap();
+    File::options().write(true).open(&copy).unwrap().set_len(length - 1).unwrap();
+    let found = inspect(&copy, None).unwrap();
+    for (readonly, knows_fs) in [(true, false), (false, true)] {
+        let error = found.check_mountable(&copy, readonly, knows_fs).unwrap_err();
+        assert!(error.to_string().contains("a part of it is missing"), "{error}");
     }
 }
 

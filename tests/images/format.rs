@@ -14,7 +14,7 @@ fn raw(dir: &Path, name: &str) -> std::path::PathBuf {
 }
 
 #[test]
-fn case_36_a_raw_image_in_which_a_guest_wrote_a_header_is_still_raw() {
+fn case_36_a_raw_image_in_which_a_guest_wrote_a_header_is_still_raw_where_the_caller_says_so() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("secret"), "secret").unwrap();
     if !qemu_img(
@@ -27,10 +27,9 @@ fn case_36_a_raw_image_in_which_a_guest_wrote_a_header_is_still_raw() {
     for name in ["disk.raw", "disk.img", "disk.RAW", "disk.Img"] {
         let path = raw(dir.path(), name);
         patch(&path, 0, &header);
-        for stated in [None, Some(DiskFormat::Raw)] {
-            let found = inspect(&path, stated).unwrap();
-            assert_eq!((found.format, found.capacity_bytes, found.fstype), (DiskFormat::Raw, CAPACITY, None));
-        }
+        let found = inspect(&path, Some(DiskFormat::Raw)).unwrap();
+        assert_eq!((found.format, found.capacity_bytes, found.fstype), (DiskFormat::Raw, CAPACITY, None));
+        refused(&path, "is named as a raw image but looks like a qcow2 image. State its \"format\"");
     }
     let path = raw(dir.path(), "stated.qcow2");
     patch(&path, 0, &header);
@@ -81,6 +80,14 @@ fn the_formats_of_other_programs_are_refused_by_name() {
             return;
         }
         refused(&dir.path().join(&file), &format!("looks like {name} image, which cannot be attached"));
+        for other in ["disk.raw", "disk.img"] {
+            fs::copy(dir.path().join(&file), dir.path().join(other)).unwrap();
+            refused(&dir.path().join(other), &format!("is named as a raw image but looks like {name} image"));
+        }
+        for other in ["disk", "disk.bin"] {
+            fs::copy(dir.path().join(&file), dir.path().join(other)).unwrap();
+            refused(&dir.path().join(other), &format!("looks like {name} image, which cannot be attached"));
+        }
         assert_eq!(inspect(&dir.path().join(&file), Some(DiskFormat::Raw)).unwrap().format, DiskFormat::Raw);
     }
 }

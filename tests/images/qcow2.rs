@@ -168,3 +168,36 @@ fn whatever_qemu_img_makes_by_itself_is_accepted() {
         inspect(&dir.path().join("disk.qcow2"), None).unwrap();
     }
 }
+
+#[test]
+fn case_64_a_truncated_image_is_refused_wherever_it_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let data: Vec<_> =
+        (0..8u32 << 18).flat_map(|word| word.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    fs::write(dir.path().join("disk.raw"), data).unwrap();
+    for options in
+        [&[][..], &["-c"], &["-o", "cluster_size=512"], &["-o", "compat=0.10"], &["-o", "extended_l2=on"]]
+    {
+        let args = [&["convert", "-f", "raw", "-O", "qcow2"], options, &["disk.raw", "disk.qcow2"]].concat();
+        if !qemu_img(dir.path(), &args) {
+            return;
+        }
+        let path = dir.path().join("disk.qcow2");
+        let length = fs::metadata(&path).unwrap().len();
+        inspect(&path, None).unwrap();
+        for parts in (1..16).rev() {
+            File::options().write(true).open(&path).unwrap().set_len(length * parts / 16).unwrap();
+            let error = inspect(&path, None).unwrap_err();
+            assert_eq!(error.code(), "ERR_DISK_IMAGE", "{options:?} {parts}: {error}");
+        }
+    }
+}
+
+#[test]
+fn an_image_with_clusters_set_aside_is_whole() {
+    for preallocation in ["off", "metadata", "falloc", "full"] {
+        let option = format!("preallocation={preallocation}");
+        let Some((_dir, path)) = image(&["-o", &option]) else { return };
+        inspect(&path, None).unwrap();
+    }
+}

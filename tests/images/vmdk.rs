@@ -221,6 +221,158 @@ fn a_descriptor_as_vmware_writes_it_is_read() {
     assert_eq!((found.capacity_bytes, found.parts.unwrap().files.len()), (1 << 20, 1));
 }
 
+/// How a descriptor that differs from the usual one is read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Reading {
+    /// As qemu-img reads it: the same size, or refused.
+    Same,
+    /// Refused here although qemu-img reads it: two readers might read two disks, or a part of it is missing.
+    Stricter,
+}
+
+/// The lines of a descriptor, and others in the place of one of them.
+const LINES: [&str; 6] = [
+    "# Disk DescriptorFile",
+    "version=1",
+    "CID=11111111",
+    "parentCID=ffffffff",
+    "createType=\"monolithicFlat\"",
+    "RW 2048 FLAT \"data\" 0",
+];
+
+const SPELLINGS: [(usize, &str, Reading); 78] = {
+    use Reading::{Same, Stricter};
+    [
+        (0, "# Disk DescriptorFile", Same),
+        (0, "# disk descriptorfile", Same),
+        (0, "# DISK DESCRIPTORFILE", Same),
+        (0, "#Disk DescriptorFile", Same),
+        (0, "#\tDisk  DescriptorFile", Same),
+        (0, "# anything else", Same),
+        (0, "#", Same),
+        (0, "  \n# Disk DescriptorFile", Same),
+        (0, "\n# Disk DescriptorFile", Same),
+        (0, "\r\n# Disk DescriptorFile", Same),
+        (0, "# Disk DescriptorFile\n  ", Same),
+        (0, "# Disk DescriptorFile\n", Same),
+        (0, "\u{feff}# Disk DescriptorFile", Same),
+        (1, "version=2", Same),
+        (1, "version=3", Same),
+        (1, "VERSION=1", Same),
+        (1, "version = 1", Same),
+        (1, "version=\"1\"", Same),
+        (1, "encoding=\"UTF-8\"\nversion=1", Same),
+        (1, "version=4", Stricter),
+        (1, "", Stricter),
+        (2, "cid=11111111", Same),
+        (2, "CID=0x1111", Same),
+        (2, "CID=ABCDEF01", Same),
+        (2, "CID= 1", Same),
+        (2, "CID=x", Same),
+        (2, "CID = 11111111", Same),
+        (2, "", Same),
+        (3, "parentCID=FFFFFFFF", Same),
+        (3, "parentcid=ffffffff", Same),
+        (3, "parentCID = ffffffff", Same),
+        (3, "", Same),
+        (3, "parentCID=0", Stricter),
+        (4, "createtype=\"monolithicFlat\"", Same),
+        (4, "createType = \"monolithicFlat\"", Same),
+        (4, "createType=monolithicFlat", Same),
+        (4, "createType='monolithicFlat'", Same),
+        (4, "createType=\"monolithicflat\"", Same),
+        (4, "createType=\"MONOLITHICFLAT\"", Same),
+        (4, "createType=\" monolithicFlat \"", Same),
+        (4, "  createType=\"monolithicFlat\"", Same),
+        (4, "createType=\"monolithicFlat\" # comment", Same),
+        (4, "#createType=\"monolithicFlat\"", Same),
+        (4, "createType=\"vmfs\"", Same),
+        (4, "createType=\"twoGbMaxExtentFlat\"", Same),
+        (4, "", Same),
+        (4, "createType=\"monolithicFlat\"\ncreateType=\"vmfs\"", Stricter),
+        (5, "rw 2048 flat \"data\" 0", Same),
+        (5, "Rw 2048 FLAT \"data\" 0", Same),
+        (5, "RW 2048 flat \"data\" 0", Same),
+        (5, "RW\t2048\tFLAT\t\"data\"\t0", Same),
+        (5, "  RW   2048   FLAT   \"data\"   0  ", Same),
+        (5, "RW 2048 FLAT\"data\" 0", Same),
+        (5, "RW 2048 FLAT \"data\"0", Same),
+        (5, "RW 2048 FLAT \"data\" 0\r", Same),
+        (5, "RW 2048 FLAT \"data\" 0 # comment", Same),
+        (5, "RW 2048 FLAT \"data\" 0 7", Same),
+        (5, "RW 2048 FLAT \"data\"", Same),
+        (5, "RW +2048 FLAT \"data\" +0", Same),
+        (5, "RW 2048 FLAT \"data\" -1", Same),
+        (5, "RW 0 FLAT \"data\" 0", Same),
+        (5, "RW 01000 FLAT \"data\" 0", Same),
+        (5, "RW 0x100 FLAT \"data\" 0", Same),
+        (5, "RW 2048 FLAT 'data' 0", Same),
+        (5, "RW 2048 VMFS \"data\"", Same),
+        (5, "RW 2048 VMFS \"data\" 0", Same),
+        (5, "RW 2048 ZERO", Same),
+        (5, "RW 1024 FLAT \"data\" 0\nRW 2048 ZERO", Same),
+        (5, "RW 2048 ZERO\nRW 1024 FLAT \"data\" 0", Same),
+        (5, "RW 1024 FLAT \"data\" 0\nRDONLY 2048 ZERO", Same),
+        (5, "RW 1024 FLAT \"data\" 0\nNOACCESS 2048 ZERO", Same),
+        (5, "RW 1024 FLAT \"data\" 0\nRW 2048 zero", Same),
+        (5, "RW 1024 FLAT \"data\" 0\nRW 2048 ZERO \"x\"", Same),
+        (5, "RW 1024 FLAT \"data\" 0\nRW 2048 ZERO \"x\" 0", Same),
+        (5, "RW 1024 FLAT \"data\" 0\nRDONLY 1024 FLAT \"more\" 0", Stricter),
+        (5, "RW 1024 FLAT \"data\" 0\nRW 8 VMFSRDM \"more\"", Stricter),
+        (5, "RW 1024 FLAT \"data\" 0\nRW", Stricter),
+        (5, "\nRW 1024 FLAT \"data\" 0", Stricter),
+    ]
+};
+
+#[test]
+fn case_64_a_descriptor_is_read_as_qemu_img_reads_it_or_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    if !qemu_img(dir.path(), &["--version"]) {
+        return;
+    }
+    for name in ["data", "more"] {
+        File::create(dir.path().join(name)).unwrap().set_len(1 << 20).unwrap();
+    }
+    let path = dir.path().join("disk.vmdk");
+    let judged = || {
+        let mut asked = std::process::Command::new("qemu-img");
+        let asked = asked.args(["info", "--output=json", "-f", "vmdk"]).arg(&path);
+        // Of a disk without any part some versions end with a failed assertion.
+        let output = asked.output().unwrap();
+        let info = output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap());
+        info.map(|info: serde_json::Value| info["virtual-size"].as_u64().unwrap())
+    };
+    for (line, spelling, reading) in SPELLINGS {
+        let mut lines = LINES;
+        lines[line] = spelling;
+        let lines: Vec<_> = lines.into_iter().filter(|line| !line.is_empty()).collect();
+        fs::write(&path, lines.join("\n") + "\n").unwrap();
+        let found = inspect(&path, None).ok().map(|found| found.capacity_bytes);
+        let stated = inspect(&path, Some(DiskFormat::Vmdk)).ok().map(|found| found.capacity_bytes);
+        assert_eq!(found, stated, "{spelling:?}");
+        match reading {
+            Reading::Same => assert_eq!(found, judged(), "{spelling:?}"),
+            Reading::Stricter => assert_eq!((found, judged().is_some()), (None, true), "{spelling:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_descriptor_by_another_name_is_no_raw_image() {
+    for first in ["# Disk DescriptorFile", "#Disk DescriptorFile", "# anything"] {
+        let (dir, path) = written("monolithicFlat", "RW 2048 FLAT \"data\" 0");
+        let text = fs::read_to_string(&path).unwrap().replace("# Disk DescriptorFile", first);
+        for name in ["disk", "disk.bin"] {
+            fs::write(dir.path().join(name), &text).unwrap();
+            assert_eq!(inspect(&dir.path().join(name), None).unwrap().format, DiskFormat::Vmdk);
+        }
+        for name in ["disk.raw", "disk.img"] {
+            fs::write(dir.path().join(name), &text).unwrap();
+            refused(&dir.path().join(name), "State its \"format\"");
+        }
+    }
+}
+
 #[test]
 fn a_file_that_holds_two_parts_of_a_disk_is_refused() {
     for (first, second) in [("data", "data"), ("data", "link"), ("disk.vmdk", "data")] {

@@ -45,6 +45,12 @@ pub struct Header {
     pub l1_offset: u64,
     /// How many entries it has.
     pub l1_entries: u32,
+    /// Where the table of reference counts is.
+    pub refcount_offset: u64,
+    /// How many entries it has.
+    pub refcount_entries: u64,
+    /// Whether L2 entries have a map of subclusters.
+    pub is_extended: bool,
     /// Whether the image is without extended L2 entries and without a compression of its own.
     pub is_plain: bool,
 }
@@ -93,6 +99,9 @@ impl Header {
             cluster_bits,
             l1_offset: long(40)?,
             l1_entries: word(36)?,
+            refcount_offset: long(48)?,
+            refcount_entries: (u64::from(word(56)?) << cluster_bits) / 8,
+            is_extended: extended,
             is_plain: incompatible & (feature::EXTENDED_L2 | feature::COMPRESSION_TYPE) == 0,
         };
         check_capacity(&header, extended)?;

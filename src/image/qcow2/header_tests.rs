@@ -49,6 +49,9 @@ fn a_good_header_gives_its_facts() {
         cluster_bits: 16,
         l1_offset: 0x30000,
         l1_entries: 2,
+        refcount_offset: 0x10000,
+        refcount_entries: 0x2000,
+        is_extended: false,
         is_plain: true,
     };
     assert_eq!(Header::parse(&good(), LENGTH), Ok(facts.clone()));

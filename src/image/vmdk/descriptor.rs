@@ -16,9 +16,21 @@ const MOST_EXTENTS: usize = 256;
 /// The longest name that a file can have.
 const LONGEST_NAME: usize = 255;
 
-const SIGNATURE: &[u8] = b"# Disk DescriptorFile";
+/// What the first line is, where it is not another comment.
+const SIGNATURE: &str = "# Disk DescriptorFile";
+
+/// How much of a file QEMU looks at to tell a descriptor.
+const PROBED_BYTES: usize = 512;
+const VERSIONS: [&[u8]; 3] = [b"version=1", b"version=2", b"version=3"];
+
+/// The keys that QEMU looks for anywhere in the text, in exactly this spelling.
+const CONTENT_ID: &[u8] = b"CID";
+const PARENT_ID: &[u8] = b"parentCID";
+const CREATE_TYPE: &[u8] = b"createType";
+
 const PARENT_HINT: &[u8] = b"parentFileNameHint";
 const NO_PARENT: &str = "ffffffff";
+const STREAM: &str = "streamOptimized";
 
 /// What a disk consists of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,9 +63,33 @@ pub enum Storage {
     Sparse,
 }
 
-/// Whether an image that begins so is a descriptor alone.
+/// Whether an image that begins so is a descriptor alone: what QEMU takes for one, and what has the usual first line.
 pub fn is_descriptor(head: &[u8]) -> bool {
-    head.get(..SIGNATURE.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(SIGNATURE))
+    is_probed(&head[..head.len().min(PROBED_BYTES)]) || has_signature(head)
+}
+
+/// QEMU skips comments and lines of spaces, and then there is the version.
+fn is_probed(head: &[u8]) -> bool {
+    let mut rest = head;
+    loop {
+        let is_space = |byte: &&u8| **byte == b' ';
+        let spaces = rest.iter().take_while(is_space).count();
+        let (line, behind) = match rest.iter().position(|byte| *byte == b'\n') {
+            Some(end) => (&rest[..end], &rest[end + 1..]),
+            None => return false,
+        };
+        let ended = line.strip_suffix(b"\r").unwrap_or(line);
+        let is_skipped = line.starts_with(b"#") || spaces > 0 && ended.len() == spaces || line == b"\r";
+        if !is_skipped {
+            return VERSIONS.contains(&ended);
+        }
+        rest = behind;
+    }
+}
+
+fn has_signature(head: &[u8]) -> bool {
+    let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();
+    head.get(..SIGNATURE.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(SIGNATURE.as_bytes()))
 }
 
 /// Refuses an image that names a parent in these bytes, in whatever way.
@@ -81,6 +117,8 @@ impl Descriptor {
         }
         check_parentless(bytes)?;
         let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+        let create_type = create_type(text)?;
+        check_ids(text)?;
         let (mut keys, mut extents) = (Keys::default(), Vec::new());
         let mut is_after_blank = false;
         for line in text.split(|byte| *byte == b'\n') {
@@ -93,15 +131,17 @@ impl Descriptor {
                 if was_after_blank {
                     return Err("has a blank line before an extent in its descriptor".into());
                 }
+                let Some(extent) = Extent::parse(line)? else { continue };
                 if extents.len() == MOST_EXTENTS {
                     return Err(format!("consists of more than {MOST_EXTENTS} files").into());
                 }
-                extents.push(Extent::parse(line)?);
+                extents.push(extent);
             } else if let Some((key, value)) = line.split_once('=').filter(|_| !line.starts_with('#')) {
                 keys.take(key.trim(), value.trim().trim_matches('"'))?;
             }
         }
-        Ok(Descriptor { create_type: keys.create_type()?, extents })
+        keys.check()?;
+        Ok(Descriptor { create_type, extents })
     }
 
     /// The extents of a descriptor that is a file of its own: at least one, all of the kind that its type has.
@@ -128,7 +168,7 @@ impl Descriptor {
     /// A descriptor of the same disk whose extents are at these paths, one each.
     pub fn at_paths(&self, paths: impl Iterator<Item = PathBuf>) -> String {
         let mut text = format!(
-            "# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID={NO_PARENT}\ncreateType=\"{}\"\n",
+            "{SIGNATURE}\nversion=1\nCID=fffffffe\nparentCID={NO_PARENT}\ncreateType=\"{}\"\n",
             self.create_type
         );
         for (extent, path) in self.extents.iter().zip(paths) {
@@ -141,10 +181,15 @@ impl Descriptor {
         text
     }
 
+    /// Whether the type says that the disk is written once, from its beginning to its end.
+    pub fn is_stream(&self) -> bool {
+        self.create_type == STREAM
+    }
+
     /// Holds a descriptor within a sparse file against that file, which is the only extent.
     pub fn check_embedded(&self, sectors: u64) -> Result<(), Problem> {
         match self.create_type.as_str() {
-            "monolithicSparse" | "streamOptimized" => {}
+            "monolithicSparse" | STREAM => {}
             other => return Err(unsupported(other)),
         }
         match self.extents.as_slice() {
@@ -160,7 +205,6 @@ struct Keys {
     version: Option<String>,
     content: Option<String>,
     parent: Option<String>,
-    create_type: Option<String>,
 }
 
 impl Keys {
@@ -169,7 +213,6 @@ impl Keys {
             "version" => &mut self.version,
             "cid" => &mut self.content,
             "parentcid" => &mut self.parent,
-            "createtype" => &mut self.create_type,
             key if key.starts_with("encryption") => {
                 return Err("is encrypted, which is not supported. Decrypt it in VMware first.".into());
             }
@@ -178,26 +221,65 @@ impl Keys {
         match place.replace(value.to_owned()) {
             None => Ok(()),
             // Two readers might take one value each.
-            Some(_) => Err("has a descriptor that says the same thing twice".into()),
+            Some(_) => Err(SAID_TWICE.into()),
         }
     }
 
-    /// The type, where the rest is as it must be.
-    fn create_type(self) -> Result<String, Problem> {
+    /// Refuses a version that is not known, and a parent.
+    fn check(self) -> Result<(), Problem> {
         if !matches!(self.version.as_deref(), Some("1" | "2" | "3")) {
             return Err("has a descriptor of a version that is not known; only 1 to 3 are".into());
         }
-        if self.content.is_none_or(|id| u32::from_str_radix(&id, 16).is_err()) {
-            return Err("has a descriptor without a content ID".into());
-        }
         match self.parent {
-            Some(id) if id.eq_ignore_ascii_case(NO_PARENT) => {}
-            Some(_) => return Err(PARENT.into()),
-            None => return Err("has a descriptor that does not say whether it has a parent".into()),
+            Some(id) if !id.eq_ignore_ascii_case(NO_PARENT) => Err(PARENT.into()),
+            _ => Ok(()),
         }
-        self.create_type.ok_or_else(|| "has a descriptor that does not say its createType".into())
     }
 }
+
+/// The value of a key as QEMU finds it: the key's first place anywhere in the text, and what is two bytes behind it.
+fn value_of<'t>(text: &'t [u8], key: &[u8], skipped: usize) -> Option<&'t [u8]> {
+    let at = text.windows(key.len()).position(|found| found == key)?;
+    text.get(at + key.len() + skipped..)
+}
+
+/// The type of the disk. QEMU skips an equals sign and a quotation mark without looking, and reads to the next mark.
+fn create_type(text: &[u8]) -> Result<String, Problem> {
+    let is_key = |found: &&[u8]| found.eq_ignore_ascii_case(CREATE_TYPE);
+    if text.windows(CREATE_TYPE.len()).filter(is_key).count() > 1 {
+        return Err(SAID_TWICE.into());
+    }
+    let value = value_of(text, CREATE_TYPE, 2);
+    let end = value.and_then(|value| value.iter().position(|byte| *byte == b'"'));
+    match (value, end) {
+        (Some(value), Some(end)) => Ok(String::from_utf8_lossy(&value[..end]).into_owned()),
+        _ => Err("has a descriptor that does not say its createType".into()),
+    }
+}
+
+/// Refuses a parent, and what QEMU finds no hexadecimal numbers in.
+fn check_ids(text: &[u8]) -> Result<(), Problem> {
+    if value_of(text, CONTENT_ID, 1).and_then(hexadecimal).is_none() {
+        return Err("has a descriptor without a content ID".into());
+    }
+    match value_of(text, PARENT_ID, 1).and_then(hexadecimal) {
+        Some(u32::MAX) => Ok(()),
+        Some(_) => Err(PARENT.into()),
+        None => Err("has a descriptor that does not say whether it has a parent".into()),
+    }
+}
+
+/// The number that a text begins with, behind white space and with or without `0x`, as `scanf` reads it.
+fn hexadecimal(text: &[u8]) -> Option<u32> {
+    let text = text.trim_ascii_start();
+    let digits_of = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let prefixed = text.strip_prefix(b"0x").or_else(|| text.strip_prefix(b"0X"));
+    let digits = prefixed.filter(|text| digits_of(text) > 0).unwrap_or(text);
+    let digits = std::str::from_utf8(&digits[..digits_of(digits)]).ok()?;
+    u32::from_str_radix(digits, 16).ok()
+}
+
+const SAID_TWICE: &str = "has a descriptor that says the same thing twice";
 
 fn unsupported(create_type: &str) -> Problem {
     format!(
@@ -214,47 +296,66 @@ fn is_extent(line: &str) -> bool {
 }
 
 impl Extent {
-    /// Parses `RW 4192256 FLAT "disk-f001.vmdk" 0`.
-    fn parse(line: &str) -> Result<Self, Problem> {
+    /// Parses `RW 4192256 FLAT "disk-f001.vmdk" 0`; `None` for what QEMU takes for no part of the disk: an extent of no
+    /// sectors, and one of zeros, which has no file.
+    fn parse(line: &str) -> Result<Option<Self>, Problem> {
         let malformed = || Problem::from(format!("has a malformed extent in its descriptor: {line:?}"));
+        let mut fields = line.split_whitespace();
+        let (access, sectors, kind) = (fields.next(), fields.next(), fields.next());
+        let is_zero = kind.is_some_and(|kind| kind.eq_ignore_ascii_case(ZERO));
+        if is_zero && !line.contains('"') {
+            return number(sectors).map(|_| None).ok_or_else(malformed);
+        }
         let (before, quoted) = line.split_once('"').ok_or_else(|| no_file(line))?;
         let (name, after) = quoted.split_once('"').ok_or_else(malformed)?;
-        let mut fields = before.split_whitespace();
-        let (access, sectors, kind) = (fields.next(), fields.next(), fields.next());
-        if fields.next().is_some() {
+        let has_space = before.ends_with(char::is_whitespace);
+        if before.split_whitespace().count() != 3 || !has_space {
             return Err(malformed());
+        }
+        let sectors = number(sectors).ok_or_else(malformed)?;
+        // What follows a number, or is none, is not looked at.
+        let first_sector = after.trim_start();
+        let end = first_sector.find(|c: char| !c.is_ascii_digit() && c != '+').unwrap_or(first_sector.len());
+        let first_sector = Some(&first_sector[..end]).filter(|number| !number.is_empty());
+        let is_negative = after.trim_start().starts_with('-');
+        if is_zero && first_sector.is_none() && !is_negative {
+            return Ok(None);
         }
         let is_writable = match access {
             Some("RW") => true,
             Some("RDONLY") => false,
             _ => return Err("has an extent that may not be accessed".into()),
         };
-        let sectors = number(sectors).filter(|sectors| *sectors > 0).ok_or_else(malformed)?;
-        let mut rest = after.split_whitespace();
-        let (first_sector, more) = (rest.next(), rest.next());
-        let storage = match (kind, first_sector, more) {
-            (Some("FLAT"), Some(_), None) => {
+        let storage = match (kind, first_sector) {
+            (Some("FLAT"), Some(_)) => {
                 Storage::Flat { first_sector: number(first_sector).ok_or_else(malformed)? }
             }
-            (Some("VMFS"), None | Some("0"), None) => Storage::Flat { first_sector: 0 },
-            (Some("SPARSE"), None, None) => Storage::Sparse,
-            (Some("FLAT" | "VMFS" | "SPARSE"), _, _) => return Err(malformed()),
-            (kind, _, _) => return Err(unsupported(kind.unwrap_or_default())),
+            (Some("VMFS"), None) if !is_negative => Storage::Flat { first_sector: 0 },
+            (Some("SPARSE"), None) if !is_negative => Storage::Sparse,
+            (Some("FLAT" | "VMFS" | "SPARSE"), _) => return Err(malformed()),
+            (kind, _) => return Err(unsupported(kind.unwrap_or_default())),
         };
+        if sectors == 0 {
+            return Ok(None);
+        }
         check_name(name)?;
-        Ok(Extent { name: name.to_owned(), sectors, storage, is_writable })
+        Ok(Some(Extent { name: name.to_owned(), sectors, storage, is_writable }))
     }
 }
+
+/// The kind of an extent of zeros.
+const ZERO: &str = "ZERO";
 
 fn no_file(line: &str) -> Problem {
     format!("has an extent without a file in its descriptor: {line:?}").into()
 }
 
-/// Digits alone; `parse` would take a sign.
+/// Decimal digits, with a plus sign or without.
 fn number(field: Option<&str>) -> Option<u64> {
-    field
-        .filter(|field| field.bytes().all(|byte| byte.is_ascii_digit()))
-        .and_then(|field| u64::from_str(field).ok())
+    let digits = field.map(|field| field.strip_prefix('+').unwrap_or(field));
+    digits
+        .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
+        .and_then(|digits| u64::from_str(digits).ok())
 }
 
 /// An extent's name is one component that means the same to everybody.

@@ -97,7 +97,7 @@ fn rejects_raw_devices_snapshots_and_other_types() {
     for kind in ["VMFSRDM", "VMFSRAW", "VMFSSPARSE", "SESPARSE"] {
         rejected(separate("vmfs", &format!("RW 8 {kind} \"a\"")), "cannot be attached");
     }
-    rejected(separate("monolithicFlat", "RW 8 ZERO"), "without a file");
+    rejected(separate("monolithicFlat", "RW 8 NONE"), "without a file");
 }
 
 #[test]
@@ -110,6 +110,54 @@ fn rejects_extents_that_do_not_fit_the_type_or_cannot_be_written() {
     rejected(embedded("monolithicSparse", "RW 8 SPARSE \"a\"", 9), "other extents");
     rejected(embedded("monolithicSparse", "RW 8 SPARSE \"a\"\nRW 8 SPARSE \"b\"", 8), "other extents");
     rejected(embedded("monolithicSparse", "", 8), "other extents");
+}
+
+#[test]
+fn an_extent_of_zeros_or_of_nothing_is_no_part_of_the_disk() {
+    let data = "RW 8 FLAT \"a\" 0";
+    for none in
+        ["RW 8 ZERO", "rw 8 ZERO", "RDONLY 8 ZERO", "NOACCESS 8 zero", "RW 8 ZERO \"b\"", "RW 0 FLAT \"b\" 0"]
+    {
+        for extents in [format!("{none}\n{data}"), format!("{data}\n{none}")] {
+            assert_eq!(separate("monolithicFlat", &extents).unwrap().len(), 1, "{extents}");
+        }
+        rejected(separate("monolithicFlat", none), "no extents");
+    }
+    assert_eq!(
+        separate("monolithicFlat", "RW 8 FLAT \"a\" 7 # and more").unwrap()[0].storage,
+        Storage::Flat { first_sector: 7 }
+    );
+}
+
+#[test]
+fn a_descriptor_is_told_by_what_qemu_looks_for_or_by_the_usual_first_line() {
+    for head in [
+        "version=1\n",
+        "version=3\r\n",
+        "#\nversion=2\n",
+        "# any comment\n  \n\r\nversion=1\n",
+        "#Disk DescriptorFile\nversion=1\n",
+        "# disk descriptorFILE",
+        "\n # Disk DescriptorFile",
+        "\u{feff}# Disk DescriptorFile",
+    ] {
+        assert!(is_descriptor(head.as_bytes()), "{head:?}");
+    }
+    for head in [
+        "",
+        "#",
+        "#\n",
+        "version=1",
+        "version=4\n",
+        " version=1\n",
+        "\nversion=1\n",
+        "# a\n\nversion=1\n",
+        "x",
+    ] {
+        assert!(!is_descriptor(head.as_bytes()), "{head:?}");
+    }
+    let far = format!("#{}\nversion=1\n", "x".repeat(600));
+    assert!(!is_descriptor(far.as_bytes()));
 }
 
 #[test]
@@ -126,15 +174,19 @@ fn rejects_malformed_extents() {
         "RW",
         "RW 8 FLAT \"a",
         "RW 8 FLAT \"a\"",
-        "RW 8 FLAT \"a\" 0 0",
         "RW 8 FLAT \"a\" -1",
-        "RW +8 FLAT \"a\" 0",
+        "RW 8 FLAT \"a\" + 1",
+        "RW 8 FLAT\"a\" 0",
+        "RW ++8 FLAT \"a\" 0",
+        "RW 8 flat \"a\" 0",
         "RW 0 FLAT \"a\" 0",
         "RW FLAT \"a\" 0",
         "RW 8 8 FLAT \"a\" 0",
         "RW 99999999999999999999 FLAT \"a\" 0",
         "RW 8 SPARSE \"a\" 1",
-        "RW 8 VMFS \"a\" 1",
+        "RW 8 VMFS \"a\" 0",
+        "RW 8 ZERO \"a\" 0",
+        "RW x ZERO",
     ] {
         separate("monolithicFlat", line).unwrap_err();
     }

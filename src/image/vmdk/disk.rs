@@ -32,6 +32,11 @@ impl<'f> Part<'f> {
         Part { file, bytes: header.sectors * SECTOR, layout: Layout::Sparse { length, header } }
     }
 
+    /// Whether it is of grains that cannot be written again.
+    pub fn is_compressed(&self) -> bool {
+        matches!(&self.layout, Layout::Sparse { header, .. } if header.is_compressed)
+    }
+
     /// Reads the first bytes, which there are.
     fn read_start(&self, buffer: &mut [u8]) -> Result<(), Failure> {
         match &self.layout {

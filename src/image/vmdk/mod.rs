@@ -9,6 +9,8 @@
 //!   for a protocol, so there is none in it.
 //! - QEMU looks for a parent's name anywhere in a descriptor, comments included, and at a fixed place of a sparse
 //!   file. So do we, and refuse the image wherever it stands.
+//! - A descriptor is read as QEMU reads it, and refused where QEMU refuses it. An extent of zeros (`ZERO`), which has no
+//!   file, is no part of the disk to QEMU, so it is none here.
 //! - A sparse file of capacity 0 is one whose own descriptor QEMU would follow to further files: refused, for extents
 //!   as well.
 
@@ -36,6 +38,9 @@ const SECTOR: u64 = 512;
 /// Where QEMU looks for a parent's name in a sparse file, and how far.
 const PARENT_AT: usize = 0x200;
 const PARENT_WITHIN: usize = 20 * 512;
+
+/// What an image is whose grains are written once: QEMU refuses to write one again.
+const COMPRESSED: &str = "a streamOptimized vmdk";
 
 /// A file that holds a part of a vmdk's data.
 #[derive(Debug)]
@@ -80,7 +85,8 @@ pub(super) fn inspect(
     let sectors: u64 = extents.iter().map(|extent| extent.sectors).sum();
     let capacity_bytes = sectors * SECTOR;
     let start = disk::read_start(&parts, wanted(capacity_bytes))?;
-    Ok(Facts { capacity_bytes, start, parts: Some(Parts { descriptor, files: opened }) })
+    let unwritable = parts.iter().any(Part::is_compressed).then_some(COMPRESSED);
+    Ok(Facts { capacity_bytes, start, parts: Some(Parts { descriptor, files: opened }), unwritable })
 }
 
 /// A sparse file that is the whole disk.
@@ -92,10 +98,12 @@ fn inspect_sparse(file: &File, head: &[u8], length: u64) -> Result<Facts, Failur
         ));
     };
     let text = read_up_to(file, place.start, (place.end - place.start) as usize)?;
-    Descriptor::parse(&text)?.check_embedded(header.sectors)?;
+    let descriptor = Descriptor::parse(&text)?;
+    descriptor.check_embedded(header.sectors)?;
     let capacity_bytes = header.sectors * SECTOR;
+    let unwritable = (header.is_compressed || descriptor.is_stream()).then_some(COMPRESSED);
     let start = disk::read_start(&[Part::sparse(file, length, header)], wanted(capacity_bytes))?;
-    Ok(Facts { capacity_bytes, start, parts: None })
+    Ok(Facts { capacity_bytes, start, parts: None, unwritable })
 }
 
 /// The header of a sparse file, from its footer where the file was written in one go.
