@@ -248,7 +248,7 @@ export declare class VolumeStore {
   private constructor()
   /**
    * Opens a home, and finishes or undoes what a process that died there had begun. Where the catalog was deleted, the
-   * volumes are found again by their directories, without their quotas and labels.
+   * volumes are found again by their directories, with their ids, and without their quotas and labels.
    * @throws {CatalogError} the catalog is damaged (`VolumeStore.check` mends it), locked for 5 seconds, or of a newer
    *   version
    */
@@ -277,21 +277,37 @@ export declare class VolumeStore {
 
 // -- Volumes ----------------------------------------------------------------------------------------------
 
-/** A volume that was just created. */
+/**
+ * A volume that was just created. Its methods act on this very volume: once it is removed they reject with a
+ * `VolumeNotFoundError`, also where its name is used again.
+ */
 export declare class Volume {
   private constructor()
+  /**
+   * 32 hexadecimal digits, drawn when the volume was made, which no other volume has, a later one of the same name
+   * included. It stays with the volume, also when its catalog is lost and made again.
+   */
+  readonly id: string
   readonly name: string
   /** The data directory's absolute path on the host; a disk volume's holds its image. */
   readonly path: string
   /** The files of a directory volume. Of a disk volume, each operation is refused with an `InvalidConfigError`. */
   fs(): VolumeFs
-  /** The same as `removeVolume(name)`. */
+  /** Removes this volume, as `removeVolume` does, and never a later one of its name. */
   remove(options?: SignalOption): Promise<void>
 }
 
-/** A volume as it was when it was looked up. */
+/**
+ * A volume as it was when it was looked up. Its methods act on this very volume: once it is removed they reject with a
+ * `VolumeNotFoundError`, also where its name is used again.
+ */
 export declare class VolumeHandle {
   private constructor()
+  /**
+   * 32 hexadecimal digits, drawn when the volume was made, which no other volume has, a later one of the same name
+   * included. It stays with the volume, also when its catalog is lost and made again.
+   */
+  readonly id: string
   readonly name: string
   /** The data directory's absolute path on the host; a disk volume's holds its image. */
   readonly path: string
@@ -320,7 +336,7 @@ export declare class VolumeHandle {
   readonly createdAt: Date | null
   /** The files of a directory volume. Of a disk volume, each operation is refused with an `InvalidConfigError`. */
   fs(): VolumeFs
-  /** The same as `removeVolume(name)`. */
+  /** Removes this volume, as `removeVolume` does, and never a later one of its name. */
   remove(options?: SignalOption): Promise<void>
 }
 
@@ -720,6 +736,11 @@ export interface MountConfig {
   readonly bind: string | null
   /** A named mount's volume. */
   readonly named: string | null
+  /**
+   * The id of that volume, where the mount was built from a `Volume` or a `VolumeHandle`: `attach` then rejects with a
+   * `VolumeNotFoundError` where the name has no volume or another one. `null`: whichever volume has the name.
+   */
+  readonly volumeId: string | null
   /** The part of it that is mounted, without `.` and doubled slashes; `null`: all of it. */
   readonly subpath: string | null
   readonly namedMode: 'existing' | 'create' | 'ensure-exists' | null
@@ -747,10 +768,14 @@ export interface MountConfig {
 export declare const Mount: {
   /** A file or directory of the host. A relative path is resolved now. */
   bind(hostPath: string, options?: MountOptions | null): MountConfig
-  /** A volume that exists. */
-  named(name: string, options?: NamedMountOptions | null): MountConfig
-  /** A volume that may be created for the mount. */
-  namedWith(name: string, options?: NamedMountOptions | null, volume?: NamedVolumeOptions | null): MountConfig
+  /** A volume that exists: the one that has the name when it is attached, or exactly the one that is given. */
+  named(volume: string | Volume | VolumeHandle, options?: NamedMountOptions | null): MountConfig
+  /** A volume that may be created for the mount. One that is given, and no name, has to exist: mode `'existing'`. */
+  namedWith(
+    volume: string | Volume | VolumeHandle,
+    options?: NamedMountOptions | null,
+    named?: NamedVolumeOptions | null,
+  ): MountConfig
   /** Memory. */
   tmpfs(options?: TmpfsOptions | null): MountConfig
   /** A disk image of the host, which `attach` looks for and checks. A relative path is resolved now. */

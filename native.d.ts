@@ -155,20 +155,20 @@ export declare class NativeStore {
   attachments(options: unknown, cancellation?: Cancellation | undefined | null): Promise<NativePages>
   /** `detach`: ends the attachment of that id; `options` is `force`. */
   detach(id: unknown, options: unknown, cancellation?: Cancellation | undefined | null): Promise<void>
-  /** `createVolume`: gives the volume's path. */
-  create(name: unknown, options: Array<unknown>, cancellation?: Cancellation | undefined | null): Promise<string>
+  /** `createVolume`: gives the volume's id and path. */
+  create(name: unknown, options: Array<unknown>, cancellation?: Cancellation | undefined | null): Promise<object>
   /** `getVolume` */
   get(name: unknown, cancellation?: Cancellation | undefined | null): Promise<object>
   /** `listVolumes`: `labels` is the filter. */
   list(options: unknown, cancellation?: Cancellation | undefined | null): Promise<NativePages>
   /** What the caller should hear of although its operation succeeded; each warning is given once. */
   takeWarnings(): Array<string>
-  /** `removeVolume` */
-  remove(name: unknown, cancellation?: Cancellation | undefined | null): Promise<void>
+  /** `removeVolume`, and `remove` of a volume, which has an id. */
+  remove(name: unknown, id?: string | undefined | null, cancellation?: Cancellation | undefined | null): Promise<void>
   /** `attach` of the mounts that were added to `mounts`. */
   attach(sandbox: unknown, mounts: NativeMounts, options: unknown, cancellation?: Cancellation | undefined | null): Promise<NativeAttachment>
-  /** The files of a volume. */
-  files(name: unknown): NativeFiles
+  /** The files of the volume that has that id. */
+  files(name: unknown, id: string): NativeFiles
 }
 
 /** A file that is written by a stream. */
@@ -220,10 +220,10 @@ export declare function mountBind(hostPath: unknown, options: unknown): object
 export declare function mountDisk(hostPath: unknown, options: unknown): object
 
 /** `Mount.named` */
-export declare function mountNamed(name: unknown, options: unknown): object
+export declare function mountNamed(name: unknown, options: unknown, id?: string | undefined | null): object
 
 /** `Mount.namedWith` */
-export declare function mountNamedWith(name: unknown, options: unknown, volume: unknown): object
+export declare function mountNamedWith(name: unknown, options: unknown, volume: unknown, id?: string | undefined | null): object
 
 /** `Mount.tmpfs` */
 export declare function mountTmpfs(options: unknown): object

@@ -158,7 +158,9 @@ test('a handle has every property with its type', async (t) => {
   const handle = await store.getVolume('v')
   assert.ok(handle instanceof VolumeHandle)
   const { usedBytes, quotaEnforcement, createdAt, ...rest } = handle
+  assert.match(handle.id, /^[0-9a-f]{32}$/)
   assert.deepEqual(rest, {
+    id: volume.id,
     name: 'v',
     path: volume.path,
     kind: 'dir',
@@ -227,10 +229,11 @@ test('properties are read-only, enumerable, and shown by JSON.stringify and the 
   const { store, volume, files } = await tempVolume(t, { labels: { env: 'prod' } })
   const handle = await store.getVolume('v')
   for (const [subject, properties] of [
-    [volume, ['name', 'path']],
+    [volume, ['id', 'name', 'path']],
     [
       handle,
       [
+        'id',
         'name',
         'path',
         'kind',

@@ -11,6 +11,7 @@ const FIELDS = [
   'kind',
   'bind',
   'named',
+  'volumeId',
   'subpath',
   'namedMode',
   'namedKind',

@@ -137,6 +137,8 @@ export async function mounts(store: VolumeStore) {
     '/b': Mount.named('b'),
     '/c': Mount.namedWith('c', { noexec: true }, { mode: 'ensure-exists', kind: 'dir', quotaMib: 1 }),
     '/d': Mount.tmpfs({ sizeMib: 1 }),
+    '/f': Mount.named(await store.getVolume('f'), { subpath: 'a' }),
+    '/g': Mount.namedWith(await store.createVolume('g'), {}, { mode: 'existing' }),
     '/e': Mount.disk('e.qcow2', { format: 'qcow2', fstype: 'ext4' }),
   }
   const attachment = await attach('worker', mounts, { pid: 1, signal })
@@ -157,6 +159,10 @@ export async function mounts(store: VolumeStore) {
   expectType<string[]>()(attachment.toBubblewrap({ firstFd: 3 }), true)
   expectType<number[]>()(attachment.descriptors(), true)
   expectType<string | null>()(Mount.named('b', { subpath: 'a', readonly: true }).subpath, true)
+  expectType<string | null>()(Mount.named('b').volumeId, true)
+  expectType<string>()((await store.getVolume('f')).id, true)
+  // @ts-expect-error an object that is no volume
+  Mount.named({ name: 'b', id: '' })
   expectType<string | null>()(attachment.mounts[0]!.subpath, true)
   // @ts-expect-error a bind mount has its own path
   Mount.bind('/a', { subpath: 'a' })

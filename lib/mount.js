@@ -3,6 +3,7 @@
 const { setImmediate: nextTurn } = require('node:timers/promises')
 const native = require('./native.js')
 const { copyOfPlain, isPlain } = require('./plain.js')
+const { NamedVolume } = require('./volume.js')
 
 function frozen(config) {
   if (config.labels !== null) {
@@ -11,10 +12,25 @@ function frozen(config) {
   return Object.freeze(config)
 }
 
+/** The name that is meant, and the id where a volume was given instead of a name. */
+function volumeRef(volume) {
+  return volume instanceof NamedVolume ? [volume.name, volume.id] : [volume, null]
+}
+
+function named(volume, options) {
+  const [name, id] = volumeRef(volume)
+  return frozen(native.mountNamed(name, options, id))
+}
+
+function namedWith(volume, options, namedOptions) {
+  const [name, id] = volumeRef(volume)
+  return frozen(native.mountNamedWith(name, options, namedOptions, id))
+}
+
 const Mount = Object.freeze({
   bind: (hostPath, options) => frozen(native.mountBind(hostPath, options)),
-  named: (name, options) => frozen(native.mountNamed(name, options)),
-  namedWith: (name, options, volume) => frozen(native.mountNamedWith(name, options, volume)),
+  named,
+  namedWith,
   tmpfs: (options) => frozen(native.mountTmpfs(options)),
   disk: (hostPath, options) => frozen(native.mountDisk(hostPath, options)),
 })

@@ -43,7 +43,7 @@ class VolumeStore {
   async createVolume(name, ...options) {
     const { signal, rest: settings } = splitEach(options)
     const created = await call(signal, (cancellation) => this.#native.create(name, settings, cancellation))
-    return new Volume(this.#native, { name, path: created })
+    return new Volume(this.#native, { id: created.id, name, path: created.path })
   }
 
   async getVolume(name, options) {
@@ -61,7 +61,7 @@ class VolumeStore {
   }
 
   async removeVolume(name, options) {
-    return call(onlySignal(options), (cancellation) => this.#native.remove(name, cancellation))
+    return call(onlySignal(options), (cancellation) => this.#native.remove(name, null, cancellation))
   }
 
   async attach(sandbox, mounts, options) {

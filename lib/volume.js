@@ -14,11 +14,11 @@ class NamedVolume {
   }
 
   fs() {
-    return new VolumeFs(this.#store.files(this.name))
+    return new VolumeFs(this.#store.files(this.name, this.id))
   }
 
   async remove(options) {
-    return call(onlySignal(options), (cancellation) => this.#store.remove(this.name, cancellation))
+    return call(onlySignal(options), (cancellation) => this.#store.remove(this.name, this.id, cancellation))
   }
 }
 
@@ -34,4 +34,4 @@ class VolumeHandle extends NamedVolume {
   }
 }
 
-module.exports = { Volume, VolumeHandle }
+module.exports = { NamedVolume, Volume, VolumeHandle }

@@ -10,8 +10,8 @@
 //! # let home = tempfile::tempdir()?;
 //! let store = Store::open(home.path(), Durability::Full)?;
 //! let name = VolumeName::parse("my-data")?;
-//! let path = store.create(&name, &VolumeSpec::from_options(&[])?, &Cancel::default())?;
-//! assert!(path.ends_with("volumes/my-data"));
+//! let created = store.create(&name, &VolumeSpec::from_options(&[])?, &Cancel::default())?;
+//! assert!(created.path.ends_with("volumes/my-data"));
 //! # Ok(())
 //! # }
 //! ```

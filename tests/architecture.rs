@@ -253,7 +253,7 @@ fn a_name_on_disk_and_an_error_code_are_spelled_once() {
     let sources = tree();
     assert_none(respelled(
         &sources,
-        &[".staging", ".trash", ".locks", "volumes.db", "disk.raw", "disk.qcow2"],
+        &[".staging", ".trash", ".ids", ".locks", "volumes.db", "disk.raw", "disk.qcow2"],
     ));
     let codes = error_codes(&sources);
     assert!(codes.len() >= 10, "{codes:?}");

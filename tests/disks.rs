@@ -53,7 +53,7 @@ fn readonly() -> Value {
 impl Home {
     fn create_disk(&self, volume: &str, options: Value) -> Result<PathBuf, Error> {
         let spec = VolumeSpec::from_options(&[json!({ "kind": "disk" }).into(), options.into()])?;
-        self.store.create(&name(volume), &spec, &Cancel::default())
+        self.store.create(&name(volume), &spec, &Cancel::default()).map(|created| created.path)
     }
 
     /// Attaches to a sandbox that belongs to this process, at `/0`, `/1` and so on.

@@ -157,7 +157,8 @@ fn check_plans(number: Option<u64>) {
 fn resolve(guest_path: GuestPath, config: &MountConfig) -> ResolvedMount {
     let origin = match config.source().clone() {
         MountSource::Bind { host } => Origin::Bind { host, file: false },
-        MountSource::Named { name, .. } => {
+        MountSource::Named { volume, .. } => {
+            let name = volume.name;
             let host = Path::new("/vols").join(name.as_str());
             Origin::Named { open: host.clone(), host, volume: name, part: None, quota_mib: None }
         }

@@ -49,7 +49,7 @@ fn entries(home: &Home) -> Vec<String> {
     for below in ["volumes", "volumes/.staging", "volumes/.trash"] {
         for entry in fs::read_dir(home.path(below)).unwrap() {
             let entry = entry.unwrap().file_name().into_string().unwrap();
-            if ![".staging", ".trash", ".locks"].contains(&entry.as_str()) {
+            if ![".staging", ".trash", ".locks", ".ids"].contains(&entry.as_str()) {
                 entries.push(format!("{below}/{entry}"));
             }
         }
@@ -321,8 +321,8 @@ fn a_cancellation_at_any_moment_leaves_a_whole_volume_or_none() {
         let created = home.store.create(&name("data"), &spec(&[]).unwrap(), &cancel);
         let accepted = thread.join().unwrap();
         match created {
-            Ok(path) => {
-                assert!(path.is_dir());
+            Ok(created) => {
+                assert!(created.path.is_dir());
                 assert!(!accepted, "a cancellation was accepted and did nothing");
                 home.store.remove(&name("data"), &Cancel::default()).unwrap();
                 completed += 1;

@@ -3,7 +3,7 @@
 use super::errors::or_throw;
 use super::values::to_input;
 use crate::error::Error;
-use crate::model::{Input, VolumeName};
+use crate::model::{Input, VolumeName, VolumeRef};
 use napi::bindgen_prelude::{FromNapiValue, Uint8Array, Unknown};
 use napi::{Env, ValueType};
 use std::ffi::OsString;
@@ -34,6 +34,12 @@ pub fn volume_path(env: &Env, value: Unknown<'_>) -> napi::Result<OsString> {
 pub fn volume_name(env: &Env, value: Unknown<'_>) -> napi::Result<VolumeName> {
     let name = text(env, "name", value)?;
     or_throw(env, VolumeName::parse(&name))
+}
+
+/// A volume: its name, and its id where only the volume that has it is meant.
+pub fn volume_ref(env: &Env, name: Unknown<'_>, id: Option<&str>) -> napi::Result<VolumeRef> {
+    let name = text(env, "name", name)?;
+    or_throw(env, VolumeRef::parse(&name, id))
 }
 
 /// Where a relative host path starts. The directory may have been deleted, which only matters to those.

@@ -4,7 +4,7 @@ use super::arguments::working_directory;
 use super::errors::or_throw;
 use super::values::{from_input, to_input};
 use crate::error::{Error, Result};
-use crate::model::Input;
+use crate::model::{Input, VolumeId};
 use crate::mount::MountConfig;
 use napi::Env;
 use napi::bindgen_prelude::Unknown;
@@ -25,8 +25,13 @@ pub fn mount_bind<'e>(
 
 /// `Mount.named`
 #[napi(catch_unwind, ts_return_type = "object")]
-pub fn mount_named<'e>(env: &'e Env, name: Unknown<'_>, options: Unknown<'_>) -> napi::Result<Unknown<'e>> {
-    plain(env, MountConfig::named(&to_input(name)?, &to_input(options)?))
+pub fn mount_named<'e>(
+    env: &'e Env,
+    name: Unknown<'_>,
+    options: Unknown<'_>,
+    id: Option<String>,
+) -> napi::Result<Unknown<'e>> {
+    plain(env, of_volume(MountConfig::named(&to_input(name)?, &to_input(options)?), id))
 }
 
 /// `Mount.namedWith`
@@ -36,8 +41,18 @@ pub fn mount_named_with<'e>(
     name: Unknown<'_>,
     options: Unknown<'_>,
     volume: Unknown<'_>,
+    id: Option<String>,
 ) -> napi::Result<Unknown<'e>> {
-    plain(env, MountConfig::named_with(&to_input(name)?, &to_input(options)?, &to_input(volume)?))
+    let config = MountConfig::named_with(&to_input(name)?, &to_input(options)?, &to_input(volume)?);
+    plain(env, of_volume(config, id))
+}
+
+/// The mount of exactly the volume with that id, where lib/mount.js was given a volume and no name.
+fn of_volume(config: Result<MountConfig>, id: Option<String>) -> Result<MountConfig> {
+    match id.and_then(|text| VolumeId::parse(&text)) {
+        Some(id) => config?.of_volume(id),
+        None => config,
+    }
 }
 
 /// `Mount.tmpfs`

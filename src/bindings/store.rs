@@ -1,6 +1,6 @@
 //! The store as JavaScript sees it.
 
-use super::arguments::{text, volume_name};
+use super::arguments::{text, volume_name, volume_ref};
 use super::attachment::NativeAttachment;
 use super::cancellation::{Cancellation, cancel_of};
 use super::dispatch::{Step, run, run_in_steps};
@@ -70,8 +70,8 @@ pub fn absolute_home(fields: &Fields<'_>) -> Result<PathBuf> {
 
 #[napi]
 impl NativeStore {
-    /// `createVolume`: gives the volume's path.
-    #[napi(catch_unwind, ts_return_type = "Promise<string>")]
+    /// `createVolume`: gives the volume's id and path.
+    #[napi(catch_unwind, ts_return_type = "Promise<object>")]
     pub fn create<'e>(
         &self,
         env: &'e Env,
@@ -87,7 +87,11 @@ impl NativeStore {
             env,
             turn(&store, Some(&name), &cancel),
             move || store.create(&name, &spec, &cancel),
-            |env, path| path.to_string_lossy().as_ref().into_unknown(env),
+            |env, created| {
+                let path = Input::Text(created.path.to_string_lossy().into_owned());
+                let id = Input::Text(created.id.to_string());
+                from_input(env, &Input::Object(vec![("id".to_owned(), id), ("path".to_owned(), path)]))
+            },
         )
     }
 
@@ -132,20 +136,21 @@ impl NativeStore {
         or_throw(env, self.0.take_warnings())
     }
 
-    /// `removeVolume`
+    /// `removeVolume`, and `remove` of a volume, which has an id.
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn remove<'e>(
         &self,
         env: &'e Env,
         name: Unknown<'_>,
+        id: Option<String>,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<Unknown<'e>> {
-        let name = volume_name(env, name)?;
+        let volume = volume_ref(env, name, id.as_deref())?;
         let (store, cancel) = (self.0.clone(), cancel_of(cancellation));
         run(
             env,
-            turn(&store, Some(&name), &cancel),
-            move || store.remove(&name, &cancel),
+            turn(&store, Some(&volume.name), &cancel),
+            move || store.remove(&volume, &cancel),
             |env, ()| ().into_unknown(env),
         )
     }
@@ -179,11 +184,11 @@ impl NativeStore {
         )
     }
 
-    /// The files of a volume.
+    /// The files of the volume that has that id.
     #[napi(catch_unwind)]
-    pub fn files(&self, env: &Env, name: Unknown<'_>) -> napi::Result<NativeFiles> {
-        let name = volume_name(env, name)?;
-        Ok(NativeFiles::new(self.0.files(&name), self.1.clone()))
+    pub fn files(&self, env: &Env, name: Unknown<'_>, id: String) -> napi::Result<NativeFiles> {
+        let volume = volume_ref(env, name, Some(&id))?;
+        Ok(NativeFiles::new(self.0.files(&volume), self.1.clone()))
     }
 }
 
@@ -219,6 +224,7 @@ fn plain(info: &VolumeInfo) -> Input {
     let number = |value: f64| Input::Number(value);
     let labels = record.labels.iter().map(|(key, value)| (key.to_owned(), text(value)));
     let fields = [
+        ("id", text(&record.identity.to_string())),
         ("name", text(record.name.as_str())),
         ("path", text(&info.path.to_string_lossy())),
         ("kind", text(record.kind.as_str())),

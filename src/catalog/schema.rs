@@ -1,12 +1,24 @@
-//! The schema, its version and the way there.
+//! The schema, its version and the migrations to it.
 
 use crate::error::{Error, Result};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-/// Each entry takes a catalog from the version of its index to the next; entries are never changed once
-/// released. `user_version` in the file counts those that ran.
-const MIGRATIONS: &[&str] = &[
-    "
+/// A step from one version of the catalog to the next.
+struct Migration {
+    /// The lowest version that a program must know to use the catalog after this step. An additive step keeps the one
+    /// of the step before, so that older programs go on.
+    min_reader: i64,
+    sql: &'static str,
+}
+
+/// Each entry takes a catalog from the version of its index to the next; entries are never changed once released.
+///
+/// `user_version` in the file is the lowest version that a program must know, for which every release looks. From
+/// version 4 on, the table `schema_version` has the version itself.
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        min_reader: 1,
+        sql: "
     CREATE TABLE volume (
         id             INTEGER PRIMARY KEY AUTOINCREMENT,
         name           TEXT NOT NULL UNIQUE,
@@ -43,7 +55,10 @@ const MIGRATIONS: &[&str] = &[
     CREATE INDEX lease_by_volume ON lease (volume_id);
     CREATE INDEX lease_by_attachment ON lease (attachment_id);
 ",
-    "
+    },
+    Migration {
+        min_reader: 2,
+        sql: "
     CREATE TABLE image_lease (
         attachment_id INTEGER NOT NULL REFERENCES attachment (id) ON DELETE CASCADE,
         device        INTEGER NOT NULL,
@@ -53,7 +68,10 @@ const MIGRATIONS: &[&str] = &[
     CREATE INDEX image_lease_by_file ON image_lease (device, inode);
     CREATE INDEX image_lease_by_attachment ON image_lease (attachment_id);
 ",
-    "
+    },
+    Migration {
+        min_reader: 3,
+        sql: "
     -- Where the guest sees it; none for attachments that an earlier version made.
     ALTER TABLE lease ADD COLUMN guest_path TEXT;
     -- The part of the volume that is mounted; none is all of it.
@@ -77,6 +95,26 @@ const MIGRATIONS: &[&str] = &[
         PRIMARY KEY (attachment_id, sequence)
     ) STRICT, WITHOUT ROWID;
 ",
+    },
+    Migration {
+        min_reader: 3,
+        sql: "
+    CREATE TABLE schema_version (version INTEGER NOT NULL) STRICT;
+    INSERT INTO schema_version VALUES (4);
+
+    -- Tells a volume from every other one: 32 lower-case hexadecimal digits.
+    ALTER TABLE volume ADD COLUMN identity TEXT;
+    -- Whether the file beside the volume has it too.
+    ALTER TABLE volume ADD COLUMN identity_stored INTEGER NOT NULL DEFAULT 0;
+    UPDATE volume SET identity = lower(hex(randomblob(16)));
+    CREATE UNIQUE INDEX volume_by_identity ON volume (identity);
+    CREATE INDEX volume_without_file ON volume (id) WHERE NOT identity_stored;
+    -- A program of version 3 inserts volumes without one.
+    CREATE TRIGGER volume_identity AFTER INSERT ON volume WHEN NEW.identity IS NULL BEGIN
+        UPDATE volume SET identity = lower(hex(randomblob(16))) WHERE id = NEW.id;
+    END;
+",
+    },
 ];
 
 /// Brings the catalog to the newest version in one transaction. `fill` is called within it where the catalog is a
@@ -86,31 +124,32 @@ pub fn prepare(connection: &mut Connection, fill: impl FnOnce(&Transaction<'_>) 
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let is_new = version(&transaction)? == 0;
-    for (index, migration) in MIGRATIONS.iter().enumerate() {
-        if version(&transaction)? == index as i64 {
-            transaction.execute_batch(migration)?;
-            transaction.pragma_update(None, "user_version", index as i64 + 1)?;
+    let first = version(&transaction)?;
+    for (index, migration) in (0i64..).zip(MIGRATIONS).filter(|(index, _)| *index >= first) {
+        transaction.execute_batch(migration.sql)?;
+        if has_version_table(&transaction)? {
+            transaction.execute("UPDATE schema_version SET version = ?1", [index + 1])?;
         }
+        transaction.pragma_update(None, "user_version", migration.min_reader)?;
     }
-    if is_new {
+    if first == 0 {
         fill(&transaction)?;
     }
     transaction.commit()?;
     Ok(())
 }
 
-/// Whether there is nothing to prepare.
+/// Whether there is nothing to prepare. A newer program may have added to the catalog what this one does not know.
 pub fn is_newest(connection: &Connection) -> Result<bool> {
-    Ok(version(connection)? == MIGRATIONS.len() as i64)
+    Ok(version(connection)? >= MIGRATIONS.len() as i64)
 }
 
-/// Refuses a catalog that a newer program wrote, before anything in it is touched.
+/// Refuses a catalog that only newer programs may use, before anything in it is touched.
 pub fn refuse_newer(connection: &Connection) -> Result<()> {
-    let (found, known) = (version(connection)?, MIGRATIONS.len());
-    if found > known as i64 {
+    let (needed, known) = (min_reader(connection)?, MIGRATIONS.len());
+    if needed > known as i64 {
         return Err(Error::catalog(format!(
-            "has schema version {found}, and this version of sandbox-volumes knows {known} at most. \
+            "has schema version {needed}, and this version of sandbox-volumes knows {known} at most. \
              It was left as it is; update sandbox-volumes to use it."
         )));
     }
@@ -118,5 +157,17 @@ pub fn refuse_newer(connection: &Connection) -> Result<()> {
 }
 
 fn version(connection: &Connection) -> Result<i64> {
+    match has_version_table(connection)? {
+        true => Ok(connection.query_row("SELECT max(version) FROM schema_version", (), |row| row.get(0))?),
+        false => min_reader(connection),
+    }
+}
+
+fn has_version_table(connection: &Connection) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'schema_version')";
+    Ok(connection.query_row(sql, (), |row| row.get(0))?)
+}
+
+fn min_reader(connection: &Connection) -> Result<i64> {
     Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }

@@ -2,18 +2,22 @@
 
 use super::{Reader, Writer};
 use crate::error::{Error, Result};
-use crate::model::{DISK_FSTYPE, DiskFormat, Labels, VolumeKind, VolumeName, VolumeRecord, VolumeSpec};
+use crate::model::{
+    DISK_FSTYPE, DiskFormat, Labels, VolumeId, VolumeKind, VolumeName, VolumeRecord, VolumeSpec,
+};
 use rusqlite::{Connection, OptionalExtension, Row};
 use std::collections::BTreeMap;
 
 const COLUMNS: &str =
-    "id, name, kind, quota_mib, capacity_bytes, disk_format, disk_fstype, labels, created_at_ms";
+    "id, identity, name, kind, quota_mib, capacity_bytes, disk_format, disk_fstype, labels, created_at_ms";
 
 /// A volume that was found by its directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundVolume {
     /// The directory's name.
     pub name: VolumeName,
+    /// The id in the file beside it; `None` if there is none.
+    pub identity: Option<VolumeId>,
     /// When the directory was made, in milliseconds since 1970, where that is known.
     pub created_at_ms: Option<i64>,
     /// The format and the size of the image that it holds, for a disk volume.
@@ -75,23 +79,42 @@ impl Reader<'_> {
         let mut statement = self.0.prepare_cached("SELECT 1 FROM volume WHERE name = ?1")?;
         Ok(statement.exists([name.as_str()])?)
     }
+
+    /// The volumes whose id no file has yet, by their rows; one that is being created or removed is none of them.
+    pub fn volumes_without_file(&self) -> Result<Vec<(i64, VolumeName)>> {
+        let mut statement = self.0.prepare_cached(
+            "SELECT id, name FROM volume
+             WHERE NOT identity_stored AND id NOT IN (SELECT volume_id FROM intent)",
+        )?;
+        let rows = statement.query_map((), |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
+        let rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+        Ok(rows.into_iter().filter_map(|(id, name)| Some((id, VolumeName::parse(&name).ok()?))).collect())
+    }
 }
 
 impl Writer<'_> {
-    /// Adds a volume and gives its id; none where the name is taken, be it by one that is being created or
-    /// removed.
-    pub fn insert_volume(&self, name: &VolumeName, spec: &VolumeSpec, now_ms: i64) -> Result<Option<i64>> {
+    /// Adds a volume, whose id the caller puts in a file before the volume is visible, and returns the number of its
+    /// row. Returns `None` if the name is taken, be it by one that is being created or removed.
+    pub fn insert_volume(
+        &self,
+        name: &VolumeName,
+        identity: VolumeId,
+        spec: &VolumeSpec,
+        now_ms: i64,
+    ) -> Result<Option<i64>> {
         let disk = spec.disk();
         let labels = serde_json::Value::from_iter(spec.labels().iter()).to_string();
         let inserted = self
             .0
             .prepare_cached(
                 "INSERT INTO volume
-                 (name, kind, quota_mib, capacity_bytes, disk_format, disk_fstype, labels, created_at_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (name) DO NOTHING",
+                 (name, identity, identity_stored, kind, quota_mib, capacity_bytes, disk_format, disk_fstype, labels,
+                  created_at_ms)
+                 VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (name) DO NOTHING",
             )?
             .execute((
                 name.as_str(),
+                identity.to_string(),
                 spec.kind().as_str(),
                 spec.quota_mib(),
                 disk.map(|disk| disk.capacity_bytes() as i64),
@@ -108,6 +131,12 @@ impl Writer<'_> {
         adopt(&self.0, volume)
     }
 
+    /// Records that the file beside a volume has its id.
+    pub fn mark_identity_stored(&self, id: i64) -> Result<()> {
+        self.0.prepare_cached("UPDATE volume SET identity_stored = 1 WHERE id = ?1")?.execute([id])?;
+        Ok(())
+    }
+
     /// Deletes a volume's row and its intent.
     pub fn delete_volume(&self, id: i64) -> Result<()> {
         self.0.prepare_cached("DELETE FROM volume WHERE id = ?1")?.execute([id])?;
@@ -115,16 +144,21 @@ impl Writer<'_> {
     }
 }
 
-/// What only the row knew is lost: the labels and a quota.
+/// What only the row knew is lost: the labels and a quota. A volume without an id, or with that of another one, as a
+/// directory that was copied by hand has it, gets a new one.
 pub(super) fn adopt(connection: &Connection, volume: &FoundVolume) -> Result<bool> {
     let kind = if volume.disk.is_some() { VolumeKind::Disk } else { VolumeKind::Dir };
     let inserted = connection
         .prepare_cached(
-            "INSERT INTO volume (name, kind, capacity_bytes, disk_format, labels, created_at_ms)
-             VALUES (?1, ?2, ?3, ?4, '{}', ?5) ON CONFLICT (name) DO NOTHING",
+            "INSERT INTO volume (name, identity, identity_stored, kind, capacity_bytes, disk_format, labels,
+                                 created_at_ms)
+             SELECT ?1, iif(own, ?2, NULL), own, ?3, ?4, ?5, '{}', ?6
+             FROM (SELECT ?2 IS NOT NULL AND NOT EXISTS (SELECT 1 FROM volume WHERE identity = ?2) AS own)
+             WHERE true ON CONFLICT (name) DO NOTHING",
         )?
         .execute((
             volume.name.as_str(),
+            volume.identity.map(|identity| identity.to_string()),
             kind.as_str(),
             volume.disk.and_then(|(_, bytes)| bytes).map(|bytes| bytes as i64),
             volume.disk.map(|(format, _)| format.as_str()),
@@ -150,6 +184,10 @@ fn to_record(row: &Row<'_>) -> rusqlite::Result<Result<VolumeRecord>> {
         };
         Ok(VolumeRecord {
             id: row.get("id")?,
+            identity: row
+                .get::<_, Option<String>>("identity")?
+                .and_then(|text| VolumeId::parse(&text))
+                .ok_or_else(|| unusable("identity"))?,
             name: VolumeName::parse(&name).map_err(|error| unusable("name").caused_by(error))?,
             kind: VolumeKind::parse(&kind).ok_or_else(|| unusable("kind"))?,
             quota_mib: row.get("quota_mib")?,

@@ -2,6 +2,8 @@
 
 /// A volume's name.
 pub const NAME: &str = "name";
+/// The id of a volume that is there.
+pub const VOLUME_ID: &str = "volumeId";
 /// How the volume stores its data.
 pub const KIND: &str = "kind";
 /// A disk's size.

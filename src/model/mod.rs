@@ -14,6 +14,7 @@ mod process;
 mod record;
 mod slots;
 mod spec;
+mod volume_id;
 
 pub use cancel::{Cancel, LONGEST_WAIT, SLICE};
 pub use disk::{DISK_FSTYPE, DiskFormat, MAX_DISK_MIB, MIN_DISK_MIB};
@@ -25,6 +26,7 @@ pub use process::ProcessIdentity;
 pub use record::VolumeRecord;
 pub use slots::{Slot, Slots};
 pub use spec::{DiskSpec, VolumeKind, VolumeOptions, VolumeSpec};
+pub use volume_id::{VolumeId, VolumeRef};
 
 /// Bytes in a MiB, the unit of every `…Mib` option.
 pub const MIB: u64 = 1 << 20;

@@ -1,12 +1,14 @@
 //! What the catalog knows of a volume.
 
-use super::{DiskFormat, Labels, VolumeKind, VolumeName};
+use super::{DiskFormat, Labels, VolumeId, VolumeKind, VolumeName};
 
 /// One row of the catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VolumeRecord {
-    /// Tells a volume from a later one of the same name.
+    /// The number of the row, which means something in this catalog alone.
     pub id: i64,
+    /// The id that the volume keeps, also in a catalog that was rebuilt.
+    pub identity: VolumeId,
     /// The name.
     pub name: VolumeName,
     /// Directory or disk.

@@ -7,7 +7,7 @@ use super::provision::Provision;
 use super::source::MountSource;
 use super::subpath::Subpath;
 use crate::error::{Error, Result};
-use crate::model::{Fields, Input, VolumeName};
+use crate::model::{Fields, Input, VolumeId, VolumeName, VolumeRef};
 use std::path::Path;
 
 const MOUNT_OPTIONS: [&str; 6] = [
@@ -55,7 +55,15 @@ impl MountConfig {
         let named_fields = Fields::of("NamedVolumeOptions", named_options, &NAMED_VOLUME_OPTIONS)?;
         let provision = Provision::read(&named_fields, field::MODE, field::KIND)?;
         let subpath = fields.text(field::SUBPATH)?.map(Subpath::parse).transpose()?;
-        Self::checked(MountSource::Named { name, provision, subpath }, &fields)
+        Self::checked(MountSource::named(VolumeRef::from(&name), provision, subpath)?, &fields)
+    }
+
+    /// The mount of exactly the volume of its name that has that id; refused where the mount may create one.
+    pub fn of_volume(mut self, id: VolumeId) -> Result<Self> {
+        if let MountSource::Named { volume, provision, subpath } = self.source {
+            self.source = MountSource::named(VolumeRef::exactly(&volume.name, id), provision, subpath)?;
+        }
+        Ok(self)
     }
 
     /// `Mount.tmpfs(TmpfsOptions?)`: memory.
@@ -124,7 +132,7 @@ impl MountConfig {
     /// The volume that attaching this may create.
     pub fn may_create(&self) -> Option<&VolumeName> {
         match &self.source {
-            MountSource::Named { name, provision, .. } => provision.spec().map(|_| name),
+            MountSource::Named { volume, provision, .. } => provision.spec().map(|_| &volume.name),
             _ => None,
         }
     }

@@ -1,6 +1,6 @@
 //! The names of options and of a plain object's fields, each spelled once.
 
-pub(super) use crate::model::field::{FORMAT, KIND, LABELS, NAME, QUOTA_MIB, SIZE_MIB};
+pub(super) use crate::model::field::{FORMAT, KIND, LABELS, NAME, QUOTA_MIB, SIZE_MIB, VOLUME_ID};
 
 pub(super) const BIND: &str = "bind";
 pub(super) const DISK: &str = "disk";

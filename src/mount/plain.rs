@@ -8,14 +8,15 @@ use super::provision::Provision;
 use super::source::{MountKind, MountSource};
 use super::subpath::Subpath;
 use crate::error::{Error, Result};
-use crate::model::{DiskFormat, DiskSpec, Fields, Input, Labels, VolumeName, VolumeSpec};
+use crate::model::{DiskFormat, DiskSpec, Fields, Input, Labels, VolumeRef, VolumeSpec};
 use std::path::Path;
 
 /// Every field, in the object's order.
-const FIELDS: [&str; 19] = [
+const FIELDS: [&str; 20] = [
     field::KIND,
     field::BIND,
     field::NAMED,
+    field::VOLUME_ID,
     field::SUBPATH,
     field::NAMED_MODE,
     field::NAMED_KIND,
@@ -50,11 +51,14 @@ impl MountConfig {
                 let path = config::required_text(&fields, field::BIND)?;
                 MountSource::Bind { host: host_path::absolute(field::BIND, path, "Mount.bind")? }
             }
-            MountKind::Named => MountSource::Named {
-                name: VolumeName::parse(config::required_text(&fields, field::NAMED)?)?,
-                provision: Provision::read(&fields, field::NAMED_MODE, field::NAMED_KIND)?,
-                subpath: fields.text(field::SUBPATH)?.map(Subpath::parse).transpose()?,
-            },
+            MountKind::Named => {
+                let name = config::required_text(&fields, field::NAMED)?;
+                MountSource::named(
+                    VolumeRef::parse(name, fields.text(field::VOLUME_ID)?)?,
+                    Provision::read(&fields, field::NAMED_MODE, field::NAMED_KIND)?,
+                    fields.text(field::SUBPATH)?.map(Subpath::parse).transpose()?,
+                )?
+            }
             MountKind::Tmpfs => MountSource::tmpfs(&fields)?,
             MountKind::Disk => {
                 let path = config::required_text(&fields, field::DISK)?;
@@ -84,6 +88,7 @@ fn belongs(name: &str, kind: MountKind) -> bool {
     match name {
         field::BIND => kind == MountKind::Bind,
         field::NAMED
+        | field::VOLUME_ID
         | field::SUBPATH
         | field::NAMED_MODE
         | field::NAMED_KIND
@@ -110,7 +115,8 @@ fn value(config: &MountConfig, name: &str) -> Input {
         (field::BIND, MountSource::Bind { host }) | (field::DISK, MountSource::Disk { host, .. }) => {
             path(host)
         }
-        (field::NAMED, MountSource::Named { name, .. }) => text(Some(name.as_str())),
+        (field::NAMED, MountSource::Named { volume, .. }) => text(Some(volume.name.as_str())),
+        (field::VOLUME_ID, source) => text(source.volume_id().map(|id| id.to_string()).as_deref()),
         (field::SUBPATH, MountSource::Named { subpath, .. }) => text(subpath.as_ref().map(Subpath::as_str)),
         (field::NAMED_MODE, MountSource::Named { provision, .. }) => text(Some(provision.mode().as_str())),
         (field::NAMED_KIND, MountSource::Named { provision, .. }) => {

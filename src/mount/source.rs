@@ -4,7 +4,7 @@ use super::field;
 use super::provision::Provision;
 use super::subpath::Subpath;
 use crate::error::{Error, Result};
-use crate::model::{DiskFormat, Fields, VolumeKind, VolumeName, name_of};
+use crate::model::{DiskFormat, Fields, VolumeId, VolumeKind, VolumeRef, name_of};
 use std::path::PathBuf;
 
 /// The longest file system name, in bytes.
@@ -48,8 +48,8 @@ pub enum MountSource {
     },
     /// A volume.
     Named {
-        /// Its name.
-        name: VolumeName,
+        /// Its name, and its id where only the volume that has it is meant.
+        volume: VolumeRef,
         /// Whether it has to be there already.
         provision: Provision,
         /// The part of it that is mounted; none is all of it.
@@ -72,6 +72,25 @@ pub enum MountSource {
 }
 
 impl MountSource {
+    /// A volume, by its name; by its id too only where the volume is to be there already.
+    pub(super) fn named(volume: VolumeRef, provision: Provision, subpath: Option<Subpath>) -> Result<Self> {
+        if volume.id.is_some() && provision.spec().is_some() {
+            return Err(Error::invalid_config(
+                field::VOLUME_ID,
+                "means a volume that exists, which no mount creates; leave it or the mode unset",
+            ));
+        }
+        Ok(MountSource::Named { volume, provision, subpath })
+    }
+
+    /// The id of the volume that is mounted, where only that one is meant.
+    pub(super) fn volume_id(&self) -> Option<VolumeId> {
+        match self {
+            MountSource::Named { volume, .. } => volume.id,
+            _ => None,
+        }
+    }
+
     pub(super) fn tmpfs(fields: &Fields) -> Result<Self> {
         let size_mib = fields.u32(field::SIZE_MIB)?;
         if size_mib == Some(0) {

@@ -9,7 +9,8 @@ use super::{Opened, Store, now_ms};
 use crate::catalog::{AttachedVolume, NewAttachment};
 use crate::error::{Difference, Error, ErrorKind, Result};
 use crate::model::{
-    Cancel, DiskSpec, MIB, ProcessIdentity, VolumeKind, VolumeName, VolumeRecord, VolumeSpec, field,
+    Cancel, DiskSpec, MIB, ProcessIdentity, VolumeKind, VolumeName, VolumeRecord, VolumeRef, VolumeSpec,
+    field,
 };
 use crate::mount::{GuestPath, MountConfig, MountSource, Origin, Provision, ResolvedMount};
 use std::os::fd::OwnedFd;
@@ -45,8 +46,8 @@ struct Taken {
     disks: Vec<TakenDisk>,
     /// Parts of volumes among the mounts, by the descriptors that runtimes are handed.
     parts: Vec<OwnedFd>,
-    /// Volumes that were created on the way, by name and id.
-    created: Vec<(VolumeName, i64)>,
+    /// Volumes that were created on the way.
+    created: Vec<VolumeRef>,
 }
 
 impl Store {
@@ -91,9 +92,7 @@ impl Store {
             };
             // What is locked could not be removed.
             taken.disks.clear();
-            for (name, id) in taken.created.iter().rev() {
-                self.take_back(name, *id);
-            }
+            taken.created.iter().rev().for_each(|volume| self.take_back(volume));
             rounds -= 1;
             let may_try_again = lost_an_ensured_volume(mounts, &error) || opened.frees_what_is_in_use(&error);
             if rounds == 0 || !may_try_again {
@@ -117,8 +116,9 @@ impl Store {
                 Origin::Bind { host, file }
             }
             MountSource::Tmpfs { size_mib } => Origin::Tmpfs { size_mib: *size_mib },
-            MountSource::Named { name, provision, subpath } => {
-                let volume = self.provision(opened, name, provision, cancel, taken)?;
+            MountSource::Named { volume: wanted, provision, subpath } => {
+                let name = &wanted.name;
+                let volume = self.provision(opened, wanted, provision, cancel, taken)?;
                 let lease = AttachedVolume {
                     name: name.to_string(),
                     guest_path: Some(guest_path.to_string()),
@@ -173,15 +173,15 @@ impl Store {
     fn provision(
         &self,
         opened: &Opened,
-        name: &VolumeName,
+        wanted: &VolumeRef,
         provision: &Provision,
         cancel: &Cancel,
         taken: &mut Taken,
     ) -> Result<VolumeRecord> {
-        let existing = || opened.volume(name);
+        let (name, existing) = (&wanted.name, || opened.volume(wanted));
         let mut create = |spec: &VolumeSpec| {
             let id = self.create_volume(opened, name, spec, &cancel.nested())?;
-            taken.created.push((name.clone(), id));
+            taken.created.push(VolumeRef::exactly(name, id));
             existing()
         };
         match provision {
@@ -205,8 +205,8 @@ impl Store {
     }
 
     /// Removes a volume that this call created, unless somebody attached it meanwhile; then it is theirs.
-    fn take_back(&self, name: &VolumeName, id: i64) {
-        let _kept_where_refused = self.remove_volume(name, Some(id), &Cancel::default());
+    fn take_back(&self, volume: &VolumeRef) {
+        let _kept_where_refused = self.remove_volume(volume, true, &Cancel::default());
     }
 }
 
@@ -303,7 +303,7 @@ fn lost_an_ensured_volume(mounts: &[(GuestPath, MountConfig)], error: &Error) ->
     let is_lost = |volume: &VolumeName| error.context().volume.as_deref() == Some(volume.as_str());
     error.kind() == ErrorKind::VolumeNotFound
         && mounts.iter().any(|(_, config)| match config.source() {
-            MountSource::Named { name, provision: Provision::EnsureExists(_), .. } => is_lost(name),
+            MountSource::Named { volume, provision: Provision::EnsureExists(_), .. } => is_lost(&volume.name),
             _ => false,
         })
 }

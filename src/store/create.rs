@@ -1,38 +1,48 @@
 //! Creating a volume.
 
+use super::identity::new_identity;
 use super::layout::new_entry;
 use super::{Opened, Store, now_ms};
 use crate::catalog::{Action, Intent};
 use crate::error::{Error, Result};
-use crate::model::{Cancel, MIB, VolumeName, VolumeSpec};
+use crate::model::{Cancel, MIB, VolumeId, VolumeName, VolumeSpec};
 use crate::sys::Dir;
 use std::path::PathBuf;
 
 /// The mode of a volume's own directory: sandboxes may run as other users. Above it, everything is 0700.
 const VOLUME_MODE: u32 = 0o755;
 
+/// A volume that was just created.
+#[derive(Clone, Debug)]
+pub struct CreatedVolume {
+    /// Its id.
+    pub id: VolumeId,
+    /// The path of its directory.
+    pub path: PathBuf,
+}
+
 impl Store {
-    /// Creates a volume and gives the path of its directory. It is there whole, and on disk, or not at all.
-    pub fn create(&self, name: &VolumeName, spec: &VolumeSpec, cancel: &Cancel) -> Result<PathBuf> {
+    /// Creates a volume. It is there whole, and on disk, or not at all.
+    pub fn create(&self, name: &VolumeName, spec: &VolumeSpec, cancel: &Cancel) -> Result<CreatedVolume> {
         let opened = self.opened()?;
-        self.create_volume(&opened, name, spec, cancel)?;
-        Ok(opened.layout.volumes.path_of(name.as_str()))
+        let id = self.create_volume(&opened, name, spec, cancel)?;
+        Ok(CreatedVolume { id, path: opened.layout.volumes.path_of(name.as_str()) })
     }
 
-    /// Creates a volume and gives its id.
+    /// Creates a volume and returns its id.
     pub(super) fn create_volume(
         &self,
         opened: &Opened,
         name: &VolumeName,
         spec: &VolumeSpec,
         cancel: &Cancel,
-    ) -> Result<i64> {
+    ) -> Result<VolumeId> {
         let _lock = opened.layout.lock(name, cancel)?;
         opened.settle_intents_of(name)?;
-        let intent = opened.intend_to_create(name, spec)?;
-        let made = opened.make(&intent, spec, cancel);
+        let (intent, id) = opened.intend_to_create(name, spec)?;
+        let made = opened.make(&intent, id, spec, cancel);
         match made.and_then(|()| opened.catalog.write(|catalog| catalog.settle(intent.volume_id))) {
-            Ok(()) => Ok(intent.volume_id),
+            Ok(()) => Ok(id),
             Err(error) => {
                 // Where undoing fails as well, the next one to hold the lock does it, and that error says less.
                 let _undone = opened.undo_creation(&intent);
@@ -43,10 +53,10 @@ impl Store {
 }
 
 impl Opened {
-    fn intend_to_create(&self, name: &VolumeName, spec: &VolumeSpec) -> Result<Intent> {
-        let entry = new_entry(name);
+    fn intend_to_create(&self, name: &VolumeName, spec: &VolumeSpec) -> Result<(Intent, VolumeId)> {
+        let (entry, id) = (new_entry(name), new_identity()?);
         let volume_id = self.catalog.write(|catalog| {
-            let Some(volume_id) = catalog.insert_volume(name, spec, now_ms())? else {
+            let Some(volume_id) = catalog.insert_volume(name, id, spec, now_ms())? else {
                 return Err(Error::volume_already_exists(name.as_str()));
             };
             if self.layout.volumes.contains(name.as_str())? {
@@ -55,7 +65,7 @@ impl Opened {
             catalog.begin(volume_id, Action::Create, &entry)?;
             Ok(volume_id)
         })?;
-        Ok(Intent { volume_id, name: name.clone(), action: Action::Create, entry })
+        Ok((Intent { volume_id, name: name.clone(), action: Action::Create, entry }, id))
     }
 
     /// Takes the directory back out of sight, so that it is the intent's to delete, now or later.
@@ -81,13 +91,15 @@ impl Opened {
     }
 
     /// Makes the directory, for a disk with its image, aside and moves it into place, where nothing stands.
-    fn make(&self, intent: &Intent, spec: &VolumeSpec, cancel: &Cancel) -> Result<()> {
+    fn make(&self, intent: &Intent, id: VolumeId, spec: &VolumeSpec, cancel: &Cancel) -> Result<()> {
         let made = self.make_directory(&intent.entry, spec)?;
         if let Some(disk) = spec.disk() {
             self.make_image(&made, &intent.name, disk)
                 .map_err(|error| error.in_volume(intent.name.as_str()))?;
         }
         self.layout.put_on_disk(&made)?;
+        // Crash safety: the file is there before the volume is, and goes when the creation is undone.
+        self.layout.store_identity(&intent.name, id)?;
         cancel.commit()?;
         self.layout.staging.move_to(&intent.entry, &self.layout.volumes, intent.name.as_str())?;
         self.layout.put_on_disk(&self.layout.volumes)

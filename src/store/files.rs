@@ -1,10 +1,11 @@
 //! File operations on a volume by name.
 
+use super::held_trees::HeldTree;
 use super::layout::data_path;
 use super::{Opened, Store};
 use crate::content::{AppendOptions, OpenedFile, Quota, Removal, Tree, WriteOptions, WriteRules};
 use crate::error::{Error, Result};
-use crate::model::{Cancel, VolumeKind, VolumeName, field};
+use crate::model::{Cancel, VolumeKind, VolumeName, VolumeRecord, VolumeRef, field};
 use crate::sys::FileId;
 use nix::errno::Errno;
 use std::ffi::OsStr;
@@ -14,25 +15,28 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// The files of one volume. Each call looks at the volume anew, so one that was removed is not found, and nothing
-/// brings it back.
+/// brings it back; one of the same name is another, unless the name alone is what was asked for.
 #[derive(Clone, Debug)]
 pub struct VolumeFiles {
     pub(super) store: Arc<Store>,
-    pub(super) name: VolumeName,
+    pub(super) volume: VolumeRef,
     root: PathBuf,
 }
 
 impl Store {
-    /// The files of the volume of that name.
-    pub fn files(self: &Arc<Self>, name: &VolumeName) -> VolumeFiles {
-        VolumeFiles { store: self.clone(), name: name.clone(), root: data_path(&self.home, name) }
+    /// The files of the volume that is meant: of a name, whichever volume has it when a file is asked for.
+    pub fn files(self: &Arc<Self>, volume: impl Into<VolumeRef>) -> VolumeFiles {
+        let volume = volume.into();
+        let root = data_path(&self.home, &volume.name);
+        VolumeFiles { store: self.clone(), volume, root }
     }
 }
 
 impl Opened {
     /// Refuses the files of a disk volume, which are those of its inner file system.
-    fn refuse_disk_volume(&self, name: &VolumeName) -> Result<()> {
-        if self.volume(name)?.kind == VolumeKind::Disk {
+    fn refuse_disk_volume(&self, volume: &VolumeRecord) -> Result<()> {
+        if volume.kind == VolumeKind::Disk {
+            let name = &volume.name;
             let problem = format!(
                 "volume \"{name}\" is a disk, whose files are reached in the guest that mounts it; \"fs()\" works \
                  on volumes of kind \"dir\""
@@ -62,7 +66,7 @@ impl VolumeFiles {
 
     /// See [`Store::queue_of`].
     pub fn queue(&self) -> String {
-        self.store.queue_of(&self.name)
+        self.store.queue_of(&self.volume.name)
     }
 
     /// Opens a regular file for reading.
@@ -77,7 +81,7 @@ impl VolumeFiles {
 
     /// The same in a home that was opened.
     pub(super) fn prepare_write_in(&self, opened: Arc<Opened>) -> Result<PreparedWrite> {
-        let quota_mib = opened.volume(&self.name)?.quota_mib;
+        let quota_mib = opened.volume(&self.volume)?.quota_mib;
         Ok(PreparedWrite { files: self.clone(), opened, quota_mib })
     }
 
@@ -115,7 +119,7 @@ impl VolumeFiles {
     pub fn prepare_remove_all(&self, path: impl AsRef<OsStr>, cancel: &Cancel) -> Result<PreparedRemoval> {
         let tree = self.tree()?;
         cancel.commit()?;
-        Ok(PreparedRemoval { removal: tree.begin_remove_all(path)?, volume: self.name.clone() })
+        Ok(PreparedRemoval { removal: tree.begin_remove_all(path)?, volume: self.volume.name.clone() })
     }
 
     /// Whether something is there.
@@ -125,26 +129,32 @@ impl VolumeFiles {
 
     /// The volume's tree, for what needs nothing else of the store.
     pub(super) fn tree(&self) -> Result<Tree> {
-        match self.store.opened_before().trees.at(&self.name, &self.root)? {
+        match self.store.opened_before().trees.at(&self.volume, &self.root)? {
             Some(tree) => Ok(tree),
             None => self.tree_of(self.store.opened()?.as_ref()),
         }
     }
 
     pub(super) fn tree_of(&self, opened: &Opened) -> Result<Tree> {
-        if let Some(tree) = opened.trees.at(&self.name, &self.root)? {
+        if let Some(tree) = opened.trees.at(&self.volume, &self.root)? {
             return Ok(tree);
         }
-        let dir = match opened.layout.volumes.open_child(self.name.as_str()) {
-            Err(error) if error.is_refusal(&[Errno::ENOENT]) => {
-                return Err(Error::volume_not_found(self.name.as_str()));
-            }
+        let (volumes, name) = (&opened.layout.volumes, &self.volume.name);
+        let not_found = || Error::volume_not_found(name.as_str());
+        let dir = match volumes.open_child(name.as_str()) {
+            Err(error) if error.is_refusal(&[Errno::ENOENT]) => return Err(not_found()),
             opened => opened?,
         };
-        opened.refuse_disk_volume(&self.name)?;
-        let id = FileId::of_open(dir.as_fd()).map_err(|error| Error::file_system("stat", ".", error))?;
-        let tree = Tree::new(self.name.clone(), dir.try_clone()?).in_turns(&opened.turns);
-        opened.trees.hold(&self.name, &tree, id);
+        let volume = opened.volume(&self.volume)?;
+        opened.refuse_disk_volume(&volume)?;
+        // TOCTOU: the volume may have been removed and made again since its directory was opened. One that stands there
+        // before and after its record was read is that volume's: no later one has its number while it is open.
+        if !volumes.is_entry(name.as_str(), dir.as_fd())? {
+            return Err(not_found());
+        }
+        let root = FileId::of_open(dir.as_fd()).map_err(|error| Error::file_system("stat", ".", error))?;
+        let tree = Tree::new(name.clone(), dir.try_clone()?).in_turns(&opened.turns);
+        opened.trees.hold(name, HeldTree { tree: tree.clone(), root, volume: volume.identity });
         Ok(tree)
     }
 }
@@ -226,14 +236,14 @@ impl PreparedWrite {
     pub(super) fn in_turn<T>(&self, cancel: &Cancel, write: impl FnOnce() -> Result<T>) -> Result<T> {
         match self.has_quota() {
             // From being admitted to having written, nobody else may use up what was found free.
-            true => self.opened.in_turn(&self.files.name, cancel, write),
+            true => self.opened.in_turn(&self.files.volume.name, cancel, write),
             false => write(),
         }
     }
 
     /// The same, unless that would take long; see [`try_write`](PreparedWrite::try_write).
     pub(super) fn try_in_turn<T>(&self, write: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
-        let (turns, layout, name) = (&self.opened.turns, &self.opened.layout, &self.files.name);
+        let (turns, layout, name) = (&self.opened.turns, &self.opened.layout, &self.files.volume.name);
         match self.has_quota() {
             true => turns.try_take(name, || layout.try_lock_quota(name), write),
             false => write().map(Some),

@@ -31,13 +31,35 @@ impl Layout {
             let name = entry.to_str().and_then(|name| VolumeName::parse(name).ok());
             let dir = name.map(|name| (self.volumes.open_child(name.as_str()), name));
             entries.push(match dir {
-                Some((Ok(dir), name)) => Entry::Volume(found(&dir, name)?),
+                Some((Ok(dir), name)) => Entry::Volume(self.found(&dir, name)?),
                 // It was removed since it was listed.
                 Some((Err(error), _)) if error.is_refusal(&[Errno::ENOENT]) => continue,
                 _ => Entry::Stranger(shown.into_owned()),
             });
         }
         Ok(entries)
+    }
+
+    /// A directory that holds an image of ours and nothing else is a disk volume's. A guest could make its directory
+    /// look like one, which gains it nothing: the volume is then refused as a directory, and its image checked as a
+    /// disk.
+    fn found(&self, dir: &Dir, name: VolumeName) -> Result<FoundVolume> {
+        let entries = dir.names()?;
+        let disk = DiskSpec::FORMATS.into_iter().map(|(_, format)| format).find_map(|format| {
+            let entry = image_entry(format);
+            match &entries[..] {
+                [only] if only == entry => {
+                    let file = File::from(dir.open_existing_file(entry).ok()??);
+                    file.metadata().ok()?.is_file().then(|| (format, capacity(&file, dir, format)))
+                }
+                _ => None,
+            }
+        });
+        let born = File::from(dir.try_clone()?).metadata().and_then(|metadata| metadata.created()).ok();
+        let since = born.and_then(|born| born.duration_since(UNIX_EPOCH).ok());
+        let created_at_ms = since.map(|since| since.as_millis() as i64);
+        let identity = self.stored_identity(&name);
+        Ok(FoundVolume { name, identity, created_at_ms, disk })
     }
 
     /// The volumes among them.
@@ -48,25 +70,6 @@ impl Layout {
         });
         Ok(volumes.collect())
     }
-}
-
-/// A directory that holds an image of ours and nothing else is a disk volume's. A guest could make its directory look
-/// like one, which gains it nothing: the volume is then refused as a directory, and its image checked as a disk.
-fn found(dir: &Dir, name: VolumeName) -> Result<FoundVolume> {
-    let entries = dir.names()?;
-    let disk = DiskSpec::FORMATS.into_iter().map(|(_, format)| format).find_map(|format| {
-        let entry = image_entry(format);
-        match &entries[..] {
-            [only] if only == entry => {
-                let file = File::from(dir.open_existing_file(entry).ok()??);
-                file.metadata().ok()?.is_file().then(|| (format, capacity(&file, dir, format)))
-            }
-            _ => None,
-        }
-    });
-    let born = File::from(dir.try_clone()?).metadata().and_then(|metadata| metadata.created()).ok();
-    let since = born.and_then(|born| born.duration_since(UNIX_EPOCH).ok());
-    Ok(FoundVolume { name, created_at_ms: since.map(|since| since.as_millis() as i64), disk })
 }
 
 fn capacity(file: &File, dir: &Dir, format: DiskFormat) -> Option<u64> {

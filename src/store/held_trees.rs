@@ -3,10 +3,11 @@
 //! Opening a volume's root and learning from the catalog that it is no disk takes longer than most of what is then
 //! done with a file. While a root is held no other file gets its number, so one look tells whether it is what still
 //! stands at the volume's path: whoever removed, replaced or remade the volume, or its home, put something else there.
+//! So a root that stands there is still the root of the volume with the id that was held with it.
 
 use crate::content::Tree;
 use crate::error::Result;
-use crate::model::VolumeName;
+use crate::model::{VolumeId, VolumeName, VolumeRef};
 use crate::sys::FileId;
 use std::collections::HashMap;
 use std::path::Path;
@@ -15,28 +16,37 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// How many are held.
 const MOST: usize = 64;
 
+/// A volume's tree, its root, and the id of the volume.
+#[derive(Clone, Debug)]
+pub struct HeldTree {
+    pub tree: Tree,
+    pub root: FileId,
+    pub volume: VolumeId,
+}
+
 #[derive(Debug, Default)]
-pub struct HeldTrees(Mutex<HashMap<VolumeName, (Tree, FileId)>>);
+pub struct HeldTrees(Mutex<HashMap<VolumeName, HeldTree>>);
 
 impl HeldTrees {
-    /// The tree of the volume of that name, if it is held and its root is what stands at `path` now.
-    pub fn at(&self, name: &VolumeName, path: &Path) -> Result<Option<Tree>> {
-        let Some((tree, id)) = self.lock().get(name).cloned() else { return Ok(None) };
-        match FileId::at_entry(path)? == Some(id) {
-            true => Ok(Some(tree)),
+    /// The tree of the volume that is meant, if it is held and its root is what stands at `path` now.
+    pub fn at(&self, wanted: &VolumeRef, path: &Path) -> Result<Option<Tree>> {
+        let held = self.lock().get(&wanted.name).cloned();
+        let Some(held) = held.filter(|held| wanted.admits(held.volume)) else { return Ok(None) };
+        match FileId::at_entry(path)? == Some(held.root) {
+            true => Ok(Some(held.tree)),
             false => {
-                self.let_go(name);
+                self.let_go(&wanted.name);
                 Ok(None)
             }
         }
     }
 
-    pub fn hold(&self, name: &VolumeName, tree: &Tree, id: FileId) {
+    pub fn hold(&self, name: &VolumeName, tree: HeldTree) {
         let mut held = self.lock();
         if held.len() >= MOST {
             held.clear();
         }
-        held.insert(name.clone(), (tree.clone(), id));
+        held.insert(name.clone(), tree);
     }
 
     /// A volume that is removed gives its space back once nobody holds it.
@@ -44,7 +54,7 @@ impl HeldTrees {
         self.lock().remove(name);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<VolumeName, (Tree, FileId)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<VolumeName, HeldTree>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

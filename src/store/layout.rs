@@ -5,6 +5,7 @@
 //! <home>/volumes/<name>/disk.raw      a disk volume's image, or disk.qcow2
 //! <home>/volumes/.staging/            what is being made, moved into place when whole
 //! <home>/volumes/.trash/              what is being deleted
+//! <home>/volumes/.ids/<name>           the volume's id, which no guest reaches; a catalog that is lost is rebuilt with it
 //! <home>/volumes/.locks/<name>.lock   who changes this name now
 //! <home>/volumes/.locks/<name>~quota.lock       who writes a volume with a quota now, and the volume's account
 //! <home>/volumes/.locks/<name>~quota-next.lock  who is the next to
@@ -28,6 +29,7 @@ use std::time::Instant;
 const VOLUMES: &str = "volumes";
 const STAGING: &str = ".staging";
 const TRASH: &str = ".trash";
+const IDS: &str = ".ids";
 const LOCKS: &str = ".locks";
 const DATABASES: &str = "db";
 const CATALOG: &str = "volumes.db";
@@ -67,6 +69,7 @@ pub struct Layout {
     pub volumes: Dir,
     pub staging: Dir,
     pub trash: Dir,
+    pub ids: Dir,
     locks: Dir,
     databases: Arc<Dir>,
     durability: Durability,
@@ -81,6 +84,7 @@ impl Layout {
         let layout = Layout {
             staging: volumes.open_or_create_child(STAGING)?,
             trash: volumes.open_or_create_child(TRASH)?,
+            ids: volumes.open_or_create_child(IDS)?,
             locks: volumes.open_or_create_child(LOCKS)?,
             databases: Arc::new(home.open_or_create_child(DATABASES)?),
             volumes,

@@ -22,6 +22,7 @@ mod found;
 mod held_files;
 mod held_trees;
 mod host_path;
+mod identity;
 mod layout;
 mod microsandbox;
 mod mount_into;
@@ -44,6 +45,7 @@ pub use attach::Attachment;
 pub use attachments::AttachmentInfo;
 pub use check::{Problem, ProblemKind, check};
 pub use copying::{CopyRequest, TransferOptions, VolumeCopy};
+pub use create::CreatedVolume;
 pub use files::{PreparedRemoval, PreparedWrite, VolumeFiles};
 pub use query::{QuotaEnforcement, VolumeInfo};
 pub use streams::StreamWriter;
@@ -51,7 +53,7 @@ pub use streams::StreamWriter;
 use crate::catalog::{self, Catalog, Writer};
 use crate::content::Turns;
 use crate::error::{Error, Result};
-use crate::model::{VolumeName, VolumeRecord};
+use crate::model::{VolumeName, VolumeRecord, VolumeRef};
 use held_trees::HeldTrees;
 pub use layout::Durability;
 use layout::{Layout, Places};
@@ -173,10 +175,13 @@ impl Opened {
         })
     }
 
-    /// The record of the volume of that name.
-    fn volume(&self, name: &VolumeName) -> Result<VolumeRecord> {
-        let found = self.catalog.read(|catalog| catalog.volume(name))?;
-        found.ok_or_else(|| Error::volume_not_found(name.as_str()))
+    /// The record of the volume that is meant.
+    fn volume(&self, wanted: impl Into<VolumeRef>) -> Result<VolumeRecord> {
+        let wanted = wanted.into();
+        let found = self.catalog.read(|catalog| catalog.volume(&wanted.name))?;
+        found
+            .filter(|volume| wanted.admits(volume.identity))
+            .ok_or_else(|| Error::volume_not_found(wanted.name.as_str()))
     }
 
     /// Writes to the catalog what lets go of something. That must not need room on a disk which is full, so it may use

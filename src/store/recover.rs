@@ -16,7 +16,10 @@ impl Opened {
     /// Settles every intent, clears every leftover and ends every attachment that no living process has. What
     /// cannot be done now must not keep the volumes away: it stays for the next time.
     pub(super) fn recover(&self) -> Result<()> {
-        let settled = self.settle_abandoned_intents().and_then(|()| self.end_dead_attachments());
+        let settled = self
+            .settle_abandoned_intents()
+            .and_then(|()| self.end_dead_attachments())
+            .and_then(|()| self.store_missing_identities());
         later_if_refused(settled)?;
         self.clear_leftovers(&self.layout.staging)?;
         self.clear_leftovers(&self.layout.trash)
@@ -72,6 +75,7 @@ impl Opened {
             return self.write_to_free(|catalog| catalog.settle(intent.volume_id));
         }
         discard(staging, &intent.entry, &staging.path_of(&intent.entry))?;
+        self.layout.delete_identity(&intent.name)?;
         self.write_to_free(|catalog| catalog.delete_volume(intent.volume_id))
     }
 

@@ -5,31 +5,30 @@ use super::layout::new_entry;
 use super::{Opened, Store, living};
 use crate::catalog::{Action, Held, Intent};
 use crate::error::{Error, Result};
-use crate::model::{Cancel, VolumeName};
+use crate::model::{Cancel, VolumeRef};
 use crate::sys::{ImageLock, regain_access_to};
 use nix::errno::Errno;
 use std::os::fd::AsFd;
 use std::path::Path;
 
 impl Store {
-    /// Deletes a volume's data and its record. Refused while it is attached. Where its data cannot be deleted,
+    /// Deletes a volume's data and its record; a volume that is meant by its id, and no other of its name. Refused while it is attached. Where its data cannot be deleted,
     /// the volume stays listed with what is left, and removal can be tried again.
-    pub fn remove(&self, name: &VolumeName, cancel: &Cancel) -> Result<()> {
-        self.remove_volume(name, None, cancel)
+    pub fn remove(&self, volume: impl Into<VolumeRef>, cancel: &Cancel) -> Result<()> {
+        self.remove_volume(&volume.into(), false, cancel)
     }
 
-    /// Removes the volume of that name, and only if it is still the one with the id `only`.
-    pub(super) fn remove_volume(&self, name: &VolumeName, only: Option<i64>, cancel: &Cancel) -> Result<()> {
-        let opened = self.opened()?;
+    /// The same; one that was created in vain is in no sandbox yet.
+    pub(super) fn remove_volume(&self, volume: &VolumeRef, in_vain: bool, cancel: &Cancel) -> Result<()> {
+        let (opened, name) = (self.opened()?, &volume.name);
         let _lock = opened.layout.lock(name, cancel)?;
         opened.settle_intents_of(name)?;
-        // What was created in vain is in no sandbox yet.
-        if only.is_none() {
+        if !in_vain {
             self.refuse_mounted_in_microsandbox(&opened, name)?;
         }
         cancel.commit()?;
-        let intended = match opened.intend_to_remove(name, only) {
-            Err(error) if opened.frees_what_is_in_use(&error) => opened.intend_to_remove(name, only),
+        let intended = match opened.intend_to_remove(volume) {
+            Err(error) if opened.frees_what_is_in_use(&error) => opened.intend_to_remove(volume),
             intended => intended,
         };
         let (intent, _image) = intended?;
@@ -39,11 +38,11 @@ impl Store {
 
 impl Opened {
     /// Writes down that a volume is to be removed, and keeps other programs from its image meanwhile.
-    fn intend_to_remove(&self, name: &VolumeName, only: Option<i64>) -> Result<(Intent, Option<ImageLock>)> {
+    fn intend_to_remove(&self, wanted: &VolumeRef) -> Result<(Intent, Option<ImageLock>)> {
+        let name = &wanted.name;
         let entry = new_entry(name);
         let (volume_id, image) = self.write_to_free(|catalog| {
-            let volume =
-                catalog.reader().volume(name)?.filter(|volume| only.is_none_or(|id| id == volume.id));
+            let volume = catalog.reader().volume(name)?.filter(|volume| wanted.admits(volume.identity));
             let volume = volume.ok_or_else(|| Error::volume_not_found(name.as_str()))?;
             let holders = living(catalog, Held::Volume(volume.id))?;
             if !holders.is_empty() {
@@ -90,6 +89,9 @@ impl Opened {
         // Also where it was moved before: whoever did that may have died before it was on disk.
         self.layout.put_on_disk(volumes)?;
         self.trees.let_go(&intent.name);
-        discard(trash, &intent.entry, &volumes.path_of(name))
+        discard(trash, &intent.entry, &volumes.path_of(name))?;
+        // The data is gone. A file that stays is written over by the next volume of the name.
+        let _left = self.layout.delete_identity(&intent.name);
+        Ok(())
     }
 }

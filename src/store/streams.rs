@@ -73,7 +73,7 @@ impl StreamWriter {
         }
         let finish = || self.file.finish(&files.tree_of(opened)?, &self.volume.rules(), cancel);
         if !self.volume.in_turn(&cancel.of_a_step(), finish)? {
-            return Err(Error::volume_not_found(files.name.as_str()));
+            return Err(Error::volume_not_found(files.volume.name.as_str()));
         }
         self.finished = true;
         Ok(())

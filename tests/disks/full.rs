@@ -31,7 +31,7 @@ fn create(store: &Store, format: &str, size_mib: u32) -> Result<(), Error> {
 /// Holds that nothing of a refused creation is left in the home.
 fn assert_nothing_left(store: &Store, home: &Path) {
     assert!(store.list(&Labels::default(), &Cancel::default()).unwrap().is_empty());
-    for (room, expected) in [("", 3), (".staging", 0), (".trash", 0)] {
+    for (room, expected) in [("", 4), (".staging", 0), (".trash", 0), (".ids", 0)] {
         assert_eq!(fs::read_dir(home.join("volumes").join(room)).unwrap().count(), expected, "{room:?}");
     }
 }

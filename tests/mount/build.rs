@@ -134,8 +134,8 @@ fn the_plain_object_has_every_field_in_the_documented_order() {
     let config = MountConfig::tmpfs(&Input::Absent).unwrap();
     let Input::Object(entries) = Input::from(&config) else { panic!() };
     let names: Vec<&str> = entries.iter().map(|(name, _)| name.as_str()).collect();
-    let documented = "kind bind named subpath namedMode namedKind quotaMib labels tmpfs disk format fstype readonly noexec \
-                      nosuid nodev sizeMib statVirtualization hostPermissions";
+    let documented = "kind bind named volumeId subpath namedMode namedKind quotaMib labels tmpfs disk format fstype \
+                      readonly noexec nosuid nodev sizeMib statVirtualization hostPermissions";
     assert_eq!(names.join(" "), documented);
 }
 
@@ -145,8 +145,8 @@ fn a_built_mount_holds_what_was_asked_for() {
         input(&json!({ "noexec": true, "statVirtualization": "relaxed", "hostPermissions": "mirror" }));
     let named = input(&json!({ "mode": "ensure-exists", "quotaMib": 64, "labels": { "env": "prod" } }));
     let config = MountConfig::named_with(&Input::Text("my-data".to_owned()), &options, &named).unwrap();
-    let MountSource::Named { name, provision, .. } = config.source() else { panic!() };
-    assert_eq!(name.as_str(), "my-data");
+    let MountSource::Named { volume, provision, .. } = config.source() else { panic!() };
+    assert_eq!((volume.name.as_str(), volume.id), ("my-data", None));
     assert_eq!(provision.mode(), ProvisionMode::EnsureExists);
     let Provision::EnsureExists(spec) = provision else { panic!() };
     assert_eq!((spec.kind(), spec.quota_mib()), (VolumeKind::Dir, Some(64)));

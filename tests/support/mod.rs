@@ -26,7 +26,7 @@ impl Home {
     /// Creates a volume without options and gives its directory.
     pub fn create(&self, volume: &str) -> PathBuf {
         let spec = VolumeSpec::from_options(&[]).unwrap();
-        self.store.create(&name(volume), &spec, &Cancel::default()).unwrap()
+        self.store.create(&name(volume), &spec, &Cancel::default()).unwrap().path
     }
 }
 
