@@ -187,7 +187,10 @@ export interface DetachOptions extends SignalOption {
 }
 
 export interface VolumeStoreOptions extends SignalOption {
-  /** The home directory, made (mode 0700) where it is missing. Default: `MSB_HOME`, else `~/.microsandbox`. */
+  /**
+   * The home directory, made (mode 0700) where it is missing. Default: `MSB_HOME`, which must be an absolute path, else
+   * `~/.microsandbox`. A path that begins with `~` is refused: only a shell expands it.
+   */
   home?: string | null
   /**
    * `'full'`: a volume that was created or removed is so on disk, catalog and directories. `'fast'` does not wait
@@ -204,6 +207,15 @@ export interface VolumeStoreOptions extends SignalOption {
    * with a quota is not counted. Default: 4.
    */
   maxConcurrentCopies?: number | null
+  /**
+   * Consents to a home that other users of the host may use, as a Kubernetes `fsGroup` home is: then nobody's rights on
+   * it are refused, reported or changed. Without it, what is made is private (mode 0700), a `volumes` or `db` directory of
+   * this user on which others have rights is reported once, by a `VolumeHomeWarning`, and a home is refused if `volumes`
+   * or `db` belongs to another user who is not root, or if they or the home may be written by all users or by one that an
+   * access control list names (the home itself: unless it has the sticky bit). Default: whether the environment has
+   * `SANDBOX_VOLUMES_SHARED=1`.
+   */
+  shared?: boolean | null
 }
 
 export interface CheckOptions extends SignalOption {
@@ -211,14 +223,19 @@ export interface CheckOptions extends SignalOption {
   home?: string | null
   /** Mend what can be mended. Default: `false`, which only reports. */
   repair?: boolean | null
+  /** Neither report nor change other users' rights on the home; see {@link VolumeStoreOptions.shared}. */
+  shared?: boolean | null
 }
 
 /** What `VolumeStore.check` found. */
 export interface VolumeProblem {
   /**
-   * - `catalog-damaged`: the catalog is broken. Mended by keeping its file aside, under the name that `message` then
-   *   tells, and finding the volumes again by their directories, without their quotas and labels.
+   * - `catalog-damaged`: the catalog is broken, lacks tables, or is no file. Mended by keeping it aside, under the name
+   *   that `message` then tells, and finding the volumes again by their directories, without their quotas and labels.
+   *   One that has the tables of this version and another version's number gets its number back, and loses nothing.
    * - `catalog-missing`: there are volumes but no catalog. Mended in the same way, as opening the store does.
+   * - `open-to-others`: other users of the host have rights on a directory of the home. Mended by taking them away, where
+   *   it is this user's. A home that others may write is not looked into further until then.
    * - `unknown-directory`: the catalog does not know a directory. Mended by making it a volume, without quota and labels.
    * - `missing-directory`: a volume's directory is gone. Mended by removing the volume, unless it is attached.
    * - `unusable-row`: no version of this package wrote this row. Mended by striking it out.
@@ -230,6 +247,7 @@ export interface VolumeProblem {
     | 'catalog-damaged'
     | 'catalog-missing'
     | 'unknown-directory'
+    | 'open-to-others'
     | 'missing-directory'
     | 'unusable-row'
     | 'unfinished'
@@ -257,7 +275,7 @@ export declare class VolumeStore {
    * Looks a home over for what a person's hands or an old crash left, and mends it where `repair` is set. Nothing is
    * ever deleted that may hold data: a damaged catalog is kept aside, an unknown directory becomes a volume. The
    * catalog is opened for it, which brings one of an earlier version up to date.
-   * @throws {CatalogError} the catalog is locked for 5 seconds, or of a newer version
+   * @throws {CatalogError} the catalog is locked for 5 seconds, or of a newer version, which stays as it is
    */
   static check(options?: CheckOptions): Promise<VolumeProblem[]>
   /** The home directory's absolute path. */

@@ -163,6 +163,8 @@ export declare class NativeStore {
   list(options: unknown, cancellation?: Cancellation | undefined | null): Promise<NativePages>
   /** What the caller should hear of although its operation succeeded; each warning is given once. */
   takeWarnings(): Array<string>
+  /** What the caller should hear of the home; each warning is given once in a process. */
+  takeHomeWarnings(): Array<string>
   /** `removeVolume`, and `remove` of a volume, which has an id. */
   remove(name: unknown, id?: string | undefined | null, cancellation?: Cancellation | undefined | null): Promise<void>
   /** `attach` of the mounts that were added to `mounts`. */
@@ -187,7 +189,7 @@ export declare class NativeWriter {
   close(): Promise<void>
 }
 
-/** `VolumeStore.check`: `options` are `home`, an absolute path, and `repair`. */
+/** `VolumeStore.check`: `options` are `home`, an absolute path, `repair` and `shared`. */
 export declare function checkStore(options: unknown, cancellation?: Cancellation | undefined | null): Promise<NativePages>
 
 /** Sets this environment up. `make_error` makes an error from its kind, code, message and details. */
@@ -242,5 +244,5 @@ export interface NativeBatch {
   isLast: boolean
 }
 
-/** `VolumeStore.open`: `options` are `home`, an absolute path, `durability` and `maxConcurrentCopies`. */
+/** `VolumeStore.open`: `options` are `home`, an absolute path, `durability`, `shared` and `maxConcurrentCopies`. */
 export declare function openStore(options: unknown): Promise<NativeStore>

@@ -59,9 +59,9 @@ function makeError(kind, code, message, details) {
   return new classes[kind](message, code, details)
 }
 
-function invalidConfig(field, problem) {
+function invalidConfig(field, problem, cause) {
   const code = 'ERR_INVALID_CONFIG'
-  return makeError(code, code, `Invalid "${field}": ${problem}`, { field })
+  return makeError(code, code, `Invalid "${field}": ${problem}`, { field, cause: cause?.message })
 }
 
 module.exports = {

@@ -1,5 +1,6 @@
 'use strict'
 
+const fs = require('node:fs')
 const os = require('node:os')
 const path = require('node:path')
 const native = require('./native.js')
@@ -30,6 +31,9 @@ class VolumeStore {
     throwIfAborted(signal)
     const settings = withHome(rest)
     const store = await call(signal, () => native.openStore(settings))
+    for (const warning of store.takeHomeWarnings()) {
+      process.emitWarning(warning, 'VolumeHomeWarning')
+    }
     throwIfAborted(signal)
     return new VolumeStore(store, settings.home)
   }
@@ -94,13 +98,64 @@ function withHome(options) {
   if (options.home === '') {
     throw invalidConfig('home', 'a home must not be empty; leave it out for the default one')
   }
-  const home = typeof options.home === 'string' ? path.resolve(options.home) : options.home
-  return { ...options, home: home ?? defaultHome() }
+  const home = typeof options.home === 'string' ? resolved(options.home) : options.home
+  return { ...options, home: home ?? defaultHome(), shared: options.shared ?? sharedByDefault() }
 }
 
-/** `MSB_HOME` where it is set, else `~/.microsandbox`. */
+/** Whether the environment consents to a home that other users of the host may use. */
+function sharedByDefault() {
+  return process.env.SANDBOX_VOLUMES_SHARED === '1'
+}
+
+/** A home that a caller names, made absolute. */
+function resolved(home) {
+  refuseTilde('home', home)
+  if (!path.isAbsolute(home)) {
+    try {
+      // Unlike `process.cwd()`, this is not what the working directory was once.
+      fs.realpathSync.native('.')
+    } catch (error) {
+      const problem = `${JSON.stringify(home)} is relative, and the working directory is gone`
+      throw invalidConfig('home', `${problem}; set an absolute path`, error)
+    }
+  }
+  return path.resolve(home)
+}
+
+/** `MSB_HOME` where it is set, else `~/.microsandbox`. Never a place in the working directory. */
 function defaultHome() {
-  return path.resolve(process.env.MSB_HOME || path.join(os.homedir(), '.microsandbox'))
+  const home = process.env.MSB_HOME
+  return home ? absolute('MSB_HOME', home) : path.join(userHome(), '.microsandbox')
+}
+
+function userHome() {
+  let home
+  try {
+    home = os.homedir()
+  } catch (error) {
+    const problem = 'it is not set, and the host knows no home directory of this user'
+    throw invalidConfig('HOME', `${problem}; set HOME or MSB_HOME to an absolute path`, error)
+  }
+  return absolute('HOME', home)
+}
+
+/** The value of an environment variable, which must be an absolute path. */
+function absolute(name, value) {
+  refuseTilde(name, value)
+  if (!path.isAbsolute(value)) {
+    const found = value === '' ? 'it is empty' : `${JSON.stringify(value)} is relative`
+    const variables = name === 'HOME' ? 'HOME or MSB_HOME' : name
+    throw invalidConfig(name, `${found}; set ${variables} to an absolute path`)
+  }
+  return path.resolve(value)
+}
+
+/** Refuses `~`, `~/x` and `~user/x`, which only a shell expands. */
+function refuseTilde(name, value) {
+  if (/^~[^/]*(\/|$)/.test(value)) {
+    const problem = `${JSON.stringify(value)} begins with a tilde, which only a shell expands`
+    throw invalidConfig(name, `${problem}; set an absolute path`)
+  }
 }
 
 /** Splits several options, of whose signals the last counts. */

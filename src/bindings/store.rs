@@ -13,7 +13,7 @@ use super::values::{from_input, to_input};
 use crate::error::{Error, Result};
 use crate::model::{Cancel, Fields, Input, Labels, Slots, VolumeName, VolumeSpec};
 use crate::mount::plan;
-use crate::store::{Durability, Store, VolumeInfo};
+use crate::store::{Durability, OpenOptions, Store, VolumeInfo};
 use napi::Env;
 use napi::bindgen_prelude::{ToNapiValue, Unknown};
 use napi_derive::napi;
@@ -21,6 +21,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 const DURABILITIES: [(&str, Durability); 2] = [("full", Durability::Full), ("fast", Durability::Fast)];
+
+/// The option by which a caller consents to other users' rights on a home.
+pub const SHARED: &str = "shared";
 
 const MAX_CONCURRENT_COPIES: &str = "maxConcurrentCopies";
 
@@ -32,23 +35,25 @@ const MAX_COPIES: u32 = 64;
 #[napi]
 pub struct NativeStore(pub(super) Arc<Store>, Arc<Slots>);
 
-/// `VolumeStore.open`: `options` are `home`, an absolute path, `durability` and `maxConcurrentCopies`.
+/// `VolumeStore.open`: `options` are `home`, an absolute path, `durability`, `shared` and `maxConcurrentCopies`.
 #[napi(catch_unwind, ts_return_type = "Promise<NativeStore>")]
 pub fn open_store<'e>(env: &'e Env, options: Unknown<'_>) -> napi::Result<Unknown<'e>> {
     let options = to_input(options)?;
-    let (home, durability, max_copies) = or_throw(env, store_options(&options))?;
+    let (home, options, max_copies) = or_throw(env, store_options(&options))?;
     run(
         env,
         // It waits for a writer of the catalog, and for what that keeps it from finishing.
         Lane::Waiting(None),
-        move || Ok(NativeStore(Store::open_shared(&home, durability)?, Arc::new(Slots::new(max_copies)))),
+        move || Ok(NativeStore(Store::open_shared(&home, options)?, Arc::new(Slots::new(max_copies)))),
         |env, store| store.into_unknown(env),
     )
 }
 
-fn store_options(options: &Input) -> Result<(PathBuf, Durability, usize)> {
-    let fields = Fields::of("VolumeStoreOptions", options, &["home", "durability", MAX_CONCURRENT_COPIES])?;
+fn store_options(options: &Input) -> Result<(PathBuf, OpenOptions, usize)> {
+    let known = ["home", "durability", SHARED, MAX_CONCURRENT_COPIES];
+    let fields = Fields::of("VolumeStoreOptions", options, &known)?;
     let durability = fields.choice("durability", &DURABILITIES)?.unwrap_or(Durability::Full);
+    let shared = fields.flag(SHARED)?.unwrap_or(false);
     let max_copies = match fields.u32(MAX_CONCURRENT_COPIES)?.unwrap_or(DEFAULT_COPIES) {
         copies @ 1..=MAX_COPIES => copies as usize,
         copies => {
@@ -56,7 +61,7 @@ fn store_options(options: &Input) -> Result<(PathBuf, Durability, usize)> {
             return Err(Error::invalid_config(MAX_CONCURRENT_COPIES, problem));
         }
     };
-    Ok((absolute_home(&fields)?, durability, max_copies))
+    Ok((absolute_home(&fields)?, OpenOptions { durability, shared }, max_copies))
 }
 
 /// The home that index.js has made absolute.
@@ -134,6 +139,12 @@ impl NativeStore {
     #[napi(catch_unwind)]
     pub fn take_warnings(&self, env: &Env) -> napi::Result<Vec<String>> {
         or_throw(env, self.0.take_warnings())
+    }
+
+    /// What the caller should hear of the home; each warning is given once in a process.
+    #[napi(catch_unwind)]
+    pub fn take_home_warnings(&self) -> Vec<String> {
+        self.0.take_home_warnings()
     }
 
     /// `removeVolume`, and `remove` of a volume, which has an id.

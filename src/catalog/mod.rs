@@ -13,6 +13,7 @@ mod intents;
 mod msb;
 mod schema;
 mod staying;
+mod verify;
 mod volumes;
 
 pub use attachments::{AttachedImage, AttachedVolume, AttachmentRecord, NewAttachment};
@@ -21,6 +22,7 @@ pub use host_mounts::HostMountRow;
 pub use intents::{Action, Intent};
 pub use msb::{ActiveSandbox, MountedSource, MsbCatalog, MsbVolume};
 pub use staying::FileNumbers;
+pub use verify::{damaged, restore_version};
 pub use volumes::{FoundVolume, UnusableRow};
 
 use crate::error::{Error, Result};
@@ -115,17 +117,7 @@ impl Catalog {
 
     /// Reads the whole catalog and refuses one that is damaged.
     pub fn verify(&self) -> Result<()> {
-        self.read(|catalog| {
-            let verdict: String = catalog.0.query_row("PRAGMA quick_check(1)", (), |row| row.get(0))?;
-            match verdict.as_str() {
-                "ok" => Ok(()),
-                _ => Err(rusqlite::Error::SqliteFailure(
-                    rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
-                    Some(verdict),
-                )
-                .into()),
-            }
-        })
+        self.read(|catalog| verify::content(catalog.0).and_then(|()| verify::tables(catalog.0)))
     }
 
     /// Runs `read` on a snapshot.
@@ -133,6 +125,7 @@ impl Catalog {
         let deadline = Instant::now() + LONGEST_WAIT;
         self.readers.with(deadline, |connection| {
             let _copies = (self.gates.copies)(deadline)?;
+            verify::bound(connection)?;
             let snapshot = connection.transaction()?;
             read(&Reader(&snapshot))
         })
@@ -157,6 +150,7 @@ impl Catalog {
             let _alone = (self.gates.writers)(deadline)?;
             // While another program writes, the copies in this process go on reading.
             connection.busy_timeout(Duration::ZERO)?;
+            verify::bound(connection)?;
             let (_copies, transaction) = loop {
                 let copies = (self.gates.copies)(deadline)?;
                 match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
@@ -201,16 +195,17 @@ fn connect(
     gates: &Arc<Gates>,
     prepare: impl FnOnce(&mut Connection) -> Result<()>,
 ) -> Result<Connection> {
-    let connected = staying::open(path, OpenFlags::default(), gates, |connection| {
-        set_up(connection)?;
-        prepare(connection).map(|()| true)
-    })?;
+    let connected =
+        staying::open(path, OpenFlags::default() | OpenFlags::SQLITE_OPEN_NOFOLLOW, gates, |connection| {
+            set_up(connection)?;
+            prepare(connection).map(|()| true)
+        })?;
     connected.ok_or_else(|| Error::internal("a catalog was neither ready nor refused"))
 }
 
 /// Connects to a catalog that is there and needs no preparation; none where it does.
 fn connect_to_complete(path: &Path, gates: &Arc<Gates>) -> Result<Option<Connection>> {
-    let flags = OpenFlags::default() - OpenFlags::SQLITE_OPEN_CREATE;
+    let flags = (OpenFlags::default() - OpenFlags::SQLITE_OPEN_CREATE) | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let connected = staying::open(path, flags, gates, |connection| {
         connection.busy_timeout(LONGEST_WAIT)?;
         let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
@@ -226,10 +221,13 @@ fn connect_to_complete(path: &Path, gates: &Arc<Gates>) -> Result<Option<Connect
     }
 }
 
-fn set_up(connection: &Connection) -> Result<()> {
+fn set_up(connection: &mut Connection) -> Result<()> {
     connection.busy_timeout(LONGEST_WAIT)?;
+    verify::bound(connection)?;
     // Closing a connection writes nothing: not into a catalog that is refused, nor outside the gate.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    // No version of the catalog has a view.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
     schema::refuse_newer(connection)?;
     enter_wal(connection)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -250,7 +248,7 @@ fn enter_wal(connection: &Connection) -> Result<()> {
     }
 }
 
-/// Whether an error of the catalog says that its file is damaged or none of ours.
+/// Whether an error of the catalog says that its file is damaged or not ours.
 pub fn is_damage(error: &Error) -> bool {
     cause_of(error).is_some_and(is_corrupt)
 }
@@ -272,8 +270,11 @@ fn cause_of(error: &Error) -> Option<&rusqlite::Error> {
 }
 
 fn is_corrupt(error: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
-    matches!(error.sqlite_error_code(), Some(NotADatabase | DatabaseCorrupt))
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, OperationInterrupted, Unknown};
+    // SQLite's general error, of a table or a column that is missing or there already, and a statement without an end.
+    let broken = [NotADatabase, DatabaseCorrupt, Unknown, OperationInterrupted];
+    matches!(error, rusqlite::Error::SqlInputError { .. })
+        || error.sqlite_error_code().is_some_and(|code| broken.contains(&code))
 }
 
 fn is_busy(error: &rusqlite::Error) -> bool {

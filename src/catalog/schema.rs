@@ -1,5 +1,6 @@
 //! The schema, its version and the migrations to it.
 
+use super::verify::damaged;
 use crate::error::{Error, Result};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
@@ -125,6 +126,9 @@ pub fn prepare(connection: &mut Connection, fill: impl FnOnce(&Transaction<'_>) 
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let first = version(&transaction)?;
+    if first < 0 {
+        return Err(damaged("its version is negative"));
+    }
     for (index, migration) in (0i64..).zip(MIGRATIONS).filter(|(index, _)| *index >= first) {
         transaction.execute_batch(migration.sql)?;
         if has_version_table(&transaction)? {
@@ -144,6 +148,31 @@ pub fn is_newest(connection: &Connection) -> Result<bool> {
     Ok(version(connection)? >= MIGRATIONS.len() as i64)
 }
 
+/// Whether the catalog has just the newest version that this program knows.
+pub fn is_of_this_version(connection: &Connection) -> Result<bool> {
+    Ok(version(connection)? == MIGRATIONS.len() as i64
+        && Some(min_reader(connection)?) == newest_min_reader())
+}
+
+/// Whether that is so but for the lowest version that a program must know, which is another one's.
+pub fn has_wrong_min_reader(connection: &Connection) -> Result<bool> {
+    Ok(version(connection)? == MIGRATIONS.len() as i64
+        && Some(min_reader(connection)?) != newest_min_reader())
+}
+
+/// Writes the newest version to a catalog that has its tables.
+pub fn restore_version(connection: &mut Connection) -> Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute("DELETE FROM schema_version", ())?;
+    transaction.execute("INSERT INTO schema_version VALUES (?1)", [MIGRATIONS.len() as i64])?;
+    transaction.pragma_update(None, "user_version", newest_min_reader())?;
+    Ok(transaction.commit()?)
+}
+
+fn newest_min_reader() -> Option<i64> {
+    MIGRATIONS.last().map(|migration| migration.min_reader)
+}
+
 /// Refuses a catalog that only newer programs may use, before anything in it is touched.
 pub fn refuse_newer(connection: &Connection) -> Result<()> {
     let (needed, known) = (min_reader(connection)?, MIGRATIONS.len());
@@ -158,7 +187,10 @@ pub fn refuse_newer(connection: &Connection) -> Result<()> {
 
 fn version(connection: &Connection) -> Result<i64> {
     match has_version_table(connection)? {
-        true => Ok(connection.query_row("SELECT max(version) FROM schema_version", (), |row| row.get(0))?),
+        true => {
+            Ok(connection
+                .query_row("SELECT coalesce(max(version), -1) FROM schema_version", (), |row| row.get(0))?)
+        }
         false => min_reader(connection),
     }
 }

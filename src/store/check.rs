@@ -3,9 +3,9 @@
 use super::found::Entry;
 use super::layout::Layout;
 use super::owner::living;
-use super::{Durability, Opened};
-use crate::catalog::{self, Catalog, FoundVolume, Held, UnusableRow};
-use crate::error::{Error, ErrorKind, Result};
+use super::{Durability, Opened, check_home};
+use crate::catalog::{FoundVolume, Held, UnusableRow};
+use crate::error::{ErrorKind, Result};
 use crate::model::{Cancel, VolumeKind, VolumeName, VolumeRecord};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProblemKind {
-    /// The catalog is no database, or a broken one. Mended by putting it aside and finding the volumes anew.
+    /// The catalog is no database, a broken one, or no file. Mended by keeping it under another name and finding the
+    /// volumes again; one whose version alone is wrong gets the right one.
     CatalogDamaged,
     /// There are volumes, but no catalog. Mended by finding them again, as every open does.
     CatalogMissing,
@@ -29,11 +30,14 @@ pub enum ProblemKind {
     BadImage,
     /// Something in the volumes directory that is no volume's. Not mended.
     Stranger,
+    /// A directory of the home on which other users of the host have rights. Mended by taking these away, where it is
+    /// this user's.
+    OpenToOthers,
 }
 
 impl ProblemKind {
     /// The names that JavaScript uses.
-    pub const NAMES: [(&'static str, ProblemKind); 8] = [
+    pub const NAMES: [(&'static str, ProblemKind); 9] = [
         ("catalog-damaged", ProblemKind::CatalogDamaged),
         ("catalog-missing", ProblemKind::CatalogMissing),
         ("unknown-directory", ProblemKind::UnknownDirectory),
@@ -42,6 +46,7 @@ impl ProblemKind {
         ("unfinished", ProblemKind::Unfinished),
         ("bad-image", ProblemKind::BadImage),
         ("stranger", ProblemKind::Stranger),
+        ("open-to-others", ProblemKind::OpenToOthers),
     ];
 }
 
@@ -61,7 +66,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    fn new(kind: ProblemKind, path: PathBuf, message: String) -> Self {
+    pub(super) fn new(kind: ProblemKind, path: PathBuf, message: String) -> Self {
         Problem { kind, volume: None, path, message, repaired: false }
     }
 
@@ -70,77 +75,63 @@ impl Problem {
         self
     }
 
-    fn repaired(mut self, repaired: bool) -> Self {
+    pub(super) fn repaired(mut self, repaired: bool) -> Self {
         self.repaired = repaired;
         self
     }
 }
 
+/// What is checked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CheckOptions {
+    /// Whether what can be mended is.
+    pub repair: bool,
+    /// Whether other users' rights on the home are meant to be; see [`super::OpenOptions`].
+    pub shared: bool,
+}
+
+impl From<bool> for CheckOptions {
+    fn from(repair: bool) -> Self {
+        CheckOptions { repair, shared: false }
+    }
+}
+
 /// Looks a home over. Nothing is changed unless `repair` is asked for; then what can be mended without losing
-/// anything is, and each problem says whether it was. A home that does not exist has no problems.
-pub fn check(home: &Path, repair: bool, cancel: &Cancel) -> Result<Vec<Problem>> {
+/// anything is, and each problem says whether it was. A home that does not exist has no problems. One that other users
+/// may write is not looked into.
+pub fn check(home: &Path, options: impl Into<CheckOptions>, cancel: &Cancel) -> Result<Vec<Problem>> {
+    let options = options.into();
     let layout = match Layout::open_existing(home, Durability::Full)? {
         Some(layout) => layout,
         None => return Ok(Vec::new()),
     };
-    if !layout.has_catalog()? {
-        return check_without_catalog(home, &layout, repair);
-    }
-    let sound = Catalog::open(&layout.catalog_path(), layout.catalog_gates()?, || Ok(Vec::new()))
-        .and_then(|catalog| catalog.verify().map(|()| catalog));
-    let catalog = match sound {
-        Err(error) if catalog::is_damage(&error) => return replace_damaged(home, &layout, repair, &error),
-        sound => sound?,
-    };
-    let opened = Opened::new(layout, catalog)?;
-    let mut problems = opened.check_unfinished(repair)?;
-    let (records, unusable) = opened.catalog.read(|catalog| catalog.volumes())?;
-    for row in &unusable {
-        cancel.check()?;
-        problems.push(opened.check_unusable(row, repair)?);
-    }
-    for record in &records {
-        cancel.check()?;
-        problems.extend(opened.check_volume(record, repair, cancel)?);
-    }
-    for entry in opened.layout.entries()? {
-        cancel.check()?;
-        problems.extend(opened.check_entry(&entry, repair, cancel)?);
+    let (mut problems, trusted) = layout.check_rights(options)?;
+    if trusted {
+        problems.extend(check_home::check(home, layout, options, cancel)?);
     }
     Ok(problems)
 }
 
-fn check_without_catalog(home: &Path, layout: &Layout, repair: bool) -> Result<Vec<Problem>> {
-    let found = layout.found_volumes()?;
-    if found.is_empty() {
-        return Ok(Vec::new());
-    }
-    if repair {
-        Opened::open(home, Durability::Full)?;
-    }
-    let message = format!(
-        "There is no catalog, but {} volumes stand in the volumes directory. Opening the store finds them again; their \
-         quotas and labels are lost.",
-        found.len()
-    );
-    Ok(vec![Problem::new(ProblemKind::CatalogMissing, layout.catalog_path(), message).repaired(repair)])
-}
-
-/// Puts a damaged catalog aside, whole, and begins a new one with the volumes that stand there.
-fn replace_damaged(home: &Path, layout: &Layout, repair: bool, error: &Error) -> Result<Vec<Problem>> {
-    let mut message = format!("{error} Its volumes are found again by their directories when it is mended.");
-    if repair {
-        let aside = layout.put_catalog_aside()?;
-        Opened::open(home, Durability::Full)?;
-        message = format!(
-            "The volume catalog was damaged and is now kept as {aside:?}. The volumes were found again by their \
-             directories; their quotas and labels are lost."
-        );
-    }
-    Ok(vec![Problem::new(ProblemKind::CatalogDamaged, layout.catalog_path(), message).repaired(repair)])
-}
-
 impl Opened {
+    /// Looks for what is wrong with a home whose catalog is sound.
+    pub(super) fn check(&self, repair: bool, cancel: &Cancel) -> Result<Vec<Problem>> {
+        let mut problems = self.check_unfinished(repair)?;
+        let (records, unusable) = self.catalog.read(|catalog| catalog.volumes())?;
+        for row in &unusable {
+            cancel.check()?;
+            problems.push(self.check_unusable(row, repair)?);
+        }
+        for record in &records {
+            cancel.check()?;
+            problems.extend(self.check_volume(record, repair, cancel)?);
+        }
+        for entry in self.layout.entries()? {
+            cancel.check()?;
+            problems.extend(self.check_entry(&entry, repair, cancel)?);
+        }
+        Ok(problems)
+    }
+
     fn check_unfinished(&self, repair: bool) -> Result<Vec<Problem>> {
         let mut problems = self.unfinished()?;
         if repair && !problems.is_empty() {

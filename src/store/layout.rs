@@ -32,12 +32,14 @@ const TRASH: &str = ".trash";
 const IDS: &str = ".ids";
 const LOCKS: &str = ".locks";
 const DATABASES: &str = "db";
-const CATALOG: &str = "volumes.db";
+pub(super) const CATALOG: &str = "volumes.db";
 /// The catalog, its index of the log, its log; in this order they are moved.
 const CATALOG_SUFFIXES: [&str; 3] = ["", "-shm", "-wal"];
 const CATALOG_LOCK: &str = "volumes.db.lock";
 const CATALOG_COPIES: &str = "volumes.db.copies";
 const CATALOG_SPARE: &str = "volumes.db.spare";
+/// What stands in for "kept because it was damaged" in the name of what was moved out of the way.
+pub(super) const DAMAGED: &str = ".damaged-";
 
 /// Room for what lets go of something to write to the catalog, once, and for how many of that are set aside.
 const SPARE_BYTES: i64 = 16 << 10;
@@ -70,6 +72,7 @@ pub struct Layout {
     pub staging: Dir,
     pub trash: Dir,
     pub ids: Dir,
+    pub home: Dir,
     locks: Dir,
     databases: Arc<Dir>,
     durability: Durability,
@@ -88,12 +91,13 @@ impl Layout {
             locks: volumes.open_or_create_child(LOCKS)?,
             databases: Arc::new(home.open_or_create_child(DATABASES)?),
             volumes,
+            home,
             durability,
         };
         // SQLite has a file of the catalog in memory. Where this is refused, only a disk without any room is at issue.
         let _refused = layout.databases.write_files_in_place();
         layout.put_on_disk(&layout.volumes)?;
-        layout.put_on_disk(&home)?;
+        layout.put_on_disk(&layout.home)?;
         Ok(layout)
     }
 
@@ -106,9 +110,9 @@ impl Layout {
         has_volumes.then(|| Layout::open(home, durability)).transpose()
     }
 
-    /// Whether there is a catalog.
+    /// Whether there is a catalog. An empty file is none: it is one that is being made.
     pub fn has_catalog(&self) -> Result<bool> {
-        self.databases.contains(CATALOG)
+        Ok(self.databases.length_of(CATALOG)?.is_some_and(|length| length > 0))
     }
 
     /// Whether a file is the catalog's, by whatever name. Closing one would take SQLite's locks from this process.
@@ -122,7 +126,7 @@ impl Layout {
     /// Moves the catalog out of the way, with its log, and gives the path where it is kept.
     pub fn put_catalog_aside(&self) -> Result<PathBuf> {
         let _alone = self.catalog_writers()(Instant::now() + LONGEST_WAIT)?;
-        let kept = format!("{CATALOG}.damaged-{}", unique_token());
+        let kept = format!("{CATALOG}{DAMAGED}{}", unique_token());
         for suffix in CATALOG_SUFFIXES {
             let entry = format!("{CATALOG}{suffix}");
             if self.databases.contains(&entry)? {
@@ -133,9 +137,14 @@ impl Layout {
         Ok(self.databases.path_of(&kept))
     }
 
-    /// Where SQLite finds the catalog.
+    /// The catalog's path.
     pub fn catalog_path(&self) -> PathBuf {
         self.databases.path_of(CATALOG)
+    }
+
+    /// Where SQLite finds the catalog: it follows no link, also none that leads to the home.
+    pub fn catalog_file(&self) -> PathBuf {
+        self.databases.real_path().join(CATALOG)
     }
 
     /// What stands now where the store's own files and directories are looked for.
@@ -151,7 +160,7 @@ impl Layout {
 
     /// Who is let in to the catalog.
     pub fn catalog_gates(&self) -> Result<Gates> {
-        let (writers, path) = (self.catalog_writers(), self.catalog_path());
+        let (writers, path) = (self.catalog_writers(), self.catalog_file());
         let file = Box::new(move || {
             let file = FileId::at(&path).ok().flatten();
             file.map(|file| (file.device(), file.inode()))
@@ -296,6 +305,12 @@ pub fn image_entry(format: DiskFormat) -> &'static str {
 /// Who writes a volume that has a quota now, and who does next.
 fn quota_entries(name: &VolumeName) -> (String, String) {
     (format!("{name}{SEPARATOR}quota.lock"), format!("{name}{SEPARATOR}quota-next.lock"))
+}
+
+/// The entries of the catalog's files.
+pub(super) fn catalog_files() -> impl Iterator<Item = String> {
+    let sqlites = CATALOG_SUFFIXES.iter().map(|suffix| format!("{CATALOG}{suffix}"));
+    sqlites.chain([CATALOG_LOCK, CATALOG_COPIES, CATALOG_SPARE].map(str::to_owned))
 }
 
 fn lock_entry(name: &VolumeName) -> String {

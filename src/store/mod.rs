@@ -10,7 +10,9 @@ mod attach;
 mod attach_disk;
 mod attach_part;
 mod attachments;
+mod catalog_files;
 mod check;
+mod check_home;
 mod copying;
 mod create;
 mod detach;
@@ -29,6 +31,7 @@ mod mount_into;
 mod mount_points;
 mod mount_turn;
 mod owner;
+mod privacy;
 mod query;
 mod recover;
 mod remove;
@@ -43,10 +46,11 @@ pub use crate::content::{
 pub use crate::sys::EntryKind;
 pub use attach::Attachment;
 pub use attachments::AttachmentInfo;
-pub use check::{Problem, ProblemKind, check};
+pub use check::{CheckOptions, Problem, ProblemKind, check};
 pub use copying::{CopyRequest, TransferOptions, VolumeCopy};
 pub use create::CreatedVolume;
 pub use files::{PreparedRemoval, PreparedWrite, VolumeFiles};
+pub use privacy::OpenOptions;
 pub use query::{QuotaEnforcement, VolumeInfo};
 pub use streams::StreamWriter;
 
@@ -68,7 +72,7 @@ use warnings::Warnings;
 #[derive(Debug)]
 pub struct Store {
     home: PathBuf,
-    durability: Durability,
+    options: OpenOptions,
     opened: RwLock<Arc<Opened>>,
 }
 
@@ -88,21 +92,25 @@ struct Opened {
 impl Store {
     /// Opens the home at an absolute path, makes what is missing, and finishes or undoes what a dead process
     /// left.
-    pub fn open(home: &Path, durability: Durability) -> Result<Self> {
-        let opened = Opened::open(home, durability)?;
-        Ok(Store { home: home.to_owned(), durability, opened: RwLock::new(Arc::new(opened)) })
+    ///
+    /// A home that other users may write is refused, unless `options` consent to that.
+    pub fn open(home: &Path, options: impl Into<OpenOptions>) -> Result<Self> {
+        let options = options.into();
+        let opened = Opened::open(home, options)?;
+        Ok(Store { home: home.to_owned(), options, opened: RwLock::new(Arc::new(opened)) })
     }
 
     /// The store of a home that this process has open already, else a newly opened one. Either way, what a dead
     /// process left is finished or undone.
-    pub fn open_shared(home: &Path, durability: Durability) -> Result<Arc<Self>> {
-        let key = (home.to_owned(), durability);
+    pub fn open_shared(home: &Path, options: impl Into<OpenOptions>) -> Result<Arc<Self>> {
+        let options = options.into();
+        let key = (home.to_owned(), options);
         let known = shared().get(&key).and_then(Weak::upgrade);
         if let Some(store) = known {
             store.opened()?.recover()?;
             return Ok(store);
         }
-        let store = Arc::new(Store::open(home, durability)?);
+        let store = Arc::new(Store::open(home, options)?);
         let mut stores = shared();
         stores.retain(|_, store| store.strong_count() > 0);
         stores.insert(key, Arc::downgrade(&store));
@@ -126,7 +134,7 @@ impl Store {
             return Ok(opened);
         }
         // Without the lock, for it may take long. Of several that do it at once one is kept.
-        let anew = Arc::new(Opened::open(&self.home, self.durability)?);
+        let anew = Arc::new(Opened::open(&self.home, self.options)?);
         let mut current = self.opened.write().unwrap_or_else(PoisonError::into_inner);
         if !current.is_current()? {
             current.clone_from(&anew);
@@ -141,7 +149,7 @@ impl Store {
 }
 
 /// The stores that this process has open, by home.
-type Stores = HashMap<(PathBuf, Durability), Weak<Store>>;
+type Stores = HashMap<(PathBuf, OpenOptions), Weak<Store>>;
 
 fn shared() -> MutexGuard<'static, Stores> {
     static STORES: LazyLock<Mutex<Stores>> = LazyLock::new(Mutex::default);
@@ -149,13 +157,19 @@ fn shared() -> MutexGuard<'static, Stores> {
 }
 
 impl Opened {
-    fn open(home: &Path, durability: Durability) -> Result<Self> {
-        let layout = Layout::open(home, durability)?;
+    fn open(home: &Path, options: OpenOptions) -> Result<Self> {
+        let layout = Layout::open(home, options.durability)?;
+        let exposed = if options.shared { Vec::new() } else { layout.refuse_untrusted()? };
+        layout.refuse_unfit_catalog()?;
+        if !options.shared {
+            layout.make_catalog_private();
+        }
         let found = || layout.found_volumes();
-        let catalog = Catalog::open(&layout.catalog_path(), layout.catalog_gates()?, found)?;
+        let catalog = Catalog::open(&layout.catalog_file(), layout.catalog_gates()?, found)?;
         layout.sync_catalog_directory()?;
         layout.keep_spare();
         let opened = Opened::new(layout, catalog)?;
+        opened.warn_of_exposed(&exposed);
         opened.recover()?;
         Ok(opened)
     }

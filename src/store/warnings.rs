@@ -1,16 +1,22 @@
 //! What a caller should hear of although its operation succeeded.
 
+use super::privacy::Exposed;
 use super::{Opened, Store};
 use crate::catalog::UnusableRow;
 use crate::error::Result;
 use std::collections::HashSet;
-use std::sync::PoisonError;
+use std::path::PathBuf;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+/// The directories that this process has warned of.
+static WARNED: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default);
 
 /// Each warning is given once for an open home.
 #[derive(Debug, Default)]
 pub struct Warnings {
     given: HashSet<String>,
     waiting: Vec<String>,
+    of_home: Vec<String>,
 }
 
 impl Store {
@@ -20,9 +26,28 @@ impl Store {
         let mut warnings = opened.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(std::mem::take(&mut warnings.waiting))
     }
+
+    /// Returns the warnings about the home itself that were not returned before.
+    pub fn take_home_warnings(&self) -> Vec<String> {
+        let opened = self.opened_before();
+        let mut warnings = opened.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut warnings.of_home)
+    }
 }
 
 impl Opened {
+    /// Warns of directories of the home that are open to other users, of each once in this process.
+    pub(super) fn warn_of_exposed(&self, exposed: &[Exposed]) {
+        let mut warned = WARNED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        for exposed in exposed.iter().filter(|exposed| warned.insert(exposed.path.clone())) {
+            let problem = exposed.problem();
+            warnings
+                .of_home
+                .push(format!("{problem} VolumeStore.check({{ repair: true }}) makes it private."));
+        }
+    }
+
     /// Warns of rows that are left out of a listing.
     pub(super) fn warn_of(&self, rows: &[UnusableRow]) {
         let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,9 +1,10 @@
 //! A directory of ours, held by descriptor: every entry is named by one component, never by a path.
 
 use super::clone::replace_by_clone;
+use super::reopen::descriptor_path;
 use crate::error::{Error, Result};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, RenameFlags, openat, renameat, renameat2};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, RenameFlags, openat, readlink, renameat, renameat2};
 use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat, lstat, mkdirat, stat};
 use nix::unistd::{UnlinkatFlags, fsync, syncfs, unlinkat};
 use std::ffi::{OsStr, OsString};
@@ -102,6 +103,18 @@ impl Dir {
     /// Where the directory was when it was opened.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where the directory is now, free of links; [`Dir::path`] if that cannot be told.
+    pub fn real_path(&self) -> PathBuf {
+        let link = descriptor_path("self", self.fd.as_fd());
+        let told = readlink(&link).map(PathBuf::from).ok().filter(|path| path.is_absolute());
+        told.unwrap_or_else(|| self.path.clone())
+    }
+
+    /// The length of the file `name`; `None` if nothing stands there.
+    pub fn length_of(&self, name: &str) -> Result<Option<u64>> {
+        Ok(self.stat_entry(name)?.map(|found| found.st_size as u64))
     }
 
     /// The path of an entry, for messages and for handing to a runtime.

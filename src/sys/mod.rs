@@ -22,6 +22,7 @@ mod memory;
 mod mount_point;
 mod mount_table;
 mod new_mount;
+mod privacy;
 mod process;
 mod random;
 mod record_lock;
