@@ -486,15 +486,24 @@ export declare class VolumeFs {
    */
   readString(relPath: VolumePath, options?: SignalOption): Promise<string>
   /**
-   * Creates or replaces a file; the directory that holds it must exist. Leave `data` alone, neither changing
-   * nor transferring it, until the promise settles: from 64 KiB on it is not copied.
+   * Creates or replaces a file; the directory that holds it must exist.
+   *
+   * Up to 64 KiB of `data` are copied in the call, and a longer buffer slice by slice on the event loop while it is
+   * written, so leave it alone until the promise settles: a byte that changes is written as it is when it is copied,
+   * in a `SharedArrayBuffer` as well. Bytes of other memory are never written. A buffer that is detached, or made
+   * shorter, before it is copied whole rejects: an atomic write, and a plain one that had not begun, leave the old
+   * content; a plain one that had begun leaves the beginning of the new content over it, and no file that it created.
+   *
+   * Of plain writes of one file at once in one process, one ends before the next begins. Other processes may write
+   * between the slices.
+   * @throws {InvalidConfigError} an argument or option is not acceptable, or `data` was detached or made shorter
    * @throws {QuotaExceededError} it would take more than the quota leaves; nothing was written
    */
   write(relPath: VolumePath, data: Uint8Array | string, options?: WriteOptions): Promise<void>
   writeString(relPath: VolumePath, content: string, options?: WriteOptions): Promise<void>
   /**
    * Adds to the end of a file, made (mode 0o644 less the umask) where it is missing; the directory that holds it must
-   * exist. What others add meanwhile stays. `data` as in `write`.
+   * exist. What others add meanwhile stays. `data` as in `write`, of which nothing is added if it is detached first.
    * @throws {QuotaExceededError} it would take more than the quota leaves; nothing was written
    */
   append(relPath: VolumePath, data: Uint8Array | string, options?: AppendOptions): Promise<void>
@@ -549,11 +558,11 @@ export declare class VolumeFs {
   /**
    * Creates or replaces a file bit by bit; the directory that holds it must exist. It is opened soon after the call,
    * and closed like that of `readStream`; whatever is wrong with it is an `'error'` event. Leave a chunk alone until
-   * it is written, as with any stream.
+   * it is written, as with any stream: one that is detached before is an `InvalidConfigError`.
    *
    * A plain stream empties an existing file when it is opened, and what it wrote stays, however it ends. So does what
    * stood within the quota before a `QuotaExceededError`; of the chunk that was refused nothing is written, or the
-   * first part of one longer than 4 MiB. Over its quota a volume gets no new file, not even an empty one. An `atomic`
+   * first part of one longer than 1 MiB. Over its quota a volume gets no new file, not even an empty one. An `atomic`
    * one leaves everything as it was unless it finishes; if it is destroyed while it finishes, the file has either the
    * old or the new content. A stream that finishes in a volume that was removed meanwhile fails with a
    * `VolumeNotFoundError`.

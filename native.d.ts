@@ -139,7 +139,7 @@ export declare class NativeReader {
   /** Opens the file and gives how many bytes are to be read. */
   open(): Promise<number>
   /**
-   * Fills `buffer`, which nobody may touch meanwhile, and gives how many bytes it got: fewer than it holds only
+   * Fills `buffer`, which no other code may reach meanwhile, and gives how many bytes it got: fewer than it holds only
    * at the end.
    */
   read(buffer: unknown): Promise<number>
@@ -179,7 +179,7 @@ export declare class NativeWriter {
   get highWaterMark(): number
   /** Opens the file, or makes it. */
   open(): Promise<void>
-  /** Writes a piece. */
+  /** Writes a piece: a string, a `Uint8Array`, or several of them that are put together. */
   write(data: unknown): Promise<void>
   /** Completes the file. */
   finish(): Promise<void>

@@ -23,4 +23,11 @@ function copyOfBytes(field, bytes) {
   }
 }
 
-module.exports = { copyOfBytes, pathOf }
+/** Refuses data whose buffer was detached or became too short for it: it has no bytes, and reads as empty. */
+function refuseLost(data) {
+  if (isUint8Array(data) && data.length === 0) {
+    copyOfBytes('data', data)
+  }
+}
+
+module.exports = { copyOfBytes, pathOf, refuseLost }

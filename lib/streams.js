@@ -1,7 +1,11 @@
 'use strict'
 
 const { Readable, Writable } = require('node:stream')
+const { refuseLost } = require('./bytes.js')
 const { cancelWith, reasonOf, splitOptions } = require('./call.js')
+
+/** Node's own, whatever may be in its place when a stream reads. */
+const { allocUnsafeSlow } = Buffer
 
 /** Chunks are put together up to this much, and those that are as long are written by themselves. */
 const LARGE = 256 * 1024
@@ -74,7 +78,8 @@ class VolumeReadStream extends Readable {
     if (this.#left === 0) {
       return Promise.resolve(null)
     }
-    const buffer = Buffer.allocUnsafeSlow(Math.min(this.#native.highWaterMark, this.#left))
+    // The native side fills it on another thread, so no other code sees it before.
+    const buffer = allocUnsafeSlow(Math.min(this.#native.highWaterMark, this.#left))
     this.#reading = this.#native.read(buffer).then((length) => {
       this.#left = length < buffer.length ? 0 : this.#left - length
       return length === 0 ? null : buffer.subarray(0, length)
@@ -107,7 +112,7 @@ class VolumeWriteStream extends Writable {
   }
 
   _write(chunk, _encoding, callback) {
-    this.#work(this.#native.write(chunk), callback)
+    this.#work(this.#writeEach([{ chunk }]), callback)
   }
 
   _writev(chunks, callback) {
@@ -134,12 +139,16 @@ class VolumeWriteStream extends Writable {
   }
 }
 
-/** What is written at once each: large chunks as they are, runs of small ones put together. */
+/**
+ * What is written at once each: large chunks as they are, runs of small ones together. The native side copies each before
+ * the next one is asked for.
+ */
 function* pieces(chunks) {
   let run = []
   let length = 0
   const together = () => {
-    const piece = run.length === 1 ? run[0] : Buffer.concat(run, length)
+    run.forEach(refuseLost)
+    const piece = run.length === 1 ? run[0] : run
     run = []
     length = 0
     return piece
@@ -151,7 +160,7 @@ function* pieces(chunks) {
     run.push(chunk)
     length += chunk.length
   }
-  if (length > 0) {
+  if (run.length > 0) {
     yield together()
   }
 }

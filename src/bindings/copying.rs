@@ -3,9 +3,10 @@
 
 use super::arguments::{host_path, volume_path};
 use super::cancellation::{Cancellation, cancel_of};
+use super::data::{Copied, Data};
 use super::dispatch::{run, run_in_steps};
 use super::errors::or_throw;
-use super::files::{Data, NativeFiles, in_turn, lane_of_write, nothing};
+use super::files::{NativeFiles, in_turn, lane_of_write, nothing};
 use super::lanes::{self, Lane, Turn};
 use super::values::to_input;
 use crate::error::{Error, Result};
@@ -40,14 +41,15 @@ impl NativeFiles {
         let data = Data::of(env, data)?;
         let options = or_throw(env, append_options(&to_input(options)?))?;
         let lane = lane_of_write(data.len(), options.durable, false);
-        let work = move || {
+        // What others append meanwhile must not come between its bytes, so they are written at once.
+        let append = move |bytes: Copied| {
             let prepared = files.prepare_write()?;
             let has_quota = prepared.has_quota();
             let turn = Turn::one(files.queue(), &cancel);
-            in_turn(has_quota, turn, move || {
-                data.lend(|bytes| prepared.append(&path, bytes, options, &cancel))
-            })
+            in_turn(has_quota, turn, move || prepared.append(&path, &bytes, options, &cancel))
         };
+        let later = lane.clone();
+        let work = move || data.with_whole(later, append);
         run_in_steps(env, lane, work, nothing)
     }
 

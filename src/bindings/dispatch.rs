@@ -1,12 +1,14 @@
 //! One generic job: work on a lane, its result converted on the JavaScript thread, its promise settled.
 //!
 //! Finished jobs queue up and one threadsafe function settles all that are ready in a single turn of the event
-//! loop. It holds the loop open only while jobs are pending.
+//! loop. It holds the loop open only while jobs are pending. Data comes to a job as a copy: see [`super::feed`].
 
 #![expect(unsafe_code, reason = "promises and the threadsafe function are used through Node-API itself")]
 
 use super::errors::{ErrorFactory, to_js_error};
+use super::feed_queue::FeedQueue;
 use super::lanes::{self, Lane};
+use super::life::Life;
 use crate::error::{Error, Result};
 use napi::bindgen_prelude::{FromNapiValue, Uint8Array, Unknown};
 use napi::{Env, JsValue, sys};
@@ -16,7 +18,7 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What one JavaScript environment (the main thread, a worker) needs to have its jobs done.
 pub struct Dispatcher {
@@ -24,11 +26,15 @@ pub struct Dispatcher {
     /// Jobs whose promise is not settled. Changed on the JavaScript thread only.
     pending: AtomicUsize,
     life: Life,
+    /// Data of JavaScript that jobs wait for.
+    pub feeds: FeedQueue,
     pub errors: ErrorFactory,
 }
 
 struct Finished {
     jobs: Vec<FinishedJob>,
+    /// Whether a call of `drain` is queued already.
+    is_woken: bool,
     /// None before the set-up and once the environment is gone.
     wake: Option<Wake>,
 }
@@ -62,10 +68,16 @@ pub enum Step<T> {
     Done(T),
     /// The next step, and its lane. It queues there behind the jobs that came before.
     Later(Lane, Work<T>),
+    /// The next step comes once what it needs is there. The function waits for that without a thread, and is called
+    /// with what resumes the operation.
+    Parked(Box<dyn FnOnce(Resume<T>) + Send>),
 }
 
 /// One step of an operation.
 pub type Work<T> = Box<dyn FnOnce() -> Result<Step<T>> + Send>;
+
+/// Queues the next step of a parked operation on a lane.
+pub type Resume<T> = Box<dyn FnOnce(Lane, Work<T>) + Send>;
 
 impl<T: 'static> Step<T> {
     /// A last step, on another lane.
@@ -77,9 +89,10 @@ impl<T: 'static> Step<T> {
 /// Sets this environment up; `errors` makes JavaScript errors. Called once for each environment.
 pub fn connect(env: &Env, errors: ErrorFactory) -> napi::Result<()> {
     let dispatcher = Arc::new(Dispatcher {
-        finished: Mutex::new(Finished { jobs: Vec::new(), wake: None }),
+        finished: Mutex::new(Finished { jobs: Vec::new(), is_woken: false, wake: None }),
         pending: AtomicUsize::new(0),
         life: Life::default(),
+        feeds: FeedQueue::default(),
         errors,
     });
     let context = Arc::into_raw(dispatcher.clone()).cast_mut().cast::<c_void>();
@@ -106,7 +119,7 @@ pub fn connect(env: &Env, errors: ErrorFactory) -> napi::Result<()> {
     // SAFETY: `wake` was just made, on this thread.
     ok(unsafe { sys::napi_unref_threadsafe_function(env.raw(), wake) })?;
     dispatcher.lock().wake = Some(Wake(wake));
-    env.add_env_cleanup_hook(dispatcher.clone(), |dispatcher| dispatcher.life.end())?;
+    env.add_env_cleanup_hook(dispatcher.clone(), |dispatcher| dispatcher.end())?;
     env.set_instance_data(dispatcher, (), |_| {})
 }
 
@@ -166,6 +179,9 @@ impl Dispatcher {
             Box::new(move || match reporter.perform(work) {
                 Ok(Step::Done(result)) => reporter.finish(deferred, Ok(result), convert),
                 Ok(Step::Later(lane, rest)) => reporter.submit(lane, rest, deferred, convert),
+                Ok(Step::Parked(park)) => {
+                    park(Box::new(move |lane, rest| reporter.submit(lane, rest, deferred, convert)));
+                }
                 Err(error) => reporter.finish(deferred, Err(error), convert),
             }),
         );
@@ -177,11 +193,23 @@ impl Dispatcher {
     /// Runs work so that a panic, a defect of ours, is an error like any other. Work that was still queued when
     /// its environment ended is dropped.
     fn perform<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        if self.life.is_over() {
+        if self.is_over() {
             return Err(Error::aborted());
         }
         let done = catch_unwind(AssertUnwindSafe(work));
         done.unwrap_or_else(|panic| Err(Error::internal(panic_message(&*panic))))
+    }
+
+    /// Whether the environment has ended.
+    pub fn is_over(&self) -> bool {
+        self.life.is_over()
+    }
+
+    /// Ends what waits for the environment, which ends, and waits for what fills its memory.
+    fn end(&self) {
+        self.life.end();
+        self.feeds.end();
+        self.life.wait_for_borrowers();
     }
 
     fn lock(&self) -> MutexGuard<'_, Finished> {
@@ -208,31 +236,26 @@ impl Dispatcher {
         }
     }
 
-    /// Queues a finished job and wakes the event loop if nothing is queued for it already. Once the environment
-    /// is gone there is nobody to be told, and the result is dropped: one that owns something undoes it then.
+    /// Queues a finished job and wakes the event loop. Once the environment is gone the result is dropped: one that owns
+    /// something undoes it then.
     fn finish<T: Send + 'static>(&self, deferred: Deferred, result: Result<T>, convert: Convert<T>) {
         let outcome = result.map(|result| -> Conversion {
             Box::new(move |env| convert(env, result).map(|value| value.raw()))
         });
         let mut finished = self.lock();
-        let Some(Wake(wake)) = finished.wake else { return };
-        finished.jobs.push(FinishedJob { deferred, outcome });
-        if finished.jobs.len() == 1 {
-            // SAFETY: `wake` is set, so Node has not freed it: `release` takes this lock first.
-            let status = unsafe {
-                sys::napi_call_threadsafe_function(
-                    wake,
-                    ptr::null_mut(),
-                    sys::ThreadsafeFunctionCallMode::nonblocking,
-                )
-            };
-            if status == sys::Status::napi_closing {
-                finished.wake = None;
-                let undelivered = mem::take(&mut finished.jobs);
-                drop(finished);
-                drop(undelivered);
-            }
+        if finished.wake.is_none() {
+            return;
         }
+        finished.jobs.push(FinishedJob { deferred, outcome });
+        let undelivered = wake(&mut finished);
+        drop(finished);
+        drop(undelivered);
+    }
+
+    /// Has the event loop call `drain`.
+    pub fn wake(&self) {
+        let undelivered = wake(&mut self.lock());
+        drop(undelivered);
     }
 
     fn settle(&self, env: &Env, job: FinishedJob) {
@@ -255,7 +278,22 @@ impl Dispatcher {
     }
 }
 
-/// Settles the promises of all finished jobs.
+/// Wakes the event loop if it is not woken already. Returns the jobs that cannot be delivered any more, which the caller
+/// drops without the lock.
+fn wake(finished: &mut Finished) -> Vec<FinishedJob> {
+    let Some(Wake(wake)) = finished.wake.filter(|_| !finished.is_woken) else { return Vec::new() };
+    let mode = sys::ThreadsafeFunctionCallMode::nonblocking;
+    // SAFETY: `wake` is set, so Node has not freed it: `release` takes this lock first.
+    if unsafe { sys::napi_call_threadsafe_function(wake, ptr::null_mut(), mode) } == sys::Status::napi_closing
+    {
+        finished.wake = None;
+        return mem::take(&mut finished.jobs);
+    }
+    finished.is_woken = true;
+    Vec::new()
+}
+
+/// Settles the promises of all finished jobs, and copies what others wait for.
 unsafe extern "C" fn drain(
     env: sys::napi_env,
     _function: sys::napi_value,
@@ -268,7 +306,11 @@ unsafe extern "C" fn drain(
     // SAFETY: `context` is the dispatcher that `connect` handed over, alive until `release`.
     let dispatcher = unsafe { &*context.cast::<Dispatcher>() };
     let env = Env::from_raw(env);
-    let jobs = mem::take(&mut dispatcher.lock().jobs);
+    let jobs = {
+        let mut finished = dispatcher.lock();
+        finished.is_woken = false;
+        mem::take(&mut finished.jobs)
+    };
     let settled = jobs.len();
     for job in jobs {
         let mut scope = ptr::null_mut();
@@ -279,7 +321,10 @@ unsafe extern "C" fn drain(
         // SAFETY: as above.
         unsafe { sys::napi_close_handle_scope(env.raw(), scope) };
     }
-    dispatcher.let_go(&env, settled);
+    if settled > 0 {
+        dispatcher.let_go(&env, settled);
+    }
+    dispatcher.feeds.serve(&env);
 }
 
 /// Node frees the threadsafe function after this: nobody may call it any more.
@@ -293,41 +338,14 @@ unsafe extern "C" fn release(_env: sys::napi_env, context: *mut c_void, _hint: *
     drop(undelivered);
 }
 
-/// Whether the environment is still there, and how many jobs read memory of it, which must not be freed under
-/// them.
-#[derive(Default)]
-struct Life {
-    state: Mutex<LifeState>,
-    returned: Condvar,
-}
-
-#[derive(Default)]
-struct LifeState {
-    is_over: bool,
-    borrowers: usize,
-}
-
-impl Dispatcher {
-    /// Keeps the environment from being torn down until the guard is dropped. One that has ended already lends
-    /// nothing: an `Aborted` error.
-    pub fn borrow(&self) -> Result<BorrowGuard<'_>> {
-        let mut state = self.life.lock();
-        if state.is_over {
-            return Err(Error::aborted());
-        }
-        state.borrowers += 1;
-        Ok(BorrowGuard(&self.life))
-    }
-}
-
-/// Memory of the environment that a job fills, and that nobody else knows until then.
+/// Memory of the environment that a job fills, and that no JavaScript can reach until the job is done.
 pub struct Lent {
     bytes: Uint8Array,
     owner: Arc<Dispatcher>,
 }
 
 impl Lent {
-    /// Takes the memory of a `Uint8Array`, which the caller gives away until the job is done.
+    /// Takes the memory of a `Uint8Array` that the caller shows to no other code.
     pub fn of(env: &Env, value: Unknown<'_>) -> napi::Result<Self> {
         Ok(Lent { bytes: Uint8Array::from_unknown(value)?, owner: current(env)? })
     }
@@ -339,40 +357,10 @@ impl Lent {
 
     /// Hands the memory to `fill`, unless the environment that owns it has ended.
     pub fn fill<T>(&mut self, fill: impl FnOnce(&mut [u8]) -> Result<T>) -> Result<T> {
-        let _kept = self.owner.borrow()?;
-        // SAFETY: the environment frees nothing while it is kept, `bytes` holds the memory, and the JavaScript side
-        // (lib/streams.js) hands a new buffer over and shows it to nobody before the promise is settled.
+        let _borrowed = self.owner.life.borrow()?;
+        // SAFETY: the environment frees nothing while it is borrowed from, `bytes` holds the memory, and only
+        // lib/streams.js has it, which made it for this call: nothing detaches, resizes or reads it.
         fill(unsafe { self.bytes.as_mut() })
-    }
-}
-
-impl Life {
-    fn lock(&self) -> MutexGuard<'_, LifeState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_over(&self) -> bool {
-        self.lock().is_over
-    }
-
-    /// Lends nothing any more, and waits for what was lent. That is for jobs which have begun: each waits at most
-    /// [`LONGEST_WAIT`](crate::model::LONGEST_WAIT) for its turn, and reads or writes no more than its buffer.
-    fn end(&self) {
-        let mut state = self.lock();
-        state.is_over = true;
-        while state.borrowers > 0 {
-            state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-}
-
-/// See [`Dispatcher::borrow`].
-pub struct BorrowGuard<'d>(&'d Life);
-
-impl Drop for BorrowGuard<'_> {
-    fn drop(&mut self) {
-        self.0.lock().borrowers -= 1;
-        self.0.returned.notify_all();
     }
 }
 

@@ -2,24 +2,21 @@
 
 use super::arguments::volume_path;
 use super::cancellation::{Cancellation, cancel_of};
-use super::dispatch::{self, Convert, Dispatcher, Step, run, run_in_steps};
+use super::data::{Data, LARGE, Sink};
+use super::dispatch::{Convert, Step, run, run_in_steps};
 use super::errors::or_throw;
 use super::lanes::{Lane, Turn};
 use super::pages::NativePages;
 use super::values::to_input;
 use crate::error::{Error, Result};
 use crate::model::{Cancel, Fields, Input, SLICE, Slots};
-use crate::store::{OpenedFile, VolumeFiles, WriteOptions};
-use napi::bindgen_prelude::{Buffer, BufferSlice, Either, FromNapiValue, ToNapiValue, Uint8Array, Unknown};
-use napi::{Env, ValueType};
+use crate::store::{OngoingWrite, OpenedFile, VolumeFiles, WriteOptions};
+use napi::Env;
+use napi::bindgen_prelude::{Buffer, BufferSlice, Either, ToNapiValue, Unknown};
 use napi_derive::napi;
 use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// From here on data is not copied on the JavaScript thread: a write reads the caller's memory, and a read
-/// hands its own over. It is also where reading and writing moves to the long lane.
-const LARGE: usize = 64 * 1024;
 
 /// From here on reading and writing takes longer than the jobs of the long lane may.
 const HUGE: usize = 4 << 20;
@@ -128,18 +125,26 @@ impl NativeFiles {
         let data = Data::of(env, data)?;
         let options = or_throw(env, write_options(&to_input(options)?))?;
         let lane = lane_of_write(data.len(), options.durable, options.atomic);
-        let work = move || {
+        let later = lane.clone();
+        let write = move |data: Data| {
             let prepared = files.prepare_write()?;
-            match data.lend(|bytes| prepared.try_write(&path, bytes, options, &cancel))? {
-                Some(()) => Ok(Step::Done(())),
-                None => {
-                    let turn = Turn::one(files.queue(), &cancel);
-                    in_turn(true, turn, move || {
-                        data.lend(|bytes| prepared.write(&path, bytes, options, &cancel))
-                    })
-                }
+            if !prepared.has_quota() {
+                let write = prepared.begin_write(&path, data.len() as u64, options, &cancel)?;
+                return pour_in_turn(data, later, write);
             }
+            // Other writers of the volume wait while it has its turn, so it waits for nothing then.
+            data.with_whole(later, move |bytes| {
+                match prepared.try_write(&path, &bytes, options, &cancel)? {
+                    Some(()) => Ok(Step::Done(())),
+                    None => {
+                        let turn = Turn::one(files.queue(), &cancel);
+                        in_turn(true, turn, move || prepared.write(&path, &bytes, options, &cancel))
+                    }
+                }
+            })
         };
+        let lanes = lane.clone();
+        let work = move || data.if_there(lanes, write);
         run_in_steps(env, lane, work, nothing)
     }
 
@@ -209,46 +214,27 @@ impl NativeFiles {
     }
 }
 
-/// What a write is given.
-pub(super) enum Data {
-    Owned(Vec<u8>),
-    /// The caller's memory, which Node does not free while its environment is kept.
-    Borrowed {
-        bytes: Uint8Array,
-        owner: Arc<Dispatcher>,
-    },
+impl Sink for OngoingWrite {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        OngoingWrite::write(self, bytes)
+    }
+
+    fn finish(self) -> Result<()> {
+        OngoingWrite::finish(self)
+    }
 }
 
-impl Data {
-    pub(super) fn of(env: &Env, value: Unknown<'_>) -> napi::Result<Self> {
-        if value.get_type()? == ValueType::String {
-            return Ok(Data::Owned(String::from_unknown(value)?.into_bytes()));
-        }
-        let refused = || Error::invalid_config("data", "expected a Uint8Array or a string");
-        let bytes = or_throw(env, Uint8Array::from_unknown(value).map_err(|_| refused()))?;
-        match bytes.len() < LARGE {
-            true => Ok(Data::Owned(bytes.to_vec())),
-            false => Ok(Data::Borrowed { bytes, owner: dispatch::current(env)? }),
-        }
+/// Writes data to its file when no other write of this process does.
+fn pour_in_turn(data: Data, lane: Lane, mut write: OngoingWrite) -> Result<Step<()>> {
+    if write.try_take_turn() {
+        return data.pour(lane, write);
     }
-
-    pub(super) fn len(&self) -> usize {
-        match self {
-            Data::Owned(bytes) => bytes.len(),
-            Data::Borrowed { bytes, .. } => bytes.len(),
-        }
-    }
-
-    /// Hands the bytes to `work`, unless the environment that owns them has ended.
-    pub(super) fn lend<T>(&self, work: impl FnOnce(&[u8]) -> Result<T>) -> Result<T> {
-        match self {
-            Data::Owned(bytes) => work(bytes),
-            Data::Borrowed { bytes, owner } => {
-                let _kept = owner.borrow()?;
-                work(bytes)
-            }
-        }
-    }
+    Ok(Step::Parked(Box::new(move |resume| {
+        write.on_turn(move |write| {
+            let rest_lane = lane.clone();
+            resume(lane, Box::new(move || data.pour(rest_lane, write)));
+        });
+    })))
 }
 
 /// Where that many bytes of a file are read or written.

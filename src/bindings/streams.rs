@@ -3,9 +3,10 @@
 //! A stream asks for one thing at a time, so that a job never waits for another of the same file.
 
 use super::arguments::volume_path;
+use super::data::{Data, Sink};
 use super::dispatch::{Lent, run, run_in_steps};
 use super::errors::or_throw;
-use super::files::{Data, NativeFiles, WRITE_OPTIONS, in_turn, lane_of_data, nothing, write_options_of};
+use super::files::{NativeFiles, WRITE_OPTIONS, in_turn, lane_of_data, nothing, write_options_of};
 use super::lanes::{self, Lane, Turn, release_cancelled};
 use super::values::to_input;
 use crate::error::{Error, Result};
@@ -64,7 +65,7 @@ impl<F: Send + 'static> Slot<F> {
         let (file, cancel) = (self.file.clone(), self.cancel.clone());
         move || match lock(&file).as_mut() {
             Some(file) => work(file, &cancel),
-            None => Err(Error::internal("a stream used its file while that was not open")),
+            None => Err(not_open()),
         }
     }
 
@@ -82,6 +83,29 @@ impl<F: Send + 'static> Slot<F> {
 /// Waits for one piece at most, which is as long as its buffer: lib/streams.js asks for one thing at a time.
 fn lock<F>(file: &Mutex<Option<F>>) -> MutexGuard<'_, Option<F>> {
     file.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One piece of a stream on its way to the open file.
+struct StreamSink {
+    file: Arc<Mutex<Option<StreamWriter>>>,
+    cancel: Cancel,
+}
+
+impl Sink for StreamSink {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        match lock(&self.file).as_mut() {
+            Some(file) => file.write(bytes, &self.cancel),
+            None => Err(not_open()),
+        }
+    }
+
+    fn finish(self) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn not_open() -> Error {
+    Error::internal("a stream used its file while that was not open")
 }
 
 impl<F: Send + 'static> Drop for Slot<F> {
@@ -154,7 +178,7 @@ impl NativeReader {
         run(env, Lane::Short, || open(()), |env, left| (left as f64).into_unknown(env))
     }
 
-    /// Fills `buffer`, which nobody may touch meanwhile, and gives how many bytes it got: fewer than it holds only
+    /// Fills `buffer`, which no other code may reach meanwhile, and gives how many bytes it got: fewer than it holds only
     /// at the end.
     #[napi(catch_unwind, ts_return_type = "Promise<number>")]
     pub fn read<'e>(&self, env: &'e Env, buffer: Unknown<'_>) -> napi::Result<Unknown<'e>> {
@@ -205,13 +229,14 @@ impl NativeWriter {
         run_in_steps(env, Lane::Waiting(None), work, nothing)
     }
 
-    /// Writes a piece.
+    /// Writes a piece: a string, a `Uint8Array`, or several of them that are put together.
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn write<'e>(&self, env: &'e Env, data: Unknown<'_>) -> napi::Result<Unknown<'e>> {
-        let data = Data::of(env, data)?;
+        let data = Data::of_several(env, data)?;
+        let sink = StreamSink { file: self.file.file.clone(), cancel: self.file.cancel.clone() };
         let lane = self.lane_or(lane_of_piece(data.len()));
-        let write = self.file.use_open(move |file, cancel| data.lend(|bytes| file.write(bytes, cancel)));
-        run(env, lane, write, nothing)
+        let later = lane.clone();
+        run_in_steps(env, lane, move || data.pour(later, sink), nothing)
     }
 
     /// Completes the file.

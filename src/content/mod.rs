@@ -8,6 +8,7 @@
 
 mod account;
 mod append;
+mod chunked_write;
 mod copying;
 mod exists;
 mod facts;
@@ -33,6 +34,7 @@ mod write;
 mod write_stream;
 
 pub use append::AppendOptions;
+pub use chunked_write::ChunkedWrite;
 pub use copying::{
     CopyJob, CopyRules, IntoVolume, Links, Owner, Progress, Question, Side, Source, Tally, Target,
     TargetPlace,

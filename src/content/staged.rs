@@ -11,6 +11,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Where a new file goes, and the one that it takes the place of.
+#[derive(Debug)]
 pub(super) struct Target {
     pub place: Place,
     /// It, by a descriptor that can do no I/O.

@@ -1,8 +1,6 @@
 //! Writing whole files.
 
 use super::open::Place;
-use super::staged::Staged;
-use super::usage::allocated;
 use super::{Quota, RelPath, Tree};
 use crate::error::Result;
 use crate::model::Cancel;
@@ -11,7 +9,7 @@ use cap_std::fs::{Metadata, OpenOptions, OpenOptionsExt};
 use nix::errno::Errno;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 
 /// The mode of a file that did not exist, less the umask.
@@ -60,27 +58,9 @@ impl Tree {
         rules: &WriteRules<'_>,
         cancel: &Cancel,
     ) -> Result<()> {
-        let path = RelPath::parse(path)?;
-        match options.atomic {
-            true => self.replace(&path, content, options, rules, cancel),
-            false => self.overwrite(&path, content, options, rules.quota, cancel),
-        }
-    }
-
-    fn overwrite(
-        &self,
-        path: &RelPath,
-        content: &[u8],
-        options: WriteOptions,
-        quota: Quota,
-        cancel: &Cancel,
-    ) -> Result<()> {
-        let length = content.len() as u64;
-        let admit = |found: Option<&Metadata>| {
-            quota.admit(self, path.as_str(), length, found.map_or(0, allocated), cancel)
-        };
-        let opened = self.open_or_make(path, Access::Write, options, cancel, admit)?;
-        self.fill(path, opened, options, cancel, |file| overwrite(file, content))
+        let mut write = self.begin_write(path, content.len() as u64, options, rules, cancel)?;
+        let written = write.write(content, cancel).and_then(|()| write.finish(rules, cancel));
+        written.inspect_err(|_| write.discard(rules))
     }
 
     /// Has an opened file filled, which is removed again where it was made for that and it fails.
@@ -158,29 +138,6 @@ impl Tree {
         }
     }
 
-    fn replace(
-        &self,
-        path: &RelPath,
-        content: &[u8],
-        options: WriteOptions,
-        rules: &WriteRules<'_>,
-        cancel: &Cancel,
-    ) -> Result<()> {
-        let target = self.target(path)?;
-        let length = content.len() as u64;
-        rules.quota.admit(self, path.as_str(), length, target.given_back(), cancel)?;
-        let staged = Staged::create(rules.staging, options.new_file_mode())
-            .map_err(|error| self.told(error, path.as_str()))?;
-        let written = staged.file().write_all(content).map_err(|error| self.refused("write", path, error));
-        let result = written.and_then(|()| self.put_in_place(path, &staged, &target, rules.staging, cancel));
-        if let Err(error) = result {
-            // The error says more than one of cleaning up.
-            let _left = staged.discard(rules.staging);
-            return Err(error.in_volume(self.volume.as_str()));
-        }
-        self.sync_holder(path, &target.place, options.durable)
-    }
-
     /// Puts the file's name on disk, and those of the directories of the volume that lead to it.
     pub(super) fn sync_holder(&self, path: &RelPath, place: &Place, durable: bool) -> Result<()> {
         let sync = || sync_up_to(place.holder.as_fd(), self.root.as_fd());
@@ -189,16 +146,6 @@ impl Tree {
             false => Ok(()),
         }
     }
-}
-
-/// Overwrites in place and then cuts off what was longer: truncating a non-empty file first makes some file
-/// systems flush it.
-fn overwrite(file: &mut File, content: &[u8]) -> io::Result<()> {
-    file.write_all(content)?;
-    if file.metadata()?.len() > content.len() as u64 {
-        file.set_len(content.len() as u64)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

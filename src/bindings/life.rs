@@ -1,0 +1,61 @@
+//! The life of a JavaScript environment.
+
+use crate::error::{Error, Result};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Whether the environment is still there, and how many jobs fill memory of it, which it must not free before.
+#[derive(Default)]
+pub struct Life {
+    state: Mutex<LifeState>,
+    returned: Condvar,
+}
+
+#[derive(Default)]
+struct LifeState {
+    is_over: bool,
+    borrowers: usize,
+}
+
+impl Life {
+    fn lock(&self) -> MutexGuard<'_, LifeState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it has ended.
+    pub fn is_over(&self) -> bool {
+        self.lock().is_over
+    }
+
+    /// Ends it, so that it lends nothing more.
+    pub fn end(&self) {
+        self.lock().is_over = true;
+    }
+
+    /// Keeps the environment until the guard is dropped; fails if it has ended.
+    pub fn borrow(&self) -> Result<BorrowGuard<'_>> {
+        let mut state = self.lock();
+        if state.is_over {
+            return Err(Error::aborted());
+        }
+        state.borrowers += 1;
+        Ok(BorrowGuard(self))
+    }
+
+    /// Waits until nothing of it is lent. Each borrower fills no more than its buffer.
+    pub fn wait_for_borrowers(&self) {
+        let mut state = self.lock();
+        while state.borrowers > 0 {
+            state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// See [`Life::borrow`].
+pub struct BorrowGuard<'l>(&'l Life);
+
+impl Drop for BorrowGuard<'_> {
+    fn drop(&mut self) {
+        self.0.lock().borrowers -= 1;
+        self.0.returned.notify_all();
+    }
+}

@@ -1,0 +1,147 @@
+//! Writing whole files whose content comes in chunks.
+
+use super::open::Place;
+use super::staged::{Staged, Target};
+use super::usage::allocated;
+use super::{RelPath, Tree, WriteOptions, WriteRules};
+use crate::error::Result;
+use crate::model::Cancel;
+use crate::sys::{Access, FileId};
+use cap_std::fs::Metadata;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+
+/// A write of a whole file in progress. The caller discards one that it does not finish.
+#[derive(Debug)]
+pub struct ChunkedWrite {
+    tree: Tree,
+    path: RelPath,
+    options: WriteOptions,
+    length: u64,
+    output: WriteOutput,
+    /// Whether a cancellation comes too late.
+    is_committed: bool,
+    /// Whether the new content is in place, so that there is nothing to discard.
+    is_in_place: bool,
+}
+
+#[derive(Debug)]
+enum WriteOutput {
+    /// The file itself, and its place if it was created.
+    Existing(File, Option<Place>),
+    /// A new file that takes the place of the old one at the end.
+    Replacement(Staged, Box<Target>),
+}
+
+impl Tree {
+    /// Begins a write of `length` bytes to the file at `path`: see [`Tree::write`]. A plain write opens or creates the
+    /// file, and changes no content before the first chunk.
+    pub fn begin_write(
+        &self,
+        path: impl AsRef<OsStr>,
+        length: u64,
+        options: WriteOptions,
+        rules: &WriteRules<'_>,
+        cancel: &Cancel,
+    ) -> Result<ChunkedWrite> {
+        let path = RelPath::parse(path)?;
+        let admit = |given_back: u64| rules.quota.admit(self, path.as_str(), length, given_back, cancel);
+        let output = match options.atomic {
+            true => {
+                let target = self.target(&path)?;
+                admit(target.given_back())?;
+                let staged = Staged::create(rules.staging, options.new_file_mode())
+                    .map_err(|error| self.told(error, path.as_str()))?;
+                WriteOutput::Replacement(staged, Box::new(target))
+            }
+            false => {
+                let admit = |found: Option<&Metadata>| admit(found.map_or(0, allocated));
+                let (file, made) = self.open_or_make(&path, Access::Write, options, cancel, admit)?;
+                WriteOutput::Existing(file, made)
+            }
+        };
+        let tree = self.clone();
+        Ok(ChunkedWrite { tree, path, options, length, output, is_committed: false, is_in_place: false })
+    }
+}
+
+impl ChunkedWrite {
+    /// The file that is written in place; `None` for a replacement, of which no other write knows.
+    pub fn target_id(&self) -> Result<Option<FileId>> {
+        match &self.output {
+            WriteOutput::Existing(file, _) => {
+                let id = FileId::of_open(file.as_fd());
+                id.map(Some).map_err(|error| self.tree.refused("stat", &self.path, error))
+            }
+            WriteOutput::Replacement(..) => Ok(None),
+        }
+    }
+
+    /// Writes the next chunk. The first one is the commit point of a plain write.
+    pub fn write(&mut self, chunk: &[u8], cancel: &Cancel) -> Result<()> {
+        self.commit_plain(cancel)?;
+        let mut file = match &self.output {
+            WriteOutput::Existing(file, _) => file,
+            WriteOutput::Replacement(staged, _) => {
+                cancel.check()?;
+                staged.file()
+            }
+        };
+        file.write_all(chunk).map_err(|error| self.tree.refused("write", &self.path, error))
+    }
+
+    fn commit_plain(&mut self, cancel: &Cancel) -> Result<()> {
+        if !self.is_committed && matches!(self.output, WriteOutput::Existing(..)) {
+            cancel.commit()?;
+            self.is_committed = true;
+        }
+        Ok(())
+    }
+
+    /// Completes the file after its last chunk. It is the commit point of an atomic write.
+    pub fn finish(&mut self, rules: &WriteRules<'_>, cancel: &Cancel) -> Result<()> {
+        self.commit_plain(cancel)?;
+        let ChunkedWrite { tree, path, options, length, is_in_place, .. } = self;
+        let new_entry = match &self.output {
+            WriteOutput::Existing(file, made) => {
+                let finished = cut_off(file, *length)
+                    .and_then(|()| if options.durable { file.sync_all() } else { Ok(()) });
+                finished.map_err(|error| tree.refused("write", path, error))?;
+                made.as_ref()
+            }
+            WriteOutput::Replacement(staged, target) => {
+                let put = tree.put_in_place(path, staged, target, rules.staging, cancel);
+                put.map_err(|error| error.in_volume(tree.volume.as_str()))?;
+                Some(&target.place)
+            }
+        };
+        *is_in_place = true;
+        new_entry.map_or(Ok(()), |place| tree.sync_holder(path, place, options.durable))
+    }
+
+    /// Undoes a write that was not finished: removes the file that it created. A plain write leaves in an existing file
+    /// what it wrote.
+    pub fn discard(&self, rules: &WriteRules<'_>) {
+        // What cannot be removed from staging is a leftover like a dead process's, which the next opener removes.
+        let _removed = match &self.output {
+            _ if self.is_in_place => Ok(()),
+            WriteOutput::Existing(_, None) => Ok(()),
+            WriteOutput::Existing(_, Some(place)) => {
+                let removed = place.holder.remove_file(&place.name);
+                removed.map_err(|error| self.tree.refused("unlink", &self.path, error))
+            }
+            WriteOutput::Replacement(staged, _) => staged.discard(rules.staging),
+        };
+    }
+}
+
+/// Cuts off what the old content was longer: truncating a non-empty file before it is written makes some file systems
+/// flush it.
+fn cut_off(file: &File, length: u64) -> io::Result<()> {
+    match file.metadata()?.len() > length {
+        true => file.set_len(length),
+        false => Ok(()),
+    }
+}

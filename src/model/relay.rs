@@ -1,0 +1,109 @@
+//! Exclusive keys whose waiters hold no thread.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+type Waiter<K> = Box<dyn FnOnce(Baton<K>) + Send>;
+
+/// Grants each key to one holder at a time. A waiter is a function, called with the key by the holder before it.
+pub struct Relay<K: Clone + Eq + Hash> {
+    /// By the keys that are held: those that wait for them, in order.
+    waiting: Arc<Mutex<HashMap<K, VecDeque<Waiter<K>>>>>,
+}
+
+impl<K: Clone + Eq + Hash> Relay<K> {
+    /// Takes a key; returns `None` if it is held.
+    pub fn try_take(&self, key: &K) -> Option<Baton<K>> {
+        let mut waiting = lock(&self.waiting);
+        if waiting.contains_key(key) {
+            return None;
+        }
+        waiting.insert(key.clone(), VecDeque::new());
+        drop(waiting);
+        Some(self.baton(key))
+    }
+
+    /// Calls `then` with the key: now if it is free, else on the thread that releases it. `then` must not block.
+    pub fn take(&self, key: &K, then: impl FnOnce(Baton<K>) + Send + 'static) {
+        let mut waiting = lock(&self.waiting);
+        if let Some(queue) = waiting.get_mut(key) {
+            queue.push_back(Box::new(then));
+            return;
+        }
+        waiting.insert(key.clone(), VecDeque::new());
+        drop(waiting);
+        then(self.baton(key));
+    }
+
+    fn baton(&self, key: &K) -> Baton<K> {
+        Baton { relay: Relay { waiting: self.waiting.clone() }, key: key.clone() }
+    }
+}
+
+impl<K: Clone + Eq + Hash> Default for Relay<K> {
+    fn default() -> Self {
+        Relay { waiting: Arc::default() }
+    }
+}
+
+impl<K: Clone + Eq + Hash> fmt::Debug for Relay<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Relay").finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A key that is held until this is dropped.
+#[derive(Debug)]
+pub struct Baton<K: Clone + Eq + Hash> {
+    relay: Relay<K>,
+    key: K,
+}
+
+impl<K: Clone + Eq + Hash> Drop for Baton<K> {
+    fn drop(&mut self) {
+        let mut waiting = lock(&self.relay.waiting);
+        match waiting.get_mut(&self.key).and_then(VecDeque::pop_front) {
+            Some(next) => {
+                drop(waiting);
+                next(self.relay.baton(&self.key));
+            }
+            None => drop(waiting.remove(&self.key)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn waiters_get_a_key_one_after_the_other_and_other_keys_are_free() {
+        let relay = Relay::default();
+        let first = relay.try_take(&1).unwrap();
+        let (send, received) = channel();
+        for number in 0..3 {
+            let send = send.clone();
+            relay.take(&1, move |baton| send.send((number, baton)).unwrap());
+        }
+        assert!(received.try_recv().is_err());
+        assert!(relay.try_take(&1).is_none());
+        assert!(relay.try_take(&2).is_some());
+        drop(first);
+        for expected in 0..3 {
+            let (number, baton) = received.try_recv().unwrap();
+            assert_eq!(number, expected);
+            assert!(received.try_recv().is_err());
+            drop(baton);
+        }
+        assert!(relay.try_take(&1).is_some());
+        relay.take(&1, drop);
+        assert!(relay.waiting.lock().unwrap().is_empty());
+    }
+}

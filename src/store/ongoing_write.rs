@@ -1,0 +1,94 @@
+//! Whole files that are written while their content still comes.
+
+use super::files::PreparedWrite;
+use crate::content::{ChunkedWrite, WriteOptions};
+use crate::error::Result;
+use crate::model::{Baton, Cancel, Relay};
+use crate::sys::FileId;
+use std::ffi::OsStr;
+use std::sync::LazyLock;
+
+/// The files that this process writes in place chunk by chunk. Two such writes of one file would mix their chunks.
+static WRITTEN: LazyLock<Relay<FileId>> = LazyLock::new(Relay::default);
+
+/// A write of a whole file in progress. One that is dropped before it was finished is undone, as far as a write of its
+/// kind can be.
+#[derive(Debug)]
+pub struct OngoingWrite {
+    volume: PreparedWrite,
+    file: ChunkedWrite,
+    target: Option<FileId>,
+    cancel: Cancel,
+    is_finished: bool,
+    /// Released last, after an unfinished write is undone.
+    turn: Option<Baton<FileId>>,
+}
+
+impl PreparedWrite {
+    /// Begins a write of `length` bytes in a volume without a quota. Before the first chunk it takes its turn at the
+    /// file: see [`OngoingWrite::try_take_turn`].
+    pub fn begin_write(
+        self,
+        path: impl AsRef<OsStr>,
+        length: u64,
+        options: WriteOptions,
+        cancel: &Cancel,
+    ) -> Result<OngoingWrite> {
+        let tree = self.files.tree_of(&self.opened)?;
+        let file = tree.begin_write(path, length, options, &self.rules(), cancel)?;
+        let mut write = OngoingWrite {
+            volume: self,
+            file,
+            target: None,
+            cancel: cancel.clone(),
+            is_finished: false,
+            turn: None,
+        };
+        write.target = write.file.target_id()?;
+        Ok(write)
+    }
+}
+
+impl OngoingWrite {
+    /// Takes this write's turn at its file unless another write of this process has it; then returns `false`.
+    pub fn try_take_turn(&mut self) -> bool {
+        match &self.target {
+            None => true,
+            Some(target) => {
+                self.turn = WRITTEN.try_take(target);
+                self.turn.is_some()
+            }
+        }
+    }
+
+    /// Calls `go_on` when it is this write's turn at its file. `go_on` must not block.
+    pub fn on_turn(mut self, go_on: impl FnOnce(Self) + Send + 'static) {
+        match self.target {
+            None => go_on(self),
+            Some(target) => WRITTEN.take(&target, move |turn| {
+                self.turn = Some(turn);
+                go_on(self);
+            }),
+        }
+    }
+
+    /// Writes the next chunk.
+    pub fn write(&mut self, chunk: &[u8]) -> Result<()> {
+        self.file.write(chunk, &self.cancel)
+    }
+
+    /// Completes the file after its last chunk.
+    pub fn finish(mut self) -> Result<()> {
+        self.file.finish(&self.volume.rules(), &self.cancel)?;
+        self.is_finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for OngoingWrite {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            self.file.discard(&self.volume.rules());
+        }
+    }
+}
