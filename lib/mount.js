@@ -42,11 +42,12 @@ const AT_ONCE = 200
 
 /** Adds `mounts` to a plan of the native side. Gives a promise where there are more than one turn takes. */
 function addMounts(plan, mounts) {
-  if (!isPlain(mounts) || Object.keys(mounts).length <= AT_ONCE) {
-    plan.add(mounts)
-    return undefined
+  const entries = isPlain(mounts) ? Object.entries(mounts) : []
+  if (entries.length > AT_ONCE) {
+    return addInTurns(plan, entries.map(own))
   }
-  return addInTurns(plan, Object.entries(copyOfMounts(mounts)))
+  plan.add(isPlain(mounts) ? Object.fromEntries(entries) : mounts)
+  return undefined
 }
 
 async function addInTurns(plan, entries) {
@@ -58,11 +59,15 @@ async function addInTurns(plan, entries) {
   }
 }
 
-/** A copy of `mounts` that the caller cannot change; those that were made by `Mount` are shared, for they are frozen. */
+/** A mount that the caller cannot change: one that was made by `Mount` is frozen, and another is copied. */
+function own([guestPath, config]) {
+  const isSettled = Object.isFrozen(config) && Object.isFrozen(config?.labels)
+  return [guestPath, isSettled ? config : copyOfPlain(config)]
+}
+
+/** The mounts as they are now. */
 function copyOfMounts(mounts) {
-  const isSettled = (config) => Object.isFrozen(config) && Object.isFrozen(config?.labels)
-  const copyOf = ([guestPath, config]) => [guestPath, isSettled(config) ? config : copyOfPlain(config)]
-  return isPlain(mounts) ? Object.fromEntries(Object.entries(mounts).map(copyOf)) : mounts
+  return isPlain(mounts) ? Object.fromEntries(Object.entries(mounts).map(own)) : mounts
 }
 
 module.exports = { Mount, MountKind, addMounts, copyOfMounts }

@@ -124,14 +124,15 @@ impl NativeAttachment {
     pub fn to_oci(&self, env: &Env, options: Unknown<'_>) -> napi::Result<String> {
         let options = or_throw(env, OciOptions::from_input(&to_input(options)?))?;
         let mounts = or_throw(env, oci::render(self.held_mounts(env)?, &options))?;
-        Ok(serde_json::Value::from(mounts).to_string())
+        or_throw(env, json_text(&mounts.into()))
     }
 
     /// Arguments for QEMU, the virtiofs servers and the guest's mounts, as JSON.
     #[napi(catch_unwind)]
     pub fn to_qemu(&self, env: &Env, options: Unknown<'_>) -> napi::Result<String> {
         let options = or_throw(env, QemuOptions::from_input(&to_input(options)?))?;
-        Ok(or_throw(env, qemu::render(self.held_mounts(env)?, &options))?.to_string())
+        let machine = or_throw(env, qemu::render(self.held_mounts(env)?, &options))?;
+        or_throw(env, json_text(&machine))
     }
 
     /// Arguments for `docker run` or `podman run`.
@@ -156,7 +157,8 @@ impl NativeAttachment {
     pub fn sandbox_calls(&self, env: &Env, options: Unknown<'_>) -> napi::Result<String> {
         let options = or_throw(env, MicrosandboxOptions::from_input(&to_input(options)?))?;
         let calls = microsandbox_sdk::render(self.held_mounts(env)?, &options, &self.look_up());
-        Ok(serde_json::Value::from(or_throw(env, calls)?).to_string())
+        let calls = or_throw(env, calls)?;
+        or_throw(env, json_text(&calls.into()))
     }
 
     /// Releases what microsandbox locks itself, once its SDK was told.
@@ -170,7 +172,8 @@ impl NativeAttachment {
     #[napi(catch_unwind)]
     pub fn to_kubernetes(&self, env: &Env, options: Unknown<'_>) -> napi::Result<String> {
         let options = or_throw(env, KubernetesOptions::from_input(&to_input(options)?))?;
-        Ok(or_throw(env, kubernetes::render(self.held_mounts(env)?, &options))?.to_string())
+        let pod = or_throw(env, kubernetes::render(self.held_mounts(env)?, &options))?;
+        or_throw(env, json_text(&pod))
     }
 
     /// Gives the attachment to another process, and the number of that one.
@@ -223,6 +226,12 @@ impl NativeAttachment {
         };
         run(env, Lane::Waiting(None), work, |env, ()| ().into_unknown(env))
     }
+}
+
+/// The text of a JSON value, several times faster than its `Display`.
+fn json_text(value: &serde_json::Value) -> Result<String> {
+    let text = serde_json::to_string(value);
+    text.map_err(|error| Error::internal("a JSON value has no text").caused_by(error))
 }
 
 fn process_number(pid: Input) -> Result<u32> {

@@ -3,7 +3,7 @@
 //! Volumes are named by their mount's place in the list, which is the same each time.
 
 use super::kubernetes_options::{Claims, KubernetesOptions};
-use super::{disk_refused, host_text, refuse_virtiofs_policies, unsupported};
+use super::{disk_refused, host_text, object, refuse_virtiofs_policies, unsupported};
 use crate::error::Result;
 use crate::model::VolumeName;
 use crate::mount::field::{NODEV, NOEXEC, NOSUID};
@@ -57,7 +57,7 @@ pub fn render(mounts: &[ResolvedMount], options: &KubernetesOptions) -> Result<V
         }
         volume_mounts.push(volume_mount(mount, &name, options));
     }
-    let mut pod = json!({ "volumes": volumes, "volumeMounts": volume_mounts });
+    let mut pod = object([("volumes", volumes.into()), ("volumeMounts", volume_mounts.into())]);
     if options.claims.is_some() {
         pod["persistentVolumes"] =
             claimed.iter().filter_map(|claimed| claimed.persistent_volume.clone()).collect();

@@ -24,6 +24,7 @@ use super::options::{self, MountFlags};
 use super::resolved::ResolvedMount;
 use crate::error::{Error, Result};
 use crate::model::{Fields, MIB};
+use serde_json::Value;
 use std::path::Path;
 
 /// Whether a runtime may be told of parts of volumes by their paths.
@@ -70,6 +71,11 @@ fn path_to_mount<'a>(runtime: &str, mount: &ResolvedMount, host: &'a Path, by_pa
         return Err(unsupported(runtime, mount, problem));
     }
     host_text(runtime, mount, host)
+}
+
+/// A JSON object of these fields, which `json!` would copy whole.
+fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// Those of `later`, in the order of [`plan`](crate::mount::plan()), whose mount points `mount` holds itself. In that order

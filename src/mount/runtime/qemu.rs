@@ -3,7 +3,8 @@
 //! Devices are named by their mount's place in the list, which is the same each time.
 
 use super::{
-    BY_PATH, by_path, directly_below, host_text, mount_options, path_to_mount, tmpfs_options, unsupported,
+    BY_PATH, by_path, directly_below, host_text, mount_options, object, path_to_mount, tmpfs_options,
+    unsupported,
 };
 use crate::error::{Error, Result};
 use crate::model::{DiskFormat, Fields, Input};
@@ -131,7 +132,7 @@ pub fn render(mounts: &[ResolvedMount], options: &QemuOptions) -> Result<Value> 
     }
     let memory = memory(options, !virtiofs.is_empty());
     args.splice(0..0, memory);
-    Ok(json!({ "args": args, "virtiofs": virtiofs, "guest": guest }))
+    Ok(object([("args", args.into()), ("virtiofs", virtiofs.into()), ("guest", guest.into())]))
 }
 
 /// A virtiofs server hands the host's own owners and modes through, both ways.
