@@ -36,7 +36,7 @@ fn a_disk_volume_keeps_what_was_written_and_is_clean_when_it_is_unmounted() {
     assert_eq!(loop_devices::showing(&path), 1);
     fs::write(rootfs.path("db/file"), "kept").unwrap();
     home.store.detach(attached.id).unwrap();
-    assert_eq!(loop_devices::showing(&path), 0);
+    loop_devices::assert_none_soon(&path);
     assert_clean(&path);
     home.mounted(&[("/db", disk_volume("db", json!({ "readonly": true })))], &rootfs);
     assert_eq!(fs::read_to_string(rootfs.path("db/file")).unwrap(), "kept");
@@ -84,7 +84,7 @@ fn a_disk_that_names_a_device_of_the_host_is_not_mounted() {
         error.to_string().contains("\"/db\"") && error.to_string().contains("names other devices"),
         "{error}"
     );
-    assert_eq!(loop_devices::showing(&path), 0);
+    loop_devices::assert_none_soon(&path);
     assert_eq!(fs::read_dir(rootfs.0.path()).unwrap().count(), 0);
 }
 
@@ -183,7 +183,7 @@ fn an_image_that_the_kernel_cannot_mount_is_refused_and_let_go_of() {
             home.attach(&[("/a", super::tmpfs(json!({}))), ("/db", image(&path, options))]).unwrap();
         let error = home.mount(&attached, &rootfs).unwrap_err();
         assert_eq!((rootfs.mounts().len(), rootfs.entries().len(), home.written_down()), (0, 0, 0));
-        assert_eq!(loop_devices::showing(&path), 0);
+        loop_devices::assert_none_soon(&path);
         home.store.detach(attached.id).unwrap();
         (error.kind(), error.to_string())
     };

@@ -51,7 +51,7 @@ fn refused_without(name: &str, call: c_long) {
     assert_eq!(error.kind(), ErrorKind::UnsupportedMount, "{error}");
     assert!(error.to_string().contains(&format!("{name}; mountInto() needs Linux 5.12")), "{error}");
     assert_eq!((rootfs.mounts().len(), rootfs.entries().len(), home.written_down()), (0, 0, 0));
-    assert_eq!(super::loop_devices::showing(&home.path("volumes/db/disk.raw")), 0);
+    super::loop_devices::assert_none_soon(&home.path("volumes/db/disk.raw"));
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn a_failure_at_the_last_mount_takes_the_others_away_with_the_directories_made_f
     assert_eq!(entries, ["there", "z"]);
     assert_eq!(fs::read_dir(rootfs.path("there")).unwrap().count(), 0);
     assert_eq!(fs::read_dir(home.path("volumes/data")).unwrap().count(), 0);
-    assert_eq!(loop_devices::showing(&home.path("volumes/db/disk.raw")), 0);
+    loop_devices::assert_none_soon(&home.path("volumes/db/disk.raw"));
     fs::remove_file(rootfs.path("z")).unwrap();
     home.mount(&attached, &rootfs).unwrap();
     assert_eq!(rootfs.mounts().len(), 4);
