@@ -606,6 +606,8 @@ export declare class VolumeFs {
    * Renames an entry within the volume in one step, in place of a file, or for a directory an empty one, that has the
    * new name. A symbolic link is renamed or replaced itself, never its target; the root is refused. The directory
    * that holds the new name must exist. A directory into itself is an `EINVAL` error, another mount an `EXDEV` one.
+   * A directory that came with a lower layer of an overlay is `EXDEV` where the kernel does not redirect directories; copy
+   * it and remove the original instead.
    */
   rename(from: VolumePath, to: VolumePath, options?: SignalOption): Promise<void>
 }

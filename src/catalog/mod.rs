@@ -11,6 +11,7 @@ mod holders;
 mod host_mounts;
 mod intents;
 mod msb;
+mod read_only;
 mod schema;
 mod staying;
 mod verify;
@@ -113,6 +114,22 @@ impl Catalog {
         catalog.readers = Connections::new(readers.collect::<Result<_>>()?);
         drop((copies, alone));
         Ok(catalog)
+    }
+
+    /// Opens the catalog at `path` on a read-only file system, where `gates.writers` refuses. Fails if it is not up to
+    /// date, for it cannot be brought there. `has_log` tells whether a log is beside it.
+    pub fn open_read_only(path: &Path, has_log: bool, gates: Gates) -> Result<Self> {
+        let first = read_only::connect(path, has_log)?;
+        schema::refuse_newer(&first)?;
+        if !schema::is_newest(&first)? {
+            return Err(Error::catalog(
+                "is of an earlier version, and its file system is read-only. Open the home once where it can be written.",
+            ));
+        }
+        let readers = (0..READERS).map(|_| read_only::connect(path, has_log)).collect::<Result<_>>()?;
+        let (writer, readers) = (Connections::new(vec![first]), Connections::new(readers));
+        let file = (gates.file)();
+        Ok(Catalog { path: path.to_owned(), file, writer, readers, gates: Arc::new(gates) })
     }
 
     /// Reads the whole catalog and refuses one that is damaged.

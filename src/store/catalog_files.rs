@@ -1,6 +1,7 @@
 //! The catalog's files, before they are opened: whether they are files, and whose.
 
-use super::layout::{CATALOG, DAMAGED, Layout, catalog_files};
+use super::layout::{CATALOG, CATALOG_SUFFIXES, DAMAGED, Layout, catalog_files};
+use crate::catalog::{Catalog, FoundVolume};
 use crate::error::{Error, Result};
 use crate::sys::unique_token;
 use std::path::PathBuf;
@@ -43,5 +44,16 @@ impl Layout {
         self.databases().move_to(entry, self.databases(), &kept)?;
         self.put_on_disk(self.databases())?;
         Ok(self.databases().path_of(&kept))
+    }
+
+    /// Opens the catalog; a new one begins with the volumes that `found` returns.
+    pub fn open_catalog(&self, found: impl FnOnce() -> Result<Vec<FoundVolume>>) -> Result<Catalog> {
+        let (path, gates) = (self.catalog_file(), self.catalog_gates()?);
+        if !self.is_read_only() {
+            return Catalog::open(&path, gates, found);
+        }
+        let [_, _, log] = CATALOG_SUFFIXES;
+        let length = self.databases().length_of(&format!("{CATALOG}{log}"))?;
+        Catalog::open_read_only(&path, length.is_some_and(|length| length > 0), gates)
     }
 }

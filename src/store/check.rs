@@ -98,13 +98,14 @@ impl From<bool> for CheckOptions {
 
 /// Looks a home over. Nothing is changed unless `repair` is asked for; then what can be mended without losing
 /// anything is, and each problem says whether it was. A home that does not exist has no problems. One that other users
-/// may write is not looked into.
+/// may write is not looked into, and one on a read-only file system is not mended.
 pub fn check(home: &Path, options: impl Into<CheckOptions>, cancel: &Cancel) -> Result<Vec<Problem>> {
-    let options = options.into();
+    let mut options = options.into();
     let layout = match Layout::open_existing(home, Durability::Full)? {
         Some(layout) => layout,
         None => return Ok(Vec::new()),
     };
+    options.repair &= !layout.is_read_only();
     let (mut problems, trusted) = layout.check_rights(options)?;
     if trusted {
         problems.extend(check_home::check(home, layout, options, cancel)?);
@@ -240,6 +241,9 @@ impl Opened {
     /// Whether something that was seen of a name holds while nobody creates or removes it. What somebody is about to
     /// change at this moment does not.
     fn holds_undisturbed(&self, name: &VolumeName, seen: impl Fn() -> Result<bool>) -> Result<bool> {
+        if self.layout.is_read_only() {
+            return seen();
+        }
         match self.layout.try_lock(name)? {
             Some(_lock) => seen(),
             None => Ok(false),

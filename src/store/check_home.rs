@@ -3,7 +3,7 @@
 use super::check::{CheckOptions, Problem, ProblemKind};
 use super::layout::Layout;
 use super::{Durability, OpenOptions, Opened};
-use crate::catalog::{self, Catalog};
+use crate::catalog;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Cancel;
 use std::path::Path;
@@ -41,8 +41,7 @@ pub fn check(home: &Path, layout: Layout, options: CheckOptions, cancel: &Cancel
         return Ok(problems);
     }
     let no_tables = || Err(catalog::damaged("it has no tables"));
-    let sound = Catalog::open(&layout.catalog_file(), layout.catalog_gates()?, no_tables)
-        .and_then(|catalog| catalog.verify().map(|()| catalog));
+    let sound = layout.open_catalog(no_tables).and_then(|catalog| catalog.verify().map(|()| catalog));
     match sound {
         Ok(catalog) => problems.extend(Opened::new(layout, catalog)?.check(options.repair, cancel)?),
         Err(error) if error.kind() == ErrorKind::Catalog => {

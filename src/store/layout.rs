@@ -34,7 +34,7 @@ const LOCKS: &str = ".locks";
 const DATABASES: &str = "db";
 pub(super) const CATALOG: &str = "volumes.db";
 /// The catalog, its index of the log, its log; in this order they are moved.
-const CATALOG_SUFFIXES: [&str; 3] = ["", "-shm", "-wal"];
+pub(super) const CATALOG_SUFFIXES: [&str; 3] = ["", "-shm", "-wal"];
 const CATALOG_LOCK: &str = "volumes.db.lock";
 const CATALOG_COPIES: &str = "volumes.db.copies";
 const CATALOG_SPARE: &str = "volumes.db.spare";
@@ -76,6 +76,7 @@ pub struct Layout {
     locks: Dir,
     databases: Arc<Dir>,
     durability: Durability,
+    read_only: bool,
 }
 
 impl Layout {
@@ -84,16 +85,21 @@ impl Layout {
     pub fn open(home: &Path, durability: Durability) -> Result<Self> {
         let home = Dir::open_or_create_ambient(home)?;
         let volumes = home.open_or_create_child(VOLUMES)?;
+        let databases = home.open_or_create_child(DATABASES)?;
         let layout = Layout {
             staging: volumes.open_or_create_child(STAGING)?,
             trash: volumes.open_or_create_child(TRASH)?,
             ids: volumes.open_or_create_child(IDS)?,
             locks: volumes.open_or_create_child(LOCKS)?,
-            databases: Arc::new(home.open_or_create_child(DATABASES)?),
+            read_only: databases.is_read_only()?,
+            databases: Arc::new(databases),
             volumes,
             home,
             durability,
         };
+        if layout.read_only {
+            return Ok(layout);
+        }
         // SQLite has a file of the catalog in memory. Where this is refused, only a disk without any room is at issue.
         let _refused = layout.databases.write_files_in_place();
         layout.put_on_disk(&layout.volumes)?;
@@ -108,6 +114,11 @@ impl Layout {
             opened => opened?.contains(VOLUMES)?,
         };
         has_volumes.then(|| Layout::open(home, durability)).transpose()
+    }
+
+    /// Whether the home's file system is read-only, so that nothing can be changed.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
     }
 
     /// Whether there is a catalog. An empty file is none: it is one that is being made.
@@ -165,7 +176,11 @@ impl Layout {
             let file = FileId::at(&path).ok().flatten();
             file.map(|file| (file.device(), file.inode()))
         });
-        let Some(copy) = LoadedCopy::announce(&self.databases, CATALOG_COPIES)? else {
+        let copy = match self.read_only {
+            true => None,
+            false => LoadedCopy::announce(&self.databases, CATALOG_COPIES)?,
+        };
+        let Some(copy) = copy else {
             let (copies, has_copies): (Gate, _) = (Box::new(|_| Ok(Box::new(()))), Box::new(|| false));
             return Ok(Gates { writers, copies, has_copies, file });
         };
@@ -222,8 +237,8 @@ impl Layout {
     /// Puts a directory's entries on disk, where the store was opened so.
     pub fn put_on_disk(&self, dir: &Dir) -> Result<()> {
         match self.durability {
-            Durability::Full => dir.sync(),
-            Durability::Fast => Ok(()),
+            Durability::Full if !self.read_only => dir.sync(),
+            _ => Ok(()),
         }
     }
 

@@ -166,8 +166,7 @@ impl Opened {
         if !options.shared {
             layout.make_catalog_private();
         }
-        let found = || layout.found_volumes();
-        let catalog = Catalog::open(&layout.catalog_file(), layout.catalog_gates()?, found)?;
+        let catalog = layout.open_catalog(|| layout.found_volumes())?;
         layout.sync_catalog_directory()?;
         layout.keep_spare();
         let opened = Opened::new(layout, catalog)?;

@@ -16,6 +16,9 @@ impl Opened {
     /// Settles every intent, clears every leftover and ends every attachment that no living process has. What
     /// cannot be done now must not keep the volumes away: it stays for the next time.
     pub(super) fn recover(&self) -> Result<()> {
+        if self.layout.is_read_only() {
+            return Ok(());
+        }
         let settled = self
             .settle_abandoned_intents()
             .and_then(|()| self.end_dead_attachments())

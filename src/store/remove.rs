@@ -75,6 +75,7 @@ impl Opened {
 
     fn discard(&self, intent: &Intent) -> Result<()> {
         let (volumes, trash, name) = (&self.layout.volumes, &self.layout.trash, intent.name.as_str());
+        let mut in_place = false;
         if !trash.contains(&intent.entry)? && volumes.contains(name)? {
             let moved = || volumes.move_to(name, trash, &intent.entry);
             match moved() {
@@ -83,13 +84,21 @@ impl Opened {
                     regain_access_to(volumes.as_fd(), Path::new(name)).map_err(|_| error)?;
                     moved()?;
                 }
+                // A directory of a lower layer of an overlay cannot be moved. Crash safety: the intent hides the volume
+                // until all of it is deleted.
+                Err(error) if error.is_refusal(&[Errno::EXDEV]) => in_place = true,
                 result => result?,
             }
         }
         // Also where it was moved before: whoever did that may have died before it was on disk.
         self.layout.put_on_disk(volumes)?;
         self.trees.let_go(&intent.name);
-        discard(trash, &intent.entry, &volumes.path_of(name))?;
+        if in_place {
+            discard(volumes, name, &volumes.path_of(name))?;
+            self.layout.put_on_disk(volumes)?;
+        } else {
+            discard(trash, &intent.entry, &volumes.path_of(name))?;
+        }
         // The data is gone. A file that stays is written over by the next volume of the name.
         let _left = self.layout.delete_identity(&intent.name);
         Ok(())

@@ -1,0 +1,273 @@
+//! Homes that cannot be changed like any other: of a lower layer of an overlay, and on a read-only file system.
+
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test changes the disk from outside")]
+
+#[path = "support/mount_namespace.rs"]
+mod mount_namespace;
+#[path = "support/private.rs"]
+mod private;
+#[path = "support/report.rs"]
+mod report;
+#[path = "support/skip.rs"]
+mod skip;
+
+use mount_namespace::enter_namespace;
+use nix::mount::{MsFlags, mount};
+use private::Private;
+use rusqlite::Connection;
+use sandbox_volumes::error::{Error, ErrorKind};
+use sandbox_volumes::model::{Cancel, Input, Labels, VolumeName, VolumeSpec};
+use sandbox_volumes::mount::{MountConfig, plan};
+use sandbox_volumes::store::{Durability, Store, WriteOptions, check};
+use serde_json::{Value, json};
+use skip::skip;
+use std::fmt::Debug;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+fn name(text: &str) -> VolumeName {
+    VolumeName::parse(text).unwrap()
+}
+
+fn spec(options: Value) -> VolumeSpec {
+    VolumeSpec::from_options(&[options.into()]).unwrap()
+}
+
+fn open(home: &Path) -> Arc<Store> {
+    Arc::new(Store::open(home, Durability::Full).unwrap())
+}
+
+fn listed(store: &Store) -> Vec<String> {
+    let volumes = store.list(&Labels::default(), &Cancel::default()).unwrap();
+    let mut names: Vec<_> = volumes.into_iter().map(|volume| volume.record.name.to_string()).collect();
+    names.sort();
+    names
+}
+
+/// A home with the volumes `data`, `disk` and `gone`.
+fn make_home(home: &Path) {
+    let store = open(home);
+    for (volume, options) in [
+        ("data", json!({ "quotaMib": 4, "labels": { "env": "prod" } })),
+        ("disk", json!({ "kind": "disk", "sizeMib": 8 })),
+        ("gone", json!({})),
+    ] {
+        store.create(&name(volume), &spec(options), &Cancel::default()).unwrap();
+    }
+    for volume in ["data", "gone"] {
+        let root = home.join("volumes").join(volume);
+        fs::create_dir_all(root.join("a/b/c")).unwrap();
+        for file in ["file", "a/file", "a/b/file", "a/b/c/file"] {
+            fs::write(root.join(file), "kept").unwrap();
+        }
+    }
+}
+
+/// An overlay over a home that `change` changed before it became the lower layer.
+fn overlaid(private: &Private, change: impl FnOnce(&Path)) -> Option<PathBuf> {
+    let [lower, upper, work, merged] = ["lower", "upper", "work", "merged"].map(|name| {
+        let dir = private.path().join(name);
+        fs::create_dir(&dir).unwrap();
+        dir
+    });
+    make_home(&lower.join("home"));
+    change(&lower.join("home"));
+    let layers =
+        format!("lowerdir={},upperdir={},workdir={}", lower.display(), upper.display(), work.display());
+    match mount(Some("overlay"), &merged, Some("overlay"), MsFlags::empty(), Some(layers.as_str())) {
+        Ok(()) => Some(merged.join("home")),
+        Err(errno) => {
+            skip(format!("an overlay cannot be mounted: {errno}"));
+            None
+        }
+    }
+}
+
+#[test]
+fn volumes_of_a_lower_layer_can_be_removed_and_made_again() {
+    if !enter_namespace() {
+        return;
+    }
+    let Some(private) = Private::new() else { return };
+    let Some(home) = overlaid(&private, |_| {}) else { return };
+    let store = open(&home);
+    for volume in ["data", "disk", "gone"] {
+        store.remove(&name(volume), &Cancel::default()).unwrap();
+        assert!(!home.join("volumes").join(volume).exists(), "{volume}");
+        assert!(!listed(&store).contains(&volume.to_owned()));
+        store.create(&name(volume), &spec(json!({})), &Cancel::default()).unwrap();
+        assert_eq!(fs::read_dir(home.join("volumes").join(volume)).unwrap().count(), 0, "{volume}");
+        store.remove(&name(volume), &Cancel::default()).unwrap();
+    }
+    for dir in ["volumes/.trash", "volumes/.staging"] {
+        assert_eq!(fs::read_dir(home.join(dir)).unwrap().count(), 0, "{dir}");
+    }
+    assert!(check(&home, false, &Cancel::default()).unwrap().is_empty());
+}
+
+#[test]
+fn a_removal_in_a_lower_layer_that_was_interrupted_is_finished_by_the_next_open() {
+    if !enter_namespace() {
+        return;
+    }
+    let Some(private) = Private::new() else { return };
+    let interrupted = |home: &Path| {
+        let catalog = Connection::open(home.join("db/volumes.db")).unwrap();
+        let intend = "INSERT INTO intent (volume_id, action, entry)
+            SELECT id, 'remove', 'gone~1-2-3' FROM volume WHERE name = 'gone'";
+        catalog.execute(intend, ()).unwrap();
+    };
+    let Some(home) = overlaid(&private, interrupted) else { return };
+    // What a removal in place had deleted.
+    fs::remove_dir_all(home.join("volumes/gone/a/b")).unwrap();
+    let store = open(&home);
+    assert_eq!(listed(&store), ["data", "disk"]);
+    assert!(!home.join("volumes/gone").exists());
+    store.create(&name("gone"), &spec(json!({})), &Cancel::default()).unwrap();
+}
+
+#[test]
+fn an_entry_of_a_lower_layer_is_renamed_or_the_error_says_why_not() {
+    if !enter_namespace() {
+        return;
+    }
+    let Some(private) = Private::new() else { return };
+    let Some(home) = overlaid(&private, |_| {}) else { return };
+    let files = open(&home).files(&name("data"));
+    files.rename("file", "renamed", &Cancel::default()).unwrap();
+    files
+        .write("a/file", b"new", WriteOptions { atomic: true, ..Default::default() }, &Cancel::default())
+        .unwrap();
+    let root = home.join("volumes/data");
+    assert_eq!(fs::read_to_string(root.join("renamed")).unwrap(), "kept");
+    assert_eq!(fs::read_to_string(root.join("a/file")).unwrap(), "new");
+    match files.rename("a", "z", &Cancel::default()) {
+        // With `redirect_dir=on` the kernel can.
+        Ok(()) => assert_eq!(fs::read_to_string(root.join("z/b/file")).unwrap(), "kept"),
+        Err(error) => {
+            assert_eq!(error.code(), "EXDEV", "{error}");
+            assert_eq!(fs::read_to_string(root.join("a/b/file")).unwrap(), "kept");
+        }
+    }
+}
+
+fn is_refused<T: Debug>(result: Result<T, Error>, what: &str) {
+    let error = result.unwrap_err();
+    assert_eq!((error.kind(), error.code().as_str()), (ErrorKind::FileSystem, "EROFS"), "{what}: {error}");
+}
+
+/// Uses a home that cannot be written in every way that does not write, and tries those that do.
+fn assert_readable(home: &Path) {
+    let store = open(home);
+    assert_eq!(listed(&store), ["data", "disk", "gone"]);
+    let data = store.get(&name("data"), &Cancel::default()).unwrap();
+    assert_eq!(data.record.quota_mib, Some(4));
+    assert_eq!(data.record.labels.iter().collect::<Vec<_>>(), [("env", "prod")]);
+    let files = store.files(&name("data"));
+    assert!(files.exists("a/b/file").unwrap());
+    assert_eq!(files.stat("file", true).unwrap().size, 4);
+    assert_eq!(files.open("file").unwrap().read(&Cancel::default()).unwrap(), b"kept");
+    let (reader, mut buffer) = (files.open_reader("a/file", Default::default()).unwrap(), [0; 16]);
+    assert_eq!(reader.read_next(&mut buffer, &Cancel::default()).unwrap(), 4);
+    assert_eq!(store.attachments(None, None, &Cancel::default()).unwrap().len(), 0);
+    for repair in [false, true] {
+        let problems = check(home, repair, &Cancel::default()).unwrap();
+        assert!(problems.is_empty(), "{problems:?}");
+    }
+    let cancel = Cancel::default();
+    is_refused(store.create(&name("new"), &spec(json!({})), &cancel), "create");
+    is_refused(store.remove(&name("data"), &cancel), "remove");
+    for atomic in [false, true] {
+        is_refused(
+            files.write("file", b"x", WriteOptions { atomic, ..Default::default() }, &cancel),
+            "write",
+        );
+    }
+    is_refused(files.mkdir("new", &cancel), "mkdir");
+    is_refused(files.remove("file", &cancel), "remove a file");
+    is_refused(files.rename("file", "x", &cancel), "rename");
+    let mount = MountConfig::named(&Input::Text("data".to_owned()), &Input::Absent).unwrap();
+    let mounts = plan(vec![("/data".to_owned(), mount)]).unwrap();
+    is_refused(store.attach("worker", &mounts, None, &cancel), "attach");
+    assert_eq!(listed(&store), ["data", "disk", "gone"]);
+}
+
+/// Makes a read-only view of a directory.
+fn read_only(dir: &Path) -> PathBuf {
+    let view = dir.with_extension("view");
+    fs::create_dir(&view).unwrap();
+    let nothing: Option<&str> = None;
+    mount(Some(dir), &view, nothing, MsFlags::MS_BIND, nothing).unwrap();
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    mount(nothing, &view, nothing, flags, nothing).unwrap();
+    view
+}
+
+#[test]
+fn a_home_on_a_read_only_file_system_is_read_and_checked() {
+    if !enter_namespace() {
+        return;
+    }
+    let Some(private) = Private::new() else { return };
+    for (at, left) in ["log and index", "log", "nothing"].into_iter().enumerate() {
+        let home = private.path().join(format!("h{at}%? #"));
+        make_home(&home);
+        let database = |suffix: &str| home.join(format!("db/volumes.db{suffix}"));
+        match left {
+            "nothing" => {
+                let catalog = Connection::open(database("")).unwrap();
+                catalog.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+                drop(catalog);
+                assert!(!database("-wal").exists() && !database("-shm").exists());
+            }
+            _ => {
+                assert!(fs::metadata(database("-wal")).unwrap().len() > 0);
+                if left == "log" {
+                    fs::remove_file(database("-shm")).unwrap();
+                }
+            }
+        }
+        assert_readable(&read_only(&home));
+    }
+}
+
+#[test]
+fn a_read_only_view_of_a_home_shows_what_is_written_meanwhile() {
+    if !enter_namespace() {
+        return;
+    }
+    let Some(private) = Private::new() else { return };
+    let home = private.path().join("home");
+    make_home(&home);
+    let writer = open(&home);
+    let view = read_only(&home);
+    let store = open(&view);
+    for round in 0..20 {
+        let volume = format!("v{round}");
+        writer.create(&name(&volume), &spec(json!({})), &Cancel::default()).unwrap();
+        assert!(listed(&store).contains(&volume));
+        writer.remove(&name(&volume), &Cancel::default()).unwrap();
+        assert!(!listed(&store).contains(&volume));
+    }
+    drop(writer);
+    assert_readable(&view);
+}
+
+#[test]
+fn a_read_only_home_is_told_that_its_catalog_is_an_earlier_one() {
+    if !enter_namespace() {
+        return;
+    }
+    let Some(private) = Private::new() else { return };
+    let home = private.path().join("home");
+    make_home(&home);
+    let old = format!("{}/tests/catalogs/version-1.db", env!("CARGO_MANIFEST_DIR"));
+    for suffix in ["-wal", "-shm"] {
+        fs::remove_file(home.join(format!("db/volumes.db{suffix}"))).unwrap();
+    }
+    fs::copy(old, home.join("db/volumes.db")).unwrap();
+    let error = Store::open(&read_only(&home), Durability::Full).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Catalog);
+    assert!(error.to_string().contains("read-only"), "{error}");
+}
