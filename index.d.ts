@@ -80,6 +80,9 @@ export declare function listVolumes(options?: ListOptions): Promise<VolumeHandle
 
 /**
  * Deletes a volume's data and its record.
+ * What other users own in a volume of an ordinary user is deleted where /etc/subuid grants their ids to the user and
+ * `unshare` (util-linux 2.38) and `newuidmap` are installed; else it is a `FileSystemError` (`EACCES`) that names the
+ * owner and a command that helps.
  * @throws {VolumeNotFoundError} there is none of that name
  * @throws {VolumeInUseError} it is attached; `holders` tells to what. Or another program has locked its image, or a
  *   running sandbox of microsandbox, in `sandboxes`, has mounted it, or may have

@@ -5,7 +5,9 @@
 
 use super::dir_from;
 use crate::error::{Error, Result};
-use crate::sys::{open_subdirectory, regain_access, regain_access_to, unique_token};
+use crate::sys::{
+    Facts, facts_at, open_subdirectory, our_ids, regain_access, regain_access_to, unique_token,
+};
 use cap_std::fs::{Dir, Metadata, MetadataExt};
 use nix::errno::Errno;
 use std::ffi::{OsStr, OsString};
@@ -71,7 +73,7 @@ impl Removal {
                 None => purge.leave(),
             };
             let name = entry.as_ref().map(|entry| entry.name.as_os_str());
-            step.map_err(|error| Error::file_system("rm", purge.path_of(&self.shown, name), error))?;
+            step.map_err(|error| purge.failed(&self.shown, name, error))?;
         }
         Ok(true)
     }
@@ -236,6 +238,25 @@ impl Purge {
             true => Err(Errno::EBUSY.into()),
             false => Ok(()),
         }
+    }
+
+    /// The error of a step; where other users own what it is about, it says who, and what can be done.
+    fn failed(&self, shown: &Path, entry: Option<&OsStr>, error: io::Error) -> Error {
+        let path = self.path_of(shown, entry);
+        let refused = errno(&error).filter(|errno| matches!(errno, Errno::EACCES | Errno::EPERM));
+        match refused.and_then(|errno| Some((errno, self.other_owner(entry)?))) {
+            Some((errno, owner)) => Error::removal_refused(&path, errno, owner, our_ids().0),
+            None => Error::file_system("rm", path, error),
+        }
+    }
+
+    /// The user that keeps this process, unless it is root, from removing an entry of the innermost level.
+    fn other_owner(&self, entry: Option<&OsStr>) -> Option<u32> {
+        let dir = self.levels.last()?.dir.as_fd();
+        let of_entry = entry.and_then(|entry| facts_at(dir, entry).ok());
+        let owners = [Facts::of(dir).ok(), of_entry].into_iter().flatten().map(|facts| facts.owner().0);
+        let ours = our_ids().0;
+        owners.filter(|_| ours != 0).find(|owner| *owner != ours)
     }
 
     fn path_of(&self, shown: &Path, entry: Option<&OsStr>) -> PathBuf {

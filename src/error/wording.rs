@@ -275,6 +275,17 @@ impl Error {
         error
     }
 
+    /// What another user owns could not be removed.
+    pub fn removal_refused(path: &Path, errno: nix::errno::Errno, owner: u32, ours: u32) -> Self {
+        let shown = path.to_string_lossy();
+        let problem = format!(
+            "it or what is in it belongs to user {owner}, and this process runs as user {ours}. Remove it with \
+             \"podman unshare rm -rf {shown}\" if your rootless containers run as that user, else with \
+             \"sudo rm -rf {shown}\", and try again"
+        );
+        Error::file_system_because("rm", &shown, errno, &problem)
+    }
+
     /// The system's refusal of `syscall` on `path`, where it is ours and callers know it under the system's name.
     pub fn file_system_because(
         syscall: &'static str,

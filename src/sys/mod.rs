@@ -34,6 +34,7 @@ mod sync_above;
 mod token;
 mod transfer;
 mod umask;
+mod user_namespace;
 
 pub use access::{regain_access, regain_access_to};
 pub use btrfs::Subvolume;
@@ -66,3 +67,4 @@ pub use sync_above::sync_up_to;
 pub use token::unique_token;
 pub use transfer::{TransferBuffer, clone_content, has_length, next_data, read_piece, transfer};
 pub use umask::umask;
+pub use user_namespace::remove_in_user_namespace;

@@ -1,0 +1,152 @@
+//! Volumes of an ordinary user in which other users own what is in them, as rootless containers leave them.
+
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at the disk from outside")]
+
+#[path = "support/child.rs"]
+mod child;
+#[path = "support/mount_namespace.rs"]
+mod mount_namespace;
+#[path = "support/report.rs"]
+mod report;
+#[path = "support/skip.rs"]
+mod skip;
+#[path = "support/volume.rs"]
+mod volume;
+
+use child::in_child;
+use mount_namespace::enter_namespace;
+use nix::mount::{MsFlags, mount, umount};
+use nix::unistd::{Gid, Uid, geteuid, setgroups, setresgid, setresuid};
+use sandbox_volumes::error::Error;
+use sandbox_volumes::model::{Cancel, Labels};
+use serde_json::json;
+use skip::skip;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+use std::process::Command;
+use volume::Volume;
+
+const USER: u32 = 65_534;
+
+/// One of the ids that the user is granted.
+const SUBORDINATE: u32 = 100_005;
+const GRANT: &str = "65534:100000:65536\n";
+
+const NOTHING: Option<&str> = None;
+
+/// Runs `work` as the ordinary user, and is root again afterwards.
+fn as_user<T>(work: impl FnOnce() -> T) -> T {
+    let (root, user) = (Uid::from_raw(0), Uid::from_raw(USER));
+    let (root_group, group) = (Gid::from_raw(0), Gid::from_raw(USER));
+    setgroups(&[]).unwrap();
+    setresgid(group, group, root_group).unwrap();
+    setresuid(user, user, root).unwrap();
+    let result = work();
+    setresuid(root, root, root).unwrap();
+    setresgid(root_group, root_group, root_group).unwrap();
+    result
+}
+
+/// Puts a file that says who is granted which ids in place of the host's, in this mount name space only.
+fn grant(dir: &Path, content: &str) {
+    let file = dir.join("grants");
+    fs::write(&file, content).unwrap();
+    for place in ["/etc/subuid", "/etc/subgid"] {
+        mount(Some(&file), place, NOTHING, MsFlags::MS_BIND, NOTHING).unwrap();
+    }
+}
+
+/// Whether this machine lets an ordinary user have the ids that it is granted.
+fn can_map() -> bool {
+    let unshare = ["--user", "--map-root-user", "--map-auto", "--", "true"];
+    as_user(|| Command::new("unshare").args(unshare).output().is_ok_and(|output| output.status.success()))
+}
+
+/// A volume of the user's, with directories that belong to another.
+fn volume_of_user(owner: u32) -> Volume {
+    let volume = as_user(|| Volume::new(json!({})));
+    let root = volume.files.root();
+    fs::create_dir_all(root.join("open/closed")).unwrap();
+    for path in ["open/f", "open/closed/f", "f"] {
+        fs::write(root.join(path), "theirs").unwrap();
+    }
+    fs::set_permissions(root.join("open/closed"), fs::Permissions::from_mode(0o700)).unwrap();
+    for path in ["open", "open/f", "open/closed", "open/closed/f", "f"] {
+        chown(root.join(path), Some(owner), Some(owner)).unwrap();
+    }
+    volume
+}
+
+fn remove(volume: &Volume) -> Result<(), Error> {
+    as_user(|| volume.store.remove(&volume.name, &Cancel::default()))
+}
+
+fn is_listed(volume: &Volume) -> bool {
+    as_user(|| volume.store.list(&Labels::default(), &Cancel::default()).unwrap().len() == 1)
+}
+
+fn with_home(test: &str, body: impl FnOnce(&Path)) {
+    in_child(test, || {
+        if !geteuid().is_root() {
+            return skip("giving files away needs root");
+        }
+        if !Path::new("/etc/subuid").exists() || !Path::new("/etc/subgid").exists() {
+            return skip("no /etc/subuid or no /etc/subgid; the package uidmap is not installed");
+        }
+        if !enter_namespace() {
+            return;
+        }
+        let home = tempfile::tempdir().unwrap();
+        chown(home.path(), Some(USER), Some(USER)).unwrap();
+        tempfile::env::override_temp_dir(home.path()).unwrap();
+        body(home.path());
+    });
+}
+
+#[test]
+fn case_71_what_belongs_to_a_granted_id_is_removed_and_a_mount_in_it_left_alone() {
+    let test = "case_71_what_belongs_to_a_granted_id_is_removed_and_a_mount_in_it_left_alone";
+    with_home(test, |home| {
+        grant(home, GRANT);
+        if !can_map() {
+            return skip("an ordinary user cannot have a user name space with newuidmap and util-linux 2.38");
+        }
+        let volume = volume_of_user(SUBORDINATE);
+        let bound = volume.files.root().join("open/f");
+        let elsewhere = volume.outside.join("elsewhere");
+        fs::write(&elsewhere, "not the volume's").unwrap();
+        mount(Some(&elsewhere), &bound, NOTHING, MsFlags::MS_BIND, NOTHING).unwrap();
+        remove(&volume).unwrap_err();
+        assert!(is_listed(&volume));
+        assert_eq!(fs::read_to_string(volume.files.root().join("open/closed/f")).unwrap(), "theirs");
+        umount(&bound).unwrap();
+
+        remove(&volume).unwrap();
+        assert!(!is_listed(&volume));
+        assert!(!volume.files.root().exists());
+        assert_eq!(fs::read_dir(volume.files.root().with_file_name(".trash")).unwrap().count(), 0);
+        assert_eq!(fs::read_to_string(elsewhere).unwrap(), "not the volume's");
+    });
+}
+
+#[test]
+fn case_71_what_belongs_to_others_is_refused_with_who_owns_it_and_what_removes_it() {
+    let test = "case_71_what_belongs_to_others_is_refused_with_who_owns_it_and_what_removes_it";
+    with_home(test, |home| {
+        for (grants, owner) in [("", SUBORDINATE), (GRANT, 0), (GRANT, 1000)] {
+            grant(home, grants);
+            let volume = volume_of_user(owner);
+            let error = remove(&volume).unwrap_err();
+            let message = error.to_string();
+            assert_eq!(error.code(), "EACCES", "{message}");
+            let path = volume.files.root().join("open").to_string_lossy().into_owned();
+            for said in [&format!("user {owner},"), "podman unshare rm -rf", "sudo rm -rf", &path] {
+                assert!(message.contains(said), "{said}: {message}");
+            }
+            assert!(is_listed(&volume));
+            let error = as_user(|| volume.files.remove_all("open", &Cancel::default())).unwrap_err();
+            assert!(error.to_string().contains(&format!("user {owner},")), "{error}");
+        }
+    });
+}
