@@ -4,7 +4,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { test } from 'node:test'
 import { Mount, VolumeStore } from '../index.js'
-import { lockFile, tempDir, tempStore, withoutFlock } from './support.mjs'
+import { leaseFile, lockFile, tempDir, tempStore, withoutFlock, withoutLeases } from './support.mjs'
 
 const MIB = 1 << 20
 
@@ -75,6 +75,75 @@ for (const count of [17, 64, 256]) {
       assert.equal((await files.copyIn(tree, 'copied')).files, 2)
     },
   )
+}
+
+for (const count of [17, 64, 256]) {
+  test(
+    `case 54: ${count} copies that wait for the holder of a lease hold up nothing`,
+    { skip: withoutLeases },
+    async (t) => {
+      const store = await tempStore(t)
+      const tree = plantedTree(t)
+      const files = (await store.createVolume('v')).fs()
+      const { asked, release } = await leaseFile(t, path.join(tree, 'a', 'file'))
+      let ended = 0
+      const copies = Array.from({ length: count }, (_, at) =>
+        files.copyIn(tree, `copy-${at}`).finally(() => (ended += 1)),
+      )
+      const settled = Promise.all(copies)
+      await asked
+      await everyShortOperation(store, 0)
+      assert.equal(ended, 0, 'the lease was held all the while')
+      await release()
+      assert.ok((await settled).every((copied) => copied.files === 2))
+    },
+  )
+}
+
+test(
+  'case 70: operations on a file that a guest holds a lease on wait for it, abortable, and hold up nothing',
+  { skip: withoutLeases },
+  async (t) => {
+    for (const options of [{}, { quotaMib: 64 }]) {
+      const store = await tempStore(t)
+      const volume = await store.createVolume('v', options)
+      const files = volume.fs()
+      await files.writeString('f', 'old')
+      const { asked, release } = await leaseFile(t, path.join(volume.path, 'f'))
+      const kinds = [
+        (signal) => files.readString('f', { signal }),
+        (signal) => files.append('f', 'x', { signal }),
+        (signal) => files.append('f', Buffer.alloc(MIB, 'x'), { signal }),
+        (signal) => files.append('f', 'x', { durable: true, signal }),
+        (signal) => files.writeString('f', 'x', { signal }),
+        (signal) => files.write('f', Buffer.alloc(MIB, 'x'), { signal }),
+        (signal) => files.copyOut('f', path.join(tempDir(t), 'out'), { signal }),
+        (signal) => files.read('f', { signal }),
+        (signal) => drained(files.readStream('f', { signal })),
+      ]
+      const controller = new AbortController()
+      let ended = 0
+      const start = (count, signal) =>
+        Array.from({ length: count }, (_, at) => kinds[at % kinds.length](signal).finally(() => (ended += 1)))
+      const [aborted, others] = [start(36, controller.signal), start(72)]
+      const settled = Promise.allSettled([...aborted, ...others])
+      await asked
+      await everyShortOperation(store, 0)
+      assert.equal(ended, 0, 'the lease was held all the while')
+      controller.abort(new Error('enough'))
+      assert.ok((await Promise.allSettled(aborted)).every(({ status }) => status === 'rejected'))
+      assert.equal(ended, aborted.length)
+      await release()
+      const failed = (await settled).slice(aborted.length).filter(({ status }) => status === 'rejected')
+      assert.deepEqual(failed.map(({ reason }) => reason), [])
+      await files.writeString('f', 'new')
+    }
+  },
+)
+
+/** Reads a stream to its end. */
+async function drained(stream) {
+  for await (const _ of stream);
 }
 
 for (const options of [{}, { quotaMib: 64 }]) {

@@ -51,7 +51,8 @@ class VolumeReadStream extends Readable {
     }
     settle(this.#native.open(), (error, left) => {
       this.#left = left ?? 0
-      callback(error)
+      // What the stream was destroyed with says more.
+      callback(this.destroyed ? null : error)
     })
   }
 
@@ -89,6 +90,12 @@ class VolumeReadStream extends Readable {
     return this.#reading
   }
 
+  /** Ends opening the file as well, for which Node waits before it calls `_destroy`. */
+  destroy(error, callback) {
+    this.#native.cancel()
+    return super.destroy(error, callback)
+  }
+
   _destroy(error, callback) {
     close(this.#native, this.#reading, error, callback)
   }
@@ -108,7 +115,8 @@ class VolumeWriteStream extends Writable {
       callback()
       return
     }
-    settle(this.#native.open(), callback)
+    // What the stream was destroyed with says more.
+    settle(this.#native.open(), (error) => callback(this.destroyed ? null : error))
   }
 
   _write(chunk, _encoding, callback) {
@@ -132,6 +140,12 @@ class VolumeWriteStream extends Writable {
   #work(working, callback) {
     this.#working = working
     settle(working, callback)
+  }
+
+  /** Ends opening the file as well, for which Node waits before it calls `_destroy`. */
+  destroy(error, callback) {
+    this.#native.cancel()
+    return super.destroy(error, callback)
   }
 
   _destroy(error, callback) {

@@ -63,7 +63,7 @@ impl NativeFiles {
     ) -> napi::Result<Unknown<'e>> {
         let (files, path, cancel) = self.start(env, path, cancellation)?;
         let work = move || {
-            let file = files.open(&path)?;
+            let file = files.open_with(&path, &cancel)?;
             let lane = lane_of_data(usize::try_from(file.size()).unwrap_or(usize::MAX));
             match lane {
                 Lane::Short => read(file, &cancel).map(Step::Done),

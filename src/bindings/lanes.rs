@@ -4,10 +4,12 @@
 #![expect(unsafe_code, reason = "setpriority has no safe wrapper among our dependencies")]
 
 use crate::error::{Error, Result};
-use crate::model::Cancel;
+use crate::model::{Cancel, Pool, join_pool};
 use nix::libc;
 use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, LazyLock, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -67,6 +69,11 @@ struct State {
     idle: usize,
 }
 
+/// How many threads of all pools may wait with another in their place.
+const MAX_REPLACED: usize = 256;
+
+static REPLACED: AtomicUsize = AtomicUsize::new(0);
+
 /// How many threads of a pool stay when there is nothing to do, and how long the others wait for a job.
 const KEPT_THREADS: usize = 16;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -122,15 +129,12 @@ impl Queue {
             turns.parked.push_back((turn.cancel.clone(), job));
             return Ok(());
         }
-        if state.idle <= state.jobs.len() && state.threads < self.max_threads {
-            match thread::Builder::new().name(self.name.to_owned()).spawn(|| self.work()) {
-                Ok(_) => state.threads += 1,
-                Err(error) if state.threads == 0 => {
-                    return Err(Error::internal("no thread could be started").caused_by(error));
-                }
-                // The threads that run take this job in their turn.
-                Err(_) => {}
+        match self.start_if_needed(&mut state) {
+            Err(error) if state.threads == 0 => {
+                return Err(Error::internal("no thread could be started").caused_by(error));
             }
+            // The threads that run take this job in their turn.
+            _ => {}
         }
         let key = turn.map(|turn| turn.key);
         if let Some(key) = &key {
@@ -139,6 +143,15 @@ impl Queue {
         state.jobs.push_back((key, job));
         drop(state);
         self.filled.notify_one();
+        Ok(())
+    }
+
+    /// Starts a thread for one more job, if those that are idle have others to do.
+    fn start_if_needed(&'static self, state: &mut State) -> io::Result<()> {
+        if state.idle <= state.jobs.len() && state.threads < self.max_threads {
+            thread::Builder::new().name(self.name.to_owned()).spawn(|| self.work())?;
+            state.threads += 1;
+        }
         Ok(())
     }
 
@@ -170,7 +183,8 @@ impl Queue {
         self.filled.notify_all();
     }
 
-    fn work(&self) {
+    fn work(&'static self) {
+        join_pool(self);
         if self.niceness != 0 {
             // SAFETY: setpriority takes plain integers and touches no memory of ours; on Linux `who` 0 with
             // PRIO_PROCESS is the calling thread. A refusal costs speed only.
@@ -193,7 +207,7 @@ impl Queue {
             if let Some(job) = state.jobs.pop_front() {
                 return Some(job);
             }
-            if is_idle_for_long && state.threads > KEPT_THREADS {
+            if is_idle_for_long && state.threads > self.max_threads.min(KEPT_THREADS) {
                 state.threads -= 1;
                 return None;
             }
@@ -203,5 +217,26 @@ impl Queue {
             (state, is_idle_for_long) = (woken, timeout.timed_out());
             state.idle -= 1;
         }
+    }
+}
+
+impl Pool for Queue {
+    fn replace_waiting(&'static self) -> bool {
+        let may_be = |replaced: usize| (replaced < MAX_REPLACED).then_some(replaced + 1);
+        if REPLACED.fetch_update(Ordering::AcqRel, Ordering::Acquire, may_be).is_err() {
+            return false;
+        }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.threads = state.threads.saturating_sub(1);
+        if !state.jobs.is_empty() && state.idle == 0 {
+            // If none can be started, the jobs wait for a thread that runs, as this one will.
+            let _started = self.start_if_needed(&mut state);
+        }
+        true
+    }
+
+    fn take_back(&self) {
+        REPLACED.fetch_sub(1, Ordering::AcqRel);
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).threads += 1;
     }
 }

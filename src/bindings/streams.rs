@@ -174,7 +174,8 @@ impl NativeReader {
     #[napi(catch_unwind, ts_return_type = "Promise<number>")]
     pub fn open<'e>(&self, env: &'e Env) -> napi::Result<Unknown<'e>> {
         let (files, path, range) = (self.files.clone(), self.path.clone(), self.range);
-        let open = self.file.open(move |(), _| files.open_reader(&path, range), FileReader::left);
+        let open =
+            self.file.open(move |(), cancel| files.open_reader_with(&path, range, cancel), FileReader::left);
         run(env, Lane::Short, || open(()), |env, left| (left as f64).into_unknown(env))
     }
 

@@ -12,6 +12,7 @@ mod chunked_write;
 mod copying;
 mod exists;
 mod facts;
+mod lease;
 mod list;
 mod mkdir;
 mod mount_point;
@@ -40,6 +41,7 @@ pub use copying::{
     TargetPlace,
 };
 pub use facts::Facts;
+pub use lease::past_leases;
 pub use list::{Batch, ListOptions, Listing};
 pub use mount_point::{MountPoint, look_at_mount_point};
 pub use part::Part;

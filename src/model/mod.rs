@@ -16,6 +16,7 @@ mod relay;
 mod slots;
 mod spec;
 mod volume_id;
+mod waiting;
 
 pub use cancel::{Cancel, LONGEST_WAIT, SLICE};
 pub use disk::{DISK_FSTYPE, DiskFormat, MAX_DISK_MIB, MIN_DISK_MIB};
@@ -29,6 +30,7 @@ pub use relay::{Baton, Relay};
 pub use slots::{Slot, Slots};
 pub use spec::{DiskSpec, VolumeKind, VolumeOptions, VolumeSpec};
 pub use volume_id::{VolumeId, VolumeRef};
+pub use waiting::{Pool, join_pool, wait_in_pool};
 
 /// Bytes in a MiB, the unit of every `…Mib` option.
 pub const MIB: u64 = 1 << 20;

@@ -3,7 +3,9 @@
 use super::held_trees::HeldTree;
 use super::layout::data_path;
 use super::{Opened, Store};
-use crate::content::{AppendOptions, OpenedFile, Quota, Removal, Tree, WriteOptions, WriteRules};
+use crate::content::{
+    AppendOptions, OpenedFile, Quota, Removal, Tree, WriteOptions, WriteRules, past_leases,
+};
 use crate::error::{Error, Result};
 use crate::model::{Cancel, VolumeKind, VolumeName, VolumeRecord, VolumeRef, field};
 use crate::sys::FileId;
@@ -71,7 +73,12 @@ impl VolumeFiles {
 
     /// Opens a regular file for reading.
     pub fn open(&self, path: impl AsRef<OsStr>) -> Result<OpenedFile> {
-        self.tree()?.open_file(path)
+        self.open_with(path, &Cancel::default())
+    }
+
+    /// The same, so that waiting for the holder of a lease can be cancelled.
+    pub fn open_with(&self, path: impl AsRef<OsStr>, cancel: &Cancel) -> Result<OpenedFile> {
+        past_leases(cancel, || self.tree()?.open_file(&path))
     }
 
     /// Looks up what a write has to know.
@@ -197,7 +204,7 @@ impl PreparedWrite {
         options: WriteOptions,
         cancel: &Cancel,
     ) -> Result<()> {
-        self.in_turn(cancel, || self.write_now(path, content, options, cancel))
+        past_leases(cancel, || self.in_turn(cancel, || self.write_now(&path, content, options, cancel)))
     }
 
     /// The same, unless it would take longer than writing does: because it is not our turn, or the volume has to be
@@ -209,7 +216,7 @@ impl PreparedWrite {
         options: WriteOptions,
         cancel: &Cancel,
     ) -> Result<Option<()>> {
-        self.try_in_turn(|| self.write_now(path, content, options, cancel))
+        past_leases(cancel, || self.try_in_turn(|| self.write_now(&path, content, options, cancel)))
     }
 
     fn write_now(
@@ -259,6 +266,7 @@ impl PreparedWrite {
         cancel: &Cancel,
     ) -> Result<()> {
         let quota = Quota::mib(self.quota_mib);
-        self.in_turn(cancel, || self.files.tree_of(&self.opened)?.append(path, data, options, quota, cancel))
+        let append = || self.files.tree_of(&self.opened)?.append(&path, data, options, quota, cancel);
+        past_leases(cancel, || self.in_turn(cancel, append))
     }
 }

@@ -1,7 +1,7 @@
 //! Whole files that are written while their content still comes.
 
 use super::files::PreparedWrite;
-use crate::content::{ChunkedWrite, WriteOptions};
+use crate::content::{ChunkedWrite, WriteOptions, past_leases};
 use crate::error::Result;
 use crate::model::{Baton, Cancel, Relay};
 use crate::sys::FileId;
@@ -35,7 +35,8 @@ impl PreparedWrite {
         cancel: &Cancel,
     ) -> Result<OngoingWrite> {
         let tree = self.files.tree_of(&self.opened)?;
-        let file = tree.begin_write(path, length, options, &self.rules(), cancel)?;
+        let begin = || tree.begin_write(&path, length, options, &self.rules(), cancel);
+        let file = past_leases(cancel, begin)?;
         let mut write = OngoingWrite {
             volume: self,
             file,

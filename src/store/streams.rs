@@ -2,7 +2,7 @@
 
 use super::VolumeFiles;
 use super::files::PreparedWrite;
-use crate::content::{FileReader, FileWriter, ReadRange, WriteFrom, WriteOptions};
+use crate::content::{FileReader, FileWriter, ReadRange, WriteFrom, WriteOptions, past_leases};
 use crate::error::{Error, Result};
 use crate::model::Cancel;
 use std::ffi::OsStr;
@@ -13,7 +13,17 @@ const PIECE: usize = 4 << 20;
 impl VolumeFiles {
     /// Opens a regular file for reading piece by piece.
     pub fn open_reader(&self, path: impl AsRef<OsStr>, range: ReadRange) -> Result<FileReader> {
-        self.tree()?.open_reader(path, range)
+        self.open_reader_with(path, range, &Cancel::default())
+    }
+
+    /// The same, so that waiting for the holder of a lease can be cancelled.
+    pub fn open_reader_with(
+        &self,
+        path: impl AsRef<OsStr>,
+        range: ReadRange,
+        cancel: &Cancel,
+    ) -> Result<FileReader> {
+        past_leases(cancel, || self.tree()?.open_reader(&path, range))
     }
 
     /// Opens or makes a file for writing piece by piece.
@@ -39,8 +49,8 @@ impl PreparedWrite {
     ) -> Result<StreamWriter> {
         let tree = self.files.tree_of(&self.opened)?;
         // It may make an entry, which takes room.
-        let open = || tree.open_writer(path, options, from, &self.rules(), cancel);
-        let file = self.in_turn(&cancel.of_a_step(), open)?;
+        let open = || tree.clone().open_writer(&path, options, from, &self.rules(), cancel);
+        let file = past_leases(cancel, || self.in_turn(&cancel.of_a_step(), open))?;
         Ok(StreamWriter { volume: self, file, finished: false })
     }
 }

@@ -1,9 +1,10 @@
 //! Copying one regular file.
 
 use super::entry::{Errand, RETRIES, refuse_to_replace};
+use super::job::Context;
 use super::settle::Settlement;
 use super::temporary::Temporary;
-use crate::content::{Claim, Demand};
+use crate::content::{Claim, Demand, past_leases};
 use crate::error::{Error, Result};
 use crate::sys::{
     Access, EntryKind, Facts, FileId, TransferBuffer, clone_content, create_file, facts_at, has_length,
@@ -27,8 +28,16 @@ const PIECE_BEYOND: usize = 128 << 10;
 
 /// Opens the regular file that `found` stands for.
 pub fn open_found(errand: &Errand<'_>, found: BorrowedFd<'_>) -> Result<File> {
-    let opened = reopen(found, Access::Read);
-    opened.map(File::from).map_err(|error| errand.context.sides.from.refused("open", &errand.path(), error))
+    let Context { sides, rules, .. } = errand.context;
+    let mut is_first = true;
+    past_leases(&rules.cancel, || {
+        if !std::mem::take(&mut is_first) {
+            // Other copies work while this one waits for the holder of a lease.
+            rules.slot.leave();
+        }
+        let opened = reopen(found, Access::Read);
+        opened.map(File::from).map_err(|error| sides.from.refused("open", &errand.path(), error))
+    })
 }
 
 /// A copy of a file that is whole, but not [published](FilledFile::publish).
