@@ -14,6 +14,8 @@ mod report;
 mod skip;
 #[path = "support/snapshot.rs"]
 mod snapshot;
+#[path = "support/unmount.rs"]
+mod unmount;
 #[path = "support/volume.rs"]
 mod volume;
 

@@ -16,6 +16,8 @@ mod report;
 mod sizes;
 #[path = "support/skip.rs"]
 mod skip;
+#[path = "support/unmount.rs"]
+mod unmount;
 
 /// Sizes in MiB: the smallest, some within a group of 128 MiB, just beyond one, and up to 512 groups.
 const SIZES: [u32; 11] =

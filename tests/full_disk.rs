@@ -10,6 +10,8 @@ mod child;
 mod report;
 #[path = "support/skip.rs"]
 mod skip;
+#[path = "support/unmount.rs"]
+mod unmount;
 
 use btrfs::Btrfs;
 use child::in_child;

@@ -30,6 +30,8 @@ mod skip;
 mod support;
 #[path = "mount_into/undone.rs"]
 mod undone;
+#[path = "support/unmount.rs"]
+mod unmount;
 #[path = "support/worker.rs"]
 mod worker;
 

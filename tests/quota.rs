@@ -26,6 +26,8 @@ mod report;
 mod skip;
 #[path = "quota/stream.rs"]
 mod stream;
+#[path = "support/unmount.rs"]
+mod unmount;
 #[path = "support/volume.rs"]
 mod volume;
 #[path = "support/worker.rs"]

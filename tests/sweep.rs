@@ -24,6 +24,8 @@ mod skip;
 mod snapshot;
 #[path = "sweep/traced.rs"]
 mod traced;
+#[path = "support/unmount.rs"]
+mod unmount;
 #[path = "sweep/work.rs"]
 mod work;
 #[path = "support/worker.rs"]

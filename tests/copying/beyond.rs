@@ -2,6 +2,7 @@
 
 use crate::child::in_child;
 use crate::mount_namespace::enter_namespace;
+use crate::unmount::unmount;
 use crate::volume::Volume;
 use nix::mount::{MsFlags, mount};
 use nix::unistd::geteuid;
@@ -98,7 +99,7 @@ fn case_51_a_volumes_file_is_read_streamed_and_copied_to_its_end() {
             let out = volume.outside.join("out");
             volume.files.copy_out("bound", &out, TransferOptions::default(), &cancel).unwrap();
             assert!(fs::read(out).unwrap() == content, "{host}");
-            nix::mount::umount(&bound).unwrap();
+            unmount(&bound).unwrap();
         }
     });
 }

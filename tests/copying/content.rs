@@ -217,7 +217,8 @@ fn case_12_a_sparse_file_stays_sparse_and_costs_what_it_holds() {
         for file in ["sparse", "hole"] {
             let begun = std::time::Instant::now();
             copy(&volume, file, "made").unwrap();
-            assert!(begun.elapsed().as_secs() < 2, "{name} took {:?}", begun.elapsed());
+            // What is no hole is a few KiB; 64 GiB of zeros take minutes.
+            assert!(begun.elapsed().as_secs() < 20, "{name} took {:?}", begun.elapsed());
             let [one, other] = [from.join(file), to.join("made")].map(|path| fs::metadata(path).unwrap());
             assert_eq!(one.len(), other.len(), "{name}");
             assert!(other.blocks() <= one.blocks(), "{name}: {} blocks", other.blocks());

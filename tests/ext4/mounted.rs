@@ -2,6 +2,8 @@
 
 use crate::e2fsprogs::output_of;
 use crate::skip::skip;
+use crate::unmount::unmount;
+use nix::mount::{MntFlags, umount2};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
@@ -38,11 +40,11 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg(self.dir.path()).status();
         // A test that has failed may have left something open; then the mount goes when that does.
-        if !unmounted.is_ok_and(|status| status.success()) {
-            let _ = Command::new("umount").arg("--lazy").arg(self.dir.path()).status();
-            assert!(std::thread::panicking(), "{:?} could not be unmounted", self.dir.path());
+        if std::thread::panicking() {
+            let _ = umount2(self.dir.path(), MntFlags::MNT_DETACH);
+        } else {
+            unmount(self.dir.path()).unwrap();
         }
     }
 }

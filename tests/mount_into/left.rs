@@ -2,6 +2,7 @@
 
 use super::{Home, Rootfs, attach, disk_volume, loop_devices, named, tmpfs};
 use crate::mount_namespace::enter_namespace;
+use crate::unmount::unmount;
 use crate::worker::{self, Worker};
 use nix::mount::{MsFlags, mount};
 use sandbox_volumes::model::Cancel;
@@ -69,7 +70,7 @@ fn somebody_elses_mount_at_the_same_place_is_left_alone() {
     let (home, rootfs) = (Home::new(), Rootfs::new());
     let worker = mounted(&home, &rootfs);
     let tmp = rootfs.path("tmp");
-    nix::mount::umount(&tmp).unwrap();
+    unmount(&tmp).unwrap();
     let tmpfs = || mount(Some("theirs"), &tmp, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
     tmpfs();
     fs::write(tmp.join("theirs"), "").unwrap();
@@ -90,7 +91,7 @@ fn a_mount_that_another_covers_stays_until_it_can_be_reached() {
     mount(Some("theirs"), &tmp, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
     assert_eq!(home.unmount(&attached).unwrap_err().code(), "EBUSY");
     assert_eq!((rootfs.mounts().len(), home.written_down()), (2, 1));
-    nix::mount::umount(&tmp).unwrap();
+    unmount(&tmp).unwrap();
     home.unmount(&attached).unwrap();
     assert_eq!((rootfs.mounts().len(), home.written_down()), (0, 0));
 }

@@ -3,6 +3,7 @@
 use crate::limited::{Btrfs, run};
 use crate::mount_namespace::enter_namespace;
 use crate::skip::skip;
+use crate::unmount::unmount;
 use crate::volume::Volume;
 use crate::{ATOMIC, PLAIN};
 use rusqlite::Connection;
@@ -145,7 +146,7 @@ fn an_atomic_write_reaches_another_mount_of_the_same_file_system_within_the_volu
     let copied = volume.files.copy("source", "mounted/f", &Cancel::default()).map_err(|error| error.code());
     let copied =
         (copied.map(drop), fs::read(place.join("f")).unwrap(), fs::read_dir(&place).unwrap().count());
-    run("umount", &[], &place);
+    unmount(&place).unwrap();
     assert_eq!(written, [(Ok(()), b"new".to_vec()), (Ok(()), b"newer".to_vec())]);
     assert_eq!(copied, (Ok(()), b"copied".to_vec(), 1));
 }

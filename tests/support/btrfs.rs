@@ -1,6 +1,8 @@
 //! A file system whose kernel keeps quotas, of the test's own.
 
 use crate::skip::skip;
+use crate::unmount::unmount;
+use nix::mount::{MntFlags, umount2};
 use std::fs::File;
 use std::path::Path;
 use std::process::Command;
@@ -51,6 +53,9 @@ impl Btrfs {
 
 impl Drop for Btrfs {
     fn drop(&mut self) {
-        run("umount", &[], self.path());
+        match std::thread::panicking() {
+            true => umount2(self.path(), MntFlags::MNT_DETACH).unwrap(),
+            false => unmount(self.path()).unwrap(),
+        }
     }
 }
