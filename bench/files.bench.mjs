@@ -31,9 +31,22 @@ try {
     'VolumeFs.read': () => files.read('large'),
     'fs.promises.readFile': () => fs.promises.readFile(inVolume('large')),
   }, { operations: 1 })
-  await sideBySide('overwrite 64 MiB', {
-    'VolumeFs.write': () => files.write('large-a', large),
-    'fs.promises.writeFile': () => fs.promises.writeFile(inVolume('large-b'), large),
+  // What a write copies before another thread writes it, in the call or slice by slice, is among what it takes.
+  for (const [size, atOnce, operations] of [[1, 1, 64], [1, 16, 64], [4, 1, 16], [64, 1, 1], [64, 4, 4]]) {
+    const data = large.subarray(0, size << 20)
+    await sideBySide(`overwrite ${size} MiB, ${atOnce} at once`, {
+      'VolumeFs.write': (index) => files.write(`large-a${index % atOnce}`, data),
+      'fs.promises.writeFile': (index) => fs.promises.writeFile(inVolume(`large-b${index % atOnce}`), data),
+    }, { operations, atOnce })
+  }
+  const limited = (await store.createVolume('limited', { quotaMib: 1024 })).fs()
+  await sideBySide('overwrite 64 MiB with a quota', {
+    'VolumeFs.write': () => limited.write('large-a', large),
+    'fs.promises.writeFile': () => fs.promises.writeFile(inVolume('large-b0'), large),
+  }, { operations: 1 })
+  await sideBySide('append 64 MiB', {
+    'VolumeFs.append': () => files.append('appended-a', large),
+    'fs.promises.appendFile': () => fs.promises.appendFile(inVolume('appended-b'), large),
   }, { operations: 1 })
 } finally {
   fs.rmSync(home, { recursive: true })

@@ -9,6 +9,7 @@
 use super::dispatch::{Dispatcher, current};
 use super::feed_queue::{SLICE_BYTES, Slice};
 use crate::error::{Error, Result};
+use crate::store::reserve_memory;
 use napi::bindgen_prelude::{FromNapiValue, Object, ObjectRef, Uint8ArraySlice, Unknown};
 use napi::{Env, JsValue};
 use nix::errno::Errno;
@@ -227,9 +228,8 @@ impl Fed {
 
     /// Makes room in memory for everything, before the first [`Fed::next`].
     pub fn reserve_whole(&self) -> Result<()> {
-        let mut whole = Vec::new();
-        let reserved = whole.try_reserve_exact(self.0.length);
-        reserved.map_err(|_| Error::file_system("write", "", Errno::ENOMEM.into()))?;
+        let whole = reserve_memory(self.0.length);
+        let mut whole = whole.map_err(|_| Error::file_system("write", "", Errno::ENOMEM.into()))?;
         // Takes the page faults off the JavaScript thread.
         whole.resize(self.0.length, 0);
         let mut state = self.0.lock();

@@ -3,7 +3,7 @@
 use super::{RelPath, Tree};
 use crate::error::{Error, Result};
 use crate::model::Cancel;
-use crate::sys::{Access, has_length};
+use crate::sys::{Access, has_length, reserve_memory};
 use nix::errno::Errno;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -66,9 +66,9 @@ impl OpenedFile {
         if self.size > most {
             return Err(self.too_long(&format!("file is {} bytes long", self.size), most));
         }
-        let mut content = Vec::new();
         let refused = |error| self.tree.refused("read", &self.path, error);
-        content.try_reserve_exact(self.size as usize).map_err(|_| refused(io::Error::from(Errno::ENOMEM)))?;
+        let reserved = reserve_memory(self.size as usize);
+        let mut content = reserved.map_err(|_| refused(io::Error::from(Errno::ENOMEM)))?;
         let mut left = self.size;
         while left > 0 {
             cancel.check()?;

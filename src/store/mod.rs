@@ -44,7 +44,7 @@ pub use crate::content::{
     AppendOptions, Batch, FileReader, Links, ListOptions, Listing, OpenedFile, Progress, Question, ReadRange,
     Stat, Tally, WriteFrom, WriteOptions,
 };
-pub use crate::sys::EntryKind;
+pub use crate::sys::{EntryKind, reserve_memory};
 pub use attach::Attachment;
 pub use attachments::AttachmentInfo;
 pub use check::{CheckOptions, Problem, ProblemKind, check};
