@@ -85,7 +85,8 @@ export declare function listVolumes(options?: ListOptions): Promise<VolumeHandle
  * owner and a command that helps.
  * @throws {VolumeNotFoundError} there is none of that name
  * @throws {VolumeInUseError} it is attached; `holders` tells to what. Or another program has locked its image, or a
- *   running sandbox of microsandbox, in `sandboxes`, has mounted it, or may have
+ *   running sandbox of microsandbox, in `sandboxes`, has mounted it, or may have. Or another operation removes it and was
+ *   not done within 5 seconds; `operation` tells so
  * @throws {CatalogError} a microsandbox uses the home, and its catalog cannot be read or is of an unknown version
  */
 export declare function removeVolume(name: string, options?: SignalOption): Promise<void>
@@ -1261,6 +1262,11 @@ export declare class VolumeAlreadyExistsError extends VolumeError {
 }
 export declare class VolumeInUseError extends VolumeError {
   readonly code: 'ERR_VOLUME_IN_USE'
+  /**
+   * What another operation is doing with the volume, where that takes long; missing where it is attached, or changed for
+   * a moment only.
+   */
+  readonly operation?: 'remove'
   /** What it is attached to; missing where another operation or another program is in the way. */
   readonly sandboxes?: string[]
   /** The attachments by which it is, by their sandboxes' names; missing where `sandboxes` is. */

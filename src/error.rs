@@ -119,6 +119,8 @@ pub struct Context {
     pub syscall: Option<&'static str>,
     /// The system's error number, positive.
     pub errno: Option<i32>,
+    /// What another operation is doing with the volume: `remove`.
+    pub operation: Option<&'static str>,
     /// The sandboxes that hold the volume, each once.
     pub sandboxes: Vec<String>,
     /// The attachments by which they do.

@@ -35,10 +35,14 @@ use audit::{Audit, Ending};
 use limited::Btrfs;
 use mount_namespace::enter_namespace;
 use report::report;
-use sandbox_volumes::store::Durability;
+use rusqlite::Connection;
+use sandbox_volumes::model::{Cancel, Labels};
+use sandbox_volumes::store::{Durability, Store};
+use serde_json::json;
 use skip::skip;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 use traced::{ACKNOWLEDGED, REFUSED, may_attach, run};
 use work::Work;
 
@@ -49,6 +53,15 @@ const CHANGING: &str = "mkdir,mkdirat,mknod,mknodat,open,openat,openat2,creat,wr
                         unlinkat,rmdir,chmod,fchmod,fchmodat,chown,fchown,fchownat,setxattr,fsetxattr,copy_file_range,\
                         sendfile,fsync,fdatasync,sync_file_range,ioctl,open_tree,mount_setattr,move_mount,fsopen,\
                         fsconfig,fsmount,umount2";
+
+/// What makes or removes the volume, and nothing else.
+const CHANGING_VOLUMES: [Work; 5] = [
+    Work::CreateDirectory,
+    Work::CreateRawDisk,
+    Work::CreateQcow2Disk,
+    Work::RemoveDirectory,
+    Work::RemoveDisk,
+];
 
 /// A call that meets its fate: the n-th of that name in its thread, for strace counts each by itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,6 +103,8 @@ fn sweep_in(dir: &Path, work: Work) {
 /// Does the work with one call meeting its fate, and looks over what is left; false where the call was not made.
 fn meets(dir: &Path, work: Work, Point { call, nth }: &Point, fate: Fate, error: &str) -> bool {
     let audit = Audit::prepare(dir, work);
+    // Another process that has the home open, and does not open it again.
+    let observer = observer_of(&audit, work);
     let inject = match fate {
         Fate::Killed => format!("inject={call}:signal=SIGKILL:when={nth}"),
         Fate::Refused => format!("inject={call}:error={error}:when={nth}"),
@@ -110,14 +125,49 @@ fn meets(dir: &Path, work: Work, Point { call, nth }: &Point, fate: Fate, error:
         fate == Fate::Killed || acknowledged || said.is_some_and(|it| it.starts_with(REFUSED)),
         "{about}"
     );
+    if let Some(observer) = observer.filter(|_| fate == Fate::Killed) {
+        assert_settles(&audit.home, &observer, *nth, &about);
+    }
     let refused = !acknowledged && fate == Fate::Refused;
     audit.look_over(work, Ending { acknowledged, refused, power_cut: false }, &about);
     !survived
 }
 
+/// Holds that the first call on the name in a home that is open settles what was left, whichever call it is.
+fn assert_settles(home: &Path, store: &Arc<Store>, first: usize, about: &str) {
+    let cancel = Cancel::default;
+    let is_listed = || {
+        let listed = store.list(&Labels::default(), &cancel()).unwrap();
+        listed.iter().any(|volume| volume.record.name.as_str() == work::VOLUME)
+    };
+    match first % 4 {
+        0 => drop(store.get(&work::name(work::VOLUME), &cancel())),
+        1 => drop(is_listed()),
+        2 => drop(store.files(&work::name(work::VOLUME)).exists("file")),
+        _ => drop(store.files(&work::name(work::VOLUME)).prepare_write()),
+    }
+    let catalog = Connection::open(home.join("db/volumes.db")).unwrap();
+    let intents: i64 = catalog.query_row("SELECT count(*) FROM intent", (), |row| row.get(0)).unwrap();
+    assert_eq!(intents, 0, "{about}");
+    let is_there = store.get(&work::name(work::VOLUME), &cancel()).is_ok();
+    assert_eq!(is_listed(), is_there, "{about}");
+    let created = work::create(store, work::VOLUME, json!({}));
+    assert_eq!(created.is_err(), is_there, "{about}: {created:?}");
+    if !is_there {
+        store.remove(&work::name(work::VOLUME), &cancel()).unwrap();
+    }
+}
+
+/// A store that has the home open all the while, if the work makes or removes a volume and nothing else.
+fn observer_of(audit: &Audit, work: Work) -> Option<Arc<Store>> {
+    CHANGING_VOLUMES.contains(&work).then(|| work::open(&audit.home).unwrap())
+}
+
 /// The calls of the work.
 fn points(dir: &Path, work: Work) -> BTreeSet<Point> {
     let audit = Audit::prepare(dir, work);
+    // While another process has the home open, SQLite makes fewer calls.
+    let _observer = observer_of(&audit, work);
     let log = audit.dir.path().join("trace.log");
     let trace = format!("trace={CHANGING}");
     let said = run(work, Durability::Full, &audit.home, &["-y", "-e", &trace, "-o", log.to_str().unwrap()]);

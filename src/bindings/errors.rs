@@ -44,6 +44,9 @@ pub fn to_js_error<'e>(env: &'e Env, factory: &ErrorFactory, error: &Error) -> n
     } else if let Some(cause) = std::error::Error::source(error) {
         details.set("cause", cause.to_string())?;
     }
+    if let Some(operation) = context.operation {
+        details.set("operation", operation)?;
+    }
     if !context.sandboxes.is_empty() {
         details.set("sandboxes", context.sandboxes.clone())?;
     }

@@ -2,7 +2,7 @@
 
 use super::{Reader, Writer};
 use crate::error::Result;
-use crate::model::VolumeName;
+use crate::model::{VolumeId, VolumeName};
 use rusqlite::Row;
 
 /// What is being done.
@@ -15,7 +15,8 @@ pub enum Action {
 }
 
 impl Action {
-    fn as_str(self) -> &'static str {
+    /// The name in the catalog and in errors.
+    pub fn as_str(self) -> &'static str {
         match self {
             Action::Create => "create",
             Action::Remove => "remove",
@@ -30,6 +31,8 @@ pub struct Intent {
     pub volume_id: i64,
     /// Its name.
     pub name: VolumeName,
+    /// Its id.
+    pub identity: VolumeId,
     /// What is being done.
     pub action: Action,
     /// The entry in the staging or the trash directory.
@@ -40,7 +43,7 @@ impl Reader<'_> {
     /// All intents, or those of one name. A row that no version of this program could have written is left out.
     pub fn intents(&self, name: Option<&VolumeName>) -> Result<Vec<Intent>> {
         let mut statement = self.0.prepare_cached(
-            "SELECT volume_id, name, action, entry FROM intent JOIN volume ON volume.id = volume_id
+            "SELECT volume_id, name, action, entry, identity FROM intent JOIN volume ON volume.id = volume_id
              WHERE ?1 IS NULL OR name = ?1",
         )?;
         let rows = statement
@@ -52,9 +55,11 @@ impl Reader<'_> {
 
 fn to_intent(row: &Row<'_>) -> Option<Intent> {
     let (name, action): (String, String) = (row.get(1).ok()?, row.get(2).ok()?);
+    let identity: String = row.get(4).ok()?;
     Some(Intent {
         volume_id: row.get(0).ok()?,
         name: VolumeName::parse(&name).ok()?,
+        identity: VolumeId::parse(&identity)?,
         action: [Action::Create, Action::Remove].into_iter().find(|known| known.as_str() == action)?,
         entry: row.get(3).ok()?,
     })
@@ -70,10 +75,22 @@ impl Writer<'_> {
     }
 
     /// Writes down anew what is there already. Where another process wrote it and died, it may not be on disk yet.
-    pub fn confirm(&self, intent: &Intent) -> Result<()> {
+    /// Returns false, and writes nothing, if the intent is there no more.
+    pub fn confirm(&self, intent: &Intent) -> Result<bool> {
         // SQLite writes nothing for a row that is replaced by the same.
-        self.settle(intent.volume_id)?;
-        self.begin(intent.volume_id, intent.action, &intent.entry)
+        let mut statement =
+            self.0.prepare_cached("DELETE FROM intent WHERE volume_id = ?1 AND entry = ?2")?;
+        let is_there = statement.execute((intent.volume_id, &intent.entry))? == 1;
+        if is_there {
+            self.begin(intent.volume_id, intent.action, &intent.entry)?;
+        }
+        Ok(is_there)
+    }
+
+    /// Strikes the intent out: the volume is there, whole, but for the file that has its id.
+    pub fn settle_without_file(&self, volume_id: i64) -> Result<()> {
+        self.0.prepare_cached("UPDATE volume SET identity_stored = 0 WHERE id = ?1")?.execute([volume_id])?;
+        self.settle(volume_id)
     }
 
     /// Strikes the intent out: the volume is there, whole.

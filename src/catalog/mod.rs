@@ -40,6 +40,9 @@ use std::time::{Duration, Instant};
 /// How long an opening waits for a writer before it looks whether it needs to write at all.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long a reader waits for writers before it leaves to a later one what it would have to write.
+const READER_PATIENCE: Duration = Duration::from_millis(200);
+
 /// How many reads run at once.
 const READERS: usize = 2;
 
@@ -157,6 +160,17 @@ impl Catalog {
             let _copies = (self.gates.copies)(deadline)?;
             connection.busy_timeout(Duration::ZERO)?;
             Ok(connection.query_row("PRAGMA wal_checkpoint(RESTART)", (), |_| Ok(()))?)
+        })
+    }
+
+    /// Fails unless a write could begin now, or soon: a reader that has something to write does not wait for longer.
+    pub fn check_writable_soon(&self) -> Result<()> {
+        let deadline = Instant::now() + READER_PATIENCE;
+        self.writer.with(deadline, |connection| {
+            let _alone = (self.gates.writers)(deadline)?;
+            let _copies = (self.gates.copies)(deadline)?;
+            connection.busy_timeout(READER_PATIENCE)?;
+            Ok(connection.transaction_with_behavior(TransactionBehavior::Immediate)?.rollback()?)
         })
     }
 

@@ -135,6 +135,18 @@ impl Error {
         )
     }
 
+    /// Being worked on by another operation, which says what it does, for longer than we wait.
+    pub fn volume_worked_on(volume: &str, operation: &'static str, waited: std::time::Duration) -> Self {
+        let mut error = Error::volume_busy(volume, waited);
+        error.message = format!(
+            "Volume \"{volume}\" is in use by another operation (\"{operation}\"), which did not finish within {} s. \
+             Try again later.",
+            waited.as_secs()
+        );
+        error.context.operation = Some(operation);
+        error
+    }
+
     /// An existing volume is not what `ensure-exists` asked for.
     pub fn volume_incompatible(volume: &str, differences: Vec<Difference>) -> Self {
         let listed = differences

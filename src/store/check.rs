@@ -173,7 +173,7 @@ impl Opened {
                 let left = self.catalog.read(|catalog| catalog.intents(Some(&intent.name)))?;
                 Ok(left.iter().any(|left| left.volume_id == intent.volume_id))
             };
-            if self.holds_undisturbed(&intent.name, is_left)? {
+            if !self.layout.is_worked_on(&intent.name)? && self.holds_undisturbed(&intent.name, is_left)? {
                 let name = intent.name.as_str();
                 let message = format!(
                     "Creating or removing volume {name:?} did not come to its end. The next operation on it, or \

@@ -37,12 +37,11 @@ impl Store {
         spec: &VolumeSpec,
         cancel: &Cancel,
     ) -> Result<VolumeId> {
-        let _lock = opened.layout.lock(name, cancel)?;
-        opened.settle_intents_of(name)?;
-        let (intent, id) = opened.intend_to_create(name, spec)?;
-        let made = opened.make(&intent, id, spec, cancel);
+        let _lock = opened.lock_settled(name, cancel)?;
+        let intent = opened.intend_to_create(name, spec)?;
+        let made = opened.make(&intent, spec, cancel);
         match made.and_then(|()| opened.catalog.write(|catalog| catalog.settle(intent.volume_id))) {
-            Ok(()) => Ok(id),
+            Ok(()) => Ok(intent.identity),
             Err(error) => {
                 // Where undoing fails as well, the next one to hold the lock does it, and that error says less.
                 let _undone = opened.undo_creation(&intent);
@@ -53,10 +52,10 @@ impl Store {
 }
 
 impl Opened {
-    fn intend_to_create(&self, name: &VolumeName, spec: &VolumeSpec) -> Result<(Intent, VolumeId)> {
-        let (entry, id) = (new_entry(name), new_identity()?);
+    fn intend_to_create(&self, name: &VolumeName, spec: &VolumeSpec) -> Result<Intent> {
+        let (entry, identity) = (new_entry(name), new_identity()?);
         let volume_id = self.catalog.write(|catalog| {
-            let Some(volume_id) = catalog.insert_volume(name, id, spec, now_ms())? else {
+            let Some(volume_id) = catalog.insert_volume(name, identity, spec, now_ms())? else {
                 return Err(Error::volume_already_exists(name.as_str()));
             };
             if self.layout.volumes.contains(name.as_str())? {
@@ -65,7 +64,7 @@ impl Opened {
             catalog.begin(volume_id, Action::Create, &entry)?;
             Ok(volume_id)
         })?;
-        Ok((Intent { volume_id, name: name.clone(), action: Action::Create, entry }, id))
+        Ok(Intent { volume_id, name: name.clone(), identity, action: Action::Create, entry })
     }
 
     /// Takes the directory back out of sight, so that it is the intent's to delete, now or later.
@@ -74,7 +73,7 @@ impl Opened {
         if !staging.contains(&intent.entry)? {
             volumes.move_to(intent.name.as_str(), staging, &intent.entry)?;
         }
-        self.settle(intent)
+        self.settle_creation(intent)
     }
 
     /// Makes a volume's directory; where it has a quota that the kernel keeps, as a subvolume.
@@ -91,7 +90,7 @@ impl Opened {
     }
 
     /// Makes the directory, for a disk with its image, aside and moves it into place, where nothing stands.
-    fn make(&self, intent: &Intent, id: VolumeId, spec: &VolumeSpec, cancel: &Cancel) -> Result<()> {
+    fn make(&self, intent: &Intent, spec: &VolumeSpec, cancel: &Cancel) -> Result<()> {
         let made = self.make_directory(&intent.entry, spec)?;
         if let Some(disk) = spec.disk() {
             self.make_image(&made, &intent.name, disk)
@@ -99,7 +98,7 @@ impl Opened {
         }
         self.layout.put_on_disk(&made)?;
         // Crash safety: the file is there before the volume is, and goes when the creation is undone.
-        self.layout.store_identity(&intent.name, id)?;
+        self.layout.store_identity(&intent.name, intent.identity)?;
         cancel.commit()?;
         self.layout.staging.move_to(&intent.entry, &self.layout.volumes, intent.name.as_str())?;
         self.layout.put_on_disk(&self.layout.volumes)

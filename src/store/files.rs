@@ -56,7 +56,7 @@ impl Opened {
         work: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
         let deadline = cancel.may_wait_until();
-        self.turns.take(name, deadline, cancel, || self.layout.lock_quota(name, deadline, cancel), work)
+        self.turns.take(name, deadline, cancel, || self.lock_quota(name, deadline, cancel), work)
     }
 }
 
@@ -148,9 +148,14 @@ impl VolumeFiles {
         }
         let (volumes, name) = (&opened.layout.volumes, &self.volume.name);
         let not_found = || Error::volume_not_found(name.as_str());
-        let dir = match volumes.open_child(name.as_str()) {
-            Err(error) if error.is_refusal(&[Errno::ENOENT]) => return Err(not_found()),
-            opened => opened?,
+        let open = || match volumes.open_child(name.as_str()) {
+            Err(error) if error.is_refusal(&[Errno::ENOENT]) => Ok(None),
+            opened => opened.map(Some),
+        };
+        let dir = match open()? {
+            Some(dir) => dir,
+            // Where a dead process left an intent, this settles it, which may put the directory back in its place.
+            None => opened.volume(&self.volume).and_then(|_| open()?.ok_or_else(not_found))?,
         };
         let volume = opened.volume(&self.volume)?;
         opened.refuse_disk_volume(&volume)?;

@@ -9,6 +9,7 @@
 //! <home>/volumes/.locks/<name>.lock   who changes this name now
 //! <home>/volumes/.locks/<name>~quota.lock       who writes a volume with a quota now, and the volume's account
 //! <home>/volumes/.locks/<name>~quota-next.lock  who is the next to
+//! <home>/volumes/.locks/<name>~work.lock        who deletes the volume's content now
 //! <home>/db/volumes.db                the catalog
 //! <home>/db/volumes.db.lock           flock: who writes the catalog now
 //! <home>/db/volumes.db.copies         record locks: the copies of us in a process, and whose turn it is
@@ -17,7 +18,7 @@
 
 use crate::catalog::{Gate, Gates};
 use crate::error::{Error, Result};
-use crate::model::{Cancel, DiskFormat, LONGEST_WAIT, VolumeName};
+use crate::model::{DiskFormat, LONGEST_WAIT, VolumeName};
 use crate::sys::{Dir, FileId, FileLock, LoadedCopy, PassingClone, release, reserve, unique_token};
 use nix::errno::Errno;
 use std::fs::File;
@@ -50,7 +51,7 @@ const RAW_IMAGE: &str = "disk.raw";
 const QCOW2_IMAGE: &str = "disk.qcow2";
 
 /// Stands between a volume's name and a token in staging and trash entries; no name holds it.
-const SEPARATOR: char = '~';
+pub(super) const SEPARATOR: char = '~';
 
 /// What stood at the store's own places.
 pub type Places = [Option<FileId>; 5];
@@ -73,7 +74,7 @@ pub struct Layout {
     pub trash: Dir,
     pub ids: Dir,
     pub home: Dir,
-    locks: Dir,
+    pub locks: Dir,
     databases: Arc<Dir>,
     durability: Durability,
     read_only: bool,
@@ -268,40 +269,6 @@ impl Layout {
     pub fn private_directories(&self) -> [&Path; 2] {
         [self.volumes.path(), self.databases.path()]
     }
-
-    /// Locks a name, waiting a while for whoever has it.
-    pub fn lock(&self, name: &VolumeName, cancel: &Cancel) -> Result<FileLock> {
-        let entry = lock_entry(name);
-        FileLock::acquire(&self.locks, &entry, cancel.left_of(LONGEST_WAIT), || cancel.check())?
-            .ok_or_else(|| Error::volume_busy(name.as_str(), LONGEST_WAIT))
-    }
-
-    /// Takes a turn at writing files of a volume that has a quota, waiting until the deadline for whoever writes now.
-    pub fn lock_quota(&self, name: &VolumeName, deadline: Instant, cancel: &Cancel) -> Result<FileLock> {
-        let acquire = |entry: String| {
-            let left = deadline.saturating_duration_since(Instant::now());
-            FileLock::acquire(&self.locks, &entry, left, || cancel.check())?
-                .ok_or_else(|| Error::volume_busy(name.as_str(), LONGEST_WAIT))
-        };
-        // Whoever waits has the other lock, so that one who writes all the time does not always come first.
-        let (turn, next) = quota_entries(name);
-        let _next = acquire(next)?;
-        acquire(turn)
-    }
-
-    /// Takes a turn if nobody has it, or waits for it, at this moment.
-    pub fn try_lock_quota(&self, name: &VolumeName) -> Result<Option<FileLock>> {
-        let (turn, next) = quota_entries(name);
-        match FileLock::try_acquire(&self.locks, &next)? {
-            Some(_next) => FileLock::try_acquire(&self.locks, &turn),
-            None => Ok(None),
-        }
-    }
-
-    /// Locks a name if nobody has it at this moment.
-    pub fn try_lock(&self, name: &VolumeName) -> Result<Option<FileLock>> {
-        FileLock::try_acquire(&self.locks, &lock_entry(name))
-    }
 }
 
 /// Where a volume's data is, for callers who want to know; the store opens it by descriptor.
@@ -317,19 +284,10 @@ pub fn image_entry(format: DiskFormat) -> &'static str {
     }
 }
 
-/// Who writes a volume that has a quota now, and who does next.
-fn quota_entries(name: &VolumeName) -> (String, String) {
-    (format!("{name}{SEPARATOR}quota.lock"), format!("{name}{SEPARATOR}quota-next.lock"))
-}
-
 /// The entries of the catalog's files.
 pub(super) fn catalog_files() -> impl Iterator<Item = String> {
     let sqlites = CATALOG_SUFFIXES.iter().map(|suffix| format!("{CATALOG}{suffix}"));
     sqlites.chain([CATALOG_LOCK, CATALOG_COPIES, CATALOG_SPARE].map(str::to_owned))
-}
-
-fn lock_entry(name: &VolumeName) -> String {
-    format!("{name}.lock")
 }
 
 /// A new entry for `name` in the staging or trash directory.

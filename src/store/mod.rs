@@ -1,8 +1,8 @@
 //! The store: volumes of one home directory, from creation to removal, and what they are attached to.
 //!
-//! Whoever changes a volume holds its name's lock, writes the intent down, does the work and commits. So a
-//! crash at any instant leaves the old state, the new one, or an intent that the next one to hold the lock
-//! finishes or undoes.
+//! Whoever changes a volume holds its name's lock, writes the intent down, does the work and commits; while content is
+//! deleted, the lock of that work is held in place of the name's. So a crash at any instant leaves the old state, the new
+//! one, or an intent that the next operation to meet it finishes or undoes.
 
 #![forbid(unsafe_code)]
 
@@ -30,6 +30,7 @@ mod microsandbox;
 mod mount_into;
 mod mount_points;
 mod mount_turn;
+mod name_locks;
 mod ongoing_write;
 mod owner;
 mod privacy;
@@ -190,13 +191,23 @@ impl Opened {
         })
     }
 
-    /// The record of the volume that is meant.
+    /// The record of the volume that is meant. An intent that a dead process left of its name is settled first.
     fn volume(&self, wanted: impl Into<VolumeRef>) -> Result<VolumeRecord> {
         let wanted = wanted.into();
-        let found = self.catalog.read(|catalog| catalog.volume(&wanted.name))?;
+        let name = &wanted.name;
+        let look_up = || {
+            self.catalog.read(|catalog| match catalog.volume(name)? {
+                None => Ok((None, !catalog.intents(Some(name))?.is_empty())),
+                found => Ok((found, false)),
+            })
+        };
+        let found = match look_up()? {
+            (None, true) if self.settles_if_abandoned(name)? => look_up()?.0,
+            (found, _) => found,
+        };
         found
             .filter(|volume| wanted.admits(volume.identity))
-            .ok_or_else(|| Error::volume_not_found(wanted.name.as_str()))
+            .ok_or_else(|| Error::volume_not_found(name.as_str()))
     }
 
     /// Writes to the catalog what lets go of something. That must not need room on a disk which is full, so it may use

@@ -56,7 +56,12 @@ impl Store {
     /// The volumes that carry all labels of `filter`, newest first, name as tie-break.
     pub fn list(&self, filter: &Labels, cancel: &Cancel) -> Result<Vec<VolumeInfo>> {
         let opened = self.opened()?;
-        let (records, unusable) = opened.catalog.read(|catalog| catalog.volumes())?;
+        let look_up =
+            || opened.catalog.read(|catalog| Ok((catalog.volumes()?, catalog.intents(None)?.is_empty())));
+        let ((records, unusable), _) = match look_up()? {
+            (_, false) if opened.settles_abandoned_intents()? => look_up()?,
+            found => found,
+        };
         opened.warn_of(&unusable);
         let matching = records.into_iter().filter(|record| record.labels.matches(filter));
         matching.filter_map(|record| opened.measured(record, cancel).transpose()).collect()

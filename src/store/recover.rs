@@ -1,16 +1,29 @@
 //! Finishing or undoing what a dead process left.
 //!
-//! An intent belongs to whoever holds its name's lock. Where the lock is free, its owner is dead, and the one
-//! who takes the lock settles the intent.
+//! An intent belongs to the operation that holds its name's lock or, while it deletes content, the lock of that work. If
+//! both are free the owner is dead, and whichever operation meets the intent settles it, under the name's lock.
 
 use super::Opened;
 use super::discard::discard;
 use super::layout::EntryOwner;
 use crate::catalog::{Action, Intent};
-use crate::error::{ErrorKind, Result};
-use crate::model::VolumeName;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{Cancel, LONGEST_WAIT, VolumeName};
 use crate::sys::{Dir, FileLock, PassingClone};
 use nix::errno::Errno;
+use std::time::{Duration, Instant};
+
+/// How long to wait before looking again whether an operation still works on a volume.
+const WORK_PAUSE: Duration = Duration::from_millis(2);
+
+/// How long the settling of intents waits for a catalog that is being written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    /// For a moment: who reads gets an answer while the catalog is blocked.
+    Briefly,
+    /// As long as any write.
+    AsAWriter,
+}
 
 impl Opened {
     /// Settles every intent, clears every leftover and ends every attachment that no living process has. What
@@ -20,7 +33,7 @@ impl Opened {
             return Ok(());
         }
         let settled = self
-            .settle_abandoned_intents()
+            .settle_abandoned_intents(Waits::AsAWriter)
             .and_then(|()| self.end_dead_attachments())
             .and_then(|()| self.store_missing_identities());
         later_if_refused(settled)?;
@@ -30,27 +43,74 @@ impl Opened {
 
     /// Ends at the first that the catalog refuses: it would have each of them wait. One that the disk refuses, also
     /// its lock, keeps none of the others from being settled.
-    fn settle_abandoned_intents(&self) -> Result<()> {
+    fn settle_abandoned_intents(&self, waits: Waits) -> Result<()> {
         for intent in self.catalog.read(|catalog| catalog.intents(None))? {
-            let locked = self.layout.try_lock(&intent.name);
-            match locked.and_then(|lock| lock.map_or(Ok(()), |_lock| self.settle_intents_of(&intent.name))) {
+            match self.settle_if_abandoned(&intent.name, waits) {
                 Err(error) if error.kind() == ErrorKind::FileSystem => {}
-                settled => settled?,
+                settled => settled.map(drop)?,
             }
         }
         Ok(())
     }
 
-    /// Settles the intents of a name, whose lock the caller holds.
-    pub(super) fn settle_intents_of(&self, name: &VolumeName) -> Result<()> {
-        for intent in self.catalog.read(|catalog| catalog.intents(Some(name)))? {
-            self.settle(&intent)?;
-        }
-        Ok(())
+    /// Settles what dead processes left, for one who only reads; false where the disk or the catalog refused that, or
+    /// the catalog is being written for longer than a reader waits.
+    pub(super) fn settles_abandoned_intents(&self) -> Result<bool> {
+        done_unless_refused(self.settle_abandoned_intents(Waits::Briefly).map(|()| true))
     }
 
-    /// Brings the volume of an intent to a whole state. The caller holds the name's lock.
-    pub(super) fn settle(&self, intent: &Intent) -> Result<()> {
+    /// The same for one name; false also where a living operation is at work on it.
+    pub(super) fn settles_if_abandoned(&self, name: &VolumeName) -> Result<bool> {
+        done_unless_refused(self.settle_if_abandoned(name, Waits::Briefly))
+    }
+
+    /// Settles the intent of a name, unless a living operation is at work on it. Returns whether none is.
+    fn settle_if_abandoned(&self, name: &VolumeName, waits: Waits) -> Result<bool> {
+        let Some(lock) = self.layout.try_lock(name)? else { return Ok(false) };
+        match self.intent_of(name)? {
+            Some(_) if self.layout.is_worked_on(name)? => Ok(false),
+            Some(intent) => {
+                if waits == Waits::Briefly {
+                    self.catalog.check_writable_soon()?;
+                }
+                self.settle(&intent, lock).map(|()| true)
+            }
+            None => Ok(true),
+        }
+    }
+
+    /// Locks a name once no other operation works on it, and what a dead process left of it is settled.
+    pub(super) fn lock_settled(&self, name: &VolumeName, cancel: &Cancel) -> Result<FileLock> {
+        let deadline = cancel.may_wait_until();
+        let mut settled = None;
+        loop {
+            let lock = self.layout.lock_until(name, deadline, cancel)?;
+            let Some(intent) = self.intent_of(name)? else { return Ok(lock) };
+            if !self.layout.is_worked_on(name)? {
+                // What could not be settled is told by what the caller is about to do.
+                if settled.as_ref() == Some(&intent.entry) {
+                    return Ok(lock);
+                }
+                self.settle(&intent, lock)?;
+                settled = Some(intent.entry);
+                continue;
+            }
+            drop(lock);
+            cancel.check()?;
+            if Instant::now() >= deadline {
+                return Err(Error::volume_worked_on(name.as_str(), intent.action.as_str(), LONGEST_WAIT));
+            }
+            std::thread::sleep(WORK_PAUSE);
+        }
+    }
+
+    /// The intent of a name, of which there is one at most.
+    fn intent_of(&self, name: &VolumeName) -> Result<Option<Intent>> {
+        Ok(self.catalog.read(|catalog| catalog.intents(Some(name)))?.pop())
+    }
+
+    /// Brings the volume of an intent to a whole state. The caller gives the name's lock.
+    fn settle(&self, intent: &Intent, lock: FileLock) -> Result<()> {
         if EntryOwner::of(&intent.entry) != EntryOwner::Volume(intent.name.clone()) {
             // Not written by us, so nothing was done, and the entry may be a path to anywhere.
             return self.write_to_free(|catalog| catalog.settle(intent.volume_id));
@@ -58,8 +118,12 @@ impl Opened {
         match intent.action {
             // A removal that cannot be finished leaves the volume listed; whoever asks for it again is told.
             Action::Remove => {
-                let confirmed = self.write_to_free(|catalog| catalog.confirm(intent));
-                match confirmed.and_then(|()| self.finish_removal(intent)) {
+                let finish = || match self.write_to_free(|catalog| catalog.confirm(intent))? {
+                    true => self.finish_removal(intent, lock),
+                    // Its owner came to the end since the intent was read.
+                    false => Ok(()),
+                };
+                match finish() {
                     Err(error) if error.kind() != ErrorKind::Catalog => Ok(()),
                     finished => finished,
                 }
@@ -69,7 +133,7 @@ impl Opened {
     }
 
     /// A volume still in staging never was: it is undone. One that was moved into place is whole.
-    fn settle_creation(&self, intent: &Intent) -> Result<()> {
+    pub(super) fn settle_creation(&self, intent: &Intent) -> Result<()> {
         let (staging, volumes) = (&self.layout.staging, &self.layout.volumes);
         let in_place = !staging.contains(&intent.entry)? && volumes.contains(intent.name.as_str())?;
         // In place or taken back: where it is now has to be on disk before the catalog says so.
@@ -95,11 +159,26 @@ impl Opened {
 
     /// Deletes one such entry; one that is in use, or not ours, stays.
     pub(super) fn clear_leftover(&self, dir: &Dir, entry: &str) -> Result<()> {
-        let Some(_lock) = self.lock_abandoned(dir, entry)? else { return Ok(()) };
-        if let EntryOwner::Cloned(clone) = EntryOwner::of(entry) {
-            self.remove_passing(&clone)?;
+        let Some(lock) = self.lock_abandoned(dir, entry)? else { return Ok(()) };
+        let shown = dir.path_of(entry);
+        match EntryOwner::of(entry) {
+            EntryOwner::Volume(name) => match self.layout.claim_work(&name) {
+                Ok(Some(work)) => {
+                    // Content is not deleted under the lock of a name, for which others wait.
+                    drop(lock);
+                    let discarded = discard(dir, entry, &shown);
+                    work.delete().and(discarded)
+                }
+                Ok(None) => Ok(()),
+                // There is no room for that file.
+                Err(_) => discard(dir, entry, &shown),
+            },
+            EntryOwner::Cloned(clone) => {
+                self.remove_passing(&clone)?;
+                discard(dir, entry, &shown)
+            }
+            EntryOwner::File | EntryOwner::Stranger => discard(dir, entry, &shown),
         }
-        discard(dir, entry, &dir.path_of(entry))
     }
 
     /// Removes a clone that was not yet in place from whichever volume it stands in. One that cannot be looked at keeps
@@ -122,7 +201,10 @@ impl Opened {
     /// maker in the next moment.
     pub(super) fn lock_abandoned(&self, dir: &Dir, entry: &str) -> Result<Option<FileLock>> {
         let lock = match EntryOwner::of(entry) {
-            EntryOwner::Volume(name) => self.layout.try_lock(&name)?,
+            EntryOwner::Volume(name) => match self.layout.try_lock(&name)? {
+                Some(_) if self.layout.is_worked_on(&name)? => None,
+                lock => lock,
+            },
             EntryOwner::File | EntryOwner::Cloned(_) => FileLock::try_acquire_leftover(dir, entry)?,
             EntryOwner::Stranger => None,
         };
@@ -135,6 +217,14 @@ impl Opened {
     fn is_intended(&self, entry: &str) -> Result<bool> {
         let intents = self.catalog.read(|catalog| catalog.intents(None))?;
         Ok(intents.iter().any(|intent| intent.entry == entry))
+    }
+}
+
+/// What could not be settled now is as it was, for one who only reads.
+fn done_unless_refused(result: Result<bool>) -> Result<bool> {
+    match result {
+        Err(error) if matches!(error.kind(), ErrorKind::FileSystem | ErrorKind::Catalog) => Ok(false),
+        result => result,
     }
 }
 

@@ -2,11 +2,12 @@
 
 use super::discard::discard;
 use super::layout::new_entry;
+use super::name_locks::WorkLock;
 use super::{Opened, Store, living};
 use crate::catalog::{Action, Held, Intent};
 use crate::error::{Error, Result};
 use crate::model::{Cancel, VolumeRef};
-use crate::sys::{ImageLock, regain_access_to};
+use crate::sys::{FileLock, ImageLock, regain_access_to};
 use nix::errno::Errno;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -21,8 +22,7 @@ impl Store {
     /// The same; one that was created in vain is in no sandbox yet.
     pub(super) fn remove_volume(&self, volume: &VolumeRef, in_vain: bool, cancel: &Cancel) -> Result<()> {
         let (opened, name) = (self.opened()?, &volume.name);
-        let _lock = opened.layout.lock(name, cancel)?;
-        opened.settle_intents_of(name)?;
+        let lock = opened.lock_settled(name, cancel)?;
         if !in_vain {
             self.refuse_mounted_in_microsandbox(&opened, name)?;
         }
@@ -32,7 +32,7 @@ impl Store {
             intended => intended,
         };
         let (intent, _image) = intended?;
-        opened.finish_removal(&intent)
+        opened.finish_removal(&intent, lock)
     }
 }
 
@@ -41,7 +41,7 @@ impl Opened {
     fn intend_to_remove(&self, wanted: &VolumeRef) -> Result<(Intent, Option<ImageLock>)> {
         let name = &wanted.name;
         let entry = new_entry(name);
-        let (volume_id, image) = self.write_to_free(|catalog| {
+        let (volume, image) = self.write_to_free(|catalog| {
             let volume = catalog.reader().volume(name)?.filter(|volume| wanted.admits(volume.identity));
             let volume = volume.ok_or_else(|| Error::volume_not_found(name.as_str()))?;
             let holders = living(catalog, Held::Volume(volume.id))?;
@@ -50,30 +50,51 @@ impl Opened {
             }
             let image = self.lock_image_of(&volume)?;
             catalog.begin(volume.id, Action::Remove, &entry)?;
-            Ok((volume.id, image))
+            Ok((volume, image))
         })?;
-        Ok((Intent { volume_id, name: name.clone(), action: Action::Remove, entry }, image))
+        let (volume_id, identity) = (volume.id, volume.identity);
+        Ok((Intent { volume_id, name: name.clone(), identity, action: Action::Remove, entry }, image))
     }
 
     /// Moves the data to the trash, deletes it there, and then the record. Also finishes what another process
-    /// began: each step is skipped where it was done.
-    pub(super) fn finish_removal(&self, intent: &Intent) -> Result<()> {
+    /// began: each step is skipped where it was done. The caller gives the name's lock, which is held only until the
+    /// data is in the trash: the intent keeps the name, and the lock of the work tells that its owner lives.
+    pub(super) fn finish_removal(&self, intent: &Intent, lock: FileLock) -> Result<()> {
         let name = intent.name.as_str();
-        let result = self.discard(intent);
-        if result.is_err() && self.layout.trash.contains(&intent.entry)? {
-            self.layout.trash.move_to(&intent.entry, &self.layout.volumes, name)?;
-            self.layout.put_on_disk(&self.layout.volumes)?;
+        let moved = self.move_to_trash(intent);
+        // Where there is no room for that lock's file, the name's lock tells the same.
+        let work = self.layout.claim_work(&intent.name).ok().flatten();
+        let _lock = work.is_none().then_some(lock);
+        let (trash, volumes) = (&self.layout.trash, &self.layout.volumes);
+        let shown = volumes.path_of(name);
+        let result = moved.and_then(|in_trash| match in_trash {
+            true => discard(trash, &intent.entry, &shown),
+            false => discard(volumes, name, &shown).and_then(|()| self.layout.put_on_disk(volumes)),
+        });
+        match &result {
+            Ok(()) => {
+                self.write_to_free(|catalog| catalog.delete_volume(intent.volume_id))?;
+            }
+            Err(_) => {
+                if trash.contains(&intent.entry)? {
+                    trash.move_to(&intent.entry, volumes, name)?;
+                    self.layout.put_on_disk(volumes)?;
+                }
+                self.write_to_free(|catalog| catalog.settle_without_file(intent.volume_id))?;
+                // Where this is refused, the next one to open the home writes the file.
+                let _later = self.store_missing_identities();
+            }
         }
-        self.write_to_free(|catalog| match &result {
-            Ok(()) => catalog.delete_volume(intent.volume_id),
-            Err(_) => catalog.settle(intent.volume_id),
-        })?;
+        // As long as there is the intent, that lock is held. A file that stays is the next removal's to delete.
+        let _left = work.map_or(Ok(()), WorkLock::delete);
         // With the volume gone there may be room that there was not before.
         self.layout.keep_spare();
         result.map_err(|error| error.in_volume(name))
     }
 
-    fn discard(&self, intent: &Intent) -> Result<()> {
+    /// Moves the data to the trash, and deletes what is ours beside it. Returns false if the data cannot be moved and is to
+    /// be deleted in its place. The caller holds the name's lock.
+    fn move_to_trash(&self, intent: &Intent) -> Result<bool> {
         let (volumes, trash, name) = (&self.layout.volumes, &self.layout.trash, intent.name.as_str());
         let mut in_place = false;
         if !trash.contains(&intent.entry)? && volumes.contains(name)? {
@@ -93,14 +114,8 @@ impl Opened {
         // Also where it was moved before: whoever did that may have died before it was on disk.
         self.layout.put_on_disk(volumes)?;
         self.trees.let_go(&intent.name);
-        if in_place {
-            discard(volumes, name, &volumes.path_of(name))?;
-            self.layout.put_on_disk(volumes)?;
-        } else {
-            discard(trash, &intent.entry, &volumes.path_of(name))?;
-        }
-        // The data is gone. A file that stays is written over by the next volume of the name.
-        let _left = self.layout.delete_identity(&intent.name);
-        Ok(())
+        self.layout.delete_quota_files(&intent.name)?;
+        self.layout.delete_identity(&intent.name)?;
+        Ok(!in_place)
     }
 }

@@ -168,6 +168,15 @@ impl Dir {
             .map_err(|errno| Error::file_system("open", self.path_of(name), errno.into()))
     }
 
+    /// Opens a file of ours for reading and writing; a link in its place is refused. Returns `None` if there is none.
+    pub fn open_own_file(&self, name: &str) -> Result<Option<OwnedFd>> {
+        match openat(&self.fd, name, OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty()) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(Error::file_system("open", self.path_of(name), errno.into())),
+        }
+    }
+
     /// Opens a file of ours that may not be both readable and writable, for its lock; none where it is gone.
     pub fn open_existing_file(&self, name: &str) -> Result<Option<OwnedFd>> {
         let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;

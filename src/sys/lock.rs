@@ -25,6 +25,15 @@ const ALL_BITS: u32 = 0o7777;
 /// How long a file that is about to be published waits for a clean-up of leftovers.
 const PUBLISH_WAIT: Duration = Duration::from_secs(5);
 
+/// What came of asking for the lock of a file that may not be there.
+#[derive(Debug)]
+pub enum ExistingLock {
+    /// It is held now.
+    Acquired(FileLock),
+    /// There is no such file.
+    Missing,
+}
+
 /// An exclusive lock, held until it is dropped or its process ends. It also excludes other threads of the
 /// same process, for each acquisition opens the file anew.
 #[derive(Debug)]
@@ -97,6 +106,26 @@ impl FileLock {
         mut interrupted: impl FnMut() -> Result<()>,
     ) -> Result<Option<Self>> {
         attempt(wait, LONGEST_PAUSE, &mut interrupted, || Self::try_acquire(dir, name))
+    }
+
+    /// Takes the lock of a file of ours that stands there, readable and writable, if it is free at this moment.
+    pub fn try_acquire_own(dir: &Dir, name: &str) -> Result<Option<Self>> {
+        let file = dir.open_own_file(name)?;
+        file.map_or(Ok(None), |file| Self::lock(dir, name, file))
+    }
+
+    /// Takes the lock of a file of ours that stands there, waiting at most `wait`; returns `None` if it is held all the
+    /// while. See [`FileLock::acquire`].
+    pub fn acquire_existing(
+        dir: &Dir,
+        name: &str,
+        wait: Duration,
+        mut interrupted: impl FnMut() -> Result<()>,
+    ) -> Result<Option<ExistingLock>> {
+        attempt(wait, LONGEST_PAUSE, &mut interrupted, || match dir.open_own_file(name)? {
+            Some(file) => Ok(Self::lock(dir, name, file)?.map(ExistingLock::Acquired)),
+            None => Ok(Some(ExistingLock::Missing)),
+        })
     }
 
     /// Makes a temp file, under a name that nobody else chose, that is locked as long as it is being worked on, so

@@ -52,7 +52,7 @@ pub use host_file::{Found, HostFile, open_beside, open_host_file};
 pub use in_use::{HeldFile, ImageLock, lock_image, lock_while_open, take_flock_again};
 pub use large_memory::reserve_memory;
 pub use lease::lease_break_time;
-pub use lock::FileLock;
+pub use lock::{ExistingLock, FileLock};
 pub use loop_device::LoopDevice;
 pub use memory::file_in_memory;
 pub use mount_point::{MadeEntry, MountPointError, open_mount_point};

@@ -3,11 +3,13 @@
 use crate::support::{Home, name};
 use rusqlite::Connection;
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::{Cancel, Labels};
-use sandbox_volumes::store::{Durability, Store};
+use sandbox_volumes::model::{Cancel, Labels, VolumeRef, VolumeSpec};
+use sandbox_volumes::mount::{MountConfig, plan};
+use sandbox_volumes::store::{Durability, Store, check};
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 /// An entry of the staging or trash directory, as the store names them.
 const ENTRY: &str = "data~1a-2b-3c";
@@ -42,6 +44,13 @@ impl Home {
 
     fn holds(&self, below: &str) -> bool {
         fs::symlink_metadata(self.path(below)).is_ok()
+    }
+
+    /// What is in the directory of locks besides the locks of names.
+    fn ours_in_locks(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.path("volumes/.locks")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.contains('~')).collect()
     }
 
     fn intents(&self) -> i64 {
@@ -150,6 +159,7 @@ fn a_removal_that_deleted_the_files_is_finished() {
 fn a_volume_with_a_pending_intent_is_not_listed_by_a_store_that_is_open() {
     for action in ["create", "remove"] {
         let home = Home::new();
+        let _owner_lives = home.lock("volumes/.locks/data.lock");
         home.leave_intent(action, ENTRY);
         home.leave_directory("volumes/data");
         assert_eq!(listed(&home.store), [""; 0], "{action}");
@@ -174,6 +184,195 @@ fn the_next_operation_on_a_name_settles_what_was_left_without_a_new_open() {
     let error = finished.store.remove(&name("data"), &Cancel::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::VolumeNotFound);
     finished.assert_absent(&finished.store);
+}
+
+/// What a process leaves that dies there: the intent's action, the directory of the volume, and whether the volume is
+/// there once that is settled.
+const LEFT: [(&str, Option<&str>, bool); 6] = [
+    ("create", None, false),
+    ("create", Some("volumes/.staging/data~1a-2b-3c"), false),
+    ("create", Some("volumes/data"), true),
+    ("remove", Some("volumes/data"), false),
+    ("remove", Some("volumes/.trash/data~1a-2b-3c"), false),
+    ("remove", None, false),
+];
+
+/// An operation, which says whether it found the volume.
+type Meets = fn(&Home) -> bool;
+
+fn finds(result: Result<(), sandbox_volumes::error::Error>) -> bool {
+    match result.map_err(|error| error.kind()) {
+        Ok(()) | Err(ErrorKind::VolumeAlreadyExists) => true,
+        Err(ErrorKind::VolumeNotFound) => false,
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+/// Every operation that may meet an intent. Those that make or remove the volume leave it as they found it.
+const MEETS: [(&str, Meets); 8] = [
+    ("get", |home| finds(home.store.get(&name("data"), &Cancel::default()).map(drop))),
+    ("list", |home| listed(&home.store) == ["data"]),
+    ("exists", |home| finds(home.store.files(&name("data")).exists("dir").map(drop))),
+    ("write", |home| {
+        let files = home.store.files(&name("data"));
+        finds(files.write("written", b"x", Default::default(), &Cancel::default()))
+    }),
+    ("list a directory", |home| {
+        finds(home.store.files(&name("data")).list("", Default::default()).map(drop))
+    }),
+    ("attach", |home| {
+        let volume = sandbox_volumes::model::Input::Text("data".to_owned());
+        let mount = MountConfig::named(&volume, &sandbox_volumes::model::Input::Absent).unwrap();
+        let mounts = plan(vec![("/data".to_owned(), mount)]).unwrap();
+        let attached = home.store.attach("worker", &mounts, None, &Cancel::default());
+        finds(attached.and_then(|attached| home.store.detach(attached.id)))
+    }),
+    ("create", |home| {
+        let spec = VolumeSpec::from_options(&[]).unwrap();
+        let created = home.store.create(&name("data"), &spec, &Cancel::default());
+        if created.is_ok() {
+            home.store.remove(&name("data"), &Cancel::default()).unwrap();
+            return false;
+        }
+        finds(created.map(drop))
+    }),
+    ("remove", |home| {
+        let is_there = finds(home.store.remove(&name("data"), &Cancel::default()));
+        if is_there {
+            home.create("data");
+            home.leave_directory("volumes/data");
+        }
+        is_there
+    }),
+];
+
+#[test]
+fn case_57_the_next_call_on_a_name_settles_what_a_dead_process_left_in_a_home_that_is_open() {
+    for (action, directory, is_there) in LEFT {
+        for (operation, meets) in MEETS {
+            let about = format!("{operation} after {action} at {directory:?}");
+            let home = Home::new();
+            home.leave_intent(action, ENTRY);
+            directory.into_iter().for_each(|below| home.leave_directory(below));
+            assert_eq!(meets(&home), is_there, "{about}");
+            assert_eq!(home.intents(), 0, "{about}");
+            for (other, meets) in MEETS {
+                assert_eq!(meets(&home), is_there, "{about}, then {other}");
+            }
+            assert!(
+                is_empty(&home.path("volumes/.staging")) && is_empty(&home.path("volumes/.trash")),
+                "{about}"
+            );
+            assert_eq!(home.ours_in_locks(), [""; 0], "{about}");
+        }
+    }
+}
+
+#[test]
+fn a_removal_whose_owner_deletes_content_keeps_the_name_and_is_left_to_it() {
+    let home = Home::new();
+    let owner = home.lock("volumes/.locks/data~work.lock");
+    home.leave_intent("remove", ENTRY);
+    home.leave_directory("volumes/.trash/data~1a-2b-3c");
+    let reopened = home.reopen();
+    assert_eq!(listed(&home.store), [""; 0]);
+    assert_eq!(
+        home.store.get(&name("data"), &Cancel::default()).unwrap_err().kind(),
+        ErrorKind::VolumeNotFound
+    );
+    assert!(check(&home.path(""), true, &Cancel::default()).unwrap().is_empty());
+    let spec = VolumeSpec::from_options(&[]).unwrap();
+    let error = reopened.create(&name("data"), &spec, &Cancel::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::VolumeInUse);
+    assert_eq!(
+        (error.context().operation, error.context().volume.as_deref()),
+        (Some("remove"), Some("data"))
+    );
+    assert!(home.holds("volumes/.trash/data~1a-2b-3c/dir/file"));
+    assert_eq!(home.intents(), 1);
+    // The owner dies.
+    drop(owner);
+    home.create("data");
+    assert_eq!((home.intents(), home.ours_in_locks()), (0, Vec::new()));
+    assert!(is_empty(&home.path("volumes/.trash")));
+}
+
+/// How many files a volume has whose removal is to be met in the middle, at first and at most.
+const FILES: [usize; 4] = [2_000, 8_000, 32_000, 64_000];
+
+#[test]
+fn the_lock_of_a_name_is_free_while_the_content_of_its_volume_is_deleted() {
+    let is_met = FILES.into_iter().any(|files| {
+        let home = Home::new();
+        let path = home.create("data");
+        (0..files).for_each(|file| drop(File::create(path.join(file.to_string())).unwrap()));
+        let trash = home.path("volumes/.trash");
+        std::thread::scope(|scope| {
+            let removal = scope.spawn(|| home.store.remove(&name("data"), &Cancel::default()));
+            while is_empty(&trash) && !removal.is_finished() {
+                std::thread::yield_now();
+            }
+            let _lock = home.lock("volumes/.locks/data.lock");
+            let is_met = !is_empty(&trash) && !removal.is_finished();
+            // It ends while somebody else has the name's lock.
+            removal.join().unwrap().unwrap();
+            is_met
+        })
+    });
+    assert!(is_met, "no removal was slow enough to be met, or the lock was held to its end");
+}
+
+#[test]
+fn case_67_only_the_locks_of_names_are_left_of_volumes_that_were_removed() {
+    let home = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::open(home.path(), Durability::Fast).unwrap());
+    let limited = VolumeSpec::from_options(&[serde_json::json!({ "quotaMib": 1 }).into()]).unwrap();
+    let cancel = Cancel::default;
+    for number in 0..2_000 {
+        let volume = name(&format!("v{number}"));
+        store.create(&volume, &limited, &cancel()).unwrap();
+        if number % 10 == 0 {
+            store.files(&volume).write("f", b"x", Default::default(), &cancel()).unwrap();
+            assert!(home.path().join(format!("volumes/.locks/{volume}~quota.lock")).exists());
+        }
+        store.remove(&volume, &cancel()).unwrap();
+    }
+    for empty in [".staging", ".trash", ".ids"] {
+        assert!(is_empty(&home.path().join("volumes").join(empty)), "{empty}");
+    }
+    let locks: Vec<_> =
+        fs::read_dir(home.path().join("volumes/.locks")).unwrap().map(Result::unwrap).collect();
+    assert_eq!(locks.len(), 2_000);
+    assert!(locks.iter().all(|lock| !lock.file_name().to_str().unwrap().contains('~')));
+}
+
+#[test]
+fn a_writer_that_waited_on_the_lock_of_a_removed_volume_makes_no_new_one() {
+    let home = Home::new();
+    let limited = VolumeSpec::from_options(&[serde_json::json!({ "quotaMib": 1 }).into()]).unwrap();
+    let cancel = Cancel::default;
+    for (made_again, lock) in [(false, "quota"), (false, "quota-next"), (true, "quota"), (true, "quota-next")]
+    {
+        let id = home.store.create(&name("data"), &limited, &cancel()).unwrap().id;
+        let files = home.store.files(VolumeRef::exactly(&name("data"), id));
+        files.write("f", b"x", Default::default(), &cancel()).unwrap();
+        let prepared = files.prepare_write().unwrap();
+        std::thread::scope(|scope| {
+            let writer = home.lock(&format!("volumes/.locks/data~{lock}.lock"));
+            let waits = scope.spawn(|| prepared.write("f", b"y", Default::default(), &cancel()));
+            home.store.remove(&name("data"), &cancel()).unwrap();
+            if made_again {
+                home.store.create(&name("data"), &limited, &cancel()).unwrap();
+            }
+            drop(writer);
+            assert_eq!(waits.join().unwrap().unwrap_err().kind(), ErrorKind::VolumeNotFound);
+        });
+        if made_again {
+            assert!(is_empty(&home.path("volumes/data")));
+            home.store.remove(&name("data"), &cancel()).unwrap();
+        }
+        assert_eq!(home.ours_in_locks(), [""; 0], "{made_again} {lock}");
+    }
 }
 
 #[test]

@@ -83,6 +83,11 @@ impl Audit {
             self.look_at_volume(work, ending, &store, &about);
         }
         assert_usable(&store, is_there, &about);
+        for entry in fs::read_dir(self.home.join("volumes/.locks")).unwrap() {
+            let entry = entry.unwrap().file_name().into_string().unwrap();
+            assert!(!entry.starts_with(&format!("{VOLUME}~")), "{about}: {entry}");
+        }
+        assert!(!self.home.join("volumes/.ids").join(VOLUME).exists(), "{about}");
     }
 
     /// Holds that what is listed stands there, that nothing else does, and that the catalog is sound. Gives whether the
