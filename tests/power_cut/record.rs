@@ -103,7 +103,7 @@ impl Record {
             }
             "mmap" | "pread64" | "fcntl" => {}
             "stat" | "lstat" | "newfstatat" | "statx" | "access" | "faccessat" | "faccessat2" | "statfs"
-            | "readlink" | "readlinkat" | "getcwd" | "execve" | "chdir" | "unshare" => {}
+            | "readlink" | "readlinkat" | "listxattr" | "getcwd" | "execve" | "chdir" | "unshare" => {}
             // SQLite gives its log the owner of the catalog; a model without owners loses nothing.
             "chown" | "fchown" | "fchownat" => {}
             "ioctl" if self.node_of(fd(0)).is_none() || !argument(1).contains("CLONE") => {}
