@@ -80,6 +80,11 @@ impl Record {
             }
             "mkdir" => self.make_dir("AT_FDCWD", argument(0), argument(1)),
             "mkdirat" => self.make_dir(argument(0), argument(1), argument(2)),
+            "mknodat" if argument(2).starts_with("S_IFREG|") => {
+                if let Some(place) = self.place(argument(0), &bytes(argument(1))) {
+                    self.make(place, false, number(&argument(2)["S_IFREG|".len()..]) as u32);
+                }
+            }
             "unlink" | "rmdir" => self.remove("AT_FDCWD", argument(0)),
             "unlinkat" => self.remove(argument(0), argument(1)),
             "rename" => self.rename(["AT_FDCWD", argument(0)], ["AT_FDCWD", argument(1)]),
