@@ -68,6 +68,8 @@ fn refused(code: &str) -> Result<(), String> {
 fn new_files_and_directories_have_their_mode_less_the_umask() {
     in_child("new_files_and_directories_have_their_mode_less_the_umask", || {
         for (mask, file, dir, open) in [(0o000, 0o644, 0o755, 0o666), (0o077, 0o600, 0o700, 0o600)] {
+            // Other users must not be able to write the home.
+            umask(Mode::from_bits_truncate(0o077));
             let volume = Volume::new(json!({}));
             umask(Mode::from_bits_truncate(mask));
             volume.files.mkdir("a/b", &Cancel::default()).unwrap();
