@@ -16,6 +16,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// How often a volume's root is opened again if another directory takes its place at that moment.
+const MAX_OPEN_ATTEMPTS: usize = 64;
+
 /// The files of one volume. Each call looks at the volume anew, so one that was removed is not found, and nothing
 /// brings it back; one of the same name is another, unless the name alone is what was asked for.
 #[derive(Clone, Debug)]
@@ -146,8 +149,18 @@ impl VolumeFiles {
         if let Some(tree) = opened.trees.at(&self.volume, &self.root)? {
             return Ok(tree);
         }
+        for _ in 0..MAX_OPEN_ATTEMPTS {
+            if let Some(tree) = self.try_open_tree(opened)? {
+                return Ok(tree);
+            }
+        }
+        let busy = Error::file_system("open", ".", Errno::EBUSY.into());
+        Err(busy.in_volume(self.volume.name.as_str()))
+    }
+
+    /// Opens the volume's root. Returns `None` if another directory was put in its place meanwhile.
+    fn try_open_tree(&self, opened: &Opened) -> Result<Option<Tree>> {
         let (volumes, name) = (&opened.layout.volumes, &self.volume.name);
-        let not_found = || Error::volume_not_found(name.as_str());
         let open = || match volumes.open_child(name.as_str()) {
             Err(error) if error.is_refusal(&[Errno::ENOENT]) => Ok(None),
             opened => opened.map(Some),
@@ -155,19 +168,21 @@ impl VolumeFiles {
         let dir = match open()? {
             Some(dir) => dir,
             // Where a dead process left an intent, this settles it, which may put the directory back in its place.
-            None => opened.volume(&self.volume).and_then(|_| open()?.ok_or_else(not_found))?,
+            None => opened
+                .volume(&self.volume)
+                .and_then(|_| open()?.ok_or_else(|| Error::volume_not_found(name.as_str())))?,
         };
         let volume = opened.volume(&self.volume)?;
         opened.refuse_disk_volume(&volume)?;
         // TOCTOU: the volume may have been removed and made again since its directory was opened. One that stands there
         // before and after its record was read is that volume's: no later one has its number while it is open.
         if !volumes.is_entry(name.as_str(), dir.as_fd())? {
-            return Err(not_found());
+            return Ok(None);
         }
         let root = FileId::of_open(dir.as_fd()).map_err(|error| Error::file_system("stat", ".", error))?;
         let tree = Tree::new(name.clone(), dir.try_clone()?).in_turns(&opened.turns);
         opened.trees.hold(name, HeldTree { tree: tree.clone(), root, volume: volume.identity });
-        Ok(tree)
+        Ok(Some(tree))
     }
 }
 

@@ -37,16 +37,22 @@ fn a_write_that_may_not_wait_is_made_unless_the_volume_has_to_be_measured_or_som
     };
     assert_eq!(try_write("f", 4096), None, "it has not been measured yet");
     assert!(!volume.files.exists("f").unwrap());
-    volume.write("f", &[1; 4096], PLAIN).unwrap();
-    assert_eq!(try_write("f", 4096), Some(()));
-    assert_eq!(try_write("g", 4096), Some(()));
+    // On a busy machine what was measured may be too old by the time of the next write. Then it is measured again.
+    let is_made_once_measured = |path: &str| {
+        (0..100).any(|_| {
+            volume.write("f", &[1; 4096], PLAIN).unwrap();
+            try_write(path, 4096).is_some()
+        })
+    };
+    assert!(is_made_once_measured("f"));
+    assert!(is_made_once_measured("g"));
     assert_eq!(try_write("large", 4 << 20), None, "whether it fits has to be measured");
     assert!(!volume.files.exists("large").unwrap());
     let lock = fs::File::open(volume.account_path()).unwrap();
     lock.lock().unwrap();
     assert_eq!(try_write("f", 4096), None);
     drop(lock);
-    assert_eq!(try_write("f", 4096), Some(()));
+    assert!(is_made_once_measured("f"));
 }
 
 #[test]
@@ -131,7 +137,7 @@ fn a_later_volume_of_the_name_does_not_inherit_the_account() {
     volume.store.remove(&volume.name, &Cancel::default()).unwrap();
     volume.create(json!({ "quotaMib": 4 }));
     volume.fill_with_many();
-    assert_eq!(volume.kept(), before, "it is still there to be inherited");
+    assert!(!volume.account_path().exists(), "it goes with its volume");
     volume.write("f", &vec![1; 3 << 20], PLAIN).unwrap();
     let after = volume.kept();
     assert!(after.measured_at > before.measured_at && after.used < MIB, "{after:?}");
