@@ -375,3 +375,45 @@ test('case 61: a copy whose filter never answers, for its worker is terminated, 
     await eventually(isUndone, `${copy} is left half done`)
   }
 })
+
+test(
+  'writes that wait for that of a worker, which computes without end, are aborted at once',
+  { timeout: 120_000 },
+  async (t) => {
+    const { store, files, root } = await tempVolume(t)
+    const computing = new SharedArrayBuffer(4)
+    const worker = startWorker(
+      store,
+      `const { statSync } = require('node:fs')
+       const writing = files.write('f', Buffer.alloc(${64 * MIB}, 'w'))
+       while (!(statSync(${JSON.stringify(path.join(root, 'f'))}, { throwIfNoEntry: false })?.size > 0))
+         await new Promise(setImmediate)
+       parentPort.postMessage('writing')
+       Atomics.wait(new Int32Array(workerData), 0, 0)
+       await writing
+       parentPort.postMessage('written')`,
+      computing,
+    )
+    t.after(() => worker.terminate())
+    await once(worker, 'message')
+    const controller = new AbortController()
+    const aborted = [1, 2 * MIB].flatMap((size) =>
+      Array.from({ length: 4 }, () => files.write('f', Buffer.alloc(size, 'm'), { signal: controller.signal })),
+    )
+    const settled = Promise.allSettled(aborted)
+    for (let n = 0; n < 50; n += 1) {
+      await files.write('other', Buffer.alloc(2 * MIB))
+    }
+    controller.abort(new Error('enough'))
+    assert.deepEqual(
+      (await settled).map(({ reason }) => reason?.message),
+      aborted.map(() => 'enough'),
+    )
+    const written = once(worker, 'message')
+    Atomics.store(new Int32Array(computing), 0, 1)
+    Atomics.notify(new Int32Array(computing), 0)
+    await written
+    assert.ok((await files.read('f')).equals(Buffer.alloc(64 * MIB, 'w')))
+    await files.write('f', 'x')
+  },
+)

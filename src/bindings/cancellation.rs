@@ -2,6 +2,7 @@
 
 use super::lanes::release_cancelled;
 use crate::model::Cancel;
+use crate::store::release_cancelled_writes;
 use napi_derive::napi;
 
 /// Handed to one operation; lib/call.js cancels it when the caller's signal fires.
@@ -21,6 +22,7 @@ impl Cancellation {
     pub fn cancel(&self) {
         self.0.cancel();
         release_cancelled();
+        release_cancelled_writes();
     }
 }
 

@@ -230,9 +230,9 @@ fn pour_in_turn(data: Data, lane: Lane, mut write: OngoingWrite) -> Result<Step<
         return data.pour(lane, write);
     }
     Ok(Step::Parked(Box::new(move |resume| {
-        write.on_turn(move |write| {
+        write.on_turn(move |write, taken| {
             let rest_lane = lane.clone();
-            resume(lane, Box::new(move || data.pour(rest_lane, write)));
+            resume(lane, Box::new(move || taken.and_then(|()| data.pour(rest_lane, write))));
         });
     })))
 }

@@ -1,13 +1,17 @@
 //! Exclusive keys whose waiters hold no thread.
 
+use super::cancel::Cancel;
+use crate::error::Result;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::hash::Hash;
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-type Waiter<K> = Box<dyn FnOnce(Baton<K>) + Send>;
+type Waiter<K> = (Cancel, Box<dyn FnOnce(Result<Baton<K>>) + Send>);
 
-/// Grants each key to one holder at a time. A waiter is a function, called with the key by the holder before it.
+/// Grants each key to one holder at a time. A waiter is a function, called with the key by the holder before
+/// it, or with an error once it is cancelled.
 pub struct Relay<K: Clone + Eq + Hash> {
     /// By the keys that are held: those that wait for them, in order.
     waiting: Arc<Mutex<HashMap<K, VecDeque<Waiter<K>>>>>,
@@ -25,16 +29,38 @@ impl<K: Clone + Eq + Hash> Relay<K> {
         Some(self.baton(key))
     }
 
-    /// Calls `then` with the key: now if it is free, else on the thread that releases it. `then` must not block.
-    pub fn take(&self, key: &K, then: impl FnOnce(Baton<K>) + Send + 'static) {
+    /// Calls `then` with the key: now if it is free, else on the thread that releases it; with an error if it is
+    /// cancelled before: see [`Relay::release_cancelled`]. `then` must not block.
+    pub fn take(&self, key: &K, cancel: &Cancel, then: impl FnOnce(Result<Baton<K>>) + Send + 'static) {
         let mut waiting = lock(&self.waiting);
+        // Looked at under the lock: what is cancelled from now on is released after it waits.
+        if let Err(aborted) = cancel.check() {
+            drop(waiting);
+            return then(Err(aborted));
+        }
         if let Some(queue) = waiting.get_mut(key) {
-            queue.push_back(Box::new(then));
+            queue.push_back((cancel.clone(), Box::new(then)));
             return;
         }
         waiting.insert(key.clone(), VecDeque::new());
         drop(waiting);
-        then(self.baton(key));
+        then(Ok(self.baton(key)));
+    }
+
+    /// Has the waiters that were cancelled go on without the key now.
+    pub fn release_cancelled(&self) {
+        let mut cancelled = Vec::new();
+        for queue in lock(&self.waiting).values_mut() {
+            for (cancel, then) in mem::take(queue) {
+                match cancel.check() {
+                    Ok(()) => queue.push_back((cancel, then)),
+                    Err(aborted) => cancelled.push((aborted, then)),
+                }
+            }
+        }
+        for (aborted, then) in cancelled {
+            then(Err(aborted));
+        }
     }
 
     fn baton(&self, key: &K) -> Baton<K> {
@@ -69,9 +95,9 @@ impl<K: Clone + Eq + Hash> Drop for Baton<K> {
     fn drop(&mut self) {
         let mut waiting = lock(&self.relay.waiting);
         match waiting.get_mut(&self.key).and_then(VecDeque::pop_front) {
-            Some(next) => {
+            Some((_, next)) => {
                 drop(waiting);
-                next(self.relay.baton(&self.key));
+                next(Ok(self.relay.baton(&self.key)));
             }
             None => drop(waiting.remove(&self.key)),
         }
@@ -90,7 +116,7 @@ mod tests {
         let (send, received) = channel();
         for number in 0..3 {
             let send = send.clone();
-            relay.take(&1, move |baton| send.send((number, baton)).unwrap());
+            relay.take(&1, &Cancel::default(), move |baton| send.send((number, baton.unwrap())).unwrap());
         }
         assert!(received.try_recv().is_err());
         assert!(relay.try_take(&1).is_none());
@@ -103,7 +129,33 @@ mod tests {
             drop(baton);
         }
         assert!(relay.try_take(&1).is_some());
-        relay.take(&1, drop);
+        relay.take(&1, &Cancel::default(), drop);
+        assert!(relay.waiting.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_waiter_that_is_cancelled_goes_on_without_the_key_at_once_and_the_others_keep_their_turns() {
+        let relay = Relay::default();
+        let held = relay.try_take(&1).unwrap();
+        let (send, received) = channel();
+        let cancels = [(); 3].map(|()| Cancel::default());
+        for (number, cancel) in cancels.iter().enumerate() {
+            let send = send.clone();
+            relay.take(&1, cancel, move |baton| send.send((number, baton)).unwrap());
+        }
+        cancels[1].cancel();
+        relay.release_cancelled();
+        let (number, refused) = received.try_recv().unwrap();
+        assert!(number == 1 && refused.is_err());
+        let late = send.clone();
+        relay.take(&1, &cancels[1], move |baton| late.send((3, baton)).unwrap());
+        assert!(received.try_recv().unwrap().1.is_err());
+        drop(held);
+        for expected in [0, 2] {
+            let (number, baton) = received.try_recv().unwrap();
+            assert_eq!(number, expected);
+            drop(baton.unwrap());
+        }
         assert!(relay.waiting.lock().unwrap().is_empty());
     }
 }

@@ -52,7 +52,7 @@ pub use check::{CheckOptions, Problem, ProblemKind, check};
 pub use copying::{CopyRequest, TransferOptions, VolumeCopy};
 pub use create::CreatedVolume;
 pub use files::{PreparedRemoval, PreparedWrite, VolumeFiles};
-pub use ongoing_write::OngoingWrite;
+pub use ongoing_write::{OngoingWrite, release_cancelled_writes};
 pub use privacy::OpenOptions;
 pub use query::{QuotaEnforcement, VolumeInfo};
 pub use streams::StreamWriter;

@@ -24,6 +24,11 @@ pub struct OngoingWrite {
     turn: Option<Baton<FileId>>,
 }
 
+/// Has cancelled writes that wait for their turn at a file end now.
+pub fn release_cancelled_writes() {
+    WRITTEN.release_cancelled();
+}
+
 impl PreparedWrite {
     /// Begins a write of `length` bytes in a volume without a quota. Before the first chunk it takes its turn at the
     /// file: see [`OngoingWrite::try_take_turn`].
@@ -62,15 +67,15 @@ impl OngoingWrite {
         }
     }
 
-    /// Calls `go_on` when it is this write's turn at its file. `go_on` must not block.
-    pub fn on_turn(mut self, go_on: impl FnOnce(Self) + Send + 'static) {
-        match self.target {
-            None => go_on(self),
-            Some(target) => WRITTEN.take(&target, move |turn| {
-                self.turn = Some(turn);
-                go_on(self);
-            }),
-        }
+    /// Calls `go_on` when it is this write's turn at its file, or with an error once it is cancelled: see
+    /// [`release_cancelled_writes`]. `go_on` must not block, nor drop the write.
+    pub fn on_turn(mut self, go_on: impl FnOnce(Self, Result<()>) + Send + 'static) {
+        let Some(target) = self.target else { return go_on(self, Ok(())) };
+        let cancel = self.cancel.clone();
+        WRITTEN.take(&target, &cancel, move |turn| {
+            let taken = turn.map(|turn| self.turn = Some(turn));
+            go_on(self, taken);
+        });
     }
 
     /// Writes the next chunk.
