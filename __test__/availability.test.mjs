@@ -196,3 +196,32 @@ test('maxConcurrentCopies may be one, and a copy that asks does not keep the oth
   assert.equal((await files.copyIn(tree, 'first', { filter })).files, 2)
   assert.equal((await second).files, 2)
 })
+
+test(
+  'streams that wait for their turns at a volume hold up no large write into another',
+  { skip: withoutLeases, timeout: 120_000 },
+  async (t) => {
+    const store = await tempStore(t)
+    const limited = await store.createVolume('limited', { quotaMib: 400 })
+    const files = limited.fs()
+    const other = (await store.createVolume('other')).fs()
+    await files.writeString('f', 'old')
+    const streams = Array.from({ length: 8 }, (_, at) => files.writeStream(`streamed-${at}`))
+    await Promise.all(streams.map((stream) => new Promise((resolve) => stream.write('x', resolve))))
+    const { asked, release } = await leaseFile(t, path.join(limited.path, 'f'))
+    const content = Buffer.alloc(24 * MIB, 'x')
+    const written = streams.map((stream) => new Promise((resolve) => stream.end(content, resolve)))
+    const appended = files.append('f', 'y')
+    await asked
+    for (let n = 0; n < 8; n += 1) {
+      await other.write('large', content)
+    }
+    assert.equal((await other.stat('large')).size, content.length)
+    await release()
+    await appended
+    assert.ok((await Promise.all(written)).every((error) => !error))
+    for (const at of streams.keys()) {
+      assert.equal((await files.stat(`streamed-${at}`)).size, 1 + content.length)
+    }
+  },
+)

@@ -3,7 +3,7 @@
 //! A stream asks for one thing at a time, so that a job never waits for another of the same file.
 
 use super::arguments::volume_path;
-use super::data::{Data, Sink};
+use super::data::{Copied, Data, Sink};
 use super::dispatch::{Lent, run, run_in_steps};
 use super::errors::or_throw;
 use super::files::{NativeFiles, WRITE_OPTIONS, in_turn, lane_of_data, nothing, write_options_of};
@@ -234,10 +234,16 @@ impl NativeWriter {
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn write<'e>(&self, env: &'e Env, data: Unknown<'_>) -> napi::Result<Unknown<'e>> {
         let data = Data::of_several(env, data)?;
-        let sink = StreamSink { file: self.file.file.clone(), cancel: self.file.cancel.clone() };
-        let lane = self.lane_or(lane_of_piece(data.len()));
+        let mut sink = StreamSink { file: self.file.file.clone(), cancel: self.file.cancel.clone() };
+        let lane = lane_of_piece(data.len());
         let later = lane.clone();
-        run_in_steps(env, lane, move || data.pour(later, sink), nothing)
+        if !self.takes_turns.load(Ordering::Acquire) {
+            return run_in_steps(env, lane, move || data.pour(later, sink), nothing);
+        }
+        // Slices that a piece held while it waits for its turn would be lacking to writes into other volumes.
+        let turn = Turn::one(self.files.queue(), &self.file.cancel);
+        let write = move |bytes: Copied| in_turn(true, turn, move || sink.write(&bytes));
+        run_in_steps(env, lane, move || data.with_whole(later, write), nothing)
     }
 
     /// Completes the file.
