@@ -337,13 +337,16 @@ test('stores that nobody holds any more are given up', async (t) => {
     `const { readdirSync } = await import('node:fs')
      const { VolumeStore } = await import(process.env.SV)
      const open = () => readdirSync('/proc/self/fd').length
-     const some = async () => {
+     // Held until they are counted: the engine may collect garbage at any time.
+     const countSome = async () => {
+       const stores = []
        for (let n = 0; n < 50; n += 1) {
-         await (await VolumeStore.open({ home: process.env.MSB_HOME + n })).listVolumes()
+         stores.push(await VolumeStore.open({ home: process.env.MSB_HOME + n }))
+         await stores[n].listVolumes()
        }
+       return stores.length && open()
      }
-     await some()
-     const before = open()
+     const before = await countSome()
      for (let n = 0; n < 20 && open() > before / 2; n += 1) {
        gc()
        await new Promise(setImmediate)

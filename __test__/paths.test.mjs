@@ -273,9 +273,14 @@ test('case 20: files of a removed volume are not found, and no method brings it 
     }
   }
   assert.ok(!existsSync(root))
-  await store.createVolume('v', { quotaMib: 1 })
-  await files.writeString('f', 'of the new one')
-  await rejects(files.write('f', Buffer.alloc(2 << 20)), VolumeError, { code: 'ERR_QUOTA_EXCEEDED' })
+  const later = await store.createVolume('v', { quotaMib: 1 })
+  for (const [method, call] of Object.entries(methods)) {
+    await rejects(call(files, 'f'), VolumeNotFoundError, { volume: 'v' }, method)
+  }
+  assert.deepEqual(await later.fs().list(''), [])
+  await later.fs().writeString('f', 'of the new one')
+  await rejects(files.readString('f'), VolumeNotFoundError, { volume: 'v' })
+  await rejects(later.fs().write('f', Buffer.alloc(2 << 20)), VolumeError, { code: 'ERR_QUOTA_EXCEEDED' })
 })
 
 test('case 21: a root that was replaced by a link is an error', async (t) => {
