@@ -22,7 +22,7 @@ import {
   withVolumeQuota,
   withVolumeSize,
 } from '../index.js'
-import { outputOf, rejects, tempDir, tempStore, tempVolume, useDefaultHome } from './support.mjs'
+import { outputOf, rejects, runNode, tempDir, tempStore, tempVolume, useDefaultHome } from './support.mjs'
 
 const names = (handles) => handles.map((handle) => handle.name)
 
@@ -375,4 +375,22 @@ test('a home that cannot be opened is an error that can be mended', async (t) =>
   await rejects(listVolumes(), FileSystemError, { code: 'ENOTDIR' })
   process.env.MSB_HOME = home
   assert.deepEqual(await listVolumes(), [])
+})
+
+test('the content of a removed volume is deleted by the threads for walks, which nothing short waits for', async (t) => {
+  const home = path.join(tempDir(t), 'home')
+  const source = `
+    import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+    const { VolumeStore } = await import(process.env.SV)
+    const threads = () => readdirSync('/proc/self/task').map((task) => readFileSync('/proc/self/task/' + task + '/comm', 'utf8'))
+    const walks = () => threads().includes('volumes-walk\\n')
+    const store = await VolumeStore.open({ home: process.env.V_HOME, durability: 'fast' })
+    const volume = await store.createVolume('v')
+    mkdirSync(volume.path + '/dir')
+    writeFileSync(volume.path + '/dir/file', 'content')
+    const before = walks()
+    await store.removeVolume('v')
+    console.log(JSON.stringify([before, walks(), readdirSync(process.env.V_HOME + '/volumes/.trash')]))`
+  const { stdout } = await runNode(source, { env: { V_HOME: home } })
+  assert.deepEqual(JSON.parse(stdout), [false, true, []])
 })

@@ -158,12 +158,14 @@ impl NativeStore {
     ) -> napi::Result<Unknown<'e>> {
         let volume = volume_ref(env, name, id.as_deref())?;
         let (store, cancel) = (self.0.clone(), cancel_of(cancellation));
-        run(
-            env,
-            turn(&store, Some(&volume.name), &cancel),
-            move || store.remove(&volume, &cancel),
-            |env, ()| ().into_unknown(env),
-        )
+        // The content is deleted where nothing short waits behind it, and without the name's turn: who waits for the name
+        // meanwhile is told why.
+        let lane = turn(&store, Some(&volume.name), &cancel);
+        let work = move || {
+            let removal = store.begin_remove(volume, &cancel)?;
+            Ok(Step::later(Lane::Walk, move || removal.finish()))
+        };
+        run_in_steps(env, lane, work, |env, ()| ().into_unknown(env))
     }
 
     /// `attach` of the mounts that were added to `mounts`.

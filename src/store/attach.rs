@@ -5,6 +5,7 @@ use super::held_files::{self, Held};
 use super::host_path::resolve_bind_source;
 use super::microsandbox::SeenByMicrosandbox;
 use super::owner::{end_dead, identify};
+use super::remove::BegunRemoval;
 use super::{Opened, Store, now_ms};
 use crate::catalog::{AttachedVolume, NewAttachment};
 use crate::error::{Difference, Error, ErrorKind, Result};
@@ -206,7 +207,8 @@ impl Store {
 
     /// Removes a volume that this call created, unless somebody attached it meanwhile; then it is theirs.
     fn take_back(&self, volume: &VolumeRef) {
-        let _kept_where_refused = self.remove_volume(volume, true, &Cancel::default());
+        let removal = self.begin_remove_volume(volume, true, &Cancel::default());
+        let _kept_where_refused = removal.and_then(BegunRemoval::finish);
     }
 }
 

@@ -55,6 +55,7 @@ pub use files::{PreparedRemoval, PreparedWrite, VolumeFiles};
 pub use ongoing_write::{OngoingWrite, release_cancelled_writes};
 pub use privacy::OpenOptions;
 pub use query::{QuotaEnforcement, VolumeInfo};
+pub use remove::BegunRemoval;
 pub use streams::StreamWriter;
 
 use crate::catalog::{self, Catalog, Writer};

@@ -63,10 +63,10 @@ impl Layout {
     }
 
     /// Claims the long work on a volume that an intent tells of; returns `None` if a living operation has it.
-    pub fn claim_work(&self, name: &VolumeName) -> Result<Option<WorkLock<'_>>> {
+    pub fn claim_work(&self, name: &VolumeName) -> Result<Option<WorkLock>> {
         let entry = work_entry(name);
         let lock = FileLock::try_acquire(&self.locks, &entry)?;
-        Ok(lock.map(|lock| WorkLock { layout: self, entry, _lock: lock }))
+        Ok(lock.map(|lock| WorkLock { entry, _lock: lock }))
     }
 
     /// Whether a living operation has the long work on a volume.
@@ -80,16 +80,15 @@ impl Layout {
 /// The claim to the long work on a volume, until it is dropped or the process ends. Who has it is the owner of the
 /// volume's intent, also while the name's lock is free.
 #[derive(Debug)]
-pub struct WorkLock<'l> {
-    layout: &'l Layout,
+pub struct WorkLock {
     entry: String,
     _lock: FileLock,
 }
 
-impl WorkLock<'_> {
+impl WorkLock {
     /// Deletes the file while it is still locked.
-    pub fn delete(self) -> Result<()> {
-        self.layout.locks.unlink(&self.entry)
+    pub fn delete(self, layout: &Layout) -> Result<()> {
+        layout.locks.unlink(&self.entry)
     }
 }
 

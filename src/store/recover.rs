@@ -167,7 +167,7 @@ impl Opened {
                     // Content is not deleted under the lock of a name, for which others wait.
                     drop(lock);
                     let discarded = discard(dir, entry, &shown);
-                    work.delete().and(discarded)
+                    work.delete(&self.layout).and(discarded)
                 }
                 Ok(None) => Ok(()),
                 // There is no room for that file.

@@ -11,16 +11,48 @@ use crate::sys::{FileLock, ImageLock, regain_access_to};
 use nix::errno::Errno;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::Arc;
+
+/// A volume that nobody finds any more and whose content is still to be deleted. If it is dropped, the intent stays,
+/// which the next operation to meet it finishes.
+#[derive(Debug)]
+pub struct BegunRemoval {
+    opened: Arc<Opened>,
+    intent: Intent,
+    work: Deletion,
+    /// Keeps other programs from the image until it is deleted.
+    _image: Option<ImageLock>,
+}
+
+/// The deletion of content that was moved to the trash, and the lock that tells that its owner lives.
+#[derive(Debug)]
+struct Deletion {
+    /// Whether the content is in the trash; in its place where it cannot be moved.
+    moved: Result<bool>,
+    work: Option<WorkLock>,
+    /// Where there is no room for the file of the other lock, the name's lock tells the same.
+    _lock: Option<FileLock>,
+}
 
 impl Store {
     /// Deletes a volume's data and its record; a volume that is meant by its id, and no other of its name. Refused while it is attached. Where its data cannot be deleted,
     /// the volume stays listed with what is left, and removal can be tried again.
     pub fn remove(&self, volume: impl Into<VolumeRef>, cancel: &Cancel) -> Result<()> {
-        self.remove_volume(&volume.into(), false, cancel)
+        self.begin_remove(volume, cancel)?.finish()
+    }
+
+    /// The first part of [`Self::remove`], which takes the same time for each volume and passes the commit point.
+    pub fn begin_remove(&self, volume: impl Into<VolumeRef>, cancel: &Cancel) -> Result<BegunRemoval> {
+        self.begin_remove_volume(&volume.into(), false, cancel)
     }
 
     /// The same; one that was created in vain is in no sandbox yet.
-    pub(super) fn remove_volume(&self, volume: &VolumeRef, in_vain: bool, cancel: &Cancel) -> Result<()> {
+    pub(super) fn begin_remove_volume(
+        &self,
+        volume: &VolumeRef,
+        in_vain: bool,
+        cancel: &Cancel,
+    ) -> Result<BegunRemoval> {
         let (opened, name) = (self.opened()?, &volume.name);
         let lock = opened.lock_settled(name, cancel)?;
         if !in_vain {
@@ -31,8 +63,16 @@ impl Store {
             Err(error) if opened.frees_what_is_in_use(&error) => opened.intend_to_remove(volume),
             intended => intended,
         };
-        let (intent, _image) = intended?;
-        opened.finish_removal(&intent, lock)
+        let (intent, image) = intended?;
+        let work = opened.begin_deletion(&intent, lock);
+        Ok(BegunRemoval { opened, intent, work, _image: image })
+    }
+}
+
+impl BegunRemoval {
+    /// Deletes the content and then the record, which takes as long as the content is large.
+    pub fn finish(self) -> Result<()> {
+        self.opened.finish_deletion(&self.intent, self.work)
     }
 }
 
@@ -60,11 +100,21 @@ impl Opened {
     /// began: each step is skipped where it was done. The caller gives the name's lock, which is held only until the
     /// data is in the trash: the intent keeps the name, and the lock of the work tells that its owner lives.
     pub(super) fn finish_removal(&self, intent: &Intent, lock: FileLock) -> Result<()> {
-        let name = intent.name.as_str();
+        self.finish_deletion(intent, self.begin_deletion(intent, lock))
+    }
+
+    /// Moves the data to the trash and exchanges the name's lock for that of the work.
+    fn begin_deletion(&self, intent: &Intent, lock: FileLock) -> Deletion {
         let moved = self.move_to_trash(intent);
-        // Where there is no room for that lock's file, the name's lock tells the same.
         let work = self.layout.claim_work(&intent.name).ok().flatten();
         let _lock = work.is_none().then_some(lock);
+        Deletion { moved, work, _lock }
+    }
+
+    /// Deletes the data and then the record, or puts what is left back where the data cannot be deleted.
+    fn finish_deletion(&self, intent: &Intent, deletion: Deletion) -> Result<()> {
+        let name = intent.name.as_str();
+        let Deletion { moved, work, _lock } = deletion;
         let (trash, volumes) = (&self.layout.trash, &self.layout.volumes);
         let shown = volumes.path_of(name);
         let result = moved.and_then(|in_trash| match in_trash {
@@ -86,7 +136,7 @@ impl Opened {
             }
         }
         // As long as there is the intent, that lock is held. A file that stays is the next removal's to delete.
-        let _left = work.map_or(Ok(()), WorkLock::delete);
+        let _left = work.map_or(Ok(()), |work| work.delete(&self.layout));
         // With the volume gone there may be room that there was not before.
         self.layout.keep_spare();
         result.map_err(|error| error.in_volume(name))

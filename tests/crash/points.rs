@@ -297,6 +297,44 @@ fn a_removal_whose_owner_deletes_content_keeps_the_name_and_is_left_to_it() {
     assert!(is_empty(&home.path("volumes/.trash")));
 }
 
+#[test]
+fn a_removal_that_has_begun_holds_only_the_name_until_it_is_finished() {
+    let home = Home::new();
+    home.create("data");
+    home.leave_directory("volumes/data");
+    let cancel = Cancel::default();
+    let removal = home.store.begin_remove(&name("data"), &cancel).unwrap();
+    cancel.cancel();
+    assert_eq!(listed(&home.store), [""; 0]);
+    assert!(!home.holds("volumes/data") && !is_empty(&home.path("volumes/.trash")));
+    drop(home.lock("volumes/.locks/data.lock"));
+    let spec = VolumeSpec::from_options(&[]).unwrap();
+    let error = home.store.create(&name("data"), &spec, &Cancel::default()).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.context().operation, error.context().volume.as_deref()),
+        (ErrorKind::VolumeInUse, Some("remove"), Some("data"))
+    );
+    assert_eq!((home.intents(), is_empty(&home.path("volumes/.trash"))), (1, false));
+    removal.finish().unwrap();
+    assert_eq!((home.intents(), home.ours_in_locks()), (0, Vec::new()));
+    assert!(is_empty(&home.path("volumes/.trash")));
+    home.create("data");
+}
+
+#[test]
+fn a_removal_that_was_given_up_after_it_began_is_finished_by_whoever_meets_it() {
+    for (about, meets) in MEETS {
+        let home = Home::new();
+        home.create("data");
+        home.leave_directory("volumes/data");
+        drop(home.store.begin_remove(&name("data"), &Cancel::default()).unwrap());
+        assert_eq!((home.intents(), is_empty(&home.path("volumes/.trash"))), (1, false), "{about}");
+        assert!(!meets(&home), "{about}");
+        assert_eq!((home.intents(), home.ours_in_locks()), (0, Vec::new()), "{about}");
+        assert!(is_empty(&home.path("volumes/.trash")), "{about}");
+    }
+}
+
 /// How many files a volume has whose removal is to be met in the middle, at first and at most.
 const FILES: [usize; 4] = [2_000, 8_000, 32_000, 64_000];
 
