@@ -37,13 +37,17 @@ pub struct Intent {
     pub action: Action,
     /// The entry in the staging or the trash directory.
     pub entry: String,
+    /// Whether the file with the id is beside the volume until the volume's data was moved or deleted. False if that is
+    /// not known.
+    pub is_marked: bool,
 }
 
 impl Reader<'_> {
     /// All intents, or those of one name. A row that no version of this program could have written is left out.
     pub fn intents(&self, name: Option<&VolumeName>) -> Result<Vec<Intent>> {
         let mut statement = self.0.prepare_cached(
-            "SELECT volume_id, name, action, entry, identity FROM intent JOIN volume ON volume.id = volume_id
+            "SELECT volume_id, name, action, entry, identity, identity_stored
+             FROM intent JOIN volume ON volume.id = volume_id
              WHERE ?1 IS NULL OR name = ?1",
         )?;
         let rows = statement
@@ -62,6 +66,7 @@ fn to_intent(row: &Row<'_>) -> Option<Intent> {
         identity: VolumeId::parse(&identity)?,
         action: [Action::Create, Action::Remove].into_iter().find(|known| known.as_str() == action)?,
         entry: row.get(3).ok()?,
+        is_marked: row.get(5).ok()?,
     })
 }
 

@@ -64,7 +64,8 @@ impl Opened {
             catalog.begin(volume_id, Action::Create, &entry)?;
             Ok(volume_id)
         })?;
-        Ok(Intent { volume_id, name: name.clone(), identity, action: Action::Create, entry })
+        let (name, action) = (name.clone(), Action::Create);
+        Ok(Intent { volume_id, name, identity, action, entry, is_marked: false })
     }
 
     /// Takes the directory back out of sight, so that it is the intent's to delete, now or later.

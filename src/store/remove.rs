@@ -93,7 +93,9 @@ impl Opened {
             Ok((volume, image))
         })?;
         let (volume_id, identity) = (volume.id, volume.identity);
-        Ok((Intent { volume_id, name: name.clone(), identity, action: Action::Remove, entry }, image))
+        let (name, action) = (name.clone(), Action::Remove);
+        // This is the first to move the volume, so it needs no mark.
+        Ok((Intent { volume_id, name, identity, action, entry, is_marked: false }, image))
     }
 
     /// Moves the data to the trash, deletes it there, and then the record. Also finishes what another process
@@ -119,7 +121,9 @@ impl Opened {
         let shown = volumes.path_of(name);
         let result = moved.and_then(|in_trash| match in_trash {
             true => discard(trash, &intent.entry, &shown),
-            false => discard(volumes, name, &shown).and_then(|()| self.layout.put_on_disk(volumes)),
+            false => discard(volumes, name, &shown)
+                .and_then(|()| self.layout.put_on_disk(volumes))
+                .and_then(|()| self.layout.delete_identity(&intent.name)),
         });
         match &result {
             Ok(()) => {
@@ -147,7 +151,10 @@ impl Opened {
     fn move_to_trash(&self, intent: &Intent) -> Result<bool> {
         let (volumes, trash, name) = (&self.layout.volumes, &self.layout.trash, intent.name.as_str());
         let mut in_place = false;
-        if !trash.contains(&intent.entry)? && volumes.contains(name)? {
+        // Once the volume was moved, microsandbox may have made another one of its name.
+        let was_moved =
+            intent.is_marked && self.layout.stored_identity(&intent.name) != Some(intent.identity);
+        if !was_moved && !trash.contains(&intent.entry)? && volumes.contains(name)? {
             let moved = || volumes.move_to(name, trash, &intent.entry);
             match moved() {
                 // A guest of the same user may have made its root unwritable, which moving it needs.
@@ -165,7 +172,11 @@ impl Opened {
         self.layout.put_on_disk(volumes)?;
         self.trees.let_go(&intent.name);
         self.layout.delete_quota_files(&intent.name)?;
-        self.layout.delete_identity(&intent.name)?;
+        if !in_place {
+            self.layout.delete_identity(&intent.name)?;
+            // Crash safety: before the name's lock is released, which lets others make the directory.
+            self.layout.put_on_disk(&self.layout.ids)?;
+        }
         Ok(!in_place)
     }
 }

@@ -156,6 +156,20 @@ fn a_removal_that_deleted_the_files_is_finished() {
 }
 
 #[test]
+fn a_removal_deletes_nothing_that_another_program_made_under_the_name_since() {
+    let home = Home::new();
+    fs::remove_dir(home.create("data")).unwrap();
+    let catalog = Connection::open(home.path("db/volumes.db")).unwrap();
+    let intent = "INSERT INTO intent (volume_id, action, entry) SELECT id, 'remove', ?1 FROM volume";
+    catalog.execute(intent, [ENTRY]).unwrap();
+    fs::remove_file(home.path("volumes/.ids/data")).unwrap();
+    home.leave_directory("volumes/data");
+    assert_eq!(listed(&home.reopen()), [""; 0]);
+    assert_eq!(home.intents(), 0);
+    assert_eq!(fs::read_to_string(home.path("volumes/data/dir/file")).unwrap(), "content");
+}
+
+#[test]
 fn a_volume_with_a_pending_intent_is_not_listed_by_a_store_that_is_open() {
     for action in ["create", "remove"] {
         let home = Home::new();
