@@ -150,6 +150,22 @@ test('case 66: a long text is read and written a piece in each turn', async (t) 
   }
 })
 
+test('a long text has the bytes that Buffer.from gives it, whatever stands where it is cut', async (t) => {
+  const { files } = await tempVolume(t)
+  const [high, low, pair, cut] = ['\ud83d', '\ude00', '\u{1f600}', 256 * 1024]
+  const around = [pair, high + pair, low + pair, pair + low, high + high, low + low, high + high + pair + low + low]
+  for (const what of around) {
+    for (let before = cut - what.length - 1; before <= cut + 1; before += 1) {
+      for (const after of ['', 'é'.repeat(5), 'y'.repeat(cut - 3) + what + 'z']) {
+        const text = 'x'.repeat(before) + what + after
+        await files.write('text', text)
+        const isSame = (await files.read('text')).equals(Buffer.from(text))
+        assert.ok(isSame, `${JSON.stringify(what)} at ${before}, then ${after.length} more`)
+      }
+    }
+  }
+})
+
 test('a long text whose encoding is aborted is not written', async (t) => {
   const { files } = await tempVolume(t)
   await files.writeString('text', 'old')

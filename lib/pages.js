@@ -38,12 +38,16 @@ async function textOf(text) {
 /** How many characters are encoded in one turn of the event loop. */
 const CHARACTERS = 256 * 1024
 
+/** Whether there is a surrogate of the half that begins at `first`. */
+const isSurrogate = (text, at, first) => (text.charCodeAt(at) & 0xfc00) === first
+
 /** Where the pieces of a text end that are encoded in one turn each, never within a surrogate pair. */
 function* endsOf(text) {
   for (let end = 0; end < text.length; yield end) {
     end = Math.min(end + CHARACTERS, text.length)
-    const isHigh = (text.charCodeAt(end - 1) & 0xfc00) === 0xd800
-    if (isHigh && end < text.length) {
+    // A high surrogate may also be a lone one. Behind the end of the text there is NaN, which is no surrogate.
+    const isWithinPair = isSurrogate(text, end - 1, 0xd800) && isSurrogate(text, end, 0xdc00)
+    if (isWithinPair) {
       end += 1
     }
   }
