@@ -208,7 +208,8 @@ export interface VolumeStoreOptions extends SignalOption {
    * How many copies (`copy`, `copyIn`, `copyOut`) that this store was asked for work at the same time, an integer from 1
    * to 64. More of them take turns, a twentieth of a second each, in which a copy uses up to four threads. Other
    * operations have threads of their own and do not wait for copies. A copy that waits for another writer of a volume
-   * with a quota is not counted. Default: 4.
+   * with a quota is not counted. Only 16 copies of one volume take turns, and only 128 of all stores of a process: the
+   * 17th of a volume waits until one of that volume's ends, and the 129th until any does. Default: 4.
    */
   maxConcurrentCopies?: number | null
   /**

@@ -100,6 +100,29 @@ for (const count of [17, 64, 256]) {
   )
 }
 
+test('case 54: copies that wait for their turn end when they are aborted', { skip: withoutLeases }, async (t) => {
+  const store = await tempStore(t)
+  const tree = plantedTree(t)
+  const { asked, release } = await leaseFile(t, path.join(tree, 'a', 'file'))
+  const volumes = await Promise.all(Array.from({ length: 9 }, (_, at) => store.createVolume(`v-${at}`)))
+  let ended = 0
+  const start = (volume, count, options) =>
+    Array.from({ length: count }, (_, at) => volume.fs().copyIn(tree, `copy-${count}-${at}`, options))
+  // As many as have threads; the rest has to wait for one of its volume, or for any.
+  const copies = volumes.slice(0, 8).flatMap((volume) => start(volume, 16))
+  copies.forEach((copy) => copy.finally(() => (ended += 1)))
+  await asked
+  const controller = new AbortController()
+  const waiting = [volumes[0], volumes[8]].flatMap((volume) => start(volume, 20, { signal: controller.signal }))
+  await everyShortOperation(store, 0)
+  controller.abort('mine')
+  const reasons = (await Promise.allSettled(waiting)).map(({ reason }) => reason)
+  assert.deepEqual(new Set(reasons), new Set(['mine']))
+  assert.equal(ended, 0, 'the lease was held all the while')
+  await release()
+  assert.ok((await Promise.all(copies)).every((copied) => copied.files === 2))
+})
+
 test(
   'case 70: operations on a file that a guest holds a lease on wait for it, abortable, and hold up nothing',
   { skip: withoutLeases },

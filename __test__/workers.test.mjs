@@ -6,7 +6,18 @@ import path from 'node:path'
 import { test } from 'node:test'
 import { Worker } from 'node:worker_threads'
 import { Mount, VolumeStore } from '../index.js'
-import { indexPath, lockFile, lockName, runNode, tempDir, tempVolume, turn, withoutFlock } from './support.mjs'
+import {
+  indexPath,
+  leaseFile,
+  lockFile,
+  lockName,
+  runNode,
+  tempDir,
+  tempVolume,
+  turn,
+  withoutFlock,
+  withoutLeases,
+} from './support.mjs'
 
 const MIB = 1 << 20
 
@@ -417,3 +428,28 @@ test(
     await files.write('f', 'x')
   },
 )
+
+test('case 61: a copy in the middle of a file, whose worker is terminated, is undone', { skip: withoutLeases }, async (t) => {
+  const { store, files, volume } = await tempVolume(t)
+  const host = tempDir(t)
+  const json = (name) => JSON.stringify(path.join(host, name))
+  for (const dir of [path.join(host, 'tree'), path.join(volume.path, 'tree')]) {
+    mkdirSync(path.join(dir, 'sub'), { recursive: true })
+    writeFileSync(path.join(dir, 'sub', 'file'), 'x')
+  }
+  for (const [copy, from, to] of [
+    [`files.copyIn(${json('tree')}, 'copied')`, host, volume.path],
+    [`files.copyOut('tree', ${json('copied')})`, volume.path, host],
+    [`files.copy('tree', 'copied')`, volume.path, volume.path],
+  ]) {
+    // The holder of the lease has the copy wait.
+    const { asked, release } = await leaseFile(t, path.join(from, 'tree', 'sub', 'file'))
+    const worker = startWorker(store, `await ${copy}`)
+    await asked
+    assert.ok(readdirSync(to).includes('copied'))
+    await worker.terminate()
+    await eventually(async () => !readdirSync(to).includes('copied'), `${copy} goes on`)
+    await release()
+  }
+  await files.copy('tree', 'copied')
+})

@@ -4,7 +4,7 @@
 use super::arguments::{host_path, volume_path};
 use super::cancellation::{Cancellation, cancel_of};
 use super::data::{Copied, Data};
-use super::dispatch::{run, run_in_steps};
+use super::dispatch::{current, run, run_in_steps};
 use super::errors::or_throw;
 use super::files::{NativeFiles, in_turn, lane_of_write, nothing};
 use super::lanes::{self, Lane, Turn};
@@ -164,7 +164,9 @@ impl NativeCopy {
     #[napi(catch_unwind, ts_return_type = "Promise<CopyQuestion[] | null>")]
     pub fn advance<'e>(&self, env: &'e Env, verdicts: Vec<bool>, commits: bool) -> napi::Result<Unknown<'e>> {
         let copy = self.copy.clone();
+        let cancelled_at_end = current(env)?.endings.add(&self.turn.cancel);
         let work = move || {
+            let _cancelled_at_end = cancelled_at_end;
             with(&copy, |copy| match copy.advance(&verdicts)? {
                 None if commits => copy.commit().map(|()| None),
                 questions => Ok(questions),

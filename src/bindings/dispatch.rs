@@ -8,7 +8,7 @@
 use super::errors::{ErrorFactory, to_js_error};
 use super::feed_queue::FeedQueue;
 use super::lanes::{self, Lane};
-use super::life::Life;
+use super::life::{Endings, Life};
 use crate::error::{Error, Result};
 use napi::bindgen_prelude::{FromNapiValue, Uint8Array, Unknown};
 use napi::{Env, JsValue, sys};
@@ -28,6 +28,8 @@ pub struct Dispatcher {
     life: Life,
     /// Data of JavaScript that jobs wait for.
     pub feeds: FeedQueue,
+    /// Operations that are undone if the environment ends before they are complete.
+    pub endings: Endings,
     pub errors: ErrorFactory,
 }
 
@@ -93,6 +95,7 @@ pub fn connect(env: &Env, errors: ErrorFactory) -> napi::Result<()> {
         pending: AtomicUsize::new(0),
         life: Life::default(),
         feeds: FeedQueue::default(),
+        endings: Endings::default(),
         errors,
     });
     let context = Arc::into_raw(dispatcher.clone()).cast_mut().cast::<c_void>();
@@ -208,6 +211,8 @@ impl Dispatcher {
     /// Ends what waits for the environment, which ends, and waits for what fills its memory.
     fn end(&self) {
         self.life.end();
+        self.endings.cancel_all();
+        lanes::release_cancelled();
         self.feeds.end();
         self.life.wait_for_borrowers();
     }

@@ -9,7 +9,7 @@ use nix::libc;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Condvar, LazyLock, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -53,16 +53,30 @@ type Job = Box<dyn FnOnce() + Send>;
 
 type KeyedJob = (Option<String>, Job);
 
+/// A job in the queue, with its turn.
+type QueuedJob = (Option<(String, Cancel)>, Job);
+
 struct Queue {
     name: &'static str,
     max_threads: usize,
     niceness: libc::c_int,
     state: Mutex<State>,
     filled: Condvar,
+    release: AtomicU8,
 }
 
+/// What becomes of a request to end cancelled jobs: nobody asked, somebody looks for such jobs, or it was asked for anew
+/// meanwhile.
+const UNASKED: u8 = 0;
+const LOOKING: u8 = 1;
+const ASKED: u8 = 2;
+
 struct State {
-    jobs: VecDeque<KeyedJob>,
+    jobs: VecDeque<QueuedJob>,
+    /// Those that were cancelled, which end as soon as they run: they come before the others.
+    cancelled: VecDeque<KeyedJob>,
+    /// How many threads there are that only end cancelled jobs.
+    enders: usize,
     /// By the keys of the jobs that are queued or run.
     turns: HashMap<String, Turns>,
     threads: usize,
@@ -73,6 +87,10 @@ struct State {
 const MAX_REPLACED: usize = 256;
 
 static REPLACED: AtomicUsize = AtomicUsize::new(0);
+
+/// How many threads of a pool may end cancelled jobs while all others work. Most take no time; one that has to undo
+/// something may.
+const MAX_ENDERS: usize = 8;
 
 /// How many threads of a pool stay when there is nothing to do, and how long the others wait for a job.
 const KEPT_THREADS: usize = 16;
@@ -108,7 +126,7 @@ pub fn submit(lane: Lane, job: Job) -> Result<()> {
     }
 }
 
-/// Has cancelled jobs that wait for their turn end now.
+/// Has cancelled jobs that wait for their turn end now. Returns at once, however many jobs there are.
 pub fn release_cancelled() {
     WAITING.release_cancelled();
     COPY.release_cancelled();
@@ -116,8 +134,10 @@ pub fn release_cancelled() {
 
 impl Queue {
     fn new(name: &'static str, max_threads: usize, niceness: libc::c_int) -> Self {
-        let state = State { jobs: VecDeque::new(), turns: HashMap::new(), threads: 0, idle: 0 };
-        Queue { name, max_threads, niceness, state: Mutex::new(state), filled: Condvar::new() }
+        let (jobs, cancelled) = (VecDeque::new(), VecDeque::new());
+        let state = State { jobs, cancelled, enders: 0, turns: HashMap::new(), threads: 0, idle: 0 };
+        let (state, filled, release) = (Mutex::new(state), Condvar::new(), AtomicU8::new(UNASKED));
+        Queue { name, max_threads, niceness, state, filled, release }
     }
 
     fn submit(&'static self, turn: Option<Turn>, job: Job) -> Result<()> {
@@ -136,11 +156,11 @@ impl Queue {
             // The threads that run take this job in their turn.
             _ => {}
         }
-        let key = turn.map(|turn| turn.key);
-        if let Some(key) = &key {
+        let turn = turn.map(|turn| (turn.key, turn.cancel));
+        if let Some((key, _)) = &turn {
             state.turns.entry(key.clone()).or_default().running += 1;
         }
-        state.jobs.push_back((key, job));
+        state.jobs.push_back((turn, job));
         drop(state);
         self.filled.notify_one();
         Ok(())
@@ -159,8 +179,8 @@ impl Queue {
     fn done(&self, key: String) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(turns) = state.turns.get_mut(&key) else { return };
-        if let Some((_, next)) = turns.parked.pop_front() {
-            state.jobs.push_back((Some(key), next));
+        if let Some((cancel, next)) = turns.parked.pop_front() {
+            state.jobs.push_back((Some((key, cancel)), next));
             return;
         }
         turns.running -= 1;
@@ -169,18 +189,73 @@ impl Queue {
         }
     }
 
-    /// Has the jobs that were cancelled run now, which ends them.
-    fn release_cancelled(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let State { jobs, turns, .. } = &mut *state;
-        for Turns { parked, .. } in turns.values_mut() {
-            let (cancelled, kept) =
-                parked.drain(..).partition(|(cancel, _): &(Cancel, Job)| cancel.check().is_err());
-            *parked = kept;
-            let cancelled: VecDeque<(Cancel, Job)> = cancelled;
-            jobs.extend(cancelled.into_iter().map(|(_, job)| (None, job)));
+    /// Has the jobs that were cancelled run now, which ends them. They are looked for on another thread, once for all
+    /// that are cancelled meanwhile.
+    fn release_cancelled(&'static self) {
+        if self.release.swap(ASKED, Ordering::AcqRel) != UNASKED {
+            return;
         }
-        self.filled.notify_all();
+        let is_empty = {
+            self.release.store(LOOKING, Ordering::Release);
+            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.jobs.is_empty() && state.turns.values().all(|turns| turns.parked.is_empty())
+        };
+        if is_empty && self.has_looked() {
+            return;
+        }
+        let looker = thread::Builder::new().name(self.name.to_owned()).spawn(|| self.look_for_cancelled());
+        if looker.is_err() {
+            self.look_for_cancelled();
+        }
+    }
+
+    /// Ends the search for cancelled jobs, unless it was asked for anew.
+    fn has_looked(&self) -> bool {
+        self.release.compare_exchange(LOOKING, UNASKED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    fn look_for_cancelled(&'static self) {
+        loop {
+            self.release.store(LOOKING, Ordering::Release);
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.take_out_cancelled();
+            // If none can be started, the threads that run end them.
+            let enders = state.cancelled.len().min(MAX_ENDERS);
+            while state.enders < enders
+                && thread::Builder::new().name(self.name.to_owned()).spawn(|| self.end_cancelled()).is_ok()
+            {
+                state.enders += 1;
+            }
+            drop(state);
+            if self.has_looked() {
+                return;
+            }
+        }
+    }
+
+    fn end_cancelled(&'static self) {
+        loop {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            if !state.jobs.is_empty() {
+                // One of them may have had its turn because of what ended here. The threads that run come to it as well.
+                let _started = self.start_if_needed(&mut state);
+                self.filled.notify_one();
+            }
+            let Some(job) = state.cancelled.pop_front() else {
+                state.enders -= 1;
+                return;
+            };
+            drop(state);
+            self.perform(job);
+        }
+    }
+
+    fn perform(&self, (key, job): KeyedJob) {
+        // A job reports its own panics; this keeps the thread alive if that report fails as well.
+        let _reported_by_the_job = catch_unwind(AssertUnwindSafe(job));
+        if let Some(key) = key {
+            self.done(key);
+        }
     }
 
     fn work(&'static self) {
@@ -190,12 +265,8 @@ impl Queue {
             // PRIO_PROCESS is the calling thread. A refusal costs speed only.
             unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, self.niceness) };
         }
-        while let Some((key, job)) = self.next() {
-            // A job reports its own panics; this keeps the thread alive if that report fails as well.
-            let _reported_by_the_job = catch_unwind(AssertUnwindSafe(job));
-            if let Some(key) = key {
-                self.done(key);
-            }
+        while let Some(job) = self.next() {
+            self.perform(job);
         }
     }
 
@@ -204,8 +275,11 @@ impl Queue {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut is_idle_for_long = false;
         loop {
-            if let Some(job) = state.jobs.pop_front() {
+            if let Some(job) = state.cancelled.pop_front() {
                 return Some(job);
+            }
+            if let Some((turn, job)) = state.jobs.pop_front() {
+                return Some((turn.map(|(key, _)| key), job));
             }
             if is_idle_for_long && state.threads > self.max_threads.min(KEPT_THREADS) {
                 state.threads -= 1;
@@ -217,6 +291,24 @@ impl Queue {
             (state, is_idle_for_long) = (woken, timeout.timed_out());
             state.idle -= 1;
         }
+    }
+}
+
+impl State {
+    /// Moves the jobs that were cancelled to those that come first.
+    fn take_out_cancelled(&mut self) {
+        let State { jobs, cancelled, turns, .. } = self;
+        for Turns { parked, .. } in turns.values_mut() {
+            let (taken, kept): (VecDeque<_>, _) =
+                parked.drain(..).partition(|(cancel, _): &(Cancel, Job)| cancel.check().is_err());
+            *parked = kept;
+            cancelled.extend(taken.into_iter().map(|(_, job)| (None, job)));
+        }
+        let is_cancelled =
+            |(turn, _): &QueuedJob| turn.as_ref().is_some_and(|(_, cancel)| cancel.check().is_err());
+        let (taken, kept): (VecDeque<_>, _) = jobs.drain(..).partition(is_cancelled);
+        *jobs = kept;
+        cancelled.extend(taken.into_iter().map(|(turn, job)| (turn.map(|(key, _)| key), job)));
     }
 }
 

@@ -1,7 +1,9 @@
 //! The life of a JavaScript environment.
 
 use crate::error::{Error, Result};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use crate::model::Cancel;
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Whether the environment is still there, and how many jobs fill memory of it, which it must not free before.
 #[derive(Default)]
@@ -57,5 +59,49 @@ impl Drop for BorrowGuard<'_> {
     fn drop(&mut self) {
         self.0.lock().borrowers -= 1;
         self.0.returned.notify_all();
+    }
+}
+
+/// What the end of the environment cancels.
+#[derive(Clone, Default)]
+pub struct Endings(Arc<Mutex<Running>>);
+
+#[derive(Default)]
+struct Running {
+    cancels: HashMap<u64, Cancel>,
+    next: u64,
+}
+
+impl Endings {
+    fn lock(&self) -> MutexGuard<'_, Running> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the end cancel an operation, until the guard is dropped. Called while the environment is there.
+    pub fn add(&self, cancel: &Cancel) -> EndingGuard {
+        let mut running = self.lock();
+        let id = running.next;
+        running.next += 1;
+        running.cancels.insert(id, cancel.clone());
+        EndingGuard { endings: self.clone(), id }
+    }
+
+    /// Cancels what has not passed its commit point.
+    pub fn cancel_all(&self) {
+        for cancel in self.lock().cancels.values() {
+            cancel.cancel();
+        }
+    }
+}
+
+/// See [`Endings::add`].
+pub struct EndingGuard {
+    endings: Endings,
+    id: u64,
+}
+
+impl Drop for EndingGuard {
+    fn drop(&mut self) {
+        self.endings.lock().cancels.remove(&self.id);
     }
 }
