@@ -75,7 +75,7 @@ fn what_is_no_file_in_place_of_a_catalogs_file_is_refused_at_once_and_moved_asid
         _ => symlink(&target, path).unwrap(),
     };
     for kind in ["a FIFO", "a directory", "a socket", "a symbolic link"] {
-        let files = ["", "-wal", "-shm", ".lock", ".copies", ".spare"];
+        let files = ["", "-wal", "-shm", "-journal", ".lock", ".copies", ".spare"];
         for entry in files.map(|suffix| format!("volumes.db{suffix}")) {
             let home = home();
             let path = database(home.path(), &entry);
@@ -165,6 +165,45 @@ fn a_newer_catalog_is_refused_by_check_too_and_not_touched() {
     };
     assert_eq!(version("user_version"), 1_000_000);
     assert!(kept(home.path()).is_empty());
+}
+
+#[test]
+fn a_newer_catalog_with_the_same_tables_keeps_its_versions() {
+    for lowest in [5, 6, 7] {
+        let home = home();
+        change(
+            home.path(),
+            &format!("UPDATE schema_version SET version = 7; PRAGMA user_version = {lowest}"),
+        );
+        for repair in [false, true] {
+            let error = check(home.path(), repair, &Cancel::default()).unwrap_err();
+            assert!(error.to_string().contains(&format!("schema version {lowest}")), "{error}");
+        }
+        let catalog = Connection::open(database(home.path(), "volumes.db")).unwrap();
+        let sql = "SELECT version FROM schema_version";
+        assert_eq!(catalog.query_row(sql, (), |row| row.get::<_, i64>(0)).unwrap(), 7);
+        let kept_lowest = catalog.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
+        assert_eq!(kept_lowest.unwrap(), lowest);
+        assert!(kept(home.path()).is_empty());
+    }
+}
+
+#[test]
+fn a_journal_is_kept_aside_with_its_catalog_and_is_its_owners_alone() {
+    let home = home();
+    let journal = database(home.path(), "volumes.db-journal");
+    // SQLite leaves a journal that begins with a zero as it is.
+    fs::write(&journal, [0; 64]).unwrap();
+    fs::set_permissions(&journal, fs::Permissions::from_mode(0o666)).unwrap();
+    drop(Store::open(home.path(), Durability::Full).unwrap());
+    assert_eq!(fs::metadata(&journal).unwrap().mode() & 0o777, 0o600);
+    for suffix in ["-wal", "-shm"] {
+        fs::remove_file(database(home.path(), &format!("volumes.db{suffix}"))).ok();
+    }
+    fs::write(database(home.path(), "volumes.db"), "no database").unwrap();
+    assert!(found(home.path(), true).iter().all(|problem| problem.repaired));
+    assert!(kept(home.path()).iter().any(|kept| kept.ends_with("-journal")), "{:?}", kept(home.path()));
+    assert!(!journal.exists());
 }
 
 /// SQL that never ends.

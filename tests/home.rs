@@ -94,6 +94,19 @@ fn a_store_whose_volumes_directory_was_deleted_goes_on_in_a_fresh_one() {
     assert_eq!(listed(&home), ["new"]);
 }
 
+#[test]
+fn a_store_whose_own_directories_were_deleted_makes_them_anew() {
+    for deleted in [".ids", ".staging", ".trash", ".locks"] {
+        let home = Home::new();
+        home.create("old");
+        fs::remove_dir_all(home.path("volumes").join(deleted)).unwrap();
+        home.create("new");
+        home.store.remove(&name("old"), &Cancel::default()).unwrap();
+        assert_eq!(listed(&home), ["new"], "{deleted}");
+        assert!(home.path("volumes/.ids/new").is_file(), "{deleted}");
+    }
+}
+
 /// A home whose catalog is one that an earlier version wrote: `limited` with a quota and labels, `plain`, and
 /// attachments of `plain` from another boot.
 fn home_of_version(version: u32) -> tempfile::TempDir {

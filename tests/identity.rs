@@ -283,6 +283,31 @@ fn a_directory_that_was_copied_by_hand_or_has_no_id_gets_one_of_its_own() {
 }
 
 #[test]
+fn a_directory_made_by_hand_after_its_volume_was_struck_out_gets_another_id() {
+    let home = Home::new();
+    home.store
+        .create(&name("data"), &spec(serde_json::json!({ "quotaMib": 4 })), &Cancel::default())
+        .unwrap();
+    let locks =
+        ["data~quota.lock", "data~quota-next.lock"].map(|lock| home.path("volumes/.locks").join(lock));
+    for lock in &locks {
+        fs::write(lock, "").unwrap();
+    }
+    let id = id_of(&home.store, "data");
+    fs::remove_dir(home.path("volumes/data")).unwrap();
+    let mend = || {
+        let problems = check(&home.path(""), true, &Cancel::default()).unwrap();
+        assert!(problems.len() == 1 && problems[0].repaired, "{problems:?}");
+    };
+    mend();
+    assert_eq!(stored_ids(&home.path("")), BTreeMap::new());
+    assert!(locks.iter().all(|lock| !lock.exists()));
+    fs::create_dir(home.path("volumes/data")).unwrap();
+    mend();
+    assert_ne!(id_of(&home.store, "data"), id);
+}
+
+#[test]
 fn a_creation_that_is_undone_leaves_no_id() {
     let home = Home::new();
     fs::create_dir(home.path("volumes/data")).unwrap();

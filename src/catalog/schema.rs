@@ -160,6 +160,13 @@ pub fn has_wrong_min_reader(connection: &Connection) -> Result<bool> {
         && Some(min_reader(connection)?) != newest_min_reader())
 }
 
+/// Whether a newer program wrote the catalog: its versions go together, and this program does not know them.
+pub fn is_newer(connection: &Connection) -> Result<bool> {
+    let version = version(connection)?;
+    let is_ours = version <= MIGRATIONS.len() as i64;
+    Ok(!is_ours && has_version_table(connection)? && version >= min_reader(connection)?)
+}
+
 /// Writes the newest version to a catalog that has its tables.
 pub fn restore_version(connection: &mut Connection) -> Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

@@ -58,8 +58,8 @@ pub fn tables(connection: &Connection) -> Result<()> {
     more.map_or(Ok(()), |more| Err(damaged(&format!("it has a {more}"))))
 }
 
-/// Gives a catalog that has just the tables of the newest version that version back; false if it has others, or its
-/// pages do not fit together, and then it stays as it is.
+/// Gives a catalog that has just the tables of the newest version that version back; false if it has others, is a newer
+/// program's, or its pages do not fit together, and then it stays as it is.
 pub fn restore_version(path: &Path, gates: Gates) -> Result<bool> {
     let deadline = Instant::now() + LONGEST_WAIT;
     let _alone = (gates.writers)(deadline)?;
@@ -75,7 +75,9 @@ pub fn restore_version(path: &Path, gates: Gates) -> Result<bool> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
     let restored = bound(&mut connection).and_then(|()| {
         content(&connection)?;
-        let fits = contents(&connection)? == newest()? && !schema::is_of_this_version(&connection)?;
+        let fits = contents(&connection)? == newest()?
+            && !schema::is_of_this_version(&connection)?
+            && !schema::is_newer(&connection)?;
         if fits {
             schema::restore_version(&mut connection)?;
         }

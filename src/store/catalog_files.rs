@@ -52,7 +52,7 @@ impl Layout {
         if !self.is_read_only() {
             return Catalog::open(&path, gates, found);
         }
-        let [_, _, log] = CATALOG_SUFFIXES;
+        let [_, _, log, _] = CATALOG_SUFFIXES;
         let length = self.databases().length_of(&format!("{CATALOG}{log}"))?;
         Catalog::open_read_only(&path, length.is_some_and(|length| length > 0), gates)
     }

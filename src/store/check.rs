@@ -250,13 +250,18 @@ impl Opened {
         }
     }
 
-    /// Deletes the row of a volume without a directory; false where it is attached or came back.
+    /// Deletes the row of a volume without a directory, and what is ours beside it; false where it is attached or came
+    /// back.
     fn strike_out(&self, record: &VolumeRecord, cancel: &Cancel) -> Result<bool> {
         let _lock = self.layout.lock(&record.name, cancel)?;
         self.write_to_free(|catalog| {
             let free = living(catalog, Held::Volume(record.id))?.is_empty();
             let strike = free && !self.layout.volumes.contains(record.name.as_str())?;
             if strike {
+                // Crash safety: before the row, so that a directory of that name, made later, never gets this id.
+                self.layout.delete_quota_files(&record.name)?;
+                self.layout.delete_identity(&record.name)?;
+                self.layout.put_on_disk(&self.layout.ids)?;
                 catalog.delete_volume(record.id)?;
             }
             Ok(strike)

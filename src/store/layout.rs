@@ -34,8 +34,9 @@ const IDS: &str = ".ids";
 const LOCKS: &str = ".locks";
 const DATABASES: &str = "db";
 pub(super) const CATALOG: &str = "volumes.db";
-/// The catalog, its index of the log, its log; in this order they are moved.
-pub(super) const CATALOG_SUFFIXES: [&str; 3] = ["", "-shm", "-wal"];
+/// The catalog, its index of the log, its log, and the journal that SQLite looks for in place of one; in this order they
+/// are moved.
+pub(super) const CATALOG_SUFFIXES: [&str; 4] = ["", "-shm", "-wal", "-journal"];
 const CATALOG_LOCK: &str = "volumes.db.lock";
 const CATALOG_COPIES: &str = "volumes.db.copies";
 const CATALOG_SPARE: &str = "volumes.db.spare";
@@ -54,7 +55,7 @@ const QCOW2_IMAGE: &str = "disk.qcow2";
 pub(super) const SEPARATOR: char = '~';
 
 /// What stood at the store's own places.
-pub type Places = [Option<FileId>; 5];
+pub type Places = [Option<FileId>; 6];
 
 /// Whether a change of a volume waits until its directories are on disk. The catalog always does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -161,10 +162,10 @@ impl Layout {
 
     /// What stands now where the store's own files and directories are looked for.
     pub fn places(&self) -> Result<Places> {
-        let [staging, trash, locks] = [&self.staging, &self.trash, &self.locks].map(Dir::path);
+        let dirs = [&self.volumes, &self.staging, &self.trash, &self.ids, &self.locks].map(Dir::path);
         let catalog = self.catalog_path();
-        let mut places = [None; 5];
-        for (place, path) in places.iter_mut().zip([&catalog, self.volumes.path(), staging, trash, locks]) {
+        let mut places = Places::default();
+        for (place, path) in places.iter_mut().zip([catalog.as_path()].into_iter().chain(dirs)) {
             *place = FileId::at(path)?;
         }
         Ok(places)
