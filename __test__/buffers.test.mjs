@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { finished } from 'node:stream/promises'
 import { test } from 'node:test'
@@ -479,5 +479,46 @@ test('a worker that ends in the middle of large writes undoes them', async (t) =
     }
     assert.equal(readFileSync(path.join(root, 'held'), 'utf8'), 'mine')
     await files.removeAll('created')
+  }
+})
+
+test('a write or copy that fails takes away nothing that another call wrote', async (t) => {
+  const { files, root } = await tempVolume(t)
+  const source = path.join(tempDir(t), 'source')
+  writeFileSync(source, Buffer.alloc(64 * MIB, NEW))
+  const begin = {
+    write: (name) => {
+      const bytes = new Uint8Array(64 * MIB).fill(NEW)
+      return [files.write(name, bytes), () => takeAway.structuredClone(bytes)]
+    },
+    copyIn: (name) => {
+      const controller = new AbortController()
+      return [files.copyIn(source, name, { signal: controller.signal }), () => controller.abort()]
+    },
+  }
+  const put = {
+    atomic: (name) => files.write(name, 'acknowledged', { atomic: true }),
+    rename: (name) => files.write('other', 'acknowledged').then(() => files.rename('other', name)),
+  }
+  for (const [how, start] of Object.entries(begin)) {
+    for (const [what, other] of Object.entries({ ...put, ...(how === 'write' && { plain: undefined }) })) {
+      for (let round = 0; round < 4; round += 1) {
+        const name = `${how}-${what}-${round}`
+        const [failing, fail] = start(name)
+        const outcome = outcomeOf(failing)
+        while (!existsSync(path.join(root, name))) {
+          await turn()
+        }
+        // Plain writes take turns, in either order.
+        const writing = other ? await other(name) : files.write(name, 'acknowledged')
+        fail()
+        await outcome
+        await writing
+        assert.ok(existsSync(path.join(root, name)), name)
+        if (other) {
+          assert.equal(readFileSync(path.join(root, name), 'utf8'), 'acknowledged', name)
+        }
+      }
+    }
   }
 })

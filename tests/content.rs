@@ -19,7 +19,7 @@ use child::in_child;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Uid, geteuid, setresuid};
-use sandbox_volumes::content::WriteOptions;
+use sandbox_volumes::content::{AppendOptions, WriteOptions};
 use sandbox_volumes::error::ErrorKind;
 use sandbox_volumes::model::{Cancel, MIB};
 use serde_json::json;
@@ -385,4 +385,73 @@ fn case_45_writers_at_once_cannot_take_more_than_the_quota_together() {
 fn case_18_whole_files_are_read_and_written_the_same_where_openat2_is_missing() {
     let tests = ["--skip", "case_18", "--skip", "naive", "--skip", "the_same_reader_catches"];
     openat2::run_where_it_fails(Errno::ENOSYS, &tests);
+}
+
+#[test]
+fn a_write_that_fails_takes_nothing_away_that_another_wrote() {
+    let volume = Volume::new(json!({}));
+    let (at, cancel) = (volume.files.root().join("f"), Cancel::default());
+    let begin = || {
+        let prepared = volume.files.prepare_write().unwrap();
+        prepared.begin_write("f", 12, PLAIN, &cancel).unwrap()
+    };
+    let rename = || {
+        volume.write("other", b"acknowledged", PLAIN).unwrap();
+        volume.files.rename("other", "f", &cancel).unwrap();
+    };
+    let append = || volume.files.append("f", b"acknowledged", AppendOptions::default(), &cancel).unwrap();
+    let meanwhile: [(&dyn Fn(), Option<&str>); 4] = [
+        (&|| (), None),
+        (&|| volume.write("f", b"acknowledged", ATOMIC).unwrap(), Some("acknowledged")),
+        (&rename, Some("acknowledged")),
+        (&append, Some("acknowledged")),
+    ];
+    for (meanwhile, left) in meanwhile {
+        let mut failing = begin();
+        assert!(failing.try_take_turn().unwrap());
+        meanwhile();
+        drop(failing);
+        assert_eq!(fs::read_to_string(&at).ok().as_deref(), left);
+        let _removed = fs::remove_file(&at);
+    }
+}
+
+#[test]
+fn a_write_that_waited_for_one_that_fails_or_is_removed_is_not_lost() {
+    let volume = Volume::new(json!({}));
+    let (at, cancel) = (volume.files.root().join("f"), Cancel::default());
+    for is_removed in [false, true] {
+        let begin = || {
+            let prepared = volume.files.prepare_write().unwrap();
+            prepared.begin_write("f", 12, PLAIN, &cancel).unwrap()
+        };
+        let (mut failing, mut waiting) = (begin(), begin());
+        assert!(failing.try_take_turn().unwrap());
+        assert!(!waiting.try_take_turn().unwrap());
+        if is_removed {
+            fs::remove_file(&at).unwrap();
+        }
+        drop(failing);
+        assert!(waiting.try_take_turn().unwrap());
+        waiting.write(b"acknowledged").unwrap();
+        waiting.finish().unwrap();
+        assert_eq!(fs::read_to_string(&at).unwrap(), "acknowledged");
+        fs::remove_file(&at).unwrap();
+    }
+}
+
+#[test]
+fn the_maker_of_a_file_that_waited_for_another_write_leaves_it() {
+    let volume = Volume::new(json!({}));
+    let cancel = Cancel::default();
+    let begin = || {
+        let prepared = volume.files.prepare_write().unwrap();
+        prepared.begin_write("f", 0, PLAIN, &cancel).unwrap()
+    };
+    let (mut maker, mut first) = (begin(), begin());
+    assert!(first.try_take_turn().unwrap());
+    assert!(!maker.try_take_turn().unwrap());
+    first.finish().unwrap();
+    drop(maker);
+    assert_eq!(volume.read("f"), Ok(Vec::new()));
 }

@@ -226,13 +226,13 @@ impl Sink for OngoingWrite {
 
 /// Writes data to its file when no other write of this process does.
 fn pour_in_turn(data: Data, lane: Lane, mut write: OngoingWrite) -> Result<Step<()>> {
-    if write.try_take_turn() {
+    if write.try_take_turn()? {
         return data.pour(lane, write);
     }
     Ok(Step::Parked(Box::new(move |resume| {
         write.on_turn(move |write, taken| {
             let rest_lane = lane.clone();
-            resume(lane, Box::new(move || taken.and_then(|()| data.pour(rest_lane, write))));
+            resume(lane, Box::new(move || taken.and_then(|()| pour_in_turn(data, rest_lane, write))));
         });
     })))
 }

@@ -1,8 +1,8 @@
 //! Writing whole files whose content comes in chunks.
 
-use super::open::Place;
 use super::staged::{Staged, Target};
 use super::usage::allocated;
+use super::write::{Made, has_no_name};
 use super::{RelPath, Tree, WriteOptions, WriteRules};
 use crate::error::Result;
 use crate::model::Cancel;
@@ -30,7 +30,7 @@ pub struct ChunkedWrite {
 #[derive(Debug)]
 enum WriteOutput {
     /// The file itself, and its place if it was created.
-    Existing(File, Option<Place>),
+    Existing(File, Option<Made>),
     /// A new file that takes the place of the old one at the end.
     Replacement(Staged, Box<Target>),
 }
@@ -47,10 +47,23 @@ impl Tree {
         cancel: &Cancel,
     ) -> Result<ChunkedWrite> {
         let path = RelPath::parse(path)?;
+        let output = self.output(&path, length, options, rules, cancel)?;
+        let tree = self.clone();
+        Ok(ChunkedWrite { tree, path, options, length, output, is_committed: false, is_in_place: false })
+    }
+
+    fn output(
+        &self,
+        path: &RelPath,
+        length: u64,
+        options: WriteOptions,
+        rules: &WriteRules<'_>,
+        cancel: &Cancel,
+    ) -> Result<WriteOutput> {
         let admit = |given_back: u64| rules.quota.admit(self, path.as_str(), length, given_back, cancel);
-        let output = match options.atomic {
+        Ok(match options.atomic {
             true => {
-                let target = self.target(&path)?;
+                let target = self.target(path)?;
                 admit(target.given_back())?;
                 let staged = Staged::create(rules.staging, options.new_file_mode())
                     .map_err(|error| self.told(error, path.as_str()))?;
@@ -58,12 +71,10 @@ impl Tree {
             }
             false => {
                 let admit = |found: Option<&Metadata>| admit(found.map_or(0, allocated));
-                let (file, made) = self.open_or_make(&path, Access::Write, options, cancel, admit)?;
+                let (file, made) = self.open_or_make(path, Access::Write, options, cancel, admit)?;
                 WriteOutput::Existing(file, made)
             }
-        };
-        let tree = self.clone();
-        Ok(ChunkedWrite { tree, path, options, length, output, is_committed: false, is_in_place: false })
+        })
     }
 }
 
@@ -77,6 +88,26 @@ impl ChunkedWrite {
             }
             WriteOutput::Replacement(..) => Ok(None),
         }
+    }
+
+    /// Says that another write had its turn at the file, which may have written it.
+    pub fn share(&self) {
+        if let WriteOutput::Existing(_, Some(made)) = &self.output {
+            made.file.share();
+        }
+    }
+
+    /// Before the first chunk: opens or creates the file at the path anew where no entry leads to the opened one any more,
+    /// and tells whether that is another one now.
+    pub fn begin_again_if_removed(&mut self, rules: &WriteRules<'_>, cancel: &Cancel) -> Result<bool> {
+        let WriteOutput::Existing(file, _) = &self.output else { return Ok(false) };
+        if !has_no_name(file).map_err(|error| self.tree.refused("stat", &self.path, error))? {
+            return Ok(false);
+        }
+        let before = self.target_id()?;
+        let again = self.tree.output(&self.path, self.length, self.options, rules, cancel)?;
+        self.output = again;
+        Ok(self.target_id()? != before)
     }
 
     /// Writes the next chunk. The first one is the commit point of a plain write.
@@ -109,7 +140,7 @@ impl ChunkedWrite {
                 let finished = cut_off(file, *length)
                     .and_then(|()| if options.durable { file.sync_all() } else { Ok(()) });
                 finished.map_err(|error| tree.refused("write", path, error))?;
-                made.as_ref()
+                made.as_ref().map(|made| &made.place)
             }
             WriteOutput::Replacement(staged, target) => {
                 let put = tree.put_in_place(path, staged, target, rules.staging, cancel);
@@ -121,16 +152,17 @@ impl ChunkedWrite {
         new_entry.map_or(Ok(()), |place| tree.sync_holder(path, place, options.durable))
     }
 
-    /// Undoes a write that was not finished: removes the file that it created. A plain write leaves in an existing file
+    /// Undoes a write that was not finished: removes the file that it created, unless
+    /// another write opened that too. A plain write leaves in an existing file
     /// what it wrote.
     pub fn discard(&self, rules: &WriteRules<'_>) {
         // What cannot be removed from staging is a leftover like a dead process's, which the next opener removes.
         let _removed = match &self.output {
             _ if self.is_in_place => Ok(()),
             WriteOutput::Existing(_, None) => Ok(()),
-            WriteOutput::Existing(_, Some(place)) => {
-                let removed = place.holder.remove_file(&place.name);
-                removed.map_err(|error| self.tree.refused("unlink", &self.path, error))
+            WriteOutput::Existing(_, Some(made)) => {
+                made.remove();
+                Ok(())
             }
             WriteOutput::Replacement(staged, _) => staged.discard(rules.staging),
         };

@@ -16,6 +16,7 @@ mod lease;
 mod list;
 mod mkdir;
 mod mount_point;
+mod new_file;
 mod open;
 mod part;
 mod path;

@@ -1,11 +1,12 @@
 //! Writing whole files.
 
+use super::new_file::{NewFile, rely_on};
 use super::open::Place;
 use super::{Quota, RelPath, Tree};
 use crate::error::Result;
 use crate::model::Cancel;
-use crate::sys::{Access, Dir as StoreDir, sync_up_to};
-use cap_std::fs::{Metadata, OpenOptions, OpenOptionsExt};
+use crate::sys::{Access, Dir as StoreDir, FileId, sync_up_to};
+use cap_std::fs::{Metadata, MetadataExt, OpenOptions, OpenOptionsExt};
 use nix::errno::Errno;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -32,6 +33,20 @@ pub struct WriteOptions {
 impl WriteOptions {
     pub(super) fn new_file_mode(self) -> u32 {
         self.mode.unwrap_or(NEW_FILE_MODE)
+    }
+}
+
+/// A file that a write made, and where.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub place: Place,
+    pub file: NewFile,
+}
+
+impl Made {
+    /// Removes it, unless something else has its name or another call wrote it too.
+    pub fn remove(&self) {
+        self.file.remove(self.place.holder.as_fd(), &self.place.name);
     }
 }
 
@@ -67,7 +82,7 @@ impl Tree {
     pub(super) fn fill(
         &self,
         path: &RelPath,
-        (mut file, made): (File, Option<Place>),
+        (mut file, made): (File, Option<Made>),
         options: WriteOptions,
         cancel: &Cancel,
         fill: impl FnOnce(&mut File) -> io::Result<()>,
@@ -79,10 +94,9 @@ impl Tree {
         });
         match (made, written) {
             (None, written) => written,
-            (Some(place), Ok(())) => self.sync_holder(path, &place, options.durable),
-            (Some(place), Err(error)) => {
-                // The error says more than one of cleaning up.
-                let _removed = place.holder.remove_file(&place.name);
+            (Some(made), Ok(())) => self.sync_holder(path, &made.place, options.durable),
+            (Some(made), Err(error)) => {
+                made.remove();
                 Err(error)
             }
         }
@@ -97,9 +111,17 @@ impl Tree {
         options: WriteOptions,
         cancel: &Cancel,
         mut admit: impl FnMut(Option<&Metadata>) -> Result<()>,
-    ) -> Result<(File, Option<Place>)> {
+    ) -> Result<(File, Option<Made>)> {
+        let refused = |error| self.refused("stat", path, error);
+        let mut without_name = None;
         for _ in 0..RETRIES {
             if let Some((file, metadata)) = self.open_existing(path, access)? {
+                let id = FileId::of_open(file.as_fd()).map_err(refused)?;
+                rely_on(id);
+                // Who made it may have removed it just before. Some file systems count no names at all.
+                if has_no_name(&file).map_err(refused)? && without_name.replace(id) != Some(id) {
+                    continue;
+                }
                 admit(Some(&metadata))?;
                 return Ok((file, None));
             }
@@ -107,7 +129,8 @@ impl Tree {
             admit(None)?;
             cancel.check()?;
             if let Some(file) = self.create(path, &place, access, options)? {
-                return Ok((file, Some(place)));
+                let new = NewFile::of(file.as_fd()).map_err(refused)?;
+                return Ok((file, Some(Made { place, file: new })));
             }
         }
         Err(self.refused("open", path, Errno::EBUSY.into()))
@@ -148,12 +171,18 @@ impl Tree {
     }
 }
 
+/// Whether no entry leads to a file any more.
+pub(super) fn has_no_name(file: &File) -> io::Result<bool> {
+    Ok(Metadata::from_file(file)?.nlink() == 0)
+}
+
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a test plays the guest")]
 mod tests {
     use super::*;
     use crate::model::VolumeName;
     use std::fs;
+    use std::io::Write;
 
     #[test]
     fn a_write_that_fails_says_why_whatever_a_guest_does_to_its_new_file() {
@@ -172,6 +201,36 @@ mod tests {
                 Err(Errno::ENOSPC.into())
             });
             assert_eq!(result.unwrap_err().code(), "ENOSPC");
+        }
+    }
+
+    #[test]
+    fn a_write_that_fails_removes_the_file_that_it_made_and_no_other() {
+        let home = tempfile::tempdir().unwrap();
+        let root = File::open(home.path()).unwrap().into();
+        let tree = Tree::new(VolumeName::parse("v").unwrap(), root);
+        let (path, cancel) = (RelPath::parse("f").unwrap(), Cancel::default());
+        let (at, options) = (home.path().join("f"), WriteOptions::default());
+        let open = || tree.open_or_make(&path, Access::Append, options, &cancel, |_| Ok(())).unwrap();
+        let replace = || {
+            fs::write(home.path().join("other"), "acknowledged").unwrap();
+            fs::rename(home.path().join("other"), &at).unwrap();
+        };
+        let also_write =
+            || tree.fill(&path, open(), options, &cancel, |file| file.write_all(b"acknowledged"));
+        let meanwhile: [(&dyn Fn(), Option<&str>); 3] = [
+            (&|| (), None),
+            (&replace, Some("acknowledged")),
+            (&|| also_write().unwrap(), Some("acknowledged")),
+        ];
+        for (meanwhile, left) in meanwhile {
+            let result = tree.fill(&path, open(), options, &cancel, |_| {
+                meanwhile();
+                Err(Errno::ENOSPC.into())
+            });
+            assert_eq!(result.unwrap_err().code(), "ENOSPC");
+            assert_eq!(fs::read_to_string(&at).ok().as_deref(), left);
+            let _removed = fs::remove_file(&at);
         }
     }
 }

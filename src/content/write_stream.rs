@@ -1,10 +1,10 @@
 //! Writing a file piece by piece.
 
 use super::account::BLOCK;
-use super::open::Place;
 use super::quota::{Claim, Demand};
 use super::staged::Staged;
 use super::usage::{allocated, growth};
+use super::write::Made;
 use super::{RelPath, Tree, WriteOptions, WriteRules};
 use crate::error::Result;
 use crate::model::Cancel;
@@ -48,7 +48,7 @@ pub struct FileWriter {
 #[derive(Debug)]
 enum Output {
     /// The file itself, and its place where it was made.
-    InPlace(File, Option<Place>),
+    InPlace(File, Option<Made>),
     /// A new file that takes the old one's place when it is whole, which gives so many bytes back.
     Staged(Staged, u64),
 }
@@ -193,8 +193,8 @@ impl FileWriter {
         match &self.output {
             Output::InPlace(_, made) => {
                 self.sync()?;
-                if let Some(place) = made {
-                    self.tree.sync_holder(&self.path, place, self.options.durable)?;
+                if let Some(made) = made {
+                    self.tree.sync_holder(&self.path, &made.place, self.options.durable)?;
                 }
             }
             Output::Staged(staged, given_back) => {

@@ -2,7 +2,7 @@
 
 use super::files::PreparedWrite;
 use crate::content::{ChunkedWrite, WriteOptions, past_leases};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{Baton, Cancel, Relay};
 use crate::sys::FileId;
 use std::ffi::OsStr;
@@ -11,6 +11,9 @@ use std::sync::LazyLock;
 /// The files that this process writes in place chunk by chunk. Two such writes of one file would mix their chunks.
 static WRITTEN: LazyLock<Relay<FileId>> = LazyLock::new(Relay::default);
 
+/// How often a write begins again whose file was removed before its turn came.
+const RETRIES: usize = 16;
+
 /// A write of a whole file in progress. One that is dropped before it was finished is undone, as far as a write of its
 /// kind can be.
 #[derive(Debug)]
@@ -18,6 +21,8 @@ pub struct OngoingWrite {
     volume: PreparedWrite,
     file: ChunkedWrite,
     target: Option<FileId>,
+    /// How often its file was gone when it had its turn.
+    begun_again: usize,
     cancel: Cancel,
     is_finished: bool,
     /// Released last, after an unfinished write is undone.
@@ -46,6 +51,7 @@ impl PreparedWrite {
             volume: self,
             file,
             target: None,
+            begun_again: 0,
             cancel: cancel.clone(),
             is_finished: false,
             turn: None,
@@ -56,23 +62,38 @@ impl PreparedWrite {
 }
 
 impl OngoingWrite {
-    /// Takes this write's turn at its file unless another write of this process has it; then returns `false`.
-    pub fn try_take_turn(&mut self) -> bool {
-        match &self.target {
-            None => true,
-            Some(target) => {
+    /// Takes this write's turn at its file unless another write of this process has it; then returns `false`. One that
+    /// has its turn already only makes sure that its file is still there: who made that may have removed it, and this
+    /// write then begins again, with the file that it opens or makes now.
+    pub fn try_take_turn(&mut self) -> Result<bool> {
+        while let Some(target) = &self.target {
+            if self.turn.is_none() {
                 self.turn = WRITTEN.try_take(target);
-                self.turn.is_some()
+            }
+            if self.turn.is_none() {
+                return Ok(false);
+            }
+            let (file, rules, cancel) = (&mut self.file, self.volume.rules(), &self.cancel);
+            if !past_leases(cancel, || file.begin_again_if_removed(&rules, cancel))? {
+                break;
+            }
+            self.turn = None;
+            self.target = self.file.target_id()?;
+            self.begun_again += 1;
+            if self.begun_again > RETRIES {
+                return Err(Error::internal("a file that is written is removed again and again"));
             }
         }
+        Ok(true)
     }
 
-    /// Calls `go_on` when it is this write's turn at its file, or with an error once it is cancelled: see
-    /// [`release_cancelled_writes`]. `go_on` must not block, nor drop the write.
+    /// Calls `go_on` when it is this write's turn at its file, which is then to be [taken](Self::try_take_turn), or with an
+    /// error once it is cancelled: see [`release_cancelled_writes`]. `go_on` must not block, nor drop the write.
     pub fn on_turn(mut self, go_on: impl FnOnce(Self, Result<()>) + Send + 'static) {
         let Some(target) = self.target else { return go_on(self, Ok(())) };
         let cancel = self.cancel.clone();
         WRITTEN.take(&target, &cancel, move |turn| {
+            self.file.share();
             let taken = turn.map(|turn| self.turn = Some(turn));
             go_on(self, taken);
         });

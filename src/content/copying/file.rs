@@ -4,11 +4,12 @@ use super::entry::{Errand, RETRIES, refuse_to_replace};
 use super::job::Context;
 use super::settle::Settlement;
 use super::temporary::Temporary;
+use crate::content::new_file::NewFile;
 use crate::content::{Claim, Demand, past_leases};
 use crate::error::{Error, Result};
 use crate::sys::{
-    Access, EntryKind, Facts, FileId, TransferBuffer, clone_content, create_file, facts_at, has_length,
-    look_at, next_data, read_piece, reopen, transfer, unlink_entry,
+    Access, EntryKind, Facts, TransferBuffer, clone_content, create_file, has_length, look_at, next_data,
+    read_piece, reopen, transfer,
 };
 use nix::errno::Errno;
 use std::fs::File;
@@ -44,7 +45,7 @@ pub fn open_found(errand: &Errand<'_>, found: BorrowedFd<'_>) -> Result<File> {
 #[derive(Debug)]
 pub enum FilledFile {
     /// It has its name, which nothing had before.
-    New(FileId),
+    New(NewFile),
     /// It takes the place of another file.
     Replacing(Box<Replacement>),
 }
@@ -80,18 +81,12 @@ pub fn fill_file(
     for _ in 0..RETRIES {
         let filled = match create_file(errand.to, errand.name, source.settlement.first_mode(errand)) {
             Ok(to) => {
+                let new = NewFile::of(to.as_fd()).map_err(|error| refused("fstat", error))?;
                 let filled = source.fill(errand, buffer, &to, Some(&mut Claim::default()));
                 let copied =
                     filled.and_then(|_| source.settlement.settle_new(errand, source.file.as_fd(), &to));
-                let id = FileId::of_open(to.as_fd()).map_err(|error| refused("fstat", error));
-                match copied.and(id) {
-                    Ok(id) => FilledFile::New(id),
-                    Err(error) => {
-                        // The error says more than one of cleaning up.
-                        let _removed = unlink_entry(errand.to, errand.name);
-                        return Err(error);
-                    }
-                }
+                copied.inspect_err(|_| new.remove(errand.to, errand.name))?;
+                FilledFile::New(new)
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => match look_at(errand.to, errand.name) {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
@@ -117,7 +112,7 @@ impl FilledFile {
     /// Passes the commit point where this is all there is to copy, and gives the copy its name. An error undoes it.
     pub fn publish(self, errand: &Errand<'_>) -> Result<()> {
         match self {
-            FilledFile::New(id) => errand.commit().inspect_err(|_| remove_new(errand, id)),
+            FilledFile::New(new) => errand.commit().inspect_err(|_| new.remove(errand.to, errand.name)),
             FilledFile::Replacing(mut replacement) => {
                 let published = replacement.publish(errand);
                 if published.is_err() {
@@ -132,7 +127,7 @@ impl FilledFile {
     /// Removes a copy that is not wanted any more.
     pub fn undo(self, errand: &Errand<'_>) {
         match self {
-            FilledFile::New(id) => remove_new(errand, id),
+            FilledFile::New(new) => new.remove(errand.to, errand.name),
             // The error that led here says more than one of cleaning up.
             FilledFile::Replacing(replacement) => drop(replacement.temporary.remove(errand)),
         }
@@ -152,14 +147,6 @@ impl Replacement {
             errand.commit()?;
             temporary.put_in_place(errand)
         })
-    }
-}
-
-/// Removes a new copy, unless something else has its name by now.
-fn remove_new(errand: &Errand<'_>, id: FileId) {
-    if facts_at(errand.to, errand.name).is_ok_and(|facts| facts.id() == id) {
-        // The error that led here says more than one of cleaning up.
-        let _removed = unlink_entry(errand.to, errand.name);
     }
 }
 
