@@ -66,6 +66,7 @@ impl Store {
         let pid = pid.unwrap_or_else(std::process::id);
         let owner = identify(pid)?;
         let opened = self.opened()?;
+        held_files::take_left_flocks();
         let mut rounds = ROUNDS;
         loop {
             let mut taken = Taken::default();

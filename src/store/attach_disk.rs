@@ -1,6 +1,6 @@
 //! Disks among the mounts of an attachment: what they are, and that nobody else is in the way.
 
-use super::held_files::HeldDisk;
+use super::held_files::{FlockHolder, HeldDisk};
 use super::host_path::{check_writable, open_image};
 use super::{Opened, living};
 use crate::catalog::{AttachedImage, Held, ImageLease, Writer};
@@ -33,6 +33,7 @@ impl TakenDisk {
             files: self.files,
             stand_in: self.stand_in,
             readonly: self.readonly,
+            flock: FlockHolder::default(),
         }
     }
 

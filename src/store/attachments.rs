@@ -2,6 +2,7 @@
 
 use super::Store;
 use super::attach::check_sandbox;
+use super::held_files;
 use super::owner::{Life, end_dead, identify, life_of};
 use crate::catalog::{AttachmentRecord, Writer};
 use crate::error::{Error, Holder, Result};
@@ -27,6 +28,7 @@ impl Store {
     ) -> Result<Vec<AttachmentInfo>> {
         sandbox.map_or(Ok(()), check_sandbox)?;
         cancel.check()?;
+        held_files::take_left_flocks();
         let opened = self.opened()?;
         let records = opened.catalog.read(|catalog| {
             if let Some(name) = volume

@@ -5,12 +5,22 @@
 //! process: not to a store, which may be opened anew or be let go of while its attachments last.
 
 use crate::mount::GuestPath;
-use crate::sys::{Access, HeldFile, reopen, take_flock_again};
+use crate::sys::{Access, HeldFile, reopen};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a call waits for the kernel to end a loop device that nobody uses any more.
+const LOOP_DEVICE_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// How often a `flock` that is to be taken again is tried, at first and at last.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// What one attachment keeps open.
 #[derive(Debug, Default)]
@@ -42,6 +52,30 @@ pub struct HeldDisk {
     pub stand_in: Option<HeldFile>,
     /// Whether the disk is only read.
     pub readonly: bool,
+    /// Who has the `flock` on the files.
+    pub flock: FlockHolder,
+}
+
+/// Who has the `flock` on a disk's files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FlockHolder {
+    /// The attachment.
+    #[default]
+    Attachment,
+    /// A loop device, or it is about to take it.
+    Borrower,
+    /// A loop device that was let go of. Something may use it still; once it has ended, the attachment takes it again.
+    LeavingBorrower,
+}
+
+impl HeldDisk {
+    /// Takes the `flock` again if it is free; what cannot be taken is tried another time.
+    fn take_flock_back(&mut self) {
+        let take = |file: &HeldFile| file.take_flock(self.readonly).unwrap_or(false);
+        if self.flock == FlockHolder::LeavingBorrower && self.files.iter().all(take) {
+            self.flock = FlockHolder::Attachment;
+        }
+    }
 }
 
 /// By the attachment's number, which is drawn at random.
@@ -79,27 +113,69 @@ pub fn give_flock_away(attachment: i64) -> io::Result<()> {
 
 /// Releases the `flock` on the disk that is attached at a guest path, for a loop device that takes it itself.
 pub fn lend_flock(attachment: i64, guest_path: &GuestPath) -> io::Result<()> {
-    let held = held();
-    let disks = held.get(&attachment).into_iter().flat_map(|held| &held.disks);
-    let lent = disks.filter(|disk| disk.guest_path == *guest_path);
-    lent.flat_map(|disk| &disk.files).try_for_each(HeldFile::release_flock)
+    let mut held = held();
+    let disks = held.get_mut(&attachment).into_iter().flat_map(|held| &mut held.disks);
+    disks.filter(|disk| disk.guest_path == *guest_path).try_for_each(|disk| {
+        disk.flock = FlockHolder::Borrower;
+        disk.files.iter().try_for_each(HeldFile::release_flock)
+    })
 }
 
-/// Takes what [`lend_flock`] released again, except where the borrower still has it: then it holds the image itself.
+/// Takes what [`lend_flock`] released again. What a borrower still has after a moment, it holds itself; it is taken as
+/// soon as the borrower has ended, unless it was given away or the attachment has ended by then.
 pub fn take_lent_flocks(attachment: i64) {
-    for (file, readonly) in lent_files(attachment) {
-        let _the_borrower_has_it = take_flock_again(file, readonly);
+    let deadline = Instant::now() + LOOP_DEVICE_TIMEOUT;
+    if let Some(held) = held().get_mut(&attachment) {
+        let lent = held.disks.iter_mut().filter(|disk| disk.flock == FlockHolder::Borrower);
+        lent.for_each(|disk| disk.flock = FlockHolder::LeavingBorrower);
+    }
+    while take_free_flocks(&mut held(), Some(attachment)) {
+        if Instant::now() >= deadline {
+            return take_in_background();
+        }
+        thread::sleep(SHORTEST_PAUSE);
     }
 }
 
-/// The files of an attachment whose `flock` may be lent, as the same openings, so that waiting for one keeps nobody
-/// from the others.
-fn lent_files(attachment: i64) -> Vec<(OwnedFd, bool)> {
-    let held = held();
-    let held = held.get(&attachment).filter(|held| !held.gave_flock_away);
-    let disks = held.into_iter().flat_map(|held| &held.disks);
-    let files = disks.flat_map(|disk| disk.files.iter().map(move |file| (file, disk.readonly)));
-    files.filter_map(|(file, readonly)| Some((file.as_fd().try_clone_to_owned().ok()?, readonly))).collect()
+/// Takes what borrowers still had when their mounts were taken away, and have let go of since.
+pub fn take_left_flocks() {
+    take_free_flocks(&mut held(), None);
+}
+
+/// Takes each `flock` of an attachment, or of all, that its borrower is leaving and has let go of. Nothing is waited
+/// for, and whether it was given away is looked at under the same lock. True if some are left.
+fn take_free_flocks(held: &mut HashMap<i64, Held>, of: Option<i64>) -> bool {
+    let wanted = held.iter_mut().filter(|(id, held)| of.is_none_or(|of| of == **id) && !held.gave_flock_away);
+    wanted.flat_map(|(_, held)| &mut held.disks).fold(false, |left, disk| {
+        disk.take_flock_back();
+        left || disk.flock == FlockHolder::LeavingBorrower
+    })
+}
+
+/// Goes on taking what is left, on one thread, until nothing is. Without a thread, later calls do.
+fn take_in_background() {
+    /// Whether there is the thread; changed under the lock of what is held, under which it finds that nothing is left.
+    static RUNS: AtomicBool = AtomicBool::new(false);
+    let _held = held();
+    if RUNS.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let started = thread::Builder::new().name("take-flocks".to_owned()).spawn(|| {
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            let mut held = held();
+            if !take_free_flocks(&mut held, None) {
+                RUNS.store(false, Ordering::Relaxed);
+                return;
+            }
+            drop(held);
+            thread::sleep(pause);
+            pause = LONGEST_PAUSE.min(pause * 2);
+        }
+    });
+    if started.is_err() {
+        RUNS.store(false, Ordering::Relaxed);
+    }
 }
 
 /// The part of a volume that an attachment holds by the descriptor of that number; none where it is not held any more.

@@ -22,7 +22,7 @@ pub fn identify(pid: u32) -> Result<ProcessIdentity> {
     let failed = |error| Error::file_system("open", format!("/proc/{pid}/stat"), error);
     let start_time = match look_up_process(pid).map_err(failed)? {
         ProcessLookup::Running { start_time } => start_time,
-        ProcessLookup::Thread { process } => {
+        ProcessLookup::Thread { process, .. } => {
             let problem = format!("{pid} is a thread of process {process}; give the process, {process}");
             return Err(Error::invalid_config("pid", problem));
         }
@@ -47,7 +47,12 @@ pub fn life_of(process: &ProcessIdentity) -> Life {
         return Life::Unknown;
     }
     match look_up_process(process.pid) {
-        Ok(ProcessLookup::Running { start_time }) if start_time == process.start_time => Life::Running,
+        // Earlier releases also attached to threads.
+        Ok(ProcessLookup::Running { start_time } | ProcessLookup::Thread { start_time, .. })
+            if start_time == process.start_time =>
+        {
+            Life::Running
+        }
         Ok(_) => Life::Ended,
         Err(_) => Life::Unknown,
     }
@@ -82,4 +87,33 @@ pub fn end_dead(catalog: &Writer<'_>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+    use std::thread;
+
+    #[test]
+    fn a_thread_that_an_earlier_release_attached_to_runs_until_it_ends() {
+        let ((told, tid), (end, ended)) = (channel(), channel::<()>());
+        let thread = thread::spawn(move || {
+            told.send(nix::unistd::gettid().as_raw() as u32).unwrap();
+            let _ended = ended.recv();
+        });
+        let pid = tid.recv().unwrap();
+        let Ok(ProcessLookup::Thread { start_time, .. }) = look_up_process(pid) else {
+            panic!("{pid} is a thread")
+        };
+        let process = ProcessIdentity { pid, start_time, ..identify(std::process::id()).unwrap() };
+        assert_eq!(life_of(&process), Life::Running);
+        assert_eq!(life_of(&ProcessIdentity { start_time: start_time + 1, ..process.clone() }), Life::Ended);
+        drop(end);
+        thread.join().unwrap();
+        while life_of(&process) == Life::Running {
+            thread::yield_now();
+        }
+        assert_eq!(life_of(&process), Life::Ended);
+    }
 }

@@ -8,7 +8,6 @@ use nix::sys::statfs::fstatfs;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
 
 /// Where QEMU keeps its shared locks: a byte for each thing that it does with the image, from here on.
 const QEMU_DOES: libc::off_t = 100;
@@ -114,33 +113,12 @@ impl HeldFile {
         self.0.unlock()
     }
 
-    fn take_flock(&self, readonly: bool) -> io::Result<bool> {
+    /// Takes the `flock`; false if another opening's is in the way.
+    pub fn take_flock(&self, readonly: bool) -> io::Result<bool> {
         match is_on_network(self.as_fd())? {
             true => Ok(true),
             false => try_flock(&self.0, readonly),
         }
-    }
-}
-
-/// How long the kernel may take to end a loop device that nobody uses any more, and how often that is looked at.
-const LOOP_DEVICE_TIMEOUT: Duration = Duration::from_millis(250);
-const LOOP_DEVICE_PAUSE: Duration = Duration::from_millis(5);
-
-/// Takes the `flock` on an opening of a file again that it had before, when the loop device that it was released for
-/// has ended; false if another one still has it.
-pub fn take_flock_again(file: OwnedFd, readonly: bool) -> io::Result<bool> {
-    if is_on_network(file.as_fd())? {
-        return Ok(true);
-    }
-    let (file, deadline) = (File::from(file), Instant::now() + LOOP_DEVICE_TIMEOUT);
-    loop {
-        if try_flock(&file, readonly)? {
-            return Ok(true);
-        }
-        if Instant::now() >= deadline {
-            return Ok(false);
-        }
-        std::thread::sleep(LOOP_DEVICE_PAUSE);
     }
 }
 

@@ -49,7 +49,7 @@ pub use entries::{
 };
 pub use host_entry::{HostEntry, open_host_entry, open_host_holder, open_without_links, readable_directory};
 pub use host_file::{Found, HostFile, open_beside, open_host_file};
-pub use in_use::{HeldFile, ImageLock, lock_image, lock_while_open, take_flock_again};
+pub use in_use::{HeldFile, ImageLock, lock_image, lock_while_open};
 pub use large_memory::reserve_memory;
 pub use lease::lease_break_time;
 pub use lock::{ExistingLock, FileLock};

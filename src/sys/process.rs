@@ -20,6 +20,8 @@ pub enum ProcessLookup {
     Thread {
         /// The number of its process.
         process: u32,
+        /// The start time of the thread itself.
+        start_time: u64,
     },
     /// No process, or one whose threads have all ended.
     Ended,
@@ -35,7 +37,11 @@ pub fn look_up_process(pid: u32) -> io::Result<ProcessLookup> {
         let directory = ProcessDir::open(pid)?;
         let process = directory.thread_group()?;
         if process != pid {
-            return Ok(ProcessLookup::Thread { process });
+            let thread = ThreadState::parse(&directory.read(&format!("task/{pid}/stat"))?)?;
+            return Ok(match thread.has_ended {
+                false => ProcessLookup::Thread { process, start_time: thread.start_time },
+                true => ProcessLookup::Ended,
+            });
         }
         let main = ThreadState::parse(&directory.read("stat")?)?;
         match !main.has_ended || directory.has_running_thread()? {
@@ -205,7 +211,9 @@ mod tests {
         });
         let (tid, found) = thread.join().unwrap();
         assert_ne!(tid, std::process::id());
-        assert_eq!(found, ProcessLookup::Thread { process: std::process::id() });
+        let ProcessLookup::Thread { process, start_time } = found else { panic!("{found:?}") };
+        assert_eq!(process, std::process::id());
+        assert!(start_time >= start_time_of(process).unwrap());
     }
 
     #[test]

@@ -4,6 +4,8 @@ use super::{Home, Rootfs, disk_volume, loop_devices};
 use crate::listed::mounts_below;
 use crate::mount_namespace::enter_namespace;
 use crate::skip::skip;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
 use sandbox_volumes::error::ErrorKind;
 use sandbox_volumes::model::{Cancel, Input};
 use sandbox_volumes::mount::MountConfig;
@@ -12,6 +14,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 fn image(path: &Path, options: Value) -> MountConfig {
     MountConfig::disk(&Input::Text(path.to_str().unwrap().to_owned()), &options.into(), Path::new("/"))
@@ -151,6 +154,82 @@ fn case_60_the_flock_on_an_attached_disk_is_taken_again_when_it_is_unmounted() {
     assert!(is_locked());
     home.store.detach(attached.id).unwrap();
     assert!(!is_locked());
+}
+
+/// Waits for what the kernel, or another thread, does when it likes.
+fn soon<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        match look() {
+            Some(found) => return found,
+            None => assert!(Instant::now() < deadline, "{what}"),
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// Whether somebody writes the image as QEMU would tell: a loop device's opening of it, but no attachment itself.
+fn is_written(image: &Path) -> bool {
+    let mut asked = libc::flock {
+        l_type: libc::F_WRLCK as _,
+        l_whence: libc::SEEK_SET as _,
+        l_start: 101,
+        l_len: 1,
+        l_pid: 0,
+    };
+    fcntl(File::open(image).unwrap(), FcntlArg::F_OFD_GETLK(&mut asked)).unwrap();
+    asked.l_type != libc::F_UNLCK as libc::c_short
+}
+
+#[test]
+fn case_60_the_flock_is_taken_again_when_what_used_an_unmounted_disk_ends() {
+    if !enter_namespace() {
+        return;
+    }
+    let (home, rootfs) = (Home::new(), Rootfs::new());
+    home.attach(&[("/db", disk_volume("db", json!({})))])
+        .map(|it| home.store.detach(it.id).unwrap())
+        .unwrap();
+    let path = home.path("volumes/db/disk.raw");
+    let is_locked = || File::open(&path).unwrap().try_lock_shared().is_err();
+    let unmounted_in_use = || {
+        let attach = || home.attach(&[("/db", disk_volume("db", json!({})))]).ok();
+        let attached = soon("attached", attach);
+        home.mount(&attached, &rootfs).unwrap();
+        let used = File::create(rootfs.path("db/used")).unwrap();
+        home.store.unmount(attached.id, &Cancel::default()).unwrap();
+        assert!(is_locked());
+        assert_eq!(home.mount(&attached, &rootfs).unwrap_err().kind(), ErrorKind::VolumeInUse);
+        (attached, used)
+    };
+    let end = |used: File| {
+        assert!(is_written(&path));
+        drop(used);
+        soon("the loop device ends", || (!is_written(&path)).then_some(()));
+    };
+    // Whoever asks for attachments takes what was not taken in the background.
+    let attachments = || home.store.attachments(None, None, &Cancel::default()).unwrap().len();
+
+    let (attached, used) = unmounted_in_use();
+    end(used);
+    soon("the attachment locks the disk", || is_locked().then_some(()));
+    home.store.detach(attached.id).unwrap();
+    soon("the disk is free", || (!is_locked()).then_some(()));
+
+    // Not once a runtime was told to take it.
+    let (attached, used) = unmounted_in_use();
+    attached.give_flock_away().unwrap();
+    end(used);
+    assert_eq!(attachments(), 1);
+    soon("the runtime may lock the disk", || (!is_locked()).then_some(()));
+    home.store.detach(attached.id).unwrap();
+
+    // Nor when the attachment has ended.
+    let (attached, used) = unmounted_in_use();
+    home.store.detach(attached.id).unwrap();
+    end(used);
+    assert_eq!(attachments(), 0);
+    soon("the disk is free", || (!is_locked()).then_some(()));
 }
 
 #[test]
