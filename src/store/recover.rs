@@ -148,7 +148,7 @@ impl Opened {
 
     /// Deletes what has no intent: the trail of an operation that died before it wrote one or after it struck
     /// one out, and files of interrupted atomic writes. What is not ours stays, and so does what cannot be deleted,
-    /// which keeps none of the others from it: [`super::check`] reports it.
+    /// which keeps none of the others from it: [`super::check()`] reports it.
     fn clear_leftovers(&self, dir: &Dir) -> Result<()> {
         for entry in dir.names()? {
             let Some(text) = entry.to_str() else { continue };

@@ -53,9 +53,8 @@ fn try_flock(file: &File, readonly: bool) -> io::Result<bool> {
     }
 }
 
-/// Locks an open image as [`lock_image`] and [`HeldFile::announce`] do, and as QEMU does, until nobody has this very
-/// opening of it: a loop device that was given it goes on where this process ends. False where another program is in
-/// the way.
+/// Locks an open image as [`lock_image`] and [`HeldFile::lock`] do, and as QEMU does, until nobody has this very opening
+/// of it: a loop device that was given it goes on where this process ends. False where another program is in the way.
 pub fn lock_while_open(file: &File, readonly: bool) -> io::Result<bool> {
     if !try_flock(file, readonly)? {
         return Ok(false);
