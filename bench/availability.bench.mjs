@@ -1,0 +1,137 @@
+// Short operations alone and beside 64 copies in flight, with and without a quota. What syncs is held against a C program
+// that makes the same number of syncs alone and beside 64 plain `cp -r`, in the same run.
+import { execFileSync, spawn } from 'node:child_process'
+import fs from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { Mount, VolumeStore } from '../index.js'
+
+const [COPIES, SAMPLES, FILES, BYTES] = [64, 60, 400, 10 * 1024]
+
+const base = fs.mkdtempSync(path.join(os.tmpdir(), 'sandbox-volumes-bench-'))
+let made = 0
+const fresh = () => `made-${made++}`
+
+/** Percentiles of some times in milliseconds. */
+function percentiles(times) {
+  const sorted = times.toSorted((a, b) => a - b)
+  const at = (share) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]
+  return { p50: at(0.5), p99: at(0.99) }
+}
+
+async function measure(operation) {
+  const times = []
+  for (let sample = 0; sample < SAMPLES; sample++) {
+    const start = performance.now()
+    await operation(sample)
+    times.push(performance.now() - start)
+  }
+  return percentiles(times)
+}
+
+/** Keeps 64 copies in flight until the function that is returned is called. */
+function keepCopying(copy) {
+  let goesOn = true
+  const loop = async () => {
+    while (goesOn) await copy()
+  }
+  const loops = Promise.all(Array.from({ length: COPIES }, loop))
+  return async () => {
+    goesOn = false
+    await loops
+  }
+}
+
+const SYNCS = `#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+int main(int argc, char **argv) {
+  int file = open(argv[1], O_RDWR | O_CREAT, 0600);
+  if (argc != 4 || file < 0) return 1;
+  for (int sample = 0; sample < atoi(argv[2]); sample++) {
+    struct timespec begin, end;
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    for (int sync = 0; sync < atoi(argv[3]); sync++)
+      if (pwrite(file, "x", 1, sample) != 1 || fdatasync(file)) return 1;
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    printf("%f\\n", (end.tv_sec - begin.tv_sec) * 1e3 + (end.tv_nsec - begin.tv_nsec) / 1e6);
+  }
+}
+`
+
+/** A function that measures that many syncs at a time, or undefined where there is no C compiler. */
+function syncer() {
+  const [source, program] = [path.join(base, 'syncs.c'), path.join(base, 'syncs')]
+  fs.writeFileSync(source, SYNCS)
+  try {
+    execFileSync('cc', ['-O2', '-o', program, source])
+  } catch {
+    console.log('skipped: the same syncs by a C program, for there is no cc')
+    return undefined
+  }
+  return async (syncs) => {
+    const child = spawn(program, [path.join(base, 'synced'), String(SAMPLES), String(syncs)])
+    let output = ''
+    for await (const chunk of child.stdout) output += chunk
+    return percentiles(output.trim().split('\n').map(Number))
+  }
+}
+
+const show = ({ p50, p99 }) => `p50 ${p50.toFixed(1).padStart(6)}  p99 ${p99.toFixed(1).padStart(6)} ms`
+
+function print(name, alone, beside) {
+  const more = (beside.p99 - alone.p99).toFixed(1)
+  console.log(`${name.padEnd(34)} alone ${show(alone)}   beside ${show(beside)}   p99 ${more} ms more`)
+}
+
+try {
+  const store = await VolumeStore.open({ home: path.join(base, 'home') })
+  const source = path.join(base, 'source')
+  for (let file = 0; file < FILES; file++) {
+    const dir = path.join(source, `dir-${file % 20}`)
+    fs.mkdirSync(dir, { recursive: true })
+    fs.writeFileSync(path.join(dir, `file-${file}`), Buffer.alloc(BYTES, 'x'))
+  }
+  const targets = {
+    'without a quota': await store.createVolume('plain'),
+    'with a quota': await store.createVolume('limited', { quotaMib: 1 << 20 }),
+  }
+  const used = await store.createVolume('used', { labels: { used: 'yes' } })
+  const files = used.fs()
+  const quoted = (await store.createVolume('quoted', { quotaMib: 64 })).fs()
+  const chunk = Buffer.alloc(1 << 20, 1)
+  const stream = files.writeStream('streamed')
+  const written = () => new Promise((resolve, reject) =>
+    stream.write(chunk, (error) => (error ? reject(error) : resolve())))
+  const operations = {
+    'write of 1 byte': () => files.write('f', 'x'),
+    'write of 1 byte, with a quota': () => quoted.write('f', 'x'),
+    'stream chunk of 1 MiB': written,
+    list: () => files.list(''),
+    getVolume: () => store.getVolume('used'),
+    listVolumes: () => store.listVolumes({ labels: { used: 'yes' } }),
+    'createVolume (syncs)': () => store.createVolume(fresh()),
+    'attach (syncs)': () => store.attach(fresh(), { '/data': Mount.named('used') }),
+  }
+  const alone = {}
+  for (const [name, operation] of Object.entries(operations)) alone[name] = await measure(operation)
+  const syncs = syncer()
+  const syncsAlone = await syncs?.(4)
+  for (const [kind, volume] of Object.entries(targets)) {
+    console.log(`beside ${COPIES} copies ${kind}`)
+    const stop = keepCopying(() => volume.fs().copyIn(source, fresh()))
+    for (const [name, operation] of Object.entries(operations)) print(name, alone[name], await measure(operation))
+    await stop()
+  }
+  if (syncs !== undefined) {
+    const copy = () => new Promise((resolve) =>
+      spawn('cp', ['-r', source, path.join(base, fresh())]).on('close', resolve))
+    const stop = keepCopying(copy)
+    print(`4 fdatasyncs, beside ${COPIES} cp -r`, syncsAlone, await syncs(4))
+    await stop()
+  }
+} finally {
+  fs.rmSync(base, { recursive: true, force: true })
+}
