@@ -80,6 +80,18 @@ export const withoutFlock = ['/usr/bin/flock', '/bin/flock'].some(existsSync)
     ? assert.fail('flock (util-linux) is missing')
     : 'flock (util-linux) is missing'
 
+/** Waits until a process says that it holds something; returns what has it end, which the test's end does as well. */
+async function releaser(t, child) {
+  const closed = once(child, 'close')
+  await once(child.stdout, 'data')
+  const release = async () => {
+    child.stdin.end()
+    await closed
+  }
+  t.after(release)
+  return release
+}
+
 /** Has another process hold the lock of a volume's name. */
 export function lockName(t, store, name) {
   return lockFile(t, path.join(store.home, 'volumes', '.locks', `${name}.lock`))
@@ -90,14 +102,7 @@ export async function lockFile(t, file) {
   const child = spawn('flock', [file, 'sh', '-c', 'echo held; exec cat'], {
     stdio: ['pipe', 'pipe', 'inherit'],
   })
-  const closed = once(child, 'close')
-  await once(child.stdout, 'data')
-  const release = async () => {
-    child.stdin.end()
-    await closed
-  }
-  t.after(release)
-  return release
+  return releaser(t, child)
 }
 
 /** Why leases of another process cannot be tested here, or false. */
@@ -130,13 +135,7 @@ fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
 os.write(1, b'held')
 sys.stdin.read()`
   const child = spawn('python3', ['-c', program, file], { stdio: ['pipe', 'pipe', 'inherit'] })
-  const closed = once(child, 'close')
-  await once(child.stdout, 'data')
-  const release = async () => {
-    child.stdin.end()
-    await closed
-  }
-  t.after(release)
+  const release = await releaser(t, child)
   return { asked: once(child.stdout, 'data'), release }
 }
 
