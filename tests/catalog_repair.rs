@@ -169,11 +169,11 @@ fn a_newer_catalog_is_refused_by_check_too_and_not_touched() {
 
 #[test]
 fn a_newer_catalog_with_the_same_tables_keeps_its_versions() {
-    for lowest in [5, 6, 7] {
+    for lowest in [1_000_000, 1_000_001, 1_000_002] {
         let home = home();
         change(
             home.path(),
-            &format!("UPDATE schema_version SET version = 7; PRAGMA user_version = {lowest}"),
+            &format!("UPDATE schema_version SET version = 1000002; PRAGMA user_version = {lowest}"),
         );
         for repair in [false, true] {
             let error = check(home.path(), repair, &Cancel::default()).unwrap_err();
@@ -181,7 +181,7 @@ fn a_newer_catalog_with_the_same_tables_keeps_its_versions() {
         }
         let catalog = Connection::open(database(home.path(), "volumes.db")).unwrap();
         let sql = "SELECT version FROM schema_version";
-        assert_eq!(catalog.query_row(sql, (), |row| row.get::<_, i64>(0)).unwrap(), 7);
+        assert_eq!(catalog.query_row(sql, (), |row| row.get::<_, i64>(0)).unwrap(), 1_000_002);
         let kept_lowest = catalog.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
         assert_eq!(kept_lowest.unwrap(), lowest);
         assert!(kept(home.path()).is_empty());

@@ -128,6 +128,23 @@ fn a_removal_in_a_lower_layer_that_was_interrupted_is_finished_by_the_next_open(
 }
 
 #[test]
+fn a_removal_in_a_lower_layer_is_marked_before_content_is_deleted() {
+    if !enter_namespace() {
+        return;
+    }
+    let Some(private) = Private::new() else { return };
+    let Some(home) = overlaid(&private, |_| {}) else { return };
+    let store = open(&home);
+    drop(store.begin_remove(&name("gone"), &Cancel::default()).unwrap());
+    let catalog = Connection::open(home.join("db/volumes.db")).unwrap();
+    let marks = || catalog.query_row("SELECT sum(in_place) FROM intent", (), |row| row.get(0));
+    assert_eq!(marks(), Ok(Some(1)));
+    assert!(home.join("volumes/gone/a/b/file").exists());
+    assert_eq!(listed(&store), ["data", "disk"]);
+    assert_eq!((marks(), home.join("volumes/gone").exists()), (Ok(None), false));
+}
+
+#[test]
 fn an_entry_of_a_lower_layer_is_renamed_or_the_error_says_why_not() {
     if !enter_namespace() {
         return;

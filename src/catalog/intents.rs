@@ -40,13 +40,15 @@ pub struct Intent {
     /// Whether the file with the id is beside the volume until the volume's data was moved or deleted. False if that is
     /// not known.
     pub is_marked: bool,
+    /// Whether a removal began to delete the volume's content in its place, because it cannot be moved.
+    pub in_place: bool,
 }
 
 impl Reader<'_> {
     /// All intents, or those of one name. A row that no version of this program could have written is left out.
     pub fn intents(&self, name: Option<&VolumeName>) -> Result<Vec<Intent>> {
         let mut statement = self.0.prepare_cached(
-            "SELECT volume_id, name, action, entry, identity, identity_stored
+            "SELECT volume_id, name, action, entry, identity, identity_stored, in_place
              FROM intent JOIN volume ON volume.id = volume_id
              WHERE ?1 IS NULL OR name = ?1",
         )?;
@@ -67,6 +69,7 @@ fn to_intent(row: &Row<'_>) -> Option<Intent> {
         action: [Action::Create, Action::Remove].into_iter().find(|known| known.as_str() == action)?,
         entry: row.get(3).ok()?,
         is_marked: row.get(5).ok()?,
+        in_place: row.get(6).ok()?,
     })
 }
 
@@ -88,8 +91,17 @@ impl Writer<'_> {
         let is_there = statement.execute((intent.volume_id, &intent.entry))? == 1;
         if is_there {
             self.begin(intent.volume_id, intent.action, &intent.entry)?;
+            if intent.in_place {
+                self.mark_in_place(intent.volume_id)?;
+            }
         }
         Ok(is_there)
+    }
+
+    /// Records that a removal is about to delete the volume's content in its place.
+    pub fn mark_in_place(&self, volume_id: i64) -> Result<()> {
+        self.0.prepare_cached("UPDATE intent SET in_place = 1 WHERE volume_id = ?1")?.execute([volume_id])?;
+        Ok(())
     }
 
     /// Strikes the intent out: the volume is there, whole, but for the file that has its id.

@@ -116,6 +116,13 @@ const MIGRATIONS: &[Migration] = &[
     END;
 ",
     },
+    Migration {
+        min_reader: 3,
+        sql: "
+    -- Whether a removal began to delete the volume's content in its place, so that it can only be finished.
+    ALTER TABLE intent ADD COLUMN in_place INTEGER NOT NULL DEFAULT 0;
+",
+    },
 ];
 
 /// Brings the catalog to the newest version in one transaction. `fill` is called within it where the catalog is a

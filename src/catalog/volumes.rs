@@ -46,6 +46,13 @@ impl Reader<'_> {
         found.transpose()
     }
 
+    /// The volume of an intent. Returns `None` if no version of this program could have written its row.
+    pub fn intended_volume(&self, id: i64) -> Result<Option<VolumeRecord>> {
+        let sql = format!("SELECT {COLUMNS} FROM volume WHERE id = ?1");
+        let found = self.0.prepare_cached(&sql)?.query_row([id], to_record).optional()?;
+        Ok(found.and_then(Result::ok))
+    }
+
     /// All volumes, newest first, name as tie-break.
     ///
     /// A row that no version of this program could have written is input too, and an unusable one must not

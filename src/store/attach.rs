@@ -81,7 +81,7 @@ impl Store {
                     let disks = taken.disks.into_iter().map(TakenDisk::into_held).collect();
                     held_files::keep_open(id, Held::new(disks, taken.parts));
                     let names = taken.leases.iter().map(|(volume, _)| &volume.name);
-                    let seen = self.seen_by_microsandbox(&opened, names);
+                    let seen = opened.seen_by_microsandbox(names);
                     return Ok(Attachment {
                         id,
                         sandbox: sandbox.to_owned(),

@@ -65,7 +65,7 @@ impl Opened {
             Ok(volume_id)
         })?;
         let (name, action) = (name.clone(), Action::Create);
-        Ok(Intent { volume_id, name, identity, action, entry, is_marked: false })
+        Ok(Intent { volume_id, name, identity, action, entry, is_marked: false, in_place: false })
     }
 
     /// Takes the directory back out of sight, so that it is the intent's to delete, now or later.

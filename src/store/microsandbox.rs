@@ -4,7 +4,7 @@ use super::host_path::is_in;
 use super::{Attachment, Opened, Store};
 use crate::catalog::{ActiveSandbox, MountedSource, MsbCatalog, MsbVolume};
 use crate::error::{Error, Result};
-use crate::model::{LONGEST_WAIT, VolumeName};
+use crate::model::VolumeName;
 use crate::mount::runtime::microsandbox::{ByName, KnownVolume};
 use crate::sys::{EntryKind, FileId, Found, facts_at, open_host_file};
 use nix::errno::Errno;
@@ -69,15 +69,18 @@ impl Store {
             Some(row) => ByName::Known(KnownVolume { kind: row.kind, capacity_bytes: row.capacity_bytes }),
         })
     }
+}
 
-    /// Fails with `VolumeInUse` if a running sandbox of microsandbox has the volume mounted, or may have.
-    pub(super) fn refuse_mounted_in_microsandbox(&self, opened: &Opened, name: &VolumeName) -> Result<()> {
-        let Some(catalog) = opened.msb_catalog(LONGEST_WAIT)? else { return Ok(()) };
-        opened.refuse_downgrade(&catalog.path)?;
+impl Opened {
+    /// Fails with `VolumeInUse` if a running sandbox of microsandbox has the volume mounted, or may have. Waits so long
+    /// for a catalog that another program has locked.
+    pub(super) fn refuse_mounted_in_microsandbox(&self, name: &VolumeName, wait: Duration) -> Result<()> {
+        let Some(catalog) = self.msb_catalog(wait)? else { return Ok(()) };
+        self.refuse_downgrade(&catalog.path)?;
         let row = catalog.volume(name)?;
         let creating = row.and_then(|row| row.creating_sandbox);
-        let is_by_name = !matches!(self.volumes_of_microsandbox(opened), VolumesDirectory::Other(_));
-        let place = opened.layout.volumes.path_of(name.as_str());
+        let is_by_name = !matches!(self.volumes_of_microsandbox(), VolumesDirectory::Other(_));
+        let place = self.layout.volumes.path_of(name.as_str());
         let mounts = |source: &MountedSource| match source {
             MountedSource::Volume(volume) => is_by_name && volume == name.as_str(),
             MountedSource::Host(host) => leads_into(host, &place),
@@ -96,36 +99,35 @@ impl Store {
     /// What microsandbox knows of volumes that are being attached. What cannot be told now, the renderer finds out.
     pub(super) fn seen_by_microsandbox<'n>(
         &self,
-        opened: &Opened,
         names: impl Iterator<Item = &'n VolumeName>,
     ) -> SeenByMicrosandbox {
         let mut names = names.peekable();
         if names.peek().is_none() {
             return SeenByMicrosandbox::default();
         }
-        let elsewhere = match self.volumes_of_microsandbox(opened) {
+        let elsewhere = match self.volumes_of_microsandbox() {
             VolumesDirectory::Ours => None,
             VolumesDirectory::Other(path) => Some(format!(
                 "its {CONFIGURATION:?} has its volumes in {path:?}, and these are in {:?}",
-                opened.layout.volumes.path()
+                self.layout.volumes.path()
             )),
             VolumesDirectory::Unknown(error) => {
                 Some(format!("its {CONFIGURATION:?} does not tell where its volumes are: {error}"))
             }
         };
-        let row = |name: &VolumeName| Some((name.clone(), opened.row_of(name).ok()??.id));
+        let row = |name: &VolumeName| Some((name.clone(), self.row_of(name).ok()??.id));
         SeenByMicrosandbox { elsewhere, rows: names.filter_map(row).collect() }
     }
 
-    fn volumes_of_microsandbox(&self, opened: &Opened) -> VolumesDirectory {
-        let found = read_json(&self.home().join(CONFIGURATION)).and_then(|configuration| {
+    fn volumes_of_microsandbox(&self) -> VolumesDirectory {
+        let found = read_json(&self.layout.home.path_of(CONFIGURATION)).and_then(|configuration| {
             let volumes = configuration.as_ref().map(|found| &found["paths"]["volumes"]);
             let path = match volumes {
                 None | Some(Value::Null) => return Ok(VolumesDirectory::Ours),
                 Some(volumes) => volumes.as_str().map(PathBuf::from),
             };
             let path = path.ok_or_else(|| Error::catalog("has \"paths.volumes\" that is no path"))?;
-            let volumes = &opened.layout.volumes;
+            let volumes = &self.layout.volumes;
             let ours = FileId::of_open(volumes.as_fd())
                 .map_err(|error| Error::file_system("stat", volumes.path(), error))?;
             match path.is_absolute() && FileId::at(&path)? == Some(ours) {
@@ -135,9 +137,7 @@ impl Store {
         });
         found.unwrap_or_else(VolumesDirectory::Unknown)
     }
-}
 
-impl Opened {
     /// The row of a volume in microsandbox's catalog, without waiting for other programs.
     fn row_of(&self, name: &VolumeName) -> Result<Option<MsbVolume>> {
         match self.msb_catalog(Duration::ZERO)? {

@@ -73,7 +73,8 @@ impl Opened {
                 if waits == Waits::Briefly {
                     self.catalog.check_writable_soon()?;
                 }
-                self.settle(&intent, lock).map(|()| true)
+                let wait = if waits == Waits::Briefly { Duration::ZERO } else { LONGEST_WAIT };
+                self.settle(&intent, lock, wait).map(|()| true)
             }
             None => Ok(true),
         }
@@ -91,7 +92,7 @@ impl Opened {
                 if settled.as_ref() == Some(&intent.entry) {
                     return Ok(lock);
                 }
-                self.settle(&intent, lock)?;
+                self.settle(&intent, lock, LONGEST_WAIT)?;
                 settled = Some(intent.entry);
                 continue;
             }
@@ -109,25 +110,19 @@ impl Opened {
         Ok(self.catalog.read(|catalog| catalog.intents(Some(name)))?.pop())
     }
 
-    /// Brings the volume of an intent to a whole state. The caller gives the name's lock.
-    fn settle(&self, intent: &Intent, lock: FileLock) -> Result<()> {
+    /// Brings the volume of an intent to a whole state. The caller gives the name's lock, and how long to wait for
+    /// microsandbox's catalog.
+    fn settle(&self, intent: &Intent, lock: FileLock, wait: Duration) -> Result<()> {
         if EntryOwner::of(&intent.entry) != EntryOwner::Volume(intent.name.clone()) {
             // Not written by us, so nothing was done, and the entry may be a path to anywhere.
             return self.write_to_free(|catalog| catalog.settle(intent.volume_id));
         }
         match intent.action {
             // A removal that cannot be finished leaves the volume listed; whoever asks for it again is told.
-            Action::Remove => {
-                let finish = || match self.write_to_free(|catalog| catalog.confirm(intent))? {
-                    true => self.finish_removal(intent, lock),
-                    // Its owner came to the end since the intent was read.
-                    false => Ok(()),
-                };
-                match finish() {
-                    Err(error) if error.kind() != ErrorKind::Catalog => Ok(()),
-                    finished => finished,
-                }
-            }
+            Action::Remove => match self.settle_removal(intent, lock, wait) {
+                Err(error) if error.kind() != ErrorKind::Catalog => Ok(()),
+                settled => settled,
+            },
             Action::Create => self.settle_creation(intent),
         }
     }

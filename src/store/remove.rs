@@ -4,14 +4,15 @@ use super::discard::discard;
 use super::layout::new_entry;
 use super::name_locks::WorkLock;
 use super::{Opened, Store, living};
-use crate::catalog::{Action, Held, Intent};
-use crate::error::{Error, Result};
-use crate::model::{Cancel, VolumeRef};
+use crate::catalog::{Action, Held, Intent, Writer};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{Cancel, LONGEST_WAIT, VolumeRecord, VolumeRef};
 use crate::sys::{FileLock, ImageLock, regain_access_to};
 use nix::errno::Errno;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A volume that nobody finds any more and whose content is still to be deleted. If it is dropped, the intent stays,
 /// which the next operation to meet it finishes.
@@ -56,7 +57,7 @@ impl Store {
         let (opened, name) = (self.opened()?, &volume.name);
         let lock = opened.lock_settled(name, cancel)?;
         if !in_vain {
-            self.refuse_mounted_in_microsandbox(&opened, name)?;
+            opened.refuse_mounted_in_microsandbox(name, LONGEST_WAIT)?;
         }
         cancel.commit()?;
         let intended = match opened.intend_to_remove(volume) {
@@ -84,28 +85,77 @@ impl Opened {
         let (volume, image) = self.write_to_free(|catalog| {
             let volume = catalog.reader().volume(name)?.filter(|volume| wanted.admits(volume.identity));
             let volume = volume.ok_or_else(|| Error::volume_not_found(name.as_str()))?;
-            let holders = living(catalog, Held::Volume(volume.id))?;
-            if !holders.is_empty() {
-                return Err(Error::volume_attached(name.as_str(), holders));
-            }
-            let image = self.lock_image_of(&volume)?;
+            let image = self.claim_unused(catalog, &volume)?;
             catalog.begin(volume.id, Action::Remove, &entry)?;
             Ok((volume, image))
         })?;
         let (volume_id, identity) = (volume.id, volume.identity);
         let (name, action) = (name.clone(), Action::Remove);
         // This is the first to move the volume, so it needs no mark.
-        Ok((Intent { volume_id, name, identity, action, entry, is_marked: false }, image))
+        Ok((Intent { volume_id, name, identity, action, entry, is_marked: false, in_place: false }, image))
     }
 
-    /// Moves the data to the trash, deletes it there, and then the record. Also finishes what another process
-    /// began: each step is skipped where it was done. The caller gives the name's lock, which is held only until the
-    /// data is in the trash: the intent keeps the name, and the lock of the work tells that its owner lives.
-    pub(super) fn finish_removal(&self, intent: &Intent, lock: FileLock) -> Result<()> {
-        self.finish_deletion(intent, self.begin_deletion(intent, lock))
+    /// Fails with `VolumeInUse` if an attachment, or a program that locked its image, uses the volume. Returns what keeps
+    /// other programs from the image.
+    fn claim_unused(&self, catalog: &Writer<'_>, volume: &VolumeRecord) -> Result<Option<ImageLock>> {
+        let holders = living(catalog, Held::Volume(volume.id))?;
+        match holders.is_empty() {
+            true => self.lock_image_of(volume),
+            false => Err(Error::volume_attached(volume.name.as_str(), holders)),
+        }
     }
 
-    /// Moves the data to the trash and exchanges the name's lock for that of the work.
+    /// Finishes the removal that another process began. If that had not moved the volume yet, all that a removal looks at
+    /// is looked at again, and a volume that may be in use by now stays: the intent is dropped. The caller gives the
+    /// name's lock, and how long to wait for microsandbox's catalog.
+    pub(super) fn settle_removal(&self, intent: &Intent, lock: FileLock, wait: Duration) -> Result<()> {
+        let has_begun = intent.in_place || !self.is_unmoved(intent)?;
+        let looked = match has_begun {
+            true => Ok(()),
+            false => self.refuse_mounted_in_microsandbox(&intent.name, wait),
+        };
+        if wait.is_zero() && looked.as_ref().is_err_and(|error| error.kind() != ErrorKind::VolumeInUse) {
+            // Another operation, which waits longer, gets to know more.
+            return looked;
+        }
+        if !has_begun {
+            // Crash safety: a process that put the volume back may have died before that was on disk.
+            self.layout.put_on_disk(&self.layout.volumes)?;
+        }
+        let claimed = self.write_to_free(|catalog| {
+            if !catalog.confirm(intent)? {
+                // Its owner came to the end since the intent was read.
+                return Ok(None);
+            }
+            let image = match (has_begun, &looked, catalog.reader().intended_volume(intent.volume_id)?) {
+                (true, ..) => return Ok(Some(None)),
+                (false, Ok(()), Some(volume)) => self.claim_unused(catalog, &volume),
+                (false, ..) => return catalog.settle(intent.volume_id).map(|()| None),
+            };
+            match image {
+                Ok(image) => Ok(Some(image)),
+                Err(error) if error.kind() == ErrorKind::Catalog => Err(error),
+                Err(_in_use) => catalog.settle(intent.volume_id).map(|()| None),
+            }
+        })?;
+        match claimed {
+            Some(_image) => self.finish_deletion(intent, self.begin_deletion(intent, lock)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the volume stands where it was when its removal was begun.
+    fn is_unmoved(&self, intent: &Intent) -> Result<bool> {
+        // Once the volume was moved, microsandbox may have made another one of its name.
+        let was_moved =
+            intent.is_marked && self.layout.stored_identity(&intent.name) != Some(intent.identity);
+        Ok(!was_moved
+            && !self.layout.trash.contains(&intent.entry)?
+            && self.layout.volumes.contains(intent.name.as_str())?)
+    }
+
+    /// Moves the data to the trash and exchanges the name's lock for that of the work. Each step is skipped where another
+    /// process did it. The intent keeps the name, and the lock of the work tells that its owner lives.
     fn begin_deletion(&self, intent: &Intent, lock: FileLock) -> Deletion {
         let moved = self.move_to_trash(intent);
         let work = self.layout.claim_work(&intent.name).ok().flatten();
@@ -151,10 +201,7 @@ impl Opened {
     fn move_to_trash(&self, intent: &Intent) -> Result<bool> {
         let (volumes, trash, name) = (&self.layout.volumes, &self.layout.trash, intent.name.as_str());
         let mut in_place = false;
-        // Once the volume was moved, microsandbox may have made another one of its name.
-        let was_moved =
-            intent.is_marked && self.layout.stored_identity(&intent.name) != Some(intent.identity);
-        if !was_moved && !trash.contains(&intent.entry)? && volumes.contains(name)? {
+        if self.is_unmoved(intent)? {
             let moved = || volumes.move_to(name, trash, &intent.entry);
             match moved() {
                 // A guest of the same user may have made its root unwritable, which moving it needs.
@@ -164,7 +211,10 @@ impl Opened {
                 }
                 // A directory of a lower layer of an overlay cannot be moved. Crash safety: the intent hides the volume
                 // until all of it is deleted.
-                Err(error) if error.is_refusal(&[Errno::EXDEV]) => in_place = true,
+                Err(error) if error.is_refusal(&[Errno::EXDEV]) => {
+                    self.write_to_free(|catalog| catalog.mark_in_place(intent.volume_id))?;
+                    in_place = true;
+                }
                 result => result?,
             }
         }

@@ -2,9 +2,11 @@
 
 use super::{Msb, volume};
 use crate::support::{Home, name};
+use rusqlite::Connection;
 use sandbox_volumes::error::{Error, ErrorKind};
-use sandbox_volumes::model::{Cancel, Input};
+use sandbox_volumes::model::{Cancel, Input, VolumeSpec};
 use sandbox_volumes::mount::{MountConfig, plan};
+use sandbox_volumes::store::{Durability, Store};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -166,4 +168,100 @@ fn an_attach_that_fails_takes_its_own_volume_back_whatever_the_catalog_is() {
     assert_eq!(attached.unwrap_err().kind(), ErrorKind::VolumeNotFound);
     assert!(!home.path("volumes/new").exists());
     assert!(home.store.get(&name("new"), &Cancel::default()).is_err());
+}
+
+impl Home {
+    /// Leaves the removal of a volume begun, as a process that died before it moved anything.
+    fn leave_removal(&self, volume: &str, in_place: bool) {
+        let catalog = Connection::open(self.path("db/volumes.db")).unwrap();
+        let sql = "INSERT INTO intent (volume_id, action, entry, in_place)
+                   SELECT id, 'remove', name || '~1a-2b-3c', ?2 FROM volume WHERE name = ?1";
+        assert_eq!(catalog.execute(sql, (volume, in_place)).unwrap(), 1);
+    }
+
+    fn intents(&self) -> i64 {
+        let catalog = Connection::open(self.path("db/volumes.db")).unwrap();
+        catalog.query_row("SELECT count(*) FROM intent", (), |row| row.get(0)).unwrap()
+    }
+
+    fn has(&self, volume: &str) -> bool {
+        self.store.get(&name(volume), &Cancel::default()).is_ok()
+    }
+}
+
+/// The operations that settle a removal which another process left: one that reads, one that writes, and an opening.
+const MEETS: [fn(&Home); 3] = [
+    |home| {
+        home.has("data");
+    },
+    |home| {
+        drop(home.store.create(&name("data"), &VolumeSpec::from_options(&[]).unwrap(), &Cancel::default()))
+    },
+    |home| drop(Store::open(&home.path(""), Durability::Full).unwrap()),
+];
+
+#[test]
+fn a_removal_that_had_moved_nothing_is_dropped_if_a_sandbox_mounts_the_volume_by_now() {
+    for meet in MEETS {
+        let home = Home::new();
+        fs::write(home.create("data").join("file"), "kept").unwrap();
+        let msb = Msb::older(&home);
+        msb.has_sandbox("box", "Running", &mounts(json!({ "type": "Named", "name": "data" })), None);
+        home.leave_removal("data", false);
+        meet(&home);
+        assert_eq!((home.intents(), home.has("data")), (0, true));
+        assert_eq!(fs::read_to_string(home.path("volumes/data/file")).unwrap(), "kept");
+        assert_eq!(in_use(&home, "data").context().sandboxes, ["box"]);
+        msb.run("UPDATE sandbox SET status = 'Stopped'");
+        home.leave_removal("data", false);
+        meet(&home);
+        assert_eq!((home.intents(), fs::exists(home.path("volumes/data/file")).unwrap()), (0, false));
+    }
+}
+
+#[test]
+fn a_removal_that_had_moved_nothing_is_dropped_if_a_program_locks_the_image_by_now() {
+    for meet in MEETS {
+        let home = Home::new();
+        home.create_disk("data", 8);
+        let image = home.path("volumes/data/disk.raw");
+        let theirs = fs::File::open(&image).unwrap();
+        theirs.try_lock().unwrap();
+        home.leave_removal("data", false);
+        meet(&home);
+        assert_eq!((home.intents(), home.has("data"), image.exists()), (0, true, true));
+        theirs.unlock().unwrap();
+        home.leave_removal("data", false);
+        meet(&home);
+        assert_eq!((home.intents(), image.exists()), (0, false));
+    }
+}
+
+#[test]
+fn a_removal_is_dropped_if_what_sandboxes_mount_cannot_be_read() {
+    let home = Home::new();
+    home.create("data");
+    let msb = Msb::older(&home);
+    msb.run("ALTER TABLE volume DROP COLUMN kind");
+    home.leave_removal("data", false);
+    Store::open(&home.path(""), Durability::Full).unwrap();
+    assert_eq!((home.intents(), home.has("data")), (0, true));
+    assert_eq!(home.remove("data").unwrap_err().kind(), ErrorKind::Catalog);
+}
+
+#[test]
+fn a_removal_that_had_begun_is_finished_whatever_mounts_the_volume() {
+    for in_place in [false, true] {
+        let home = Home::new();
+        home.create("data");
+        let msb = Msb::older(&home);
+        msb.has_sandbox("box", "Running", &mounts(json!({ "type": "Named", "name": "data" })), None);
+        home.leave_removal("data", in_place);
+        if !in_place {
+            fs::rename(home.path("volumes/data"), home.path("volumes/.trash/data~1a-2b-3c")).unwrap();
+        }
+        assert!(!home.has("data"));
+        assert_eq!((home.intents(), home.path("volumes/data").exists()), (0, false), "{in_place}");
+        assert_eq!(fs::read_dir(home.path("volumes/.trash")).unwrap().count(), 0);
+    }
 }
