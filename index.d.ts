@@ -478,7 +478,8 @@ export type VolumePath = string | Uint8Array
  * no symbolic link leads outside: that is a `PathEscapeError`, whoever changes the tree meanwhile. Only regular
  * files are read and written: anything else is a `FileSystemError` with code `ENOTSUP`. A file on which a guest holds a
  * lease (`F_SETLEASE`) is waited for until the kernel has broken that: up to 45 seconds, unless `lease-break-time` says
- * otherwise, or until the signal aborts. One that a guest leases again each time is `EBUSY` in the end.
+ * otherwise, or until the signal aborts. One that a guest leases again each time is `EBUSY` in the end. Operations on other
+ * files do not wait with it, whether or not the volume has a quota.
  */
 export declare class VolumeFs {
   private constructor()

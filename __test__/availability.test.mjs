@@ -248,3 +248,77 @@ test(
     }
   },
 )
+
+test(
+  'case 70: writes, appends and streams that wait for a lease hold up no other writer of a volume with a quota',
+  { skip: withoutLeases, timeout: 120_000 },
+  async (t) => {
+    const store = await tempStore(t)
+    const volume = await store.createVolume('v', { quotaMib: 64 })
+    const files = volume.fs()
+    await files.writeString('f', 'old')
+    const { asked, release } = await leaseFile(t, path.join(volume.path, 'f'))
+    const kinds = [
+      (signal) => files.writeString('f', 'x', { signal }),
+      (signal) => files.append('f', 'x', { signal }),
+      (signal) => finished(files.writeStream('f', { signal }), 'x'),
+      (signal) => finished(files.writeStream('f', { append: true, signal }), 'x'),
+    ]
+    let ended = 0
+    const controller = new AbortController()
+    const start = (signal) =>
+      Array.from({ length: 40 }, (_, at) => kinds[at % kinds.length](signal).finally(() => (ended += 1)))
+    const [aborted, others] = [start(controller.signal), start()]
+    const settled = Promise.allSettled([...aborted, ...others])
+    await asked
+    for (let n = 0; n < 5; n += 1) {
+      await files.append('other', 'x')
+      await files.write('another', Buffer.alloc(2 * MIB))
+      await files.mkdir(`dir-${n}`)
+      await finished(files.writeStream('streamed'), Buffer.alloc(MIB))
+    }
+    assert.equal(ended, 0, 'the lease was held all the while')
+    controller.abort(new Error('enough'))
+    assert.ok((await Promise.allSettled(aborted)).every(({ status }) => status === 'rejected'))
+    assert.equal(ended, aborted.length)
+    await release()
+    const failed = (await settled).slice(aborted.length).filter(({ status }) => status === 'rejected')
+    assert.deepEqual(failed.map(({ reason }) => reason), [])
+    assert.equal(await files.readString('other'), 'xxxxx')
+  },
+)
+
+test(
+  'case 70: however many reads and writes wait for a lease, those of other files go on',
+  { skip: withoutLeases, timeout: 120_000 },
+  async (t) => {
+    const store = await tempStore(t)
+    const volume = await store.createVolume('v')
+    const files = volume.fs()
+    await files.writeString('f', 'old')
+    const { asked, release } = await leaseFile(t, path.join(volume.path, 'f'))
+    const kinds = [
+      () => files.readString('f'),
+      () => drained(files.readStream('f')),
+      () => files.append('f', 'x'),
+      () => files.write('f', Buffer.alloc(2 * MIB)),
+      () => finished(files.writeStream('f'), 'x'),
+    ]
+    let ended = 0
+    const waiting = Array.from({ length: 600 }, (_, at) => kinds[at % kinds.length]().finally(() => (ended += 1)))
+    const settled = Promise.all(waiting)
+    await asked
+    await everyShortOperation(store, 0)
+    assert.equal(ended, 0, 'the lease was held all the while')
+    await release()
+    await settled
+  },
+)
+
+/** Writes to a stream, and waits for its end. */
+function finished(stream, content) {
+  return new Promise((resolve, reject) => {
+    stream.on('error', reject)
+    stream.end(content, (error) => (error ? reject(error) : resolve()))
+  })
+}

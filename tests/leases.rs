@@ -182,3 +182,33 @@ fn case_70_an_operation_that_waits_for_a_lease_can_be_cancelled() {
         }
     });
 }
+
+#[test]
+fn case_70_a_write_that_begins_again_waits_for_a_lease_without_its_turn() {
+    let volume = planted(json!({}));
+    let (at, cancel) = (volume.files.root().join("f"), Cancel::default());
+    let begin = || {
+        let prepared = volume.files.prepare_write().unwrap();
+        prepared.begin_write("f", 3, WriteOptions::default(), &cancel).unwrap()
+    };
+    let mut writes = [begin(), begin()];
+    fs::remove_file(&at).unwrap();
+    fs::write(&at, "another").unwrap();
+    let Some(mut holder) = Holder::of(&at, "write") else {
+        return skip::skip("this file system knows no leases");
+    };
+    for write in &mut writes {
+        let refused = write.try_take_turn().unwrap_err();
+        assert_eq!(refused.code(), "EAGAIN");
+        write.pause_after(refused).unwrap();
+    }
+    holder.give_up();
+    for mut write in writes {
+        while let Err(refused) = write.try_take_turn() {
+            thread::sleep(write.pause_after(refused).unwrap());
+        }
+        write.write(b"new").unwrap();
+        write.finish().unwrap();
+    }
+    assert_eq!(fs::read_to_string(&at).unwrap(), "new");
+}

@@ -44,7 +44,7 @@ type Maker = (&'static str, fn(&Volume, &str, u32));
 fn stream(volume: &Volume, path: &str, options: WriteOptions) {
     let cancel = Cancel::default();
     let prepared = volume.files.prepare_write().unwrap();
-    let mut writer = prepared.open_writer(path, options, WriteFrom::Empty, &cancel).unwrap();
+    let mut writer = prepared.open_writer_once(path, options, WriteFrom::Empty, &cancel).unwrap();
     writer.write(b"new", &cancel).unwrap();
     writer.finish(&cancel).unwrap();
 }

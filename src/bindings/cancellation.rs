@@ -1,6 +1,6 @@
 //! The native end of an `AbortSignal`.
 
-use super::lanes::release_cancelled;
+use super::{lanes, pauses};
 use crate::model::Cancel;
 use crate::store::release_cancelled_writes;
 use napi_derive::napi;
@@ -24,6 +24,12 @@ impl Cancellation {
         release_cancelled();
         release_cancelled_writes();
     }
+}
+
+/// Has cancelled operations that wait, for their turn or for a lease, end now. Returns at once, however many there are.
+pub fn release_cancelled() {
+    lanes::release_cancelled();
+    pauses::release_cancelled();
 }
 
 /// The cancellation that a call was given, or one that never happens.

@@ -6,11 +6,11 @@ use super::cancellation::{Cancellation, cancel_of};
 use super::data::{Copied, Data};
 use super::dispatch::{current, run, run_in_steps};
 use super::errors::or_throw;
-use super::files::{NativeFiles, in_turn, lane_of_write, nothing};
+use super::files::{NativeFiles, in_turn_past_leases, lane_of_write, nothing};
 use super::lanes::{self, Lane, Turn};
 use super::values::to_input;
 use crate::error::{Error, Result};
-use crate::model::{Fields, Input};
+use crate::model::{Cancel, Fields, Input};
 use crate::store::{
     AppendOptions, CopyRequest, EntryKind, Links, Progress, Question, TransferOptions, VolumeCopy,
 };
@@ -41,12 +41,13 @@ impl NativeFiles {
         let data = Data::of(env, data)?;
         let options = or_throw(env, append_options(&to_input(options)?))?;
         let lane = lane_of_write(data.len(), options.durable, false);
+        let its_lane = lane.clone();
         // What others append meanwhile must not come between its bytes, so they are written at once.
         let append = move |bytes: Copied| {
             let prepared = files.prepare_write()?;
-            let has_quota = prepared.has_quota();
-            let turn = Turn::one(files.queue(), &cancel);
-            in_turn(has_quota, turn, move || prepared.append(&path, &bytes, options, &cancel))
+            let turn = prepared.has_quota().then(|| Turn::one(files.queue(), &cancel));
+            let append = move |cancel: &Cancel| prepared.append_once(&path, &bytes, options, cancel);
+            in_turn_past_leases(turn, its_lane, cancel, append)
         };
         let later = lane.clone();
         let work = move || data.with_whole(later, append);

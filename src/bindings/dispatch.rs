@@ -5,6 +5,7 @@
 
 #![expect(unsafe_code, reason = "promises and the threadsafe function are used through Node-API itself")]
 
+use super::cancellation::release_cancelled;
 use super::errors::{ErrorFactory, to_js_error};
 use super::feed_queue::FeedQueue;
 use super::lanes::{self, Lane};
@@ -212,7 +213,7 @@ impl Dispatcher {
     fn end(&self) {
         self.life.end();
         self.endings.cancel_all();
-        lanes::release_cancelled();
+        release_cancelled();
         self.feeds.end();
         self.life.wait_for_borrowers();
     }

@@ -7,6 +7,7 @@ use super::dispatch::{Convert, Step, run, run_in_steps};
 use super::errors::or_throw;
 use super::lanes::{Lane, Turn};
 use super::pages::NativePages;
+use super::pauses::{past_leases, pause_for};
 use super::values::to_input;
 use crate::error::{Error, Result};
 use crate::model::{Cancel, Fields, Input, SLICE, Slots};
@@ -63,12 +64,15 @@ impl NativeFiles {
     ) -> napi::Result<Unknown<'e>> {
         let (files, path, cancel) = self.start(env, path, cancellation)?;
         let work = move || {
-            let file = files.open_with(&path, &cancel)?;
-            let lane = lane_of_data(usize::try_from(file.size()).unwrap_or(usize::MAX));
-            match lane {
-                Lane::Short => read(file, &cancel).map(Step::Done),
-                lane => Ok(Step::later(lane, move || read(file, &cancel))),
-            }
+            let reading = cancel.clone();
+            let read = move |file: OpenedFile| {
+                let lane = lane_of_data(usize::try_from(file.size()).unwrap_or(usize::MAX));
+                match lane {
+                    Lane::Short => read(file, &reading).map(Step::Done),
+                    lane => Ok(Step::later(lane, move || read(file, &reading))),
+                }
+            };
+            past_leases(Lane::Short, cancel, move |_| files.open_once(&path), read)
         };
         run_in_steps(env, Lane::Short, work, convert)
     }
@@ -129,16 +133,21 @@ impl NativeFiles {
         let write = move |data: Data| {
             let prepared = files.prepare_write()?;
             if !prepared.has_quota() {
-                let write = prepared.begin_write(&path, data.len() as u64, options, &cancel)?;
-                return pour_in_turn(data, later, write);
+                let length = data.len() as u64;
+                let begin = move |cancel: &Cancel| prepared.begin_write(&path, length, options, cancel);
+                return past_leases(later.clone(), cancel, begin, move |write| {
+                    pour_in_turn(data, later, write)
+                });
             }
             // Other writers of the volume wait while it has its turn, so it waits for nothing then.
-            data.with_whole(later, move |bytes| {
+            data.with_whole(later.clone(), move |bytes| {
                 match prepared.try_write(&path, &bytes, options, &cancel)? {
                     Some(()) => Ok(Step::Done(())),
                     None => {
-                        let turn = Turn::one(files.queue(), &cancel);
-                        in_turn(true, turn, move || prepared.write(&path, &bytes, options, &cancel))
+                        let turn = Some(Turn::one(files.queue(), &cancel));
+                        let write =
+                            move |cancel: &Cancel| prepared.write_once(&path, &bytes, options, cancel);
+                        in_turn_past_leases(turn, later, cancel, write)
                     }
                 }
             })
@@ -226,8 +235,13 @@ impl Sink for OngoingWrite {
 
 /// Writes data to its file when no other write of this process does.
 fn pour_in_turn(data: Data, lane: Lane, mut write: OngoingWrite) -> Result<Step<()>> {
-    if write.try_take_turn()? {
-        return data.pour(lane, write);
+    match write.try_take_turn() {
+        Ok(true) => return data.pour(lane, write),
+        Ok(false) => {}
+        Err(error) => {
+            let (pause, cancel, later) = (write.pause_after(error)?, write.cancel(), lane.clone());
+            return Ok(pause_for(pause, later, cancel, move || pour_in_turn(data, lane, write)));
+        }
     }
     Ok(Step::Parked(Box::new(move |resume| {
         write.on_turn(move |write, taken| {
@@ -265,6 +279,20 @@ pub fn in_turn(
         true => Ok(Step::later(Lane::Waiting(Some(turn)), write)),
         false => write().map(Step::Done),
     }
+}
+
+/// Runs a write on `lane`, or with the volume's turn if writers of the volume take turns. While a guest holds a lease on
+/// the file, other operations have the lane and the turn.
+pub fn in_turn_past_leases(
+    turn: Option<Turn>,
+    lane: Lane,
+    cancel: Cancel,
+    write: impl FnMut(&Cancel) -> Result<()> + Send + 'static,
+) -> Result<Step<()>> {
+    let done = |()| Ok(Step::Done(()));
+    let Some(turn) = turn else { return past_leases(lane, cancel, write, done) };
+    let lane = Lane::Waiting(Some(turn));
+    Ok(Step::Later(lane.clone(), Box::new(move || past_leases(lane, cancel, write, done))))
 }
 
 /// What a call gives that gives nothing.

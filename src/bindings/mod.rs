@@ -20,6 +20,7 @@ mod lanes;
 mod life;
 mod mount;
 mod pages;
+mod pauses;
 mod store;
 mod streams;
 mod values;

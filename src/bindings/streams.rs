@@ -3,11 +3,15 @@
 //! A stream asks for one thing at a time, so that a job never waits for another of the same file.
 
 use super::arguments::volume_path;
+use super::cancellation::release_cancelled;
 use super::data::{Copied, Data, Sink};
-use super::dispatch::{Lent, run, run_in_steps};
+use super::dispatch::{Lent, Step, run, run_in_steps};
 use super::errors::or_throw;
-use super::files::{NativeFiles, WRITE_OPTIONS, in_turn, lane_of_data, nothing, write_options_of};
-use super::lanes::{self, Lane, Turn, release_cancelled};
+use super::files::{
+    NativeFiles, WRITE_OPTIONS, in_turn, in_turn_past_leases, lane_of_data, nothing, write_options_of,
+};
+use super::lanes::{self, Lane, Turn};
+use super::pauses::past_leases;
 use super::values::to_input;
 use crate::error::{Error, Result};
 use crate::model::{Cancel, Fields, Input};
@@ -40,16 +44,16 @@ impl<F: Send + 'static> Slot<F> {
         Slot { file, cancel, is_open: Arc::default() }
     }
 
-    /// A job that opens the file, with what was prepared for it, and looks at it.
+    /// An attempt to open the file, with what was prepared for it, and to look at it.
     fn open<P: 'static, T: 'static>(
         &self,
-        open: impl FnOnce(P, &Cancel) -> Result<F> + Send + 'static,
+        open: impl Fn(&P, &Cancel) -> Result<F> + Send + 'static,
         look: fn(&F) -> T,
-    ) -> impl FnOnce(P) -> Result<T> + Send + 'static {
-        let (file, cancel, is_open) = (self.file.clone(), self.cancel.clone(), self.is_open.clone());
-        move |prepared| {
+    ) -> impl Fn(&P, &Cancel) -> Result<T> + Send + 'static {
+        let (file, is_open) = (self.file.clone(), self.is_open.clone());
+        move |prepared, cancel| {
             cancel.check()?;
-            let opened = open(prepared, &cancel)?;
+            let opened = open(prepared, cancel)?;
             let found = look(&opened);
             is_open.store(true, Ordering::Release);
             *lock(&file) = Some(opened);
@@ -174,9 +178,11 @@ impl NativeReader {
     #[napi(catch_unwind, ts_return_type = "Promise<number>")]
     pub fn open<'e>(&self, env: &'e Env) -> napi::Result<Unknown<'e>> {
         let (files, path, range) = (self.files.clone(), self.path.clone(), self.range);
-        let open =
-            self.file.open(move |(), cancel| files.open_reader_with(&path, range, cancel), FileReader::left);
-        run(env, Lane::Short, || open(()), |env, left| (left as f64).into_unknown(env))
+        let open = self.file.open(move |(), _| files.open_reader_once(&path, range), FileReader::left);
+        let cancel = self.file.cancel.clone();
+        let attempt = move |cancel: &Cancel| open(&(), cancel);
+        let work = move || past_leases(Lane::Short, cancel, attempt, |left| Ok(Step::Done(left)));
+        run_in_steps(env, Lane::Short, work, |env, left| (left as f64).into_unknown(env))
     }
 
     /// Fills `buffer`, which no other code may reach meanwhile, and gives how many bytes it got: fewer than it holds only
@@ -215,19 +221,21 @@ impl NativeWriter {
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn open<'e>(&self, env: &'e Env) -> napi::Result<Unknown<'e>> {
         let (files, path, options, from) = (self.files.clone(), self.path.clone(), self.options, self.from);
-        let open = move |prepared: PreparedWrite, cancel: &Cancel| {
-            prepared.open_writer(&path, options, from, cancel)
+        let open = move |prepared: &PreparedWrite, cancel: &Cancel| {
+            prepared.open_writer_once(&path, options, from, cancel)
         };
         let (open, cancel) = (self.file.open(open, |_| ()), self.file.cancel.clone());
         let takes_turns = self.takes_turns.clone();
+        // Emptying a large file takes long.
+        let lane = Lane::Waiting(None);
+        let later = lane.clone();
         let work = move || {
             let prepared = files.prepare_write()?;
-            let has_quota = prepared.has_quota();
-            takes_turns.store(has_quota, Ordering::Release);
-            in_turn(has_quota, Turn::one(files.queue(), &cancel), move || open(prepared))
+            takes_turns.store(prepared.has_quota(), Ordering::Release);
+            let turn = prepared.has_quota().then(|| Turn::one(files.queue(), &cancel));
+            in_turn_past_leases(turn, later, cancel, move |cancel| open(&prepared, cancel))
         };
-        // Emptying a large file takes long.
-        run_in_steps(env, Lane::Waiting(None), work, nothing)
+        run_in_steps(env, lane, work, nothing)
     }
 
     /// Writes a piece: a string, a `Uint8Array`, or several of them that are put together.

@@ -17,26 +17,52 @@ const LEASE_MARGIN: Duration = Duration::from_secs(5);
 /// Runs `open`, and again while it fails because of a lease. Fails with `Aborted` if the operation was cancelled, and
 /// with `EBUSY` if a lease is held longer than the kernel allows.
 pub fn past_leases<T>(cancel: &Cancel, mut open: impl FnMut() -> Result<T>) -> Result<T> {
-    let (mut pause, mut deadline) = (FIRST_PAUSE, None);
+    let mut wait = LeaseWait::default();
     loop {
-        let error = match open() {
-            Err(error) if is_lease(&error) => error,
-            result => return result,
+        let pause = match open() {
+            Ok(opened) => return Ok(opened),
+            Err(error) => wait.pause_after(error, cancel)?,
         };
-        let now = Instant::now();
-        let deadline = deadline.get_or_insert_with(|| now + lease_break_time() + LEASE_MARGIN);
-        cancel.check()?;
-        if now >= *deadline {
-            return Err(held_for_ever(&error));
-        }
         wait_in_pool(|| std::thread::sleep(pause));
         cancel.check()?;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// The wait of one operation for leases.
+#[derive(Debug)]
+pub struct LeaseWait {
+    next_pause: Duration,
+    /// When to give up; `None` before the first attempt failed.
+    deadline: Option<Instant>,
+}
+
+impl Default for LeaseWait {
+    fn default() -> Self {
+        LeaseWait { next_pause: FIRST_PAUSE, deadline: None }
+    }
+}
+
+impl LeaseWait {
+    /// Returns how long to wait before the next attempt, after one that a lease made fail. Fails with the error of an
+    /// attempt that failed otherwise, and like [`past_leases`].
+    pub fn pause_after(&mut self, error: Error, cancel: &Cancel) -> Result<Duration> {
+        if !is_lease(&error) {
+            return Err(error);
+        }
+        let now = Instant::now();
+        let deadline = *self.deadline.get_or_insert_with(|| now + lease_break_time() + LEASE_MARGIN);
+        cancel.check()?;
+        if now >= deadline {
+            return Err(held_for_ever(&error));
+        }
+        let pause = self.next_pause;
+        self.next_pause = (pause * 2).min(LONGEST_PAUSE);
+        Ok(pause)
     }
 }
 
 /// Whether the system refused to open a file because of a lease.
-fn is_lease(error: &Error) -> bool {
+pub fn is_lease(error: &Error) -> bool {
     error.is_refusal(&[Errno::EAGAIN]) && error.context().syscall == Some("open")
 }
 

@@ -42,7 +42,7 @@ pub use copying::{
     TargetPlace,
 };
 pub use facts::Facts;
-pub use lease::past_leases;
+pub use lease::{LeaseWait, is_lease, past_leases};
 pub use list::{Batch, ListOptions, Listing};
 pub use mount_point::{MountPoint, look_at_mount_point};
 pub use part::Part;

@@ -4,7 +4,7 @@ use super::held_trees::HeldTree;
 use super::layout::data_path;
 use super::{Opened, Store};
 use crate::content::{
-    AppendOptions, OpenedFile, Quota, Removal, Tree, WriteOptions, WriteRules, past_leases,
+    AppendOptions, OpenedFile, Quota, Removal, Tree, WriteOptions, WriteRules, is_lease, past_leases,
 };
 use crate::error::{Error, Result};
 use crate::model::{Cancel, VolumeKind, VolumeName, VolumeRecord, VolumeRef, field};
@@ -81,7 +81,14 @@ impl VolumeFiles {
 
     /// The same, so that waiting for the holder of a lease can be cancelled.
     pub fn open_with(&self, path: impl AsRef<OsStr>, cancel: &Cancel) -> Result<OpenedFile> {
-        past_leases(cancel, || self.tree()?.open_file(&path))
+        past_leases(cancel, || self.open_once(&path))
+    }
+
+    /// The same, but fails with `EAGAIN` if a guest holds a lease on the file: see [`LeaseWait`].
+    ///
+    /// [`LeaseWait`]: crate::content::LeaseWait
+    pub fn open_once(&self, path: impl AsRef<OsStr>) -> Result<OpenedFile> {
+        self.tree()?.open_file(path)
     }
 
     /// Looks up what a write has to know.
@@ -203,7 +210,7 @@ impl PreparedRemoval {
 
 /// A write that may be carried out on another thread, which one of a volume with a quota should be: it waits for
 /// its turn, and may have to measure the volume.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PreparedWrite {
     pub(super) files: VolumeFiles,
     pub(super) opened: Arc<Opened>,
@@ -224,11 +231,25 @@ impl PreparedWrite {
         options: WriteOptions,
         cancel: &Cancel,
     ) -> Result<()> {
-        past_leases(cancel, || self.in_turn(cancel, || self.write_now(&path, content, options, cancel)))
+        past_leases(cancel, || self.write_once(&path, content, options, cancel))
     }
 
-    /// The same, unless it would take longer than writing does: because it is not our turn, or the volume has to be
-    /// measured. Then it gives none, and nothing was written.
+    /// The same, but fails with `EAGAIN` if a guest holds a lease on the file: see [`LeaseWait`]. The volume's turn is
+    /// given back then.
+    ///
+    /// [`LeaseWait`]: crate::content::LeaseWait
+    pub fn write_once(
+        &self,
+        path: impl AsRef<OsStr>,
+        content: &[u8],
+        options: WriteOptions,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        self.in_turn(cancel, || self.write_now(path, content, options, cancel))
+    }
+
+    /// The same, unless it would take longer than writing does: because another writer has the turn, because the volume
+    /// has to be measured, or because a guest holds a lease on the file. Then it returns `None`, and nothing was written.
     pub fn try_write(
         &self,
         path: impl AsRef<OsStr>,
@@ -236,7 +257,10 @@ impl PreparedWrite {
         options: WriteOptions,
         cancel: &Cancel,
     ) -> Result<Option<()>> {
-        past_leases(cancel, || self.try_in_turn(|| self.write_now(&path, content, options, cancel)))
+        match self.try_in_turn(|| self.write_now(path, content, options, cancel)) {
+            Err(error) if is_lease(&error) => Ok(None),
+            written => written,
+        }
     }
 
     fn write_now(
@@ -285,8 +309,18 @@ impl PreparedWrite {
         options: AppendOptions,
         cancel: &Cancel,
     ) -> Result<()> {
+        past_leases(cancel, || self.append_once(&path, data, options, cancel))
+    }
+
+    /// The same, but fails with `EAGAIN` if a guest holds a lease on the file.
+    pub fn append_once(
+        &self,
+        path: impl AsRef<OsStr>,
+        data: &[u8],
+        options: AppendOptions,
+        cancel: &Cancel,
+    ) -> Result<()> {
         let quota = Quota::mib(self.quota_mib);
-        let append = || self.files.tree_of(&self.opened)?.append(&path, data, options, quota, cancel);
-        past_leases(cancel, || self.in_turn(cancel, append))
+        self.in_turn(cancel, || self.files.tree_of(&self.opened)?.append(path, data, options, quota, cancel))
     }
 }

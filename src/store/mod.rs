@@ -42,8 +42,8 @@ mod warnings;
 
 pub use crate::catalog::{AttachedImage, AttachedVolume, AttachmentRecord};
 pub use crate::content::{
-    AppendOptions, Batch, FileReader, Links, ListOptions, Listing, OpenedFile, Progress, Question, ReadRange,
-    Stat, Tally, WriteFrom, WriteOptions,
+    AppendOptions, Batch, FileReader, LeaseWait, Links, ListOptions, Listing, OpenedFile, Progress, Question,
+    ReadRange, Stat, Tally, WriteFrom, WriteOptions,
 };
 pub use crate::sys::{EntryKind, reserve_memory};
 pub use attach::Attachment;

@@ -1,12 +1,13 @@
 //! Whole files that are written while their content still comes.
 
 use super::files::PreparedWrite;
-use crate::content::{ChunkedWrite, WriteOptions, past_leases};
+use crate::content::{ChunkedWrite, LeaseWait, WriteOptions};
 use crate::error::{Error, Result};
 use crate::model::{Baton, Cancel, Relay};
 use crate::sys::FileId;
 use std::ffi::OsStr;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 /// The files that this process writes in place chunk by chunk. Two such writes of one file would mix their chunks.
 static WRITTEN: LazyLock<Relay<FileId>> = LazyLock::new(Relay::default);
@@ -24,6 +25,7 @@ pub struct OngoingWrite {
     /// How often its file was gone when it had its turn.
     begun_again: usize,
     cancel: Cancel,
+    lease: LeaseWait,
     is_finished: bool,
     /// Released last, after an unfinished write is undone.
     turn: Option<Baton<FileId>>,
@@ -36,23 +38,22 @@ pub fn release_cancelled_writes() {
 
 impl PreparedWrite {
     /// Begins a write of `length` bytes in a volume without a quota. Before the first chunk it takes its turn at the
-    /// file: see [`OngoingWrite::try_take_turn`].
+    /// file: see [`OngoingWrite::try_take_turn`]. Fails with `EAGAIN` if a guest holds a lease on the file.
     pub fn begin_write(
-        self,
+        &self,
         path: impl AsRef<OsStr>,
         length: u64,
         options: WriteOptions,
         cancel: &Cancel,
     ) -> Result<OngoingWrite> {
         let tree = self.files.tree_of(&self.opened)?;
-        let begin = || tree.begin_write(&path, length, options, &self.rules(), cancel);
-        let file = past_leases(cancel, begin)?;
         let mut write = OngoingWrite {
-            volume: self,
-            file,
+            file: tree.begin_write(path, length, options, &self.rules(), cancel)?,
+            volume: self.clone(),
             target: None,
             begun_again: 0,
             cancel: cancel.clone(),
+            lease: LeaseWait::default(),
             is_finished: false,
             turn: None,
         };
@@ -64,7 +65,8 @@ impl PreparedWrite {
 impl OngoingWrite {
     /// Takes this write's turn at its file unless another write of this process has it; then returns `false`. One that
     /// has its turn already only makes sure that its file is still there: who made that may have removed it, and this
-    /// write then begins again, with the file that it opens or makes now.
+    /// write then begins again, with the file that it opens or makes now. Fails with `EAGAIN` if a guest holds a lease
+    /// on that: see [`OngoingWrite::pause_after`].
     pub fn try_take_turn(&mut self) -> Result<bool> {
         while let Some(target) = &self.target {
             if self.turn.is_none() {
@@ -74,7 +76,7 @@ impl OngoingWrite {
                 return Ok(false);
             }
             let (file, rules, cancel) = (&mut self.file, self.volume.rules(), &self.cancel);
-            if !past_leases(cancel, || file.begin_again_if_removed(&rules, cancel))? {
+            if !file.begin_again_if_removed(&rules, cancel)? {
                 break;
             }
             self.turn = None;
@@ -85,6 +87,20 @@ impl OngoingWrite {
             }
         }
         Ok(true)
+    }
+
+    /// The cancellation of the operation.
+    pub fn cancel(&self) -> Cancel {
+        self.cancel.clone()
+    }
+
+    /// Gives the turn back after a failure because of a lease, and returns how long to wait before it is taken again.
+    /// Fails with the error of another failure.
+    pub fn pause_after(&mut self, error: Error) -> Result<Duration> {
+        let pause = self.lease.pause_after(error, &self.cancel)?;
+        self.file.share();
+        self.turn = None;
+        Ok(pause)
     }
 
     /// Calls `go_on` when it is this write's turn at its file, which is then to be [taken](Self::try_take_turn), or with an

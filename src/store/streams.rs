@@ -23,7 +23,12 @@ impl VolumeFiles {
         range: ReadRange,
         cancel: &Cancel,
     ) -> Result<FileReader> {
-        past_leases(cancel, || self.tree()?.open_reader(&path, range))
+        past_leases(cancel, || self.open_reader_once(&path, range))
+    }
+
+    /// The same, but fails with `EAGAIN` if a guest holds a lease on the file.
+    pub fn open_reader_once(&self, path: impl AsRef<OsStr>, range: ReadRange) -> Result<FileReader> {
+        self.tree()?.open_reader(path, range)
     }
 
     /// Opens or makes a file for writing piece by piece.
@@ -34,14 +39,15 @@ impl VolumeFiles {
         from: WriteFrom,
         cancel: &Cancel,
     ) -> Result<StreamWriter> {
-        self.prepare_write()?.open_writer(path, options, from, cancel)
+        let prepared = self.prepare_write()?;
+        past_leases(cancel, || prepared.open_writer_once(&path, options, from, cancel))
     }
 }
 
 impl PreparedWrite {
-    /// Opens or makes a file for writing piece by piece.
-    pub fn open_writer(
-        self,
+    /// Opens or makes a file for writing piece by piece. Fails with `EAGAIN` if a guest holds a lease on the file.
+    pub fn open_writer_once(
+        &self,
         path: impl AsRef<OsStr>,
         options: WriteOptions,
         from: WriteFrom,
@@ -49,9 +55,9 @@ impl PreparedWrite {
     ) -> Result<StreamWriter> {
         let tree = self.files.tree_of(&self.opened)?;
         // It may make an entry, which takes room.
-        let open = || tree.clone().open_writer(&path, options, from, &self.rules(), cancel);
-        let file = past_leases(cancel, || self.in_turn(&cancel.of_a_step(), open))?;
-        Ok(StreamWriter { volume: self, file, finished: false })
+        let open = || tree.open_writer(path, options, from, &self.rules(), cancel);
+        let file = self.in_turn(&cancel.of_a_step(), open)?;
+        Ok(StreamWriter { volume: self.clone(), file, finished: false })
     }
 }
 
