@@ -1242,7 +1242,10 @@ export declare class Attachment implements AsyncDisposable {
 
 // -- Errors -----------------------------------------------------------------------------------------------
 
-/** Every error of this package, but for a signal's reason. */
+/**
+ * Every error of this package, but for a signal's reason. Where the package is loaded several times, as after its modules
+ * were dropped from `require.cache`, `instanceof` takes the errors of all of them.
+ */
 export declare class VolumeError extends Error {
   /** Stable. */
   readonly code: string

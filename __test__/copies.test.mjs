@@ -1,12 +1,12 @@
 // Two copies of the package in one process, as npm installs them for two dependents.
 import assert from 'node:assert/strict'
-import { cpSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { cpSync, readdirSync, readFileSync, statSync, symlinkSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import test from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { Mount, VolumeStore } from '../index.js'
-import { changeCatalog, tempDir } from './support.mjs'
+import { changeCatalog, outputOf, tempDir } from './support.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
@@ -142,4 +142,54 @@ test('opening one home again and again takes no more descriptors', async (t) => 
   assert.ok(held() <= before + 5, `${held() - before} more for ${others.length} stores`)
   await first.createVolume('v')
   assert.equal((await others[49].listVolumes()).length, 1)
+})
+
+/** Holds that errors are of the classes of `first` and of `second`, whichever of them made what they come from. */
+const checkErrors = `
+const assert = require('node:assert/strict')
+function thrownBy(call) {
+  try { call() } catch (error) { return error }
+}
+async function check(first, second, home) {
+  assert.notEqual(first.VolumeError, second.VolumeError)
+  for (const { Mount, VolumeStore } of [first, second]) {
+    const store = await VolumeStore.open({ home })
+    const files = (await store.createVolume('v')).fs()
+    await files.writeString('f', 'x')
+    const controller = new AbortController()
+    const abort = () => controller.abort('mine') ?? true
+    const errors = {
+      VolumeNotFoundError: await store.getVolume('none').catch((error) => error),
+      FileSystemError: await files.read('none').catch((error) => error),
+      InvalidConfigError: thrownBy(() => Mount.named('../x')),
+    }
+    for (const classes of [first, second]) {
+      class Own extends classes.VolumeError {}
+      assert.ok(new Own('a message', 'OWN') instanceof Own && new Own('a message', 'OWN') instanceof classes.VolumeError)
+      assert.ok(!(new Own('a message', 'OWN') instanceof classes.CatalogError))
+      for (const [name, error] of Object.entries(errors)) {
+        assert.ok(error instanceof classes[name] && error instanceof classes.VolumeError && error instanceof Error, name)
+        assert.ok(!(error instanceof classes.CatalogError) && !(error instanceof Own), name)
+      }
+      for (const other of [null, undefined, 1, 'text', {}, new Error('other'), () => {}]) {
+        assert.ok(!(other instanceof classes.VolumeError))
+      }
+    }
+    const copying = files.copyOut('', home + '/copied', { signal: controller.signal, filter: abort })
+    assert.equal(await copying.catch((reason) => reason), 'mine')
+    await store.removeVolume('v')
+  }
+}`
+
+test('index.js that is loaded twice has errors that are of the classes of both', async (t) => {
+  const [home, link] = [path.join(tempDir(t), 'home'), path.join(tempDir(t), 'link')]
+  symlinkSync(root, link)
+  const env = { HOME_OF_TEST: home, LINKED: path.join(link, 'index.js') }
+  const clear = 'for (const file of Object.keys(require.cache)) delete require.cache[file]'
+  const cleared = `const first = require(process.env.SV); ${clear}; const second = require(process.env.SV)`
+  const linked = 'const [first, second] = [require(process.env.SV), require(process.env.LINKED)]'
+  for (const [load, args] of [[cleared, []], [linked, ['--preserve-symlinks', '--preserve-symlinks-main']]]) {
+    const source = `${checkErrors}; ${load}; check(first, second, process.env.HOME_OF_TEST)`
+    assert.equal(await outputOf(source, { type: 'commonjs', env, args }), '')
+  }
 })

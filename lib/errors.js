@@ -1,7 +1,28 @@
 'use strict'
 
+/**
+ * The name of an error class, in its prototype. This module may be loaded several times in one process while the addon is
+ * shared, which then makes all errors by the classes that were loaded last: so classes are compared by their names.
+ */
+const CLASS = Symbol.for('sandbox-volumes.errorClass')
+
+const nameOf = (prototype) => (Object.hasOwn(prototype, CLASS) ? prototype[CLASS] : undefined)
+
 /** Every error of this package. `code` is stable; `message` says what to do. */
 class VolumeError extends Error {
+  static [Symbol.hasInstance](value) {
+    const name = nameOf(this.prototype)
+    if (name === undefined) {
+      // A caller's own subclass.
+      return Function.prototype[Symbol.hasInstance].call(this, value)
+    }
+    let object = value
+    while (typeof object === 'object' && object !== null && nameOf(object) !== name) {
+      object = Object.getPrototypeOf(object)
+    }
+    return typeof object === 'object' && object !== null
+  }
+
   constructor(message, code, details = {}) {
     const { cause, ...context } = details
     super(message, cause === undefined ? undefined : { cause: new Error(cause) })
@@ -47,12 +68,13 @@ const classes = {
   ERR_INTERNAL: InternalError,
 }
 
-for (const errorClass of [VolumeError, ...Object.values(classes)]) {
+for (const errorClass of new Set([VolumeError, ...Object.values(classes)])) {
   Object.defineProperty(errorClass.prototype, 'name', {
     value: errorClass.name,
     configurable: true,
     writable: true,
   })
+  Object.defineProperty(errorClass.prototype, CLASS, { value: errorClass.name })
 }
 
 function makeError(kind, code, message, details) {
