@@ -4,7 +4,8 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { test } from 'node:test'
 import { Mount, VolumeStore } from '../index.js'
-import { leaseFile, lockFile, tempDir, tempStore, withoutFlock, withoutLeases } from './support.mjs'
+import { leaseFile, withoutLeases } from './lease-support.mjs'
+import { lockFile, tempDir, tempStore, withoutFlock } from './support.mjs'
 
 const MIB = 1 << 20
 

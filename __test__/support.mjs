@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, lstatSync, readlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, lstatSync, readlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
@@ -81,7 +81,7 @@ export const withoutFlock = ['/usr/bin/flock', '/bin/flock'].some(existsSync)
     : 'flock (util-linux) is missing'
 
 /** Waits until a process says that it holds something; returns what has it end, which the test's end does as well. */
-async function releaser(t, child) {
+export async function releaser(t, child) {
   const closed = once(child, 'close')
   await once(child.stdout, 'data')
   const release = async () => {
@@ -103,40 +103,6 @@ export async function lockFile(t, file) {
     stdio: ['pipe', 'pipe', 'inherit'],
   })
   return releaser(t, child)
-}
-
-/** Why leases of another process cannot be tested here, or false. */
-export const withoutLeases = (() => {
-  const dir = mkdtempSync(path.join(tmpdir(), 'sandbox-volumes-'))
-  try {
-    writeFileSync(path.join(dir, 'f'), '')
-    const take = `import fcntl, os, sys
-fcntl.fcntl(os.open(sys.argv[1], os.O_RDONLY), fcntl.F_SETLEASE, fcntl.F_RDLCK)`
-    execFileSync('python3', ['-c', take, path.join(dir, 'f')], { stdio: 'ignore' })
-    return false
-  } catch {
-    if (process.env.CI === 'true') assert.fail('python3 is missing, or file leases')
-    return 'python3 is missing, or file leases'
-  } finally {
-    rmSync(dir, { recursive: true, force: true })
-  }
-})()
-
-/** Has another process, as a guest, hold a write lease on a file; `asked` resolves when it is to give it up. */
-export async function leaseFile(t, file) {
-  const program = `import fcntl, os, signal, sys, threading
-signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGIO])
-def say_when_asked():
-    signal.sigwait([signal.SIGIO])
-    os.write(1, b'asked')
-threading.Thread(target=say_when_asked, daemon=True).start()
-fd = os.open(sys.argv[1], os.O_RDWR)
-fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-os.write(1, b'held')
-sys.stdin.read()`
-  const child = spawn('python3', ['-c', program, file], { stdio: ['pipe', 'pipe', 'inherit'] })
-  const release = await releaser(t, child)
-  return { asked: once(child.stdout, 'data'), release }
 }
 
 /** Has another program run SQL on a home's catalog; gives the first value of its answer. */

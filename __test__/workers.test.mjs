@@ -6,9 +6,9 @@ import path from 'node:path'
 import { test } from 'node:test'
 import { Worker } from 'node:worker_threads'
 import { Mount, VolumeStore } from '../index.js'
+import { leaseFile, withoutLeases } from './lease-support.mjs'
 import {
   indexPath,
-  leaseFile,
   lockFile,
   lockName,
   runNode,
@@ -16,7 +16,6 @@ import {
   tempVolume,
   turn,
   withoutFlock,
-  withoutLeases,
 } from './support.mjs'
 
 const MIB = 1 << 20
