@@ -6,17 +6,22 @@
 mod child;
 #[path = "support/mount_namespace.rs"]
 mod mount_namespace;
+#[path = "support/ordinary_user.rs"]
+mod ordinary_user;
 #[path = "support/report.rs"]
 mod report;
 #[path = "support/skip.rs"]
 mod skip;
+#[path = "support/unmount.rs"]
+mod unmount;
 #[path = "support/volume.rs"]
 mod volume;
 
 use child::in_child;
 use mount_namespace::enter_namespace;
-use nix::mount::{MsFlags, mount, umount};
-use nix::unistd::{Gid, Uid, geteuid, setgroups, setresgid, setresuid};
+use nix::mount::{MsFlags, mount};
+use nix::unistd::geteuid;
+use ordinary_user::{NOBODY, while_ordinary_user};
 use sandbox_volumes::error::Error;
 use sandbox_volumes::model::{Cancel, Labels};
 use serde_json::json;
@@ -25,28 +30,14 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
+use unmount::unmount;
 use volume::Volume;
-
-const USER: u32 = 65_534;
 
 /// One of the ids that the user is granted.
 const SUBORDINATE: u32 = 100_005;
 const GRANT: &str = "65534:100000:65536\n";
 
 const NOTHING: Option<&str> = None;
-
-/// Runs `work` as the ordinary user, and is root again afterwards.
-fn as_user<T>(work: impl FnOnce() -> T) -> T {
-    let (root, user) = (Uid::from_raw(0), Uid::from_raw(USER));
-    let (root_group, group) = (Gid::from_raw(0), Gid::from_raw(USER));
-    setgroups(&[]).unwrap();
-    setresgid(group, group, root_group).unwrap();
-    setresuid(user, user, root).unwrap();
-    let result = work();
-    setresuid(root, root, root).unwrap();
-    setresgid(root_group, root_group, root_group).unwrap();
-    result
-}
 
 /// Puts a file that says who is granted which ids in place of the host's, in this mount name space only.
 fn grant(dir: &Path, content: &str) {
@@ -60,12 +51,14 @@ fn grant(dir: &Path, content: &str) {
 /// Whether this machine lets an ordinary user have the ids that it is granted.
 fn can_map() -> bool {
     let unshare = ["--user", "--map-root-user", "--map-auto", "--", "true"];
-    as_user(|| Command::new("unshare").args(unshare).output().is_ok_and(|output| output.status.success()))
+    while_ordinary_user(|| {
+        Command::new("unshare").args(unshare).output().is_ok_and(|output| output.status.success())
+    })
 }
 
 /// A volume of the user's, with directories that belong to another.
 fn volume_of_user(owner: u32) -> Volume {
-    let volume = as_user(|| Volume::new(json!({})));
+    let volume = while_ordinary_user(|| Volume::new(json!({})));
     let root = volume.files.root();
     fs::create_dir_all(root.join("open/closed")).unwrap();
     for path in ["open/f", "open/closed/f", "f"] {
@@ -79,11 +72,11 @@ fn volume_of_user(owner: u32) -> Volume {
 }
 
 fn remove(volume: &Volume) -> Result<(), Error> {
-    as_user(|| volume.store.remove(&volume.name, &Cancel::default()))
+    while_ordinary_user(|| volume.store.remove(&volume.name, &Cancel::default()))
 }
 
 fn is_listed(volume: &Volume) -> bool {
-    as_user(|| volume.store.list(&Labels::default(), &Cancel::default()).unwrap().len() == 1)
+    while_ordinary_user(|| volume.store.list(&Labels::default(), &Cancel::default()).unwrap().len() == 1)
 }
 
 fn with_home(test: &str, body: impl FnOnce(&Path)) {
@@ -98,7 +91,7 @@ fn with_home(test: &str, body: impl FnOnce(&Path)) {
             return;
         }
         let home = tempfile::tempdir().unwrap();
-        chown(home.path(), Some(USER), Some(USER)).unwrap();
+        chown(home.path(), Some(NOBODY), Some(NOBODY)).unwrap();
         tempfile::env::override_temp_dir(home.path()).unwrap();
         body(home.path());
     });
@@ -120,7 +113,7 @@ fn case_71_what_belongs_to_a_granted_id_is_removed_and_a_mount_in_it_left_alone(
         remove(&volume).unwrap_err();
         assert!(is_listed(&volume));
         assert_eq!(fs::read_to_string(volume.files.root().join("open/closed/f")).unwrap(), "theirs");
-        umount(&bound).unwrap();
+        unmount(&bound).unwrap();
 
         remove(&volume).unwrap();
         assert!(!is_listed(&volume));
@@ -145,7 +138,8 @@ fn case_71_what_belongs_to_others_is_refused_with_who_owns_it_and_what_removes_i
                 assert!(message.contains(said), "{said}: {message}");
             }
             assert!(is_listed(&volume));
-            let error = as_user(|| volume.files.remove_all("open", &Cancel::default())).unwrap_err();
+            let error =
+                while_ordinary_user(|| volume.files.remove_all("open", &Cancel::default())).unwrap_err();
             assert!(error.to_string().contains(&format!("user {owner},")), "{error}");
         }
     });
