@@ -5,19 +5,27 @@
 
 #[path = "support/acl.rs"]
 mod acl;
+#[path = "support/btrfs.rs"]
+mod btrfs;
 #[path = "support/child.rs"]
 mod child;
+#[path = "support/ordinary_user.rs"]
+mod ordinary_user;
 #[path = "support/report.rs"]
 mod report;
 #[path = "support/skip.rs"]
 mod skip;
+#[path = "support/unmount.rs"]
+mod unmount;
 #[path = "support/volume.rs"]
 mod volume;
 
 use acl::{ACCESS, DEFAULT, acl, get, rights, set};
+use btrfs::{Btrfs, run};
 use child::in_child;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{getegid, geteuid};
+use ordinary_user::{NOBODY, while_ordinary_user};
 use sandbox_volumes::content::{WriteFrom, WriteOptions};
 use sandbox_volumes::model::Cancel;
 use sandbox_volumes::store::TransferOptions;
@@ -216,6 +224,79 @@ fn case_50_a_new_directory_has_what_the_kernel_gives_one_that_is_made_there() {
                 assert_eq!(rights(&made.join("sub")), below, "copyIn below {dir}, {mode:o}");
                 fs::remove_dir_all(&made).unwrap();
             }
+        }
+    });
+}
+
+/// A group that only root is a member of.
+const FOREIGN_GROUP: u32 = 2345;
+
+/// Directories of root's that give what is made in them a foreign group, in a volume of an ordinary user's.
+fn directories_of_a_foreign_group(volume: &Volume, below: &str) -> [String; 2] {
+    [("set-gid", None), ("both", Some(acl(7, Some((NAMED, 7)), 7, 7, 0)))].map(|(name, default)| {
+        let path = format!("{below}{name}");
+        let dir = volume.files.root().join(&path);
+        fs::create_dir(&dir).unwrap();
+        chown(&dir, None, Some(FOREIGN_GROUP)).unwrap();
+        fs::set_permissions(&dir, Permissions::from_mode(0o2777)).unwrap();
+        if let Some(default) = default {
+            set(&dir, DEFAULT, &default);
+        }
+        path
+    })
+}
+
+fn gives_files_to_the_foreign_group(volume: &Volume, below: &str) {
+    for dir in directories_of_a_foreign_group(volume, below) {
+        let root = volume.files.root().join(&dir);
+        for (mask, makers) in [(0o022, &WRITERS[..]), (0o777, &WRITERS), (0, &COPIES)] {
+            for mode in [0o664, 0o600, 0o444] {
+                let make_here = || {
+                    let mut new = OpenOptions::new();
+                    new.write(true).create_new(true).mode(mode).open(root.join("k")).unwrap();
+                    rights(&root.join("k"))
+                };
+                let expected = with_umask(mask, || while_ordinary_user(make_here));
+                for (name, make) in makers {
+                    let path = format!("{dir}/new");
+                    with_umask(mask, || while_ordinary_user(|| make(volume, &path, mode)));
+                    let made = root.join("new");
+                    assert_eq!(rights(&made).2, FOREIGN_GROUP, "{name} in {dir}");
+                    assert_eq!(rights(&made), expected, "{name} in {dir}, mode {mode:o}, umask {mask:o}");
+                    // What replaces it is the group's too, though not all of it is its owner's to give.
+                    chown(&made, Some(0), None).unwrap();
+                    set(&made, ACCESS, &acl(6, Some((NAMED, 6)), 6, 6, 0));
+                    with_umask(mask, || while_ordinary_user(|| stream(volume, &path, ATOMIC)));
+                    let (shown, user, group, access, _) = rights(&made);
+                    assert_eq!((shown.as_str(), user, group), ("660", NOBODY, FOREIGN_GROUP), "{name}");
+                    assert_eq!(access, Some(acl(6, Some((NAMED, 6)), 6, 6, 0)));
+                    fs::remove_file(made).unwrap();
+                }
+                fs::remove_file(root.join("k")).unwrap();
+            }
+        }
+        assert_eq!(fs::read_dir(root).unwrap().count(), 0, "nothing is left in {dir}");
+    }
+    let staging = volume.files.root().with_file_name(".staging");
+    assert_eq!(fs::read_dir(staging).unwrap().count(), 0);
+}
+
+#[test]
+fn case_50_a_new_file_has_its_directorys_group_which_this_process_is_no_member_of() {
+    in_child("case_50_a_new_file_has_its_directorys_group_which_this_process_is_no_member_of", || {
+        if !geteuid().is_root() {
+            return skip("a directory of a foreign group needs root");
+        }
+        let home = tempfile::tempdir().unwrap();
+        chown(home.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+        let volume = while_ordinary_user(|| Volume::new_in(home.path(), json!({})));
+        gives_files_to_the_foreign_group(&volume, "");
+        if let Some(btrfs) = Btrfs::new() {
+            chown(btrfs.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+            let volume = while_ordinary_user(|| Volume::new_in(btrfs.path(), json!({})));
+            gives_files_to_the_foreign_group(&volume, "");
+            run("btrfs", &["subvolume", "create"], &volume.files.root().join("sub"));
+            gives_files_to_the_foreign_group(&volume, "sub/");
         }
     });
 }

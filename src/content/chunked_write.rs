@@ -65,7 +65,7 @@ impl Tree {
             true => {
                 let target = self.target(path)?;
                 admit(target.given_back())?;
-                let staged = Staged::create(rules.staging, options.new_file_mode())
+                let staged = Staged::create(rules.staging, &target, options.new_file_mode())
                     .map_err(|error| self.told(error, path.as_str()))?;
                 WriteOutput::Replacement(staged, Box::new(target))
             }

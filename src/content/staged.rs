@@ -4,7 +4,9 @@ use super::open::Place;
 use super::{RelPath, Tree, not_a_regular_file};
 use crate::error::{Error, Result};
 use crate::model::Cancel;
-use crate::sys::{Dir as StoreDir, EntryKind, Facts, FileLock, Inheritance, keep_rights, look_at, umask};
+use crate::sys::{
+    Dir as StoreDir, EntryKind, Facts, FileLock, Inheritance, create_temp_file, keep_rights, look_at, umask,
+};
 use nix::errno::Errno;
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -55,10 +57,10 @@ impl Rights<'_> {
     }
 
     /// Gives them to a whole file, on which only its owner has rights so far.
-    fn give(self, file: BorrowedFd<'_>) -> io::Result<()> {
+    fn give(&self, file: BorrowedFd<'_>) -> io::Result<()> {
         match self {
-            Rights::Kept(old, _) => keep_rights(old, file),
-            Rights::Inherited(inheritance, mode) => inheritance.give(file, mode),
+            Rights::Kept(old, _) => keep_rights(*old, file),
+            Rights::Inherited(inheritance, mode) => inheritance.give(file, *mode),
         }
     }
 }
@@ -74,10 +76,10 @@ pub(super) struct Staged {
 }
 
 impl Staged {
-    /// Makes an empty one. What is put in place has the rights of the file that it replaces, or is as if it were made
-    /// there with `mode`; until then only its owner has rights on it.
-    pub fn create(staging: &StoreDir, mode: u32) -> Result<Self> {
-        let (name, lock) = FileLock::create_unique(staging)?;
+    /// Makes an empty one, to be put in the directory of `target`. What is put in place has the rights of the file that it
+    /// replaces, or is as if it were made there with `mode`; until then only its owner has rights on it.
+    pub fn create(staging: &StoreDir, target: &Target, mode: u32) -> Result<Self> {
+        let (name, lock) = create_temp_file(staging, target.place.holder.as_fd())?;
         match lock.file().try_clone_to_owned() {
             Ok(file) => Ok(Staged { name, file: file.into(), mode, _lock: lock }),
             Err(error) => {
@@ -136,7 +138,8 @@ impl Tree {
         given.and_then(|()| staged.file.sync_all()).map_err(refused)?;
         cancel.commit()?;
         let file = (staged.name.as_str(), staged.file.as_fd());
-        let put = staging.replace(file, self.root.as_fd(), target.place.holder.as_fd(), &target.place.name);
+        let (root, holder) = (self.root.as_fd(), target.place.holder.as_fd());
+        let put = staging.replace(file, root, holder, &target.place.name, &|file| rights.give(file));
         put.map_err(|error| self.told(error, path.as_str()))
     }
 }

@@ -68,11 +68,11 @@ impl Tree {
     ) -> Result<FileWriter> {
         let path = RelPath::parse(path)?;
         if options.atomic {
-            let given_back = self.target(&path)?.given_back();
+            let target = self.target(&path)?;
             cancel.check()?;
-            let staged = Staged::create(rules.staging, options.new_file_mode())
+            let staged = Staged::create(rules.staging, &target, options.new_file_mode())
                 .map_err(|error| self.told(error, path.as_str()))?;
-            let output = Output::Staged(staged, given_back);
+            let output = Output::Staged(staged, target.given_back());
             return Ok(FileWriter {
                 tree: self,
                 path,

@@ -1,7 +1,6 @@
 //! Putting a file in place in another subvolume, into which nothing can be renamed.
 
 use super::dir::Dir;
-use super::rights::keep_rights;
 use super::transfer::clone_content;
 use crate::error::{Error, Result};
 use nix::errno::Errno;
@@ -66,15 +65,16 @@ impl PassingClone {
     }
 }
 
-/// Puts a clone of the open file `name` of `source`, which shares its blocks, with its rights in place of
-/// `new_name` in `target`, a directory below `root`, and unlinks the original. Where it fails, the original is gone
-/// or has its name.
+/// Puts a clone of the open file `name` of `source`, which shares its blocks, in place of `new_name` in `target`, a
+/// directory below `root`, and unlinks the original. `give_rights` gives the clone its rights, of which it has only its
+/// owner's, and the group that `target` gave it. Where it fails, the original is gone or has its name.
 pub(super) fn replace_by_clone(
     source: BorrowedFd<'_>,
     (name, original): (&str, BorrowedFd<'_>),
     root: BorrowedFd<'_>,
     target: BorrowedFd<'_>,
     new_name: &OsStr,
+    give_rights: &dyn Fn(BorrowedFd<'_>) -> io::Result<()>,
 ) -> nix::Result<()> {
     let original = File::from(original.try_clone_to_owned().map_err(|_| Errno::EMFILE)?);
     let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
@@ -86,7 +86,7 @@ pub(super) fn replace_by_clone(
     };
     let io_errno = |error: io::Error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
     match clone_content(&original, &clone) {
-        Ok(true) => keep_rights(original.as_fd(), clone.as_fd()).map_err(io_errno)?,
+        Ok(true) => give_rights(clone.as_fd()).map_err(io_errno)?,
         Ok(false) => return Err(Errno::EXDEV),
         Err(error) => return Err(io_errno(error)),
     }

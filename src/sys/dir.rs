@@ -216,16 +216,20 @@ impl Dir {
     }
 
     /// Moves an open temp file, which has a unique token as its name, into a directory below `root` on the same file system, be
-    /// it in another subvolume of it, in place of what stands there.
+    /// it in another subvolume of it, in place of what stands there. `give_rights` gives the file its rights once more
+    /// if it has to be cloned for that.
     pub fn replace(
         &self,
         (name, file): (&str, BorrowedFd<'_>),
         root: BorrowedFd<'_>,
         target: BorrowedFd<'_>,
         new_name: &OsStr,
+        give_rights: &dyn Fn(BorrowedFd<'_>) -> io::Result<()>,
     ) -> Result<()> {
         let replaced = match renameat(&self.fd, name, target, new_name) {
-            Err(Errno::EXDEV) => replace_by_clone(self.fd.as_fd(), (name, file), root, target, new_name),
+            Err(Errno::EXDEV) => {
+                replace_by_clone(self.fd.as_fd(), (name, file), root, target, new_name, give_rights)
+            }
             renamed => renamed,
         };
         replaced.map_err(|errno| Error::file_system("rename", new_name, errno.into()))

@@ -1,11 +1,12 @@
 //! Advisory file locks (`flock`), always with a bound on the wait.
 
+use super::reopen::descriptor_path;
 use super::{Dir, unique_token};
 use crate::error::{Error, Result};
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
-use nix::unistd::geteuid;
+use nix::unistd::{geteuid, linkat};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -137,15 +138,23 @@ impl FileLock {
         for _ in 0..ATTEMPTS {
             let name = unique_token();
             let file = dir.create_file(&name, TEMP_MODE.bits())?;
-            let failed = |errno: Errno| Error::file_system("chmod", dir.path_of(&name), errno.into());
-            if fstat(&file).map_err(failed)?.st_mode & ALL_BITS != TEMP_MODE.bits() {
-                fchmod(&file, TEMP_MODE).map_err(failed)?;
-            }
+            close_to_others(&file)
+                .map_err(|errno| Error::file_system("chmod", dir.path_of(&name), errno.into()))?;
             if let Some(lock) = Self::lock(dir, &name, file)? {
                 return Ok((name, lock));
             }
         }
         Err(Error::file_system("flock", dir.path(), Errno::EBUSY.into()))
+    }
+
+    /// Locks an open file that has no name, and then gives it one in `dir`, as [`FileLock::create_unique`] does. Returns
+    /// `None` if it cannot have one there.
+    pub(super) fn name_unique(dir: &Dir, file: OwnedFd) -> Option<(String, Self)> {
+        close_to_others(&file).ok()?;
+        let held = Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?;
+        let (name, link) = (unique_token(), descriptor_path("self", held.as_fd()));
+        let linked = linkat(AT_FDCWD, &link, dir.as_fd(), name.as_str(), AtFlags::AT_SYMLINK_FOLLOW);
+        linked.ok().map(|()| (name, FileLock(held)))
     }
 
     /// The locked file.
@@ -160,6 +169,14 @@ impl FileLock {
             Err((_, Errno::EWOULDBLOCK | Errno::EINTR)) => Ok(None),
             Err((_, errno)) => Err(Error::file_system("flock", dir.path_of(name), errno.into())),
         }
+    }
+}
+
+/// Takes all rights from those who do not own a temp file, and gives its owner those that it needs.
+fn close_to_others(file: &OwnedFd) -> nix::Result<()> {
+    match fstat(file)?.st_mode & ALL_BITS == TEMP_MODE.bits() {
+        true => Ok(()),
+        false => fchmod(file, TEMP_MODE),
     }
 }
 

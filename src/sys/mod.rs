@@ -33,6 +33,7 @@ mod rights;
 mod space;
 mod subdir;
 mod sync_above;
+mod temp_file;
 mod token;
 mod transfer;
 mod umask;
@@ -68,6 +69,7 @@ pub use rights::{
 pub use space::{STAT_BLOCK, free_space, release, reserve, time_since_boot};
 pub use subdir::{open_parent, open_subdirectory};
 pub use sync_above::sync_up_to;
+pub use temp_file::create_temp_file;
 pub use token::unique_token;
 pub use transfer::{TransferBuffer, clone_content, has_length, next_data, read_piece, transfer};
 pub use umask::umask;

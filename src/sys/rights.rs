@@ -124,22 +124,25 @@ impl Inheritance {
 
     /// Gives a file that was made elsewhere the group, ACL and mode that it would have if it were made in the directory
     /// with `mode`, less no umask.
-    pub fn give(self, new: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
+    pub fn give(&self, new: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
         self.give_group(new)?;
         self.give_mode(new, mode)
     }
 
-    /// The same, of the group only.
+    /// The same, of the group only. Where this process may not give it, the file belongs to this process's group.
     pub fn give_group(&self, new: BorrowedFd<'_>) -> io::Result<()> {
-        let group = self.group.unwrap_or_else(|| getegid().as_raw());
-        give_owner(new, None, Some(group)).map(drop)
+        let ours = getegid().as_raw();
+        match self.group {
+            Some(group) if give_owner(new, None, Some(group))? => Ok(()),
+            _ => give_owner(new, None, Some(ours)).map(drop),
+        }
     }
 
     /// The same, of ACL and mode only.
-    pub fn give_mode(self, new: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
-        match self.default_acl {
+    pub fn give_mode(&self, new: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
+        match &self.default_acl {
             Some(acl) => {
-                let (acl, permissions) = acl.created_with(mode);
+                let (acl, permissions) = acl.clone().created_with(mode);
                 set(new, acl.as_ref(), mode & !PERMISSIONS | permissions)
             }
             None => set(new, None, mode),
@@ -151,6 +154,14 @@ impl Inheritance {
 pub fn inherited_group(dir: BorrowedFd<'_>) -> io::Result<Option<u32>> {
     let facts = Facts::of(dir)?;
     Ok((facts.mode() & SET_GROUP_ID != 0).then_some(facts.owner().1))
+}
+
+/// Gives `file` the group that `dir` gives to what is made in it, if it gives one. Returns false if this process may not.
+pub(super) fn give_group_of(dir: BorrowedFd<'_>, file: BorrowedFd<'_>) -> io::Result<bool> {
+    match inherited_group(dir)? {
+        Some(group) => give_owner(file, None, Some(group)),
+        None => Ok(true),
+    }
 }
 
 /// The mode that a directory, which was just made, has in the end where `permissions` are wanted: what it has from the one

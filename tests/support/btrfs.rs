@@ -1,5 +1,7 @@
 //! A file system whose kernel keeps quotas, of the test's own.
 
+#![allow(dead_code, reason = "each test binary uses what it needs")]
+
 use crate::skip::skip;
 use crate::unmount::unmount;
 use nix::mount::{MntFlags, umount2};

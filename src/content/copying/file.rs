@@ -139,13 +139,16 @@ impl Replacement {
         let to = self.temporary.file(errand)?;
         let OpenSource { file, settlement, .. } = &self.source;
         let _published = self.temporary.publish(errand, settlement.permissions())?;
-        settlement.settle_replacing(errand, file.as_fd(), &to, self.old.as_ref())?;
+        let give_rights =
+            |to: BorrowedFd<'_>| settlement.settle_replacing(errand, file.as_fd(), to, self.old.as_ref());
+        let sides = &errand.context.sides;
+        give_rights(to.as_fd()).map_err(|error| sides.to.refused("setxattr", &errand.path(), error))?;
         let took = Facts::of(to.as_fd()).map_err(|error| named(errand, error))?.allocated();
         let demand = Demand::in_place(self.written, took, self.replaced);
         let temporary = &self.temporary;
         errand.context.rules.admit(|| errand.shown(), demand, &mut self.claim, &mut || {
             errand.commit()?;
-            temporary.put_in_place(errand)
+            temporary.put_in_place(errand, &give_rights)
         })
     }
 }

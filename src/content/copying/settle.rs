@@ -50,10 +50,11 @@ impl Settlement {
     /// Settles a copy that was made in its place with [`first_mode`](Settlement::first_mode).
     pub fn settle_new(&self, errand: &Errand<'_>, original: BorrowedFd<'_>, to: &File) -> Result<()> {
         let refused = |syscall, error| errand.context.sides.to.refused(syscall, &errand.path(), error);
-        self.give_attributes(errand, original, to)?;
-        self.give_owner(errand, to)?;
+        let to = to.as_fd();
+        self.rights.give_attributes(original, to).map_err(|error| refused("setxattr", error))?;
+        self.give_owner(errand, to).map_err(|error| refused("fchown", error))?;
         let permissions = self.rights.permissions;
-        let now = Facts::of(to.as_fd()).map_err(|error| refused("fstat", error))?.mode() & PERMISSIONS;
+        let now = Facts::of(to).map_err(|error| refused("fstat", error))?.mode() & PERMISSIONS;
         if now == permissions {
             return Ok(());
         }
@@ -61,9 +62,7 @@ impl Settlement {
         match inheritance.has_acl() {
             // The directory's ACL made this of it.
             true if self.first_mode(errand) == permissions => Ok(()),
-            true => {
-                inheritance.give_mode(to.as_fd(), permissions).map_err(|error| refused("setxattr", error))
-            }
+            true => inheritance.give_mode(to, permissions).map_err(|error| refused("setxattr", error)),
             false => fchmod(to, Mode::from_bits_truncate(permissions))
                 .map_err(|errno| refused("fchmod", errno.into())),
         }
@@ -74,28 +73,21 @@ impl Settlement {
         &self,
         errand: &Errand<'_>,
         original: BorrowedFd<'_>,
-        to: &File,
+        to: BorrowedFd<'_>,
         old: Option<&OwnedFd>,
-    ) -> Result<()> {
-        let refused = |error: io::Error| errand.context.sides.to.refused("setxattr", &errand.path(), error);
+    ) -> io::Result<()> {
         let permissions = self.rights.permissions;
-        let inheritance = Inheritance::of(errand.to).map_err(refused)?;
+        let inheritance = Inheritance::of(errand.to)?;
         if let Some(old) = old {
-            keep_attributes(old.as_fd(), to.as_fd()).map_err(refused)?;
+            keep_attributes(old.as_fd(), to)?;
         }
-        self.give_attributes(errand, original, to)?;
-        inheritance.give_group(to.as_fd()).map_err(refused)?;
+        self.rights.give_attributes(original, to)?;
+        inheritance.give_group(to)?;
         self.give_owner(errand, to)?;
-        let given = match old {
-            Some(old) => keep_acl(old.as_fd(), to.as_fd(), permissions),
-            None => inheritance.give_mode(to.as_fd(), permissions),
-        };
-        given.map_err(refused)
-    }
-
-    fn give_attributes(&self, errand: &Errand<'_>, original: BorrowedFd<'_>, to: &File) -> Result<()> {
-        let given = self.rights.give_attributes(original, to.as_fd());
-        given.map_err(|error| errand.context.sides.to.refused("setxattr", &errand.path(), error))
+        match old {
+            Some(old) => keep_acl(old.as_fd(), to, permissions),
+            None => inheritance.give_mode(to, permissions),
+        }
     }
 
     /// Whether the copy is to be somebody else's.
@@ -105,15 +97,14 @@ impl Settlement {
 
     /// Gives the copy its owner, and its group where the directory gave it none. An unprivileged process cannot give files
     /// away.
-    fn give_owner(&self, errand: &Errand<'_>, to: &File) -> Result<()> {
+    fn give_owner(&self, errand: &Errand<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
         if !self.is_given_away(errand) {
             return Ok(());
         }
-        let refused = |error| errand.context.sides.to.refused("fchown", &errand.path(), error);
         let (user, group) = self.facts.owner();
-        let inherited = inherited_group(errand.to).map_err(refused)?;
+        let inherited = inherited_group(errand.to)?;
         match fchown(to, Some(user), Some(inherited.unwrap_or(group))) {
-            Err(error) if error.kind() != ErrorKind::PermissionDenied => Err(refused(error)),
+            Err(error) if error.kind() != ErrorKind::PermissionDenied => Err(error),
             _ => Ok(()),
         }
     }

@@ -3,11 +3,12 @@
 use super::entry::Errand;
 use super::settle::UNFINISHED;
 use crate::error::Result;
-use crate::sys::{FileLock, create_file, rename_within, unique_token, unlink_entry};
+use crate::sys::{FileLock, create_file, create_temp_file, rename_within, unique_token, unlink_entry};
 use nix::errno::Errno;
 use std::ffi::OsString;
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// A copy that is not in its place yet: where no guest sees it, or on the host beside its place.
 #[derive(Debug)]
@@ -19,7 +20,7 @@ pub enum Temporary {
 impl Temporary {
     pub fn create(errand: &Errand<'_>) -> Result<Self> {
         if let Some(volume) = &errand.context.rules.into {
-            let (name, lock) = FileLock::create_unique(volume.staging())
+            let (name, lock) = create_temp_file(volume.staging(), errand.to)
                 .map_err(|error| errand.context.sides.to.failed_for(&errand.path(), error))?;
             return Ok(Temporary::Staged { name, lock });
         }
@@ -46,12 +47,18 @@ impl Temporary {
         }
     }
 
-    pub fn put_in_place(&self, errand: &Errand<'_>) -> Result<()> {
+    /// Puts it in place of what stands there; `give_rights` gives it its rights once more if it has to be cloned for that.
+    pub fn put_in_place(
+        &self,
+        errand: &Errand<'_>,
+        give_rights: &dyn Fn(BorrowedFd<'_>) -> io::Result<()>,
+    ) -> Result<()> {
         let refused = |error| errand.context.sides.to.refused("rename", &errand.path(), error);
         match (self, &errand.context.rules.into) {
             (Temporary::Staged { name, lock }, Some(volume)) => {
                 let file = (name.as_str(), lock.file());
-                let replaced = volume.staging().replace(file, volume.root(), errand.to, errand.name);
+                let (root, staging) = (volume.root(), volume.staging());
+                let replaced = staging.replace(file, root, errand.to, errand.name, give_rights);
                 replaced.map_err(|error| errand.context.sides.to.failed_for(&errand.path(), error))
             }
             (Temporary::Beside { name, .. }, _) => {
