@@ -8,6 +8,8 @@ mod child;
 mod mount_namespace;
 #[path = "support/openat2.rs"]
 mod openat2;
+#[path = "support/ordinary_user.rs"]
+mod ordinary_user;
 #[path = "support/report.rs"]
 mod report;
 #[path = "support/skip.rs"]
@@ -39,6 +41,8 @@ mod links;
 mod privileges;
 #[path = "copying/reflink.rs"]
 mod reflink;
+#[path = "copying/undone.rs"]
+mod undone;
 
 #[test]
 fn case_18_the_same_holds_where_openat2_is_missing() {

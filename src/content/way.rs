@@ -16,7 +16,7 @@ const REACH: usize = 512;
 const HELD: usize = 32;
 
 /// Where a directory is: a path from the base of that index.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Spot {
     base: usize,
     path: PathBuf,

@@ -26,6 +26,18 @@ pub enum EntryKind {
     Special,
 }
 
+impl EntryKind {
+    /// The kind that an `st_mode` tells.
+    pub(super) fn of_mode(mode: u32) -> Self {
+        match SFlag::from_bits_truncate(mode & SFlag::S_IFMT.bits()) {
+            SFlag::S_IFREG => EntryKind::File,
+            SFlag::S_IFDIR => EntryKind::Directory,
+            SFlag::S_IFLNK => EntryKind::Link,
+            _ => EntryKind::Special,
+        }
+    }
+}
+
 /// What was found about a file, through a descriptor or by name.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts(FileStat);
@@ -38,12 +50,7 @@ impl Facts {
 
     /// The kind.
     pub fn kind(&self) -> EntryKind {
-        match SFlag::from_bits_truncate(self.0.st_mode & SFlag::S_IFMT.bits()) {
-            SFlag::S_IFREG => EntryKind::File,
-            SFlag::S_IFDIR => EntryKind::Directory,
-            SFlag::S_IFLNK => EntryKind::Link,
-            _ => EntryKind::Special,
-        }
+        EntryKind::of_mode(self.0.st_mode)
     }
 
     /// The identity.

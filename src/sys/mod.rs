@@ -31,6 +31,7 @@ mod record_lock;
 mod reopen;
 mod rights;
 mod space;
+mod stamp;
 mod subdir;
 mod sync_above;
 mod temp_file;
@@ -67,6 +68,7 @@ pub use rights::{
     mode_of_new_directory,
 };
 pub use space::{STAT_BLOCK, free_space, release, reserve, time_since_boot};
+pub use stamp::FileStamp;
 pub use subdir::{open_parent, open_subdirectory};
 pub use sync_above::sync_up_to;
 pub use temp_file::create_temp_file;

@@ -120,10 +120,19 @@ fn copy_link(errand: &Errand<'_>, found: &OwnedFd, facts: &Facts, depth: usize) 
     }
     let length = if target.len() < SHORT_TARGET { 0 } else { target.len() as u64 };
     let mut create = || {
-        for _ in 0..RETRIES {
+        for attempt in 0..RETRIES {
             match create_link(errand.to, errand.name, &target) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => remove_old(errand, facts)?,
-                created => return created.map_err(|error| refused("symlink", error)),
+                created => {
+                    created.map_err(|error| refused("symlink", error))?;
+                    // One that took the place of another stays, also if the copy fails.
+                    if attempt == 0
+                        && let Some(record) = &errand.context.record
+                    {
+                        record.add_entry(errand.to, errand.name, EntryKind::Link);
+                    }
+                    return Ok(());
+                }
             }
         }
         Err(refused("symlink", Errno::EBUSY.into()))

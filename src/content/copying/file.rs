@@ -112,7 +112,11 @@ impl FilledFile {
     /// Passes the commit point where this is all there is to copy, and gives the copy its name. An error undoes it.
     pub fn publish(self, errand: &Errand<'_>) -> Result<()> {
         match self {
-            FilledFile::New(new) => errand.commit().inspect_err(|_| new.remove(errand.to, errand.name)),
+            FilledFile::New(new) => {
+                errand.commit().inspect_err(|_| new.remove(errand.to, errand.name))?;
+                errand.context.record.iter().for_each(|record| record.add_file(&new));
+                Ok(())
+            }
             FilledFile::Replacing(mut replacement) => {
                 let published = replacement.publish(errand);
                 if published.is_err() {

@@ -8,9 +8,11 @@ use super::place::{Source, Target, TargetPlace};
 use super::progress::Progress;
 use super::rules::CopyRules;
 use super::side::Sides;
+use super::undo::Top;
 use super::walk::Walk;
 use super::way::{Pair, busy};
-use crate::content::{Claim, Demand, purge};
+use crate::content::new_file::CopyRecord;
+use crate::content::{Claim, Demand};
 use crate::error::{Error, Result};
 use crate::sys::{
     EntryKind, Facts, FileId, TransferBuffer, create_directory, is_within, open_subdirectory, our_ids,
@@ -36,6 +38,8 @@ pub(super) struct Context {
     pub top: FileId,
     /// This process's user and group.
     pub ours: (u32, u32),
+    /// What was made below the top, if the copy made the top too, and so is undone if it fails.
+    pub record: Option<CopyRecord>,
     /// The path of the top's directory from the top.
     no_prefix: Arc<PathBuf>,
 }
@@ -73,6 +77,9 @@ impl Context {
                 made => made.map_err(|error| self.sides.to.refused("mkdir", &path(), error)),
             },
         )?;
+        if is_new && let Some(record) = &self.record {
+            record.add_entry(holder, name, EntryKind::Directory);
+        }
         Ok(is_new)
     }
 }
@@ -103,11 +110,11 @@ enum Stage {
     },
     Walking {
         walk: Box<Walk>,
-        made: Option<Made>,
+        made: Option<Top>,
     },
     /// A tree is copied; `made` is its top.
     Walked {
-        made: Option<Made>,
+        made: Option<Top>,
     },
     /// A single file is copied.
     Filled {
@@ -116,14 +123,6 @@ enum Stage {
         file: FilledFile,
     },
     Over,
-}
-
-/// The top directory, where it was made for this copy.
-#[derive(Debug)]
-struct Made {
-    holder: OwnedFd,
-    name: OsString,
-    id: FileId,
 }
 
 impl CopyJob {
@@ -137,6 +136,7 @@ impl CopyJob {
             // Until there is one, what it must not be.
             top: source.facts.id(),
             ours: our_ids(),
+            record: None,
             no_prefix: Arc::default(),
         };
         CopyJob {
@@ -173,9 +173,8 @@ impl CopyJob {
 
     fn undo(&mut self) {
         match std::mem::replace(&mut self.stage, Stage::Over) {
-            // The error that led here says more than one of cleaning up.
             Stage::Walking { made: Some(made), .. } | Stage::Walked { made: Some(made) } => {
-                drop(made.undo(&self.context));
+                self.context.record.iter().for_each(|record| made.undo(record));
             }
             Stage::Filled { holder, name, file } => file.undo(&self.context.top_errand(&holder, &name)),
             _ => {}
@@ -251,10 +250,11 @@ impl CopyJob {
                     let _removed = remove_directory(holder.as_fd(), &name);
                 }
                 let (id, dir) = opened.map_err(|error| refused("open", busy(error)))?;
-                (dir, is_new.then_some(Made { holder, name, id }))
+                (dir, is_new.then_some(Top { holder, name, id }))
             }
         };
         context.top = FileId::of_open(to.as_fd()).map_err(|error| refused("stat", error))?;
+        context.record = made.as_ref().map(|_| CopyRecord::new());
         let walk = Box::new(Walk::new(Pair { from, to }, made.is_some()));
         self.stage = Stage::Walking { walk, made };
         Ok(())
@@ -276,17 +276,5 @@ impl CopyJob {
 impl Drop for CopyJob {
     fn drop(&mut self) {
         self.undo();
-    }
-}
-
-impl Made {
-    /// Removes the directory again, unless something else has its name by now.
-    fn undo(self, context: &Context) -> Result<()> {
-        let shown = context.sides.to.path_of(Path::new(""));
-        let opened = open_subdirectory(self.holder.as_fd(), Path::new(&self.name));
-        match opened.and_then(|dir| FileId::of_open(dir.as_fd())) {
-            Ok(id) if id == self.id => purge(self.holder, &self.name, &shown),
-            _ => Ok(()),
-        }
     }
 }

@@ -16,6 +16,7 @@ mod rules;
 mod settle;
 mod side;
 mod temporary;
+mod undo;
 mod walk;
 mod way;
 
