@@ -944,8 +944,8 @@ export interface MicrosandboxOptions {
    * (`<home>/db/msb.db`) has is mounted so, and none if its `config.json` keeps volumes elsewhere; others are an
    * `UnsupportedMountError`, for microsandbox up to 0.7.11 that is told a name which its catalog lacks deletes the
    * volume's directory. Whether the catalog still has it is looked up by this call, without waiting: do not remove the
-   * volume with `msb` before the sandbox runs. Of a disk volume it opens `disk.raw`; a qcow2 needs a link of that name
-   * beside `disk.qcow2`.
+   * volume with `msb` before the sandbox runs. Of a disk volume it opens `disk.raw`, so that a qcow2 volume is an
+   * `UnsupportedMountError` too: mount it by its path.
    *
    * `false`: by their paths, for any microsandbox, which lets a guest add 4 GiB to a directory, as to any bind mount of
    * its. Default: `false`.
@@ -1133,8 +1133,8 @@ export declare class Attachment implements AsyncDisposable {
    * is opened under the path of a descriptor of this process: start the sandbox as the same user while this process
    * lives. From this call on, the attachment holds no `flock` on its disks any more, for microsandbox takes it itself;
    * with `{ handOver: false }` it keeps it, and microsandbox cannot start.
-   * @throws {UnsupportedMountError} a host path has `,`, `:` or `;`, a vmdk is to be written, a `subpath` is to be
-   *   mounted by name, or microsandbox would not find a volume by its name
+   * @throws {UnsupportedMountError} a host path has `,`, `:` or `;`, a vmdk is to be written, a `subpath` or a qcow2
+   *   volume is to be mounted by name, or microsandbox would not find a volume by its name
    * @throws {InvalidConfigError} an option is not acceptable, or the attachment was detached
    * @throws {CatalogError} by name: microsandbox's catalog is locked at this moment, cannot be read, or is of a version
    *   that is not known here

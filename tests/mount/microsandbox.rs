@@ -118,8 +118,26 @@ fn volumes_are_named_where_that_is_asked_for() {
         }
     }
 
-    let image = disk(None, "/proc/7/fd/9", DiskFormat::Raw, None);
-    assert_eq!(told(&image, by_name).0[0], "--mount-disk");
+    for format in [DiskFormat::Raw, DiskFormat::Qcow2] {
+        let image = disk(None, "/proc/7/fd/9", format, None);
+        assert_eq!(told(&image, by_name.clone()).0[0], "--mount-disk");
+    }
+}
+
+#[test]
+fn a_qcow2_volume_is_mounted_by_its_path_only() {
+    let volume = disk(Some("my-disk"), "/vols/my-disk/disk.qcow2", DiskFormat::Qcow2, None);
+    let (argv, _) = told(&volume, json!({}));
+    assert_eq!(argv, ["--mount-disk", "/vols/my-disk/disk.qcow2:/data:format=qcow2"]);
+    let given = options(json!({ "byName": true })).unwrap();
+    let mounts = [volume];
+    for error in [
+        render(&mounts, &given, &look_up).unwrap_err(),
+        microsandbox_sdk::render(&mounts, &given, &look_up).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::UnsupportedMount);
+        assert!(error.to_string().contains("leave \"byName\" unset, which mounts it by its path"), "{error}");
+    }
 }
 
 #[test]

@@ -100,6 +100,13 @@ pub(super) fn source<'m>(
         let problem = "by its name it mounts all of a volume, and this is a part; leave \"byName\" unset";
         return Err(unsupported(RUNTIME, mount, problem));
     }
+    if let Origin::Disk { volume: Some(_), format: DiskFormat::Qcow2, .. } = &mount.origin
+        && options.by_name
+    {
+        let problem = "by its name it opens a disk's \"disk.raw\", and this disk is a qcow2; leave \"byName\" unset, \
+                       which mounts it by its path";
+        return Err(unsupported(RUNTIME, mount, problem));
+    }
     Ok(match &mount.origin {
         Origin::Named { volume, .. } | Origin::Disk { volume: Some(volume), .. } if options.by_name => {
             named(mount, volume, look_up)?
