@@ -586,7 +586,8 @@ export declare class VolumeFs {
   remove(relPath: VolumePath, options?: SignalOption): Promise<void>
   /**
    * An entry and all below it; a missing one is fine, the root is refused. Once begun it runs to its end. A mount
-   * below, or somebody who keeps filling the tree, is an `EBUSY` error that leaves what could not be removed.
+   * below, or others who keep filling the tree, is an `EBUSY` error that leaves what could not be removed. What other
+   * users own is deleted as `removeVolume` does, if `rm` is GNU's; else it is a `FileSystemError` (`EACCES`).
    */
   removeAll(relPath: VolumePath, options?: SignalOption): Promise<void>
   /** Whether the path leads to something; an error where that could not be told. */

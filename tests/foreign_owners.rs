@@ -24,12 +24,14 @@ use nix::unistd::geteuid;
 use ordinary_user::{NOBODY, while_ordinary_user};
 use sandbox_volumes::error::Error;
 use sandbox_volumes::model::{Cancel, Labels};
+use sandbox_volumes::store::{Durability, ProblemKind, Store, check};
 use serde_json::json;
 use skip::skip;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 use unmount::unmount;
 use volume::Volume;
 
@@ -120,6 +122,101 @@ fn case_71_what_belongs_to_a_granted_id_is_removed_and_a_mount_in_it_left_alone(
         assert!(!volume.files.root().exists());
         assert_eq!(fs::read_dir(volume.files.root().with_file_name(".trash")).unwrap().count(), 0);
         assert_eq!(fs::read_to_string(elsewhere).unwrap(), "not the volume's");
+    });
+}
+
+#[test]
+fn case_71_remove_all_deletes_what_belongs_to_a_granted_id() {
+    with_home("case_71_remove_all_deletes_what_belongs_to_a_granted_id", |home| {
+        grant(home, GRANT);
+        if !can_map() {
+            return skip("an ordinary user cannot have a user name space with newuidmap and util-linux 2.38");
+        }
+        let volume = volume_of_user(SUBORDINATE);
+        let root = volume.files.root();
+        let remove_all =
+            |path: &str| while_ordinary_user(|| volume.files.remove_all(path, &Cancel::default()));
+        let bound = root.join("open/f");
+        mount(Some(&root.join("f")), &bound, NOTHING, MsFlags::MS_BIND, NOTHING).unwrap();
+        remove_all("open").unwrap_err();
+        assert_eq!(fs::read_to_string(root.join("open/closed/f")).unwrap(), "theirs");
+        unmount(&bound).unwrap();
+
+        // What takes long is not done in the first slice.
+        let in_a_moment = Instant::now() + Duration::from_secs(60);
+        let is_gone = while_ordinary_user(|| {
+            let mut removal = volume.files.prepare_remove_all("open", &Cancel::default()).unwrap();
+            assert!(!removal.go_on(Some(in_a_moment)).unwrap());
+            assert!(root.join("open").is_dir());
+            removal.go_on(None).unwrap()
+        });
+        assert!(is_gone && !root.join("open").exists());
+
+        while_ordinary_user(|| fs::create_dir_all(root.join("ours/deep")).unwrap());
+        fs::create_dir_all(root.join("ours/deep/theirs/dir")).unwrap();
+        for path in ["ours/deep/theirs/dir", "ours/deep/theirs"] {
+            chown(root.join(path), Some(SUBORDINATE), Some(SUBORDINATE)).unwrap();
+        }
+        symlink(home, root.join("ours/deep/link")).unwrap();
+        remove_all("ours").unwrap();
+        assert_eq!(fs::read_dir(root).unwrap().count(), 1, "only \"f\" is left");
+        assert!(home.join("grants").exists());
+    });
+}
+
+/// Puts a program in place of `unshare`, in this mount name space only, that counts its calls and deletes nothing.
+fn count_calls_of_unshare(home: &Path) -> impl Fn() -> usize {
+    let (calls, program) = (home.join("calls"), home.join("unshare"));
+    fs::write(&calls, "").unwrap();
+    fs::write(&program, format!("#!/bin/sh\necho >> '{}'\nexit 1\n", calls.display())).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(&calls, fs::Permissions::from_mode(0o666)).unwrap();
+    mount(Some(&program), "/usr/bin/unshare", NOTHING, MsFlags::MS_BIND, NOTHING).unwrap();
+    move || fs::read_to_string(&calls).unwrap().len()
+}
+
+#[test]
+fn case_71_no_opening_starts_a_process_again_for_a_leftover_that_stays() {
+    with_home("case_71_no_opening_starts_a_process_again_for_a_leftover_that_stays", |home| {
+        grant(home, GRANT);
+        if !Path::new("/usr/bin/unshare").exists() {
+            return skip("util-linux is not installed in /usr/bin");
+        }
+        let calls = count_calls_of_unshare(home);
+        let volume = while_ordinary_user(|| Volume::new(json!({})));
+        let (home, trash) = (volume.store.home(), volume.files.root().with_file_name(".trash"));
+        let open = || {
+            while_ordinary_user(|| {
+                let store = Store::open(home, Durability::Fast).unwrap();
+                assert_eq!(store.list(&Labels::default(), &Cancel::default()).unwrap().len(), 1);
+            });
+        };
+        let leave = |name: &str, owner: u32| {
+            fs::create_dir_all(trash.join(name).join("dir")).unwrap();
+            for path in [trash.join(name).join("dir"), trash.join(name)] {
+                chown(path, Some(owner), Some(owner)).unwrap();
+            }
+        };
+        let reported = |repair: bool| {
+            let problems = while_ordinary_user(|| check(home, repair, &Cancel::default()).unwrap());
+            let left = problems.iter().filter(|problem| problem.kind == ProblemKind::Unfinished);
+            left.filter(|problem| !problem.repaired).count()
+        };
+        leave("gone~1-1-1", 0);
+        leave("gone~1-1-2", 1000);
+        open();
+        assert_eq!((calls(), reported(false)), (0, 2), "ids that are not granted");
+        for (name, started) in [("gone~1-1-3", 1), ("gone~1-1-4", 2)] {
+            leave(name, SUBORDINATE);
+            for _ in 0..3 {
+                open();
+                assert_eq!(calls(), started);
+            }
+        }
+        assert_eq!(reported(false), 4);
+        assert_eq!((reported(true), calls()), (4, 4), "a repair tries again, once for each");
+        open();
+        assert_eq!(calls(), 4);
     });
 }
 

@@ -4,9 +4,10 @@
 //! Depth costs neither stack nor descriptors, for a directory too deep is first moved up to the tree's top.
 
 use super::dir_from;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::sys::{
-    Facts, facts_at, open_subdirectory, our_ids, regain_access, regain_access_to, unique_token,
+    Facts, Reach, facts_at, open_subdirectory, our_ids, regain_access, regain_access_to,
+    remove_in_user_namespace, unique_token,
 };
 use cap_std::fs::{Dir, Metadata, MetadataExt};
 use nix::errno::Errno;
@@ -35,52 +36,9 @@ const PATIENCE: u32 = 200;
 /// not to keep us for ever.
 const MOST_ADDED: usize = 20_000;
 
-/// Deletes the entry `name` of `parent` and everything below it; a missing one is fine. A mount below is left
-/// alone and is `EBUSY`, and so is a tree that somebody keeps filling. `shown` is the entry's path in messages.
-pub fn purge(parent: OwnedFd, name: &OsStr, shown: &Path) -> Result<()> {
-    Removal::new(parent, name, shown).go_on(None).map(drop)
-}
-
-/// The removal of a tree; see [`purge`].
+/// A removal of a tree without help.
 #[derive(Debug)]
-pub struct Removal {
-    purge: Purge,
-    shown: PathBuf,
-}
-
-impl Removal {
-    /// A removal that has not begun.
-    pub fn new(parent: OwnedFd, name: &OsStr, shown: &Path) -> Self {
-        let entries = vec![Entry::found(name.to_owned())];
-        let outermost = Level { dir: dir_from(parent), name: OsString::new(), entries, beyond: 0 };
-        let levels = vec![outermost];
-        let purge = Purge { levels, disturbances: 0, added: 0, began: SystemTime::now(), until: None };
-        Removal { purge, shown: shown.to_owned() }
-    }
-
-    /// Removes on until everything is gone. With `until` it returns `false` at about that time, or before a large
-    /// directory, if there is more to remove.
-    pub fn go_on(&mut self, until: Option<Instant>) -> Result<bool> {
-        let purge = &mut self.purge;
-        purge.until = until;
-        while let Some(level) = purge.levels.last_mut() {
-            if purge.until.is_some_and(|until| Instant::now() >= until) {
-                return Ok(false);
-            }
-            let entry = level.entries.pop();
-            let step = match &entry {
-                Some(entry) => purge.remove(entry),
-                None => purge.leave(),
-            };
-            let name = entry.as_ref().map(|entry| entry.name.as_os_str());
-            step.map_err(|error| purge.failed(&self.shown, name, error))?;
-        }
-        Ok(true)
-    }
-}
-
-#[derive(Debug)]
-struct Purge {
+pub struct Purge {
     /// The directory that holds the tree, the tree's top, and so on inwards.
     levels: Vec<Level>,
     disturbances: u32,
@@ -125,6 +83,48 @@ impl Entry {
 }
 
 impl Purge {
+    /// One that has not begun; see [`super::purge()`].
+    pub fn new(parent: OwnedFd, name: &OsStr) -> Self {
+        let entries = vec![Entry::found(name.to_owned())];
+        let levels = vec![Level { dir: dir_from(parent), name: OsString::new(), entries, beyond: 0 }];
+        Purge { levels, disturbances: 0, added: 0, began: SystemTime::now(), until: None }
+    }
+
+    /// Removes until everything is gone. With `until` it returns `false` at about that time, or before a large directory, if
+    /// there is more to remove. An error comes with the owner of what keeps this process out, if that is another user.
+    pub fn go_on(&mut self, shown: &Path, until: Option<Instant>) -> Result<bool, (Error, Option<u32>)> {
+        self.until = until;
+        while let Some(level) = self.levels.last_mut() {
+            if self.until.is_some_and(|until| Instant::now() >= until) {
+                return Ok(false);
+            }
+            let entry = level.entries.pop();
+            let step = match &entry {
+                Some(entry) => self.remove(entry),
+                None => self.leave(),
+            };
+            let name = entry.as_ref().map(|entry| entry.name.as_os_str());
+            step.map_err(|error| self.failed(shown, name, error))?;
+        }
+        Ok(true)
+    }
+
+    /// Goes back to before anything was opened.
+    pub fn begin_again(&mut self, name: &OsStr) {
+        self.levels.truncate(1);
+        if let [outermost] = &mut self.levels[..] {
+            outermost.entries = vec![Entry::found(name.to_owned())];
+        }
+    }
+
+    /// See [`remove_in_user_namespace`].
+    pub fn remove_in_user_namespace(&self, name: &OsStr, reach: Reach) -> io::Result<()> {
+        match self.levels.first() {
+            Some(outermost) => remove_in_user_namespace(outermost.dir.as_fd(), name, reach),
+            None => Ok(()),
+        }
+    }
+
     /// Removes an entry of the innermost level, or makes the directory it is the innermost level.
     fn remove(&mut self, entry: &Entry) -> io::Result<()> {
         let Entry { name, visit } = entry;
@@ -241,12 +241,12 @@ impl Purge {
     }
 
     /// The error of a step; where other users own what it is about, it says who, and what can be done.
-    fn failed(&self, shown: &Path, entry: Option<&OsStr>, error: io::Error) -> Error {
+    fn failed(&self, shown: &Path, entry: Option<&OsStr>, error: io::Error) -> (Error, Option<u32>) {
         let path = self.path_of(shown, entry);
         let refused = errno(&error).filter(|errno| matches!(errno, Errno::EACCES | Errno::EPERM));
         match refused.and_then(|errno| Some((errno, self.other_owner(entry)?))) {
-            Some((errno, owner)) => Error::removal_refused(&path, errno, owner, our_ids().0),
-            None => Error::file_system("rm", path, error),
+            Some((errno, owner)) => (Error::removal_refused(&path, errno, owner, our_ids().0), Some(owner)),
+            None => (Error::file_system("rm", path, error), None),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::{RelPath, Removal, Tree};
 use crate::error::Result;
+use crate::sys::Reach;
 use cap_std::fs::Dir;
 use nix::errno::Errno;
 use std::ffi::OsStr;
@@ -39,7 +40,8 @@ impl Tree {
             Err(error) if error.is_refusal(&[Errno::ENOENT]) => return Ok(None),
             opened => opened?.into_std_file().into(),
         };
-        Ok(Some(Removal::new(holder, name, Path::new(path.as_str()))))
+        let removal = Removal::new(holder, name, Path::new(path.as_str()));
+        Ok(Some(removal.with_granted_ids(Reach::Guests)))
     }
 
     fn open_holder(&self, syscall: &'static str, holder: &RelPath) -> Result<Dir> {

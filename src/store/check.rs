@@ -136,6 +136,7 @@ impl Opened {
     fn check_unfinished(&self, repair: bool) -> Result<Vec<Problem>> {
         let mut problems = self.unfinished()?;
         if repair && !problems.is_empty() {
+            self.layout.keep_none()?;
             self.recover()?;
             // What the disk or a lock refused to recovery is still there.
             let left = self.unfinished()?;

@@ -25,6 +25,7 @@ mod held_files;
 mod held_trees;
 mod host_path;
 mod identity;
+mod kept;
 mod layout;
 mod microsandbox;
 mod mount_into;

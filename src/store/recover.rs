@@ -4,7 +4,7 @@
 //! both are free the owner is dead, and whichever operation meets the intent settles it, under the name's lock.
 
 use super::Opened;
-use super::discard::discard;
+use super::discard::{discard, discard_with_help};
 use super::layout::EntryOwner;
 use crate::catalog::{Action, Intent};
 use crate::error::{Error, ErrorKind, Result};
@@ -155,25 +155,36 @@ impl Opened {
     /// Deletes one such entry; one that is in use, or not ours, stays.
     pub(super) fn clear_leftover(&self, dir: &Dir, entry: &str) -> Result<()> {
         let Some(lock) = self.lock_abandoned(dir, entry)? else { return Ok(()) };
-        let shown = dir.path_of(entry);
+        let discard = || self.discard_leftover(dir, entry);
         match EntryOwner::of(entry) {
             EntryOwner::Volume(name) => match self.layout.claim_work(&name) {
                 Ok(Some(work)) => {
                     // Content is not deleted under the lock of a name, for which others wait.
                     drop(lock);
-                    let discarded = discard(dir, entry, &shown);
+                    let discarded = discard();
                     work.delete(&self.layout).and(discarded)
                 }
                 Ok(None) => Ok(()),
                 // There is no room for that file.
-                Err(_) => discard(dir, entry, &shown),
+                Err(_) => discard(),
             },
             EntryOwner::Cloned(clone) => {
                 self.remove_passing(&clone)?;
-                discard(dir, entry, &shown)
+                discard()
             }
-            EntryOwner::File | EntryOwner::Stranger => discard(dir, entry, &shown),
+            EntryOwner::File | EntryOwner::Stranger => discard(),
         }
+    }
+
+    /// Starts no process for a leftover for which one was started in vain before; `check` that repairs tries again.
+    fn discard_leftover(&self, dir: &Dir, entry: &str) -> Result<()> {
+        let is_kept = self.layout.is_kept(entry);
+        let mut may_help = !is_kept;
+        let discarded = discard_with_help(dir, entry, &dir.path_of(entry), &mut may_help);
+        if !is_kept && !may_help {
+            self.layout.keep(entry);
+        }
+        discarded
     }
 
     /// Removes a clone that was not yet in place from whichever volume it stands in. One that cannot be looked at keeps

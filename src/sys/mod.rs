@@ -75,4 +75,4 @@ pub use temp_file::create_temp_file;
 pub use token::unique_token;
 pub use transfer::{TransferBuffer, clone_content, has_length, next_data, read_piece, transfer};
 pub use umask::umask;
-pub use user_namespace::remove_in_user_namespace;
+pub use user_namespace::{Reach, may_remove_of, remove_in_user_namespace};
