@@ -6,23 +6,11 @@ import path from 'node:path'
 import { test } from 'node:test'
 import { Mount, VolumeStore } from '../index.js'
 import native from '../native.js'
-import { tempDir, tempVolume } from './support.mjs'
+import { countTurns, tempDir, tempVolume } from './support.mjs'
 
 const COUNT = 2000
 /** The most values, and the most characters, that one turn converts. */
 const [VALUES, CHARACTERS] = [256, 512 * 1024 + 3]
-
-/** Numbers the turns of the event loop until the test ends. */
-function countTurns(t) {
-  const counted = { turn: 0 }
-  const next = () => {
-    counted.turn += 1
-    immediate = setImmediate(next)
-  }
-  let immediate = setImmediate(next)
-  t.after(() => clearImmediate(immediate))
-  return counted
-}
 
 /** Has `method` of `owner` tell what it was given and gives, and in which turn. */
 function spy(t, owner, method) {

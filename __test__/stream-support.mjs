@@ -44,6 +44,20 @@ export async function failureOf(stream) {
   return error
 }
 
+/** Collects what each call of a native method resolves to or rejects with, for the duration of a test. */
+export function outcomes(t, Class, method) {
+  const original = Class.prototype[method]
+  const seen = []
+  Class.prototype[method] = function (...args) {
+    const called = original.apply(this, args)
+    const at = seen.push(null) - 1
+    called.then((value) => (seen[at] = { value }), (error) => (seen[at] = { error }))
+    return called
+  }
+  t.after(() => (Class.prototype[method] = original))
+  return seen
+}
+
 /** Counts the calls of a native method that have not ended, for the duration of a test. */
 export function outstanding(t, Class, method) {
   const original = Class.prototype[method]

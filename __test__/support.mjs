@@ -105,6 +105,34 @@ export async function lockFile(t, file) {
   return releaser(t, child)
 }
 
+/**
+ * Keeps `count` operations waiting for a lock that a test holds: one that gives up begins again. `ended` counts those that
+ * gave up or ended otherwise, and `outcomes` has how they ended otherwise.
+ */
+export function keepWaiting(count, begin) {
+  const waiting = { ended: 0 }
+  const wait = async (at) => {
+    for (;;) {
+      const outcome = await begin(at).then((value) => ({ value }), (error) => ({ error }))
+      waiting.ended += 1
+      if (outcome.error?.code !== 'ERR_VOLUME_IN_USE') return outcome
+    }
+  }
+  waiting.outcomes = Promise.all(Array.from({ length: count }, (_, at) => wait(at)))
+  return waiting
+}
+
+/**
+ * Makes attempts until one gives true. An attempt shows what it is to show only if it takes less time than others wait for
+ * a lock or a lease, which it may not on a busy machine. Where the property does not hold, no attempt shows it.
+ */
+export async function shownOnce(attempt, what) {
+  for (let tried = 0; tried < 5; tried += 1) {
+    if (await attempt()) return
+  }
+  assert.fail(what)
+}
+
 /** Has another program run SQL on a home's catalog; gives the first value of its answer. */
 export function changeCatalog(home, sql) {
   const program = `import sqlite3, sys
@@ -171,6 +199,18 @@ export function volumesSnapshot(store) {
 
 /** Resolves when the event loop has turned once. */
 export const turn = () => new Promise(setImmediate)
+
+/** Numbers the turns of the event loop until the test ends. */
+export function countTurns(t) {
+  const counted = { turn: 0 }
+  const next = () => {
+    counted.turn += 1
+    immediate = setImmediate(next)
+  }
+  let immediate = setImmediate(next)
+  t.after(() => clearImmediate(immediate))
+  return counted
+}
 
 /** What a `SandboxBuilder` of microsandbox is to us: it keeps the calls that are made for each mount. */
 export class RecordingBuilder {

@@ -70,7 +70,7 @@ async function asked(t, args) {
   t.after(() => server.close())
   await once(server.listen(socket), 'listening')
   const env = { ...process.env, DOCKER_HOST: `unix://${socket}`, DOCKER_CONFIG: temporaryDirectory(t) }
-  const child = spawn('docker', ['create', ...args, 'image'], { env, timeout: 30_000 })
+  const child = spawn('docker', ['create', ...args, 'image'], { env, timeout: 180_000 })
   let complaints = ''
   child.stderr.on('data', (text) => (complaints += text))
   const [status] = await once(child, 'close')

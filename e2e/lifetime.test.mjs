@@ -16,7 +16,7 @@ function attachAndExit(home, options) {
     const { pid } = await store.attach('sandbox', { '/data': Mount.named('data') }, ${JSON.stringify(options)})
     console.log(pid)`
   const args = ['--input-type=module', '--eval', program]
-  const node = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: 30_000 })
+  const node = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: 180_000 })
   assert.equal(node.status, 0, node.stderr)
   return { pid: node.pid, owner: Number(node.stdout) }
 }
@@ -24,7 +24,7 @@ function attachAndExit(home, options) {
 test('an attachment for the sandbox’s process outlives the one that attached, and ends with it', async (t) => {
   const store = await openStore(t)
   const volume = await store.createVolume('data')
-  const sandbox = spawn('sleep', ['120'])
+  const sandbox = spawn('sleep', ['600'])
   const ended = once(sandbox, 'exit')
   t.after(() => sandbox.kill('SIGKILL'))
   assert.equal(attachAndExit(store.home, { pid: sandbox.pid }).owner, sandbox.pid)

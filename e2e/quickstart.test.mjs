@@ -16,7 +16,7 @@ const QUICKSTART = fileURLToPath(new URL('../examples/quickstart.mjs', import.me
 /** Runs it where it finds an empty directory for temporary files, which has to be empty again afterwards. */
 function quickstart(t, ...args) {
   const TMPDIR = temporaryDirectory(t)
-  const options = { encoding: 'utf8', timeout: 120_000, env: { ...process.env, TMPDIR } }
+  const options = { encoding: 'utf8', timeout: 600_000, env: { ...process.env, TMPDIR } }
   const { status, stdout, stderr } = spawnSync(process.execPath, [QUICKSTART, ...args], options)
   return { status, stdout, stderr, left: readdirSync(TMPDIR) }
 }

@@ -28,6 +28,8 @@ mod skip;
 mod special;
 #[path = "images/vmdk.rs"]
 mod vmdk;
+#[path = "support/watchdog.rs"]
+mod watchdog;
 
 use opens::Opens;
 use sandbox_volumes::error::{Error, ErrorKind};

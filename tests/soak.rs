@@ -72,7 +72,7 @@ fn nothing_goes_wrong_when_everything_happens_at_once() {
 fn a_store_without_care_is_found_out() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     for (careless, sought) in CARELESS {
-        let (seconds, round) = (Duration::from_secs(20), Duration::from_secs(2));
+        let (seconds, round) = (Duration::from_secs(180), Duration::from_secs(2));
         let outcome = soak(&Plan { seconds, round, seed: seed(), careless, sought });
         report(format_args!("{careless}: {outcome}"));
         for sought in sought {

@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process'
 
-const LONGEST_RUN_MS = 30_000
+const MAX_RUN_MS = 180_000
 
 /**
  * Runs a sandbox to its end, with `descriptors` behind its standard error. It is killed if it takes too long, and
@@ -9,7 +9,7 @@ const LONGEST_RUN_MS = 30_000
 export function launch({ file, args, descriptors = [], dispose }) {
   try {
     const stdio = ['pipe', 'pipe', 'pipe', ...descriptors]
-    const options = { encoding: 'utf8', input: '', stdio, timeout: LONGEST_RUN_MS, killSignal: 'SIGKILL' }
+    const options = { encoding: 'utf8', input: '', stdio, timeout: MAX_RUN_MS, killSignal: 'SIGKILL' }
     const { status, stdout, stderr, error } = spawnSync(file, args, options)
     if (error) {
       throw error

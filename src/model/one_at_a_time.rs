@@ -124,7 +124,7 @@ mod tests {
         let things = OneAtATime::default();
         let (order, cancel) = (Mutex::new(Vec::new()), Cancel::default());
         let take = |name| {
-            let deadline = Instant::now() + Duration::from_secs(60);
+            let deadline = Instant::now() + Duration::from_secs(120);
             let taken = things.take(&0_u8, deadline, &cancel).unwrap().unwrap();
             order.lock().unwrap().push(name);
             taken
@@ -146,7 +146,7 @@ mod tests {
         let held = things.try_take(&0_u8).unwrap();
         assert!(things.take(&0, Instant::now(), &cancel).unwrap().is_none());
         cancel.cancel();
-        assert!(things.take(&0, Instant::now() + Duration::from_secs(60), &cancel).is_err());
+        assert!(things.take(&0, Instant::now() + Duration::from_secs(120), &cancel).is_err());
         assert!(things.try_take(&0).is_none());
         drop(held);
         assert!(things.try_take(&0).is_some());

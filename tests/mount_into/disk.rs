@@ -158,7 +158,7 @@ fn case_60_the_flock_on_an_attached_disk_is_taken_again_when_it_is_unmounted() {
 
 /// Waits for what the kernel, or another thread, does when it likes.
 fn soon<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(120);
     loop {
         match look() {
             Some(found) => return found,

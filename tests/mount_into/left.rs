@@ -138,7 +138,7 @@ fn what_is_in_another_mount_name_space_is_left_to_it() {
     let listed = String::from_utf8(entered.unwrap().stdout).unwrap();
     assert_eq!(listed.matches(rootfs.0.path().to_str().unwrap()).count(), 3);
     // A thread of another test may have a new name space of the same number for a while.
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while home.written_down() > 0 {
         assert!(Instant::now() < deadline, "they ended with their name space");
         open_again(&home);

@@ -12,28 +12,46 @@ use std::fs::File;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// How long we wait for others, as DESIGN.md promises, and what a busy machine may add to it.
+/// How long we wait for others, as DESIGN.md promises, and less than it takes to wait twice.
 const PROMISED: Duration = Duration::from_secs(5);
-const LATEST: Duration = Duration::from_secs(9);
+const LESS_THAN_TWICE: Duration = Duration::from_secs(9);
 
-type Operation<'a> = Box<dyn FnOnce() -> Result<(), Error> + Send + 'a>;
+/// How often something is tried of which one try shows that it does not wait. What waits does so each time; what does not
+/// may be held up by a busy machine.
+const TRIES: usize = 6;
 
-/// Runs operations at once, each of which must wait as long as promised, and no longer, and fail.
+type Operation<'a> = Box<dyn Fn() -> Result<(), Error> + Send + Sync + 'a>;
+
+/// Runs operations at once, each of which must wait as long as promised, and not once more, and fail.
 fn wait_and_fail<const N: usize>(operations: [Operation<'_>; N]) -> [Error; N] {
-    std::thread::scope(|threads| {
-        let waiting = operations.map(|operation| {
-            threads.spawn(|| {
-                let start = Instant::now();
-                let error = operation().unwrap_err();
-                (error, start.elapsed())
-            })
+    for _ in 0..TRIES {
+        let ended = std::thread::scope(|threads| {
+            let waiting = operations.each_ref().map(|operation| {
+                threads.spawn(move || {
+                    let start = Instant::now();
+                    let error = operation().unwrap_err();
+                    (error, start.elapsed())
+                })
+            });
+            waiting.map(|operation| operation.join().unwrap())
         });
-        waiting.map(|operation| {
-            let (error, waited) = operation.join().unwrap();
-            assert!((PROMISED..LATEST).contains(&waited), "{waited:?}: {error}");
-            error
-        })
-    })
+        assert!(ended.iter().all(|(_, waited)| *waited >= PROMISED), "{ended:?}");
+        if ended.iter().all(|(_, waited)| *waited < LESS_THAN_TWICE) {
+            return ended.map(|(error, _)| error);
+        }
+    }
+    panic!("some waited longer than promised, each time");
+}
+
+/// Does something, which must not wait until `bound`.
+#[track_caller]
+fn ends_within(bound: Duration, work: impl Fn()) {
+    let is_shown = (0..TRIES).any(|_| {
+        let start = Instant::now();
+        work();
+        start.elapsed() < bound
+    });
+    assert!(is_shown, "it waited, each time");
 }
 
 fn create(home: &Home, volume: &str) -> Result<(), Error> {
@@ -81,11 +99,14 @@ fn a_stopped_process_blocks_only_the_name_that_it_holds() {
     home.create("read");
     let holder = Stopped::holding(&home, &["volumes/.locks/held.lock", "volumes/.locks/read.lock"]);
 
-    create(&home, "other").unwrap();
-    home.store.remove(&name("other"), &Cancel::default()).unwrap();
-    home.store.get(&name("read"), &Cancel::default()).unwrap();
-    home.store.files(&name("read")).write("f", b"x", WriteOptions::default(), &Cancel::default()).unwrap();
-    Store::open(&home.path(""), Durability::Full).unwrap();
+    ends_within(PROMISED, || {
+        create(&home, "other").unwrap();
+        home.store.remove(&name("other"), &Cancel::default()).unwrap();
+        home.store.get(&name("read"), &Cancel::default()).unwrap();
+        let files = home.store.files(&name("read"));
+        files.write("f", b"x", WriteOptions::default(), &Cancel::default()).unwrap();
+        Store::open(&home.path(""), Durability::Full).unwrap();
+    });
     for error in wait_and_fail([
         Box::new(|| create(&home, "held")),
         Box::new(|| home.store.remove(&name("read"), &Cancel::default())),
@@ -105,11 +126,11 @@ fn waiting_for_a_name_ends_when_it_is_cancelled() {
     let _holder = Stopped::holding(&home, &["volumes/.locks/held.lock"]);
     let cancel = Cancel::default();
     cancel.cancel();
-    let start = Instant::now();
     let spec = VolumeSpec::from_options(&[]).unwrap();
-    let error = home.store.create(&name("held"), &spec, &cancel).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Aborted);
-    assert!(start.elapsed() < PROMISED);
+    ends_within(PROMISED, || {
+        let error = home.store.create(&name("held"), &spec, &cancel).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Aborted);
+    });
 }
 
 /// What reads the catalog, or leaves it alone.
@@ -143,12 +164,12 @@ fn a_catalog_that_another_program_writes_to_can_still_be_read() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
 
     let cancel = Cancel::default;
-    let start = Instant::now();
-    read_and_write_files(&home);
-    assert!(files.exists("file").unwrap());
-    files.remove("file", &cancel()).unwrap();
-    Store::open(&home.path(""), Durability::Full).unwrap().get(&name("data"), &cancel()).unwrap();
-    assert!(start.elapsed() < PROMISED, "a read waited for the writer");
+    ends_within(PROMISED, || {
+        read_and_write_files(&home);
+        assert!(files.exists("file").unwrap());
+        files.remove("file", &cancel()).unwrap();
+        Store::open(&home.path(""), Durability::Full).unwrap().get(&name("data"), &cancel()).unwrap();
+    });
 
     wait_and_fail_to_write_the_catalog(&home);
     other.execute_batch("ROLLBACK").unwrap();
@@ -168,12 +189,12 @@ fn a_writer_of_the_catalog_that_was_stopped_keeps_nobody_from_reading() {
     let holder = Stopped::holding(&home, &["db/volumes.db.lock"]);
 
     let cancel = Cancel::default;
-    let start = Instant::now();
-    read_and_write_files(&home);
-    assert!(start.elapsed() < PROMISED, "a read waited for the writer");
-    let anew = Store::open(&home.path(""), Durability::Full).unwrap();
-    assert!(start.elapsed() < LATEST, "opening waited for each thing that is left to do");
-    anew.get(&name("data"), &cancel()).unwrap();
+    ends_within(PROMISED, || read_and_write_files(&home));
+    // It does not wait for each thing that is left to do.
+    ends_within(LESS_THAN_TWICE, || {
+        let reopened = Store::open(&home.path(""), Durability::Full).unwrap();
+        reopened.get(&name("data"), &cancel()).unwrap();
+    });
     wait_and_fail_to_write_the_catalog(&home);
 
     holder.release();
@@ -228,20 +249,21 @@ fn a_writer_of_a_volume_with_a_quota_that_was_stopped_blocks_only_the_writers_of
         let holder = Stopped::holding(&home, &[lock]);
 
         let (limited, other) = (home.store.files(&name("limited")), home.store.files(&name("other")));
-        let start = Instant::now();
-        other.write("file", b"y", WriteOptions::default(), &cancel()).unwrap();
-        assert_eq!(limited.open("file").unwrap().read(&cancel()).unwrap(), b"x");
-        home.store.list(&Labels::default(), &cancel()).unwrap();
-        limited.rename("file", "renamed", &cancel()).unwrap();
-        assert!(start.elapsed() < PROMISED, "{lock}");
+        ends_within(PROMISED, || {
+            other.write("file", b"y", WriteOptions::default(), &cancel()).unwrap();
+            assert_eq!(limited.open("file").unwrap().read(&cancel()).unwrap(), b"x");
+            home.store.list(&Labels::default(), &cancel()).unwrap();
+            limited.rename("file", "renamed", &cancel()).unwrap();
+            limited.rename("renamed", "file", &cancel()).unwrap();
+        });
         let write = |path: &str| limited.write(path, b"y", WriteOptions::default(), &cancel());
         for error in wait_and_fail([
             Box::new(|| write("a")),
             Box::new(|| write("b")),
             Box::new(|| write("c")),
             Box::new(|| limited.mkdir("d", &cancel())),
-            Box::new(|| limited.append("renamed", b"y", AppendOptions::default(), &cancel())),
-            Box::new(|| limited.copy("renamed", "copied", &cancel()).map(drop)),
+            Box::new(|| limited.append("file", b"y", AppendOptions::default(), &cancel())),
+            Box::new(|| limited.copy("file", "copied", &cancel()).map(drop)),
         ]) {
             assert_eq!(error.kind(), ErrorKind::VolumeInUse, "{lock}: {error}");
         }
@@ -260,19 +282,19 @@ fn a_stopped_process_keeps_its_disk_and_what_it_is_making_and_nobody_waits_for_i
     let (staged, trashed) = ("volumes/.staging/1-2-3", "volumes/.trash/1-2-4");
     let holder = Stopped::holding(&home, &["volumes/disk/disk.raw", staged, trashed]);
 
-    let start = Instant::now();
     let mount = MountConfig::named(&Input::Text("disk".to_owned()), &Input::Absent).unwrap();
     let mounts = plan(vec![("/data".to_owned(), mount)]).unwrap();
-    for refused in [
-        home.store.attach("worker", &mounts, None, &cancel()).map(drop),
-        home.store.remove(&name("disk"), &cancel()),
-    ] {
-        assert_eq!(refused.unwrap_err().kind(), ErrorKind::VolumeInUse);
-    }
-    home.store.get(&name("disk"), &cancel()).unwrap();
-    Store::open(&home.path(""), Durability::Full).unwrap();
-    assert!(home.path(staged).exists() && home.path(trashed).exists());
-    assert!(start.elapsed() < PROMISED);
+    ends_within(PROMISED, || {
+        for refused in [
+            home.store.attach("worker", &mounts, None, &cancel()).map(drop),
+            home.store.remove(&name("disk"), &cancel()),
+        ] {
+            assert_eq!(refused.unwrap_err().kind(), ErrorKind::VolumeInUse);
+        }
+        home.store.get(&name("disk"), &cancel()).unwrap();
+        Store::open(&home.path(""), Durability::Full).unwrap();
+        assert!(home.path(staged).exists() && home.path(trashed).exists());
+    });
 
     holder.release();
     Store::open(&home.path(""), Durability::Full).unwrap();

@@ -28,7 +28,7 @@ impl Btrfs {
     /// The qgroups of subvolumes, once what was deleted is gone.
     fn qgroups(&self) -> usize {
         // Newer kernels forget a qgroup by themselves, some time after its subvolume.
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(120);
         loop {
             run("btrfs", &["subvolume", "sync"], self.path());
             let all = run("btrfs", &["qgroup", "show"], self.path());

@@ -20,10 +20,10 @@ pub const ALLOWED: [&str; 5] = ["ERR_PATH_ESCAPE", "ENOENT", "ENOTDIR", "ELOOP",
 pub const MET_INSIDE: &str = "inside";
 
 /// How much longer ours are raced that have not met what is inside yet.
-const UNTIL_MET: Duration = Duration::from_secs(60);
+const UNTIL_MET: Duration = Duration::from_secs(120);
 
 /// How much longer than asked for operations may take before they are taken to hang.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// What one operation came to.
 pub struct Outcome {

@@ -20,7 +20,7 @@ pub fn showing(image: &Path) -> usize {
 
 /// Waits until there are none: the end of a process, or of a name space, is tidied up by the kernel when it likes.
 pub fn assert_none_soon(image: &Path) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while showing(image) > 0 {
         assert!(
             Instant::now() < deadline,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// How long a mount may be busy without a defect: on a loaded machine a child of another test, which has yet to execute its
 /// program, holds copies of all descriptors.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Unmounts what is mounted at `at`, which a loop device goes with. Tries again while that is busy.
 pub fn unmount(at: &Path) -> nix::Result<()> {
