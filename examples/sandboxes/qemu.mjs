@@ -12,7 +12,8 @@ import { serve, unavailable as noDirectories } from './virtiofsd.mjs'
 
 export const name = 'qemu'
 
-const KERNEL = fileURLToPath(new URL('../../e2e/.cache/guest-kernel', import.meta.url))
+/** The directory of the guest's kernel, `vmlinuz`, and of its modules. */
+export const guestKernel = fileURLToPath(new URL('../../e2e/.cache/guest-kernel', import.meta.url))
 const MEMORY_MIB = 256
 const MAX_RUN_MS = 300_000
 
@@ -23,7 +24,7 @@ export function unavailable() {
       return `${tool} is not installed`
     }
   }
-  return existsSync(KERNEL) ? null : 'there is no kernel for the guest; get one with "bash e2e/fetch-guest-kernel.sh"'
+  return existsSync(guestKernel) ? null : 'there is no kernel for the guest; get one with "bash e2e/fetch-guest-kernel.sh"'
 }
 
 /** Why a guest that shares directories does not boot here, or null. */
@@ -35,14 +36,16 @@ const PORTS = ['console', 'stdout', 'stderr', 'status']
 // A panic ends QEMU as well, for it does not reboot.
 const COMMAND_LINE = 'console=ttyS0 quiet panic=-1 rdinit=/init'
 
-const INIT = `#!/bin/busybox sh
+const PREPARE = `#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev
 /bin/busybox mount -t proc proc /proc
 /bin/busybox --install -s /bin
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 for module in /modules/*; do insmod "$module"; done
-(sh /mount && exec sh /script) > /stdout 2> /stderr < /dev/null
+`
+
+const CARRY_OUT = `(sh /mount && exec sh /script) > /stdout 2> /stderr < /dev/null
 echo $? > /status
 sh /unmount
 for port in 1 2 3; do stty raw < /dev/ttyS$port; done
@@ -50,18 +53,18 @@ cat /stdout > /dev/ttyS1; cat /stderr > /dev/ttyS2; cat /status > /dev/ttyS3
 poweroff -f
 `
 
-/** What every guest starts with. */
-function rootFileSystem() {
-  const modules = readdirSync(join(KERNEL, 'modules')).map((name) => [
+/** What a guest starts with: busybox, the kernel's modules, and an init that loads them and then runs `script`. */
+export function rootFileSystem(script = CARRY_OUT) {
+  const modules = readdirSync(join(guestKernel, 'modules')).map((name) => [
     `modules/${name}`,
-    readFileSync(join(KERNEL, 'modules', name)),
+    readFileSync(join(guestKernel, 'modules', name)),
   ])
   return archive({
     bin: null,
     'bin/busybox': readFileSync(findTool('busybox')),
     modules: null,
     ...Object.fromEntries(modules),
-    init: INIT,
+    init: PREPARE + script,
   })
 }
 
@@ -105,7 +108,7 @@ export async function run(attachment, script) {
 async function boot(directory, mounts) {
   const args = [
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', '-machine', 'q35', '-accel', 'tcg'],
-    ...['-kernel', join(KERNEL, 'vmlinuz'), '-initrd', join(directory, 'initramfs'), '-append', COMMAND_LINE],
+    ...['-kernel', join(guestKernel, 'vmlinuz'), '-initrd', join(directory, 'initramfs'), '-append', COMMAND_LINE],
     ...PORTS.flatMap((port) => ['-serial', `file:${join(directory, port)}`]),
     ...mounts,
   ]

@@ -1,0 +1,176 @@
+// Runs the programs of the documentation, where the runtimes that they need work, and checks the types of all.
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import * as bubblewrap from '../examples/sandboxes/bubblewrap.mjs'
+import { whyNot } from '../examples/sandboxes/choose.mjs'
+import { findTool } from '../examples/sandboxes/host-system.mjs'
+import { guestKernel, rootFileSystem, unavailable as noQemu } from '../examples/sandboxes/qemu.mjs'
+import * as runc from '../examples/sandboxes/runc.mjs'
+import { root } from './support.mjs'
+
+/** How long a program may run: far longer than one that does not hang takes on a busy machine. */
+const MAX_RUN_MS = 300_000
+
+const noBusybox = () => (findTool('busybox') === null ? 'busybox is not installed' : null)
+
+/**
+ * What a program can need, by its name in `needs=`: why it is unavailable, or null, and the environment that it gets.
+ * In CI all but the `optional` ones have to work.
+ */
+export const RUNTIMES = {
+  bwrap: { unavailable: () => whyNot(bubblewrap) },
+  runc: { unavailable: () => whyNot(runc) },
+  podman: {
+    unavailable: () => noBusybox() ?? imageProblem(),
+    environment: (directory) => podmanImage(directory),
+  },
+  docker: {
+    optional: true,
+    unavailable: () => probe('docker', ['image', 'inspect', 'busybox']),
+  },
+  qemu: {
+    unavailable: noQemu,
+    environment: (directory) => guest(directory),
+  },
+  mount: {
+    unavailable: () => (process.getuid() === 0 ? probe('unshare', ['--mount', 'mount', '-t', 'tmpfs', 'tmpfs', tmpdir()]) : 'only root can mount'),
+  },
+  microsandbox: { optional: true, unavailable: () => 'no microVM boots here' },
+  cluster: { optional: true, unavailable: () => 'there is no Kubernetes cluster' },
+}
+
+/** Why a command does not work here, or null. */
+function probe(file, args, environment = {}) {
+  const { error, status, stderr } = spawnSync(file, args, { encoding: 'utf8', env: { ...process.env, ...environment } })
+  if (error) return error.code === 'ENOENT' ? `${file} is not installed` : `${file}: ${error.message}`
+  return status === 0 ? null : `${file}: ${stderr.trim().split('\n').at(-1)}`
+}
+
+/** Podman with storage of its own, whose only image is a busybox, and without what a host may refuse. */
+function podmanImage(directory) {
+  const write = (name, text) => writeFileSync(path.join(directory, name), text)
+  const runtime = findTool('runc') === null ? '' : 'runtime = "runc"\n'
+  const cgroups = process.getuid() === 0 ? 'cgroup_manager = "cgroupfs"\n' : ''
+  const limits = '["nofile=1024:1024", "nproc=1024:1024"]'
+  write('containers.conf', `[engine]\n${runtime}${cgroups}[containers]\nnetns = "none"\ndefault_ulimits = ${limits}\n`)
+  const places = `graphroot = "${directory}/graph"\nrunroot = "${directory}/run"\n`
+  write('storage.conf', `[storage]\ndriver = "vfs"\n${places}`)
+  const environment = {
+    CONTAINERS_CONF: path.join(directory, 'containers.conf'),
+    CONTAINERS_STORAGE_CONF: path.join(directory, 'storage.conf'),
+  }
+  const bin = path.join(directory, 'image/bin')
+  mkdirSync(bin, { recursive: true })
+  copyFileSync(findTool('busybox'), path.join(bin, 'busybox'))
+  for (const applet of ['cat', 'ls', 'sh', 'wc']) symlinkSync('busybox', path.join(bin, applet))
+  const archive = path.join(directory, 'image.tar')
+  const problem =
+    probe('tar', ['-C', path.join(directory, 'image'), '-cf', archive, '.']) ??
+    probe('podman', ['import', '--quiet', archive, 'docker.io/library/busybox:latest'], environment)
+  if (problem !== null) throw new Error(problem)
+  return environment
+}
+
+/** Why Podman runs no container from an image here, or null. */
+function imageProblem() {
+  return inTemporaryDirectory((directory) => {
+    try {
+      return probe('podman', ['run', '--rm', 'docker.io/library/busybox', 'cat', '/dev/null'], podmanImage(directory))
+    } catch (error) {
+      return error.message
+    }
+  })
+}
+
+/** A kernel and a first root file system whose console is a shell of root. */
+function guest(directory) {
+  const initramfs = path.join(directory, 'initramfs')
+  const shell = 'exec setsid cttyhack sh\n'
+  writeFileSync(initramfs, rootFileSystem(shell))
+  return { KERNEL: path.join(guestKernel, 'vmlinuz'), INITRAMFS: initramfs }
+}
+
+function inTemporaryDirectory(use) {
+  const directory = mkdtempSync(path.join(tmpdir(), 'sandbox-volumes-docs-'))
+  try {
+    return use(directory)
+  } finally {
+    rmSync(directory, { recursive: true, force: true })
+  }
+}
+
+const known = new Map()
+
+/** Why a program can only be checked here, or null. */
+export function whyOnlyChecked({ needs }) {
+  const reasons = needs.map((name) => {
+    if (!known.has(name)) known.set(name, RUNTIMES[name] === undefined ? `"${name}" is unknown` : RUNTIMES[name].unavailable())
+    return known.get(name)
+  })
+  return reasons.find((reason) => reason !== null) ?? null
+}
+
+/** Whether a runtime that CI has to have is missing. */
+export const isOptional = ({ needs }) => needs.some((name) => RUNTIMES[name]?.optional)
+
+/** Makes `directory` a package that has this one, as an application's would. */
+export function makeProject(directory) {
+  mkdirSync(path.join(directory, 'node_modules'))
+  symlinkSync(root, path.join(directory, 'node_modules/sandbox-volumes'))
+}
+
+/** Runs a program with a home of its own: `{ code, signal, stdout, stderr }`. */
+export async function run(program, directory) {
+  makeProject(directory)
+  const file = path.join(directory, 'program.mjs')
+  writeFileSync(file, program.source)
+  const [home, tmp] = ['home', 'tmp'].map((name) => path.join(directory, name))
+  mkdirSync(tmp)
+  chmodSync(directory, 0o755) // A container's user has to enter it.
+  const environment = Object.assign({}, ...program.needs.map((name) => RUNTIMES[name].environment?.(directory)))
+  // In a mount namespace of its own nothing that the program mounts outlives it.
+  const alone = program.needs.includes('mount') ? ['unshare', '--mount', '--propagation', 'private'] : []
+  const [command, ...args] = [...alone, process.execPath, file]
+  const child = spawn(command, args, {
+    cwd: directory,
+    env: { ...process.env, NODE_TEST_CONTEXT: undefined, ...environment, MSB_HOME: home, HOME: directory, TMPDIR: tmp },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: MAX_RUN_MS,
+    killSignal: 'SIGKILL',
+  })
+  let [stdout, stderr] = ['', '']
+  child.stdout.setEncoding('utf8').on('data', (text) => (stdout += text))
+  child.stderr.setEncoding('utf8').on('data', (text) => (stderr += text))
+  const [code, signal] = await once(child, 'close')
+  return { code, signal, stdout, stderr }
+}
+
+const OPTIONS = {
+  ...JSON.parse(readFileSync(path.join(root, 'tsconfig.json'), 'utf8')).compilerOptions,
+  allowJs: true,
+  checkJs: true,
+  skipLibCheck: true,
+  typeRoots: [path.join(root, 'node_modules/@types')],
+  // What JavaScript leaves out.
+  noImplicitAny: false,
+  useUnknownInCatchVariables: false,
+}
+
+/** Checks the types of all programs with one call of `tsc`; returns its complaints, one line each. */
+export function checkTypes(programs, directory) {
+  makeProject(directory)
+  const fileOf = ({ page, line, extension }) => `${page.replace(/[^A-Za-z0-9]/g, '-')}-${line}.${extension}`
+  for (const program of programs) writeFileSync(path.join(directory, fileOf(program)), program.source)
+  const stubs = readdirSync(path.join(root, '__test__')).filter((name) => /^docs-.*\.d\.ts$/.test(name))
+  const files = [...programs.map(fileOf), ...stubs.map((name) => path.join(root, '__test__', name))]
+  writeFileSync(path.join(directory, 'tsconfig.json'), JSON.stringify({ compilerOptions: OPTIONS, files }))
+  const tsc = path.join(path.dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin/tsc')
+  const args = [tsc, '--project', path.join(directory, 'tsconfig.json'), '--pretty', 'false']
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8', cwd: directory })
+  const complaints = (stdout + stderr).split('\n').filter((text) => text !== '')
+  return status === 0 ? [] : complaints
+}
