@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import fsp from 'node:fs/promises'
+import { createRequire } from 'node:module'
 import path from 'node:path'
 import { test } from 'node:test'
 import { MessageChannel, Worker, receiveMessageOnPort } from 'node:worker_threads'
@@ -23,6 +24,8 @@ const {
   VolumeNotFoundError,
   VolumeStore,
 } = sandboxVolumes
+
+const require = createRequire(import.meta.url)
 
 /** `[kind, code]` of every kind in src/error.rs. */
 function kindsOfTheCore() {
@@ -47,6 +50,14 @@ test('every kind of the core has a class that is exported, and every class a kin
     assert.equal(String(error), `${Class.name}: a message`)
     assert.ok(error.stack.startsWith(`${Class.name}: a message\n`))
   }
+})
+
+test('docs/errors.md has a row for every code, with its class', async () => {
+  const text = readFileSync(path.join(root, 'docs/errors.md'), 'utf8')
+  const rows = [...text.matchAll(/^\| `(ERR_\w+)` \| `(\w+)` \|/gm)].map(([, code, name]) => [code, name])
+  const expected = kindsOfTheCore().map(([kind, code]) => [code, kind === 'Aborted' ? 'VolumeError' : `${kind}Error`])
+  const notLoaded = require('../lib/load-failure.js').explainLoadFailure(new Error('no addon'))
+  assert.deepEqual(rows.sort(), [...expected, [notLoaded.code, notLoaded.constructor.name]].sort())
 })
 
 test('each kind has its message, which names the subject and says what to do', async (t) => {
