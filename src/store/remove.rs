@@ -57,6 +57,8 @@ impl Store {
         let (opened, name) = (self.opened()?, &volume.name);
         let lock = opened.lock_settled(name, cancel)?;
         if !in_vain {
+            // A volume that is not there is in no sandbox, whatever microsandbox's catalog is.
+            opened.check_listed(volume)?;
             opened.refuse_mounted_in_microsandbox(name, LONGEST_WAIT)?;
         }
         cancel.commit()?;
@@ -78,6 +80,15 @@ impl BegunRemoval {
 }
 
 impl Opened {
+    /// Fails with `VolumeNotFound` if there is no such volume. The caller holds the name's lock.
+    fn check_listed(&self, wanted: &VolumeRef) -> Result<()> {
+        let found = self.catalog.read(|catalog| catalog.volume(&wanted.name))?;
+        match found.is_some_and(|volume| wanted.admits(volume.identity)) {
+            true => Ok(()),
+            false => Err(Error::volume_not_found(wanted.name.as_str())),
+        }
+    }
+
     /// Writes down that a volume is to be removed, and keeps other programs from its image meanwhile.
     fn intend_to_remove(&self, wanted: &VolumeRef) -> Result<(Intent, Option<ImageLock>)> {
         let name = &wanted.name;

@@ -265,3 +265,20 @@ fn a_removal_that_had_begun_is_finished_whatever_mounts_the_volume() {
         assert_eq!(fs::read_dir(home.path("volumes/.trash")).unwrap().count(), 0);
     }
 }
+
+#[test]
+fn a_volume_that_is_not_there_is_not_found_whatever_the_catalog_is() {
+    let home = Home::new();
+    home.create("data");
+    let msb = Msb::older(&home);
+    for change in ["CREATE TABLE other (id integer)", "DROP TABLE sandbox", "DROP TABLE volume"] {
+        msb.run(change);
+        let error = home.remove("missing").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::VolumeNotFound, "{change}: {error}");
+    }
+    // The volume is there, and may be in a sandbox.
+    assert_eq!(home.remove("data").unwrap_err().kind(), ErrorKind::Catalog);
+    let journal = home.path("db/self-downgrade/one");
+    fs::create_dir_all(&journal).unwrap();
+    assert_eq!(home.remove("missing").unwrap_err().kind(), ErrorKind::VolumeNotFound);
+}
