@@ -30,23 +30,23 @@ export declare class NativeAttachment {
   /** The resolved mounts, once. */
   takeMounts(): NativePages | null
   /** Arguments for `bwrap`. */
-  toBubblewrap(options: unknown): Array<string>
+  toBubblewrap(options: unknown): string
   /** The descriptors that bubblewrap is handed. */
   descriptors(): Array<number>
-  /** The `mounts` of an OCI runtime's configuration, as JSON. */
-  toOci(options: unknown): string
-  /** Arguments for QEMU, the virtiofs servers and the guest's mounts, as JSON. */
-  toQemu(options: unknown): string
+  /** The `mounts` of an OCI runtime's configuration. */
+  toOci(options: unknown): PackedList
+  /** Arguments for QEMU, the virtiofs servers and the guest's mounts. */
+  toQemu(options: unknown): Array<PackedList>
   /** Arguments for `docker run` or `podman run`. */
-  toDocker(options: unknown): Array<string>
+  toDocker(options: unknown): string
   /** Arguments for `msb run`. */
-  toMicrosandbox(options: unknown): Array<string>
-  /** The calls that tell microsandbox's SDK, as JSON. */
-  sandboxCalls(options: unknown): string
+  toMicrosandbox(options: unknown): string
+  /** The calls that tell microsandbox's SDK. */
+  sandboxCalls(options: unknown): PackedList
   /** Releases what microsandbox locks itself, once its SDK was told. */
   releaseForSandbox(options: unknown): void
-  /** A pod's volumes and their claims, as JSON. */
-  toKubernetes(options: unknown): string
+  /** A pod's volumes and their claims. */
+  toKubernetes(options: unknown): Array<PackedList>
   /** Gives the attachment to another process, and the number of that one. */
   handOver(pid: unknown, cancellation?: Cancellation | undefined | null): Promise<number>
   /** `mountInto` */
@@ -246,3 +246,13 @@ export interface NativeBatch {
 
 /** `VolumeStore.open`: `options` are `home`, an absolute path, `durability`, `shared` and `maxConcurrentCopies`. */
 export declare function openStore(options: unknown): Promise<NativeStore>
+
+/** A list of values. */
+export interface PackedList {
+  /** What the list is called in the rendering. */
+  name: string
+  /** JSON: the shapes of the values, and how many of which shape follow each other. Absent if they are the texts. */
+  layout?: string
+  /** The texts that fill the shapes. */
+  texts: string
+}

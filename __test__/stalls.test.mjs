@@ -88,6 +88,99 @@ test('case 66: many mounts are attached, and many attachments listed, a few in e
   await attachment.detach()
 })
 
+test('case 66: of many mounts the call itself takes only what they are now', async (t) => {
+  const { store } = await tempVolume(t)
+  const addCalls = spy(t, native.NativeMounts.prototype, 'add')
+  const mounts = {}
+  for (let n = 0; n < COUNT; n += 1) {
+    const labels = { env: 'prod' }
+    mounts[`/m/${n}`] = n % 2 === 0 ? { ...Mount.named('v') } : { kind: 'named', named: `made-${n % 4}`, namedMode: 'ensure-exists', labels }
+  }
+  const attaching = store.attach('s', mounts)
+  assert.equal(addCalls.length, 0, 'none is read by the native side in the turn of the call')
+  for (const mount of Object.values(mounts)) {
+    mount.named = 'none'
+    if (mount.labels) mount.labels.env = 'changed'
+  }
+  const attachment = await attaching
+  eachInATurnOfItsOwn(addCalls, COUNT / VALUES)
+  const volumes = new Set(attachment.mounts.map(({ volume }) => volume))
+  assert.deepEqual([...volumes].sort(), ['made-1', 'made-3', 'v'])
+  assert.deepEqual({ ...(await store.getVolume('made-1')).labels }, { env: 'prod' })
+  await attachment.detach()
+})
+
+/** Mounts of every shape that the runtimes have notations for, so many that each shape comes again and again. */
+function mountsOfEachShape(host) {
+  const kinds = [
+    () => Mount.named('v'),
+    () => Mount.named('v', { readonly: true }),
+    () => Mount.bind(host),
+    () => Mount.tmpfs(),
+    (n) => Mount.tmpfs({ sizeMib: 1 + (n % 7), readonly: true }),
+  ]
+  const paths = Array.from({ length: COUNT }, (_, n) => `/${n % 3 === 0 ? 'ü' : 'm'}/${String(n).padStart(5, '0')}`)
+  return paths.map((guestPath, n) => [guestPath, kinds[n % kinds.length](n)])
+}
+
+test('case 66: what runtimes are told of many mounts comes in few texts, and is what they are told of each', async (t) => {
+  const { store } = await tempVolume(t, { quotaMib: 8 })
+  const all = mountsOfEachShape(tempDir(t))
+  const attachment = await store.attach('all', Object.fromEntries(all))
+  const builders = () => {
+    const mounts = []
+    const calls = []
+    const mount = new Proxy({}, { get: (_, method) => (...args) => calls.push([method, ...args]) && mount })
+    return { mounts, volume: (guestPath, configure) => configure(mount) && mounts.push([guestPath, calls.splice(0)]) }
+  }
+  const renderings = {
+    toBubblewrap: (one) => one.toBubblewrap(),
+    toOci: (one) => one.toOci(),
+    toQemu: (one) => one.toQemu({ socketDir: '/run' }),
+    toDocker: (one) => one.toDocker(),
+    toPodman: (one) => one.toDocker({ engine: 'podman' }),
+    toMicrosandbox: (one) => one.toMicrosandbox(),
+    configureSandbox: (one) => one.configureSandbox(builders()).mounts,
+    toKubernetes: (one) => one.toKubernetes(),
+    claims: (one) => one.toKubernetes({ claims: true }),
+  }
+  const parse = spy(t, JSON, 'parse')
+  const told = {}
+  for (const [name, render] of Object.entries(renderings)) {
+    parse.length = 0
+    told[name] = render(attachment)
+    const parsed = parse.map(({ given: [text] }) => text.length)
+    // Shapes, and how many of each follow each other, but neither the names nor the texts of each mount.
+    assert.ok(parsed.every((length) => length < 40 * COUNT), `${name}: ${parsed} characters of JSON`)
+  }
+  const sample = attachment.mounts.map(({ guestPath }, at) => [guestPath, at]).filter((_, at) => at % 37 === 0)
+  const configs = new Map(all)
+  for (const [guestPath, at] of sample) {
+    const alone = await store.attach('one', { [guestPath]: configs.get(guestPath) })
+    const numbered = (value) => JSON.parse(JSON.stringify(value).replaceAll(/sv-mount-\d+/g, 'sv-mount-N'))
+    const each = (name) => numbered(renderings[name](alone))
+    assert.deepEqual(numbered([told.toOci[at]]), each('toOci'))
+    assert.deepEqual(numbered([told.toQemu.guest[at]]), each('toQemu').guest)
+    assert.deepEqual(numbered(told.toDocker.slice(2 * at, 2 * at + 2)), each('toDocker'))
+    assert.deepEqual(numbered(told.toPodman.slice(2 * at, 2 * at + 2)), each('toPodman'))
+    assert.deepEqual(numbered(told.toMicrosandbox.slice(2 * at, 2 * at + 2)), each('toMicrosandbox'))
+    assert.deepEqual(numbered([told.configureSandbox[at]]), each('configureSandbox'))
+    assert.deepEqual(numbered([told.toKubernetes.volumes[at]]), each('toKubernetes').volumes)
+    assert.deepEqual(numbered([told.toKubernetes.volumeMounts[at]]), each('toKubernetes').volumeMounts)
+    await alone.detach()
+  }
+  const shared = all.filter(([, { kind }]) => kind !== 'tmpfs').length
+  assert.deepEqual([told.toQemu.virtiofs.length, told.toQemu.args.length], [shared, 6 + 4 * shared])
+  assert.equal(new Set(told.toQemu.virtiofs.map(({ socket }) => socket)).size, shared)
+  assert.deepEqual([told.claims.persistentVolumes.length, told.claims.persistentVolumeClaims.length], [1, 1])
+  // Each value is the caller's own.
+  told.toOci[0].options.push('changed')
+  told.toQemu.guest[0].options.push('changed')
+  assert.ok(told.toOci.slice(1).every(({ options }) => !options.includes('changed')))
+  assert.ok(told.toQemu.guest.slice(1).every(({ options }) => !options.includes('changed')))
+  await attachment.detach()
+})
+
 test('one mount that is refused among many refuses all, wherever it is', async (t) => {
   const { store } = await tempVolume(t)
   for (const at of [0, 700, 999]) {

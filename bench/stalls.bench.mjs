@@ -83,16 +83,34 @@ try {
   const mounts = Object.fromEntries(
     Array.from({ length: 10_000 }, (_, index) => [`/m/${index}`, Mount.named('bench', { readonly: true })]),
   )
+  const copies = JSON.parse(JSON.stringify(mounts))
   const held = []
   const attachment = await gaps('attach of 10000 mounts', async () => {
     held.push(await store.attach('bench', mounts))
     return held.at(-1)
   })
   await gaps('attachments of 10000 mounts each', () => store.attachments())
-  for (const name of ['toBubblewrap', 'toOci', 'toQemu', 'toDocker', 'toMicrosandbox', 'toKubernetes', 'descriptors']) {
-    const options = name === 'toQemu' ? { socketDir: '/run' } : {}
-    await gaps(`${name} of 10000 mounts`, async () => attachment[name](options))
+  await gaps('attach of 10000 mounts from JSON', async () => {
+    held.push(await store.attach('bench', copies))
+  })
+  // These are synchronous: each is one turn.
+  for (const [name, options] of [
+    ['toBubblewrap', {}],
+    ['toOci', {}],
+    ['toQemu', { socketDir: '/run' }],
+    ['toDocker', {}],
+    ['toDocker', { engine: 'podman' }],
+    ['toMicrosandbox', {}],
+    ['toKubernetes', {}],
+    ['toKubernetes', { claims: true, storageMib: 1 }],
+    ['descriptors', {}],
+  ]) {
+    const title = [name, ...Object.keys(options)].join(' ')
+    await gaps(`${title} of 10000 mounts`, async () => attachment[name](options))
   }
+  const mount = { bind: () => mount, readonly: () => mount }
+  const builder = { volume: (_guestPath, configure) => configure(mount) }
+  await gaps('configureSandbox of 10000 mounts', async () => attachment.configureSandbox(builder))
   for (const each of held) {
     await each.detach()
   }

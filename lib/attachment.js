@@ -3,6 +3,7 @@
 const { inspect } = require('node:util')
 const { call, onlySignal } = require('./call.js')
 const { dateOf } = require('./metadata.js')
+const { listsOf, textsOf, valuesOf } = require('./packed.js')
 const { makeMounts } = require('./sandbox-builder.js')
 
 class Attachment {
@@ -21,7 +22,7 @@ class Attachment {
   }
 
   toBubblewrap(options) {
-    return this.#native.toBubblewrap(options)
+    return textsOf(this.#native.toBubblewrap(options))
   }
 
   descriptors() {
@@ -29,29 +30,29 @@ class Attachment {
   }
 
   toOci(options) {
-    return JSON.parse(this.#native.toOci(options))
+    return valuesOf(this.#native.toOci(options))
   }
 
   toQemu(options) {
-    return JSON.parse(this.#native.toQemu(options))
+    return listsOf(this.#native.toQemu(options))
   }
 
   toDocker(options) {
-    return this.#native.toDocker(options)
+    return textsOf(this.#native.toDocker(options))
   }
 
   toMicrosandbox(options) {
-    return this.#native.toMicrosandbox(options)
+    return textsOf(this.#native.toMicrosandbox(options))
   }
 
   configureSandbox(builder, options) {
-    const configured = makeMounts(builder, JSON.parse(this.#native.sandboxCalls(options)))
+    const configured = makeMounts(builder, valuesOf(this.#native.sandboxCalls(options)))
     this.#native.releaseForSandbox(options)
     return configured
   }
 
   toKubernetes(options) {
-    return JSON.parse(this.#native.toKubernetes(options))
+    return listsOf(this.#native.toKubernetes(options))
   }
 
   async handOver(pid, options) {

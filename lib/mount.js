@@ -40,34 +40,57 @@ const MountKind = Object.freeze({ Bind: 'bind', Named: 'named', Tmpfs: 'tmpfs', 
 /** How many mounts are read in one turn of the event loop. */
 const AT_ONCE = 200
 
-/** Adds `mounts` to a plan of the native side. Gives a promise where there are more than one turn takes. */
-function addMounts(plan, mounts) {
-  const entries = isPlain(mounts) ? Object.entries(mounts) : []
-  if (entries.length > AT_ONCE) {
-    return addInTurns(plan, entries.map(own))
-  }
-  plan.add(isPlain(mounts) ? Object.fromEntries(entries) : mounts)
-  return undefined
-}
+/** The mounts as they are now, whatever the caller changes later. Taken in one turn, so nothing else is done to them. */
+class OwnMounts {
+  #guestPaths
+  #configs
 
-async function addInTurns(plan, entries) {
-  for (let at = 0; at < entries.length; at += AT_ONCE) {
-    if (at > 0) {
-      await nextTurn()
-    }
-    plan.add(Object.fromEntries(entries.slice(at, at + AT_ONCE)))
+  constructor(mounts) {
+    this.#guestPaths = Object.keys(mounts)
+    this.#configs = this.#guestPaths.map((guestPath) => own(mounts[guestPath]))
+  }
+
+  get count() {
+    return this.#configs.length
+  }
+
+  /** Some of them, by their guest paths, of which one may be called "__proto__". */
+  part(begin, end) {
+    const configs = this.#configs.slice(begin, end)
+    return Object.fromEntries(configs.map((config, at) => [this.#guestPaths[begin + at], config]))
   }
 }
 
 /** A mount that the caller cannot change: one that was made by `Mount` is frozen, and another is copied. */
-function own([guestPath, config]) {
+function own(config) {
   const isSettled = Object.isFrozen(config) && Object.isFrozen(config?.labels)
-  return [guestPath, isSettled ? config : copyOfPlain(config)]
+  return isSettled ? config : copyOfPlain(config)
 }
 
-/** The mounts as they are now. */
-function copyOfMounts(mounts) {
-  return isPlain(mounts) ? Object.fromEntries(Object.entries(mounts).map(own)) : mounts
+/** The mounts as they are now. What is no object of mounts is refused when it is added. */
+function ownMounts(mounts) {
+  return isPlain(mounts) ? new OwnMounts(mounts) : mounts
 }
 
-module.exports = { Mount, MountKind, addMounts, copyOfMounts }
+/** Adds `mounts` to a plan of the native side. Gives a promise where there are more than one turn takes. */
+function addMounts(plan, mounts) {
+  const owned = ownMounts(mounts)
+  if (!(owned instanceof OwnMounts)) {
+    plan.add(owned)
+    return undefined
+  }
+  if (owned.count > AT_ONCE) {
+    return addInTurns(plan, owned)
+  }
+  plan.add(owned.part(0, AT_ONCE))
+  return undefined
+}
+
+async function addInTurns(plan, owned) {
+  for (let at = 0; at < owned.count; at += AT_ONCE) {
+    await nextTurn()
+    plan.add(owned.part(at, at + AT_ONCE))
+  }
+}
+
+module.exports = { Mount, MountKind, addMounts, ownMounts }

@@ -21,9 +21,15 @@ function copyOfPlain(value, depth = MAX_DEPTH) {
   if (depth === 0 || !isPlain(value)) {
     return value
   }
-  const copies = Object.keys(value).map((key) => [key, copyOfPlain(value[key], depth - 1)])
-  // `fromEntries` defines properties: one may be called "__proto__".
-  return Object.fromEntries(copies)
+  // It defines properties, for one may be called "__proto__", and is several times faster than each by itself.
+  const copy = { ...value }
+  for (const key in copy) {
+    const field = copy[key]
+    if (typeof field === 'object' && field !== null && Object.hasOwn(copy, key)) {
+      copy[key] = copyOfPlain(field, depth - 1)
+    }
+  }
+  return copy
 }
 
 /** What a value that is not plain is, for messages: `a string`, `an array`, `a Map`, `an instance of Foo`. */

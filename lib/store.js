@@ -8,7 +8,7 @@ const { invalidConfig } = require('./errors.js')
 const { Attachment, toAttachmentInfo } = require('./attachment.js')
 const { Volume, VolumeHandle } = require('./volume.js')
 const { call, onlySignal, splitOptions, throwIfAborted } = require('./call.js')
-const { addMounts, copyOfMounts } = require('./mount.js')
+const { addMounts, ownMounts } = require('./mount.js')
 const { valuesOf } = require('./pages.js')
 const { copyOfPlain } = require('./plain.js')
 
@@ -210,7 +210,7 @@ async function removeVolume(name, options) {
 }
 
 async function attach(sandbox, mounts, options) {
-  const [given, own] = [optionsOf(options), copyOfMounts(mounts)]
+  const [given, own] = [optionsOf(options), ownMounts(mounts)]
   return (await defaultStore(given)).attach(sandbox, own, given)
 }
 

@@ -39,6 +39,7 @@ use sandbox_volumes::model::Input;
 use sandbox_volumes::mount::runtime::docker::{self, Engine};
 use sandbox_volumes::mount::runtime::kubernetes_options::KubernetesOptions;
 use sandbox_volumes::mount::runtime::microsandbox::{self as microsandbox_runtime, MicrosandboxOptions};
+use sandbox_volumes::mount::runtime::rendered::Rendered;
 use sandbox_volumes::mount::runtime::{
     bubblewrap, kubernetes as kubernetes_runtime, microsandbox_sdk, oci, qemu as qemu_runtime,
 };
@@ -174,6 +175,11 @@ fn resolve(guest_path: GuestPath, config: &MountConfig) -> ResolvedMount {
     }
 }
 
+/// What a rendering is as JSON.
+fn values(rendered: Vec<Rendered<'_>>) -> Vec<Value> {
+    rendered.into_iter().map(Value::from).collect()
+}
+
 fn check_renders(runtime: &str, render: impl Fn(&[ResolvedMount]) -> Result<Value, Error>) {
     for case in cases("renders", None) {
         println!("{}", case["name"]);
@@ -239,14 +245,14 @@ fn bubblewrap_is_told_what_the_shared_cases_say() {
 #[test]
 fn an_oci_runtime_is_told_what_the_shared_cases_say() {
     check_renders("oci", |mounts| {
-        oci::render(mounts, &oci::OciOptions::default()).map(|entries| json!(entries))
+        oci::render(mounts, &oci::OciOptions::default()).map(|entries| values(entries).into())
     });
 }
 
 #[test]
 fn qemu_is_told_what_the_shared_cases_say() {
     let options = qemu_runtime::QemuOptions::from_input(&input(&json!({ "socketDir": "/run/vm" }))).unwrap();
-    check_renders("qemu", |mounts| qemu_runtime::render(mounts, &options));
+    check_renders("qemu", |mounts| qemu_runtime::render(mounts, &options).map(Value::from));
 }
 
 #[test]
@@ -263,12 +269,13 @@ fn microsandbox_is_told_what_the_shared_cases_say() {
         microsandbox_runtime::render(mounts, &options, &microsandbox::look_up).map(|argv| json!(argv))
     });
     check_renders("sandboxBuilder", |mounts| {
-        microsandbox_sdk::render(mounts, &options, &microsandbox::look_up).map(|entries| json!(entries))
+        microsandbox_sdk::render(mounts, &options, &microsandbox::look_up)
+            .map(|entries| values(entries).into())
     });
 }
 
 #[test]
 fn kubernetes_is_told_what_the_shared_cases_say() {
     let options = KubernetesOptions::default();
-    check_renders("kubernetes", |mounts| kubernetes_runtime::render(mounts, &options));
+    check_renders("kubernetes", |mounts| kubernetes_runtime::render(mounts, &options).map(Value::from));
 }

@@ -5,6 +5,7 @@ use super::cancellation::{Cancellation, cancel_of};
 use super::dispatch::run;
 use super::errors::or_throw;
 use super::lanes::{self, Lane};
+use super::packed::{PackedList, PackedTexts, pack_list, pack_lists, pack_texts};
 use super::pages::{NativePages, to_json};
 use super::values::to_input;
 use crate::error::{Error, Result};
@@ -107,10 +108,11 @@ impl NativeAttachment {
     }
 
     /// Arguments for `bwrap`.
-    #[napi(catch_unwind)]
-    pub fn to_bubblewrap(&self, env: &Env, options: Unknown<'_>) -> napi::Result<Vec<String>> {
+    #[napi(catch_unwind, ts_return_type = "string")]
+    pub fn to_bubblewrap(&self, env: &Env, options: Unknown<'_>) -> napi::Result<PackedTexts> {
         let options = or_throw(env, BubblewrapOptions::from_input(&to_input(options)?))?;
-        or_throw(env, bubblewrap::render(self.held_mounts(env)?, &options))
+        let argv = bubblewrap::render(self.held_mounts(env)?, &options);
+        or_throw(env, argv.and_then(pack_texts))
     }
 
     /// The descriptors that bubblewrap is handed.
@@ -119,46 +121,45 @@ impl NativeAttachment {
         or_throw(env, self.attachment.descriptors())
     }
 
-    /// The `mounts` of an OCI runtime's configuration, as JSON.
+    /// The `mounts` of an OCI runtime's configuration.
     #[napi(catch_unwind)]
-    pub fn to_oci(&self, env: &Env, options: Unknown<'_>) -> napi::Result<String> {
+    pub fn to_oci(&self, env: &Env, options: Unknown<'_>) -> napi::Result<PackedList> {
         let options = or_throw(env, OciOptions::from_input(&to_input(options)?))?;
-        let mounts = or_throw(env, oci::render(self.held_mounts(env)?, &options))?;
-        or_throw(env, json_text(&mounts.into()))
+        let mounts = oci::render(self.held_mounts(env)?, &options);
+        or_throw(env, mounts.and_then(|mounts| pack_list("mounts", &mounts)))
     }
 
-    /// Arguments for QEMU, the virtiofs servers and the guest's mounts, as JSON.
+    /// Arguments for QEMU, the virtiofs servers and the guest's mounts.
     #[napi(catch_unwind)]
-    pub fn to_qemu(&self, env: &Env, options: Unknown<'_>) -> napi::Result<String> {
+    pub fn to_qemu(&self, env: &Env, options: Unknown<'_>) -> napi::Result<Vec<PackedList>> {
         let options = or_throw(env, QemuOptions::from_input(&to_input(options)?))?;
-        let machine = or_throw(env, qemu::render(self.held_mounts(env)?, &options))?;
-        or_throw(env, json_text(&machine))
+        let mounts = self.held_mounts(env)?;
+        or_throw(env, pack_lists(&qemu::LISTS, |put| qemu::render_into(put, mounts, &options)))
     }
 
     /// Arguments for `docker run` or `podman run`.
-    #[napi(catch_unwind)]
-    pub fn to_docker(&self, env: &Env, options: Unknown<'_>) -> napi::Result<Vec<String>> {
+    #[napi(catch_unwind, ts_return_type = "string")]
+    pub fn to_docker(&self, env: &Env, options: Unknown<'_>) -> napi::Result<PackedTexts> {
         let options = or_throw(env, DockerOptions::from_input(&to_input(options)?))?;
-        or_throw(env, docker::render(self.held_mounts(env)?, options))
+        or_throw(env, docker::render(self.held_mounts(env)?, options).and_then(pack_texts))
     }
 
     /// Arguments for `msb run`.
-    #[napi(catch_unwind)]
-    pub fn to_microsandbox(&self, env: &Env, options: Unknown<'_>) -> napi::Result<Vec<String>> {
+    #[napi(catch_unwind, ts_return_type = "string")]
+    pub fn to_microsandbox(&self, env: &Env, options: Unknown<'_>) -> napi::Result<PackedTexts> {
         let options = or_throw(env, MicrosandboxOptions::from_input(&to_input(options)?))?;
         let argv = microsandbox::render(self.held_mounts(env)?, &options, &self.look_up());
-        let argv = or_throw(env, argv)?;
+        let argv = or_throw(env, argv.and_then(pack_texts))?;
         self.release_locks(env, &options)?;
         Ok(argv)
     }
 
-    /// The calls that tell microsandbox's SDK, as JSON.
+    /// The calls that tell microsandbox's SDK.
     #[napi(catch_unwind)]
-    pub fn sandbox_calls(&self, env: &Env, options: Unknown<'_>) -> napi::Result<String> {
+    pub fn sandbox_calls(&self, env: &Env, options: Unknown<'_>) -> napi::Result<PackedList> {
         let options = or_throw(env, MicrosandboxOptions::from_input(&to_input(options)?))?;
         let calls = microsandbox_sdk::render(self.held_mounts(env)?, &options, &self.look_up());
-        let calls = or_throw(env, calls)?;
-        or_throw(env, json_text(&calls.into()))
+        or_throw(env, calls.and_then(|calls| pack_list("calls", &calls)))
     }
 
     /// Releases what microsandbox locks itself, once its SDK was told.
@@ -168,12 +169,12 @@ impl NativeAttachment {
         self.release_locks(env, &options)
     }
 
-    /// A pod's volumes and their claims, as JSON.
+    /// A pod's volumes and their claims.
     #[napi(catch_unwind)]
-    pub fn to_kubernetes(&self, env: &Env, options: Unknown<'_>) -> napi::Result<String> {
+    pub fn to_kubernetes(&self, env: &Env, options: Unknown<'_>) -> napi::Result<Vec<PackedList>> {
         let options = or_throw(env, KubernetesOptions::from_input(&to_input(options)?))?;
-        let pod = or_throw(env, kubernetes::render(self.held_mounts(env)?, &options))?;
-        or_throw(env, json_text(&pod))
+        let (mounts, lists) = (self.held_mounts(env)?, kubernetes::lists_for(&options));
+        or_throw(env, pack_lists(lists, |put| kubernetes::render_into(put, mounts, &options)))
     }
 
     /// Gives the attachment to another process, and the number of that one.
@@ -226,12 +227,6 @@ impl NativeAttachment {
         };
         run(env, Lane::Waiting(None), work, |env, ()| ().into_unknown(env))
     }
-}
-
-/// The text of a JSON value, several times faster than its `Display`.
-fn json_text(value: &serde_json::Value) -> Result<String> {
-    let text = serde_json::to_string(value);
-    text.map_err(|error| Error::internal("a JSON value has no text").caused_by(error))
 }
 
 fn process_number(pid: Input) -> Result<u32> {

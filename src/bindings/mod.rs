@@ -19,6 +19,7 @@ mod files;
 mod lanes;
 mod life;
 mod mount;
+mod packed;
 mod pages;
 mod pauses;
 mod store;

@@ -3,7 +3,7 @@
 use crate::{assert_invalid, input};
 use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::{DiskFormat, VolumeName};
-use sandbox_volumes::mount::runtime::kubernetes::render;
+use sandbox_volumes::mount::runtime::kubernetes;
 use sandbox_volumes::mount::runtime::kubernetes_options::KubernetesOptions;
 use sandbox_volumes::mount::{GuestPath, MountFlags, Origin, ResolvedMount};
 use serde_json::{Value, json};
@@ -35,6 +35,10 @@ fn named(guest_path: &str, name: &str, quota_mib: Option<u32>) -> ResolvedMount 
             quota_mib,
         },
     )
+}
+
+fn render(mounts: &[ResolvedMount], options: &KubernetesOptions) -> Result<Value, Error> {
+    kubernetes::render(mounts, options).map(Value::from)
 }
 
 /// What a pod is told, with claims.

@@ -1,6 +1,6 @@
 //! What microsandbox and its SDK are told, beyond the shared cases: disks, files, volumes by their names.
 
-use crate::{assert_invalid, input};
+use crate::{assert_invalid, input, values};
 use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::{DiskFormat, VolumeKind, VolumeName};
 use sandbox_volumes::mount::runtime::microsandbox::{ByName, KnownVolume, MicrosandboxOptions, render};
@@ -45,7 +45,7 @@ pub fn look_up(name: &VolumeName) -> Result<ByName, Error> {
 /// The arguments, and the calls of the SDK.
 fn told(mount: &ResolvedMount, given: Value) -> (Vec<String>, Value) {
     let (mounts, given) = (std::slice::from_ref(mount), options(given).unwrap());
-    let mut entries = microsandbox_sdk::render(mounts, &given, &look_up).unwrap();
+    let mut entries = values(microsandbox_sdk::render(mounts, &given, &look_up).unwrap());
     assert_eq!((entries.len(), &entries[0]["guestPath"]), (1, &json!("/data")));
     (render(mounts, &given, &look_up).unwrap(), entries.remove(0)["calls"].take())
 }

@@ -1,11 +1,12 @@
 //! A part of a volume as each runtime is told of it.
 
 use crate::microsandbox::look_up;
+use crate::values;
 use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::{Input, VolumeName};
 use sandbox_volumes::mount::runtime::bubblewrap::{self, BubblewrapOptions};
 use sandbox_volumes::mount::runtime::docker::{self, DockerOptions, Engine};
-use sandbox_volumes::mount::runtime::kubernetes::{self, render as kubernetes};
+use sandbox_volumes::mount::runtime::kubernetes;
 use sandbox_volumes::mount::runtime::kubernetes_options::KubernetesOptions;
 use sandbox_volumes::mount::runtime::microsandbox::{self, MicrosandboxOptions};
 use sandbox_volumes::mount::runtime::microsandbox_sdk;
@@ -34,6 +35,11 @@ fn part(guest_path: &str, subpath: &str, is_file: bool, descriptor: i32, readonl
 
 fn two_parts() -> [ResolvedMount; 2] {
     [part("/a", "tenants/a", false, 21, false), part("/b", "b", false, 22, true)]
+}
+
+fn in_kubernetes(options: Value) -> Value {
+    let options = KubernetesOptions::from_input(&options.into()).unwrap();
+    kubernetes::render(&two_parts(), &options).unwrap().into()
 }
 
 fn in_bubblewrap(mounts: &[ResolvedMount], options: Value) -> Result<Vec<String>, Error> {
@@ -73,10 +79,12 @@ fn by_themselves(mounts: &[ResolvedMount], by_path: bool) -> [Result<Value, Erro
         docker::render(mounts, DockerOptions { engine, by_path }).map(|argv| json!(argv[1].split(',').nth(1)))
     };
     [
-        oci::render(mounts, &oci_options).map(|entries| json!(format!("source={}", entries[0]["source"]))),
+        oci::render(mounts, &oci_options)
+            .map(|entries| json!(format!("source={}", values(entries)[0]["source"]))),
         docker(Engine::Docker),
         docker(Engine::Podman),
         qemu::render(mounts, &qemu_options)
+            .map(Value::from)
             .map(|it| json!(format!("source={}", it["virtiofs"][0]["source"]))),
     ]
 }
@@ -101,7 +109,7 @@ fn microsandbox_is_told_the_path_of_the_descriptor() {
     let by_path = MicrosandboxOptions::default();
     let argv = microsandbox::render(&mounts, &by_path, &look_up).unwrap();
     assert_eq!(argv, ["--mount-dir", "/proc/7/fd/21:/a", "--mount-dir", "/proc/7/fd/22:/b:ro"]);
-    let calls = microsandbox_sdk::render(&mounts, &by_path, &look_up).unwrap();
+    let calls = values(microsandbox_sdk::render(&mounts, &by_path, &look_up).unwrap());
     assert_eq!(calls[0]["calls"], json!([["bind", "/proc/7/fd/21"]]));
 }
 
@@ -131,13 +139,11 @@ fn microsandbox_mounts_no_part_by_name() {
 
 #[test]
 fn kubernetes_finds_a_part_itself() {
-    let rendered = kubernetes(&two_parts(), &KubernetesOptions::default()).unwrap();
+    let rendered = in_kubernetes(Value::Null);
     assert_eq!(rendered["volumes"][0]["hostPath"], json!({ "path": "/vols/v", "type": "Directory" }));
     let mounts = &rendered["volumeMounts"];
     assert_eq!((&mounts[0]["subPath"], &mounts[1]["subPath"]), (&json!("tenants/a"), &json!("b")));
-    let options = json!({ "claims": true, "storageMib": 8 }).into();
-    let options = KubernetesOptions::from_input(&options).unwrap();
-    let claimed = kubernetes::render(&two_parts(), &options).unwrap();
+    let claimed = in_kubernetes(json!({ "claims": true, "storageMib": 8 }));
     assert_eq!(claimed["persistentVolumes"][0]["spec"]["hostPath"]["path"], "/vols/v");
     assert_eq!(claimed["volumes"].as_array().unwrap().len(), 1);
     assert_eq!(claimed["volumeMounts"][1]["subPath"], "b");

@@ -3,13 +3,17 @@
 use crate::{assert_invalid, input};
 use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::{DiskFormat, VolumeName};
-use sandbox_volumes::mount::runtime::qemu::{QemuOptions, render};
+use sandbox_volumes::mount::runtime::qemu::{self, QemuOptions};
 use sandbox_volumes::mount::{GuestPath, MountFlags, Origin, ResolvedMount};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
 fn options(options: Value) -> Result<QemuOptions, Error> {
     QemuOptions::from_input(&input(&options))
+}
+
+fn render(mounts: &[ResolvedMount], options: &QemuOptions) -> Result<Value, Error> {
+    qemu::render(mounts, options).map(Value::from)
 }
 
 fn mount(guest_path: &str, origin: Origin, flags: MountFlags) -> ResolvedMount {

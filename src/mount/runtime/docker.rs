@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::model::{Fields, Input};
 use crate::mount::field::{NODEV, NOEXEC, NOSUID};
 use crate::mount::{MountFlags, Origin, ResolvedMount};
+use std::borrow::Cow;
 
 const ENGINE: &str = "engine";
 
@@ -85,15 +86,16 @@ pub fn render(mounts: &[ResolvedMount], options: DockerOptions) -> Result<Vec<St
 
 /// What is mounted below the source stays out: a flag would not reach it, on all versions of both.
 fn bind(engine: Engine, mount: &ResolvedMount, host: &str) -> Result<String> {
-    let source = format!("source={host}");
-    let destination = format!("destination={}", mount.guest_path);
-    let mut fields = vec!["type=bind", &source, &destination, "bind-propagation=rprivate"];
+    let mut line = String::from("type=bind");
+    push_field(&mut line, &["source=", host]);
+    push_field(&mut line, &["destination=", mount.guest_path.as_str()]);
+    push_field(&mut line, &["bind-propagation=rprivate"]);
     let MountFlags { readonly, noexec, nosuid, nodev } = mount.flags;
     let restrictions = [(nosuid, NOSUID), (nodev, NODEV), (noexec, NOEXEC)];
     let mut restrictions = restrictions.into_iter().filter(|(set, _)| *set).map(|(_, name)| name);
     match engine {
         Engine::Docker => {
-            fields.push("bind-recursive=disabled");
+            push_field(&mut line, &["bind-recursive=disabled"]);
             if let Some(name) = restrictions.next() {
                 let problem =
                     format!("a bind mount of it has no {name:?}; leave it unset, or use another runtime");
@@ -101,34 +103,39 @@ fn bind(engine: Engine, mount: &ResolvedMount, host: &str) -> Result<String> {
             }
         }
         Engine::Podman => {
-            fields.push("bind-nonrecursive");
-            fields.extend(restrictions);
+            push_field(&mut line, &["bind-nonrecursive"]);
+            restrictions.for_each(|name| push_field(&mut line, &[name]));
         }
     }
     if readonly {
-        fields.push("readonly");
+        push_field(&mut line, &["readonly"]);
     }
-    Ok(fields.into_iter().map(csv_field).collect::<Vec<_>>().join(","))
+    Ok(line)
 }
 
 fn tmpfs(engine: Engine, mount: &ResolvedMount, size_mib: Option<u32>) -> String {
-    let mut options: Vec<String> = mount_options(mount.flags).collect();
+    let mut options: Vec<Cow<'_, str>> = mount_options(mount.flags).map(Cow::from).collect();
     options.extend(tmpfs_options(size_mib));
     if !mount.flags.noexec {
         // Docker's own default is "noexec".
-        options.push("exec".to_owned());
+        options.push("exec".into());
     }
     if engine == Engine::Podman {
         // It would begin with what the image has there.
-        options.push("notmpcopyup".to_owned());
+        options.push("notmpcopyup".into());
     }
     format!("{}:{}", mount.guest_path, options.join(","))
 }
 
-/// One field of a line of comma-separated values.
-fn csv_field(field: &str) -> String {
-    match field.contains([',', '"']) {
-        true => format!("\"{}\"", field.replace('"', "\"\"")),
-        false => field.to_owned(),
+/// Adds a field, in parts, to a line of comma-separated values.
+fn push_field(line: &mut String, field: &[&str]) {
+    let is_quoted = field.iter().any(|part| part.contains([',', '"']));
+    line.push_str(if is_quoted { ",\"" } else { "," });
+    for part in field {
+        match is_quoted {
+            true => line.push_str(&part.replace('"', "\"\"")),
+            false => line.push_str(part),
+        }
     }
+    line.push_str(if is_quoted { "\"" } else { "" });
 }

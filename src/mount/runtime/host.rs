@@ -4,6 +4,7 @@ use super::{directly_below, refuse_virtiofs_policies, tmpfs_options, unsupported
 use crate::error::Result;
 use crate::model::DiskFormat;
 use crate::mount::{MountFlags, Origin, ResolvedMount};
+use std::borrow::Cow;
 
 /// What the kernel is called in messages.
 pub const RUNTIME: &str = "The host's kernel";
@@ -46,7 +47,10 @@ fn host_mount<'m>(mount: &'m ResolvedMount, later: &'m [ResolvedMount]) -> Resul
             if flags.readonly {
                 mount_points = points_in(mount, later);
             }
-            Some(FileSystem { kind: "tmpfs", options: tmpfs_options(*size_mib) })
+            Some(FileSystem {
+                kind: "tmpfs",
+                options: tmpfs_options(*size_mib).map(Cow::into_owned).collect(),
+            })
         }
         Origin::Disk { format: DiskFormat::Raw, fstype, .. } => {
             let Some(kind) = fstype else {

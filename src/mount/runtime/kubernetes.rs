@@ -3,33 +3,56 @@
 //! Volumes are named by their mount's place in the list, which is the same each time.
 
 use super::kubernetes_options::{Claims, KubernetesOptions};
-use super::{disk_refused, host_text, object, refuse_virtiofs_policies, unsupported};
+use super::rendered::Rendered::{self, Flag, Object, Word};
+use super::rendered::{Put, list, lists, object, text};
+use super::{disk_refused, host_text, refuse_virtiofs_policies, unsupported};
 use crate::error::Result;
 use crate::model::VolumeName;
 use crate::mount::field::{NODEV, NOEXEC, NOSUID};
 use crate::mount::{Origin, ResolvedMount};
-use serde_json::{Value, json};
 use std::collections::HashMap;
 
 const RUNTIME: &str = "Kubernetes";
 
+/// What a pod has, and with claims the manifests.
+const VOLUMES: &str = "volumes";
+const VOLUME_MOUNTS: &str = "volumeMounts";
+const PERSISTENT_VOLUMES: &str = "persistentVolumes";
+const CLAIMS: &str = "persistentVolumeClaims";
+
+/// The type of a path on the node, and the kind of a claim's manifest.
+const DIRECTORY: &str = "Directory";
+const CLAIM: &str = "PersistentVolumeClaim";
+
 /// The longest name of an object, in bytes.
 const MAX_NAME_BYTES: usize = 253;
 
-/// A volume that a pod claims.
-struct Claimed {
-    persistent_volume: Option<Value>,
-    claim: Value,
-}
+/// A named field of a rendering.
+type Field<'m> = (&'static str, Rendered<'m>);
 
 /// A pod's part, and with claims the objects that it refers to.
-pub fn render(mounts: &[ResolvedMount], options: &KubernetesOptions) -> Result<Value> {
-    let (mut volumes, mut volume_mounts) = (Vec::new(), Vec::new());
-    let mut claimed = Vec::new();
+pub fn render<'m>(mounts: &'m [ResolvedMount], options: &'m KubernetesOptions) -> Result<Rendered<'m>> {
+    lists(lists_for(options), |put| render_into(put, mounts, options))
+}
+
+/// The names of the lists.
+pub fn lists_for(options: &KubernetesOptions) -> &'static [&'static str] {
+    match options.claims {
+        Some(_) => &[VOLUMES, VOLUME_MOUNTS, PERSISTENT_VOLUMES, CLAIMS],
+        None => &[VOLUMES, VOLUME_MOUNTS],
+    }
+}
+
+/// Puts the values of the lists one after the other.
+pub fn render_into<'m>(
+    put: &mut Put<'_, 'm>,
+    mounts: &'m [ResolvedMount],
+    options: &'m KubernetesOptions,
+) -> Result<()> {
     // The pod's own names of its claims.
     let mut by_name: HashMap<String, String> = HashMap::new();
     for (at, mount) in mounts.iter().enumerate() {
-        let mut on_node = on_node(mount)?;
+        let on_node = on_node(mount)?;
         check(mount)?;
         let mut name = format!("sv-mount-{at}");
         match (&options.claims, &mount.origin) {
@@ -43,27 +66,20 @@ pub fn render(mounts: &[ResolvedMount], options: &KubernetesOptions) -> Result<V
                     let mib = mib.ok_or_else(|| Claims::size_missing(volume.as_str()))?;
                     let root = part.as_ref().map_or(host, |part| &part.root);
                     let host = host_text(RUNTIME, mount, root)?;
-                    let (persistent_volume, claim) = manifests(claims, &claim_name, host, mib);
-                    volumes
-                        .push(json!({ "name": name, "persistentVolumeClaim": { "claimName": claim_name } }));
+                    if claims.storage_class.is_none() {
+                        put(PERSISTENT_VOLUMES, persistent_volume(claims, &claim_name, host, mib));
+                    }
+                    put(CLAIMS, persistent_volume_claim(claims, &claim_name, mib));
+                    let claim = object([("claimName", text(claim_name.clone()))]);
+                    put(VOLUMES, object([("name", text(name.clone())), ("persistentVolumeClaim", claim)]));
                     by_name.insert(claim_name, name.clone());
-                    claimed.push(Claimed { persistent_volume, claim });
                 }
             }
-            _ => {
-                on_node["name"] = json!(name);
-                volumes.push(on_node);
-            }
+            _ => put(VOLUMES, object([("name", text(name.clone())), on_node])),
         }
-        volume_mounts.push(volume_mount(mount, &name, options));
+        put(VOLUME_MOUNTS, volume_mount(mount, name, options));
     }
-    let mut pod = object([("volumes", volumes.into()), ("volumeMounts", volume_mounts.into())]);
-    if options.claims.is_some() {
-        pod["persistentVolumes"] =
-            claimed.iter().filter_map(|claimed| claimed.persistent_volume.clone()).collect();
-        pod["persistentVolumeClaims"] = claimed.into_iter().map(|claimed| claimed.claim).collect();
-    }
-    Ok(pod)
+    Ok(())
 }
 
 fn check(mount: &ResolvedMount) -> Result<()> {
@@ -78,84 +94,102 @@ fn check(mount: &ResolvedMount) -> Result<()> {
     }
 }
 
-/// A pod's volume whose content is on the node itself.
-fn on_node(mount: &ResolvedMount) -> Result<Value> {
-    Ok(match &mount.origin {
-        Origin::Bind { host, file } => {
-            let kind = if *file { "File" } else { "Directory" };
-            json!({ "hostPath": { "path": host_text(RUNTIME, mount, host)?, "type": kind } })
-        }
+/// What tells a pod that a volume's content is on the node itself.
+fn on_node(mount: &ResolvedMount) -> Result<(&'static str, Rendered<'_>)> {
+    let host_path = |host, kind| {
+        let path = text(host_text(RUNTIME, mount, host)?);
+        Ok(("hostPath", object([("path", path), ("type", Word(kind))])))
+    };
+    match &mount.origin {
+        Origin::Bind { host, file } => host_path(host, if *file { "File" } else { DIRECTORY }),
+        // Kubernetes finds the part itself, safely, where the pod runs.
         Origin::Named { host, part, .. } => {
-            // Kubernetes finds the part itself, safely, where the pod runs.
-            let root = part.as_ref().map_or(host, |part| &part.root);
-            json!({ "hostPath": { "path": host_text(RUNTIME, mount, root)?, "type": "Directory" } })
+            host_path(part.as_ref().map_or(host, |part| &part.root), DIRECTORY)
         }
-        Origin::Tmpfs { size_mib: None } => json!({ "emptyDir": { "medium": "Memory" } }),
-        Origin::Tmpfs { size_mib: Some(mib) } => {
-            json!({ "emptyDir": { "medium": "Memory", "sizeLimit": quantity(*mib) } })
+        Origin::Tmpfs { size_mib } => {
+            let size = size_mib.map(|mib| ("sizeLimit", text(quantity(mib))));
+            Ok(("emptyDir", Object([("medium", Word("Memory"))].into_iter().chain(size).collect())))
         }
-        Origin::Disk { .. } => return Err(disk_refused(RUNTIME, mount)),
-    })
+        Origin::Disk { .. } => Err(disk_refused(RUNTIME, mount)),
+    }
 }
 
-fn volume_mount(mount: &ResolvedMount, name: &str, options: &KubernetesOptions) -> Value {
-    let mut volume_mount = json!({ "name": name, "mountPath": mount.guest_path.as_str() });
+fn volume_mount<'m>(mount: &'m ResolvedMount, name: String, options: &KubernetesOptions) -> Rendered<'m> {
+    let mut volume_mount = vec![("name", text(name)), ("mountPath", text(mount.guest_path.as_str()))];
     if let Some(part) = mount.part() {
-        volume_mount["subPath"] = json!(part.subpath.as_str());
+        volume_mount.push(("subPath", text(part.subpath.as_str())));
     }
     if mount.flags.readonly {
-        volume_mount["readOnly"] = json!(true);
+        volume_mount.push(("readOnly", Flag(true)));
         let in_cluster = matches!(mount.origin, Origin::Named { .. })
             && options.claims.as_ref().is_some_and(|claims| claims.storage_class.is_some());
         if mount.host().is_some() && !in_cluster {
             // What is mounted below the directory comes along, and would stay writable.
-            volume_mount["recursiveReadOnly"] = json!("Enabled");
+            volume_mount.push(("recursiveReadOnly", Word("Enabled")));
         }
     }
-    volume_mount
+    Object(volume_mount)
 }
 
-/// A volume's persistent volume, where there is to be one, and its claim.
-fn manifests(claims: &Claims, name: &str, host: &str, mib: u32) -> (Option<Value>, Value) {
-    let storage = json!({ "storage": quantity(mib) });
-    let labels = json!({ "app.kubernetes.io/managed-by": "sandbox-volumes" });
-    let mut claim = json!({
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": { "name": name, "namespace": claims.namespace, "labels": labels },
-        "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": storage } },
-    });
-    if let Some(class) = &claims.storage_class {
-        claim["spec"]["storageClassName"] = json!(class);
-        return (None, claim);
+/// A manifest of that kind.
+fn manifest<'m>(kind: &'static str, metadata: Vec<Field<'m>>, spec: Vec<Field<'m>>) -> Rendered<'m> {
+    let labels = object([("app.kubernetes.io/managed-by", Word("sandbox-volumes"))]);
+    let metadata = metadata.into_iter().chain([("labels", labels)]).collect();
+    object([
+        ("apiVersion", Word("v1")),
+        ("kind", Word(kind)),
+        ("metadata", Object(metadata)),
+        ("spec", Object(spec)),
+    ])
+}
+
+fn access_modes() -> (&'static str, Rendered<'static>) {
+    ("accessModes", list([Word("ReadWriteOnce")]))
+}
+
+fn storage(mib: u32) -> Rendered<'static> {
+    object([("storage", text(quantity(mib)))])
+}
+
+fn persistent_volume_claim<'m>(claims: &'m Claims, name: &str, mib: u32) -> Rendered<'m> {
+    let mut spec = vec![access_modes(), ("resources", object([("requests", storage(mib))]))];
+    match &claims.storage_class {
+        Some(class) => spec.push(("storageClassName", text(class))),
+        // No class, and each names the other: nothing else is bound to either.
+        None => spec.extend([("storageClassName", Word("")), ("volumeName", text(name.to_owned()))]),
     }
-    // No class, and each names the other: nothing else is bound to either.
-    claim["spec"]["storageClassName"] = json!("");
-    claim["spec"]["volumeName"] = json!(name);
-    let mut persistent = json!({
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": { "name": name, "labels": labels },
-        "spec": {
-            "capacity": storage,
-            "accessModes": ["ReadWriteOnce"],
-            "persistentVolumeReclaimPolicy": "Retain",
-            "storageClassName": "",
-            "claimRef": {
-                "apiVersion": "v1", "kind": "PersistentVolumeClaim", "name": name, "namespace": claims.namespace,
-            },
-        },
-    });
+    let metadata = vec![("name", text(name.to_owned())), ("namespace", text(&claims.namespace))];
+    manifest(CLAIM, metadata, spec)
+}
+
+fn persistent_volume<'m>(claims: &'m Claims, name: &str, host: &'m str, mib: u32) -> Rendered<'m> {
+    let claim = object([
+        ("apiVersion", Word("v1")),
+        ("kind", Word(CLAIM)),
+        ("name", text(name.to_owned())),
+        ("namespace", text(&claims.namespace)),
+    ]);
+    let mut spec = vec![
+        ("capacity", storage(mib)),
+        access_modes(),
+        ("persistentVolumeReclaimPolicy", Word("Retain")),
+        ("storageClassName", Word("")),
+        ("claimRef", claim),
+    ];
     match &claims.node {
-        None => persistent["spec"]["hostPath"] = json!({ "path": host, "type": "Directory" }),
+        None => spec.push(("hostPath", object([("path", text(host)), ("type", Word(DIRECTORY))]))),
         Some(node) => {
-            let on_node = json!({ "key": "kubernetes.io/hostname", "operator": "In", "values": [node] });
-            persistent["spec"]["local"] = json!({ "path": host });
-            persistent["spec"]["nodeAffinity"] =
-                json!({ "required": { "nodeSelectorTerms": [{ "matchExpressions": [on_node] }] } });
+            let on_node = object([
+                ("key", Word("kubernetes.io/hostname")),
+                ("operator", Word("In")),
+                ("values", list([text(node)])),
+            ]);
+            let terms = list([object([("matchExpressions", list([on_node]))])]);
+            spec.push(("local", object([("path", text(host))])));
+            spec.push(("nodeAffinity", object([("required", object([("nodeSelectorTerms", terms)]))])));
         }
     }
-    (Some(persistent), claim)
+    manifest("PersistentVolume", vec![("name", text(name.to_owned()))], spec)
 }
 
 fn quantity(mib: u32) -> String {

@@ -1,32 +1,43 @@
 //! The calls that tell the `MountBuilder` of microsandbox's TypeScript SDK about each mount.
 
 use super::microsandbox::{LookUp, MicrosandboxOptions, Source, source};
+use super::rendered::Rendered::{self, List, Number, Word};
+use super::rendered::{list, object, text};
 use crate::error::Result;
 use crate::mount::field::{FSTYPE, HOST_PERMISSIONS, NODEV, NOEXEC, NOSUID, READONLY, STAT_VIRTUALIZATION};
 use crate::mount::{HostPermissions, MountKind, ResolvedMount, StatVirtualization};
-use serde_json::{Value, json};
 
 /// One entry a mount: `{ guestPath, calls: [[method, ...arguments]] }`.
-pub fn render(
-    mounts: &[ResolvedMount],
+pub fn render<'m>(
+    mounts: &'m [ResolvedMount],
     options: &MicrosandboxOptions,
     look_up: &LookUp<'_>,
-) -> Result<Vec<Value>> {
+) -> Result<Vec<Rendered<'m>>> {
     mounts.iter().map(|mount| entry(mount, options, look_up)).collect()
 }
 
-fn entry(mount: &ResolvedMount, options: &MicrosandboxOptions, look_up: &LookUp<'_>) -> Result<Value> {
+fn entry<'m>(
+    mount: &'m ResolvedMount,
+    options: &MicrosandboxOptions,
+    look_up: &LookUp<'_>,
+) -> Result<Rendered<'m>> {
     let mut calls = match source(mount, options, look_up)? {
         // By this mode a volume that microsandbox does not know is an error, and no new one. It needs no size of a disk.
-        Source::Named { volume, .. } => vec![json!(["namedWith", volume.as_str(), "existing"])],
-        Source::Directory(host) | Source::File(host) => vec![json!([MountKind::Bind.as_str(), host])],
+        Source::Named { volume, .. } => {
+            vec![list([Word("namedWith"), text(volume.as_str()), Word("existing")])]
+        }
+        Source::Directory(host) | Source::File(host) => {
+            vec![list([Word(MountKind::Bind.as_str()), text(host)])]
+        }
         Source::Tmpfs(size_mib) => {
-            let size = size_mib.map(|mib| json!(["size", mib]));
-            [json!([MountKind::Tmpfs.as_str()])].into_iter().chain(size).collect()
+            let size = size_mib.map(|mib| list([Word("size"), Number(mib)]));
+            [list([Word(MountKind::Tmpfs.as_str())])].into_iter().chain(size).collect()
         }
         Source::Disk { host, format, fstype } => {
-            let image = [json!([MountKind::Disk.as_str(), host]), json!(["format", format.as_str()])];
-            image.into_iter().chain(fstype.map(|fstype| json!([FSTYPE, fstype]))).collect()
+            let image = list([Word(MountKind::Disk.as_str()), text(host)]);
+            let format = list([Word("format"), Word(format.as_str())]);
+            let fstype = fstype.map(|fstype| list([Word(FSTYPE), text(fstype)]));
+            [image, format].into_iter().chain(fstype).collect()
         }
     };
     let flags = [
@@ -35,11 +46,13 @@ fn entry(mount: &ResolvedMount, options: &MicrosandboxOptions, look_up: &LookUp<
         (mount.flags.nosuid, NOSUID),
         (mount.flags.nodev, NODEV),
     ];
-    calls.extend(flags.iter().filter(|(set, _)| *set).map(|(_, name)| json!([name])));
+    calls.extend(flags.iter().filter(|(set, _)| *set).map(|(_, name)| list([Word(name)])));
     let policies = [
         (STAT_VIRTUALIZATION, mount.stat_virtualization.map(StatVirtualization::as_str)),
         (HOST_PERMISSIONS, mount.host_permissions.map(HostPermissions::as_str)),
     ];
-    calls.extend(policies.iter().filter_map(|(name, value)| value.map(|value| json!([name, value]))));
-    Ok(json!({ "guestPath": mount.guest_path.as_str(), "calls": calls }))
+    calls.extend(
+        policies.iter().filter_map(|(name, value)| value.map(|value| list([Word(name), Word(value)]))),
+    );
+    Ok(object([("guestPath", text(mount.guest_path.as_str())), ("calls", List(calls))]))
 }

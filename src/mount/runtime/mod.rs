@@ -19,12 +19,14 @@ pub mod microsandbox_sdk;
 pub mod oci;
 /// Arguments for QEMU, and the mount commands of its guest.
 pub mod qemu;
+/// What the renderers give that is more than arguments.
+pub mod rendered;
 
 use super::options::{self, MountFlags};
 use super::resolved::ResolvedMount;
 use crate::error::{Error, Result};
 use crate::model::{Fields, MIB};
-use serde_json::Value;
+use std::borrow::Cow;
 use std::path::Path;
 
 /// Whether a runtime may be told of parts of volumes by their paths.
@@ -73,11 +75,6 @@ fn path_to_mount<'a>(runtime: &str, mount: &ResolvedMount, host: &'a Path, by_pa
     host_text(runtime, mount, host)
 }
 
-/// A JSON object of these fields, which `json!` would copy whole.
-fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
-    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-}
-
 /// Those of `later`, in the order of [`plan`](crate::mount::plan()), whose mount points `mount` holds itself. In that order
 /// what is below a path follows it at once.
 fn directly_below<'m>(mount: &ResolvedMount, later: &'m [ResolvedMount]) -> Vec<&'m ResolvedMount> {
@@ -93,15 +90,15 @@ fn directly_below<'m>(mount: &ResolvedMount, later: &'m [ResolvedMount]) -> Vec<
 }
 
 /// The flags as the words of `mount -o`.
-fn mount_options(flags: MountFlags) -> impl Iterator<Item = String> {
+fn mount_options(flags: MountFlags) -> impl Iterator<Item = &'static str> {
     let access = if flags.readonly { "ro" } else { "rw" };
     let restrictions = [(flags.nosuid, "nosuid"), (flags.nodev, "nodev"), (flags.noexec, "noexec")];
     let set = restrictions.into_iter().filter(|(set, _)| *set).map(|(_, name)| name);
-    std::iter::once(access).chain(set).map(str::to_owned)
+    std::iter::once(access).chain(set)
 }
 
 /// What a tmpfs is told besides: anybody may write to it, up to its size.
-fn tmpfs_options(size_mib: Option<u32>) -> Vec<String> {
-    let size = size_mib.map(|mib| format!("size={}", u64::from(mib) * MIB));
-    size.into_iter().chain(["mode=1777".to_owned()]).collect()
+fn tmpfs_options(size_mib: Option<u32>) -> impl Iterator<Item = Cow<'static, str>> {
+    let size = size_mib.map(|mib| Cow::Owned(format!("size={}", u64::from(mib) * MIB)));
+    size.into_iter().chain([Cow::Borrowed("mode=1777")])
 }

@@ -1,12 +1,13 @@
 //! The `mounts` list of the OCI runtime specification.
 
+use super::rendered::Rendered::{self, Text, Word};
+use super::rendered::{object, text};
 use super::{
     BY_PATH, by_path, disk_refused, mount_options, path_to_mount, refuse_virtiofs_policies, tmpfs_options,
 };
 use crate::error::Result;
 use crate::model::{Fields, Input};
 use crate::mount::{Origin, ResolvedMount};
-use serde_json::{Value, json};
 
 const RUNTIME: &str = "An OCI runtime";
 
@@ -25,31 +26,28 @@ impl OciOptions {
 }
 
 /// The entries that make these mounts, which stand in the order of [`plan`](crate::mount::plan()).
-pub fn render(mounts: &[ResolvedMount], options: &OciOptions) -> Result<Vec<Value>> {
+pub fn render<'m>(mounts: &'m [ResolvedMount], options: &OciOptions) -> Result<Vec<Rendered<'m>>> {
     mounts.iter().map(|mount| entry(mount, options)).collect()
 }
 
-fn entry(mount: &ResolvedMount, oci: &OciOptions) -> Result<Value> {
+fn entry<'m>(mount: &'m ResolvedMount, oci: &OciOptions) -> Result<Rendered<'m>> {
     refuse_virtiofs_policies(RUNTIME, mount)?;
-    let mut options: Vec<String> = Vec::new();
-    let (kind, source) = match &mount.origin {
+    let flags = mount_options(mount.flags).map(Word);
+    let (kind, source, options) = match &mount.origin {
         Origin::Bind { host, .. } | Origin::Named { host, .. } => {
+            let source = text(path_to_mount(RUNTIME, mount, host, oci.by_path)?);
             // Not "rbind": the flags would not reach what is mounted below the source.
-            options.extend(["bind", "rprivate"].map(str::to_owned));
-            options.extend(mount_options(mount.flags));
-            ("bind", path_to_mount(RUNTIME, mount, host, oci.by_path)?)
+            ("bind", source, ["bind", "rprivate"].map(Word).into_iter().chain(flags).collect())
         }
         Origin::Tmpfs { size_mib } => {
-            options.extend(mount_options(mount.flags));
-            options.extend(tmpfs_options(*size_mib));
-            ("tmpfs", "tmpfs")
+            ("tmpfs", Word("tmpfs"), flags.chain(tmpfs_options(*size_mib).map(Text)).collect())
         }
         Origin::Disk { .. } => return Err(disk_refused(RUNTIME, mount)),
     };
-    Ok(json!({
-        "destination": mount.guest_path.as_str(),
-        "type": kind,
-        "source": source,
-        "options": options,
-    }))
+    Ok(object([
+        ("destination", text(mount.guest_path.as_str())),
+        ("type", Word(kind)),
+        ("source", source),
+        ("options", Rendered::List(options)),
+    ]))
 }

@@ -2,16 +2,18 @@
 //!
 //! Devices are named by their mount's place in the list, which is the same each time.
 
+use super::rendered::Rendered::{self, Flag, List, Null, Text, Word};
+use super::rendered::{Put, lists, object, text};
 use super::{
-    BY_PATH, by_path, directly_below, host_text, mount_options, object, path_to_mount, tmpfs_options,
-    unsupported,
+    BY_PATH, by_path, directly_below, host_text, mount_options, path_to_mount, tmpfs_options, unsupported,
 };
 use crate::error::{Error, Result};
 use crate::model::{DiskFormat, Fields, Input};
 use crate::mount::field::{HOST_PERMISSIONS, STAT_VIRTUALIZATION};
 use crate::mount::{HostPermissions, MountFlags, Origin, ResolvedMount, StatVirtualization};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::borrow::Cow;
+use std::path::Path;
 
 const RUNTIME: &str = "QEMU";
 
@@ -27,6 +29,9 @@ const MAX_PREFIX_BYTES: usize = 14;
 /// The memory of a machine that shares directories, where it is not said, in MiB.
 const DEFAULT_MEMORY_MIB: u32 = 512;
 
+/// About as long as a guest's command is.
+const COMMAND_BYTES: usize = 128;
+
 /// The longest path of a socket on Linux, in bytes.
 const MAX_SOCKET_BYTES: usize = 107;
 
@@ -34,7 +39,7 @@ const MAX_SOCKET_BYTES: usize = 107;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QemuOptions {
     /// The absolute directory of the virtiofs servers' sockets; only needed where a directory is mounted.
-    socket_dir: Option<PathBuf>,
+    socket_dir: Option<String>,
     /// The machine's memory.
     memory_mib: Option<u32>,
     /// What the names of devices and sockets begin with.
@@ -66,7 +71,8 @@ impl QemuOptions {
             );
             return Err(Error::invalid_config(SOCKET_DIR, problem));
         };
-        let socket = dir.join(format!("{tag}.sock")).to_string_lossy().into_owned();
+        let separator = if dir.ends_with('/') { "" } else { "/" };
+        let socket = [dir, separator, tag, ".sock"].concat();
         if socket.len() > MAX_SOCKET_BYTES {
             let bytes = socket.len();
             let problem =
@@ -93,20 +99,39 @@ fn check_prefix(prefix: &str) -> Result<&str> {
     }
 }
 
-fn check_socket_dir(dir: &str) -> Result<PathBuf> {
+fn check_socket_dir(dir: &str) -> Result<String> {
     let refused = |problem| Err(Error::invalid_config(SOCKET_DIR, format!("{dir:?} {problem}")));
     if dir.contains('\0') {
         return refused("contains a NUL character");
     }
     match Path::new(dir) {
-        path if path.is_absolute() => Ok(path.to_owned()),
+        path if path.is_absolute() => Ok(dir.to_owned()),
         _ => refused("is not absolute"),
     }
 }
 
-/// `args`, `virtiofs` and `guest` for these mounts, which stand in the order of [`plan`](crate::mount::plan()).
-pub fn render(mounts: &[ResolvedMount], options: &QemuOptions) -> Result<Value> {
-    let (mut args, mut virtiofs, mut guest) = (Vec::new(), Vec::new(), Vec::new());
+/// What the machine is told, the virtiofs servers, and the guest.
+const ARGS: &str = "args";
+const VIRTIOFS: &str = "virtiofs";
+const GUEST: &str = "guest";
+
+/// The names of the lists.
+pub const LISTS: [&str; 3] = [ARGS, VIRTIOFS, GUEST];
+
+/// The lists for these mounts, which stand in the order of [`plan`](crate::mount::plan()).
+pub fn render<'m>(mounts: &'m [ResolvedMount], options: &QemuOptions) -> Result<Rendered<'m>> {
+    lists(&LISTS, |put| render_into(put, mounts, options))
+}
+
+/// Puts the values of the lists one after the other.
+pub fn render_into<'m>(
+    put: &mut Put<'_, 'm>,
+    mounts: &'m [ResolvedMount],
+    options: &QemuOptions,
+) -> Result<()> {
+    let is_shared =
+        |mount: &ResolvedMount| matches!(mount.origin, Origin::Bind { .. } | Origin::Named { .. });
+    memory(options, mounts.iter().any(is_shared)).into_iter().for_each(|arg| put(ARGS, arg));
     for (at, mount) in mounts.iter().enumerate() {
         let name = format!("{}-{at}", options.prefix);
         match &mount.origin {
@@ -118,21 +143,24 @@ pub fn render(mounts: &[ResolvedMount], options: &QemuOptions) -> Result<Value> 
                 check_policies(mount)?;
                 let source = path_to_mount(RUNTIME, mount, host, options.by_path)?;
                 let socket = options.socket(mount, &name)?;
-                args.extend(share(&name, &socket));
-                virtiofs.push(json!({
-                    "tag": name, "source": source, "readonly": mount.flags.readonly, "socket": socket,
-                }));
+                share(&name, &socket).into_iter().for_each(|arg| put(ARGS, arg));
+                let share = object([
+                    ("tag", text(name.clone())),
+                    ("source", text(source)),
+                    ("readonly", Flag(mount.flags.readonly)),
+                    ("socket", text(socket)),
+                ]);
+                put(VIRTIOFS, share);
             }
             Origin::Disk { open, format, .. } => {
-                args.extend(disk(&name, host_text(RUNTIME, mount, open)?, *format, mount.flags.readonly));
+                let disk = disk(&name, host_text(RUNTIME, mount, open)?, *format, mount.flags.readonly);
+                disk.into_iter().for_each(|arg| put(ARGS, arg));
             }
             Origin::Tmpfs { .. } => {}
         }
-        guest.push(guest_mount(mount, &name, &mounts[at + 1..]));
+        put(GUEST, guest_mount(mount, name, &mounts[at + 1..]));
     }
-    let memory = memory(options, !virtiofs.is_empty());
-    args.splice(0..0, memory);
-    Ok(object([("args", args.into()), ("virtiofs", virtiofs.into()), ("guest", guest.into())]))
+    Ok(())
 }
 
 /// A virtiofs server hands the host's own owners and modes through, both ways.
@@ -151,27 +179,27 @@ fn check_policies(mount: &ResolvedMount) -> Result<()> {
 }
 
 /// The machine's memory, which a virtiofs server has to share.
-fn memory(options: &QemuOptions, shared: bool) -> Vec<String> {
+fn memory(options: &QemuOptions, shared: bool) -> Vec<Rendered<'static>> {
     let mut args = Vec::new();
     if shared || options.memory_mib.is_some() {
         let mib = options.memory_mib.unwrap_or(DEFAULT_MEMORY_MIB);
-        args.extend(["-m".to_owned(), format!("{mib}M")]);
+        args.extend([Word("-m"), text(format!("{mib}M"))]);
         if shared {
             let backend = format!("memory-backend-memfd,id=sv-memory,size={mib}M,share=on");
-            args.extend(["-object", &backend, "-machine", "memory-backend=sv-memory"].map(str::to_owned));
+            args.extend([Word("-object"), text(backend), Word("-machine"), Word("memory-backend=sv-memory")]);
         }
     }
     args
 }
 
-fn share(name: &str, socket: &str) -> [String; 4] {
+fn share(name: &str, socket: &str) -> [Rendered<'static>; 4] {
     // In this notation a comma in a value is doubled.
-    let chardev = format!("socket,id={name},path={}", socket.replace(',', ",,"));
-    let device = format!("vhost-user-fs-pci,chardev={name},tag={name}");
-    ["-chardev".to_owned(), chardev, "-device".to_owned(), device]
+    let chardev = ["socket,id=", name, ",path=", &*replaced(socket, ',', ",,")].concat();
+    let device = ["vhost-user-fs-pci,chardev=", name, ",tag=", name].concat();
+    [Word("-chardev"), text(chardev), Word("-device"), text(device)]
 }
 
-fn disk(name: &str, open: &str, format: DiskFormat, readonly: bool) -> [String; 4] {
+fn disk(name: &str, open: &str, format: DiskFormat, readonly: bool) -> [Rendered<'static>; 4] {
     // Nothing is left to a default: the guest's flushes reach the disk, and what is read-only stays so.
     let node = |driver: &str, node_name: &str, more: Value| {
         let mut node = json!({
@@ -192,40 +220,72 @@ fn disk(name: &str, open: &str, format: DiskFormat, readonly: bool) -> [String; 
     // Our names of the formats are QEMU's drivers.
     let blockdev = node(format.as_str(), name, more).to_string();
     let device = format!("virtio-blk-pci,drive={name},serial={name},werror=report");
-    ["-blockdev".to_owned(), blockdev, "-device".to_owned(), device]
+    [Word("-blockdev"), text(blockdev), Word("-device"), text(device)]
 }
 
 /// How the guest makes a mount; `later` are those that are made after it.
-fn guest_mount(mount: &ResolvedMount, name: &str, later: &[ResolvedMount]) -> Value {
-    let (fstype, device, tag, serial, more) = match &mount.origin {
-        Origin::Bind { .. } | Origin::Named { .. } => {
-            ("virtiofs", name.to_owned(), Some(name), None, Vec::new())
+fn guest_mount<'m>(mount: &'m ResolvedMount, name: String, later: &[ResolvedMount]) -> Rendered<'m> {
+    let word = |word: &'static str| (word, Word(word));
+    let ((fstype, shown), device) = match &mount.origin {
+        Origin::Bind { .. } | Origin::Named { .. } => (word("virtiofs"), Cow::Borrowed(name.as_str())),
+        Origin::Disk { fstype: Some(fstype), .. } => {
+            ((fstype.as_str(), text(fstype)), device_of(&name).into())
         }
-        Origin::Disk { fstype, .. } => {
-            (fstype.as_deref().unwrap_or("auto"), device_of(name), None, Some(name), Vec::new())
-        }
-        Origin::Tmpfs { size_mib } => ("tmpfs", "tmpfs".to_owned(), None, None, tmpfs_options(*size_mib)),
+        Origin::Disk { fstype: None, .. } => (word("auto"), device_of(&name).into()),
+        Origin::Tmpfs { .. } => (word("tmpfs"), Cow::Borrowed("tmpfs")),
     };
+    let size_mib = match mount.origin {
+        Origin::Tmpfs { size_mib } => Some(size_mib),
+        _ => None,
+    };
+    let more = || size_mib.into_iter().flat_map(tmpfs_options);
     let at = quote(mount.guest_path.as_str());
-    let make = |options: &[String]| format!("mount -t {fstype} -o {} {device} {at}", options.join(","));
-    let flags: Vec<String> = mount_options(mount.flags).collect();
-    let options = [flags.clone(), more.clone()].concat();
-    let mut steps = vec![mkdir(mount)];
-    let begins_empty = matches!(mount.origin, Origin::Tmpfs { .. });
-    let inside = if begins_empty && mount.flags.readonly { directly_below(mount, later) } else { Vec::new() };
-    if !inside.is_empty() {
-        // A tmpfs begins empty: the mount points in it are made before it becomes read-only.
-        let writable = mount_options(MountFlags { readonly: false, ..mount.flags }).collect();
-        steps.push(make(&[writable, more].concat()));
-        steps.extend(inside.into_iter().map(mkdir));
-        steps.push(make(&[vec!["remount".to_owned()], flags].concat()));
+    let mut command = mkdir(&at);
+    let make = |command: &mut String, options: &mut dyn Iterator<Item = Cow<'static, str>>| {
+        for part in [" && mount -t ", fstype, " -o "] {
+            command.push_str(part);
+        }
+        push_joined(command, options);
+        for part in [" ", &*device, " ", &at] {
+            command.push_str(part);
+        }
+    };
+    let flags = || mount_options(mount.flags).map(Cow::Borrowed);
+    let inside =
+        if size_mib.is_some() && mount.flags.readonly { directly_below(mount, later) } else { Vec::new() };
+    if inside.is_empty() {
+        make(&mut command, &mut flags().chain(more()));
     } else {
-        steps.push(make(&options));
+        // A tmpfs begins empty: the mount points in it are made before it becomes read-only.
+        let writable = mount_options(MountFlags { readonly: false, ..mount.flags }).map(Cow::Borrowed);
+        make(&mut command, &mut writable.chain(more()));
+        for inner in inside {
+            command.push_str(" && ");
+            command.push_str(&mkdir(&quote(inner.guest_path.as_str())));
+        }
+        make(&mut command, &mut [Cow::Borrowed("remount")].into_iter().chain(flags()));
     }
-    json!({
-        "guestPath": mount.guest_path.as_str(), "type": fstype, "tag": tag, "serial": serial,
-        "options": options, "command": steps.join(" && "),
-    })
+    let options = mount_options(mount.flags).map(Word).chain(more().map(Text)).collect();
+    let (tag, serial) = match &mount.origin {
+        Origin::Bind { .. } | Origin::Named { .. } => (text(name), Null),
+        Origin::Disk { .. } => (Null, text(name)),
+        Origin::Tmpfs { .. } => (Null, Null),
+    };
+    object([
+        ("guestPath", text(mount.guest_path.as_str())),
+        ("type", shown),
+        ("tag", tag),
+        ("serial", serial),
+        ("options", List(options)),
+        ("command", text(command)),
+    ])
+}
+
+fn push_joined(line: &mut String, options: &mut dyn Iterator<Item = Cow<'static, str>>) {
+    for (at, option) in options.enumerate() {
+        line.push_str(if at == 0 { "" } else { "," });
+        line.push_str(&option);
+    }
 }
 
 /// A shell word for the disk with this serial number, however the guest's kernel called it.
@@ -233,11 +293,21 @@ fn device_of(serial: &str) -> String {
     format!("\"/dev/$(cd /sys/block && grep -lxF {serial} */serial | cut -d/ -f1)\"")
 }
 
-fn mkdir(mount: &ResolvedMount) -> String {
-    format!("mkdir -p {}", quote(mount.guest_path.as_str()))
+fn mkdir(quoted: &str) -> String {
+    let mut command = String::with_capacity(COMMAND_BYTES);
+    command.push_str("mkdir -p ");
+    command.push_str(quoted);
+    command
 }
 
 /// One word for a POSIX shell, whatever is in it.
 fn quote(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "'\\''"))
+    ["'", &*replaced(text, '\'', "'\\''"), "'"].concat()
+}
+
+fn replaced<'t>(text: &'t str, from: char, to: &str) -> Cow<'t, str> {
+    match text.contains(from) {
+        true => text.replace(from, to).into(),
+        false => text.into(),
+    }
 }
