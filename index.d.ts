@@ -215,9 +215,9 @@ export interface VolumeStoreOptions extends SignalOption {
   /**
    * Consents to a home that other users of the host may use, as a Kubernetes `fsGroup` home is: then nobody's rights on
    * it are refused, reported or changed. Without it, what is made is private (mode 0700), a `volumes` or `db` directory of
-   * this user on which others have rights is reported once, by a `VolumeHomeWarning`, and a home is refused if `volumes`
-   * or `db` belongs to another user who is not root, or if they or the home may be written by all users or by one that an
-   * access control list names (the home itself: unless it has the sticky bit). Default: whether the environment has
+   * this user on which others have rights is reported once, by a `VolumeHomeWarning`, and a home is refused if it, or its
+   * `volumes` or `db`, belongs to another user who is not root, or may be written by all users or by one that an access
+   * control list names (the home itself: unless it has the sticky bit). Default: whether the environment has
    * `SANDBOX_VOLUMES_SHARED=1`.
    */
   shared?: boolean | null

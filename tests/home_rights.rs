@@ -83,15 +83,17 @@ fn a_directory_of_another_user_is_refused_and_stays_as_it_is() {
     if !geteuid().is_root() {
         return skip("only root can give a directory away");
     }
-    for dir in ["volumes", "db"] {
+    for (dir, mode) in [("volumes", 0o700), ("db", 0o700), ("", 0o700), ("", 0o1777)] {
         let home = Home::new();
-        chown(home.path(dir), Some(NOBODY), None).unwrap();
-        assert!(is_refused(&home, &home.path(dir)));
+        let path = home.path(dir).components().collect::<PathBuf>();
+        chown(&path, Some(NOBODY), None).unwrap();
+        set_mode(&path, mode);
+        assert!(is_refused(&home, &path));
         let problems = check(&home.path(""), true, &Cancel::default()).unwrap();
         let [problem] = &problems[..] else { panic!("{problems:?}") };
         assert!(!problem.repaired && problem.message.contains("65534"), "{problem:?}");
-        let found = fs::metadata(home.path(dir)).unwrap();
-        assert_eq!((found.uid(), found.mode() & 0o7777), (NOBODY, 0o700));
+        let found = fs::metadata(path).unwrap();
+        assert_eq!((found.uid(), found.mode() & 0o7777), (NOBODY, mode));
     }
 }
 

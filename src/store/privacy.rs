@@ -63,9 +63,17 @@ impl Layout {
             }
         }
         let rights = self.home.others_rights()?;
-        if rights.writable && !rights.sticky {
-            let refused =
-                Some("may be written by other users of this host, who can replace what is in it.".to_owned());
+        let refused = match rights.foreign_owner {
+            // The sticky bit binds all but the owner.
+            Some(owner) => Some(format!(
+                "belongs to another user of this host, with the id {owner}, who can replace what is in it."
+            )),
+            None if rights.writable && !rights.sticky => {
+                Some("may be written by other users of this host, who can replace what is in it.".to_owned())
+            }
+            None => None,
+        };
+        if refused.is_some() {
             exposed.push(Exposed { path: self.home.path().to_owned(), refused });
         }
         Ok(exposed)
