@@ -304,3 +304,87 @@ fn a_bad_image_and_a_stranger_are_told_and_left_alone() {
     }
     assert!(fs::symlink_metadata(home.path().join("volumes/link")).unwrap().is_symlink());
 }
+
+#[test]
+fn what_stands_in_place_of_the_stores_own_directories_is_told_and_moved_away() {
+    let ids = |home: &Path| listed(home).into_iter().map(|volume| volume.record.identity).collect::<Vec<_>>();
+    for entry in [".ids", ".staging", ".trash", ".locks"] {
+        for kind in ["a regular file", "a symbolic link", "a socket"] {
+            let home = home_with_volumes();
+            let before = ids(home.path());
+            let place = home.path().join("volumes").join(entry);
+            fs::remove_dir_all(&place).unwrap();
+            let elsewhere = home.path().join("elsewhere");
+            fs::create_dir(&elsewhere).unwrap();
+            fs::write(elsewhere.join("data~1-2-3"), "not ours").unwrap();
+            match kind {
+                "a regular file" => fs::write(&place, "theirs").unwrap(),
+                "a symbolic link" => symlink(&elsewhere, &place).unwrap(),
+                _ => drop(std::os::unix::net::UnixListener::bind(&place).unwrap()),
+            }
+            let problems = found(home.path(), false);
+            assert_eq!(kinds(&problems), [(ProblemKind::Stranger, None, false)], "{entry}");
+            assert!(problems[0].path == place && problems[0].message.contains(kind), "{problems:?}");
+            Store::open(home.path(), Durability::Full).unwrap_err();
+            assert!(!place.is_dir() || place.is_symlink());
+            let problems = found(home.path(), true);
+            assert_eq!(kinds(&problems), [(ProblemKind::Stranger, None, true)], "{entry}");
+            assert!(problems[0].message.contains(&format!("{entry}.damaged-")), "{problems:?}");
+            assert_eq!(ids(home.path()), before, "{entry}");
+            assert_eq!(fs::read_dir(home.path().join("volumes/.ids")).unwrap().count(), 3);
+            assert_eq!(fs::read_to_string(elsewhere.join("data~1-2-3")).unwrap(), "not ours");
+            assert!(found(home.path(), false).is_empty());
+        }
+    }
+}
+
+#[test]
+fn an_id_without_a_volume_is_told_and_deleted() {
+    let home = Home::new();
+    home.create("data");
+    for entry in ["gone", "gone~quota.lock"] {
+        let dir = if entry == "gone" { ".ids" } else { ".locks" };
+        fs::write(home.path("volumes").join(dir).join(entry), "x").unwrap();
+    }
+    // One that a living process has just written.
+    fs::write(home.path("volumes/.ids/new"), "x").unwrap();
+    let maker = File::create(home.path("volumes/.locks/new.lock")).unwrap();
+    maker.lock().unwrap();
+    for repair in [false, true] {
+        let problems = found(&home.path(""), repair);
+        assert_eq!(kinds(&problems), [(ProblemKind::Unfinished, None, repair)]);
+        assert_eq!(problems[0].path, home.path("volumes/.ids/gone"));
+    }
+    assert!(found(&home.path(""), false).is_empty());
+    assert!(
+        !home.path("volumes/.ids/gone").exists() && !home.path("volumes/.locks/gone~quota.lock").exists()
+    );
+    assert!(home.path("volumes/.ids/data").exists() && home.path("volumes/.ids/new").exists());
+}
+
+#[test]
+fn a_catalog_that_is_rebuilt_and_a_row_that_is_struck_out_leave_no_id_without_a_directory() {
+    for has_directory in [false, true] {
+        let home = home_with_volumes();
+        let id = |home: &Path| fs::read_to_string(home.join("volumes/.ids/data")).ok();
+        let before = id(home.path());
+        Connection::open(home.path().join("db/volumes.db"))
+            .unwrap()
+            .execute("UPDATE volume SET kind = 'cube' WHERE name = 'data'", ())
+            .unwrap();
+        if !has_directory {
+            fs::remove_dir_all(home.path().join("volumes/data")).unwrap();
+        }
+        let problems = found(home.path(), true);
+        assert!(problems.iter().all(|problem| problem.repaired), "{problems:?}");
+        assert_eq!(id(home.path()), before.clone().filter(|_| has_directory));
+        let home = home_with_volumes();
+        let before = id(home.path());
+        delete_catalog(home.path());
+        if !has_directory {
+            fs::remove_dir_all(home.path().join("volumes/data")).unwrap();
+        }
+        drop(Store::open(home.path(), Durability::Full).unwrap());
+        assert_eq!(id(home.path()), before.filter(|_| has_directory));
+    }
+}

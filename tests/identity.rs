@@ -308,6 +308,16 @@ fn a_directory_made_by_hand_after_its_volume_was_struck_out_gets_another_id() {
 }
 
 #[test]
+fn ids_whose_files_were_deleted_are_written_again_by_a_store_that_is_open() {
+    let home = Home::new();
+    home.create("data");
+    let before = ids(&home.store);
+    fs::remove_dir_all(home.path("volumes/.ids")).unwrap();
+    assert_eq!(ids(&home.store), before);
+    assert_eq!(stored_ids(&home.path("")), before);
+}
+
+#[test]
 fn a_creation_that_is_undone_leaves_no_id() {
     let home = Home::new();
     fs::create_dir(home.path("volumes/data")).unwrap();

@@ -6,7 +6,7 @@ use crate::model::{
     DISK_FSTYPE, DiskFormat, Labels, VolumeId, VolumeKind, VolumeName, VolumeRecord, VolumeSpec,
 };
 use rusqlite::{Connection, OptionalExtension, Row};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 const COLUMNS: &str =
     "id, identity, name, kind, quota_mib, capacity_bytes, disk_format, disk_fstype, labels, created_at_ms";
@@ -99,7 +99,30 @@ impl Reader<'_> {
     }
 }
 
+impl Reader<'_> {
+    /// All names that are taken; see [`Reader::has_row`].
+    pub fn names(&self) -> Result<HashSet<String>> {
+        let mut statement = self.0.prepare_cached("SELECT name FROM volume")?;
+        let names = statement.query_map((), |row| row.get(0))?;
+        Ok(names.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Whether a file has the id of some volume; one that is being created or removed is none of them.
+    pub fn has_volume_with_file(&self) -> Result<bool> {
+        let sql = "SELECT 1 FROM volume WHERE identity_stored AND id NOT IN (SELECT volume_id FROM intent)";
+        Ok(self.0.prepare_cached(sql)?.exists(())?)
+    }
+}
+
 impl Writer<'_> {
+    /// Records that no file has the id of any volume, but of those that are being created or removed.
+    pub fn forget_identity_files(&self) -> Result<()> {
+        let sql = "UPDATE volume SET identity_stored = 0
+                   WHERE identity_stored AND id NOT IN (SELECT volume_id FROM intent)";
+        self.0.prepare_cached(sql)?.execute(())?;
+        Ok(())
+    }
+
     /// Adds a volume, whose id the caller puts in a file before the volume is visible, and returns the number of its
     /// row. Returns `None` if the name is taken, be it by one that is being created or removed.
     pub fn insert_volume(

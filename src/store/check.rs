@@ -28,7 +28,8 @@ pub enum ProblemKind {
     Unfinished,
     /// A disk volume whose image is missing or damaged. Not mended.
     BadImage,
-    /// Something in the volumes directory that is no volume's. Not mended.
+    /// Something in the volumes directory that is no volume's. Mended by moving it out of the way where a directory of the
+    /// store's own is to be; else not.
     Stranger,
     /// A directory of the home on which other users of the host have rights. Mended by taking these away, where it is
     /// this user's.
@@ -101,12 +102,17 @@ impl From<bool> for CheckOptions {
 /// may write is not looked into, and one on a read-only file system is not mended.
 pub fn check(home: &Path, options: impl Into<CheckOptions>, cancel: &Cancel) -> Result<Vec<Problem>> {
     let mut options = options.into();
+    let (mut problems, are_left) = check_home::check_directories(home, options.repair)?;
+    if are_left {
+        return Ok(problems);
+    }
     let layout = match Layout::open_existing(home, Durability::Full)? {
         Some(layout) => layout,
-        None => return Ok(Vec::new()),
+        None => return Ok(problems),
     };
     options.repair &= !layout.is_read_only();
-    let (mut problems, trusted) = layout.check_rights(options)?;
+    let (rights, trusted) = layout.check_rights(options)?;
+    problems.extend(rights);
     if trusted {
         problems.extend(check_home::check(home, layout, options, cancel)?);
     }
@@ -120,7 +126,7 @@ impl Opened {
         let (records, unusable) = self.catalog.read(|catalog| catalog.volumes())?;
         for row in &unusable {
             cancel.check()?;
-            problems.push(self.check_unusable(row, repair)?);
+            problems.push(self.check_unusable(row, repair, cancel)?);
         }
         for record in &records {
             cancel.check()?;
@@ -130,7 +136,22 @@ impl Opened {
             cancel.check()?;
             problems.extend(self.check_entry(&entry, repair, cancel)?);
         }
+        for name in self.stale_identities()? {
+            cancel.check()?;
+            problems.extend(self.check_stale(&name, repair)?);
+        }
         Ok(problems)
+    }
+
+    /// An id that a volume left which is gone: a directory of that name, made later, would get it.
+    fn check_stale(&self, name: &VolumeName, repair: bool) -> Result<Option<Problem>> {
+        if !self.holds_undisturbed(name, || self.is_stale(name))? {
+            return Ok(None);
+        }
+        let repaired = repair && self.delete_stale_identity(name)?;
+        let message = format!("The id of a volume {:?} is left, and there is no such volume.", name.as_str());
+        let path = self.layout.ids.path_of(name.as_str());
+        Ok(Some(Problem::new(ProblemKind::Unfinished, path, message).repaired(repaired)))
     }
 
     fn check_unfinished(&self, repair: bool) -> Result<Vec<Problem>> {
@@ -206,10 +227,10 @@ impl Opened {
         Ok(problems)
     }
 
-    fn check_unusable(&self, row: &UnusableRow, repair: bool) -> Result<Problem> {
+    fn check_unusable(&self, row: &UnusableRow, repair: bool, cancel: &Cancel) -> Result<Problem> {
         let name = &row.name;
         if repair {
-            self.write_to_free(|catalog| catalog.delete_volume(row.id))?;
+            self.strike_unusable(row, cancel)?;
         }
         let message = format!("The catalog's row of {name:?} is not usable: {}", row.problem);
         let problem = Problem::new(ProblemKind::UnusableRow, self.layout.catalog_path(), message);
@@ -260,12 +281,24 @@ impl Opened {
             let strike = free && !self.layout.volumes.contains(record.name.as_str())?;
             if strike {
                 // Crash safety: before the row, so that a directory of that name, made later, never gets this id.
-                self.layout.delete_quota_files(&record.name)?;
-                self.layout.delete_identity(&record.name)?;
-                self.layout.put_on_disk(&self.layout.ids)?;
+                self.layout.delete_files_beside(&record.name)?;
                 catalog.delete_volume(record.id)?;
             }
             Ok(strike)
+        })
+    }
+
+    /// Deletes an unusable row. What is ours beside its directory stays for the volume that the directory becomes.
+    fn strike_unusable(&self, row: &UnusableRow, cancel: &Cancel) -> Result<()> {
+        let name = VolumeName::parse(&row.name).ok();
+        let _lock = name.as_ref().map(|name| self.layout.lock(name, cancel)).transpose()?;
+        self.write_to_free(|catalog| {
+            if let Some(name) = &name
+                && !self.layout.volumes.contains(name.as_str())?
+            {
+                self.layout.delete_files_beside(name)?;
+            }
+            catalog.delete_volume(row.id)
         })
     }
 

@@ -1,11 +1,12 @@
 //! Checking a home before its catalog is trusted: who may use it, and whether the catalog is one.
 
 use super::check::{CheckOptions, Problem, ProblemKind};
-use super::layout::Layout;
+use super::layout::{DAMAGED, Layout};
 use super::{Durability, OpenOptions, Opened};
 use crate::catalog;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Cancel;
+use crate::sys::unique_token;
 use std::path::Path;
 
 impl Layout {
@@ -28,6 +29,31 @@ impl Layout {
         let trusted = self.exposed()?.iter().all(|exposed| exposed.refused.is_none());
         Ok((problems, trusted))
     }
+}
+
+/// Finds what stands in place of the store's own directories among the volumes and is none, and on request moves it out of
+/// the way. Also returns whether some is left.
+pub fn check_directories(home: &Path, repair: bool) -> Result<(Vec<Problem>, bool)> {
+    let Some((volumes, unfit)) = Layout::unfit_directories(home)? else { return Ok((Vec::new(), false)) };
+    let (mut problems, mut are_left) = (Vec::new(), false);
+    for (entry, kind) in unfit {
+        let path = volumes.path_of(entry);
+        let kept = format!("{entry}{DAMAGED}{}", unique_token());
+        let moved = match repair && !volumes.is_read_only()? {
+            true => volumes.move_to(entry, &volumes, &kept).and_then(|()| volumes.sync()).map(|()| true)?,
+            false => false,
+        };
+        let message = match moved {
+            true => format!(
+                "{path:?} was {kind}, not a directory, and is now kept as {:?}.",
+                volumes.path_of(&kept)
+            ),
+            false => format!("{path:?} is {kind}, not a directory, so that no store of this home is opened."),
+        };
+        problems.push(Problem::new(ProblemKind::Stranger, path, message).repaired(moved));
+        are_left |= !moved;
+    }
+    Ok((problems, are_left))
 }
 
 /// Checks the catalog, and if it is sound, the volumes.

@@ -49,9 +49,66 @@ impl Layout {
     pub fn delete_identity(&self, name: &VolumeName) -> Result<()> {
         self.ids.unlink(name.as_str())
     }
+
+    /// Deletes all files of ours beside a volume that is gone, and puts that on disk where the store was opened so. The
+    /// caller holds the name's lock.
+    pub fn delete_files_beside(&self, name: &VolumeName) -> Result<()> {
+        self.delete_quota_files(name)?;
+        self.delete_identity(name)?;
+        self.put_on_disk(&self.ids)
+    }
 }
 
 impl Opened {
+    /// The names of volumes whose ids are left of them, unless they were only just made.
+    pub(super) fn stale_identities(&self) -> Result<Vec<VolumeName>> {
+        let entries = self.layout.ids.names()?;
+        let known = self.catalog.read(|catalog| catalog.names())?;
+        let mut stale = Vec::new();
+        for entry in entries {
+            if let Some(entry) = entry.to_str().filter(|entry| !known.contains(*entry))
+                && let Ok(name) = VolumeName::parse(entry)
+                && self.is_stale(&name)?
+            {
+                stale.push(name);
+            }
+        }
+        Ok(stale)
+    }
+
+    /// Whether the id of a name belongs neither to a row of the catalog nor to a directory.
+    pub(super) fn is_stale(&self, name: &VolumeName) -> Result<bool> {
+        let entry = name.as_str();
+        Ok(self.layout.ids.contains(entry)?
+            && !self.layout.volumes.contains(entry)?
+            && !self.catalog.read(|catalog| catalog.has_row(name))?)
+    }
+
+    /// Deletes the id that a volume left, and what else is ours beside it; returns false if the name is being used.
+    pub(super) fn delete_stale_identity(&self, name: &VolumeName) -> Result<bool> {
+        let Some(_lock) = self.layout.try_lock(name)? else { return Ok(false) };
+        let is_stale = self.is_stale(name)?;
+        if is_stale {
+            self.layout.delete_files_beside(name)?;
+        }
+        Ok(is_stale)
+    }
+
+    /// Deletes the ids of volumes that are gone: a power cut left them, or the catalog was lost.
+    pub(super) fn delete_stale_identities(&self) -> Result<()> {
+        self.stale_identities()?.iter().try_for_each(|name| self.delete_stale_identity(name).map(drop))
+    }
+
+    /// Has the files of all volumes written again if there are none: the directory of them was deleted or replaced.
+    pub(super) fn forget_lost_identities(&self) -> Result<()> {
+        if !self.layout.ids.names()?.is_empty() {
+            return Ok(());
+        }
+        match self.catalog.read(|catalog| catalog.has_volume_with_file())? {
+            true => self.catalog.write(|catalog| catalog.forget_identity_files()),
+            false => Ok(()),
+        }
+    }
     /// Writes the files of volumes that an earlier version made, or that were found without an id.
     pub(super) fn store_missing_identities(&self) -> Result<()> {
         let missing = self.catalog.read(|catalog| catalog.volumes_without_file())?;

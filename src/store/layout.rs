@@ -57,6 +57,9 @@ pub(super) const SEPARATOR: char = '~';
 /// What stood at the store's own places.
 pub type Places = [Option<FileId>; 6];
 
+/// Entries that are not what they have to be, each with what it is.
+pub type UnfitEntries = Vec<(&'static str, &'static str)>;
+
 /// Whether a change of a volume waits until its directories are on disk. The catalog always does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Durability {
@@ -116,6 +119,21 @@ impl Layout {
             opened => opened?.contains(VOLUMES)?,
         };
         has_volumes.then(|| Layout::open(home, durability)).transpose()
+    }
+
+    /// The volumes directory of a home, and what stands in place of the store's own directories in it and is none: each
+    /// entry with its kind. Returns `None` if there are no volumes.
+    pub fn unfit_directories(home: &Path) -> Result<Option<(Dir, UnfitEntries)>> {
+        let is_missing = |error: &Error| error.is_refusal(&[Errno::ENOENT]);
+        let volumes = match Dir::open_ambient(home).and_then(|home| home.open_child(VOLUMES)) {
+            Err(error) if is_missing(&error) => return Ok(None),
+            opened => opened?,
+        };
+        let mut unfit = Vec::new();
+        for entry in [STAGING, TRASH, IDS, LOCKS] {
+            unfit.extend(volumes.unfit_for_directory(entry)?.map(|kind| (entry, kind)));
+        }
+        Ok(Some((volumes, unfit)))
     }
 
     /// Whether the home's file system is read-only, so that nothing can be changed.

@@ -67,6 +67,7 @@ use held_trees::HeldTrees;
 pub use layout::Durability;
 use layout::{Layout, Places};
 use owner::living;
+use recover::later_if_refused;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock, Weak};
@@ -174,6 +175,10 @@ impl Opened {
         layout.keep_spare();
         let opened = Opened::new(layout, catalog)?;
         opened.warn_of_exposed(&exposed);
+        if !opened.layout.is_read_only() {
+            later_if_refused(opened.forget_lost_identities())?;
+            later_if_refused(opened.delete_stale_identities())?;
+        }
         opened.recover()?;
         Ok(opened)
     }

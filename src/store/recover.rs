@@ -138,6 +138,8 @@ impl Opened {
         }
         discard(staging, &intent.entry, &staging.path_of(&intent.entry))?;
         self.layout.delete_identity(&intent.name)?;
+        // Crash safety: before the row, so that a directory of that name, made later, never gets this id.
+        self.layout.put_on_disk(&self.layout.ids)?;
         self.write_to_free(|catalog| catalog.delete_volume(intent.volume_id))
     }
 
@@ -234,7 +236,8 @@ fn done_unless_refused(result: Result<bool>) -> Result<bool> {
     }
 }
 
-fn later_if_refused(result: Result<()>) -> Result<()> {
+/// What could not be done now is left for the next one to open the home.
+pub(super) fn later_if_refused(result: Result<()>) -> Result<()> {
     match result {
         Err(error) if matches!(error.kind(), ErrorKind::FileSystem | ErrorKind::Catalog) => Ok(()),
         result => result,

@@ -184,7 +184,8 @@ impl Opened {
             true => discard(trash, &intent.entry, &shown),
             false => discard(volumes, name, &shown)
                 .and_then(|()| self.layout.put_on_disk(volumes))
-                .and_then(|()| self.layout.delete_identity(&intent.name)),
+                .and_then(|()| self.layout.delete_identity(&intent.name))
+                .and_then(|()| self.layout.put_on_disk(&self.layout.ids)),
         });
         match &result {
             Ok(()) => {

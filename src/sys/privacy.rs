@@ -92,13 +92,23 @@ impl Dir {
 
     /// What stands at `name`, if that is no regular file.
     pub fn unfit_for_file(&self, name: &str) -> Result<Option<&'static str>> {
-        Ok(self.stat_entry(name)?.and_then(|found| match kind_of(&found) {
-            SFlag::S_IFREG => None,
-            SFlag::S_IFLNK => Some("a symbolic link"),
-            SFlag::S_IFDIR => Some("a directory"),
-            SFlag::S_IFIFO => Some("a FIFO"),
-            SFlag::S_IFSOCK => Some("a socket"),
-            _ => Some("a device"),
+        self.other_than(SFlag::S_IFREG, name)
+    }
+
+    /// What stands at `name`, if that is no directory.
+    pub fn unfit_for_directory(&self, name: &str) -> Result<Option<&'static str>> {
+        self.other_than(SFlag::S_IFDIR, name)
+    }
+
+    fn other_than(&self, wanted: SFlag, name: &str) -> Result<Option<&'static str>> {
+        let found = self.stat_entry(name)?.map(|found| kind_of(&found));
+        Ok(found.filter(|found| *found != wanted).map(|found| match found {
+            SFlag::S_IFREG => "a regular file",
+            SFlag::S_IFLNK => "a symbolic link",
+            SFlag::S_IFDIR => "a directory",
+            SFlag::S_IFIFO => "a FIFO",
+            SFlag::S_IFSOCK => "a socket",
+            _ => "a device",
         }))
     }
 
