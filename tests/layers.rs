@@ -18,11 +18,12 @@ use rusqlite::Connection;
 use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::{Cancel, Input, Labels, VolumeName, VolumeSpec};
 use sandbox_volumes::mount::{MountConfig, plan};
-use sandbox_volumes::store::{Durability, Store, WriteOptions, check};
+use sandbox_volumes::store::{Durability, ProblemKind, Store, WriteOptions, check};
 use serde_json::{Value, json};
 use skip::skip;
 use std::fmt::Debug;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -271,20 +272,111 @@ fn a_read_only_view_of_a_home_shows_what_is_written_meanwhile() {
     assert_readable(&view);
 }
 
+/// Makes a directory that only its user may use.
+fn make_private(dir: &Path) {
+    fs::create_dir(dir).unwrap();
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+/// Deletes what only this release makes.
+fn forget_directories(home: &Path) {
+    for dir in [".ids", ".staging", ".trash", ".locks"] {
+        fs::remove_dir_all(home.join("volumes").join(dir)).unwrap();
+    }
+}
+
+fn ids(home: &Path) -> Vec<String> {
+    let volumes = open(home).list(&Labels::default(), &Cancel::default()).unwrap();
+    let mut ids: Vec<_> =
+        volumes.iter().map(|volume| format!("{} {}", volume.record.name, volume.record.identity)).collect();
+    ids.sort();
+    ids.dedup();
+    ids
+}
+
 #[test]
-fn a_read_only_home_is_told_that_its_catalog_is_an_earlier_one() {
+fn case_52_a_read_only_home_without_the_stores_own_directories_is_read_and_checked() {
     if !enter_namespace() {
         return;
     }
     let Some(private) = Private::new() else { return };
     let home = private.path().join("home");
     make_home(&home);
-    let old = format!("{}/tests/catalogs/version-1.db", env!("CARGO_MANIFEST_DIR"));
-    for suffix in ["-wal", "-shm"] {
-        fs::remove_file(home.join(format!("db/volumes.db{suffix}"))).unwrap();
+    forget_directories(&home);
+    assert_readable(&read_only(&home));
+}
+
+#[test]
+fn case_52_a_read_only_home_with_an_earlier_catalog_is_read_and_checked() {
+    if !enter_namespace() {
+        return;
     }
-    fs::copy(old, home.join("db/volumes.db")).unwrap();
-    let error = Store::open(&read_only(&home), Durability::Full).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Catalog);
-    assert!(error.to_string().contains("read-only"), "{error}");
+    let Some(private) = Private::new() else { return };
+    for version in 1..=4 {
+        let home = private.path().join(format!("h{version}"));
+        for dir in ["", "db", "volumes", "volumes/limited", "volumes/plain"] {
+            make_private(&home.join(dir));
+        }
+        fs::write(home.join("volumes/limited/file"), "kept").unwrap();
+        let old = format!("{}/tests/catalogs/version-{version}.db", env!("CARGO_MANIFEST_DIR"));
+        fs::copy(old, home.join("db/volumes.db")).unwrap();
+        // With a log, and for a part of the versions with its index.
+        let earlier = Connection::open(home.join("db/volumes.db")).unwrap();
+        earlier.pragma_update(None, "journal_mode", "wal").unwrap();
+        earlier.execute_batch("DELETE FROM lease; DELETE FROM volume WHERE name = 'disk'").unwrap();
+        if version % 2 == 0 {
+            fs::remove_file(home.join("db/volumes.db-shm")).unwrap();
+        }
+        let view = read_only(&home);
+        let store = open(&view);
+        assert_eq!(listed(&store), ["limited", "plain"], "version {version}");
+        assert!(store.get(&name("limited"), &Cancel::default()).unwrap().record.quota_mib.is_some());
+        let read = store.files(&name("limited")).open("file").unwrap().read(&Cancel::default());
+        assert_eq!(read.unwrap(), b"kept");
+        assert_eq!((ids(&view).len(), ids(&view)), (2, ids(&view)), "an id lasts");
+        for repair in [false, true] {
+            assert!(check(&view, repair, &Cancel::default()).unwrap().is_empty(), "version {version}");
+        }
+        is_refused(store.create(&name("new"), &spec(json!({})), &Cancel::default()), "create");
+        is_refused(store.remove(&name("plain"), &Cancel::default()), "remove");
+        let files = store.files(&name("limited"));
+        is_refused(files.write("file", b"x", Default::default(), &Cancel::default()), "write");
+    }
+}
+
+#[test]
+fn case_52_the_volumes_of_a_read_only_home_that_microsandbox_made_are_found() {
+    if !enter_namespace() {
+        return;
+    }
+    let Some(private) = Private::new() else { return };
+    for has_databases in [false, true] {
+        let home = private.path().join(format!("h{has_databases}"));
+        make_home(&home);
+        forget_directories(&home);
+        fs::remove_dir_all(home.join("db")).unwrap();
+        if has_databases {
+            make_private(&home.join("db"));
+        }
+        let view = read_only(&home);
+        let store = open(&view);
+        assert_eq!(listed(&store), ["data", "disk", "gone"]);
+        assert_eq!((ids(&view).len(), ids(&view)), (3, ids(&view)), "an id lasts");
+        let files = store.files(&name("data"));
+        assert_eq!(files.open("a/file").unwrap().read(&Cancel::default()).unwrap(), b"kept");
+        let problems = check(&view, true, &Cancel::default()).unwrap();
+        let [problem] = &problems[..] else { panic!("{problems:?}") };
+        assert_eq!((problem.kind, problem.repaired), (ProblemKind::CatalogMissing, false));
+        let cancel = Cancel::default();
+        is_refused(store.create(&name("new"), &spec(json!({})), &cancel), "create");
+        is_refused(store.remove(&name("data"), &cancel), "remove");
+        is_refused(files.mkdir("new", &cancel), "mkdir");
+        for atomic in [false, true] {
+            let options = WriteOptions { atomic, ..Default::default() };
+            is_refused(files.write("file", b"x", options, &cancel), "write");
+        }
+        let mount = MountConfig::named(&Input::Text("data".to_owned()), &Input::Absent).unwrap();
+        let mounts = plan(vec![("/data".to_owned(), mount)]).unwrap();
+        is_refused(store.attach("worker", &mounts, None, &cancel), "attach");
+    }
 }

@@ -93,9 +93,7 @@ impl Catalog {
         let writing = (gates.writers)(Instant::now() + PATIENCE);
         let mut copies = (gates.copies)(deadline)?;
         let prepare = |connection: &mut Connection| {
-            schema::prepare(connection, |transaction| {
-                found()?.iter().try_for_each(|volume| volumes::adopt(transaction, volume).map(drop))
-            })
+            schema::prepare(connection, |transaction| adopt_all(transaction, found))
         };
         let (first, alone) = match writing {
             Ok(alone) => (connect(path, &gates, prepare)?, Some(alone)),
@@ -119,20 +117,43 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// Opens the catalog at `path` on a read-only file system, where `gates.writers` refuses. Fails if it is not up to
-    /// date, for it cannot be brought there. `has_log` tells whether a log is beside it.
-    pub fn open_read_only(path: &Path, has_log: bool, gates: Gates) -> Result<Self> {
+    /// Opens the catalog at `path` on a read-only file system, where `gates.writers` refuses. One of an earlier version
+    /// is copied into memory and brought up to date there. `has_log` tells whether a log is beside it; see
+    /// [`Catalog::open`] for `found`.
+    pub fn open_read_only(
+        path: &Path,
+        has_log: bool,
+        gates: Gates,
+        found: impl FnOnce() -> Result<Vec<FoundVolume>>,
+    ) -> Result<Self> {
         let first = read_only::connect(path, has_log)?;
         schema::refuse_newer(&first)?;
         if !schema::is_newest(&first)? {
-            return Err(Error::catalog(
-                "is of an earlier version, and its file system is read-only. Open the home once where it can be written.",
-            ));
+            let copy = read_only::copy(Some(&first), |copy| adopt_all(copy, found))?;
+            return Ok(Catalog::of_readers(path, first, vec![copy], gates));
         }
         let readers = (0..READERS).map(|_| read_only::connect(path, has_log)).collect::<Result<_>>()?;
+        Ok(Catalog::of_readers(path, first, readers, gates))
+    }
+
+    /// Makes a catalog in memory with the volumes that `found` returns, in place of one at `path` that a read-only file
+    /// system lacks.
+    pub fn open_in_memory(
+        path: &Path,
+        gates: Gates,
+        found: impl FnOnce() -> Result<Vec<FoundVolume>>,
+    ) -> Result<Self> {
+        let copy = read_only::copy(None, |copy| adopt_all(copy, found))?;
+        // Nothing is ever written through it.
+        let first = Connection::open_in_memory()?;
+        Ok(Catalog::of_readers(path, first, vec![copy], gates))
+    }
+
+    /// A catalog that is only read. A writer, too, is first lent a connection and then refused.
+    fn of_readers(path: &Path, first: Connection, readers: Vec<Connection>, gates: Gates) -> Self {
         let (writer, readers) = (Connections::new(vec![first]), Connections::new(readers));
         let file = (gates.file)();
-        Ok(Catalog { path: path.to_owned(), file, writer, readers, gates: Arc::new(gates) })
+        Catalog { path: path.to_owned(), file, writer, readers, gates: Arc::new(gates) }
     }
 
     /// Reads the whole catalog and refuses one that is damaged.
@@ -218,6 +239,10 @@ impl Writer<'_> {
     pub fn reader(&self) -> Reader<'_> {
         Reader(&self.0)
     }
+}
+
+fn adopt_all(connection: &Connection, found: impl FnOnce() -> Result<Vec<FoundVolume>>) -> Result<()> {
+    found()?.iter().try_for_each(|volume| volumes::adopt(connection, volume).map(drop))
 }
 
 /// Connects to a catalog, which is made where it is missing, and has it prepared.

@@ -4,13 +4,18 @@
 //! written, both are there and are used. Else nobody can change the catalog: its log is read without the index and locks,
 //! and a catalog without a log like any other file.
 
-use super::verify;
+use super::{schema, verify};
 use crate::error::{Error, Result};
+use rusqlite::backup::Backup;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction};
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
+
+/// How many pages are copied in one step.
+const PAGES_AT_ONCE: i32 = 1024;
 
 /// Connects to the catalog at `path`, beside which there is a log if `has_log`.
 pub fn connect(path: &Path, has_log: bool) -> Result<Connection> {
@@ -21,6 +26,30 @@ pub fn connect(path: &Path, has_log: bool) -> Result<Connection> {
         },
         opened => opened,
     }
+}
+
+/// Copies a catalog, or an empty one, into memory and brings it up to date there; `fill` is called for a new one. The
+/// copy does not change.
+pub fn copy(
+    catalog: Option<&Connection>,
+    fill: impl FnOnce(&Transaction<'_>) -> Result<()>,
+) -> Result<Connection> {
+    let mut copy = Connection::open_in_memory()?;
+    if let Some(catalog) = catalog {
+        Backup::new(catalog, &mut copy)?.run_to_completion(PAGES_AT_ONCE, Duration::ZERO, None)?;
+    }
+    verify::bound(&mut copy)?;
+    copy.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+    copy.pragma_update(None, "trusted_schema", false)?;
+    schema::prepare(&mut copy, fill)?;
+    // A volume has the same id each time, until its own can be written.
+    copy.execute(
+        "UPDATE volume SET identity = printf('%016x%016x', coalesce(created_at_ms, 0), id)
+         WHERE NOT identity_stored",
+        (),
+    )?;
+    copy.pragma_update(None, "query_only", true)?;
+    Ok(copy)
 }
 
 fn open(path: &Path, parameters: &str, alone: bool) -> Result<Connection> {

@@ -46,14 +46,18 @@ impl Layout {
         Ok(self.databases().path_of(&kept))
     }
 
-    /// Opens the catalog; a new one begins with the volumes that `found` returns.
+    /// Opens the catalog; a new one begins with the volumes that `found` returns. On a read-only file system that has none,
+    /// it is in memory.
     pub fn open_catalog(&self, found: impl FnOnce() -> Result<Vec<FoundVolume>>) -> Result<Catalog> {
         let (path, gates) = (self.catalog_file(), self.catalog_gates()?);
         if !self.is_read_only() {
             return Catalog::open(&path, gates, found);
         }
+        if !self.has_catalog()? {
+            return Catalog::open_in_memory(&path, gates, found);
+        }
         let [_, _, log, _] = CATALOG_SUFFIXES;
         let length = self.databases().length_of(&format!("{CATALOG}{log}"))?;
-        Catalog::open_read_only(&path, length.is_some_and(|length| length > 0), gates)
+        Catalog::open_read_only(&path, length.is_some_and(|length| length > 0), gates, found)
     }
 }

@@ -62,13 +62,15 @@ impl Layout {
         Ok(FoundVolume { name, identity, created_at_ms, disk })
     }
 
-    /// The volumes among them.
+    /// The volumes among them, by name.
     pub fn found_volumes(&self) -> Result<Vec<FoundVolume>> {
         let volumes = self.entries()?.into_iter().filter_map(|entry| match entry {
             Entry::Volume(volume) => Some(volume),
             Entry::Stranger(_) => None,
         });
-        Ok(volumes.collect())
+        let mut volumes: Vec<_> = volumes.collect();
+        volumes.sort_by(|one, other| one.name.as_str().cmp(other.name.as_str()));
+        Ok(volumes)
     }
 }
 

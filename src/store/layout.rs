@@ -86,16 +86,16 @@ pub struct Layout {
 
 impl Layout {
     /// Opens the directories below `home`, making what is missing with mode 0700, so that other users of the
-    /// host have no way in, and puts their entries on disk.
+    /// host have no way in, and puts their entries on disk. What a read-only file system lacks counts as empty.
     pub fn open(home: &Path, durability: Durability) -> Result<Self> {
         let home = Dir::open_or_create_ambient(home)?;
         let volumes = home.open_or_create_child(VOLUMES)?;
-        let databases = home.open_or_create_child(DATABASES)?;
+        let databases = home.open_child_or_none(DATABASES)?;
         let layout = Layout {
-            staging: volumes.open_or_create_child(STAGING)?,
-            trash: volumes.open_or_create_child(TRASH)?,
-            ids: volumes.open_or_create_child(IDS)?,
-            locks: volumes.open_or_create_child(LOCKS)?,
+            staging: volumes.open_child_or_none(STAGING)?,
+            trash: volumes.open_child_or_none(TRASH)?,
+            ids: volumes.open_child_or_none(IDS)?,
+            locks: volumes.open_child_or_none(LOCKS)?,
             read_only: databases.is_read_only()?,
             databases: Arc::new(databases),
             volumes,

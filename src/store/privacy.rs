@@ -51,7 +51,7 @@ impl Layout {
     /// The directories of the home on which other users have rights.
     pub fn exposed(&self) -> Result<Vec<Exposed>> {
         let mut exposed = Vec::new();
-        for dir in [&self.volumes, self.databases()] {
+        for dir in [&self.volumes, self.databases()].into_iter().filter(|dir| !dir.is_missing()) {
             let rights = dir.others_rights()?;
             let refused = match rights.foreign_owner {
                 Some(owner) => Some(format!("belongs to another user of this host, with the id {owner}.")),

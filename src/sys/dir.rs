@@ -69,6 +69,8 @@ impl FileId {
 pub struct Dir {
     fd: OwnedFd,
     path: PathBuf,
+    /// Whether there is no such directory, and none can be made: then it holds nothing, and `fd` is of the one above.
+    is_missing: bool,
 }
 
 const OPEN_DIR: OFlag =
@@ -95,7 +97,7 @@ impl Dir {
     /// Opens the directory at an absolute path that the host's user chose; links on the way are followed.
     pub fn open_ambient(path: &Path) -> Result<Self> {
         match openat(AT_FDCWD, path, OPEN_DIR.difference(OFlag::O_NOFOLLOW), Mode::empty()) {
-            Ok(fd) => Ok(Dir { fd, path: path.to_owned() }),
+            Ok(fd) => Ok(Dir { fd, path: path.to_owned(), is_missing: false }),
             Err(errno) => Err(Error::file_system("open", path, errno.into())),
         }
     }
@@ -107,6 +109,9 @@ impl Dir {
 
     /// Where the directory is now, free of links; [`Dir::path`] if that cannot be told.
     pub fn real_path(&self) -> PathBuf {
+        if self.is_missing {
+            return self.path.clone();
+        }
         let link = descriptor_path("self", self.fd.as_fd());
         let told = readlink(&link).map(PathBuf::from).ok().filter(|path| path.is_absolute());
         told.unwrap_or_else(|| self.path.clone())
@@ -124,20 +129,50 @@ impl Dir {
 
     /// A second descriptor of the same directory.
     pub fn try_clone(&self) -> Result<OwnedFd> {
+        self.check_there("dup", "")?;
         self.fd.try_clone().map_err(|error| Error::file_system("dup", &self.path, error))
+    }
+
+    /// Fails with `EROFS` if there is no such directory, which a read-only file system lacks.
+    fn check_there(&self, call: &'static str, name: &str) -> Result<()> {
+        match self.is_missing {
+            true => Err(Error::file_system(call, self.path_of(name), Errno::EROFS.into())),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether there is no such directory, as [`Dir::open_child_or_none`] found.
+    pub fn is_missing(&self) -> bool {
+        self.is_missing
+    }
+
+    /// Opens a subdirectory, making it (mode 0700) where it is missing. If a read-only file system lacks it, what is
+    /// returned holds nothing, and nothing can be made in it.
+    pub fn open_child_or_none(&self, name: &str) -> Result<Dir> {
+        match self.open_or_create_child(name) {
+            Err(error) if error.is_refusal(&[Errno::EROFS]) && !self.contains(name)? => {
+                let fd = self.try_clone()?;
+                Ok(Dir { fd, path: self.path_of(name), is_missing: true })
+            }
+            opened => opened,
+        }
     }
 
     /// Opens a subdirectory; a link in its place is refused.
     pub fn open_child(&self, name: &str) -> Result<Dir> {
         let path = self.path_of(name);
+        if self.is_missing {
+            return Err(Error::file_system("open", path, Errno::ENOENT.into()));
+        }
         match openat(&self.fd, name, OPEN_DIR, Mode::empty()) {
-            Ok(fd) => Ok(Dir { fd, path }),
+            Ok(fd) => Ok(Dir { fd, path, is_missing: false }),
             Err(errno) => Err(Error::file_system("open", path, errno.into())),
         }
     }
 
     /// Makes a subdirectory that must not exist, with `mode`, and the set-gid bit where this one hands it down.
     pub fn create_child(&self, name: &str, mode: u32) -> Result<Dir> {
+        self.check_there("mkdir", name)?;
         let path = self.path_of(name);
         mkdirat(&self.fd, name, Mode::S_IRWXU)
             .map_err(|errno| Error::file_system("mkdir", &path, errno.into()))?;
@@ -155,6 +190,7 @@ impl Dir {
 
     /// Opens a subdirectory, making it (mode 0700) where it is missing.
     pub fn open_or_create_child(&self, name: &str) -> Result<Dir> {
+        self.check_there("mkdir", name)?;
         match mkdirat(&self.fd, name, Mode::S_IRWXU) {
             Ok(()) | Err(Errno::EEXIST) => self.open_child(name),
             Err(errno) => Err(Error::file_system("mkdir", self.path_of(name), errno.into())),
@@ -163,6 +199,7 @@ impl Dir {
 
     /// Opens a file of ours, making it (mode 0600) where it is missing; a link in its place is refused.
     pub fn open_or_create_file(&self, name: &str) -> Result<OwnedFd> {
+        self.check_there("open", name)?;
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         openat(&self.fd, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)
             .map_err(|errno| Error::file_system("open", self.path_of(name), errno.into()))
@@ -170,6 +207,9 @@ impl Dir {
 
     /// Opens a file of ours for reading and writing; a link in its place is refused. Returns `None` if there is none.
     pub fn open_own_file(&self, name: &str) -> Result<Option<OwnedFd>> {
+        if self.is_missing {
+            return Ok(None);
+        }
         match openat(&self.fd, name, OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty()) {
             Ok(fd) => Ok(Some(fd)),
             Err(Errno::ENOENT) => Ok(None),
@@ -179,6 +219,9 @@ impl Dir {
 
     /// Opens a file of ours that may not be both readable and writable, for its lock; none where it is gone.
     pub fn open_existing_file(&self, name: &str) -> Result<Option<OwnedFd>> {
+        if self.is_missing {
+            return Ok(None);
+        }
         let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let open = |access| openat(&self.fd, name, flags | access, Mode::empty());
         match open(OFlag::O_RDONLY).or_else(|_| open(OFlag::O_WRONLY)) {
@@ -190,6 +233,7 @@ impl Dir {
 
     /// Makes a file that must not exist, with `mode` less the umask.
     pub fn create_file(&self, name: &str, mode: u32) -> Result<OwnedFd> {
+        self.check_there("open", name)?;
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
         openat(&self.fd, name, flags, Mode::from_bits_truncate(mode))
             .map_err(|errno| Error::file_system("open", self.path_of(name), errno.into()))
@@ -202,6 +246,9 @@ impl Dir {
 
     /// The status of the entry `name`, of a link itself; `None` if there is none.
     pub(super) fn stat_entry(&self, name: &str) -> Result<Option<FileStat>> {
+        if self.is_missing {
+            return Ok(None);
+        }
         match fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(found) => Ok(Some(found)),
             Err(Errno::ENOENT) => Ok(None),
@@ -211,6 +258,7 @@ impl Dir {
 
     /// Moves an entry into another directory of the same file system, and never over an existing one.
     pub fn move_to(&self, name: &str, target: &Dir, new_name: &str) -> Result<()> {
+        self.check_there("rename", name).and_then(|()| target.check_there("rename", new_name))?;
         renameat2(&self.fd, name, &target.fd, new_name, RenameFlags::RENAME_NOREPLACE)
             .map_err(|errno| Error::file_system("rename", self.path_of(name), errno.into()))
     }
@@ -226,6 +274,7 @@ impl Dir {
         new_name: &OsStr,
         give_rights: &dyn Fn(BorrowedFd<'_>) -> io::Result<()>,
     ) -> Result<()> {
+        self.check_there("rename", name)?;
         let replaced = match renameat(&self.fd, name, target, new_name) {
             Err(Errno::EXDEV) => {
                 replace_by_clone(self.fd.as_fd(), (name, file), root, target, new_name, give_rights)
@@ -237,6 +286,9 @@ impl Dir {
 
     /// Unlinks a file; one that is gone already is fine.
     pub fn unlink(&self, name: &str) -> Result<()> {
+        if self.is_missing {
+            return Ok(());
+        }
         match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(errno) => Err(Error::file_system("unlink", self.path_of(name), errno.into())),
@@ -245,6 +297,9 @@ impl Dir {
 
     /// The names of all entries, `.` and `..` left out.
     pub fn names(&self) -> Result<Vec<OsString>> {
+        if self.is_missing {
+            return Ok(Vec::new());
+        }
         let fail = |errno: Errno| Error::file_system("scandir", &self.path, errno.into());
         let mut listing = nix::dir::Dir::openat(&self.fd, ".", OPEN_DIR, Mode::empty()).map_err(fail)?;
         let mut names = Vec::new();
