@@ -45,6 +45,11 @@ fn existing(volume: &str) -> MountConfig {
     MountConfig::named(&Input::Text(volume.to_owned()), &Input::Absent).unwrap()
 }
 
+/// The same with `MountOptions`.
+fn existing_with(volume: &str, options: Value) -> MountConfig {
+    MountConfig::named(&Input::Text(volume.to_owned()), &options.into()).unwrap()
+}
+
 /// A named mount with `NamedVolumeOptions`.
 fn named(volume: &str, options: Value) -> MountConfig {
     MountConfig::named_with(&Input::Text(volume.to_owned()), &Input::Absent, &options.into()).unwrap()

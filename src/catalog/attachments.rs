@@ -19,6 +19,8 @@ pub struct NewAttachment<'a> {
     pub images: Vec<(ImageLease, Option<AttachedImage>)>,
     /// When it is made, in milliseconds since 1970.
     pub created_at_ms: i64,
+    /// Whether that process has the locks on the images, until the attachment ends or it does.
+    pub keeps_locks: bool,
 }
 
 /// An attachment as the catalog knows it. Its process may have ended since.
@@ -141,8 +143,9 @@ impl Writer<'_> {
         let owner = attachment.owner;
         self.0
             .prepare_cached(
-                "INSERT INTO attachment (id, sandbox, pid, start_time, boot_id, pid_namespace, created_at_ms)
-                 VALUES (abs(random()), ?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT INTO attachment (id, sandbox, pid, start_time, boot_id, pid_namespace, created_at_ms,
+                                         keeps_locks)
+                 VALUES (abs(random()), ?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )?
             .execute((
                 attachment.sandbox,
@@ -151,6 +154,7 @@ impl Writer<'_> {
                 &owner.boot_id,
                 owner.pid_namespace as i64,
                 attachment.created_at_ms,
+                attachment.keeps_locks,
             ))?;
         let attachment_id = self.0.last_insert_rowid();
         for (volume_id, volume) in &attachment.volumes {
@@ -180,7 +184,7 @@ impl Writer<'_> {
         Ok(attachment_id)
     }
 
-    /// Gives an attachment to another process.
+    /// Gives an attachment to another process, which does not get the locks.
     pub fn hand_over(&self, attachment_id: i64, owner: &ProcessIdentity) -> Result<()> {
         self.0
             .prepare_cached(

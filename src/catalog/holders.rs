@@ -16,6 +16,8 @@ pub struct Holder {
     pub owner: ProcessIdentity,
     /// Whether it only reads what it holds.
     pub readonly: bool,
+    /// Whether that process has the locks on the attachment's images, until the attachment ends or it does.
+    pub keeps_locks: bool,
 }
 
 /// One mount's hold on the file of a disk image: one writer, or many readers.
@@ -78,7 +80,7 @@ impl Reader<'_> {
         values: impl Params,
     ) -> rusqlite::Result<Vec<Holder>> {
         let mut statement = self.0.prepare_cached(&format!(
-            "SELECT id, sandbox, pid, start_time, boot_id, pid_namespace, min(readonly) AS readonly
+            "SELECT id, sandbox, pid, start_time, boot_id, pid_namespace, keeps_locks, min(readonly) AS readonly
              FROM attachment JOIN {leases} ON attachment_id = id
              WHERE {condition} GROUP BY id ORDER BY sandbox, id"
         ))?;
@@ -88,6 +90,7 @@ impl Reader<'_> {
                 sandbox: row.get("sandbox")?,
                 owner: to_owner(row)?,
                 readonly: row.get("readonly")?,
+                keeps_locks: row.get("keeps_locks")?,
             })
         })?;
         holders.collect()

@@ -123,6 +123,17 @@ const MIGRATIONS: &[Migration] = &[
     ALTER TABLE intent ADD COLUMN in_place INTEGER NOT NULL DEFAULT 0;
 ",
     },
+    Migration {
+        min_reader: 3,
+        sql: "
+    -- Whether the process that it belongs to has the locks on its images, until it ends or the process does.
+    ALTER TABLE attachment ADD COLUMN keeps_locks INTEGER NOT NULL DEFAULT 0;
+    -- The locks stay where they are. A program of an earlier version hands an attachment over as well.
+    CREATE TRIGGER attachment_handed_over AFTER UPDATE OF pid ON attachment BEGIN
+        UPDATE attachment SET keeps_locks = 0 WHERE id = NEW.id;
+    END;
+",
+    },
 ];
 
 /// Brings the catalog to the newest version in one transaction. `fill` is called within it where the catalog is a

@@ -257,7 +257,10 @@ impl Opened {
             let volumes = taken.leases.iter().map(|(volume, lease)| (volume.id, lease.clone())).collect();
             let images = self.lease_disks(catalog, &taken.disks)?;
             let created_at_ms = now_ms();
-            let id = catalog.attach(&NewAttachment { sandbox, owner, volumes, images, created_at_ms })?;
+            // Another process, for which this one attaches, does not have the locks.
+            let keeps_locks = owner.pid == std::process::id();
+            let attachment = NewAttachment { sandbox, owner, volumes, images, created_at_ms, keeps_locks };
+            let id = catalog.attach(&attachment)?;
             cancel.commit()?;
             Ok(id)
         })

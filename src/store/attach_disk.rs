@@ -44,14 +44,22 @@ impl TakenDisk {
             let volume = self.volume.as_ref().map(VolumeName::as_str);
             Err(Error::disk_in_use(volume, &self.path, holders))
         };
-        let holders = living(catalog, Held::Against(lease))?;
-        if !holders.is_empty() {
+        // What this process still has open for those that ended is closed here, before the lock is tried.
+        let holders = living(catalog, Held::Against(lease), None)?;
+        let failed = |error| Error::file_system("flock", &self.path, error);
+        if holders.iter().any(|holder| holder.running) || !file.lock(self.readonly).map_err(failed)? {
             return in_use(holders);
         }
-        let failed = |error| Error::file_system("flock", &self.path, error);
-        match file.lock(self.readonly).map_err(failed)? {
+        let holders = match holders.is_empty() {
+            true => holders,
+            false => {
+                let proof = file.sees_all_locks().map_err(failed)?.then_some(lease);
+                living(catalog, Held::Against(lease), proof)?
+            }
+        };
+        match holders.is_empty() {
             true => Ok(()),
-            false => in_use(Vec::new()),
+            false => in_use(holders),
         }
     }
 }

@@ -277,7 +277,7 @@ impl Opened {
     fn strike_out(&self, record: &VolumeRecord, cancel: &Cancel) -> Result<bool> {
         let _lock = self.layout.lock(&record.name, cancel)?;
         self.write_to_free(|catalog| {
-            let free = living(catalog, Held::Volume(record.id))?.is_empty();
+            let free = living(catalog, Held::Volume(record.id), None)?.is_empty();
             let strike = free && !self.layout.volumes.contains(record.name.as_str())?;
             if strike {
                 // Crash safety: before the row, so that a directory of that name, made later, never gets this id.

@@ -1,7 +1,7 @@
 //! The processes that attachments belong to.
 
 use super::held_files;
-use crate::catalog::{Held, Writer};
+use crate::catalog::{Held, ImageLease, Writer};
 use crate::error::{Error, Holder, Result};
 use crate::model::ProcessIdentity;
 use crate::sys::{ProcessLookup, boot_id, look_up_process, pid_namespace};
@@ -58,12 +58,17 @@ pub fn life_of(process: &ProcessIdentity) -> Life {
     }
 }
 
-/// The attachments that hold something; those of processes that ended end here.
-pub fn living(catalog: &Writer<'_>, held: Held) -> Result<Vec<Holder>> {
+/// The attachments that hold something; those of processes that ended end here. `locked` is an image on which the caller
+/// got a lock that no other program's was in the way of: a process that cannot be looked at, as one of a container, has
+/// ended if it would have that lock.
+pub fn living(catalog: &Writer<'_>, held: Held, locked: Option<ImageLease>) -> Result<Vec<Holder>> {
+    let reader = catalog.reader();
+    let unlocked = locked.map_or(Ok(Vec::new()), |image| reader.holders(Held::Against(image)))?;
+    let lost_its_lock = |id| unlocked.iter().any(|holder| holder.attachment_id == id && holder.keeps_locks);
     let mut living = Vec::new();
-    for holder in catalog.reader().holders(held)? {
+    for holder in reader.holders(held)? {
         let life = life_of(&holder.owner);
-        if life == Life::Ended {
+        if life == Life::Ended || life == Life::Unknown && lost_its_lock(holder.attachment_id) {
             catalog.detach(holder.attachment_id)?;
             held_files::close(holder.attachment_id);
             continue;

@@ -4,7 +4,7 @@ use super::discard::discard;
 use super::layout::new_entry;
 use super::name_locks::WorkLock;
 use super::{Opened, Store, living};
-use crate::catalog::{Action, Held, Intent, Writer};
+use crate::catalog::{Action, Held, ImageLease, Intent, Writer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Cancel, LONGEST_WAIT, VolumeRecord, VolumeRef};
 use crate::sys::{FileLock, ImageLock, regain_access_to};
@@ -109,11 +109,25 @@ impl Opened {
     /// Fails with `VolumeInUse` if an attachment, or a program that locked its image, uses the volume. Returns what keeps
     /// other programs from the image.
     fn claim_unused(&self, catalog: &Writer<'_>, volume: &VolumeRecord) -> Result<Option<ImageLock>> {
-        let holders = living(catalog, Held::Volume(volume.id))?;
-        match holders.is_empty() {
-            true => self.lock_image_of(volume),
-            false => Err(Error::volume_attached(volume.name.as_str(), holders)),
+        let name = volume.name.as_str();
+        let (held, refused) = (Held::Volume(volume.id), |holders| Err(Error::volume_attached(name, holders)));
+        // What this process still has open for those that ended is closed here, before the lock is tried.
+        let holders = living(catalog, held, None)?;
+        if holders.iter().any(|holder| holder.running) {
+            return refused(holders);
         }
+        let image = self.lock_image_of(volume);
+        if holders.is_empty() {
+            return image;
+        }
+        let failed = |error| Error::file_system("stat", name, error);
+        let proof = match &image {
+            Ok(Some(lock)) => lock.proof().map_err(failed)?,
+            _ => None,
+        };
+        let proof = proof.map(|id| ImageLease { device: id.device(), inode: id.inode(), readonly: false });
+        let holders = living(catalog, held, proof)?;
+        if holders.is_empty() { image } else { refused(holders) }
     }
 
     /// Finishes the removal that another process began. If that had not moved the volume yet, all that a removal looks at

@@ -1,5 +1,6 @@
 //! Whether another program works with a disk image.
 
+use super::FileId;
 use super::record_lock::{EXCLUSIVE, SHARED, has_record_lock, try_lock_record, unlock_record};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -29,7 +30,17 @@ const WE_WRITE: libc::off_t = 301;
 
 /// A `flock` on an image that nobody else works with, which keeps those away who take one.
 #[derive(Debug)]
-pub struct ImageLock(#[expect(dead_code, reason = "it is held")] Flock<OwnedFd>);
+pub struct ImageLock(Flock<OwnedFd>);
+
+impl ImageLock {
+    /// The file, if the lock shows that nobody else has one; see [`HeldFile::sees_all_locks`].
+    pub fn proof(&self) -> io::Result<Option<FileId>> {
+        match is_on_network(self.0.as_fd())? {
+            true => Ok(None),
+            false => FileId::of_open(self.0.as_fd()).map(Some),
+        }
+    }
+}
 
 /// Locks an open image unless another program's lock keeps it from being read, or for a writer from being read and
 /// written; then none. Both kinds of locks count: `flock`, which microsandbox holds, and record locks, which QEMU holds;
@@ -105,6 +116,12 @@ impl HeldFile {
         let byte = if readonly { WE_READ } else { WE_WRITE };
         // Shared locks of others are in nobody's way, and nobody takes an exclusive one on these bytes.
         try_lock_record(&self.0, SHARED, byte, 1).map(|_| true)
+    }
+
+    /// Whether a lock that could be taken shows that nobody else has one. A network file system may keep locks to one of
+    /// its mounts.
+    pub fn sees_all_locks(&self) -> io::Result<bool> {
+        Ok(!is_on_network(self.as_fd())?)
     }
 
     /// Gives up the `flock`, for a program that takes it itself.

@@ -1,14 +1,21 @@
 //! Leases: who holds a volume, and until when.
 
-use super::{bind, create, existing, invalid_field};
+use super::{bind, create, existing, existing_with, invalid_field, named};
 use crate::child::in_child;
 use crate::skip::skip;
 use crate::sleeper::Sleeper;
 use crate::support::{Home, name};
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
 use nix::sys::resource::{Resource, setrlimit};
-use sandbox_volumes::error::ErrorKind;
+use rusqlite::Connection;
+use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::Cancel;
+use sandbox_volumes::mount::MountConfig;
 use sandbox_volumes::store::{Durability, Store};
+use serde_json::json;
+use std::fs::File;
+use std::io;
 
 /// The sandboxes that keep a volume from being removed.
 fn holders(home: &Home, volume: &str) -> Vec<String> {
@@ -101,7 +108,7 @@ fn a_later_process_of_the_same_number_holds_nothing() {
     for change in ["start_time = start_time - 1", "boot_id = 'another'"] {
         let home = Home::new();
         home.attach("worker", &[create("data")]).unwrap();
-        let catalog = rusqlite::Connection::open(home.path("db/volumes.db")).unwrap();
+        let catalog = Connection::open(home.path("db/volumes.db")).unwrap();
         catalog.execute(&format!("UPDATE attachment SET {change}"), ()).unwrap();
         home.store.remove(&name("data"), &Cancel::default()).unwrap();
     }
@@ -196,7 +203,7 @@ fn opening_a_store_forgets_the_attachments_of_dead_processes_and_no_others() {
     home.attach("alive", &[create("data")]).unwrap();
     process.end();
     Store::open(&home.path(""), Durability::Full).unwrap();
-    let catalog = rusqlite::Connection::open(home.path("db/volumes.db")).unwrap();
+    let catalog = Connection::open(home.path("db/volumes.db")).unwrap();
     let known: Vec<String> = catalog
         .prepare("SELECT sandbox FROM attachment")
         .unwrap()
@@ -222,12 +229,134 @@ fn an_attachment_means_nothing_in_a_home_that_took_the_place_of_its_own() {
 fn a_process_of_another_name_space_holds_until_it_is_detached() {
     let home = Home::new();
     let attached = home.attach("container", &[create("data")]).unwrap();
-    let catalog = rusqlite::Connection::open(home.path("db/volumes.db")).unwrap();
+    let catalog = Connection::open(home.path("db/volumes.db")).unwrap();
     catalog.execute("UPDATE attachment SET pid_namespace = 1, start_time = 1", ()).unwrap();
     Store::open(&home.path(""), Durability::Full).unwrap();
     assert_eq!(holders(&home, "data"), ["container"]);
     home.store.detach(attached.id).unwrap();
     home.store.remove(&name("data"), &Cancel::default()).unwrap();
+}
+
+fn create_disk(volume: &str) -> MountConfig {
+    named(volume, json!({ "mode": "create", "kind": "disk", "sizeMib": 8 }))
+}
+
+/// Takes a shared record lock on one byte of a file, as an attachment does and QEMU.
+fn lock_byte(file: &File, byte: i64) {
+    let lock = libc::flock {
+        l_type: libc::F_RDLCK as i16,
+        l_whence: libc::SEEK_SET as i16,
+        l_start: byte,
+        l_len: 1,
+        l_pid: 0,
+    };
+    fcntl(file, FcntlArg::F_OFD_SETLK(&lock)).map_err(io::Error::from).unwrap();
+}
+
+/// A disk volume whose attachment belongs to a container that was killed: with its number in the catalog, as this
+/// process's end leaves it, and no locks.
+fn killed_in_a_container(change: &str) -> (Home, Connection) {
+    let home = Home::new();
+    let attached = home.attach("container", &[create_disk("data")]).unwrap();
+    let catalog = Connection::open(home.path("db/volumes.db")).unwrap();
+    catalog.execute("CREATE TEMP TABLE kept AS SELECT * FROM attachment", ()).unwrap();
+    catalog.execute("CREATE TEMP TABLE kept_lease AS SELECT * FROM lease", ()).unwrap();
+    catalog.execute("CREATE TEMP TABLE kept_image AS SELECT * FROM image_lease", ()).unwrap();
+    home.store.detach(attached.id).unwrap();
+    catalog.execute("UPDATE kept SET pid_namespace = 1, start_time = 1", ()).unwrap();
+    for (table, kept) in [("attachment", "kept"), ("lease", "kept_lease"), ("image_lease", "kept_image")] {
+        catalog.execute(&format!("INSERT INTO {table} SELECT * FROM {kept}"), ()).unwrap();
+    }
+    catalog.execute_batch(change).unwrap();
+    (home, catalog)
+}
+
+fn is_free(home: &Home, takes: Takes) -> bool {
+    match takes(home) {
+        Ok(()) => true,
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::VolumeInUse, "{error}");
+            assert_eq!(error.context().sandboxes, ["container"], "{error}");
+            false
+        }
+    }
+}
+
+/// What has a disk once nobody else does.
+type Takes = fn(&Home) -> Result<(), Error>;
+
+const TAKES: [Takes; 3] = [
+    |home| home.attach("next", &[existing("data")]).map(drop),
+    |home| home.attach("next", &[existing_with("data", json!({ "readonly": true }))]).map(drop),
+    |home| home.store.remove(&name("data"), &Cancel::default()),
+];
+
+#[test]
+fn a_disk_whose_holder_was_killed_in_a_container_can_be_had_again() {
+    for takes in TAKES {
+        let (home, catalog) = killed_in_a_container("");
+        assert!(is_free(&home, takes));
+        let left = "SELECT count(*) FROM attachment WHERE sandbox = 'container'";
+        assert_eq!(catalog.query_row(left, (), |row| row.get::<_, i64>(0)).unwrap(), 0);
+    }
+}
+
+#[test]
+fn a_disk_whose_holder_may_be_without_its_locks_is_held() {
+    let given_on = "UPDATE attachment SET pid = pid + 1";
+    let of_an_earlier_release = "UPDATE attachment SET keeps_locks = 0";
+    let of_another_image = "UPDATE image_lease SET inode = inode + 1";
+    for takes in TAKES {
+        for change in [given_on, of_an_earlier_release] {
+            let (home, _) = killed_in_a_container(change);
+            assert!(!is_free(&home, takes), "{change}");
+        }
+    }
+    // The file that the holder has locked was replaced.
+    let (home, _) = killed_in_a_container(of_another_image);
+    assert!(!is_free(&home, TAKES[2]));
+}
+
+#[test]
+fn a_disk_that_a_holder_in_a_container_has_locked_is_held() {
+    for takes in TAKES {
+        for byte in [None, Some(301)] {
+            let (home, _) = killed_in_a_container("");
+            let image =
+                File::options().read(true).write(true).open(home.path("volumes/data/disk.raw")).unwrap();
+            match byte {
+                None => image.try_lock().unwrap(),
+                Some(byte) => lock_byte(&image, byte),
+            }
+            assert!(!is_free(&home, takes), "{byte:?}");
+            drop(image);
+            assert!(is_free(&home, takes), "{byte:?}");
+        }
+    }
+}
+
+#[test]
+fn only_an_attachment_of_the_process_that_has_the_locks_says_so() {
+    let home = Home::new();
+    let catalog = Connection::open(home.path("db/volumes.db")).unwrap();
+    let keeps = || catalog.query_row("SELECT keeps_locks FROM attachment", (), |row| row.get::<_, bool>(0));
+    let sleeper = Sleeper::start();
+    let attached = home.attach("worker", &[create_disk("data")]).unwrap();
+    assert_eq!(keeps(), Ok(true));
+    home.store.hand_over(attached.id, sleeper.pid(), &Cancel::default()).unwrap();
+    assert_eq!(keeps(), Ok(false));
+    home.store.detach(attached.id).unwrap();
+    home.attach_for("worker", &[existing("data")], Some(sleeper.pid())).unwrap();
+    assert_eq!(keeps(), Ok(false));
+}
+
+#[test]
+fn a_disk_that_this_process_attached_for_one_that_ended_can_be_had_again() {
+    let home = Home::new();
+    let mut sleeper = Sleeper::start();
+    home.attach_for("worker", &[create_disk("data")], Some(sleeper.pid())).unwrap();
+    sleeper.end();
+    home.attach("next", &[existing("data")]).unwrap();
 }
 
 #[test]
@@ -238,7 +367,7 @@ fn a_holder_that_cannot_be_looked_at_for_want_of_descriptors_still_holds() {
         let remove = || home.store.remove(&name("data"), &Cancel::default()).unwrap_err();
         setrlimit(Resource::RLIMIT_NOFILE, 256, 256).unwrap();
         let mut taken = Vec::new();
-        while let Ok(file) = std::fs::File::open("/dev/null") {
+        while let Ok(file) = File::open("/dev/null") {
             taken.push(file);
         }
         // With ever more descriptors to spare, removal gets as far as looking for the holder, and then past it.
