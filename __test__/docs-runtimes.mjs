@@ -1,7 +1,7 @@
 // Runs the programs of the documentation, where the runtimes that they need work, and checks the types of all.
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -14,6 +14,8 @@ import { root } from './support.mjs'
 
 /** How long a program may run: far longer than one that does not hang takes on a busy machine. */
 const MAX_RUN_MS = 300_000
+
+const MOUNT = ['--mount', 'mount', '-t', 'tmpfs', 'tmpfs', tmpdir()]
 
 const noBusybox = () => (findTool('busybox') === null ? 'busybox is not installed' : null)
 
@@ -37,10 +39,10 @@ export const RUNTIMES = {
     environment: (directory) => guest(directory),
   },
   mount: {
-    unavailable: () => (process.getuid() === 0 ? probe('unshare', ['--mount', 'mount', '-t', 'tmpfs', 'tmpfs', tmpdir()]) : 'only root can mount'),
+    unavailable: () => (process.getuid() === 0 ? probe('unshare', MOUNT) ?? probe('losetup', ['--find']) : 'only root can mount'),
   },
-  microsandbox: { optional: true, unavailable: () => 'no microVM boots here' },
-  cluster: { optional: true, unavailable: () => 'there is no Kubernetes cluster' },
+  virtiofsd: { optional: true, unavailable: () => probe('virtiofsd', ['--version']) },
+  microsandbox: { optional: true, unavailable: () => 'a microVM boots on few machines, and its image is not here' },
 }
 
 /** Why a command does not work here, or null. */
@@ -86,11 +88,11 @@ function imageProblem() {
   })
 }
 
-/** A kernel and a first root file system whose console is a shell of root. */
+/** A kernel, and a first root file system that runs what its console says. */
 function guest(directory) {
   const initramfs = path.join(directory, 'initramfs')
-  const shell = 'exec setsid cttyhack sh\n'
-  writeFileSync(initramfs, rootFileSystem(shell))
+  const init = 'stty -echo < /dev/console\necho ready > /dev/console\nexec sh /dev/console > /dev/console 2>&1\n'
+  writeFileSync(initramfs, rootFileSystem(init))
   return { KERNEL: path.join(guestKernel, 'vmlinuz'), INITRAMFS: initramfs }
 }
 
@@ -137,16 +139,27 @@ export async function run(program, directory) {
   const [command, ...args] = [...alone, process.execPath, file]
   const child = spawn(command, args, {
     cwd: directory,
+    detached: true, // In a process group of its own, so that what it started ends with it.
     env: { ...process.env, NODE_TEST_CONTEXT: undefined, ...environment, MSB_HOME: home, HOME: directory, TMPDIR: tmp },
     stdio: ['ignore', 'pipe', 'pipe'],
-    timeout: MAX_RUN_MS,
-    killSignal: 'SIGKILL',
   })
+  const killAll = () => killGroup(child.pid)
+  const timer = setTimeout(killAll, MAX_RUN_MS)
+  child.once('exit', killAll)
   let [stdout, stderr] = ['', '']
   child.stdout.setEncoding('utf8').on('data', (text) => (stdout += text))
   child.stderr.setEncoding('utf8').on('data', (text) => (stderr += text))
   const [code, signal] = await once(child, 'close')
+  clearTimeout(timer)
   return { code, signal, stdout, stderr }
+}
+
+function killGroup(pid) {
+  try {
+    process.kill(-pid, 'SIGKILL')
+  } catch (error) {
+    if (error.code !== 'ESRCH') throw error
+  }
 }
 
 const OPTIONS = {
@@ -155,22 +168,26 @@ const OPTIONS = {
   checkJs: true,
   skipLibCheck: true,
   typeRoots: [path.join(root, 'node_modules/@types')],
-  // What JavaScript leaves out.
-  noImplicitAny: false,
-  useUnknownInCatchVariables: false,
 }
 
-/** Checks the types of all programs with one call of `tsc`; returns its complaints, one line each. */
+/** Checks the types of all programs; returns the complaints of `tsc`, one line each. JavaScript is not held to `strict`. */
 export function checkTypes(programs, directory) {
   makeProject(directory)
+  return ['mjs', 'mts'].flatMap((extension) => {
+    const options = { ...OPTIONS, strict: extension === 'mts' }
+    const chosen = programs.filter((program) => program.extension === extension)
+    return chosen.length === 0 ? [] : compile(chosen, options, path.join(directory, `${extension}.json`))
+  })
+}
+
+function compile(programs, compilerOptions, project) {
+  const directory = path.dirname(project)
   const fileOf = ({ page, line, extension }) => `${page.replace(/[^A-Za-z0-9]/g, '-')}-${line}.${extension}`
   for (const program of programs) writeFileSync(path.join(directory, fileOf(program)), program.source)
-  const stubs = readdirSync(path.join(root, '__test__')).filter((name) => /^docs-.*\.d\.ts$/.test(name))
-  const files = [...programs.map(fileOf), ...stubs.map((name) => path.join(root, '__test__', name))]
-  writeFileSync(path.join(directory, 'tsconfig.json'), JSON.stringify({ compilerOptions: OPTIONS, files }))
+  const stubs = path.join(root, '__test__/docs-modules.d.ts')
+  writeFileSync(project, JSON.stringify({ compilerOptions, files: [...programs.map(fileOf), stubs] }))
   const tsc = path.join(path.dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin/tsc')
-  const args = [tsc, '--project', path.join(directory, 'tsconfig.json'), '--pretty', 'false']
+  const args = [tsc, '--project', project, '--pretty', 'false']
   const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8', cwd: directory })
-  const complaints = (stdout + stderr).split('\n').filter((text) => text !== '')
-  return status === 0 ? [] : complaints
+  return status === 0 ? [] : (stdout + stderr).split('\n').filter((text) => text !== '')
 }
