@@ -145,21 +145,29 @@ for (const count of [17, 64, 256]) {
   )
 }
 
+/** Copies that wait for a lease have up to 256 threads in their place (`MAX_REPLACED` in lanes.rs), and then take all 128. */
+const COPIES_ON_ALL_THREADS = 256 + 128
+const COPIES_OF_A_VOLUME = 16
+
 test('case 54: copies that wait for their turn end when they are aborted', { skip: withoutLeases }, async (t) => {
-  const store = await tempStore(t)
+  const count = COPIES_ON_ALL_THREADS / COPIES_OF_A_VOLUME
+  // With a slot for each, all of them come to the file.
+  const store = await tempStore(t, { maxConcurrentCopies: 64 })
   const tree = plantedTree(t)
   const { asked, release } = await leaseFile(t, path.join(tree, 'a', 'file'))
-  const volumes = await Promise.all(Array.from({ length: 9 }, (_, at) => store.createVolume(`v-${at}`)))
+  const volumes = []
+  for (let at = 0; at <= count; at += 1) {
+    volumes.push(await store.createVolume(`v-${at}`))
+  }
   let ended = 0
-  const start = (volume, count, options) =>
-    Array.from({ length: count }, (_, at) => volume.fs().copyIn(tree, `copy-${count}-${at}`, options))
-  // As many as have threads; the rest has to wait for one of its volume, or for any.
-  const copies = volumes.slice(0, 8).flatMap((volume) => start(volume, 16))
+  const start = (volume, copies, options) =>
+    Array.from({ length: copies }, (_, at) => volume.fs().copyIn(tree, `copy-${copies}-${at}`, options))
+  const copies = volumes.slice(0, count).flatMap((volume) => start(volume, COPIES_OF_A_VOLUME))
   copies.forEach((copy) => copy.finally(() => (ended += 1)))
   await asked
+  // The rest has to wait for a copy of its volume to end, or for any.
   const controller = new AbortController()
-  const waiting = [volumes[0], volumes[8]].flatMap((volume) => start(volume, 20, { signal: controller.signal }))
-  await everyShortOperation(store)
+  const waiting = [volumes[0], volumes[count]].flatMap((volume) => start(volume, 20, { signal: controller.signal }))
   controller.abort('mine')
   const reasons = (await Promise.allSettled(waiting)).map(({ reason }) => reason)
   assert.deepEqual(new Set(reasons), new Set(['mine']))
