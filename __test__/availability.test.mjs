@@ -1,11 +1,11 @@
 // Short operations beside many long ones: however many copies are under way, none of the others waits for them.
 import assert from 'node:assert/strict'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { test } from 'node:test'
-import { Mount, VolumeStore } from '../index.js'
+import { Mount, VolumeInUseError, VolumeNotFoundError, VolumeStore } from '../index.js'
 import { leaseFile, withoutLeases } from './lease-support.mjs'
-import { keepWaiting, lockFile, tempDir, tempStore, withoutFlock } from './support.mjs'
+import { changeCatalog, keepWaiting, lockFile, rejects, tempDir, tempStore, withoutFlock } from './support.mjs'
 
 const MIB = 1 << 20
 
@@ -363,6 +363,28 @@ test(
     await settled
   },
 )
+
+test('case 57: a large removal that a dead process left is finished by the call that meets it, and waited for by a creation', async (t) => {
+  const store = await tempStore(t)
+  const volume = await store.createVolume('v')
+  const many = path.join(volume.path, 'many')
+  mkdirSync(many)
+  for (let n = 0; n < 2_000; n += 1) {
+    writeFileSync(path.join(many, `a long name ${n}`), '')
+  }
+  changeCatalog(store.home, "INSERT INTO intent (volume_id, action, entry) SELECT id, 'remove', 'v~1-1-1' FROM volume")
+  await rejects(store.getVolume('v'), VolumeNotFoundError)
+  assert.deepEqual(await store.listVolumes(), [])
+  const aborted = store.createVolume('v', { signal: AbortSignal.abort('mine') })
+  await assert.rejects(aborted, (error) => error === 'mine')
+  let again
+  while (!again) {
+    again = await store.createVolume('v').catch((error) => assert.ok(error instanceof VolumeInUseError, error))
+  }
+  assert.deepEqual(await again.fs().list(''), [])
+  assert.deepEqual(readdirSync(path.join(store.home, 'volumes', '.trash')), [])
+  assert.notEqual(again.id, volume.id)
+})
 
 /** Writes to a stream, and waits for its end. */
 function finished(stream, content) {

@@ -11,6 +11,7 @@ use super::feed_queue::FeedQueue;
 use super::lanes::{self, Lane};
 use super::life::{Endings, Life};
 use crate::error::{Error, Result};
+use crate::store::delete_elsewhere;
 use napi::bindgen_prelude::{FromNapiValue, Uint8Array, Unknown};
 use napi::{Env, JsValue, sys};
 use std::any::Any;
@@ -91,6 +92,8 @@ impl<T: 'static> Step<T> {
 
 /// Sets this environment up; `errors` makes JavaScript errors. Called once for each environment.
 pub fn connect(env: &Env, errors: ErrorFactory) -> napi::Result<()> {
+    // If no thread can be had, what was to be deleted is left to the next operation that meets it.
+    delete_elsewhere(|work| drop(lanes::submit(Lane::Walk, work)));
     let dispatcher = Arc::new(Dispatcher {
         finished: Mutex::new(Finished { jobs: Vec::new(), is_woken: false, wake: None }),
         pending: AtomicUsize::new(0),

@@ -18,6 +18,7 @@ mod create;
 mod detach;
 mod discard;
 mod disk;
+mod elsewhere;
 mod entries;
 mod files;
 mod found;
@@ -52,6 +53,7 @@ pub use attachments::AttachmentInfo;
 pub use check::{CheckOptions, Problem, ProblemKind, check};
 pub use copying::{CopyRequest, TransferOptions, VolumeCopy};
 pub use create::CreatedVolume;
+pub use elsewhere::{Work, delete_elsewhere};
 pub use files::{PreparedRemoval, PreparedWrite, VolumeFiles};
 pub use ongoing_write::{OngoingWrite, release_cancelled_writes};
 pub use privacy::OpenOptions;
@@ -93,6 +95,8 @@ struct Opened {
     turns: Arc<Turns>,
     trees: HeldTrees,
     warnings: Mutex<Warnings>,
+    /// Itself, for work that outlasts an operation.
+    shared: Weak<Opened>,
 }
 
 impl Store {
@@ -103,7 +107,7 @@ impl Store {
     pub fn open(home: &Path, options: impl Into<OpenOptions>) -> Result<Self> {
         let options = options.into();
         let opened = Opened::open(home, options)?;
-        Ok(Store { home: home.to_owned(), options, opened: RwLock::new(Arc::new(opened)) })
+        Ok(Store { home: home.to_owned(), options, opened: RwLock::new(opened) })
     }
 
     /// The store of a home that this process has open already, else a newly opened one. Either way, what a dead
@@ -140,7 +144,7 @@ impl Store {
             return Ok(opened);
         }
         // Without the lock, for it may take long. Of several that do it at once one is kept.
-        let anew = Arc::new(Opened::open(&self.home, self.options)?);
+        let anew = Opened::open(&self.home, self.options)?;
         let mut current = self.opened.write().unwrap_or_else(PoisonError::into_inner);
         if !current.is_current()? {
             current.clone_from(&anew);
@@ -163,7 +167,7 @@ fn shared() -> MutexGuard<'static, Stores> {
 }
 
 impl Opened {
-    fn open(home: &Path, options: OpenOptions) -> Result<Self> {
+    fn open(home: &Path, options: OpenOptions) -> Result<Arc<Self>> {
         let layout = Layout::open(home, options.durability)?;
         let exposed = if options.shared { Vec::new() } else { layout.refuse_untrusted()? };
         layout.refuse_unfit_catalog()?;
@@ -183,19 +187,20 @@ impl Opened {
         Ok(opened)
     }
 
-    fn new(layout: Layout, catalog: Catalog) -> Result<Self> {
+    fn new(layout: Layout, catalog: Catalog) -> Result<Arc<Self>> {
         let catalog = Arc::new(catalog);
         let asked = catalog.clone();
-        Ok(Opened {
-            places: layout.places()?,
+        let places = layout.places()?;
+        let turns = Turns::new(Box::new(move |name| asked.read(|catalog| catalog.may_be_written(name))));
+        Ok(Arc::new_cyclic(|shared| Opened {
             layout,
             catalog,
-            turns: Arc::new(Turns::new(Box::new(move |name| {
-                asked.read(|catalog| catalog.may_be_written(name))
-            }))),
+            places,
+            turns: Arc::new(turns),
             trees: HeldTrees::default(),
             warnings: Mutex::default(),
-        })
+            shared: shared.clone(),
+        }))
     }
 
     /// The record of the volume that is meant. An intent that a dead process left of its name is settled first.

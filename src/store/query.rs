@@ -59,7 +59,7 @@ impl Store {
         let look_up =
             || opened.catalog.read(|catalog| Ok((catalog.volumes()?, catalog.intents(None)?.is_empty())));
         let ((records, unusable), _) = match look_up()? {
-            (_, false) if opened.settles_abandoned_intents()? => look_up()?,
+            (_, false) if opened.settles_abandoned_intents(cancel)? => look_up()?,
             found => found,
         };
         opened.warn_of(&unusable);

@@ -8,7 +8,7 @@ use super::discard::{discard, discard_with_help};
 use super::layout::EntryOwner;
 use crate::catalog::{Action, Intent};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Cancel, LONGEST_WAIT, VolumeName};
+use crate::model::{Cancel, LONGEST_WAIT, SLICE, VolumeName};
 use crate::sys::{Dir, FileLock, PassingClone};
 use nix::errno::Errno;
 use std::time::{Duration, Instant};
@@ -16,13 +16,26 @@ use std::time::{Duration, Instant};
 /// How long to wait before looking again whether an operation still works on a volume.
 const WORK_PAUSE: Duration = Duration::from_millis(2);
 
-/// How long the settling of intents waits for a catalog that is being written.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Waits {
-    /// For a moment: who reads gets an answer while the catalog is blocked.
-    Briefly,
-    /// As long as any write.
-    AsAWriter,
+/// How long the settling of an intent may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SettleLimits {
+    /// How long to wait for a catalog that is being written; zero for an operation that only reads, which gets an answer
+    /// while the catalog is blocked.
+    pub wait: Duration,
+    /// When the deletion of content goes on elsewhere; `None` to delete all of it.
+    pub until: Option<Instant>,
+}
+
+impl SettleLimits {
+    /// Of an operation that only reads.
+    fn of_reader() -> Self {
+        SettleLimits { wait: Duration::ZERO, until: Some(Instant::now() + SLICE) }
+    }
+
+    /// Of an operation that waits for the name.
+    fn of_writer() -> Self {
+        SettleLimits { wait: LONGEST_WAIT, until: Some(Instant::now() + SLICE) }
+    }
 }
 
 impl Opened {
@@ -33,7 +46,7 @@ impl Opened {
             return Ok(());
         }
         let settled = self
-            .settle_abandoned_intents(Waits::AsAWriter)
+            .settle_abandoned_intents(SettleLimits { wait: LONGEST_WAIT, until: None }, &Cancel::default())
             .and_then(|()| self.end_dead_attachments())
             .and_then(|()| self.store_missing_identities());
         later_if_refused(settled)?;
@@ -43,9 +56,10 @@ impl Opened {
 
     /// Ends at the first that the catalog refuses: it would have each of them wait. One that the disk refuses, also
     /// its lock, keeps none of the others from being settled.
-    fn settle_abandoned_intents(&self, waits: Waits) -> Result<()> {
+    fn settle_abandoned_intents(&self, limits: SettleLimits, cancel: &Cancel) -> Result<()> {
         for intent in self.catalog.read(|catalog| catalog.intents(None))? {
-            match self.settle_if_abandoned(&intent.name, waits) {
+            cancel.check()?;
+            match self.settle_if_abandoned(&intent.name, limits) {
                 Err(error) if error.kind() == ErrorKind::FileSystem => {}
                 settled => settled.map(drop)?,
             }
@@ -55,26 +69,26 @@ impl Opened {
 
     /// Settles what dead processes left, for one who only reads; false where the disk or the catalog refused that, or
     /// the catalog is being written for longer than a reader waits.
-    pub(super) fn settles_abandoned_intents(&self) -> Result<bool> {
-        done_unless_refused(self.settle_abandoned_intents(Waits::Briefly).map(|()| true))
+    pub(super) fn settles_abandoned_intents(&self, cancel: &Cancel) -> Result<bool> {
+        let settled = self.settle_abandoned_intents(SettleLimits::of_reader(), cancel);
+        done_unless_refused(settled.map(|()| true))
     }
 
     /// The same for one name; false also where a living operation is at work on it.
     pub(super) fn settles_if_abandoned(&self, name: &VolumeName) -> Result<bool> {
-        done_unless_refused(self.settle_if_abandoned(name, Waits::Briefly))
+        done_unless_refused(self.settle_if_abandoned(name, SettleLimits::of_reader()))
     }
 
     /// Settles the intent of a name, unless a living operation is at work on it. Returns whether none is.
-    fn settle_if_abandoned(&self, name: &VolumeName, waits: Waits) -> Result<bool> {
+    fn settle_if_abandoned(&self, name: &VolumeName, limits: SettleLimits) -> Result<bool> {
         let Some(lock) = self.layout.try_lock(name)? else { return Ok(false) };
         match self.intent_of(name)? {
             Some(_) if self.layout.is_worked_on(name)? => Ok(false),
             Some(intent) => {
-                if waits == Waits::Briefly {
+                if limits.wait.is_zero() {
                     self.catalog.check_writable_soon()?;
                 }
-                let wait = if waits == Waits::Briefly { Duration::ZERO } else { LONGEST_WAIT };
-                self.settle(&intent, lock, wait).map(|()| true)
+                self.settle(&intent, lock, limits)
             }
             None => Ok(true),
         }
@@ -87,16 +101,15 @@ impl Opened {
         loop {
             let lock = self.layout.lock_until(name, deadline, cancel)?;
             let Some(intent) = self.intent_of(name)? else { return Ok(lock) };
-            if !self.layout.is_worked_on(name)? {
-                // What could not be settled is told by what the caller is about to do.
-                if settled.as_ref() == Some(&intent.entry) {
-                    return Ok(lock);
-                }
-                self.settle(&intent, lock, LONGEST_WAIT)?;
+            if self.layout.is_worked_on(name)? {
+                drop(lock);
+            } else if settled.as_ref() == Some(&intent.entry) {
+                // What could not be settled is an error of what the caller is about to do.
+                return Ok(lock);
+            } else if self.settle(&intent, lock, SettleLimits::of_writer())? {
                 settled = Some(intent.entry);
                 continue;
             }
-            drop(lock);
             cancel.check()?;
             if Instant::now() >= deadline {
                 return Err(Error::volume_worked_on(name.as_str(), intent.action.as_str(), LONGEST_WAIT));
@@ -110,20 +123,20 @@ impl Opened {
         Ok(self.catalog.read(|catalog| catalog.intents(Some(name)))?.pop())
     }
 
-    /// Brings the volume of an intent to a whole state. The caller gives the name's lock, and how long to wait for
-    /// microsandbox's catalog.
-    fn settle(&self, intent: &Intent, lock: FileLock, wait: Duration) -> Result<()> {
+    /// Brings the volume of an intent to a whole state. The caller gives the name's lock. Returns false if content is still
+    /// deleted elsewhere.
+    fn settle(&self, intent: &Intent, lock: FileLock, limits: SettleLimits) -> Result<bool> {
         if EntryOwner::of(&intent.entry) != EntryOwner::Volume(intent.name.clone()) {
             // Not written by us, so nothing was done, and the entry may be a path to anywhere.
-            return self.write_to_free(|catalog| catalog.settle(intent.volume_id));
+            return self.write_to_free(|catalog| catalog.settle(intent.volume_id)).map(|()| true);
         }
         match intent.action {
             // A removal that cannot be finished leaves the volume listed; whoever asks for it again is told.
-            Action::Remove => match self.settle_removal(intent, lock, wait) {
-                Err(error) if error.kind() != ErrorKind::Catalog => Ok(()),
+            Action::Remove => match self.settle_removal(intent, lock, limits) {
+                Err(error) if error.kind() != ErrorKind::Catalog => Ok(true),
                 settled => settled,
             },
-            Action::Create => self.settle_creation(intent),
+            Action::Create => self.settle_creation(intent).map(|()| true),
         }
     }
 

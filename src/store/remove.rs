@@ -1,8 +1,10 @@
 //! Removing a volume.
 
-use super::discard::discard;
+use super::discard::Discarding;
+use super::elsewhere;
 use super::layout::new_entry;
 use super::name_locks::WorkLock;
+use super::recover::SettleLimits;
 use super::{Opened, Store, living};
 use crate::catalog::{Action, Held, ImageLease, Intent, Writer};
 use crate::error::{Error, ErrorKind, Result};
@@ -12,7 +14,7 @@ use nix::errno::Errno;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 /// A volume that nobody finds any more and whose content is still to be deleted. If it is dropped, the intent stays,
 /// which the next operation to meet it finishes.
@@ -28,11 +30,18 @@ pub struct BegunRemoval {
 /// The deletion of content that was moved to the trash, and the lock that tells that its owner lives.
 #[derive(Debug)]
 struct Deletion {
-    /// Whether the content is in the trash; in its place where it cannot be moved.
-    moved: Result<bool>,
+    content: Result<Content>,
     work: Option<WorkLock>,
     /// Where there is no room for the file of the other lock, the name's lock tells the same.
     _lock: Option<FileLock>,
+}
+
+/// What is deleted.
+#[derive(Debug)]
+struct Content {
+    /// Whether it is in the trash; in its place where it cannot be moved.
+    in_trash: bool,
+    discarding: Discarding,
 }
 
 impl Store {
@@ -75,7 +84,7 @@ impl Store {
 impl BegunRemoval {
     /// Deletes the content and then the record, which takes as long as the content is large.
     pub fn finish(self) -> Result<()> {
-        self.opened.finish_deletion(&self.intent, self.work)
+        self.opened.go_on_deletion(&self.intent, self.work, None).map(drop)
     }
 }
 
@@ -132,16 +141,23 @@ impl Opened {
 
     /// Finishes the removal that another process began. If that had not moved the volume yet, all that a removal looks at
     /// is looked at again, and a volume that may be in use by now stays: the intent is dropped. The caller gives the
-    /// name's lock, and how long to wait for microsandbox's catalog.
-    pub(super) fn settle_removal(&self, intent: &Intent, lock: FileLock, wait: Duration) -> Result<()> {
+    /// name's lock. Returns false if the content is deleted [elsewhere](elsewhere::delete_elsewhere), which takes longer
+    /// than the caller does.
+    pub(super) fn settle_removal(
+        &self,
+        intent: &Intent,
+        lock: FileLock,
+        limits: SettleLimits,
+    ) -> Result<bool> {
         let has_begun = intent.in_place || !self.is_unmoved(intent)?;
         let looked = match has_begun {
             true => Ok(()),
-            false => self.refuse_mounted_in_microsandbox(&intent.name, wait),
+            false => self.refuse_mounted_in_microsandbox(&intent.name, limits.wait),
         };
-        if wait.is_zero() && looked.as_ref().is_err_and(|error| error.kind() != ErrorKind::VolumeInUse) {
+        if limits.wait.is_zero() && looked.as_ref().is_err_and(|error| error.kind() != ErrorKind::VolumeInUse)
+        {
             // Another operation, which waits longer, gets to know more.
-            return looked;
+            return looked.map(|()| true);
         }
         if !has_begun {
             // Crash safety: a process that put the volume back may have died before that was on disk.
@@ -164,8 +180,19 @@ impl Opened {
             }
         })?;
         match claimed {
-            Some(_image) => self.finish_deletion(intent, self.begin_deletion(intent, lock)),
-            None => Ok(()),
+            Some(image) => {
+                let queue = limits.until.and_then(|_| elsewhere::queue());
+                let until = limits.until.filter(|_| queue.is_some());
+                let work = self.go_on_deletion(intent, self.begin_deletion(intent, lock), until)?;
+                let Some(work) = work else { return Ok(true) };
+                if let (Some(opened), Some(queue)) = (self.shared.upgrade(), queue) {
+                    let rest = BegunRemoval { opened, intent: intent.clone(), work, _image: image };
+                    // A volume that cannot be deleted is listed again.
+                    queue(Box::new(move || drop(rest.finish())));
+                }
+                Ok(false)
+            }
+            None => Ok(true),
         }
     }
 
@@ -182,25 +209,44 @@ impl Opened {
     /// Moves the data to the trash and exchanges the name's lock for that of the work. Each step is skipped where another
     /// process did it. The intent keeps the name, and the lock of the work tells that its owner lives.
     fn begin_deletion(&self, intent: &Intent, lock: FileLock) -> Deletion {
-        let moved = self.move_to_trash(intent);
+        let content = self.move_to_trash(intent).and_then(|in_trash| self.content(intent, in_trash));
         let work = self.layout.claim_work(&intent.name).ok().flatten();
         let _lock = work.is_none().then_some(lock);
-        Deletion { moved, work, _lock }
+        Deletion { content, work, _lock }
     }
 
-    /// Deletes the data and then the record, or puts what is left back where the data cannot be deleted.
-    fn finish_deletion(&self, intent: &Intent, deletion: Deletion) -> Result<()> {
+    fn content(&self, intent: &Intent, in_trash: bool) -> Result<Content> {
+        let (trash, volumes, name) = (&self.layout.trash, &self.layout.volumes, intent.name.as_str());
+        let (dir, entry) = if in_trash { (trash, intent.entry.as_str()) } else { (volumes, name) };
+        Ok(Content { in_trash, discarding: Discarding::new(dir, entry, &volumes.path_of(name), true)? })
+    }
+
+    /// Deletes the data and then the record, or puts what is left back where the data cannot be deleted. With `until` it
+    /// stops at about that time, and returns what is left to do.
+    fn go_on_deletion(
+        &self,
+        intent: &Intent,
+        deletion: Deletion,
+        until: Option<Instant>,
+    ) -> Result<Option<Deletion>> {
         let name = intent.name.as_str();
-        let Deletion { moved, work, _lock } = deletion;
+        let Deletion { content, work, _lock } = deletion;
         let (trash, volumes) = (&self.layout.trash, &self.layout.volumes);
-        let shown = volumes.path_of(name);
-        let result = moved.and_then(|in_trash| match in_trash {
-            true => discard(trash, &intent.entry, &shown),
-            false => discard(volumes, name, &shown)
-                .and_then(|()| self.layout.put_on_disk(volumes))
-                .and_then(|()| self.layout.delete_identity(&intent.name))
-                .and_then(|()| self.layout.put_on_disk(&self.layout.ids)),
+        let deleted = content.and_then(|mut content| {
+            if !content.discarding.go_on(until)? {
+                return Ok(Some(content));
+            }
+            if !content.in_trash {
+                self.layout.put_on_disk(volumes)?;
+                self.layout.delete_identity(&intent.name)?;
+                self.layout.put_on_disk(&self.layout.ids)?;
+            }
+            Ok(None)
         });
+        let result = match deleted {
+            Ok(Some(content)) => return Ok(Some(Deletion { content: Ok(content), work, _lock })),
+            deleted => deleted.map(drop),
+        };
         match &result {
             Ok(()) => {
                 self.write_to_free(|catalog| catalog.delete_volume(intent.volume_id))?;
@@ -219,7 +265,7 @@ impl Opened {
         let _left = work.map_or(Ok(()), |work| work.delete(&self.layout));
         // With the volume gone there may be room that there was not before.
         self.layout.keep_spare();
-        result.map_err(|error| error.in_volume(name))
+        result.map(|()| None).map_err(|error| error.in_volume(name))
     }
 
     /// Moves the data to the trash, and deletes what is ours beside it. Returns false if the data cannot be moved and is to
