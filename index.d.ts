@@ -506,6 +506,9 @@ export declare class VolumeFs {
    *
    * Of plain writes of one file at once in one process, one ends before the next begins. Other processes may write
    * between the slices.
+   *
+   * That wait has no limit but the signal: a write of a long buffer in another worker ends only when that
+   * worker's event loop turns. Pass a signal (`AbortSignal.timeout`) where a worker may block its loop.
    * @throws {InvalidConfigError} an argument or option is not acceptable, or `data` was detached or made shorter
    * @throws {QuotaExceededError} it would take more than the quota leaves; nothing was written
    */
