@@ -21,3 +21,30 @@ declare module 'microsandbox' {
     stop(): Promise<void>
   }
 }
+
+declare module 'electron' {
+  interface WebContents {
+    send(channel: string, ...args: unknown[]): void
+  }
+  interface Event {
+    preventDefault(): void
+  }
+  export class BrowserWindow {
+    static fromWebContents(contents: WebContents): BrowserWindow
+  }
+  export const app: {
+    whenReady(): Promise<void>
+    getPath(name: 'userData'): string
+    on(event: 'before-quit', listener: (event: Event) => void): void
+    quit(): void
+  }
+  export const dialog: {
+    showOpenDialog(
+      window: BrowserWindow,
+      options: { properties: ('openDirectory' | 'openFile')[] },
+    ): Promise<{ canceled: boolean; filePaths: string[] }>
+  }
+  export const ipcMain: {
+    handle(channel: string, listener: (event: { sender: WebContents }, ...args: any[]) => unknown): void
+  }
+}
