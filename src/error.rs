@@ -3,7 +3,7 @@
 //! Wording: sentence case, the subject quoted, what to do where there is something to do, and the cause
 //! left to `source`. A file operation that the system refused reads as Node's own errors do.
 
-mod wording;
+mod constructors;
 
 /// What went wrong, as far as a caller's code may want to tell cases apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,7 @@ pub struct Difference {
 
 /// An attachment that is in the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
+pub struct AttachmentHolder {
     /// Its id.
     pub id: i64,
     /// The sandbox it was made for.
@@ -106,7 +106,7 @@ pub struct Holder {
 
 /// What an error is about, where it is known.
 #[derive(Clone, Debug, Default)]
-pub struct Context {
+pub struct ErrorContext {
     /// The volume's name.
     pub volume: Option<String>,
     /// The path as the caller gave it.
@@ -124,7 +124,7 @@ pub struct Context {
     /// The sandboxes that hold the volume, each once.
     pub sandboxes: Vec<String>,
     /// The attachments by which they do.
-    pub holders: Vec<Holder>,
+    pub holders: Vec<AttachmentHolder>,
     /// Field by field, what differs.
     pub differences: Vec<Difference>,
 }
@@ -135,7 +135,7 @@ pub struct Context {
 pub struct Error {
     kind: ErrorKind,
     message: String,
-    context: Box<Context>,
+    context: Box<ErrorContext>,
     #[source]
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -144,7 +144,7 @@ pub struct Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    fn new(kind: ErrorKind, message: String, context: Context) -> Self {
+    fn new(kind: ErrorKind, message: String, context: ErrorContext) -> Self {
         Error { kind, message, context: Box::new(context), source: None }
     }
 
@@ -154,7 +154,7 @@ impl Error {
     }
 
     /// What the error is about.
-    pub fn context(&self) -> &Context {
+    pub fn context(&self) -> &ErrorContext {
         &self.context
     }
 
@@ -191,7 +191,7 @@ impl Error {
 
     /// Names `path` where a step on another path failed that was taken on its behalf, say on a temp file.
     pub fn at_path(self, path: &str) -> Self {
-        let Context { syscall: Some(syscall), errno: Some(errno), path: Some(named), volume, .. } =
+        let ErrorContext { syscall: Some(syscall), errno: Some(errno), path: Some(named), volume, .. } =
             &*self.context
         else {
             return self;

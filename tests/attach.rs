@@ -29,30 +29,32 @@ mod sleeper;
 mod support;
 
 use sandbox_volumes::error::{Error, ErrorKind};
-use sandbox_volumes::model::{Cancel, Input, Labels};
-use sandbox_volumes::mount::{MountConfig, Origin, plan};
+use sandbox_volumes::model::{Labels, OptionValue};
+use sandbox_volumes::mount::{MountConfig, ResolvedSource, plan};
 use sandbox_volumes::store::Attachment;
+use sandbox_volumes::sync::CancelToken;
 use serde_json::{Value, json};
 use std::path::Path;
 use support::Home;
 
 fn bind(host: &Path) -> MountConfig {
-    let host = Input::Text(host.to_str().unwrap().to_owned());
-    MountConfig::bind(&host, &Input::Absent, Path::new("/")).unwrap()
+    let host = OptionValue::Text(host.to_str().unwrap().to_owned());
+    MountConfig::bind(&host, &OptionValue::Absent, Path::new("/")).unwrap()
 }
 
 fn existing(volume: &str) -> MountConfig {
-    MountConfig::named(&Input::Text(volume.to_owned()), &Input::Absent).unwrap()
+    MountConfig::named(&OptionValue::Text(volume.to_owned()), &OptionValue::Absent).unwrap()
 }
 
 /// The same with `MountOptions`.
 fn existing_with(volume: &str, options: Value) -> MountConfig {
-    MountConfig::named(&Input::Text(volume.to_owned()), &options.into()).unwrap()
+    MountConfig::named(&OptionValue::Text(volume.to_owned()), &options.into()).unwrap()
 }
 
 /// A named mount with `NamedVolumeOptions`.
 fn named(volume: &str, options: Value) -> MountConfig {
-    MountConfig::named_with(&Input::Text(volume.to_owned()), &Input::Absent, &options.into()).unwrap()
+    MountConfig::named_with(&OptionValue::Text(volume.to_owned()), &OptionValue::Absent, &options.into())
+        .unwrap()
 }
 
 fn create(volume: &str) -> MountConfig {
@@ -76,12 +78,12 @@ impl Home {
         pid: Option<u32>,
     ) -> Result<Attachment, Error> {
         let entries = mounts.iter().enumerate().map(|(at, mount)| (format!("/{at}"), mount.clone()));
-        self.store.attach(sandbox, &plan(entries.collect()).unwrap(), pid, &Cancel::default())
+        self.store.attach(sandbox, &plan(entries.collect()).unwrap(), pid, &CancelToken::default())
     }
 
     /// The names of all volumes, sorted.
     fn volumes(&self) -> Vec<String> {
-        let listed = self.store.list(&Labels::default(), &Cancel::default()).unwrap();
+        let listed = self.store.list(&Labels::default(), &CancelToken::default()).unwrap();
         let mut names: Vec<_> = listed.into_iter().map(|volume| volume.record.name.to_string()).collect();
         names.sort();
         names
@@ -102,7 +104,7 @@ fn an_attachment_tells_its_sandbox_its_process_and_its_mounts() {
     assert_eq!((attached.sandbox.as_str(), attached.pid), ("worker", std::process::id()));
     let [mount] = &attached.mounts[..] else { panic!("{:?}", attached.mounts) };
     assert_eq!(mount.guest_path.as_str(), "/0");
-    let Origin::Named { volume, host, .. } = &mount.origin else { panic!("{mount:?}") };
+    let ResolvedSource::Named { volume, host, .. } = &mount.origin else { panic!("{mount:?}") };
     assert_eq!((volume.as_str(), host), ("data", &home.path("volumes/data")));
 }
 
@@ -112,7 +114,7 @@ fn mounts_are_resolved_parents_before_children() {
     home.create("data");
     let entries = ["/a/b/c", "/a.b", "/a", "/a/b"].map(|at| (at.to_owned(), existing("data")));
     let planned = plan(entries.into()).unwrap();
-    let attached = home.store.attach("worker", &planned, None, &Cancel::default()).unwrap();
+    let attached = home.store.attach("worker", &planned, None, &CancelToken::default()).unwrap();
     let order: Vec<_> = attached.mounts.iter().map(|mount| mount.guest_path.as_str()).collect();
     assert_eq!(order, ["/a", "/a/b", "/a/b/c", "/a.b"]);
 }
@@ -122,7 +124,7 @@ fn flags_and_policies_stay_with_their_mount() {
     let home = Home::new();
     home.create("data");
     let options = json!({ "readonly": true, "nosuid": true, "statVirtualization": "relaxed" }).into();
-    let mount = MountConfig::named(&Input::Text("data".to_owned()), &options).unwrap();
+    let mount = MountConfig::named(&OptionValue::Text("data".to_owned()), &options).unwrap();
     let attached = home.attach("worker", std::slice::from_ref(&mount)).unwrap();
     assert_eq!(attached.mounts[0].flags, mount.flags());
     assert!(attached.mounts[0].flags.readonly && attached.mounts[0].flags.nosuid);
@@ -143,7 +145,7 @@ fn a_tmpfs_needs_nothing_of_the_host() {
     for (options, size_mib) in [(json!({ "sizeMib": 16 }), Some(16)), (json!(null), None)] {
         let tmpfs = MountConfig::tmpfs(&options.into()).unwrap();
         let attached = home.attach("worker", &[tmpfs]).unwrap();
-        assert_eq!(attached.mounts[0].origin, Origin::Tmpfs { size_mib });
+        assert_eq!(attached.mounts[0].origin, ResolvedSource::Tmpfs { size_mib });
         assert_eq!(attached.mounts[0].host(), None);
     }
 }

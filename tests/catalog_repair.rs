@@ -6,8 +6,9 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use rusqlite::Connection;
 use sandbox_volumes::error::{Error, ErrorKind};
-use sandbox_volumes::model::{Cancel, Labels, VolumeName, VolumeSpec};
-use sandbox_volumes::store::{Durability, Problem, ProblemKind, Store, check};
+use sandbox_volumes::model::{Labels, VolumeName, VolumeSpec};
+use sandbox_volumes::store::{Durability, HomeProblem, ProblemKind, Store, check};
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
@@ -21,7 +22,7 @@ fn home() -> TempDir {
     let store = Store::open(home.path(), Durability::Full).unwrap();
     let spec =
         VolumeSpec::from_options(&[json!({ "quotaMib": 4, "labels": { "env": "prod" } }).into()]).unwrap();
-    store.create(&VolumeName::parse("data").unwrap(), &spec, &Cancel::default()).unwrap();
+    store.create(&VolumeName::parse("data").unwrap(), &spec, &CancelToken::default()).unwrap();
     fs::write(home.path().join("volumes/data/file"), "kept").unwrap();
     drop(store);
     // So that no test depends on what is in the log.
@@ -33,8 +34,8 @@ fn database(home: &Path, entry: &str) -> PathBuf {
     home.join("db").join(entry)
 }
 
-fn found(home: &Path, repair: bool) -> Vec<Problem> {
-    check(home, repair, &Cancel::default()).unwrap()
+fn found(home: &Path, repair: bool) -> Vec<HomeProblem> {
+    check(home, repair, &CancelToken::default()).unwrap()
 }
 
 fn refused(home: &Path) -> Error {
@@ -46,7 +47,7 @@ fn refused(home: &Path) -> Error {
 /// The quota of `data`, which must be there with its file.
 fn quota(home: &Path) -> Option<u32> {
     let store = Store::open(home, Durability::Full).unwrap();
-    let volumes = store.list(&Labels::default(), &Cancel::default()).unwrap();
+    let volumes = store.list(&Labels::default(), &CancelToken::default()).unwrap();
     let [volume] = &volumes[..] else { panic!("{volumes:?}") };
     assert_eq!(volume.record.name.as_str(), "data");
     assert_eq!(fs::read_to_string(home.join("volumes/data/file")).unwrap(), "kept");
@@ -117,7 +118,7 @@ fn a_catalog_with_another_version_gets_its_own_back_and_keeps_all() {
         let home = home();
         change(home.path(), &format!("PRAGMA user_version = {version}"));
         // A higher one may be a newer program's. A lower one is only what older programs look at.
-        let reported = check(home.path(), false, &Cancel::default());
+        let reported = check(home.path(), false, &CancelToken::default());
         match version > 1000 {
             true => {
                 refused(home.path());
@@ -156,7 +157,7 @@ fn a_newer_catalog_is_refused_by_check_too_and_not_touched() {
     let home = home();
     change(home.path(), "CREATE TABLE of_tomorrow (x); PRAGMA user_version = 1000000");
     for repair in [false, true] {
-        let error = check(home.path(), repair, &Cancel::default()).unwrap_err();
+        let error = check(home.path(), repair, &CancelToken::default()).unwrap_err();
         assert!(error.to_string().contains("schema version 1000000"), "{error}");
     }
     let version = |pragma| {
@@ -176,7 +177,7 @@ fn a_newer_catalog_with_the_same_tables_keeps_its_versions() {
             &format!("UPDATE schema_version SET version = 1000002; PRAGMA user_version = {lowest}"),
         );
         for repair in [false, true] {
-            let error = check(home.path(), repair, &Cancel::default()).unwrap_err();
+            let error = check(home.path(), repair, &CancelToken::default()).unwrap_err();
             assert!(error.to_string().contains(&format!("schema version {lowest}")), "{error}");
         }
         let catalog = Connection::open(database(home.path(), "volumes.db")).unwrap();
@@ -241,7 +242,7 @@ fn a_catalog_with_other_tables_is_kept_aside_and_its_volumes_are_found_again() {
         change(home.path(), damage);
         if refuses_open {
             let outcome = Store::open(home.path(), Durability::Full)
-                .and_then(|store| store.list(&Labels::default(), &Cancel::default()));
+                .and_then(|store| store.list(&Labels::default(), &CancelToken::default()));
             assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Catalog, "{damage}");
         }
         let problems = found(home.path(), false);

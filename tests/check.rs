@@ -13,8 +13,9 @@ mod support;
 use immutable::Immutable;
 use rusqlite::Connection;
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::{Cancel, DiskFormat, Labels, VolumeKind, VolumeSpec};
-use sandbox_volumes::store::{Durability, Problem, ProblemKind, Store, VolumeInfo, check};
+use sandbox_volumes::model::{DiskFormat, Labels, VolumeKind, VolumeSpec};
+use sandbox_volumes::store::{Durability, HomeProblem, ProblemKind, Store, VolumeInfo, check};
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
@@ -22,17 +23,17 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use support::{Home, name};
 
-fn found(home: &Path, repair: bool) -> Vec<Problem> {
-    check(home, repair, &Cancel::default()).unwrap()
+fn found(home: &Path, repair: bool) -> Vec<HomeProblem> {
+    check(home, repair, &CancelToken::default()).unwrap()
 }
 
-fn kinds(problems: &[Problem]) -> Vec<(ProblemKind, Option<&str>, bool)> {
+fn kinds(problems: &[HomeProblem]) -> Vec<(ProblemKind, Option<&str>, bool)> {
     problems.iter().map(|problem| (problem.kind, problem.volume.as_deref(), problem.repaired)).collect()
 }
 
 fn listed(home: &Path) -> Vec<VolumeInfo> {
     let store = Store::open(home, Durability::Full).unwrap();
-    let mut volumes = store.list(&Labels::default(), &Cancel::default()).unwrap();
+    let mut volumes = store.list(&Labels::default(), &CancelToken::default()).unwrap();
     volumes.sort_by(|one, other| one.record.name.cmp(&other.record.name));
     volumes
 }
@@ -61,7 +62,7 @@ fn home_with_volumes() -> tempfile::TempDir {
         ("qcow2", json!({ "kind": "disk", "sizeMib": 16, "format": "qcow2" })),
     ] {
         let spec = VolumeSpec::from_options(&[options.into()]).unwrap();
-        store.create(&name(volume), &spec, &Cancel::default()).unwrap();
+        store.create(&name(volume), &spec, &CancelToken::default()).unwrap();
     }
     fs::write(home.path().join("volumes/data/file"), "kept").unwrap();
     home
@@ -88,7 +89,7 @@ fn assert_all_found(home: &Path) {
     assert_eq!(fs::read_to_string(home.join("volumes/data/file")).unwrap(), "kept");
     let store = Store::open(home, Durability::Full).unwrap();
     for volume in ["data", "raw", "qcow2"] {
-        store.remove(&name(volume), &Cancel::default()).unwrap();
+        store.remove(&name(volume), &CancelToken::default()).unwrap();
     }
 }
 
@@ -111,9 +112,9 @@ fn case_46_a_running_store_notices_that_its_catalog_was_deleted() {
     let home = Home::new();
     home.create("data");
     delete_catalog(&home.path(""));
-    let volumes = home.store.list(&Labels::default(), &Cancel::default()).unwrap();
+    let volumes = home.store.list(&Labels::default(), &CancelToken::default()).unwrap();
     assert_eq!(volumes.len(), 1);
-    home.store.remove(&name("data"), &Cancel::default()).unwrap();
+    home.store.remove(&name("data"), &CancelToken::default()).unwrap();
 }
 
 #[test]
@@ -140,7 +141,7 @@ fn case_46_a_damaged_catalog_is_refused_untouched_and_kept_aside_when_it_is_mend
         damage(&path);
         let before = fs::read(&path).unwrap();
         let opened = Store::open(home.path(), Durability::Full)
-            .and_then(|store| store.list(&Labels::default(), &Cancel::default()));
+            .and_then(|store| store.list(&Labels::default(), &CancelToken::default()));
         let error = opened.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Catalog, "{what}: {error}");
         assert!(error.to_string().contains("VolumeStore.check({ repair: true })"), "{what}: {error}");
@@ -182,7 +183,7 @@ fn case_47_a_bad_row_is_left_out_with_a_warning_and_hides_no_other() {
         catalog(&home).execute(sql, (row, kind, labels)).unwrap();
     }
     for _ in 0..2 {
-        let volumes = home.store.list(&Labels::default(), &Cancel::default()).unwrap();
+        let volumes = home.store.list(&Labels::default(), &CancelToken::default()).unwrap();
         assert_eq!(volumes.len(), 1);
     }
     let warnings = home.store.take_warnings().unwrap();
@@ -192,7 +193,7 @@ fn case_47_a_bad_row_is_left_out_with_a_warning_and_hides_no_other() {
 
     let problems = found(&home.path(""), false);
     assert_eq!(problems.len(), 3);
-    assert!(problems.iter().all(|problem| problem.kind == ProblemKind::UnusableRow && !problem.repaired));
+    assert!(problems.iter().all(|problem| problem.kind == ProblemKind::InvalidRow && !problem.repaired));
     assert!(found(&home.path(""), true).iter().all(|problem| problem.repaired));
     assert_eq!(kinds(&found(&home.path(""), false)), []);
     // The names can be used again, and nothing outside was touched.
@@ -207,11 +208,11 @@ fn a_directory_without_a_row_and_a_row_without_a_directory_are_told_and_mended()
     let held = home.create("held");
     fs::remove_dir(&deleted).unwrap();
     let mount = sandbox_volumes::mount::MountConfig::named(
-        &sandbox_volumes::model::Input::Text("held".to_owned()),
-        &sandbox_volumes::model::Input::Absent,
+        &sandbox_volumes::model::OptionValue::Text("held".to_owned()),
+        &sandbox_volumes::model::OptionValue::Absent,
     );
     let mounts = sandbox_volumes::mount::plan(vec![("/data".to_owned(), mount.unwrap())]).unwrap();
-    let attached = home.store.attach("worker", &mounts, None, &Cancel::default()).unwrap();
+    let attached = home.store.attach("worker", &mounts, None, &CancelToken::default()).unwrap();
     fs::remove_dir(&held).unwrap();
     fs::create_dir(home.path("volumes/unknown")).unwrap();
     fs::write(home.path("volumes/unknown/file"), "kept").unwrap();

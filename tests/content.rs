@@ -19,9 +19,10 @@ use child::in_child;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Uid, geteuid, setresuid};
-use sandbox_volumes::content::{AppendOptions, WriteOptions};
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::{Cancel, MIB};
+use sandbox_volumes::model::MIB;
+use sandbox_volumes::sync::CancelToken;
+use sandbox_volumes::volume_fs::{AppendOptions, WriteOptions};
 use serde_json::json;
 use skip::skip;
 use std::fs::{self, Permissions};
@@ -37,17 +38,17 @@ const BOTH: [WriteOptions; 2] = [PLAIN, ATOMIC];
 
 impl Volume {
     fn write(&self, path: &str, content: &[u8], options: WriteOptions) -> Result<(), String> {
-        let written = self.files.write(path, content, options, &Cancel::default());
+        let written = self.files.write(path, content, options, &CancelToken::default());
         written.map_err(|error| error.code())
     }
 
     fn read(&self, path: &str) -> Result<Vec<u8>, String> {
-        let read = self.files.open(path).and_then(|file| file.read(&Cancel::default()));
+        let read = self.files.open(path).and_then(|file| file.read(&CancelToken::default()));
         read.map_err(|error| error.code())
     }
 
     fn used_bytes(&self) -> u64 {
-        self.store.get(&self.name, &Cancel::default()).unwrap().used_bytes
+        self.store.get(&self.name, &CancelToken::default()).unwrap().used_bytes
     }
 
     fn mode(&self, path: &str) -> u32 {
@@ -72,7 +73,7 @@ fn new_files_and_directories_have_their_mode_less_the_umask() {
             umask(Mode::from_bits_truncate(0o077));
             let volume = Volume::new(json!({}));
             umask(Mode::from_bits_truncate(mask));
-            volume.files.mkdir("a/b", &Cancel::default()).unwrap();
+            volume.files.mkdir("a/b", &CancelToken::default()).unwrap();
             assert_eq!((volume.mode("a"), volume.mode("a/b")), (dir, dir));
             for (name, options) in [("plain", PLAIN), ("atomic", ATOMIC)] {
                 volume.write(name, b"x", options).unwrap();
@@ -197,7 +198,7 @@ fn an_atomic_write_keeps_the_mode_and_as_root_the_owner_of_the_old_file() {
 fn a_refused_write_leaves_nothing_behind() {
     let volume = Volume::new(json!({ "quotaMib": 1 }));
     fs::create_dir(volume.files.root().join("dir")).unwrap();
-    let cancelled = Cancel::default();
+    let cancelled = CancelToken::default();
     cancelled.cancel();
     for options in BOTH {
         assert_eq!(volume.write("dir", b"x", options), refused("EISDIR"));
@@ -307,7 +308,7 @@ fn case_45_an_old_file_that_has_another_name_gives_nothing_back_when_it_is_repla
 fn invalid_utf_8_is_an_error_that_says_where() {
     let volume = Volume::new(json!({}));
     volume.write("f", b"good \xff", PLAIN).unwrap();
-    let error = volume.files.open("f").unwrap().read_string(&Cancel::default()).unwrap_err();
+    let error = volume.files.open("f").unwrap().read_string(&CancelToken::default()).unwrap_err();
     assert_eq!(error.code(), "EILSEQ");
     assert!(error.to_string().contains("at byte 5"), "{error}");
 }
@@ -319,7 +320,7 @@ fn directories_made_at_once_by_many_are_all_there() {
         for _ in 0..8 {
             scope.spawn(|| {
                 for round in 0..20 {
-                    volume.files.mkdir(format!("{round}/a/b/c"), &Cancel::default()).unwrap();
+                    volume.files.mkdir(format!("{round}/a/b/c"), &CancelToken::default()).unwrap();
                 }
             });
         }
@@ -331,8 +332,8 @@ fn directories_made_at_once_by_many_are_all_there() {
 fn what_is_cancelled_in_time_changes_nothing_and_says_so() {
     let volume = Volume::new(json!({}));
     volume.write("f", b"old", PLAIN).unwrap();
-    volume.files.mkdir("dir/sub", &Cancel::default()).unwrap();
-    let cancel = Cancel::default();
+    volume.files.mkdir("dir/sub", &CancelToken::default()).unwrap();
+    let cancel = CancelToken::default();
     let opened = volume.files.open("f").unwrap();
     assert!(cancel.cancel());
     let results = [
@@ -358,7 +359,7 @@ fn what_is_cancelled_in_time_changes_nothing_and_says_so() {
 fn a_cancellation_after_the_write_comes_too_late() {
     let volume = Volume::new(json!({}));
     for options in BOTH {
-        let cancel = Cancel::default();
+        let cancel = CancelToken::default();
         volume.files.write("f", b"new", options, &cancel).unwrap();
         assert!(!cancel.cancel());
     }
@@ -390,7 +391,7 @@ fn case_18_whole_files_are_read_and_written_the_same_where_openat2_is_missing() 
 #[test]
 fn a_write_that_fails_takes_nothing_away_that_another_wrote() {
     let volume = Volume::new(json!({}));
-    let (at, cancel) = (volume.files.root().join("f"), Cancel::default());
+    let (at, cancel) = (volume.files.root().join("f"), CancelToken::default());
     let begin = || {
         let prepared = volume.files.prepare_write().unwrap();
         prepared.begin_write("f", 12, PLAIN, &cancel).unwrap()
@@ -419,7 +420,7 @@ fn a_write_that_fails_takes_nothing_away_that_another_wrote() {
 #[test]
 fn a_write_that_waited_for_one_that_fails_or_is_removed_is_not_lost() {
     let volume = Volume::new(json!({}));
-    let (at, cancel) = (volume.files.root().join("f"), Cancel::default());
+    let (at, cancel) = (volume.files.root().join("f"), CancelToken::default());
     for is_removed in [false, true] {
         let begin = || {
             let prepared = volume.files.prepare_write().unwrap();
@@ -443,7 +444,7 @@ fn a_write_that_waited_for_one_that_fails_or_is_removed_is_not_lost() {
 #[test]
 fn the_maker_of_a_file_that_waited_for_another_write_leaves_it() {
     let volume = Volume::new(json!({}));
-    let cancel = Cancel::default();
+    let cancel = CancelToken::default();
     let begin = || {
         let prepared = volume.files.prepare_write().unwrap();
         prepared.begin_write("f", 0, PLAIN, &cancel).unwrap()

@@ -23,17 +23,18 @@ mod support;
 mod volume;
 
 use sandbox_volumes::error::{Error, ErrorKind};
-use sandbox_volumes::model::{Cancel, DiskFormat, Input, Labels, VolumeSpec};
-use sandbox_volumes::mount::{MountConfig, Origin, ResolvedMount, plan};
+use sandbox_volumes::model::{DiskFormat, Labels, OptionValue, VolumeSpec};
+use sandbox_volumes::mount::{MountConfig, ResolvedMount, ResolvedSource, plan};
 use sandbox_volumes::store::Attachment;
+use sandbox_volumes::sync::CancelToken;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use support::{Home, name};
 
 const MIB: u64 = 1 << 20;
 
-fn text(text: &str) -> Input {
-    Input::Text(text.to_owned())
+fn text(text: &str) -> OptionValue {
+    OptionValue::Text(text.to_owned())
 }
 
 /// A disk image of the host with `DiskOptions`.
@@ -53,24 +54,24 @@ fn readonly() -> Value {
 impl Home {
     fn create_disk(&self, volume: &str, options: Value) -> Result<PathBuf, Error> {
         let spec = VolumeSpec::from_options(&[json!({ "kind": "disk" }).into(), options.into()])?;
-        self.store.create(&name(volume), &spec, &Cancel::default()).map(|created| created.path)
+        self.store.create(&name(volume), &spec, &CancelToken::default()).map(|created| created.path)
     }
 
     /// Attaches to a sandbox that belongs to this process, at `/0`, `/1` and so on.
     fn attach(&self, sandbox: &str, mounts: &[MountConfig]) -> Result<Attachment, Error> {
         let entries = mounts.iter().enumerate().map(|(at, mount)| (format!("/{at}"), mount.clone()));
-        self.store.attach(sandbox, &plan(entries.collect()).unwrap(), None, &Cancel::default())
+        self.store.attach(sandbox, &plan(entries.collect()).unwrap(), None, &CancelToken::default())
     }
 
     fn volumes(&self) -> Vec<String> {
-        let listed = self.store.list(&Labels::default(), &Cancel::default()).unwrap();
+        let listed = self.store.list(&Labels::default(), &CancelToken::default()).unwrap();
         listed.into_iter().map(|volume| volume.record.name.to_string()).collect()
     }
 }
 
 /// What a disk among the mounts of an attachment is: its path, the path to open, its format and file system.
 fn disk(mount: &ResolvedMount) -> (&Path, &Path, DiskFormat, Option<&str>) {
-    let Origin::Disk { host, open, format, fstype, .. } = &mount.origin else { panic!("{mount:?}") };
+    let ResolvedSource::Disk { host, open, format, fstype, .. } = &mount.origin else { panic!("{mount:?}") };
     (host, open, *format, fstype.as_deref())
 }
 

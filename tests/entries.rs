@@ -36,9 +36,9 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::mkfifo;
 use report::report;
-use sandbox_volumes::content::{ListOptions, Quota, Tree};
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::Cancel;
+use sandbox_volumes::sync::CancelToken;
+use sandbox_volumes::volume_fs::{ListOptions, Quota, VolumeRoot};
 use serde_json::json;
 use skip::skip;
 use std::collections::BTreeSet;
@@ -107,12 +107,12 @@ fn a_streamed_listing_tells_the_same_as_a_whole_one() {
         let mut listing = volume.files.list("", options).unwrap();
         let (mut entries, mut is_last) = (Vec::new(), false);
         while !is_last {
-            let batch = listing.next(most, &Cancel::default()).unwrap();
+            let batch = listing.next(most, &CancelToken::default()).unwrap();
             assert!(batch.facts.len() <= most);
             is_last = batch.is_last;
             entries.extend(batch.entries());
         }
-        assert!(listing.next(most, &Cancel::default()).unwrap().is_last);
+        assert!(listing.next(most, &CancelToken::default()).unwrap().is_last);
         entries
     };
     let whole = all(WHOLE, 10_000);
@@ -151,7 +151,7 @@ fn case_10_special_files_are_listed_looked_at_and_renamed() {
             assert_eq!(kind(volume.files.stat(name, true).unwrap().mode), "other", "{name}");
         }
         for name in &expected {
-            volume.files.rename(name, format!("{name}-renamed"), &Cancel::default()).unwrap();
+            volume.files.rename(name, format!("{name}-renamed"), &CancelToken::default()).unwrap();
             let error = volume.files.list(format!("{name}-renamed"), STREAMED).map(drop).unwrap_err();
             assert!(["ENOTDIR", "ENOENT"].contains(&error.code().as_str()), "{name}: {error}");
             assert!(!volume.files.exists(name).unwrap());
@@ -184,7 +184,7 @@ fn check_deep(levels: usize, options: ListOptions) {
         let mut listing = volume.files.list("", options).unwrap();
         let (mut entries, mut longest, mut held) = (0, 0, 0);
         loop {
-            let batch = listing.next(4096, &Cancel::default()).unwrap();
+            let batch = listing.next(4096, &CancelToken::default()).unwrap();
             entries += batch.facts.len();
             held = held.max(open_descriptors() - before);
             longest = batch.entries().map(|(path, _)| path.as_os_str().len()).fold(longest, usize::max);
@@ -203,7 +203,7 @@ fn check_deep(levels: usize, options: ListOptions) {
         thread::Builder::new().stack_size(256 << 10).spawn_scoped(scope, work).unwrap().join()
     });
     // Too deep for what deletes the home.
-    volume.store.remove(&volume.name, &Cancel::default()).unwrap();
+    volume.store.remove(&volume.name, &CancelToken::default()).unwrap();
     done.unwrap();
 }
 
@@ -232,8 +232,8 @@ fn a_mount_is_listed_and_not_entered_and_renaming_into_it_is_refused() {
     }
     fs::write(bound.join("not-ours"), "").unwrap();
     let listed = listed(&volume.files, "", true).map(|entries| paths(&entries));
-    let renamed = volume.files.rename("dir/file", "mount/file", &Cancel::default());
-    let moved = volume.files.rename("mount", "moved", &Cancel::default());
+    let renamed = volume.files.rename("dir/file", "mount/file", &CancelToken::default());
+    let moved = volume.files.rename("mount", "moved", &CancelToken::default());
     umount2(&bound, MntFlags::MNT_DETACH).unwrap();
     assert_eq!(listed.unwrap(), ["dir", "mount", "dir/file"]);
     assert_eq!(renamed.unwrap_err().code(), "EXDEV");
@@ -251,8 +251,8 @@ fn what_vanishes_while_it_is_listed_is_left_out() {
     }
     let mut listing = volume.files.list("", WHOLE).unwrap();
     let mut told = Vec::new();
-    let mut next = |listing: &mut sandbox_volumes::store::Listing, most| {
-        let batch = listing.next(most, &Cancel::default()).unwrap();
+    let mut next = |listing: &mut sandbox_volumes::store::DirListing, most| {
+        let batch = listing.next(most, &CancelToken::default()).unwrap();
         told.extend(batch.entries().map(|(path, _)| path.to_str().unwrap().to_owned()));
     };
     next(&mut listing, 1);
@@ -270,14 +270,14 @@ fn what_vanishes_while_it_is_listed_is_left_out() {
 #[test]
 fn case_20_a_listing_whose_volume_is_removed_ends_and_tells_nothing_of_the_next_one() {
     let volume = Volume::new(json!({}));
-    volume.files.mkdir("a/b", &Cancel::default()).unwrap();
+    volume.files.mkdir("a/b", &CancelToken::default()).unwrap();
     let mut listing = volume.files.list("", WHOLE).unwrap();
-    assert_eq!(listing.next(1, &Cancel::default()).unwrap().facts.len(), 1);
-    volume.store.remove(&volume.name, &Cancel::default()).unwrap();
+    assert_eq!(listing.next(1, &CancelToken::default()).unwrap().facts.len(), 1);
+    volume.store.remove(&volume.name, &CancelToken::default()).unwrap();
     let spec = sandbox_volumes::model::VolumeSpec::from_options(&[]).unwrap();
-    volume.store.create(&volume.name, &spec, &Cancel::default()).unwrap();
-    volume.files.mkdir("a/c", &Cancel::default()).unwrap();
-    let batch = listing.next(10, &Cancel::default()).unwrap();
+    volume.store.create(&volume.name, &spec, &CancelToken::default()).unwrap();
+    volume.files.mkdir("a/c", &CancelToken::default()).unwrap();
+    let batch = listing.next(10, &CancelToken::default()).unwrap();
     assert!(batch.is_last && batch.facts.is_empty());
 }
 
@@ -292,7 +292,7 @@ fn a_listing_is_cancelled_between_entries() {
     let volume = Volume::new(json!({}));
     fs::write(volume.files.root().join("file"), "").unwrap();
     let mut listing = volume.files.list("", WHOLE).unwrap();
-    let cancel = Cancel::default();
+    let cancel = CancelToken::default();
     cancel.cancel();
     assert_eq!(listing.next(10, &cancel).unwrap_err().kind(), ErrorKind::Aborted);
 }
@@ -321,7 +321,7 @@ fn a_directory_that_may_not_be_read_is_an_error_that_names_it() {
         let user = |uid| nix::unistd::seteuid(nix::unistd::Uid::from_raw(uid)).unwrap();
         let mut listing = opened;
         user(65534);
-        let result = listing.next(100, &Cancel::default());
+        let result = listing.next(100, &CancelToken::default());
         user(0);
         let error = result.unwrap_err();
         (error.code(), error.context().path.clone().unwrap())
@@ -344,10 +344,10 @@ fn directories_are_made_below_one_that_may_not_be_read() {
         std::os::unix::fs::chown(&closed, Some(65534), None).unwrap();
         fs::set_permissions(&closed, fs::Permissions::from_mode(0o300)).unwrap();
         let name = sandbox_volumes::model::VolumeName::parse("v").unwrap();
-        let tree = Tree::new(name, File::open(root.path()).unwrap().into());
+        let tree = VolumeRoot::new(name, File::open(root.path()).unwrap().into());
         let user = |uid| nix::unistd::seteuid(nix::unistd::Uid::from_raw(uid)).unwrap();
         user(65534);
-        let made = tree.mkdir("closed/a/b/c", Quota::mib(None), &Cancel::default());
+        let made = tree.mkdir("closed/a/b/c", Quota::mib(None), &CancelToken::default());
         user(0);
         made.unwrap();
         assert!(closed.join("a/b/c").is_dir());
@@ -357,18 +357,18 @@ fn directories_are_made_below_one_that_may_not_be_read() {
 #[test]
 fn a_directory_is_not_renamed_into_itself() {
     let volume = Volume::new(json!({}));
-    volume.files.mkdir("a/b", &Cancel::default()).unwrap();
+    volume.files.mkdir("a/b", &CancelToken::default()).unwrap();
     for to in ["a/c", "a/b/c", "a/b/../c"] {
-        let error = volume.files.rename("a", to, &Cancel::default()).unwrap_err();
+        let error = volume.files.rename("a", to, &CancelToken::default()).unwrap_err();
         assert_eq!(error.code(), "EINVAL", "{to}: {error}");
         let context = error.context();
         assert_eq!((context.path.as_deref(), context.dest.as_deref()), (Some("a"), Some(to)));
         assert!(error.to_string().contains(&format!("rename \"a\" -> {to:?}")), "{error}");
     }
-    volume.files.mkdir("full/x", &Cancel::default()).unwrap();
-    volume.files.mkdir("empty", &Cancel::default()).unwrap();
-    assert_eq!(volume.files.rename("a", "full", &Cancel::default()).unwrap_err().code(), "ENOTEMPTY");
-    volume.files.rename("a", "empty", &Cancel::default()).unwrap();
+    volume.files.mkdir("full/x", &CancelToken::default()).unwrap();
+    volume.files.mkdir("empty", &CancelToken::default()).unwrap();
+    assert_eq!(volume.files.rename("a", "full", &CancelToken::default()).unwrap_err().code(), "ENOTEMPTY");
+    volume.files.rename("a", "empty", &CancelToken::default()).unwrap();
     assert_eq!(names(&volume, "empty", true), ["empty/b"]);
 }
 
@@ -376,7 +376,7 @@ fn a_directory_is_not_renamed_into_itself() {
 fn renaming_is_cancelled_before_it_is_done() {
     let volume = Volume::new(json!({}));
     fs::write(volume.files.root().join("f"), "").unwrap();
-    let cancel = Cancel::default();
+    let cancel = CancelToken::default();
     cancel.cancel();
     assert_eq!(volume.files.rename("f", "g", &cancel).unwrap_err().kind(), ErrorKind::Aborted);
     assert!(volume.files.exists("f").unwrap());

@@ -12,10 +12,10 @@ mod skip;
 mod volume;
 
 use immutable::Immutable;
-use sandbox_volumes::content::{WriteFrom, WriteOptions};
 use sandbox_volumes::error::{Error, ErrorKind};
-use sandbox_volumes::model::Cancel;
-use sandbox_volumes::store::{AppendOptions, TransferOptions, VolumeFiles};
+use sandbox_volumes::store::{AppendOptions, TransferOptions, VolumeFs};
+use sandbox_volumes::sync::CancelToken;
+use sandbox_volumes::volume_fs::{WriteFrom, WriteOptions};
 use serde_json::json;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -55,7 +55,7 @@ impl Drop for Frozen {
 /// A volume with a file deep inside, and on the host a file and a tree that holds another of that path.
 fn volume() -> Volume {
     let volume = Volume::new(json!({}));
-    let (files, cancel) = (&volume.files, Cancel::default());
+    let (files, cancel) = (&volume.files, CancelToken::default());
     files.mkdir("deep/er/dir", &cancel).unwrap();
     for path in [FILE, "plain"] {
         files.write(path, b"old", WriteOptions::default(), &cancel).unwrap();
@@ -71,8 +71,8 @@ fn atomic() -> WriteOptions {
     WriteOptions { atomic: true, ..WriteOptions::default() }
 }
 
-fn stream(files: &VolumeFiles, path: &str, options: WriteOptions) -> Result<(), Error> {
-    let cancel = Cancel::default();
+fn stream(files: &VolumeFs, path: &str, options: WriteOptions) -> Result<(), Error> {
+    let cancel = CancelToken::default();
     let mut writer = files.open_writer(path, options, WriteFrom::Empty, &cancel)?;
     writer.write(b"new", &cancel)?;
     writer.finish(&cancel)
@@ -82,20 +82,22 @@ fn stream(files: &VolumeFiles, path: &str, options: WriteOptions) -> Result<(), 
 type Method = (&'static str, fn(&Volume, &str) -> Result<(), Error>);
 
 const REPLACING: [Method; 5] = [
-    ("write atomic", |volume, path| volume.files.write(path, b"new", atomic(), &Cancel::default())),
+    ("write atomic", |volume, path| volume.files.write(path, b"new", atomic(), &CancelToken::default())),
     ("stream atomic", |volume, path| stream(&volume.files, path, atomic())),
-    ("copy", |volume, path| volume.files.copy("plain", path, &Cancel::default()).map(drop)),
+    ("copy", |volume, path| volume.files.copy("plain", path, &CancelToken::default()).map(drop)),
     ("copyIn", |volume, path| copy_in(volume, "seed", path)),
     ("copyIn into a directory", |volume, _| copy_in(volume, "tree/deep", "deep")),
 ];
 
 const MAKING: [Method; 8] = [
-    ("write", |volume, path| volume.files.write(path, b"new", WriteOptions::default(), &Cancel::default())),
+    ("write", |volume, path| {
+        volume.files.write(path, b"new", WriteOptions::default(), &CancelToken::default())
+    }),
     ("append", |volume, path| {
-        volume.files.append(path, b"new", AppendOptions::default(), &Cancel::default())
+        volume.files.append(path, b"new", AppendOptions::default(), &CancelToken::default())
     }),
     ("stream", |volume, path| stream(&volume.files, path, WriteOptions::default())),
-    ("mkdir", |volume, path| volume.files.mkdir(path, &Cancel::default())),
+    ("mkdir", |volume, path| volume.files.mkdir(path, &CancelToken::default())),
     REPLACING[0],
     REPLACING[1],
     REPLACING[2],
@@ -103,13 +105,13 @@ const MAKING: [Method; 8] = [
 ];
 
 const REMOVING: [Method; 2] = [
-    ("remove", |volume, path| volume.files.remove(path, &Cancel::default())),
-    ("removeAll", |volume, path| volume.files.remove_all(path, &Cancel::default())),
+    ("remove", |volume, path| volume.files.remove(path, &CancelToken::default())),
+    ("removeAll", |volume, path| volume.files.remove_all(path, &CancelToken::default())),
 ];
 
 fn copy_in(volume: &Volume, from: &str, to: &str) -> Result<(), Error> {
     let from = volume.outside.join(from);
-    volume.files.copy_in(&from, to, TransferOptions::default(), &Cancel::default()).map(drop)
+    volume.files.copy_in(&from, to, TransferOptions::default(), &CancelToken::default()).map(drop)
 }
 
 /// Each method is refused, in words that name `path` and nothing of the store's own.

@@ -1,7 +1,7 @@
 //! Errors: the code of every kind, and one golden message a kind.
 
 use nix::errno::Errno;
-use sandbox_volumes::error::{Difference, Error, ErrorKind, Holder};
+use sandbox_volumes::error::{AttachmentHolder, Difference, Error, ErrorKind};
 use std::collections::HashSet;
 use std::error::Error as _;
 use std::io;
@@ -15,7 +15,7 @@ fn golden() -> Vec<(Error, ErrorKind, &'static str, &'static str)> {
         wanted: wanted.to_owned(),
         actual: actual.to_owned(),
     };
-    let holder = |sandbox: &str, pid, readonly| Holder {
+    let holder = |sandbox: &str, pid, readonly| AttachmentHolder {
         id: 4711,
         sandbox: sandbox.to_owned(),
         pid,

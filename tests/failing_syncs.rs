@@ -9,8 +9,9 @@ mod skip;
 
 use report::report;
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::{Cancel, VolumeName, VolumeSpec};
+use sandbox_volumes::model::{VolumeName, VolumeSpec};
 use sandbox_volumes::store::{Durability, Store};
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use skip::skip;
 use std::process::{Command, Stdio};
@@ -62,8 +63,8 @@ fn create_once_and_again() {
 fn create_and_look(store: &Store, name: &str, options: serde_json::Value) {
     let (name, spec) =
         (VolumeName::parse(name).unwrap(), VolumeSpec::from_options(&[options.into()]).unwrap());
-    let create = || store.create(&name, &spec, &Cancel::default());
-    let get = || store.get(&name, &Cancel::default());
+    let create = || store.create(&name, &spec, &CancelToken::default());
+    let get = || store.get(&name, &CancelToken::default());
     if create().is_err() {
         eprintln!("creation refused");
         assert_eq!(get().unwrap_err().kind(), ErrorKind::VolumeNotFound);

@@ -23,8 +23,9 @@ use nix::mount::{MsFlags, mount};
 use nix::unistd::geteuid;
 use ordinary_user::{NOBODY, while_ordinary_user};
 use sandbox_volumes::error::Error;
-use sandbox_volumes::model::{Cancel, Labels};
+use sandbox_volumes::model::Labels;
 use sandbox_volumes::store::{Durability, ProblemKind, Store, check};
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use skip::skip;
 use std::fs;
@@ -74,11 +75,11 @@ fn volume_of_user(owner: u32) -> Volume {
 }
 
 fn remove(volume: &Volume) -> Result<(), Error> {
-    while_ordinary_user(|| volume.store.remove(&volume.name, &Cancel::default()))
+    while_ordinary_user(|| volume.store.remove(&volume.name, &CancelToken::default()))
 }
 
 fn is_listed(volume: &Volume) -> bool {
-    while_ordinary_user(|| volume.store.list(&Labels::default(), &Cancel::default()).unwrap().len() == 1)
+    while_ordinary_user(|| volume.store.list(&Labels::default(), &CancelToken::default()).unwrap().len() == 1)
 }
 
 fn with_home(test: &str, body: impl FnOnce(&Path)) {
@@ -135,7 +136,7 @@ fn case_71_remove_all_deletes_what_belongs_to_a_granted_id() {
         let volume = volume_of_user(SUBORDINATE);
         let root = volume.files.root();
         let remove_all =
-            |path: &str| while_ordinary_user(|| volume.files.remove_all(path, &Cancel::default()));
+            |path: &str| while_ordinary_user(|| volume.files.remove_all(path, &CancelToken::default()));
         let bound = root.join("open/f");
         mount(Some(&root.join("f")), &bound, NOTHING, MsFlags::MS_BIND, NOTHING).unwrap();
         remove_all("open").unwrap_err();
@@ -145,7 +146,7 @@ fn case_71_remove_all_deletes_what_belongs_to_a_granted_id() {
         // What takes long is not done in the first slice.
         let in_a_moment = Instant::now() + Duration::from_secs(60);
         let is_gone = while_ordinary_user(|| {
-            let mut removal = volume.files.prepare_remove_all("open", &Cancel::default()).unwrap();
+            let mut removal = volume.files.prepare_remove_all("open", &CancelToken::default()).unwrap();
             assert!(!removal.go_on(Some(in_a_moment)).unwrap());
             assert!(root.join("open").is_dir());
             removal.go_on(None).unwrap()
@@ -188,7 +189,7 @@ fn case_71_no_opening_starts_a_process_again_for_a_leftover_that_stays() {
         let open = || {
             while_ordinary_user(|| {
                 let store = Store::open(home, Durability::Fast).unwrap();
-                assert_eq!(store.list(&Labels::default(), &Cancel::default()).unwrap().len(), 1);
+                assert_eq!(store.list(&Labels::default(), &CancelToken::default()).unwrap().len(), 1);
             });
         };
         let leave = |name: &str, owner: u32| {
@@ -198,7 +199,7 @@ fn case_71_no_opening_starts_a_process_again_for_a_leftover_that_stays() {
             }
         };
         let reported = |repair: bool| {
-            let problems = while_ordinary_user(|| check(home, repair, &Cancel::default()).unwrap());
+            let problems = while_ordinary_user(|| check(home, repair, &CancelToken::default()).unwrap());
             let left = problems.iter().filter(|problem| problem.kind == ProblemKind::Unfinished);
             left.filter(|problem| !problem.repaired).count()
         };
@@ -236,7 +237,7 @@ fn case_71_what_belongs_to_others_is_refused_with_who_owns_it_and_what_removes_i
             }
             assert!(is_listed(&volume));
             let error =
-                while_ordinary_user(|| volume.files.remove_all("open", &Cancel::default())).unwrap_err();
+                while_ordinary_user(|| volume.files.remove_all("open", &CancelToken::default())).unwrap_err();
             assert!(error.to_string().contains(&format!("user {owner},")), "{error}");
         }
     });

@@ -16,10 +16,11 @@ mod unmount;
 use btrfs::Btrfs;
 use child::in_child;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use sandbox_volumes::content::{AppendOptions, WriteFrom, WriteOptions};
 use sandbox_volumes::error::Error;
-use sandbox_volumes::model::{Cancel, Labels, VolumeName, VolumeSpec};
-use sandbox_volumes::store::{Durability, Store, TransferOptions, VolumeFiles, check};
+use sandbox_volumes::model::{Labels, VolumeName, VolumeSpec};
+use sandbox_volumes::store::{Durability, Store, TransferOptions, VolumeFs, check};
+use sandbox_volumes::sync::CancelToken;
+use sandbox_volumes::volume_fs::{AppendOptions, WriteFrom, WriteOptions};
 use serde_json::{Value, json};
 use skip::skip;
 use std::fs::{self, File};
@@ -74,7 +75,7 @@ struct Full {
     store: Arc<Store>,
     home: PathBuf,
     ballast: PathBuf,
-    files: VolumeFiles,
+    files: VolumeFs,
 }
 
 impl Full {
@@ -115,7 +116,7 @@ impl Full {
     }
 
     fn listed(&self) -> Vec<String> {
-        let listed = self.store.list(&Labels::default(), &Cancel::default()).unwrap();
+        let listed = self.store.list(&Labels::default(), &CancelToken::default()).unwrap();
         listed.iter().map(|volume| volume.record.name.to_string()).collect()
     }
 }
@@ -126,31 +127,36 @@ fn name(text: &str) -> VolumeName {
 
 fn create(store: &Store, volume: &str, options: Value) -> Result<(), Error> {
     let spec = VolumeSpec::from_options(&[options.into()]).unwrap();
-    store.create(&name(volume), &spec, &Cancel::default()).map(drop)
+    store.create(&name(volume), &spec, &CancelToken::default()).map(drop)
 }
 
 /// What writes into a volume and needs more than there is.
 type Writing = fn(&Full, &Path) -> Result<(), Error>;
 
 const WRITINGS: [(&str, Writing); 7] = [
-    ("a new file", |full, _| full.files.write("new", &MUCH, WriteOptions::default(), &Cancel::default())),
+    ("a new file", |full, _| {
+        full.files.write("new", &MUCH, WriteOptions::default(), &CancelToken::default())
+    }),
     ("a file written over atomically", |full, _| {
         let options = WriteOptions { atomic: true, ..WriteOptions::default() };
-        full.files.write("file", &MUCH, options, &Cancel::default())
+        full.files.write("file", &MUCH, options, &CancelToken::default())
     }),
     ("a new file that something is added to", |full, _| {
-        full.files.append("new", &MUCH, AppendOptions::default(), &Cancel::default())
+        full.files.append("new", &MUCH, AppendOptions::default(), &CancelToken::default())
     }),
     ("an atomic stream", |full, _| {
         let options = WriteOptions { atomic: true, ..WriteOptions::default() };
-        let mut writer = full.files.open_writer("file", options, WriteFrom::Empty, &Cancel::default())?;
-        writer.write(&MUCH, &Cancel::default())?;
-        writer.finish(&Cancel::default())
+        let mut writer =
+            full.files.open_writer("file", options, WriteFrom::Empty, &CancelToken::default())?;
+        writer.write(&MUCH, &CancelToken::default())?;
+        writer.finish(&CancelToken::default())
     }),
-    ("a copy", |full, _| full.files.copy("large", "new", &Cancel::default()).map(drop)),
-    ("a copy in place of a file", |full, _| full.files.copy("large", "file", &Cancel::default()).map(drop)),
+    ("a copy", |full, _| full.files.copy("large", "new", &CancelToken::default()).map(drop)),
+    ("a copy in place of a file", |full, _| {
+        full.files.copy("large", "file", &CancelToken::default()).map(drop)
+    }),
     ("a tree copied in", |full, beside| {
-        full.files.copy_in(beside, "new", TransferOptions::default(), &Cancel::default()).map(drop)
+        full.files.copy_in(beside, "new", TransferOptions::default(), &CancelToken::default()).map(drop)
     }),
 ];
 
@@ -173,7 +179,7 @@ fn hold(disk: &Path) {
         let result = create(&full.store, "another", options.clone());
         match result {
             // Where the disk is full, a directory may still fit in.
-            Ok(()) => full.store.remove(&name("another"), &Cancel::default()).unwrap(),
+            Ok(()) => full.store.remove(&name("another"), &CancelToken::default()).unwrap(),
             Err(error) => {
                 assert!(["ENOSPC", "ERR_CATALOG"].contains(&error.code().as_str()), "{options}: {error}")
             }
@@ -192,14 +198,14 @@ fn hold_removal(disk: &Path) {
 /// Letting go takes no room, however often, and whoever takes what became free.
 fn hold_letting_go(disk: &Path) {
     let store = Store::open(&disk.join("home"), Durability::Full).unwrap();
-    let attach = |_| store.attach("s", &[], None, &Cancel::default()).unwrap().id;
+    let attach = |_| store.attach("s", &[], None, &CancelToken::default()).unwrap().id;
     let attachments: Vec<_> = (0..20).map(attach).collect();
     let full = Full::on(disk);
     for id in attachments {
         full.store.detach(id).unwrap();
         full.fill();
     }
-    full.store.remove(&name("v"), &Cancel::default()).unwrap();
+    full.store.remove(&name("v"), &CancelToken::default()).unwrap();
     assert!(full.listed().is_empty());
 }
 
@@ -210,21 +216,21 @@ fn hold_undoing(disk: &Path) {
         let ballast = File::options().write(true).open(&full.ballast).unwrap();
         ballast.set_len(ballast.metadata().unwrap().len() - pages * 4096).unwrap();
         match create(&full.store, "another", json!({ "kind": "disk", "sizeMib": 64 })) {
-            Ok(()) => full.store.remove(&name("another"), &Cancel::default()).unwrap(),
+            Ok(()) => full.store.remove(&name("another"), &CancelToken::default()).unwrap(),
             Err(_) => full.assert_as_before(&format!("{pages} pages")),
         }
-        assert!(check(&full.home, false, &Cancel::default()).unwrap().is_empty(), "{pages} pages");
+        assert!(check(&full.home, false, &CancelToken::default()).unwrap().is_empty(), "{pages} pages");
         full.fill();
     }
 }
 
 fn remove_and_use(full: &Full) {
-    full.store.remove(&name("v"), &Cancel::default()).unwrap();
+    full.store.remove(&name("v"), &CancelToken::default()).unwrap();
     assert!(full.listed().is_empty());
     assert!(!full.files.root().exists());
     create(&full.store, "v", json!({})).unwrap();
-    full.files.write("new", &MUCH[..128 << 10], WriteOptions::default(), &Cancel::default()).unwrap();
-    assert!(check(&full.home, false, &Cancel::default()).unwrap().is_empty());
+    full.files.write("new", &MUCH[..128 << 10], WriteOptions::default(), &CancelToken::default()).unwrap();
+    assert!(check(&full.home, false, &CancelToken::default()).unwrap().is_empty());
 }
 
 /// Runs a body on a new file system, in a process of its own: the children that other tests start have all files open for
@@ -287,14 +293,14 @@ fn case_33_the_catalog_of_a_full_btrfs_answers_as_any_other() {
         for make in [Btrfs::new, Btrfs::with_quotas] {
             let Some(btrfs) = make() else { return };
             let store = Store::open(&btrfs.path().join("home"), Durability::Full).unwrap();
-            let attach = |_| store.attach("s", &[], None, &Cancel::default()).unwrap();
+            let attach = |_| store.attach("s", &[], None, &CancelToken::default()).unwrap();
             let attachments: Vec<_> = (0..40).map(attach).collect();
             let full = Full::on(btrfs.path());
             for attachment in attachments {
                 full.fill();
                 let detached = full.store.detach(attachment.id);
                 detached.unwrap_or_else(|error| assert_eq!(error.code(), "ERR_CATALOG", "{error}"));
-                full.store.get(&name("v"), &Cancel::default()).unwrap();
+                full.store.get(&name("v"), &CancelToken::default()).unwrap();
             }
             fs::remove_file(&full.ballast).unwrap();
             remove_and_use(&full);

@@ -19,7 +19,8 @@ use immutable::Immutable;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use sandbox_volumes::error::Error;
-use sandbox_volumes::model::{Cancel, Labels};
+use sandbox_volumes::model::Labels;
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use skip::skip;
 use snapshot::Snapshot;
@@ -56,11 +57,11 @@ impl Drop for Mounted {
 
 impl Volume {
     fn remove(&self) -> Result<(), Error> {
-        self.store.remove(&self.name, &Cancel::default())
+        self.store.remove(&self.name, &CancelToken::default())
     }
 
     fn is_listed(&self) -> bool {
-        let volumes = self.store.list(&Labels::default(), &Cancel::default()).unwrap();
+        let volumes = self.store.list(&Labels::default(), &CancelToken::default()).unwrap();
         volumes.iter().any(|volume| volume.record.name == self.name)
     }
 }
@@ -89,7 +90,7 @@ fn check_mount(volume: &Volume, place: &str, mounted: Mounted) {
         fs::write(mount_point.join("kept"), "kept").unwrap();
         fs::create_dir(mount_point.join("dir")).unwrap();
     }
-    let cancel = Cancel::default();
+    let cancel = CancelToken::default();
     let top = place.split('/').next().unwrap();
     let refused = |what: &str, delete: &dyn Fn() -> Result<(), Error>| {
         let delete = || delete().map_err(|error| error.code());
@@ -162,7 +163,7 @@ fn case_23_a_mount_deeper_than_directories_are_held_open_is_left_alone() {
     };
     let before = Snapshot::of(&volume.outside);
     // What is above it is moved on the way, so the mount is somewhere else afterwards.
-    let error = volume.files.remove_all("d", &Cancel::default()).unwrap_err();
+    let error = volume.files.remove_all("d", &CancelToken::default()).unwrap_err();
     assert_eq!(error.code(), "EBUSY", "{error}");
     let error = volume.remove().unwrap_err();
     assert_eq!(error.code(), "EBUSY", "{error}");
@@ -184,7 +185,7 @@ fn case_44_what_is_mounted_in_a_volume_is_not_counted() {
     fs::create_dir(&mount_point).unwrap();
     fs::write(volume.outside.join("large"), vec![1; 8 << 20]).unwrap();
     if let Some(_mounted) = Mounted::new(Some(&volume.outside), &mount_point) {
-        let used = volume.store.get(&volume.name, &Cancel::default()).unwrap().used_bytes;
+        let used = volume.store.get(&volume.name, &CancelToken::default()).unwrap().used_bytes;
         assert!(used < 1 << 20, "{used}");
     }
 }
@@ -218,7 +219,7 @@ fn case_23_a_volume_with_an_immutable_file_stays_listed_and_can_be_removed_later
     let told = |error: Error| format!("{}: {error}", error.code());
     for _ in 0..2 {
         check_immutable(&volume, &file, || volume.remove().map_err(told)).unwrap();
-        let remove_all = || volume.files.remove_all("a", &Cancel::default()).map_err(told);
+        let remove_all = || volume.files.remove_all("a", &CancelToken::default()).map_err(told);
         check_immutable(&volume, &file, remove_all).unwrap();
     }
     drop(immutable);
@@ -258,7 +259,7 @@ fn case_44_a_file_of_another_file_system_mounted_over_one_is_not_counted() {
     let Some(_memory) = Mounted::new(None, &volume.outside) else { return };
     fs::write(volume.outside.join("large"), vec![1; 8 << 20]).unwrap();
     let _mounted = Mounted::new(Some(&volume.outside.join("large")), &mount_point).unwrap();
-    let used = volume.store.get(&volume.name, &Cancel::default()).unwrap().used_bytes;
+    let used = volume.store.get(&volume.name, &CancelToken::default()).unwrap().used_bytes;
     assert!(used < 1 << 20, "{used}");
 }
 

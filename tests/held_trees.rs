@@ -5,8 +5,8 @@
 mod support;
 
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::Cancel;
-use sandbox_volumes::store::{Durability, Store, VolumeFiles};
+use sandbox_volumes::store::{Durability, Store, VolumeFs};
+use sandbox_volumes::sync::CancelToken;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use support::{Home, name};
 
 const CONTENT: &str = "f";
 
-fn read(files: &VolumeFiles) -> Result<String, ErrorKind> {
+fn read(files: &VolumeFs) -> Result<String, ErrorKind> {
     let opened = files.open(CONTENT).map_err(|error| error.kind())?;
-    opened.read_string(&Cancel::default()).map_err(|error| error.kind())
+    opened.read_string(&CancelToken::default()).map_err(|error| error.kind())
 }
 
 /// A volume with a file that was read, so that its root is held.
-fn used(home: &Home) -> (VolumeFiles, std::path::PathBuf) {
+fn used(home: &Home) -> (VolumeFs, std::path::PathBuf) {
     let path = home.create("data");
     fs::write(path.join(CONTENT), "old").unwrap();
     let files = home.store.files(&name("data"));
@@ -41,12 +41,12 @@ fn a_volume_that_another_store_removes_and_makes_again_is_the_new_one() {
     let (files, path) = used(&home);
     let other = Arc::new(Store::open(&home.path(""), Durability::Fast).unwrap());
     for round in 0..3 {
-        other.remove(&name("data"), &Cancel::default()).unwrap();
+        other.remove(&name("data"), &CancelToken::default()).unwrap();
         assert_eq!(read(&files).unwrap_err(), ErrorKind::VolumeNotFound, "round {round}");
-        let written = files.write(CONTENT, b"lost", Default::default(), &Cancel::default());
+        let written = files.write(CONTENT, b"lost", Default::default(), &CancelToken::default());
         assert_eq!(written.unwrap_err().kind(), ErrorKind::VolumeNotFound);
         let spec = sandbox_volumes::model::VolumeSpec::from_options(&[]).unwrap();
-        other.create(&name("data"), &spec, &Cancel::default()).unwrap();
+        other.create(&name("data"), &spec, &CancelToken::default()).unwrap();
         assert!(!files.exists(CONTENT).unwrap());
         fs::write(path.join(CONTENT), "new").unwrap();
         assert_eq!(read(&files).unwrap(), "new");
@@ -58,10 +58,10 @@ fn a_disk_volume_under_the_name_of_a_directory_volume_is_refused() {
     let home = Home::new();
     let (files, _) = used(&home);
     let other = Store::open(&home.path(""), Durability::Fast).unwrap();
-    other.remove(&name("data"), &Cancel::default()).unwrap();
+    other.remove(&name("data"), &CancelToken::default()).unwrap();
     let options = [serde_json::json!({ "kind": "disk", "sizeMib": 8 }).into()];
     let disk = sandbox_volumes::model::VolumeSpec::from_options(&options).unwrap();
-    other.create(&name("data"), &disk, &Cancel::default()).unwrap();
+    other.create(&name("data"), &disk, &CancelToken::default()).unwrap();
     assert_eq!(read(&files).unwrap_err(), ErrorKind::InvalidConfig);
     assert_eq!(files.exists("disk.raw").unwrap_err().kind(), ErrorKind::InvalidConfig);
 }
@@ -75,7 +75,7 @@ fn a_directory_that_took_the_place_of_a_root_is_what_is_read_and_the_old_one_is_
     fs::create_dir(&path).unwrap();
     fs::write(path.join(CONTENT), "theirs").unwrap();
     assert_eq!(read(&files).unwrap(), "theirs");
-    files.write(CONTENT, b"ours", Default::default(), &Cancel::default()).unwrap();
+    files.write(CONTENT, b"ours", Default::default(), &CancelToken::default()).unwrap();
     assert_eq!(fs::read_to_string(home.path("aside").join(CONTENT)).unwrap(), "old");
 }
 
@@ -103,6 +103,6 @@ fn a_bounded_number_of_roots_is_held_and_none_of_a_removed_volume() {
         assert!(held_below(&volumes) <= own + 64);
     }
     assert!(files.exists(CONTENT).unwrap());
-    home.store.remove(&name("data"), &Cancel::default()).unwrap();
+    home.store.remove(&name("data"), &CancelToken::default()).unwrap();
     assert_eq!(held_below(&volumes.join(".trash")), 0);
 }

@@ -13,15 +13,16 @@ mod support;
 use immutable::Immutable;
 use rusqlite::Connection;
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::{Cancel, Input, Labels, VolumeSpec};
+use sandbox_volumes::model::{Labels, OptionValue, VolumeSpec};
 use sandbox_volumes::mount::{MountConfig, plan};
 use sandbox_volumes::store::{Durability, Store};
+use sandbox_volumes::sync::CancelToken;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use support::{Home, name};
 
 fn listed(home: &Home) -> Vec<String> {
-    let volumes = home.store.list(&Labels::default(), &Cancel::default()).unwrap();
+    let volumes = home.store.list(&Labels::default(), &CancelToken::default()).unwrap();
     volumes.into_iter().map(|volume| volume.record.name.to_string()).collect()
 }
 
@@ -90,7 +91,7 @@ fn a_store_whose_volumes_directory_was_deleted_goes_on_in_a_fresh_one() {
     fs::remove_dir_all(home.path("volumes")).unwrap();
     home.create("new");
     assert!(home.path("volumes/new").is_dir());
-    home.store.remove(&name("old"), &Cancel::default()).unwrap();
+    home.store.remove(&name("old"), &CancelToken::default()).unwrap();
     assert_eq!(listed(&home), ["new"]);
 }
 
@@ -101,7 +102,7 @@ fn a_store_whose_own_directories_were_deleted_makes_them_anew() {
         home.create("old");
         fs::remove_dir_all(home.path("volumes").join(deleted)).unwrap();
         home.create("new");
-        home.store.remove(&name("old"), &Cancel::default()).unwrap();
+        home.store.remove(&name("old"), &CancelToken::default()).unwrap();
         assert_eq!(listed(&home), ["new"], "{deleted}");
         assert!(home.path("volumes/.ids/new").is_file(), "{deleted}");
     }
@@ -123,21 +124,21 @@ fn home_of_version(version: u32) -> tempfile::TempDir {
 fn a_catalog_of_version_1_is_brought_up_to_date_with_all_that_it_holds() {
     let home = home_of_version(1);
     let store = Store::open(home.path(), Durability::Full).unwrap();
-    let volumes = store.list(&Labels::default(), &Cancel::default()).unwrap();
+    let volumes = store.list(&Labels::default(), &CancelToken::default()).unwrap();
     let [plain, limited] = &volumes[..] else { panic!("{volumes:?}") };
     assert_eq!((plain.record.name.as_str(), plain.record.quota_mib), ("plain", None));
     assert_eq!((limited.record.name.as_str(), limited.record.quota_mib), ("limited", Some(64)));
     assert_eq!(limited.record.labels.iter().collect::<Vec<_>>(), [("a b", "ü"), ("env", "prod")]);
     assert!(volumes.iter().all(|volume| volume.record.created_at_ms.is_some()));
     // The attachment's boot is over, and what the new version brought works.
-    store.remove(&name("plain"), &Cancel::default()).unwrap();
+    store.remove(&name("plain"), &CancelToken::default()).unwrap();
     let options = [serde_json::json!({ "kind": "disk", "sizeMib": 8 }).into()];
     let disk = VolumeSpec::from_options(&options).unwrap();
-    store.create(&name("disk"), &disk, &Cancel::default()).unwrap();
-    let mount = MountConfig::named(&Input::Text("disk".to_owned()), &Input::Absent).unwrap();
+    store.create(&name("disk"), &disk, &CancelToken::default()).unwrap();
+    let mount = MountConfig::named(&OptionValue::Text("disk".to_owned()), &OptionValue::Absent).unwrap();
     let mounts = plan(vec![("/disk".to_owned(), mount)]).unwrap();
-    store.attach("worker", &mounts, None, &Cancel::default()).unwrap();
-    store.attach("other", &mounts, None, &Cancel::default()).unwrap_err();
+    store.attach("worker", &mounts, None, &CancelToken::default()).unwrap();
+    store.attach("other", &mounts, None, &CancelToken::default()).unwrap_err();
 }
 
 /// Where `writer` and `reader` have `plain`, and `reader` has the disk volume `disk` and an image of the host too.
@@ -149,7 +150,7 @@ fn a_catalog_of_version_2_keeps_its_attachments() {
     let changed = "UPDATE attachment SET boot_id = ?1 WHERE sandbox = 'reader'";
     catalog.execute(changed, [boot.trim()]).unwrap();
     let store = Store::open(home.path(), Durability::Full).unwrap();
-    let attachments = store.attachments(None, None, &Cancel::default()).unwrap();
+    let attachments = store.attachments(None, None, &CancelToken::default()).unwrap();
     let [reader] = &attachments[..] else { panic!("{attachments:?}") };
     assert!(!reader.running, "it is of another name space");
     assert_eq!(reader.record.sandbox, "reader");
@@ -157,10 +158,10 @@ fn a_catalog_of_version_2_keeps_its_attachments() {
     assert_eq!(held, [("plain", true), ("disk", false)]);
     assert!(reader.record.volumes.iter().all(|it| it.guest_path.is_none() && it.subpath.is_none()));
     assert!(reader.record.images.is_empty(), "that version did not write down which image");
-    let refused = store.remove(&name("plain"), &Cancel::default()).unwrap_err();
+    let refused = store.remove(&name("plain"), &CancelToken::default()).unwrap_err();
     assert_eq!(refused.context().sandboxes, ["reader"]);
-    store.end_attachment(reader.record.id, false, &Cancel::default()).unwrap();
-    store.remove(&name("plain"), &Cancel::default()).unwrap();
+    store.end_attachment(reader.record.id, false, &CancelToken::default()).unwrap();
+    store.remove(&name("plain"), &CancelToken::default()).unwrap();
 }
 
 #[test]
@@ -201,10 +202,10 @@ fn a_newer_catalog_that_a_crash_left_with_its_log_is_not_touched() {
 fn a_volume_whose_directory_was_deleted_is_visible_and_removable() {
     let home = Home::new();
     fs::remove_dir(home.create("data")).unwrap();
-    let info = home.store.get(&name("data"), &Cancel::default()).unwrap();
+    let info = home.store.get(&name("data"), &CancelToken::default()).unwrap();
     assert_eq!(info.used_bytes, 0);
     assert_eq!(listed(&home), ["data"]);
-    home.store.remove(&name("data"), &Cancel::default()).unwrap();
+    home.store.remove(&name("data"), &CancelToken::default()).unwrap();
     assert_eq!(listed(&home), [""; 0]);
     home.create("data");
 }
@@ -219,7 +220,7 @@ fn a_volume_replaced_by_a_link_gives_no_way_out() {
     fs::remove_dir(&path).unwrap();
     symlink(outside.path(), &path).unwrap();
 
-    let cancel = Cancel::default;
+    let cancel = CancelToken::default;
     for result in [
         files.open("file").map(drop),
         files.write("file", b"ours", Default::default(), &cancel()),
@@ -253,7 +254,7 @@ fn a_row_that_names_no_volume_is_skipped_and_hides_no_other() {
     add("'badtext'", "'dir'", "CAST(x'ff' AS TEXT)");
     assert_eq!(listed(&home), ["good"]);
     let reopened = Store::open(&home.path(""), Durability::Full).unwrap();
-    assert_eq!(reopened.list(&Labels::default(), &Cancel::default()).unwrap().len(), 1);
+    assert_eq!(reopened.list(&Labels::default(), &CancelToken::default()).unwrap().len(), 1);
     assert_eq!(fs::read_to_string(home.path("victim")).unwrap(), "theirs");
 }
 

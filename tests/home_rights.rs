@@ -10,8 +10,8 @@ mod support;
 
 use nix::unistd::geteuid;
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::Cancel;
 use sandbox_volumes::store::{CheckOptions, Durability, OpenOptions, ProblemKind, Store, check};
+use sandbox_volumes::sync::CancelToken;
 use skip::skip;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -32,14 +32,14 @@ fn is_refused(home: &Home, dir: &Path) -> bool {
     let opened = Store::open(&root, Durability::Full);
     Store::open(&root, SHARED).unwrap();
     let shared = CheckOptions { repair: true, shared: true };
-    assert!(check(&root, shared, &Cancel::default()).unwrap().is_empty());
+    assert!(check(&root, shared, &CancelToken::default()).unwrap().is_empty());
     match opened {
         Ok(_) => false,
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
             let text = error.to_string();
             assert!(text.contains(&format!("{dir:?}")) && text.contains("shared: true"), "{text}");
-            let problems = check(&root, false, &Cancel::default()).unwrap();
+            let problems = check(&root, false, &CancelToken::default()).unwrap();
             assert!(problems.iter().any(|it| it.kind == ProblemKind::OpenToOthers && it.path == dir));
             true
         }
@@ -67,7 +67,7 @@ fn a_directory_is_refused_or_reported_by_its_mode() {
             set_mode(&path, mode);
             assert_eq!(is_refused(&home, &path), refused, "{dir} {mode:o}");
             let is_open = !dir.is_empty() && mode & 0o077 != 0 || refused;
-            let problems = check(&home.path(""), true, &Cancel::default()).unwrap();
+            let problems = check(&home.path(""), true, &CancelToken::default()).unwrap();
             assert_eq!(problems.len(), usize::from(is_open), "{dir} {mode:o}: {problems:?}");
             assert!(problems.iter().all(|it| it.kind == ProblemKind::OpenToOthers && it.repaired));
             if is_open {
@@ -89,7 +89,7 @@ fn a_directory_of_another_user_is_refused_and_stays_as_it_is() {
         chown(&path, Some(NOBODY), None).unwrap();
         set_mode(&path, mode);
         assert!(is_refused(&home, &path));
-        let problems = check(&home.path(""), true, &Cancel::default()).unwrap();
+        let problems = check(&home.path(""), true, &CancelToken::default()).unwrap();
         let [problem] = &problems[..] else { panic!("{problems:?}") };
         assert!(!problem.repaired && problem.message.contains("65534"), "{problem:?}");
         let found = fs::metadata(path).unwrap();
@@ -116,7 +116,7 @@ fn an_access_control_list_counts() {
             return skip("setfacl, or a file system with access control lists, is missing");
         }
         assert_eq!(is_refused(&home, &volumes), refused, "{entry}");
-        let problems = check(&home.path(""), true, &Cancel::default()).unwrap();
+        let problems = check(&home.path(""), true, &CancelToken::default()).unwrap();
         assert_eq!(problems.len(), usize::from(is_open), "{entry}: {problems:?}");
         if is_open {
             let left = Command::new("getfacl").args(["-ncsp"]).arg(&volumes).output().unwrap();

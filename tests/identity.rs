@@ -15,9 +15,10 @@ mod volume;
 use methods::{Partners, beside, call_between};
 use rusqlite::Connection;
 use sandbox_volumes::error::{Error, ErrorKind};
-use sandbox_volumes::model::{Cancel, Input, Labels, VolumeId, VolumeRef, VolumeSpec};
+use sandbox_volumes::model::{Labels, OptionValue, VolumeId, VolumeRef, VolumeSpec};
 use sandbox_volumes::mount::{GuestPath, MountConfig, plan};
-use sandbox_volumes::store::{Durability, Store, VolumeFiles, check};
+use sandbox_volumes::store::{Durability, Store, VolumeFs, check};
+use sandbox_volumes::sync::CancelToken;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
@@ -67,11 +68,11 @@ fn plain() -> VolumeSpec {
 }
 
 fn id_of(store: &Store, volume: &str) -> VolumeId {
-    store.get(&name(volume), &Cancel::default()).unwrap().record.identity
+    store.get(&name(volume), &CancelToken::default()).unwrap().record.identity
 }
 
 fn ids(store: &Store) -> BTreeMap<String, VolumeId> {
-    let volumes = store.list(&Labels::default(), &Cancel::default()).unwrap();
+    let volumes = store.list(&Labels::default(), &CancelToken::default()).unwrap();
     volumes.into_iter().map(|volume| (volume.record.name.to_string(), volume.record.identity)).collect()
 }
 
@@ -85,7 +86,7 @@ fn stored_ids(home: &Path) -> BTreeMap<String, VolumeId> {
     read.collect()
 }
 
-fn files_of(store: &Arc<Store>, volume: &str) -> VolumeFiles {
+fn files_of(store: &Arc<Store>, volume: &str) -> VolumeFs {
     store.files(VolumeRef::exactly(&name(volume), id_of(store, volume)))
 }
 
@@ -117,15 +118,15 @@ fn no_method_of_the_files_of_a_removed_volume_reaches_the_next_one_of_its_name()
         let home = Home::new();
         // Another store of the home has connections and held roots of its own, as another process has.
         let other = Store::open(&home.path(""), Durability::Fast).unwrap();
-        home.store.create(&name("data"), &spec(options.clone()), &Cancel::default()).unwrap();
+        home.store.create(&name("data"), &spec(options.clone()), &CancelToken::default()).unwrap();
         let root = home.path("volumes/data");
         furnish(&root);
         let (warm, cold) = (files_of(&home.store, "data"), files_of(&home.store, "data"));
         assert!(warm.exists("victim").unwrap());
         let reader = warm.open_reader("victim", Default::default()).unwrap();
         for remaker in [&*home.store, &other] {
-            remaker.remove(&name("data"), &Cancel::default()).unwrap();
-            remaker.create(&name("data"), &spec(options.clone()), &Cancel::default()).unwrap();
+            remaker.remove(&name("data"), &CancelToken::default()).unwrap();
+            remaker.create(&name("data"), &spec(options.clone()), &CancelToken::default()).unwrap();
             furnish(&root);
             let before = tree(&root);
             for method in METHODS {
@@ -141,7 +142,7 @@ fn no_method_of_the_files_of_a_removed_volume_reaches_the_next_one_of_its_name()
             assert_eq!(tree(&root), before);
         }
         let mut old = [0; 32];
-        let read = reader.read_next(&mut old, &Cancel::default()).unwrap_or(0);
+        let read = reader.read_next(&mut old, &CancelToken::default()).unwrap_or(0);
         assert!(read <= "next tenant".len());
     }
 }
@@ -151,8 +152,8 @@ fn a_write_stream_of_a_removed_volume_writes_nothing_into_the_next_one() {
     for atomic in [false, true] {
         for options in [serde_json::json!({}), serde_json::json!({ "quotaMib": 8 })] {
             let home = Home::new();
-            home.store.create(&name("data"), &spec(options.clone()), &Cancel::default()).unwrap();
-            let cancel = Cancel::default();
+            home.store.create(&name("data"), &spec(options.clone()), &CancelToken::default()).unwrap();
+            let cancel = CancelToken::default();
             let write = sandbox_volumes::store::WriteOptions { atomic, ..Default::default() };
             let from = sandbox_volumes::store::WriteFrom::Empty;
             let mut writer = files_of(&home.store, "data").open_writer("f", write, from, &cancel).unwrap();
@@ -175,22 +176,22 @@ fn only_the_volume_with_the_id_is_removed_or_attached() {
     let first = id_of(&home.store, "data");
     let stale = VolumeRef::exactly(&name("data"), first);
     let mount = |id| -> Vec<(GuestPath, MountConfig)> {
-        let config = MountConfig::named(&Input::Text("data".to_owned()), &Input::Absent).unwrap();
+        let config = MountConfig::named(&OptionValue::Text("data".to_owned()), &OptionValue::Absent).unwrap();
         let config = config.of_volume(id).unwrap();
-        assert_eq!(MountConfig::from_input(&Input::from(&config)).unwrap(), config);
+        assert_eq!(MountConfig::from_input(&OptionValue::from(&config)).unwrap(), config);
         plan(vec![("/data".to_owned(), config)]).unwrap()
     };
-    home.store.remove(&stale, &Cancel::default()).unwrap();
+    home.store.remove(&stale, &CancelToken::default()).unwrap();
     home.create("data");
     let second = id_of(&home.store, "data");
     assert_ne!(first, second);
-    assert_not_found(home.store.remove(&stale, &Cancel::default()), "remove");
-    assert_not_found(home.store.attach("worker", &mount(first), None, &Cancel::default()), "attach");
+    assert_not_found(home.store.remove(&stale, &CancelToken::default()), "remove");
+    assert_not_found(home.store.attach("worker", &mount(first), None, &CancelToken::default()), "attach");
     assert_eq!(ids(&home.store), BTreeMap::from([("data".to_owned(), second)]));
-    home.store.attach("worker", &mount(second), None, &Cancel::default()).unwrap();
+    home.store.attach("worker", &mount(second), None, &CancelToken::default()).unwrap();
     let creating = MountConfig::named_with(
-        &Input::Text("data".to_owned()),
-        &Input::Absent,
+        &OptionValue::Text("data".to_owned()),
+        &OptionValue::Absent,
         &serde_json::json!({ "mode": "ensure-exists" }).into(),
     );
     let error = creating.unwrap().of_volume(second).unwrap_err();
@@ -203,16 +204,16 @@ fn a_stale_writer_that_races_with_removing_and_making_never_reaches_a_later_volu
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let (remaker, stop) = (Store::open(&home.path(""), Durability::Fast).unwrap(), &stop);
-        remaker.create(&name("data"), &plain(), &Cancel::default()).unwrap();
+        remaker.create(&name("data"), &plain(), &CancelToken::default()).unwrap();
         let stale = files_of(&home.store, "data");
         let by_name = home.store.files(&name("data"));
-        remaker.remove(&name("data"), &Cancel::default()).unwrap();
+        remaker.remove(&name("data"), &CancelToken::default()).unwrap();
         for _ in 0..2 {
             let (stale, by_name) = (stale.clone(), by_name.clone());
             scope.spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
                     assert_not_found(
-                        stale.write("f", b"stale", Default::default(), &Cancel::default()),
+                        stale.write("f", b"stale", Default::default(), &CancelToken::default()),
                         "write",
                     );
                     assert_not_found(stale.exists("f"), "exists");
@@ -222,9 +223,9 @@ fn a_stale_writer_that_races_with_removing_and_making_never_reaches_a_later_volu
             });
         }
         for _ in 0..150 {
-            remaker.create(&name("data"), &plain(), &Cancel::default()).unwrap();
+            remaker.create(&name("data"), &plain(), &CancelToken::default()).unwrap();
             assert_eq!(tree(&home.path("volumes/data")), []);
-            remaker.remove(&name("data"), &Cancel::default()).unwrap();
+            remaker.remove(&name("data"), &CancelToken::default()).unwrap();
         }
         stop.store(true, Ordering::Relaxed);
     });
@@ -237,7 +238,11 @@ fn an_id_survives_a_lost_and_a_damaged_catalog_and_goes_with_its_volume() {
         home.create(volume);
     }
     home.store
-        .create(&name("disk"), &spec(serde_json::json!({ "kind": "disk", "sizeMib": 8 })), &Cancel::default())
+        .create(
+            &name("disk"),
+            &spec(serde_json::json!({ "kind": "disk", "sizeMib": 8 })),
+            &CancelToken::default(),
+        )
         .unwrap();
     let before = ids(&home.store);
     assert_eq!(before.len(), 3);
@@ -250,12 +255,12 @@ fn an_id_survives_a_lost_and_a_damaged_catalog_and_goes_with_its_volume() {
     for suffix in ["-wal", "-shm"] {
         let _not_there = fs::remove_file(home.path("db").join(format!("volumes.db{suffix}")));
     }
-    let problems = check(&home.path(""), true, &Cancel::default()).unwrap();
+    let problems = check(&home.path(""), true, &CancelToken::default()).unwrap();
     assert!(problems.iter().all(|problem| problem.repaired), "{problems:?}");
     let found = Store::open(&home.path(""), Durability::Full).unwrap();
     assert_eq!(ids(&found), before);
     for volume in before.keys() {
-        found.remove(&name(volume), &Cancel::default()).unwrap();
+        found.remove(&name(volume), &CancelToken::default()).unwrap();
     }
     assert_eq!(stored_ids(&home.path("")), BTreeMap::new());
 }
@@ -270,7 +275,7 @@ fn a_directory_that_was_copied_by_hand_or_has_no_id_gets_one_of_its_own() {
     }
     fs::copy(home.path("volumes/.ids/data"), home.path("volumes/.ids/copy")).unwrap();
     fs::write(home.path("volumes/.ids/torn"), "0123").unwrap();
-    let problems = check(&home.path(""), true, &Cancel::default()).unwrap();
+    let problems = check(&home.path(""), true, &CancelToken::default()).unwrap();
     assert_eq!(problems.len(), 3, "{problems:?}");
     let adopted = Store::open(&home.path(""), Durability::Full).unwrap();
     let adopted = ids(&adopted);
@@ -286,7 +291,7 @@ fn a_directory_that_was_copied_by_hand_or_has_no_id_gets_one_of_its_own() {
 fn a_directory_made_by_hand_after_its_volume_was_struck_out_gets_another_id() {
     let home = Home::new();
     home.store
-        .create(&name("data"), &spec(serde_json::json!({ "quotaMib": 4 })), &Cancel::default())
+        .create(&name("data"), &spec(serde_json::json!({ "quotaMib": 4 })), &CancelToken::default())
         .unwrap();
     let locks =
         ["data~quota.lock", "data~quota-next.lock"].map(|lock| home.path("volumes/.locks").join(lock));
@@ -296,7 +301,7 @@ fn a_directory_made_by_hand_after_its_volume_was_struck_out_gets_another_id() {
     let id = id_of(&home.store, "data");
     fs::remove_dir(home.path("volumes/data")).unwrap();
     let mend = || {
-        let problems = check(&home.path(""), true, &Cancel::default()).unwrap();
+        let problems = check(&home.path(""), true, &CancelToken::default()).unwrap();
         assert!(problems.len() == 1 && problems[0].repaired, "{problems:?}");
     };
     mend();
@@ -321,8 +326,8 @@ fn ids_whose_files_were_deleted_are_written_again_by_a_store_that_is_open() {
 fn a_creation_that_is_undone_leaves_no_id() {
     let home = Home::new();
     fs::create_dir(home.path("volumes/data")).unwrap();
-    home.store.create(&name("data"), &plain(), &Cancel::default()).unwrap_err();
-    let cancel = Cancel::default();
+    home.store.create(&name("data"), &plain(), &CancelToken::default()).unwrap_err();
+    let cancel = CancelToken::default();
     cancel.cancel();
     home.store.create(&name("other"), &plain(), &cancel).unwrap_err();
     assert_eq!(stored_ids(&home.path("")), BTreeMap::new());
@@ -397,8 +402,8 @@ fn what_a_newer_version_added_to_the_catalog_is_no_hindrance_unless_it_says_so()
         )
         .unwrap();
     let store = Store::open(&home.path(""), Durability::Full).unwrap();
-    store.create(&name("more"), &plain(), &Cancel::default()).unwrap();
-    home.store.remove(&name("data"), &Cancel::default()).unwrap();
+    store.create(&name("more"), &plain(), &CancelToken::default()).unwrap();
+    home.store.remove(&name("data"), &CancelToken::default()).unwrap();
     let version: i64 = newer.query_row("SELECT version FROM schema_version", (), |row| row.get(0)).unwrap();
     assert_eq!(version, 1_000_000);
     newer.pragma_update(None, "user_version", 1_000_000).unwrap();

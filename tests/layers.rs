@@ -16,9 +16,10 @@ use nix::mount::{MsFlags, mount};
 use private::Private;
 use rusqlite::Connection;
 use sandbox_volumes::error::{Error, ErrorKind};
-use sandbox_volumes::model::{Cancel, Input, Labels, VolumeName, VolumeSpec};
+use sandbox_volumes::model::{Labels, OptionValue, VolumeName, VolumeSpec};
 use sandbox_volumes::mount::{MountConfig, plan};
 use sandbox_volumes::store::{Durability, ProblemKind, Store, WriteOptions, check};
+use sandbox_volumes::sync::CancelToken;
 use serde_json::{Value, json};
 use skip::skip;
 use std::fmt::Debug;
@@ -40,7 +41,7 @@ fn open(home: &Path) -> Arc<Store> {
 }
 
 fn listed(store: &Store) -> Vec<String> {
-    let volumes = store.list(&Labels::default(), &Cancel::default()).unwrap();
+    let volumes = store.list(&Labels::default(), &CancelToken::default()).unwrap();
     let mut names: Vec<_> = volumes.into_iter().map(|volume| volume.record.name.to_string()).collect();
     names.sort();
     names
@@ -54,7 +55,7 @@ fn make_home(home: &Path) {
         ("disk", json!({ "kind": "disk", "sizeMib": 8 })),
         ("gone", json!({})),
     ] {
-        store.create(&name(volume), &spec(options), &Cancel::default()).unwrap();
+        store.create(&name(volume), &spec(options), &CancelToken::default()).unwrap();
     }
     for volume in ["data", "gone"] {
         let root = home.join("volumes").join(volume);
@@ -94,17 +95,17 @@ fn volumes_of_a_lower_layer_can_be_removed_and_made_again() {
     let Some(home) = overlaid(&private, |_| {}) else { return };
     let store = open(&home);
     for volume in ["data", "disk", "gone"] {
-        store.remove(&name(volume), &Cancel::default()).unwrap();
+        store.remove(&name(volume), &CancelToken::default()).unwrap();
         assert!(!home.join("volumes").join(volume).exists(), "{volume}");
         assert!(!listed(&store).contains(&volume.to_owned()));
-        store.create(&name(volume), &spec(json!({})), &Cancel::default()).unwrap();
+        store.create(&name(volume), &spec(json!({})), &CancelToken::default()).unwrap();
         assert_eq!(fs::read_dir(home.join("volumes").join(volume)).unwrap().count(), 0, "{volume}");
-        store.remove(&name(volume), &Cancel::default()).unwrap();
+        store.remove(&name(volume), &CancelToken::default()).unwrap();
     }
     for dir in ["volumes/.trash", "volumes/.staging"] {
         assert_eq!(fs::read_dir(home.join(dir)).unwrap().count(), 0, "{dir}");
     }
-    assert!(check(&home, false, &Cancel::default()).unwrap().is_empty());
+    assert!(check(&home, false, &CancelToken::default()).unwrap().is_empty());
 }
 
 #[test]
@@ -125,7 +126,7 @@ fn a_removal_in_a_lower_layer_that_was_interrupted_is_finished_by_the_next_open(
     let store = open(&home);
     assert_eq!(listed(&store), ["data", "disk"]);
     assert!(!home.join("volumes/gone").exists());
-    store.create(&name("gone"), &spec(json!({})), &Cancel::default()).unwrap();
+    store.create(&name("gone"), &spec(json!({})), &CancelToken::default()).unwrap();
 }
 
 #[test]
@@ -136,7 +137,7 @@ fn a_removal_in_a_lower_layer_is_marked_before_content_is_deleted() {
     let Some(private) = Private::new() else { return };
     let Some(home) = overlaid(&private, |_| {}) else { return };
     let store = open(&home);
-    drop(store.begin_remove(&name("gone"), &Cancel::default()).unwrap());
+    drop(store.begin_remove(&name("gone"), &CancelToken::default()).unwrap());
     let catalog = Connection::open(home.join("db/volumes.db")).unwrap();
     let marks = || catalog.query_row("SELECT sum(in_place) FROM intent", (), |row| row.get(0));
     assert_eq!(marks(), Ok(Some(1)));
@@ -153,14 +154,14 @@ fn an_entry_of_a_lower_layer_is_renamed_or_the_error_says_why_not() {
     let Some(private) = Private::new() else { return };
     let Some(home) = overlaid(&private, |_| {}) else { return };
     let files = open(&home).files(&name("data"));
-    files.rename("file", "renamed", &Cancel::default()).unwrap();
+    files.rename("file", "renamed", &CancelToken::default()).unwrap();
     files
-        .write("a/file", b"new", WriteOptions { atomic: true, ..Default::default() }, &Cancel::default())
+        .write("a/file", b"new", WriteOptions { atomic: true, ..Default::default() }, &CancelToken::default())
         .unwrap();
     let root = home.join("volumes/data");
     assert_eq!(fs::read_to_string(root.join("renamed")).unwrap(), "kept");
     assert_eq!(fs::read_to_string(root.join("a/file")).unwrap(), "new");
-    match files.rename("a", "z", &Cancel::default()) {
+    match files.rename("a", "z", &CancelToken::default()) {
         // With `redirect_dir=on` the kernel can.
         Ok(()) => assert_eq!(fs::read_to_string(root.join("z/b/file")).unwrap(), "kept"),
         Err(error) => {
@@ -179,21 +180,21 @@ fn is_refused<T: Debug>(result: Result<T, Error>, what: &str) {
 fn assert_readable(home: &Path) {
     let store = open(home);
     assert_eq!(listed(&store), ["data", "disk", "gone"]);
-    let data = store.get(&name("data"), &Cancel::default()).unwrap();
+    let data = store.get(&name("data"), &CancelToken::default()).unwrap();
     assert_eq!(data.record.quota_mib, Some(4));
     assert_eq!(data.record.labels.iter().collect::<Vec<_>>(), [("env", "prod")]);
     let files = store.files(&name("data"));
     assert!(files.exists("a/b/file").unwrap());
     assert_eq!(files.stat("file", true).unwrap().size, 4);
-    assert_eq!(files.open("file").unwrap().read(&Cancel::default()).unwrap(), b"kept");
+    assert_eq!(files.open("file").unwrap().read(&CancelToken::default()).unwrap(), b"kept");
     let (reader, mut buffer) = (files.open_reader("a/file", Default::default()).unwrap(), [0; 16]);
-    assert_eq!(reader.read_next(&mut buffer, &Cancel::default()).unwrap(), 4);
-    assert_eq!(store.attachments(None, None, &Cancel::default()).unwrap().len(), 0);
+    assert_eq!(reader.read_next(&mut buffer, &CancelToken::default()).unwrap(), 4);
+    assert_eq!(store.attachments(None, None, &CancelToken::default()).unwrap().len(), 0);
     for repair in [false, true] {
-        let problems = check(home, repair, &Cancel::default()).unwrap();
+        let problems = check(home, repair, &CancelToken::default()).unwrap();
         assert!(problems.is_empty(), "{problems:?}");
     }
-    let cancel = Cancel::default();
+    let cancel = CancelToken::default();
     is_refused(store.create(&name("new"), &spec(json!({})), &cancel), "create");
     is_refused(store.remove(&name("data"), &cancel), "remove");
     for atomic in [false, true] {
@@ -205,7 +206,7 @@ fn assert_readable(home: &Path) {
     is_refused(files.mkdir("new", &cancel), "mkdir");
     is_refused(files.remove("file", &cancel), "remove a file");
     is_refused(files.rename("file", "x", &cancel), "rename");
-    let mount = MountConfig::named(&Input::Text("data".to_owned()), &Input::Absent).unwrap();
+    let mount = MountConfig::named(&OptionValue::Text("data".to_owned()), &OptionValue::Absent).unwrap();
     let mounts = plan(vec![("/data".to_owned(), mount)]).unwrap();
     is_refused(store.attach("worker", &mounts, None, &cancel), "attach");
     assert_eq!(listed(&store), ["data", "disk", "gone"]);
@@ -263,9 +264,9 @@ fn a_read_only_view_of_a_home_shows_what_is_written_meanwhile() {
     let store = open(&view);
     for round in 0..20 {
         let volume = format!("v{round}");
-        writer.create(&name(&volume), &spec(json!({})), &Cancel::default()).unwrap();
+        writer.create(&name(&volume), &spec(json!({})), &CancelToken::default()).unwrap();
         assert!(listed(&store).contains(&volume));
-        writer.remove(&name(&volume), &Cancel::default()).unwrap();
+        writer.remove(&name(&volume), &CancelToken::default()).unwrap();
         assert!(!listed(&store).contains(&volume));
     }
     drop(writer);
@@ -286,7 +287,7 @@ fn forget_directories(home: &Path) {
 }
 
 fn ids(home: &Path) -> Vec<String> {
-    let volumes = open(home).list(&Labels::default(), &Cancel::default()).unwrap();
+    let volumes = open(home).list(&Labels::default(), &CancelToken::default()).unwrap();
     let mut ids: Vec<_> =
         volumes.iter().map(|volume| format!("{} {}", volume.record.name, volume.record.identity)).collect();
     ids.sort();
@@ -330,17 +331,17 @@ fn case_52_a_read_only_home_with_an_earlier_catalog_is_read_and_checked() {
         let view = read_only(&home);
         let store = open(&view);
         assert_eq!(listed(&store), ["limited", "plain"], "version {version}");
-        assert!(store.get(&name("limited"), &Cancel::default()).unwrap().record.quota_mib.is_some());
-        let read = store.files(&name("limited")).open("file").unwrap().read(&Cancel::default());
+        assert!(store.get(&name("limited"), &CancelToken::default()).unwrap().record.quota_mib.is_some());
+        let read = store.files(&name("limited")).open("file").unwrap().read(&CancelToken::default());
         assert_eq!(read.unwrap(), b"kept");
         assert_eq!((ids(&view).len(), ids(&view)), (2, ids(&view)), "an id lasts");
         for repair in [false, true] {
-            assert!(check(&view, repair, &Cancel::default()).unwrap().is_empty(), "version {version}");
+            assert!(check(&view, repair, &CancelToken::default()).unwrap().is_empty(), "version {version}");
         }
-        is_refused(store.create(&name("new"), &spec(json!({})), &Cancel::default()), "create");
-        is_refused(store.remove(&name("plain"), &Cancel::default()), "remove");
+        is_refused(store.create(&name("new"), &spec(json!({})), &CancelToken::default()), "create");
+        is_refused(store.remove(&name("plain"), &CancelToken::default()), "remove");
         let files = store.files(&name("limited"));
-        is_refused(files.write("file", b"x", Default::default(), &Cancel::default()), "write");
+        is_refused(files.write("file", b"x", Default::default(), &CancelToken::default()), "write");
     }
 }
 
@@ -363,11 +364,11 @@ fn case_52_the_volumes_of_a_read_only_home_that_microsandbox_made_are_found() {
         assert_eq!(listed(&store), ["data", "disk", "gone"]);
         assert_eq!((ids(&view).len(), ids(&view)), (3, ids(&view)), "an id lasts");
         let files = store.files(&name("data"));
-        assert_eq!(files.open("a/file").unwrap().read(&Cancel::default()).unwrap(), b"kept");
-        let problems = check(&view, true, &Cancel::default()).unwrap();
+        assert_eq!(files.open("a/file").unwrap().read(&CancelToken::default()).unwrap(), b"kept");
+        let problems = check(&view, true, &CancelToken::default()).unwrap();
         let [problem] = &problems[..] else { panic!("{problems:?}") };
         assert_eq!((problem.kind, problem.repaired), (ProblemKind::CatalogMissing, false));
-        let cancel = Cancel::default();
+        let cancel = CancelToken::default();
         is_refused(store.create(&name("new"), &spec(json!({})), &cancel), "create");
         is_refused(store.remove(&name("data"), &cancel), "remove");
         is_refused(files.mkdir("new", &cancel), "mkdir");
@@ -375,7 +376,7 @@ fn case_52_the_volumes_of_a_read_only_home_that_microsandbox_made_are_found() {
             let options = WriteOptions { atomic, ..Default::default() };
             is_refused(files.write("file", b"x", options, &cancel), "write");
         }
-        let mount = MountConfig::named(&Input::Text("data".to_owned()), &Input::Absent).unwrap();
+        let mount = MountConfig::named(&OptionValue::Text("data".to_owned()), &OptionValue::Absent).unwrap();
         let mounts = plan(vec![("/data".to_owned(), mount)]).unwrap();
         is_refused(store.attach("worker", &mounts, None, &cancel), "attach");
     }

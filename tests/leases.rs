@@ -10,8 +10,8 @@ mod skip;
 mod volume;
 
 use sandbox_volumes::error::{ErrorKind, Result};
-use sandbox_volumes::model::Cancel;
 use sandbox_volumes::store::{AppendOptions, ReadRange, TransferOptions, WriteFrom, WriteOptions};
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -88,7 +88,7 @@ impl Drop for Holder {
 }
 
 /// Every operation that opens a file `f`, whether it only reads it, and what is in the file thereafter.
-type Operation = (&'static str, bool, fn(&Volume, &Cancel) -> Result<()>);
+type Operation = (&'static str, bool, fn(&Volume, &CancelToken) -> Result<()>);
 
 const OPERATIONS: [Operation; 9] = [
     ("read", true, |volume, cancel| {
@@ -156,7 +156,7 @@ fn for_each_lease(check: impl Fn(&Volume, &mut Holder, &Operation)) {
 fn case_70_an_operation_waits_until_a_lease_is_given_up() {
     for_each_lease(|volume, holder, (name, _, operation)| {
         thread::scope(|scope| {
-            let running = scope.spawn(|| operation(volume, &Cancel::default()));
+            let running = scope.spawn(|| operation(volume, &CancelToken::default()));
             holder.until_asked();
             holder.give_up();
             running.join().unwrap().unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -167,7 +167,7 @@ fn case_70_an_operation_waits_until_a_lease_is_given_up() {
 #[test]
 fn case_70_an_operation_that_waits_for_a_lease_can_be_cancelled() {
     for_each_lease(|volume, holder, (name, _, operation)| {
-        let cancel = Cancel::default();
+        let cancel = CancelToken::default();
         thread::scope(|scope| {
             let running = scope.spawn(|| operation(volume, &cancel));
             holder.until_asked();
@@ -186,7 +186,7 @@ fn case_70_an_operation_that_waits_for_a_lease_can_be_cancelled() {
 #[test]
 fn case_70_a_write_that_begins_again_waits_for_a_lease_without_its_turn() {
     let volume = planted(json!({}));
-    let (at, cancel) = (volume.files.root().join("f"), Cancel::default());
+    let (at, cancel) = (volume.files.root().join("f"), CancelToken::default());
     let begin = || {
         let prepared = volume.files.prepare_write().unwrap();
         prepared.begin_write("f", 3, WriteOptions::default(), &cancel).unwrap()

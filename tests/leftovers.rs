@@ -17,8 +17,8 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::Mode;
 use nix::unistd::{geteuid, mkfifo};
 use ordinary_user::{NOBODY, as_ordinary_user, become_ordinary_user};
-use sandbox_volumes::model::Cancel;
 use sandbox_volumes::store::{Durability, ProblemKind, Store, WriteOptions, check};
+use sandbox_volumes::sync::CancelToken;
 use skip::skip;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -68,7 +68,7 @@ fn assert_leftovers_are_cleared() {
     home.create("v");
     let left = leave_entries(&home.path(""));
     let reported = || {
-        let problems = check(&home.path(""), false, &Cancel::default()).unwrap();
+        let problems = check(&home.path(""), false, &CancelToken::default()).unwrap();
         assert!(problems.iter().all(|problem| problem.kind == ProblemKind::Unfinished), "{problems:?}");
         let mut paths: Vec<_> = problems.into_iter().map(|problem| problem.path).collect();
         paths.sort();
@@ -117,7 +117,7 @@ fn a_file_of_another_user_is_reported_and_keeps_no_other() {
         }
         Store::open(dir.path(), Durability::Full).unwrap();
         for repair in [false, true] {
-            let problems = check(dir.path(), repair, &Cancel::default()).unwrap();
+            let problems = check(dir.path(), repair, &CancelToken::default()).unwrap();
             let [problem] = &problems[..] else { panic!("{problems:?}") };
             assert_eq!((&problem.path, problem.repaired), (&staging.join("1-2-3"), false));
             assert!(problem.message.contains("EACCES"), "{}", problem.message);
@@ -158,14 +158,15 @@ fn an_atomic_write_of_any_mode_publishes_that_mode_and_a_private_temp_file_until
                 nix::sys::stat::umask(Mode::from_bits_truncate(umask));
                 for mode in [0o000, 0o666, 0o777, 0o040, 0o400, 0o200] {
                     let options = WriteOptions { atomic: true, mode: Some(mode), ..Default::default() };
-                    let mut stream =
-                        files.open_writer("stream", options, Default::default(), &Cancel::default()).unwrap();
+                    let mut stream = files
+                        .open_writer("stream", options, Default::default(), &CancelToken::default())
+                        .unwrap();
                     let temp = fs::read_dir(home.path("volumes/.staging")).unwrap().next().unwrap().unwrap();
                     assert_eq!(temp.metadata().unwrap().permissions().mode() & 0o7777, 0o600);
                     Store::open(&home.path(""), Durability::Full).unwrap();
-                    stream.write(b"x", &Cancel::default()).unwrap();
-                    stream.finish(&Cancel::default()).unwrap();
-                    files.write("file", b"x", options, &Cancel::default()).unwrap();
+                    stream.write(b"x", &CancelToken::default()).unwrap();
+                    stream.finish(&CancelToken::default()).unwrap();
+                    files.write("file", b"x", options, &CancelToken::default()).unwrap();
                     for path in ["stream", "file"] {
                         let made = fs::symlink_metadata(root.join(path)).unwrap().permissions().mode();
                         assert_eq!(made & 0o7777, mode & !umask, "{path} with {mode:o} less {umask:o}");

@@ -6,8 +6,9 @@
 mod volume;
 
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::{Cancel, Labels, VolumeName, VolumeSpec};
+use sandbox_volumes::model::{Labels, VolumeName, VolumeSpec};
 use sandbox_volumes::store::{Durability, Store, Work, delete_elsewhere};
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::fs;
 use std::path::PathBuf;
@@ -50,7 +51,7 @@ fn leave_removal(volume: &Volume, name: &VolumeName) {
     for entry in 0..ENTRIES {
         fs::write(many.join(format!("a long name {entry:05}")), "").unwrap();
     }
-    drop(volume.store.begin_remove(name, &Cancel::default()).unwrap());
+    drop(volume.store.begin_remove(name, &CancelToken::default()).unwrap());
 }
 
 fn trash(volume: &Volume) -> PathBuf {
@@ -66,7 +67,7 @@ fn left(volume: &Volume) -> Vec<usize> {
 /// Creates the volume; another removal of its name may take longer than one creation waits.
 fn create(volume: &Volume) {
     let spec = VolumeSpec::from_options(&[]).unwrap();
-    while let Err(error) = volume.store.create(&volume.name, &spec, &Cancel::default()) {
+    while let Err(error) = volume.store.create(&volume.name, &spec, &CancelToken::default()) {
         assert_eq!(error.kind(), ErrorKind::VolumeInUse, "{error}");
     }
 }
@@ -75,7 +76,7 @@ fn create(volume: &Volume) {
 fn a_reader_answers_before_the_content_is_deleted() {
     let (queue, volume) = (Queue::new(), Volume::new(json!({})));
     leave_removal(&volume, &volume.name);
-    let cancel = Cancel::default();
+    let cancel = CancelToken::default();
     let not_found = |kind: ErrorKind| assert_eq!(kind, ErrorKind::VolumeNotFound);
     not_found(volume.store.get(&volume.name, &cancel).unwrap_err().kind());
     assert_eq!((queue.length(), left(&volume)), (1, vec![ENTRIES]));
@@ -93,7 +94,7 @@ fn a_reader_answers_before_the_content_is_deleted() {
     queue.run();
     assert_eq!((queue.length(), left(&volume)), (0, vec![]));
     assert!(volume.outside.exists());
-    not_found(volume.store.get(&volume.name, &Cancel::default()).unwrap_err().kind());
+    not_found(volume.store.get(&volume.name, &CancelToken::default()).unwrap_err().kind());
     create(&volume);
     assert!(!volume.files.exists("many").unwrap());
 }
@@ -121,16 +122,16 @@ fn a_list_answers_at_once_however_many_removals_it_meets_unless_it_is_aborted() 
     let others = ["a", "b"].map(|name| VolumeName::parse(name).unwrap());
     let spec = VolumeSpec::from_options(&[]).unwrap();
     for name in &others {
-        volume.store.create(name, &spec, &Cancel::default()).unwrap();
+        volume.store.create(name, &spec, &CancelToken::default()).unwrap();
     }
     for name in others.iter().chain([&volume.name]) {
         leave_removal(&volume, name);
     }
-    let cancel = Cancel::default();
+    let cancel = CancelToken::default();
     cancel.cancel();
     let aborted = volume.store.list(&Labels::default(), &cancel).unwrap_err();
     assert_eq!((aborted.kind(), queue.length()), (ErrorKind::Aborted, 0));
-    assert!(volume.store.list(&Labels::default(), &Cancel::default()).unwrap().is_empty());
+    assert!(volume.store.list(&Labels::default(), &CancelToken::default()).unwrap().is_empty());
     assert_eq!((queue.length(), left(&volume)), (3, vec![ENTRIES; 3]));
     queue.run();
     assert!(left(&volume).is_empty());
@@ -141,7 +142,7 @@ fn a_removal_that_was_left_again_is_finished_by_the_next_to_meet_it() {
     let (queue, volume) = (Queue::new(), Volume::new(json!({})));
     leave_removal(&volume, &volume.name);
     for _ in 0..2 {
-        volume.store.get(&volume.name, &Cancel::default()).unwrap_err();
+        volume.store.get(&volume.name, &CancelToken::default()).unwrap_err();
         assert_eq!((queue.length(), left(&volume)), (1, vec![ENTRIES]));
         QUEUED.lock().unwrap().clear();
     }

@@ -12,11 +12,12 @@ mod support;
 
 use rusqlite::Connection;
 use sandbox_volumes::error::Error;
-use sandbox_volumes::model::{Cancel, Input, VolumeSpec};
+use sandbox_volumes::model::{OptionValue, VolumeSpec};
 use sandbox_volumes::mount::runtime::microsandbox::{MicrosandboxOptions, render};
 use sandbox_volumes::mount::runtime::microsandbox_sdk;
 use sandbox_volumes::mount::{MountConfig, plan};
 use sandbox_volumes::store::Attachment;
+use sandbox_volumes::sync::CancelToken;
 use serde_json::{Value, json};
 use support::{Home, name};
 
@@ -82,17 +83,17 @@ impl Msb {
 impl Home {
     fn attach(&self, mounts: &[(&str, MountConfig)]) -> Attachment {
         let entries = mounts.iter().map(|(at, mount)| ((*at).to_owned(), mount.clone()));
-        self.store.attach("worker", &plan(entries.collect()).unwrap(), None, &Cancel::default()).unwrap()
+        self.store.attach("worker", &plan(entries.collect()).unwrap(), None, &CancelToken::default()).unwrap()
     }
 
     fn create_disk(&self, volume: &str, mib: u32) {
         let options = json!({ "kind": "disk", "sizeMib": mib });
         let spec = VolumeSpec::from_options(&[options.into()]).unwrap();
-        self.store.create(&name(volume), &spec, &Cancel::default()).unwrap();
+        self.store.create(&name(volume), &spec, &CancelToken::default()).unwrap();
     }
 
     fn remove(&self, volume: &str) -> Result<(), Error> {
-        self.store.remove(&name(volume), &Cancel::default())
+        self.store.remove(&name(volume), &CancelToken::default())
     }
 
     /// The arguments by name; the SDK's calls are refused, or not, alike.
@@ -112,5 +113,5 @@ impl Home {
 
 /// An existing volume with `MountOptions`.
 fn volume(volume: &str, options: Value) -> MountConfig {
-    MountConfig::named(&Input::Text(volume.to_owned()), &options.into()).unwrap()
+    MountConfig::named(&OptionValue::Text(volume.to_owned()), &options.into()).unwrap()
 }

@@ -35,15 +35,16 @@ mod qemu;
 mod resolved;
 
 use sandbox_volumes::error::{Error, ErrorKind};
-use sandbox_volumes::model::Input;
+use sandbox_volumes::model::OptionValue;
 use sandbox_volumes::mount::runtime::docker::{self, Engine};
 use sandbox_volumes::mount::runtime::kubernetes_options::KubernetesOptions;
-use sandbox_volumes::mount::runtime::microsandbox::{self as microsandbox_runtime, MicrosandboxOptions};
+use sandbox_volumes::mount::runtime::microsandbox as microsandbox_runtime;
+use sandbox_volumes::mount::runtime::microsandbox::MicrosandboxOptions;
 use sandbox_volumes::mount::runtime::rendered::Rendered;
 use sandbox_volumes::mount::runtime::{
     bubblewrap, kubernetes as kubernetes_runtime, microsandbox_sdk, oci, qemu as qemu_runtime,
 };
-use sandbox_volumes::mount::{GuestPath, MountConfig, MountSource, Origin, ResolvedMount, plan};
+use sandbox_volumes::mount::{GuestPath, MountConfig, MountSource, ResolvedMount, ResolvedSource, plan};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -62,24 +63,26 @@ fn cases(table: &str, number: Option<u64>) -> Vec<Value> {
     found
 }
 
-fn input(value: &Value) -> Input {
+fn input(value: &Value) -> OptionValue {
     match value {
-        Value::Object(entries) if entries.contains_key("$number") => Input::Number(f64::NAN),
+        Value::Object(entries) if entries.contains_key("$number") => OptionValue::Number(f64::NAN),
         Value::Object(entries) => {
-            Input::Object(entries.iter().map(|(key, value)| (key.clone(), input(value))).collect())
+            OptionValue::Object(entries.iter().map(|(key, value)| (key.clone(), input(value))).collect())
         }
         other => other.clone().into(),
     }
 }
 
-fn output(input: &Input) -> Value {
+fn output(input: &OptionValue) -> Value {
     match input {
-        Input::Absent => Value::Null,
-        Input::Bool(flag) => json!(flag),
-        Input::Number(number) => json!(*number as u64),
-        Input::Text(text) => json!(text),
-        Input::Object(entries) => entries.iter().map(|(key, value)| (key.clone(), output(value))).collect(),
-        Input::Other(name) => panic!("{name} in an output"),
+        OptionValue::Absent => Value::Null,
+        OptionValue::Bool(flag) => json!(flag),
+        OptionValue::Number(number) => json!(*number as u64),
+        OptionValue::Text(text) => json!(text),
+        OptionValue::Object(entries) => {
+            entries.iter().map(|(key, value)| (key.clone(), output(value))).collect()
+        }
+        OptionValue::Other(name) => panic!("{name} in an output"),
     }
 }
 
@@ -113,7 +116,7 @@ fn check_builds(number: Option<u64>) {
             );
             continue;
         }
-        let Value::Object(mut fields) = output(&Input::from(&built.unwrap())) else { panic!() };
+        let Value::Object(mut fields) = output(&OptionValue::from(&built.unwrap())) else { panic!() };
         let tmpfs = fields["tmpfs"].clone();
         fields.retain(|_, value| !matches!(value, Value::Null | Value::Bool(false)));
         assert_eq!(Value::Object(fields), case["gives"]);
@@ -141,7 +144,7 @@ fn check_plans(number: Option<u64>) {
     for case in cases("plans", number) {
         println!("{}", case["name"]);
         let paths = case["paths"].as_array().unwrap().iter().map(|path| path.as_str().unwrap());
-        let tmpfs = MountConfig::tmpfs(&Input::Absent).unwrap();
+        let tmpfs = MountConfig::tmpfs(&OptionValue::Absent).unwrap();
         let planned = plan(paths.map(|path| (path.to_owned(), tmpfs.clone())).collect());
         if let Some(expected) = case.get("rejects") {
             let error = planned.unwrap_err();
@@ -157,13 +160,13 @@ fn check_plans(number: Option<u64>) {
 /// What the store makes of a mount, without looking at the disk.
 fn resolve(guest_path: GuestPath, config: &MountConfig) -> ResolvedMount {
     let origin = match config.source().clone() {
-        MountSource::Bind { host } => Origin::Bind { host, file: false },
+        MountSource::Bind { host } => ResolvedSource::Bind { host, file: false },
         MountSource::Named { volume, .. } => {
             let name = volume.name;
             let host = Path::new("/vols").join(name.as_str());
-            Origin::Named { open: host.clone(), host, volume: name, part: None, quota_mib: None }
+            ResolvedSource::Named { open: host.clone(), host, volume: name, part: None, quota_mib: None }
         }
-        MountSource::Tmpfs { size_mib } => Origin::Tmpfs { size_mib },
+        MountSource::Tmpfs { size_mib } => ResolvedSource::Tmpfs { size_mib },
         MountSource::Disk { .. } => panic!("disks are not resolved here"),
     };
     ResolvedMount {

@@ -38,9 +38,10 @@ mod worker;
 use listed::mounts_below;
 use mount_namespace::enter_namespace;
 use sandbox_volumes::error::{Error, ErrorKind};
-use sandbox_volumes::model::{Cancel, Input};
+use sandbox_volumes::model::OptionValue;
 use sandbox_volumes::mount::{MountConfig, plan};
 use sandbox_volumes::store::{Attachment, Store};
+use sandbox_volumes::sync::CancelToken;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -49,17 +50,17 @@ use support::Home;
 use tempfile::TempDir;
 
 fn bind(host: &Path, options: Value) -> MountConfig {
-    let host = Input::Text(host.to_str().unwrap().to_owned());
+    let host = OptionValue::Text(host.to_str().unwrap().to_owned());
     MountConfig::bind(&host, &options.into(), Path::new("/")).unwrap()
 }
 
 fn named(volume: &str, options: Value) -> MountConfig {
-    MountConfig::named(&Input::Text(volume.to_owned()), &options.into()).unwrap()
+    MountConfig::named(&OptionValue::Text(volume.to_owned()), &options.into()).unwrap()
 }
 
 fn disk_volume(volume: &str, options: Value) -> MountConfig {
     let named = json!({ "mode": "ensure-exists", "kind": "disk", "sizeMib": 8 }).into();
-    MountConfig::named_with(&Input::Text(volume.to_owned()), &options.into(), &named).unwrap()
+    MountConfig::named_with(&OptionValue::Text(volume.to_owned()), &options.into(), &named).unwrap()
 }
 
 fn tmpfs(options: Value) -> MountConfig {
@@ -104,7 +105,7 @@ impl Rootfs {
 
 fn attach(store: &Store, mounts: &[(&str, MountConfig)]) -> Result<Attachment, Error> {
     let entries = mounts.iter().map(|(at, mount)| ((*at).to_owned(), mount.clone()));
-    store.attach("worker", &plan(entries.collect()).unwrap(), None, &Cancel::default())
+    store.attach("worker", &plan(entries.collect()).unwrap(), None, &CancelToken::default())
 }
 
 /// How many mounts are written down in a home.
@@ -119,11 +120,11 @@ impl Home {
     }
 
     fn mount(&self, attachment: &Attachment, rootfs: &Rootfs) -> Result<(), Error> {
-        self.store.mount_into(attachment, rootfs.0.path(), &Cancel::default())
+        self.store.mount_into(attachment, rootfs.0.path(), &CancelToken::default())
     }
 
     fn unmount(&self, attachment: &Attachment) -> Result<(), Error> {
-        self.store.unmount(attachment.id, &Cancel::default())
+        self.store.unmount(attachment.id, &CancelToken::default())
     }
 
     /// Attaches and mounts.
@@ -246,7 +247,7 @@ fn a_volume_is_not_removed_while_it_is_mounted() {
     let (home, rootfs) = (Home::new(), Rootfs::new());
     home.create("data");
     let attached = home.mounted(&[("/data", named("data", json!({})))], &rootfs);
-    let remove = || home.store.remove(&support::name("data"), &Cancel::default());
+    let remove = || home.store.remove(&support::name("data"), &CancelToken::default());
     assert_eq!(remove().unwrap_err().kind(), ErrorKind::VolumeInUse);
     home.store.detach(attached.id).unwrap();
     remove().unwrap();
@@ -260,7 +261,7 @@ fn the_mounts_are_found_where_the_root_directory_was_renamed_to() {
     let (home, rootfs) = (Home::new(), Rootfs::new());
     fs::create_dir(rootfs.path("before")).unwrap();
     let attached = home.attach(&[("/a b\\", tmpfs(json!({})))]).unwrap();
-    home.store.mount_into(&attached, &rootfs.path("before"), &Cancel::default()).unwrap();
+    home.store.mount_into(&attached, &rootfs.path("before"), &CancelToken::default()).unwrap();
     fs::rename(rootfs.path("before"), rootfs.path("after\n")).unwrap();
     assert_eq!(rootfs.mounts().len(), 1);
     home.unmount(&attached).unwrap();
@@ -298,7 +299,7 @@ fn a_root_directory_must_be_a_directory_that_has_no_part_in_the_home() {
     let (home, rootfs) = (Home::new(), Rootfs::new());
     let data = home.create("data");
     let attached = home.attach(&[("/a", tmpfs(json!({})))]).unwrap();
-    let into = |root: &Path| home.store.mount_into(&attached, root, &Cancel::default()).unwrap_err();
+    let into = |root: &Path| home.store.mount_into(&attached, root, &CancelToken::default()).unwrap_err();
     for root in [data, home.path("volumes"), home.path("db"), home.path(""), PathBuf::from("/")] {
         assert_eq!(invalid_field(&into(&root)), "rootfs", "{root:?}");
     }

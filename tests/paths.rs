@@ -58,8 +58,8 @@ use methods::{beside, call_between};
 use naive::{Check, Naive};
 use nix::errno::Errno;
 use sandbox_volumes::error::Error;
-use sandbox_volumes::model::Cancel;
-use sandbox_volumes::store::VolumeFiles;
+use sandbox_volumes::store::VolumeFs;
+use sandbox_volumes::sync::CancelToken;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -69,7 +69,7 @@ use std::os::unix::fs::symlink;
 use table::{calls_of, check, check_call, path_of, prepared, strings, table};
 use volume::Volume;
 
-fn call(files: &VolumeFiles, method: &str, path: impl AsRef<OsStr>) -> Result<Value, Error> {
+fn call(files: &VolumeFs, method: &str, path: impl AsRef<OsStr>) -> Result<Value, Error> {
     let (partners, _dir) = beside(files.root());
     call_between(files, method, path.as_ref(), &partners)
 }
@@ -188,8 +188,8 @@ fn case_4_directories_and_files_come_and_go_beyond_path_max() {
     }
     assert_eq!(fs::read_dir(volume.files.root()).unwrap().count(), 1, "nothing was made elsewhere");
     let other = format!("{file}2");
-    volume.files.rename(&file, &other, &Cancel::default()).unwrap();
-    volume.files.rename(&other, &file, &Cancel::default()).unwrap();
+    volume.files.rename(&file, &other, &CancelToken::default()).unwrap();
+    volume.files.rename(&other, &file, &CancelToken::default()).unwrap();
     assert_eq!(run("remove", &file), Ok(Value::Null));
     assert_eq!(run("remove", &file), Err("ENOENT".to_owned()));
     assert_eq!(run("remove", &dir), Ok(Value::Null));

@@ -39,8 +39,8 @@ mod worker;
 use audit::{Audit, assert_usable};
 use cut::{Findings, prepare_temporary_directory, record};
 use report::report;
-use sandbox_volumes::model::Cancel;
-use sandbox_volumes::store::{Durability, Problem, ProblemKind, check};
+use sandbox_volumes::store::{Durability, HomeProblem, ProblemKind, check};
+use sandbox_volumes::sync::CancelToken;
 use skip::skip;
 use traced::{ACKNOWLEDGED, may_attach};
 use work::Work;
@@ -85,9 +85,9 @@ fn cut_fast(work: Work) {
     let mut mended = 0;
     let found = recording.cut(true, |audit, _, about| {
         let store = work::open(&audit.home).unwrap();
-        let problems = || check(&audit.home, true, &Cancel::default()).unwrap();
+        let problems = || check(&audit.home, true, &CancelToken::default()).unwrap();
         // An image's content is not waited for either.
-        let is_told = |problem: &Problem| {
+        let is_told = |problem: &HomeProblem| {
             use ProblemKind::{BadImage, MissingDirectory, UnknownDirectory};
             matches!(problem.kind, BadImage | MissingDirectory | UnknownDirectory)
         };

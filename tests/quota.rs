@@ -33,8 +33,8 @@ mod volume;
 #[path = "support/worker.rs"]
 mod worker;
 
-use sandbox_volumes::content::WriteOptions;
-use sandbox_volumes::model::Cancel;
+use sandbox_volumes::sync::CancelToken;
+use sandbox_volumes::volume_fs::WriteOptions;
 use std::fs;
 use volume::Volume;
 
@@ -54,12 +54,12 @@ struct Kept {
 
 impl Volume {
     fn write(&self, path: &str, content: &[u8], options: WriteOptions) -> Result<(), String> {
-        let written = self.files.write(path, content, options, &Cancel::default());
+        let written = self.files.write(path, content, options, &CancelToken::default());
         written.map_err(|error| error.code())
     }
 
     fn used_bytes(&self) -> u64 {
-        self.store.get(&self.name, &Cancel::default()).unwrap().used_bytes
+        self.store.get(&self.name, &CancelToken::default()).unwrap().used_bytes
     }
 
     /// Makes it one that is not measured each time.

@@ -42,7 +42,7 @@ use nix::errno::Errno;
 use operation::{Kind, LIMITED, OPERATIONS, Operation};
 use oracle::{ALLOWED, MET_INSIDE, Who, race};
 use report::report;
-use sandbox_volumes::model::Cancel;
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use snapshot::Snapshot;
 use std::collections::BTreeMap;
@@ -153,7 +153,7 @@ fn remove_while_the_root_is_swapped(
     fs::create_dir(volume.outside.join("dir")).unwrap();
     fs::write(volume.outside.join("dir/kept"), "kept").unwrap();
     let outside = Snapshot::of(&volume.outside);
-    let is_listed = || volume.store.get(&volume.name, &Cancel::default()).is_ok();
+    let is_listed = || volume.store.get(&volume.name, &CancelToken::default()).is_ok();
     let swapper = Swapper::start(&[json!(["exchange", root, stray])]);
     let mut results = BTreeMap::new();
     let mut result = Ok(());
@@ -191,7 +191,7 @@ fn remove_while_the_root_is_swapped(
 #[test]
 fn case_21_a_volume_whose_root_becomes_a_link_is_removed() {
     let volume = arena::volume(json!({}));
-    let remove = || volume.store.remove(&volume.name, &Cancel::default()).map_err(|error| error.code());
+    let remove = || volume.store.remove(&volume.name, &CancelToken::default()).map_err(|error| error.code());
     remove_while_the_root_is_swapped(&volume, race_seconds(), remove).unwrap();
 }
 
@@ -234,7 +234,7 @@ fn remove_while_filled(volume: &Volume, time: Duration, backend: &dyn Backend) -
 fn case_19_remove_all_ends_although_others_keep_filling_the_directory() {
     let volume = arena::volume(json!({}));
     remove_while_filled(&volume, race_seconds(), &volume).unwrap();
-    volume.files.remove_all("dir", &Cancel::default()).unwrap();
+    volume.files.remove_all("dir", &CancelToken::default()).unwrap();
     assert_eq!(fs::read_dir(volume.files.root()).unwrap().count(), 0);
 }
 

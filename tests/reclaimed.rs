@@ -10,7 +10,8 @@ mod ordinary_user;
 mod volume;
 
 use ordinary_user::as_ordinary_user;
-use sandbox_volumes::model::{Cancel, Labels};
+use sandbox_volumes::model::Labels;
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -38,7 +39,7 @@ fn a_tree_without_rights_for_its_owner_can_be_removed() {
     as_ordinary_user("a_tree_without_rights_for_its_owner_can_be_removed", || {
         let volume = Volume::new(json!({}));
         locked_tree(&volume);
-        volume.files.remove_all("a", &Cancel::default()).unwrap();
+        volume.files.remove_all("a", &CancelToken::default()).unwrap();
         assert_eq!(fs::read_dir(volume.files.root()).unwrap().count(), 0);
     });
 }
@@ -49,9 +50,9 @@ fn a_volume_whose_root_and_tree_are_closed_is_listed_and_can_be_removed() {
         let volume = Volume::new(json!({}));
         locked_tree(&volume);
         set_mode(volume.files.root(), 0o000);
-        let listed = || volume.store.list(&Labels::default(), &Cancel::default()).unwrap().len();
+        let listed = || volume.store.list(&Labels::default(), &CancelToken::default()).unwrap().len();
         assert_eq!(listed(), 1);
-        volume.store.remove(&volume.name, &Cancel::default()).unwrap();
+        volume.store.remove(&volume.name, &CancelToken::default()).unwrap();
         assert_eq!(listed(), 0);
         assert!(!volume.files.root().exists());
     });
@@ -63,7 +64,7 @@ fn a_link_in_place_of_a_closed_directory_leads_to_no_change_outside() {
         let volume = Volume::new(json!({}));
         set_mode(&volume.outside, 0o500);
         std::os::unix::fs::symlink(&volume.outside, volume.files.root().join("link")).unwrap();
-        volume.files.remove_all("link", &Cancel::default()).unwrap();
+        volume.files.remove_all("link", &CancelToken::default()).unwrap();
         assert_eq!(fs::metadata(&volume.outside).unwrap().permissions().mode() & 0o777, 0o500);
     });
 }

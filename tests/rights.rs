@@ -26,9 +26,9 @@ use child::in_child;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{getegid, geteuid};
 use ordinary_user::{NOBODY, while_ordinary_user};
-use sandbox_volumes::content::{WriteFrom, WriteOptions};
-use sandbox_volumes::model::Cancel;
 use sandbox_volumes::store::TransferOptions;
+use sandbox_volumes::sync::CancelToken;
+use sandbox_volumes::volume_fs::{WriteFrom, WriteOptions};
 use serde_json::json;
 use skip::skip;
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
@@ -50,7 +50,7 @@ const OVERRIDE: &str = "user.msb.override_stat";
 type Maker = (&'static str, fn(&Volume, &str, u32));
 
 fn stream(volume: &Volume, path: &str, options: WriteOptions) {
-    let cancel = Cancel::default();
+    let cancel = CancelToken::default();
     let prepared = volume.files.prepare_write().unwrap();
     let mut writer = prepared.open_writer_once(path, options, WriteFrom::Empty, &cancel).unwrap();
     writer.write(b"new", &cancel).unwrap();
@@ -65,7 +65,7 @@ fn source(at: &Path, length: usize, mode: u32) {
 
 fn copy_in(volume: &Volume, name: &str, to: &str) {
     let host = volume.outside.join(name);
-    volume.files.copy_in(&host, to, TransferOptions::default(), &Cancel::default()).unwrap();
+    volume.files.copy_in(&host, to, TransferOptions::default(), &CancelToken::default()).unwrap();
 }
 
 /// Ways in which the umask counts.
@@ -73,13 +73,13 @@ const WRITERS: [Maker; 4] = [
     ("write", |volume, path, mode| {
         volume
             .files
-            .write(path, b"new", WriteOptions { mode: Some(mode), ..PLAIN }, &Cancel::default())
+            .write(path, b"new", WriteOptions { mode: Some(mode), ..PLAIN }, &CancelToken::default())
             .unwrap();
     }),
     ("atomic write", |volume, path, mode| {
         volume
             .files
-            .write(path, b"new", WriteOptions { mode: Some(mode), ..ATOMIC }, &Cancel::default())
+            .write(path, b"new", WriteOptions { mode: Some(mode), ..ATOMIC }, &CancelToken::default())
             .unwrap();
     }),
     ("stream", |volume, path, mode| stream(volume, path, WriteOptions { mode: Some(mode), ..PLAIN })),
@@ -107,11 +107,11 @@ const COPIES: [Maker; 5] = [
     }),
     ("copy", |volume, path, mode| {
         source(&volume.files.root().join("f"), 3, mode);
-        volume.files.copy("f", path, &Cancel::default()).unwrap();
+        volume.files.copy("f", path, &CancelToken::default()).unwrap();
     }),
     ("copy, long", |volume, path, mode| {
         source(&volume.files.root().join("f"), LONG, mode);
-        volume.files.copy("f", path, &Cancel::default()).unwrap();
+        volume.files.copy("f", path, &CancelToken::default()).unwrap();
     }),
 ];
 
@@ -186,7 +186,7 @@ fn case_50_a_new_file_has_what_the_kernel_gives_one_that_is_made_there() {
 fn case_50_a_new_directory_has_what_the_kernel_gives_one_that_is_made_there() {
     in_child("case_50_a_new_directory_has_what_the_kernel_gives_one_that_is_made_there", || {
         let volume = Volume::new(json!({}));
-        let (root, outside, cancel) = (volume.files.root(), &volume.outside, Cancel::default());
+        let (root, outside, cancel) = (volume.files.root(), &volume.outside, CancelToken::default());
         for dir in directories(&volume) {
             if dir == "narrow acl" && !geteuid().is_root() {
                 skip("a directory that its owner may not enter needs root");
@@ -357,7 +357,7 @@ fn case_49_a_replaced_file_keeps_acl_and_attributes_and_no_capability() {
 #[test]
 fn case_49_a_copy_gives_nobody_more_than_its_original() {
     let volume = Volume::new(json!({}));
-    let (inside, outside, cancel) = (volume.files.root(), &volume.outside, Cancel::default());
+    let (inside, outside, cancel) = (volume.files.root(), &volume.outside, CancelToken::default());
     // The modes are what the ACLs leave without the entry that is not copied.
     let cases = [
         (acl(7, Some((NAMED, 6)), 0, 6, 0), "700"),
@@ -412,7 +412,7 @@ fn case_49_a_copy_gives_nobody_more_than_its_original() {
 #[test]
 fn case_49_what_a_copy_replaces_leaves_its_acl_and_attributes() {
     let volume = Volume::new(json!({}));
-    let (inside, outside, cancel) = (volume.files.root(), &volume.outside, Cancel::default());
+    let (inside, outside, cancel) = (volume.files.root(), &volume.outside, CancelToken::default());
     let options = TransferOptions::default();
     for (mode, expected, mask) in [(0o664, "664", 6), (0o644, "644", 4), (0o400, "400", 0)] {
         for from in [inside, outside.as_path()] {

@@ -28,7 +28,7 @@ use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::{mkfifo, mkfifoat};
 use opens::Opens;
-use sandbox_volumes::model::Cancel;
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use skip::skip;
 use std::ffi::OsStr;
@@ -66,18 +66,18 @@ fn check(volume: &Volume) {
         }
         assert!(volume.files.exists(path).unwrap());
         assert_eq!(kind(volume.files.stat(path, true).unwrap().mode), "other");
-        assert_eq!(volume.files.mkdir(path, &Cancel::default()).unwrap_err().code(), "EEXIST");
+        assert_eq!(volume.files.mkdir(path, &CancelToken::default()).unwrap_err().code(), "EEXIST");
     }
     assert_eq!(paths(&listed(&volume.files, "", true).unwrap()), ["link", "special"]);
-    volume.files.rename("special", "renamed", &Cancel::default()).unwrap();
-    volume.files.rename("renamed", "special", &Cancel::default()).unwrap();
-    let error = volume.files.remove("special/", &Cancel::default()).unwrap_err();
+    volume.files.rename("special", "renamed", &CancelToken::default()).unwrap();
+    volume.files.rename("renamed", "special", &CancelToken::default()).unwrap();
+    let error = volume.files.remove("special/", &CancelToken::default()).unwrap_err();
     assert_eq!(error.code(), "ENOTDIR");
     assert!(!opens.any());
 }
 
 fn check_removal(volume: &Volume) {
-    volume.files.remove("special", &Cancel::default()).unwrap();
+    volume.files.remove("special", &CancelToken::default()).unwrap();
     assert!(!volume.files.exists("special").unwrap());
     assert!(!volume.files.exists("link").unwrap());
 }
@@ -134,8 +134,8 @@ fn case_10_special_files_in_a_tree_are_removed_with_it() {
     fs::create_dir(&dir).unwrap();
     mkfifo(&dir.join("fifo"), Mode::S_IRWXU).unwrap();
     let _listener = UnixListener::bind(dir.join("socket")).unwrap();
-    volume.store.get(&volume.name, &Cancel::default()).unwrap();
-    volume.files.remove_all("dir", &Cancel::default()).unwrap();
+    volume.store.get(&volume.name, &CancelToken::default()).unwrap();
+    volume.files.remove_all("dir", &CancelToken::default()).unwrap();
     assert!(!dir.exists());
 }
 
@@ -155,7 +155,7 @@ fn case_10_a_link_far_away_to_a_fifo_hangs_no_atomic_write() {
     let volume = Volume::new(json!({}));
     let root = volume.files.root();
     let deep = vec!["d".repeat(250); 16].join("/");
-    volume.files.mkdir(&deep, &Cancel::default()).unwrap();
+    volume.files.mkdir(&deep, &CancelToken::default()).unwrap();
     let half = File::open(root.join(&deep[..251 * 8 - 1])).unwrap();
     mkfifoat(half, Path::new(&deep[251 * 8..]).join("special").as_path(), Mode::S_IRWXU).unwrap();
     symlink(format!("{deep}/special"), root.join("link")).unwrap();

@@ -17,10 +17,10 @@ mod volume;
 
 use child::in_child;
 use nix::errno::Errno;
-use sandbox_volumes::content::{FileReader, ReadRange, WriteFrom, WriteOptions};
 use sandbox_volumes::error::{Error, ErrorKind};
-use sandbox_volumes::model::Cancel;
 use sandbox_volumes::store::StreamWriter;
+use sandbox_volumes::sync::CancelToken;
+use sandbox_volumes::volume_fs::{FileReader, ReadRange, WriteFrom, WriteOptions};
 use serde_json::json;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{Read, Write};
@@ -37,7 +37,7 @@ impl Volume {
     }
 
     fn writer(&self, path: &str, options: WriteOptions, from: WriteFrom) -> StreamWriter {
-        self.files.open_writer(path, options, from, &Cancel::default()).unwrap()
+        self.files.open_writer(path, options, from, &CancelToken::default()).unwrap()
     }
 
     fn content(&self, path: &str) -> String {
@@ -57,7 +57,7 @@ impl Volume {
     }
 
     fn used_bytes(&self) -> u64 {
-        self.store.get(&self.name, &Cancel::default()).unwrap().used_bytes
+        self.store.get(&self.name, &CancelToken::default()).unwrap().used_bytes
     }
 }
 
@@ -66,7 +66,7 @@ fn pieces(reader: &FileReader, length: usize) -> Vec<String> {
     let mut buffer = vec![0; length];
     let mut pieces = Vec::new();
     loop {
-        let got = reader.read_next(&mut buffer, &Cancel::default()).unwrap();
+        let got = reader.read_next(&mut buffer, &CancelToken::default()).unwrap();
         if got == 0 {
             return pieces;
         }
@@ -75,11 +75,11 @@ fn pieces(reader: &FileReader, length: usize) -> Vec<String> {
 }
 
 fn write(writer: &mut StreamWriter, content: impl AsRef<[u8]>) -> Result<(), Error> {
-    writer.write(content.as_ref(), &Cancel::default())
+    writer.write(content.as_ref(), &CancelToken::default())
 }
 
 fn finish(mut writer: StreamWriter) -> Result<(), Error> {
-    writer.finish(&Cancel::default())
+    writer.finish(&CancelToken::default())
 }
 
 /// Where every open descriptor of this process below `dir` leads.
@@ -149,11 +149,11 @@ fn case_13_a_file_that_shrinks_gives_what_was_there_and_stays_at_its_end() {
     volume.put("f", "0123456789");
     let reader = volume.reader("f", WHOLE);
     let mut buffer = [0; 4];
-    assert_eq!(reader.read_next(&mut buffer, &Cancel::default()).unwrap(), 4);
+    assert_eq!(reader.read_next(&mut buffer, &CancelToken::default()).unwrap(), 4);
     volume.put("f", "012345");
-    assert_eq!(reader.read_next(&mut buffer, &Cancel::default()).unwrap(), 2);
+    assert_eq!(reader.read_next(&mut buffer, &CancelToken::default()).unwrap(), 2);
     volume.put("f", "0123456789");
-    assert_eq!(reader.read_next(&mut buffer, &Cancel::default()).unwrap(), 0);
+    assert_eq!(reader.read_next(&mut buffer, &CancelToken::default()).unwrap(), 0);
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn case_12_the_end_of_the_longest_file_is_reached() {
 fn a_cancelled_reader_reads_nothing() {
     let volume = Volume::new(json!({}));
     volume.put("f", "content");
-    let cancel = Cancel::default();
+    let cancel = CancelToken::default();
     let reader = volume.reader("f", WHOLE);
     cancel.cancel();
     let error = reader.read_next(&mut [0; 4], &cancel).unwrap_err();
@@ -236,7 +236,7 @@ fn an_atomic_writer_that_is_cancelled_before_it_finishes_leaves_the_old_content(
     volume.put("f", "old");
     let mut writer = volume.writer("f", ATOMIC, WriteFrom::Empty);
     write(&mut writer, "new").unwrap();
-    let cancel = Cancel::default();
+    let cancel = CancelToken::default();
     cancel.cancel();
     assert_eq!(writer.write(b"more", &cancel).unwrap_err().kind(), ErrorKind::Aborted);
     assert_eq!(writer.finish(&cancel).unwrap_err().kind(), ErrorKind::Aborted);
@@ -248,7 +248,7 @@ fn an_atomic_writer_that_is_cancelled_before_it_finishes_leaves_the_old_content(
 fn a_cancelled_opening_neither_makes_nor_empties_a_file() {
     let volume = Volume::new(json!({}));
     volume.put("f", "old");
-    let cancel = Cancel::default();
+    let cancel = CancelToken::default();
     cancel.cancel();
     for options in [PLAIN, ATOMIC] {
         for path in ["f", "new"] {
@@ -307,10 +307,10 @@ fn case_20_a_writer_does_not_finish_in_a_volume_that_was_removed_or_made_again()
             volume.put("f", "old");
             let reader = volume.reader("f", WHOLE);
             let mut writer = volume.writer("new", options, WriteFrom::Empty);
-            volume.store.remove(&volume.name, &Cancel::default()).unwrap();
+            volume.store.remove(&volume.name, &CancelToken::default()).unwrap();
             if again {
                 let spec = sandbox_volumes::model::VolumeSpec::from_options(&[]).unwrap();
-                volume.store.create(&volume.name, &spec, &Cancel::default()).unwrap();
+                volume.store.create(&volume.name, &spec, &CancelToken::default()).unwrap();
             }
             write(&mut writer, "x").unwrap();
             assert_eq!(finish(writer).unwrap_err().kind(), ErrorKind::VolumeNotFound);

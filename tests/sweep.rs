@@ -36,8 +36,9 @@ use limited::Btrfs;
 use mount_namespace::enter_namespace;
 use report::report;
 use rusqlite::Connection;
-use sandbox_volumes::model::{Cancel, Labels};
+use sandbox_volumes::model::Labels;
 use sandbox_volumes::store::{Durability, Store};
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use skip::skip;
 use std::collections::{BTreeSet, HashMap};
@@ -135,7 +136,7 @@ fn meets(dir: &Path, work: Work, Point { call, nth }: &Point, fate: Fate, error:
 
 /// Holds that the first call on the name in a home that is open settles what was left, whichever call it is.
 fn assert_settles(home: &Path, store: &Arc<Store>, first: usize, about: &str) {
-    let cancel = Cancel::default;
+    let cancel = CancelToken::default;
     let is_listed = || {
         let listed = store.list(&Labels::default(), &cancel()).unwrap();
         listed.iter().any(|volume| volume.record.name.as_str() == work::VOLUME)

@@ -36,7 +36,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, fstat, mkdirat};
 use nix::unistd::{dup, mkfifo, syncfs};
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::Cancel;
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -50,15 +50,15 @@ use volume::Volume;
 
 impl Volume {
     fn used_bytes(&self) -> u64 {
-        self.store.get(&self.name, &Cancel::default()).unwrap().used_bytes
+        self.store.get(&self.name, &CancelToken::default()).unwrap().used_bytes
     }
 
     fn remove_all(&self, path: &str) {
-        self.files.remove_all(path, &Cancel::default()).unwrap();
+        self.files.remove_all(path, &CancelToken::default()).unwrap();
     }
 
     fn remove(&self) {
-        self.store.remove(&self.name, &Cancel::default()).unwrap();
+        self.store.remove(&self.name, &CancelToken::default()).unwrap();
         assert!(!self.files.root().exists());
         let trash = self.files.root().with_file_name(".trash");
         assert_eq!(fs::read_dir(trash).unwrap().count(), 0);
@@ -366,7 +366,7 @@ fn case_18_trees_are_measured_and_deleted_where_openat2_is_missing() {
 #[test]
 fn measuring_can_be_cancelled() {
     let volume = Volume::new(json!({}));
-    let cancel = Cancel::default();
+    let cancel = CancelToken::default();
     cancel.cancel();
     assert_eq!(volume.store.get(&volume.name, &cancel).unwrap_err().kind(), ErrorKind::Aborted);
 }

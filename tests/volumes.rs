@@ -9,9 +9,10 @@ mod report;
 mod support;
 
 use report::report;
-use sandbox_volumes::content::WriteOptions;
 use sandbox_volumes::error::{Error, ErrorKind};
-use sandbox_volumes::model::{Cancel, Input, Labels, VolumeKind, VolumeName, VolumeSpec};
+use sandbox_volumes::model::{Labels, OptionValue, VolumeKind, VolumeName, VolumeSpec};
+use sandbox_volumes::sync::CancelToken;
+use sandbox_volumes::volume_fs::WriteOptions;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -19,7 +20,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use support::{Home, name};
 
 fn spec(options: &[Value]) -> Result<VolumeSpec, Error> {
-    let inputs: Vec<Input> = options.iter().cloned().map(Input::from).collect();
+    let inputs: Vec<OptionValue> = options.iter().cloned().map(OptionValue::from).collect();
     VolumeSpec::from_options(&inputs)
 }
 
@@ -39,7 +40,7 @@ fn names(table: &str) -> Vec<String> {
 }
 
 fn listed(home: &Home, filter: &[(&str, &str)]) -> Vec<String> {
-    let volumes = home.store.list(&labels(filter), &Cancel::default()).unwrap();
+    let volumes = home.store.list(&labels(filter), &CancelToken::default()).unwrap();
     volumes.into_iter().map(|volume| volume.record.name.to_string()).collect()
 }
 
@@ -81,10 +82,10 @@ fn a_volume_tells_all_that_it_was_created_with() {
     let home = Home::new();
     let before = now_ms();
     let wanted = spec(&[json!({ "quotaMib": 64, "labels": { "env": "prod" } })]).unwrap();
-    home.store.create(&name("data"), &wanted, &Cancel::default()).unwrap();
+    home.store.create(&name("data"), &wanted, &CancelToken::default()).unwrap();
     fs::write(home.path("volumes/data/file"), vec![1; 100_000]).unwrap();
 
-    let info = home.store.get(&name("data"), &Cancel::default()).unwrap();
+    let info = home.store.get(&name("data"), &CancelToken::default()).unwrap();
     assert_eq!(info.path, home.path("volumes/data"));
     assert!((100_000..200_000).contains(&info.used_bytes), "{}", info.used_bytes);
     let record = info.record;
@@ -101,8 +102,8 @@ fn a_volume_tells_all_that_it_was_created_with() {
 fn listing_tells_the_same_as_getting() {
     let home = Home::new();
     home.create("data");
-    let got = home.store.get(&name("data"), &Cancel::default()).unwrap();
-    let listed = home.store.list(&Labels::default(), &Cancel::default()).unwrap();
+    let got = home.store.get(&name("data"), &CancelToken::default()).unwrap();
+    let listed = home.store.list(&Labels::default(), &CancelToken::default()).unwrap();
     let [listed] = &listed[..] else { panic!("{listed:?}") };
     assert_eq!((&listed.record, &listed.path, listed.used_bytes), (&got.record, &got.path, got.used_bytes));
 }
@@ -128,8 +129,8 @@ fn a_quota_of_zero_is_unlimited_and_overrides_an_earlier_one() {
     }
     let home = Home::new();
     let unlimited = spec(&[json!({ "quotaMib": 0 })]).unwrap();
-    home.store.create(&name("data"), &unlimited, &Cancel::default()).unwrap();
-    assert_eq!(home.store.get(&name("data"), &Cancel::default()).unwrap().record.quota_mib, None);
+    home.store.create(&name("data"), &unlimited, &CancelToken::default()).unwrap();
+    assert_eq!(home.store.get(&name("data"), &CancelToken::default()).unwrap().record.quota_mib, None);
 }
 
 #[test]
@@ -183,7 +184,7 @@ fn a_filter_lists_the_volumes_that_carry_all_its_labels() {
         [("one", json!({ "a": "1", "b": "2" })), ("two", json!({ "a": "1" })), ("three", json!({ "a": "2" }))]
     {
         let spec = spec(&[json!({ "labels": given })]).unwrap();
-        home.store.create(&name(volume), &spec, &Cancel::default()).unwrap();
+        home.store.create(&name(volume), &spec, &CancelToken::default()).unwrap();
         set_created_at(&home, volume, Some(0));
     }
     assert_eq!(listed(&home, &[("a", "1")]), ["one", "two"]);
@@ -203,7 +204,7 @@ fn every_valid_name_can_be_created_listed_and_removed() {
     names.sort();
     assert_eq!(listed(&home, &[]), names);
     for volume in &names {
-        home.store.remove(&name(volume), &Cancel::default()).unwrap();
+        home.store.remove(&name(volume), &CancelToken::default()).unwrap();
     }
     assert!(entries(&home).is_empty());
 }
@@ -223,7 +224,7 @@ fn names_that_differ_in_case_are_two_volumes() {
     let home = Home::new();
     home.create("x");
     home.create("X");
-    home.store.remove(&name("x"), &Cancel::default()).unwrap();
+    home.store.remove(&name("x"), &CancelToken::default()).unwrap();
     assert_eq!(listed(&home, &[]), ["X"]);
 }
 
@@ -231,7 +232,7 @@ fn names_that_differ_in_case_are_two_volumes() {
 fn a_name_is_taken_only_once() {
     let home = Home::new();
     fs::write(home.create("data").join("file"), "kept").unwrap();
-    let again = home.store.create(&name("data"), &spec(&[]).unwrap(), &Cancel::default()).unwrap_err();
+    let again = home.store.create(&name("data"), &spec(&[]).unwrap(), &CancelToken::default()).unwrap_err();
     assert_eq!(again.kind(), ErrorKind::VolumeAlreadyExists);
     assert_eq!(again.context().volume.as_deref(), Some("data"));
     assert_eq!(fs::read_to_string(home.path("volumes/data/file")).unwrap(), "kept");
@@ -242,10 +243,10 @@ fn a_directory_that_the_catalog_does_not_know_is_left_alone() {
     let home = Home::new();
     fs::create_dir(home.path("volumes/data")).unwrap();
     fs::write(home.path("volumes/data/file"), "theirs").unwrap();
-    let error = home.store.create(&name("data"), &spec(&[]).unwrap(), &Cancel::default()).unwrap_err();
+    let error = home.store.create(&name("data"), &spec(&[]).unwrap(), &CancelToken::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::VolumeAlreadyExists);
     assert!(error.to_string().contains("the catalog does not know it"), "{error}");
-    let error = home.store.remove(&name("data"), &Cancel::default()).unwrap_err();
+    let error = home.store.remove(&name("data"), &CancelToken::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::VolumeNotFound);
     assert_eq!(fs::read_to_string(home.path("volumes/data/file")).unwrap(), "theirs");
     assert_eq!(entries(&home), ["volumes/data"]);
@@ -259,11 +260,11 @@ fn a_removed_volume_is_gone_with_all_its_files_and_its_name_is_free() {
     let path = home.create("data");
     fs::create_dir_all(path.join("a/b/c")).unwrap();
     fs::write(path.join("a/b/c/file"), "x").unwrap();
-    home.store.remove(&name("data"), &Cancel::default()).unwrap();
+    home.store.remove(&name("data"), &CancelToken::default()).unwrap();
     assert!(entries(&home).is_empty());
     for missing in [
-        home.store.get(&name("data"), &Cancel::default()).map(drop),
-        home.store.remove(&name("data"), &Cancel::default()),
+        home.store.get(&name("data"), &CancelToken::default()).map(drop),
+        home.store.remove(&name("data"), &CancelToken::default()),
     ] {
         let error = missing.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::VolumeNotFound);
@@ -277,7 +278,7 @@ fn the_files_of_a_removed_volume_are_not_found_and_no_write_brings_it_back() {
     let home = Home::new();
     home.create("data");
     let files = home.store.files(&name("data"));
-    let cancel = Cancel::default;
+    let cancel = CancelToken::default;
     files.write("file", b"x", WriteOptions::default(), &cancel()).unwrap();
     home.store.remove(&name("data"), &cancel()).unwrap();
     let atomic = WriteOptions { atomic: true, ..WriteOptions::default() };
@@ -298,7 +299,7 @@ fn the_files_of_a_removed_volume_are_not_found_and_no_write_brings_it_back() {
 #[test]
 fn a_creation_cancelled_before_its_commit_is_undone() {
     let home = Home::new();
-    let cancel = Cancel::default();
+    let cancel = CancelToken::default();
     assert!(cancel.cancel());
     let error = home.store.create(&name("data"), &spec(&[]).unwrap(), &cancel).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Aborted);
@@ -312,7 +313,7 @@ fn a_cancellation_at_any_moment_leaves_a_whole_volume_or_none() {
     let home = Home::new();
     let (mut undone, mut completed) = (0, 0);
     for round in 0..200u32 {
-        let cancel = Cancel::default();
+        let cancel = CancelToken::default();
         let canceller = cancel.clone();
         let thread = std::thread::spawn(move || {
             (0..round * 2000).for_each(|_| std::hint::spin_loop());
@@ -324,7 +325,7 @@ fn a_cancellation_at_any_moment_leaves_a_whole_volume_or_none() {
             Ok(created) => {
                 assert!(created.path.is_dir());
                 assert!(!accepted, "a cancellation was accepted and did nothing");
-                home.store.remove(&name("data"), &Cancel::default()).unwrap();
+                home.store.remove(&name("data"), &CancelToken::default()).unwrap();
                 completed += 1;
             }
             Err(error) => {
@@ -341,11 +342,11 @@ fn a_cancellation_at_any_moment_leaves_a_whole_volume_or_none() {
 fn a_removal_cancelled_before_its_commit_removes_nothing() {
     let home = Home::new();
     let path = home.create("data");
-    let cancel = Cancel::default();
+    let cancel = CancelToken::default();
     cancel.cancel();
     assert_eq!(home.store.remove(&name("data"), &cancel).unwrap_err().kind(), ErrorKind::Aborted);
     assert!(Path::is_dir(&path));
-    home.store.remove(&name("data"), &Cancel::default()).unwrap();
+    home.store.remove(&name("data"), &CancelToken::default()).unwrap();
 }
 
 /// A size that was read, or the code and the field of a refusal.
@@ -369,9 +370,11 @@ fn check_sizes(read: impl Fn(&str, f64) -> Size) -> Result<(), String> {
 fn case_45_rejects_a_quota_or_size_that_is_no_32_bit_integer() {
     let read = |field: &str, number: f64| {
         let kind = if field == "sizeMib" { "disk" } else { "dir" };
-        let options =
-            vec![("kind".into(), Input::Text(kind.to_owned())), (field.to_owned(), Input::Number(number))];
-        let spec = VolumeSpec::from_options(&[Input::Object(options)])
+        let options = vec![
+            ("kind".into(), OptionValue::Text(kind.to_owned())),
+            (field.to_owned(), OptionValue::Number(number)),
+        ];
+        let spec = VolumeSpec::from_options(&[OptionValue::Object(options)])
             .map_err(|error| (error.code(), error.context().field.clone().unwrap_or_default()))?;
         Ok(spec.quota_mib().or(spec.disk().map(|disk| disk.size_mib)).unwrap())
     };

@@ -1,7 +1,7 @@
 //! Attachments and what they hold.
 
 use super::holders::to_owner;
-use super::{ImageLease, Reader, Writer};
+use super::{CatalogReader, CatalogWriter, ImageLease};
 use crate::error::Result;
 use crate::model::{ProcessIdentity, VolumeName};
 use rusqlite::{OptionalExtension, Row};
@@ -66,7 +66,7 @@ pub struct AttachedImage {
 
 const COLUMNS: &str = "id, sandbox, pid, start_time, boot_id, pid_namespace, created_at_ms";
 
-impl Reader<'_> {
+impl CatalogReader<'_> {
     /// The attachments to that sandbox and of that volume, or all; newest first, the sandbox as tie-break.
     pub fn attachments(
         &self,
@@ -136,7 +136,7 @@ fn to_record(row: &Row<'_>) -> rusqlite::Result<AttachmentRecord> {
     })
 }
 
-impl Writer<'_> {
+impl CatalogWriter<'_> {
     /// Records an attachment with its leases. The id is drawn at random, so that it means nothing in another catalog
     /// that takes this one's place.
     pub fn attach(&self, attachment: &NewAttachment<'_>) -> Result<i64> {

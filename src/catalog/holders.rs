@@ -1,13 +1,13 @@
 //! Who holds a volume or a disk image, and whether they still do.
 
-use super::{Reader, Writer};
+use super::{CatalogReader, CatalogWriter};
 use crate::error::Result;
 use crate::model::{ProcessIdentity, VolumeName};
 use rusqlite::{Params, Row};
 
 /// An attachment that holds something.
 #[derive(Clone, Debug)]
-pub struct Holder {
+pub struct HolderRow {
     /// The attachment's id.
     pub attachment_id: i64,
     /// The sandbox it was made for.
@@ -33,19 +33,19 @@ pub struct ImageLease {
 
 /// What holders are looked for by.
 #[derive(Clone, Copy, Debug)]
-pub enum Held {
+pub enum HeldResource {
     /// Those that hold the volume of that id.
     Volume(i64),
     /// Those that hold an image in a way that does not go with this lease.
     Against(ImageLease),
 }
 
-impl Reader<'_> {
+impl CatalogReader<'_> {
     /// The attachments that hold something, by their sandboxes' names.
-    pub fn holders(&self, held: Held) -> Result<Vec<Holder>> {
+    pub fn holders(&self, held: HeldResource) -> Result<Vec<HolderRow>> {
         let holders = match held {
-            Held::Volume(id) => self.query_holders("lease", "volume_id = ?1", [id])?,
-            Held::Against(lease) => self.query_holders(
+            HeldResource::Volume(id) => self.query_holders("lease", "volume_id = ?1", [id])?,
+            HeldResource::Against(lease) => self.query_holders(
                 "image_lease",
                 "device = ?1 AND inode = ?2 AND NOT (readonly AND ?3)",
                 (lease.device as i64, lease.inode as i64, lease.readonly),
@@ -78,14 +78,14 @@ impl Reader<'_> {
         leases: &str,
         condition: &str,
         values: impl Params,
-    ) -> rusqlite::Result<Vec<Holder>> {
+    ) -> rusqlite::Result<Vec<HolderRow>> {
         let mut statement = self.0.prepare_cached(&format!(
             "SELECT id, sandbox, pid, start_time, boot_id, pid_namespace, keeps_locks, min(readonly) AS readonly
              FROM attachment JOIN {leases} ON attachment_id = id
              WHERE {condition} GROUP BY id ORDER BY sandbox, id"
         ))?;
         let holders = statement.query_map(values, |row| {
-            Ok(Holder {
+            Ok(HolderRow {
                 attachment_id: row.get("id")?,
                 sandbox: row.get("sandbox")?,
                 owner: to_owner(row)?,
@@ -97,7 +97,7 @@ impl Reader<'_> {
     }
 }
 
-impl Writer<'_> {
+impl CatalogWriter<'_> {
     /// Deletes all attachments of a process, and gives their ids.
     pub fn detach_all_of(&self, owner: &ProcessIdentity) -> Result<Vec<i64>> {
         let mut statement = self.0.prepare_cached(

@@ -1,6 +1,6 @@
 //! Mounts that attachments have on the host, written down before they are put in place.
 
-use super::{Reader, Writer};
+use super::{CatalogReader, CatalogWriter};
 use crate::error::Result;
 use rusqlite::{OptionalExtension, Params, Row};
 
@@ -31,7 +31,7 @@ const MOUNTS: &str =
     "SELECT attachment_id, sequence, guest_path, boot_id, mount_namespace, mount_id, unique_id, device, inode
                       FROM host_mount";
 
-impl Reader<'_> {
+impl CatalogReader<'_> {
     /// The mounts of all attachments, or of one, last ones first.
     pub fn host_mounts(&self, attachment: Option<i64>) -> Result<Vec<HostMountRow>> {
         self.query_mounts("?1 IS NULL OR attachment_id = ?1", [attachment])
@@ -71,7 +71,7 @@ fn to_row(row: &Row<'_>) -> rusqlite::Result<HostMountRow> {
     })
 }
 
-impl Writer<'_> {
+impl CatalogWriter<'_> {
     /// Writes down a mount that is about to be put in place.
     pub fn add_host_mount(&self, mount: &HostMountRow) -> Result<()> {
         self.0

@@ -1,6 +1,6 @@
 //! Intents: what is being done to a volume, written down before it is begun.
 
-use super::{Reader, Writer};
+use super::{CatalogReader, CatalogWriter};
 use crate::error::Result;
 use crate::model::{VolumeId, VolumeName};
 use rusqlite::Row;
@@ -44,7 +44,7 @@ pub struct Intent {
     pub in_place: bool,
 }
 
-impl Reader<'_> {
+impl CatalogReader<'_> {
     /// All intents, or those of one name. A row that no version of this program could have written is left out.
     pub fn intents(&self, name: Option<&VolumeName>) -> Result<Vec<Intent>> {
         let mut statement = self.0.prepare_cached(
@@ -73,7 +73,7 @@ fn to_intent(row: &Row<'_>) -> Option<Intent> {
     })
 }
 
-impl Writer<'_> {
+impl CatalogWriter<'_> {
     /// Writes down what is about to be done to a volume, which hides it from readers.
     pub fn begin(&self, volume_id: i64, action: Action, entry: &str) -> Result<()> {
         self.0

@@ -6,29 +6,29 @@
 #![forbid(unsafe_code)]
 
 mod attachments;
-mod connections;
 mod holders;
 mod host_mounts;
 mod intents;
 mod msb;
+mod pool;
 mod read_only;
+mod retained;
 mod schema;
-mod staying;
 mod verify;
 mod volumes;
 
 pub use attachments::{AttachedImage, AttachedVolume, AttachmentRecord, NewAttachment};
-pub use holders::{Held, Holder, ImageLease};
+pub use holders::{HeldResource, HolderRow, ImageLease};
 pub use host_mounts::HostMountRow;
 pub use intents::{Action, Intent};
 pub use msb::{ActiveSandbox, MountedSource, MsbCatalog, MsbVolume};
-pub use staying::FileNumbers;
+pub use retained::FileNumbers;
 pub use verify::{damaged, restore_version};
-pub use volumes::{FoundVolume, UnusableRow};
+pub use volumes::{FoundVolume, InvalidRow};
 
 use crate::error::{Error, Result};
-use crate::model::LONGEST_WAIT;
-use connections::Connections;
+use crate::sync::LONGEST_WAIT;
+use pool::ConnectionPool;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::any::Any;
@@ -53,15 +53,15 @@ const WAL: &str = "wal";
 const BUSY_PAUSE: Duration = Duration::from_millis(1);
 
 /// Keeps others away until what it gives is dropped; it waits until the deadline.
-pub type Gate = Box<dyn Fn(Instant) -> Result<Box<dyn Any>> + Send + Sync>;
+pub type CatalogLock = Box<dyn Fn(Instant) -> Result<Box<dyn Any>> + Send + Sync>;
 
 /// What SQLite's own locks leave open: they exclude other processes, but not a second copy of SQLite in this one, which
 /// a second copy of the addon brings along.
-pub struct Gates {
+pub struct CatalogLocks {
     /// Lets one writer in at a time, whoever it is.
-    pub writers: Gate,
+    pub writers: CatalogLock,
     /// Lets one copy of SQLite in this process in at a time. It is only ever held for a moment.
-    pub copies: Gate,
+    pub copies: CatalogLock,
     /// Whether there are other copies, or that could not be told.
     pub has_copies: Box<dyn Fn() -> bool + Send + Sync>,
     /// The file that stands at the catalog's path now.
@@ -73,21 +73,25 @@ pub struct Gates {
 pub struct Catalog {
     path: PathBuf,
     file: Option<FileNumbers>,
-    writer: Connections,
-    readers: Connections,
-    gates: Arc<Gates>,
+    writer: ConnectionPool,
+    readers: ConnectionPool,
+    gates: Arc<CatalogLocks>,
 }
 
 /// Reading access, of one moment.
-pub struct Reader<'c>(&'c Connection);
+pub struct CatalogReader<'c>(&'c Connection);
 
 /// Writing access, within one transaction.
-pub struct Writer<'c>(rusqlite::Transaction<'c>);
+pub struct CatalogWriter<'c>(rusqlite::Transaction<'c>);
 
 impl Catalog {
     /// Opens the catalog at `path`, makes it or brings it up to date. A new one begins with the volumes that `found`
     /// gives: those of a catalog that was lost.
-    pub fn open(path: &Path, gates: Gates, found: impl FnOnce() -> Result<Vec<FoundVolume>>) -> Result<Self> {
+    pub fn open(
+        path: &Path,
+        gates: CatalogLocks,
+        found: impl FnOnce() -> Result<Vec<FoundVolume>>,
+    ) -> Result<Self> {
         let gates = Arc::new(gates);
         let deadline = Instant::now() + LONGEST_WAIT;
         let writing = (gates.writers)(Instant::now() + PATIENCE);
@@ -108,11 +112,11 @@ impl Catalog {
                 }
             },
         };
-        let (writer, none_yet) = (Connections::new(vec![first]), Connections::new(Vec::new()));
+        let (writer, none_yet) = (ConnectionPool::new(vec![first]), ConnectionPool::new(Vec::new()));
         let file = (gates.file)();
         let mut catalog = Catalog { path: path.to_owned(), file, writer, readers: none_yet, gates };
         let readers = (0..READERS).map(|_| connect(path, &catalog.gates, |_| Ok(())));
-        catalog.readers = Connections::new(readers.collect::<Result<_>>()?);
+        catalog.readers = ConnectionPool::new(readers.collect::<Result<_>>()?);
         drop((copies, alone));
         Ok(catalog)
     }
@@ -123,7 +127,7 @@ impl Catalog {
     pub fn open_read_only(
         path: &Path,
         has_log: bool,
-        gates: Gates,
+        gates: CatalogLocks,
         found: impl FnOnce() -> Result<Vec<FoundVolume>>,
     ) -> Result<Self> {
         let first = read_only::connect(path, has_log)?;
@@ -140,7 +144,7 @@ impl Catalog {
     /// system lacks.
     pub fn open_in_memory(
         path: &Path,
-        gates: Gates,
+        gates: CatalogLocks,
         found: impl FnOnce() -> Result<Vec<FoundVolume>>,
     ) -> Result<Self> {
         let copy = read_only::copy(None, |copy| adopt_all(copy, found))?;
@@ -150,8 +154,8 @@ impl Catalog {
     }
 
     /// A catalog that is only read. A writer, too, is first lent a connection and then refused.
-    fn of_readers(path: &Path, first: Connection, readers: Vec<Connection>, gates: Gates) -> Self {
-        let (writer, readers) = (Connections::new(vec![first]), Connections::new(readers));
+    fn of_readers(path: &Path, first: Connection, readers: Vec<Connection>, gates: CatalogLocks) -> Self {
+        let (writer, readers) = (ConnectionPool::new(vec![first]), ConnectionPool::new(readers));
         let file = (gates.file)();
         Catalog { path: path.to_owned(), file, writer, readers, gates: Arc::new(gates) }
     }
@@ -162,19 +166,19 @@ impl Catalog {
     }
 
     /// Runs `read` on a snapshot.
-    pub fn read<T>(&self, read: impl FnOnce(&Reader<'_>) -> Result<T>) -> Result<T> {
+    pub fn read<T>(&self, read: impl FnOnce(&CatalogReader<'_>) -> Result<T>) -> Result<T> {
         let deadline = Instant::now() + LONGEST_WAIT;
         self.readers.with(deadline, |connection| {
             let _copies = (self.gates.copies)(deadline)?;
             verify::bound(connection)?;
             let snapshot = connection.transaction()?;
-            read(&Reader(&snapshot))
+            read(&CatalogReader(&snapshot))
         })
     }
 
     /// Brings what the log holds into the catalog itself, so that the log is written from its beginning again and takes
     /// no more room.
-    pub fn begin_log_anew(&self) -> Result<()> {
+    pub fn checkpoint_wal(&self) -> Result<()> {
         let deadline = Instant::now() + LONGEST_WAIT;
         self.writer.with(deadline, |connection| {
             let _alone = (self.gates.writers)(deadline)?;
@@ -196,7 +200,7 @@ impl Catalog {
     }
 
     /// Runs `write` as one transaction, which is committed if it succeeds and rolled back if it fails.
-    pub fn write<T>(&self, write: impl FnOnce(&Writer<'_>) -> Result<T>) -> Result<T> {
+    pub fn write<T>(&self, write: impl FnOnce(&CatalogWriter<'_>) -> Result<T>) -> Result<T> {
         let deadline = Instant::now() + LONGEST_WAIT;
         self.writer.with(deadline, |connection| {
             let _alone = (self.gates.writers)(deadline)?;
@@ -213,7 +217,7 @@ impl Catalog {
                     begun => break (copies, begun?),
                 }
             };
-            let writer = Writer(transaction);
+            let writer = CatalogWriter(transaction);
             let result = write(&writer)?;
             writer.0.commit()?;
             Ok(result)
@@ -224,7 +228,7 @@ impl Catalog {
 impl Drop for Catalog {
     fn drop(&mut self) {
         let connections = [self.writer.take_all(), self.readers.take_all()].into_iter().flatten().collect();
-        staying::close(&self.path, self.file, &self.gates, connections);
+        retained::close(&self.path, self.file, &self.gates, connections);
     }
 }
 
@@ -234,10 +238,10 @@ impl fmt::Debug for Catalog {
     }
 }
 
-impl Writer<'_> {
+impl CatalogWriter<'_> {
     /// Reading access within this transaction.
-    pub fn reader(&self) -> Reader<'_> {
-        Reader(&self.0)
+    pub fn reader(&self) -> CatalogReader<'_> {
+        CatalogReader(&self.0)
     }
 }
 
@@ -248,11 +252,11 @@ fn adopt_all(connection: &Connection, found: impl FnOnce() -> Result<Vec<FoundVo
 /// Connects to a catalog, which is made where it is missing, and has it prepared.
 fn connect(
     path: &Path,
-    gates: &Arc<Gates>,
+    gates: &Arc<CatalogLocks>,
     prepare: impl FnOnce(&mut Connection) -> Result<()>,
 ) -> Result<Connection> {
     let connected =
-        staying::open(path, OpenFlags::default() | OpenFlags::SQLITE_OPEN_NOFOLLOW, gates, |connection| {
+        retained::open(path, OpenFlags::default() | OpenFlags::SQLITE_OPEN_NOFOLLOW, gates, |connection| {
             set_up(connection)?;
             prepare(connection).map(|()| true)
         })?;
@@ -260,9 +264,9 @@ fn connect(
 }
 
 /// Connects to a catalog that is there and needs no preparation; none where it does.
-fn connect_to_complete(path: &Path, gates: &Arc<Gates>) -> Result<Option<Connection>> {
+fn connect_to_complete(path: &Path, gates: &Arc<CatalogLocks>) -> Result<Option<Connection>> {
     let flags = (OpenFlags::default() - OpenFlags::SQLITE_OPEN_CREATE) | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let connected = staying::open(path, flags, gates, |connection| {
+    let connected = retained::open(path, flags, gates, |connection| {
         connection.busy_timeout(LONGEST_WAIT)?;
         let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
         let is_complete = mode == WAL && schema::is_newest(connection)?;

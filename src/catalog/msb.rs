@@ -137,7 +137,7 @@ impl MsbCatalog {
     fn read<T>(&self, read: impl FnOnce(&Transaction<'_>, bool) -> rusqlite::Result<T>) -> Result<T> {
         let shared = self.connection()?;
         let mut shared = locked(&shared);
-        let Shared { connection, checked } = &mut *shared;
+        let SharedConnection { connection, checked } = &mut *shared;
         let failed = |error| failed(&self.path, error);
         let snapshot = connection.transaction().map_err(failed)?;
         let version =
@@ -184,7 +184,7 @@ impl MsbCatalog {
         Ok(has_creation)
     }
 
-    fn connection(&self) -> Result<Arc<Mutex<Shared>>> {
+    fn connection(&self) -> Result<Arc<Mutex<SharedConnection>>> {
         let replaced = || unreadable(&self.path, "was replaced while it was being opened. Try again.");
         let file = (self.current)().ok_or_else(replaced)?;
         let key = (file, self.wait.is_zero());
@@ -197,23 +197,23 @@ impl MsbCatalog {
         }
         Ok(locked(connections())
             .entry(key)
-            .or_insert_with(|| Arc::new(Mutex::new(Shared { connection, checked: None })))
+            .or_insert_with(|| Arc::new(Mutex::new(SharedConnection { connection, checked: None })))
             .clone())
     }
 }
 
 /// The connections by file, and by whether they wait for other programs.
-type Connections = HashMap<(FileNumbers, bool), Arc<Mutex<Shared>>>;
+type MsbConnections = HashMap<(FileNumbers, bool), Arc<Mutex<SharedConnection>>>;
 
-struct Shared {
+struct SharedConnection {
     connection: Connection,
     /// The version of the schema that was found to be known, which SQLite counts up with each change of it, and whether
     /// volumes have a state of creation.
     checked: Option<(i64, bool)>,
 }
 
-fn connections() -> &'static Mutex<Connections> {
-    static CONNECTIONS: LazyLock<Mutex<Connections>> = LazyLock::new(Mutex::default);
+fn connections() -> &'static Mutex<MsbConnections> {
+    static CONNECTIONS: LazyLock<Mutex<MsbConnections>> = LazyLock::new(Mutex::default);
     &CONNECTIONS
 }
 

@@ -1,8 +1,8 @@
 //! Whether a catalog is what this program would have written, and a bound on what a damaged one can cost.
 
-use super::{Gates, schema};
+use super::{CatalogLocks, schema};
 use crate::error::{Error, Result};
-use crate::model::LONGEST_WAIT;
+use crate::sync::LONGEST_WAIT;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, ffi};
 use std::collections::BTreeSet;
@@ -60,7 +60,7 @@ pub fn tables(connection: &Connection) -> Result<()> {
 
 /// Gives a catalog that has just the tables of the newest version that version back; false if it has others, is a newer
 /// program's, or its pages do not fit together, and then it stays as it is.
-pub fn restore_version(path: &Path, gates: Gates) -> Result<bool> {
+pub fn restore_version(path: &Path, gates: CatalogLocks) -> Result<bool> {
     let deadline = Instant::now() + LONGEST_WAIT;
     let _alone = (gates.writers)(deadline)?;
     let _copies = (gates.copies)(deadline)?;

@@ -1,6 +1,6 @@
 //! Volume rows.
 
-use super::{Reader, Writer};
+use super::{CatalogReader, CatalogWriter};
 use crate::error::{Error, Result};
 use crate::model::{
     DISK_FSTYPE, DiskFormat, Labels, VolumeId, VolumeKind, VolumeName, VolumeRecord, VolumeSpec,
@@ -26,7 +26,7 @@ pub struct FoundVolume {
 
 /// A row that no version of this program could have written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnusableRow {
+pub struct InvalidRow {
     /// The row's id.
     pub id: i64,
     /// Its name as it stands there, which may be no volume's.
@@ -35,7 +35,7 @@ pub struct UnusableRow {
     pub problem: String,
 }
 
-impl Reader<'_> {
+impl CatalogReader<'_> {
     /// The volume of that name; one that is being created or removed is none.
     pub fn volume(&self, name: &VolumeName) -> Result<Option<VolumeRecord>> {
         let sql = format!(
@@ -57,7 +57,7 @@ impl Reader<'_> {
     ///
     /// A row that no version of this program could have written is input too, and an unusable one must not
     /// hide the others: it is told apart from them.
-    pub fn volumes(&self) -> Result<(Vec<VolumeRecord>, Vec<UnusableRow>)> {
+    pub fn volumes(&self) -> Result<(Vec<VolumeRecord>, Vec<InvalidRow>)> {
         let sql = format!(
             "SELECT {COLUMNS} FROM volume
              WHERE id NOT IN (SELECT volume_id FROM intent)
@@ -69,7 +69,7 @@ impl Reader<'_> {
         while let Some(row) = rows.next()? {
             match to_record(row)? {
                 Ok(record) => records.push(record),
-                Err(error) => unusable.push(UnusableRow {
+                Err(error) => unusable.push(InvalidRow {
                     id: row.get("id")?,
                     name: row.get_ref("name")?.as_str().unwrap_or_default().to_owned(),
                     problem: error.to_string(),
@@ -80,7 +80,7 @@ impl Reader<'_> {
     }
 }
 
-impl Reader<'_> {
+impl CatalogReader<'_> {
     /// Whether the name is taken, be it by a volume that is being created or removed, or by an unusable row.
     pub fn has_row(&self, name: &VolumeName) -> Result<bool> {
         let mut statement = self.0.prepare_cached("SELECT 1 FROM volume WHERE name = ?1")?;
@@ -99,8 +99,8 @@ impl Reader<'_> {
     }
 }
 
-impl Reader<'_> {
-    /// All names that are taken; see [`Reader::has_row`].
+impl CatalogReader<'_> {
+    /// All names that are taken; see [`CatalogReader::has_row`].
     pub fn names(&self) -> Result<HashSet<String>> {
         let mut statement = self.0.prepare_cached("SELECT name FROM volume")?;
         let names = statement.query_map((), |row| row.get(0))?;
@@ -114,7 +114,7 @@ impl Reader<'_> {
     }
 }
 
-impl Writer<'_> {
+impl CatalogWriter<'_> {
     /// Records that no file has the id of any volume, but of those that are being created or removed.
     pub fn forget_identity_files(&self) -> Result<()> {
         let sql = "UPDATE volume SET identity_stored = 0

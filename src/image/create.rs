@@ -1,8 +1,8 @@
 //! New images, sparse, with a file system's skeleton for content.
 
-use super::ext4::Extent;
-use super::inspect::MOST_CAPACITY;
+use super::inspect::MAX_CAPACITY;
 use crate::error::{Error, Result};
+use crate::ext4::Extent;
 use imago::qcow2::Qcow2;
 use imago::{
     DenyImplicitOpenGate, FormatAccess, FormatCreateBuilder, FormatDriverBuilder, StorageOpenOptions,
@@ -13,7 +13,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-type Image = Qcow2<imago::file::File>;
+type NewImage = Qcow2<imago::file::File>;
 
 /// Makes the empty `file`, open for reading and writing, a qcow2 image (version 3, clusters of 64 KiB) of a disk of
 /// `capacity_bytes` with this content. `path` stands in messages. Nothing is synced.
@@ -22,10 +22,10 @@ pub fn create_qcow2(file: &File, path: &Path, capacity_bytes: u64, content: &[Ex
     let write = || {
         let storage = StorageOpenOptions::new().write(true);
         let storage = imago::file::File::from_open_file(file.try_clone()?, storage)?;
-        let image = Image::create_builder(storage)
+        let image = NewImage::create_builder(storage)
             .size(capacity_bytes)
             .create_open(DenyImplicitOpenGate::default(), |storage| {
-                Ok(Image::builder(storage).backing(None).write(true))
+                Ok(NewImage::builder(storage).backing(None).write(true))
             })?;
         let image = FormatAccess::new(image);
         for extent in content {
@@ -54,7 +54,7 @@ fn check(capacity_bytes: u64, content: &[Extent]) -> Result<()> {
         let end = extent.offset.checked_add(extent.bytes.len() as u64);
         end.is_some_and(|end| end <= capacity_bytes)
     };
-    match (1..=MOST_CAPACITY).contains(&capacity_bytes) && content.iter().all(fits) {
+    match (1..=MAX_CAPACITY).contains(&capacity_bytes) && content.iter().all(fits) {
         true => Ok(()),
         false => Err(Error::internal(format_args!(
             "an image of {capacity_bytes} bytes is too big, or its content does not fit"

@@ -1,8 +1,8 @@
 //! What an image is: its format, its size, the file system in it.
 
-use super::content::{self, Content};
-use super::failure::Failure;
+use super::detect::{self, Signature};
 use super::partitions::PartitionTable;
+use super::problem::Failure;
 use super::vmdk::Parts;
 use super::{bytes, qcow2, superblock, vmdk};
 use crate::error::{Error, Result};
@@ -12,7 +12,7 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 /// The biggest disk that an image may describe: 16 TiB. More than that in a header is taken for damage.
-pub(super) const MOST_CAPACITY: u64 = 16 << 40;
+pub(super) const MAX_CAPACITY: u64 = 16 << 40;
 
 /// How much of an image tells its format, and holds all of its header.
 const HEAD: usize = 64 << 10;
@@ -65,7 +65,7 @@ impl Inspected {
 }
 
 /// A format's part of it.
-pub(super) struct Facts {
+pub(super) struct ProbeResult {
     pub capacity_bytes: u64,
     /// The first [`superblock::NEEDED`] bytes of the disk, or as many as it has; none where they cannot be read.
     pub start: Vec<u8>,
@@ -102,9 +102,9 @@ fn facts(
         ));
     }
     let head = bytes::read_up_to(file, 0, HEAD)?;
-    let format = content::format(stated, path, Content::of(&head))?;
+    let format = detect::format(stated, path, Signature::of(&head))?;
     let facts = match format {
-        DiskFormat::Raw => Facts {
+        DiskFormat::Raw => ProbeResult {
             capacity_bytes: length,
             start: bytes::read_up_to(file, 0, superblock::NEEDED)?,
             parts: None,

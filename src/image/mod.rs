@@ -8,16 +8,14 @@
 #![forbid(unsafe_code)]
 
 mod bytes;
-mod content;
 mod create;
-/// New ext4 file systems.
-pub mod ext4;
-mod failure;
+mod detect;
+mod external_devices;
 mod inspect;
 mod open;
-mod other_devices;
 /// Partition tables.
 pub mod partitions;
+mod problem;
 /// The qcow2 format.
 pub mod qcow2;
 /// The file system in a disk.
@@ -26,7 +24,7 @@ pub mod superblock;
 pub mod vmdk;
 
 pub use create::{create_qcow2, create_raw};
-pub use failure::Problem;
+pub use external_devices::names_other_devices;
 pub use inspect::{Inspected, inspect};
-pub use open::{Opened, open};
-pub use other_devices::names_other_devices;
+pub use open::{OpenedImage, open};
+pub use problem::ImageProblem;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// An image that is open for reading.
 #[derive(Debug)]
-pub struct Opened {
+pub struct OpenedImage {
     /// The image: a regular file.
     pub file: File,
     /// The directory that holds it.
@@ -20,7 +20,7 @@ pub struct Opened {
 
 /// Opens the image at a path of the host's own, whose links are followed, unless `refuse` does not want what is found
 /// there. What is no regular file is looked at only, so that no FIFO hangs and no driver notices.
-pub fn open(path: &Path, refuse: impl FnOnce(&Path, FileId) -> Result<()>) -> Result<Opened> {
+pub fn open(path: &Path, refuse: impl FnOnce(&Path, FileId) -> Result<()>) -> Result<OpenedImage> {
     let found = open_host_file(path, |real, id| refuse(real, id).map_err(Refusal::Ours));
     let found = found.map_err(|refusal| match refusal {
         Refusal::Ours(error) => error,
@@ -28,7 +28,7 @@ pub fn open(path: &Path, refuse: impl FnOnce(&Path, FileId) -> Result<()>) -> Re
     })?;
     match found {
         Found::Regular(HostFile { file, directory, path }) => {
-            Ok(Opened { file: File::from(file), directory, path })
+            Ok(OpenedImage { file: File::from(file), directory, path })
         }
         Found::Other(kind) => Err(Error::disk_image(
             path,

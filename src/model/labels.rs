@@ -1,6 +1,6 @@
 //! Labels: small key-value metadata of a volume.
 
-use super::field;
+use super::option_names;
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 
@@ -15,12 +15,12 @@ impl Labels {
     /// Checks keys and the total size.
     pub fn new(pairs: BTreeMap<String, String>) -> Result<Self> {
         if pairs.contains_key("") {
-            return Err(Error::invalid_config(field::LABELS, "a label's key must not be empty"));
+            return Err(Error::invalid_config(option_names::LABELS, "a label's key must not be empty"));
         }
         let bytes: usize = pairs.iter().map(|(key, value)| key.len() + value.len()).sum();
         if bytes > MAX_BYTES {
             return Err(Error::invalid_config(
-                field::LABELS,
+                option_names::LABELS,
                 format!("keys and values take {bytes} bytes; at most {MAX_BYTES} are allowed"),
             ));
         }

@@ -1,6 +1,6 @@
 //! Volume names.
 
-use super::field;
+use super::option_names;
 use crate::error::{Error, Result};
 use std::fmt;
 
@@ -17,19 +17,19 @@ impl VolumeName {
     pub fn parse(name: &str) -> Result<Self> {
         let shown = name.chars().take(MAX_BYTES).collect::<String>();
         if name.is_empty() {
-            return Err(Error::invalid_config(field::NAME, "a volume name must not be empty"));
+            return Err(Error::invalid_config(option_names::NAME, "a volume name must not be empty"));
         }
         if name.len() > MAX_BYTES {
             let bytes = name.len();
             return Err(Error::invalid_config(
-                field::NAME,
+                option_names::NAME,
                 format!("{shown:?}… is {bytes} bytes long; a volume name has at most {MAX_BYTES}"),
             ));
         }
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.chars().all(allowed) {
             return Err(Error::invalid_config(
-                field::NAME,
+                option_names::NAME,
                 format!(
                     "{shown:?} is not a volume name: letters, digits, \".\", \"_\" and \"-\" only, \
                      starting with a letter or digit"
@@ -37,7 +37,10 @@ impl VolumeName {
             ));
         }
         if name.ends_with('.') {
-            return Err(Error::invalid_config(field::NAME, format!("{shown:?} must not end with a dot")));
+            return Err(Error::invalid_config(
+                option_names::NAME,
+                format!("{shown:?} must not end with a dot"),
+            ));
         }
         Ok(VolumeName(name.to_owned()))
     }

@@ -1,9 +1,17 @@
 //! What a caller wants a new volume to be.
 
-use super::{DiskFormat, Fields, Input, Labels, MAX_DISK_MIB, MIB, MIN_DISK_MIB, field, name_of};
+use super::{
+    DiskFormat, Labels, MAX_DISK_MIB, MIB, MIN_DISK_MIB, OptionReader, OptionValue, name_of, option_names,
+};
 use crate::error::{Error, Result};
 
-const OPTIONS: [&str; 5] = [field::KIND, field::SIZE_MIB, field::FORMAT, field::QUOTA_MIB, field::LABELS];
+const OPTIONS: [&str; 5] = [
+    option_names::KIND,
+    option_names::SIZE_MIB,
+    option_names::FORMAT,
+    option_names::QUOTA_MIB,
+    option_names::LABELS,
+];
 
 /// How a volume stores its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,13 +84,13 @@ pub struct VolumeOptions {
 
 impl VolumeOptions {
     /// The fields of an options object. Only the kind's name differs from object to object.
-    pub fn read(fields: &Fields, kind_name: &str) -> Result<Self> {
+    pub fn read(fields: &OptionReader, kind_name: &str) -> Result<Self> {
         Ok(VolumeOptions {
             kind: fields.choice(kind_name, &VolumeKind::NAMES)?,
-            size_mib: fields.u32(field::SIZE_MIB)?,
-            format: fields.choice(field::FORMAT, &DiskSpec::FORMATS)?,
-            quota_mib: fields.u32(field::QUOTA_MIB)?,
-            labels: fields.labels(field::LABELS)?,
+            size_mib: fields.u32(option_names::SIZE_MIB)?,
+            format: fields.choice(option_names::FORMAT, &DiskSpec::FORMATS)?,
+            quota_mib: fields.u32(option_names::QUOTA_MIB)?,
+            labels: fields.labels(option_names::LABELS)?,
         })
     }
 
@@ -90,10 +98,10 @@ impl VolumeOptions {
     pub fn any_given<'n>(&self, kind_name: &'n str) -> Option<&'n str> {
         let given = [
             (kind_name, self.kind.is_some()),
-            (field::SIZE_MIB, self.size_mib.is_some()),
-            (field::FORMAT, self.format.is_some()),
-            (field::QUOTA_MIB, self.quota_mib.is_some()),
-            (field::LABELS, self.labels.is_some()),
+            (option_names::SIZE_MIB, self.size_mib.is_some()),
+            (option_names::FORMAT, self.format.is_some()),
+            (option_names::QUOTA_MIB, self.quota_mib.is_some()),
+            (option_names::LABELS, self.labels.is_some()),
         ];
         given.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
     }
@@ -122,18 +130,18 @@ impl VolumeSpec {
         let labels = labels.unwrap_or_default();
         match kind.unwrap_or(VolumeKind::Dir) {
             VolumeKind::Dir if size_mib.is_some() => Err(Error::invalid_config(
-                field::SIZE_MIB,
+                option_names::SIZE_MIB,
                 "only a volume of kind \"disk\" has a size; limit a directory with \"quotaMib\"",
             )),
             VolumeKind::Dir if format.is_some() => Err(Error::invalid_config(
-                field::FORMAT,
+                option_names::FORMAT,
                 "only a volume of kind \"disk\" has an image format; leave it unset for a directory",
             )),
             VolumeKind::Dir => {
                 Ok(VolumeSpec { disk: None, quota_mib: quota_mib.filter(|mib| *mib > 0), labels })
             }
             VolumeKind::Disk if quota_mib.is_some() => Err(Error::invalid_config(
-                field::QUOTA_MIB,
+                option_names::QUOTA_MIB,
                 "only a volume of kind \"dir\" has a quota; a disk is limited by \"sizeMib\"",
             )),
             VolumeKind::Disk => {
@@ -144,10 +152,10 @@ impl VolumeSpec {
     }
 
     /// Merges options left to right and checks them.
-    pub fn from_options(options: &[Input]) -> Result<Self> {
+    pub fn from_options(options: &[OptionValue]) -> Result<Self> {
         let merged = options.iter().try_fold(VolumeOptions::default(), |merged, option| {
-            let fields = Fields::of("VolumeConfig", option, &OPTIONS)?;
-            merged.merged_with(VolumeOptions::read(&fields, field::KIND)?)
+            let fields = OptionReader::of("VolumeConfig", option, &OPTIONS)?;
+            merged.merged_with(VolumeOptions::read(&fields, option_names::KIND)?)
         });
         VolumeSpec::new(merged?)
     }
@@ -181,11 +189,11 @@ fn disk_size(size_mib: Option<u32>) -> Result<u32> {
     match size_mib {
         Some(mib) if (MIN_DISK_MIB..=MAX_DISK_MIB).contains(&mib) => Ok(mib),
         Some(mib) => Err(Error::invalid_config(
-            field::SIZE_MIB,
+            option_names::SIZE_MIB,
             format!("a volume of kind \"disk\" has a size in MiB, {limits}; got {mib}"),
         )),
         None => Err(Error::invalid_config(
-            field::SIZE_MIB,
+            option_names::SIZE_MIB,
             format!("a volume of kind \"disk\" needs its size in MiB, {limits}"),
         )),
     }

@@ -1,6 +1,6 @@
 //! What tells a volume from every other, a later one of the same name included.
 
-use super::{VolumeName, field};
+use super::{VolumeName, option_names};
 use crate::error::{Error, Result};
 use std::fmt;
 
@@ -54,7 +54,7 @@ impl VolumeRef {
         let id = id.map(|text| {
             let shown = text.chars().take(DIGITS + 1).collect::<String>();
             let problem = format!("{shown:?} is not a volume's id: {DIGITS} lower-case hexadecimal digits");
-            VolumeId::parse(text).ok_or_else(|| Error::invalid_config(field::VOLUME_ID, problem))
+            VolumeId::parse(text).ok_or_else(|| Error::invalid_config(option_names::VOLUME_ID, problem))
         });
         Ok(VolumeRef { name, id: id.transpose()? })
     }

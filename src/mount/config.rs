@@ -1,31 +1,37 @@
 //! One mount as a caller asked for it, checked when it is built.
 
-use super::field;
 use super::host_path;
+use super::option_names;
 use super::options::{self, HostPermissions, MountFlags, StatVirtualization};
 use super::provision::Provision;
 use super::source::MountSource;
 use super::subpath::Subpath;
 use crate::error::{Error, Result};
-use crate::model::{Fields, Input, VolumeId, VolumeName, VolumeRef};
+use crate::model::{OptionReader, OptionValue, VolumeId, VolumeName, VolumeRef};
 use std::path::Path;
 
 const MOUNT_OPTIONS: [&str; 6] = [
-    field::READONLY,
-    field::NOEXEC,
-    field::NOSUID,
-    field::NODEV,
-    field::STAT_VIRTUALIZATION,
-    field::HOST_PERMISSIONS,
+    option_names::READONLY,
+    option_names::NOEXEC,
+    option_names::NOSUID,
+    option_names::NODEV,
+    option_names::STAT_VIRTUALIZATION,
+    option_names::HOST_PERMISSIONS,
 ];
-const NAMED_VOLUME_OPTIONS: [&str; 6] =
-    [field::MODE, field::KIND, field::SIZE_MIB, field::FORMAT, field::QUOTA_MIB, field::LABELS];
-const NAMED_OPTIONS: [&str; 1] = [field::SUBPATH];
-const TMPFS_OPTIONS: [&str; 1] = [field::SIZE_MIB];
-const DISK_OPTIONS: [&str; 2] = [field::FORMAT, field::FSTYPE];
+const NAMED_VOLUME_OPTIONS: [&str; 6] = [
+    option_names::MODE,
+    option_names::KIND,
+    option_names::SIZE_MIB,
+    option_names::FORMAT,
+    option_names::QUOTA_MIB,
+    option_names::LABELS,
+];
+const NAMED_OPTIONS: [&str; 1] = [option_names::SUBPATH];
+const TMPFS_OPTIONS: [&str; 1] = [option_names::SIZE_MIB];
+const DISK_OPTIONS: [&str; 2] = [option_names::FORMAT, option_names::FSTYPE];
 
-/// A mount whose options go together. Its plain-object shape is an [`Input`], by [`MountConfig::from_input`]
-/// and `Input::from`.
+/// A mount whose options go together. Its plain-object shape is an [`OptionValue`], by [`MountConfig::from_input`]
+/// and `OptionValue::from`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountConfig {
     source: MountSource,
@@ -37,24 +43,33 @@ pub struct MountConfig {
 impl MountConfig {
     /// `Mount.bind(hostPath, MountOptions?)`: a file or directory of the host. A relative path is taken from
     /// `cwd`, now.
-    pub fn bind(host_path: &Input, options: &Input, cwd: &Path) -> Result<Self> {
-        let host = host_path::resolve(field::HOST_PATH, host_path.required_text(field::HOST_PATH)?, cwd)?;
-        let fields = Fields::of("MountOptions", options, &MOUNT_OPTIONS)?;
+    pub fn bind(host_path: &OptionValue, options: &OptionValue, cwd: &Path) -> Result<Self> {
+        let host = host_path::resolve(
+            option_names::HOST_PATH,
+            host_path.required_text(option_names::HOST_PATH)?,
+            cwd,
+        )?;
+        let fields = OptionReader::of("MountOptions", options, &MOUNT_OPTIONS)?;
         Self::checked(MountSource::Bind { host }, &fields)
     }
 
     /// `Mount.named(name, MountOptions?)`: a volume that exists.
-    pub fn named(name: &Input, options: &Input) -> Result<Self> {
-        Self::named_with(name, options, &Input::Absent)
+    pub fn named(name: &OptionValue, options: &OptionValue) -> Result<Self> {
+        Self::named_with(name, options, &OptionValue::Absent)
     }
 
     /// `Mount.namedWith(name, MountOptions, NamedVolumeOptions)`: a volume that may be created for the mount.
-    pub fn named_with(name: &Input, options: &Input, named_options: &Input) -> Result<Self> {
-        let name = VolumeName::parse(name.required_text(field::NAME)?)?;
-        let fields = Fields::of("MountOptions", options, &[&NAMED_OPTIONS[..], &MOUNT_OPTIONS].concat())?;
-        let named_fields = Fields::of("NamedVolumeOptions", named_options, &NAMED_VOLUME_OPTIONS)?;
-        let provision = Provision::read(&named_fields, field::MODE, field::KIND)?;
-        let subpath = fields.text(field::SUBPATH)?.map(Subpath::parse).transpose()?;
+    pub fn named_with(
+        name: &OptionValue,
+        options: &OptionValue,
+        named_options: &OptionValue,
+    ) -> Result<Self> {
+        let name = VolumeName::parse(name.required_text(option_names::NAME)?)?;
+        let fields =
+            OptionReader::of("MountOptions", options, &[&NAMED_OPTIONS[..], &MOUNT_OPTIONS].concat())?;
+        let named_fields = OptionReader::of("NamedVolumeOptions", named_options, &NAMED_VOLUME_OPTIONS)?;
+        let provision = Provision::read(&named_fields, option_names::MODE, option_names::KIND)?;
+        let subpath = fields.text(option_names::SUBPATH)?.map(Subpath::parse).transpose()?;
         Self::checked(MountSource::named(VolumeRef::from(&name), provision, subpath)?, &fields)
     }
 
@@ -67,23 +82,29 @@ impl MountConfig {
     }
 
     /// `Mount.tmpfs(TmpfsOptions?)`: memory.
-    pub fn tmpfs(options: &Input) -> Result<Self> {
-        let fields = Fields::of("TmpfsOptions", options, &[&TMPFS_OPTIONS[..], &MOUNT_OPTIONS].concat())?;
+    pub fn tmpfs(options: &OptionValue) -> Result<Self> {
+        let fields =
+            OptionReader::of("TmpfsOptions", options, &[&TMPFS_OPTIONS[..], &MOUNT_OPTIONS].concat())?;
         Self::checked(MountSource::tmpfs(&fields)?, &fields)
     }
 
     /// `Mount.disk(hostPath, DiskOptions?)`: a disk image of the host. A relative path is taken from `cwd`, now.
-    pub fn disk(host_path: &Input, options: &Input, cwd: &Path) -> Result<Self> {
-        let host = host_path::resolve(field::HOST_PATH, host_path.required_text(field::HOST_PATH)?, cwd)?;
-        let fields = Fields::of("DiskOptions", options, &[&DISK_OPTIONS[..], &MOUNT_OPTIONS].concat())?;
+    pub fn disk(host_path: &OptionValue, options: &OptionValue, cwd: &Path) -> Result<Self> {
+        let host = host_path::resolve(
+            option_names::HOST_PATH,
+            host_path.required_text(option_names::HOST_PATH)?,
+            cwd,
+        )?;
+        let fields = OptionReader::of("DiskOptions", options, &[&DISK_OPTIONS[..], &MOUNT_OPTIONS].concat())?;
         Self::checked(MountSource::disk(host, &fields)?, &fields)
     }
 
     /// The source with the flags and policies of `fields`, as far as these go together.
-    pub(super) fn checked(source: MountSource, fields: &Fields) -> Result<Self> {
+    pub(super) fn checked(source: MountSource, fields: &OptionReader) -> Result<Self> {
         let flags = MountFlags::read(fields)?;
-        let stat_virtualization = fields.choice(field::STAT_VIRTUALIZATION, &StatVirtualization::NAMES)?;
-        let host_permissions = fields.choice(field::HOST_PERMISSIONS, &HostPermissions::NAMES)?;
+        let stat_virtualization =
+            fields.choice(option_names::STAT_VIRTUALIZATION, &StatVirtualization::NAMES)?;
+        let host_permissions = fields.choice(option_names::HOST_PERMISSIONS, &HostPermissions::NAMES)?;
         let config = MountConfig { source, flags, stat_virtualization, host_permissions };
         if !config.source.may_be_directory() {
             config.refuse_virtiofs_policies()?;
@@ -93,7 +114,7 @@ impl MountConfig {
             && host_permissions == Some(HostPermissions::Mirror)
         {
             return Err(Error::invalid_config(
-                field::HOST_PERMISSIONS,
+                option_names::HOST_PERMISSIONS,
                 "\"mirror\" does not go with \"statVirtualization\": \"off\"; choose \"strict\" or \"relaxed\" \
                  there, or leave this unset",
             ));
@@ -117,7 +138,7 @@ impl MountConfig {
     pub fn refuse_subpath(&self) -> Result<()> {
         match &self.source {
             MountSource::Named { subpath: Some(_), .. } => Err(Error::invalid_config(
-                field::SUBPATH,
+                option_names::SUBPATH,
                 "goes with directory volumes only, for what is on a disk is reached in its guest; leave it unset",
             )),
             _ => Ok(()),
@@ -154,6 +175,6 @@ impl MountConfig {
 }
 
 /// A field that must be there.
-pub(super) fn required_text<'a>(fields: &Fields<'a>, name: &str) -> Result<&'a str> {
+pub(super) fn required_text<'a>(fields: &OptionReader<'a>, name: &str) -> Result<&'a str> {
     fields.text(name)?.ok_or_else(|| Error::invalid_config(name, "expected a string, got nothing"))
 }

@@ -7,24 +7,24 @@
 #![forbid(unsafe_code)]
 
 mod config;
-mod field;
 mod guest_path;
 mod host_path;
+mod option_names;
 mod options;
-mod plain;
-mod plan;
 mod provision;
 mod resolved;
 /// What a sandbox engine is told: one pure renderer a file.
 pub mod runtime;
+mod serialize;
 mod source;
 mod subpath;
+mod validate;
 
 pub use config::MountConfig;
 pub use guest_path::GuestPath;
 pub use options::{HostPermissions, MountFlags, StatVirtualization};
-pub use plan::plan;
 pub use provision::{Provision, ProvisionMode};
-pub use resolved::{MountedPart, Origin, ResolvedMount};
+pub use resolved::{MountedPart, ResolvedMount, ResolvedSource};
 pub use source::{MountKind, MountSource};
 pub use subpath::Subpath;
+pub use validate::plan;

@@ -1,8 +1,8 @@
 //! What may be asked of a mount besides its source.
 
-use super::field;
+use super::option_names;
 use crate::error::{Error, Result};
-use crate::model::{Fields, name_of};
+use crate::model::{OptionReader, name_of};
 
 /// The mount flags; each is off unless asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,13 +18,13 @@ pub struct MountFlags {
 }
 
 impl MountFlags {
-    pub(super) fn read(fields: &Fields) -> Result<Self> {
+    pub(super) fn read(fields: &OptionReader) -> Result<Self> {
         let flag = |name| Ok::<bool, Error>(fields.flag(name)?.unwrap_or(false));
         Ok(MountFlags {
-            readonly: flag(field::READONLY)?,
-            noexec: flag(field::NOEXEC)?,
-            nosuid: flag(field::NOSUID)?,
-            nodev: flag(field::NODEV)?,
+            readonly: flag(option_names::READONLY)?,
+            noexec: flag(option_names::NOEXEC)?,
+            nosuid: flag(option_names::NOSUID)?,
+            nodev: flag(option_names::NODEV)?,
         })
     }
 }
@@ -79,6 +79,6 @@ pub(super) fn virtiofs_policy(
     stat_virtualization: Option<StatVirtualization>,
     host_permissions: Option<HostPermissions>,
 ) -> Option<&'static str> {
-    let stat_virtualization = stat_virtualization.map(|_| field::STAT_VIRTUALIZATION);
-    stat_virtualization.or(host_permissions.map(|_| field::HOST_PERMISSIONS))
+    let stat_virtualization = stat_virtualization.map(|_| option_names::STAT_VIRTUALIZATION);
+    stat_virtualization.or(host_permissions.map(|_| option_names::HOST_PERMISSIONS))
 }

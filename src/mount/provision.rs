@@ -1,7 +1,7 @@
 //! How a named mount comes by its volume.
 
 use crate::error::{Error, Result};
-use crate::model::{Fields, VolumeOptions, VolumeSpec, name_of};
+use crate::model::{OptionReader, VolumeOptions, VolumeSpec, name_of};
 
 /// How a named mount comes by its volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub enum Provision {
 impl Provision {
     /// Reads the mode and, for the modes that may create a volume, what it is to be. Options and the plain
     /// object name two of the fields differently.
-    pub(super) fn read(fields: &Fields, mode_name: &str, kind_name: &str) -> Result<Self> {
+    pub(super) fn read(fields: &OptionReader, mode_name: &str, kind_name: &str) -> Result<Self> {
         let options = VolumeOptions::read(fields, kind_name)?;
         match fields.choice(mode_name, &ProvisionMode::NAMES)?.unwrap_or(ProvisionMode::Existing) {
             ProvisionMode::Existing => match options.any_given(kind_name) {

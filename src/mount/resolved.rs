@@ -1,12 +1,12 @@
 //! One mount whose source the store has found on the host.
 
-use super::field;
 use super::guest_path::GuestPath;
+use super::option_names;
 use super::options::{HostPermissions, MountFlags, StatVirtualization};
-use super::plain::{number, path, text};
+use super::serialize::{number, path, text};
 use super::source::MountKind;
 use super::subpath::Subpath;
-use crate::model::{DiskFormat, Input, VolumeName};
+use crate::model::{DiskFormat, OptionValue, VolumeName};
 use std::path::{Path, PathBuf};
 
 /// A mount as a runtime is to make it.
@@ -15,7 +15,7 @@ pub struct ResolvedMount {
     /// Where it appears in the guest.
     pub guest_path: GuestPath,
     /// What appears there.
-    pub origin: Origin,
+    pub origin: ResolvedSource,
     /// The flags.
     pub flags: MountFlags,
     /// How virtiofs shows owners and modes; none is the runtime's default.
@@ -26,7 +26,7 @@ pub struct ResolvedMount {
 
 /// Where a resolved mount's content is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum ResolvedSource {
     /// A file or directory of the host.
     Bind {
         /// Its absolute path.
@@ -86,68 +86,75 @@ impl ResolvedMount {
     /// The kind of mount that the caller asked for.
     pub fn kind(&self) -> MountKind {
         match self.origin {
-            Origin::Bind { .. } => MountKind::Bind,
-            Origin::Named { .. } => MountKind::Named,
-            Origin::Tmpfs { .. } => MountKind::Tmpfs,
-            Origin::Disk { volume: Some(_), .. } => MountKind::Named,
-            Origin::Disk { volume: None, .. } => MountKind::Disk,
+            ResolvedSource::Bind { .. } => MountKind::Bind,
+            ResolvedSource::Named { .. } => MountKind::Named,
+            ResolvedSource::Tmpfs { .. } => MountKind::Tmpfs,
+            ResolvedSource::Disk { volume: Some(_), .. } => MountKind::Named,
+            ResolvedSource::Disk { volume: None, .. } => MountKind::Disk,
         }
     }
 
     /// The part of a volume that is mounted.
     pub fn part(&self) -> Option<&MountedPart> {
         match &self.origin {
-            Origin::Named { part, .. } => part.as_ref(),
+            ResolvedSource::Named { part, .. } => part.as_ref(),
             _ => None,
         }
     }
 
     /// Whether a single file of the host is mounted.
     pub fn is_file(&self) -> bool {
-        let is_bound = matches!(self.origin, Origin::Bind { file: true, .. });
+        let is_bound = matches!(self.origin, ResolvedSource::Bind { file: true, .. });
         is_bound || self.part().is_some_and(|part| part.is_file)
     }
 
     /// The host path that the guest sees, where there is one.
     pub fn host(&self) -> Option<&Path> {
         match &self.origin {
-            Origin::Bind { host, .. } | Origin::Named { host, .. } | Origin::Disk { host, .. } => Some(host),
-            Origin::Tmpfs { .. } => None,
+            ResolvedSource::Bind { host, .. }
+            | ResolvedSource::Named { host, .. }
+            | ResolvedSource::Disk { host, .. } => Some(host),
+            ResolvedSource::Tmpfs { .. } => None,
         }
     }
 }
 
-impl From<&ResolvedMount> for Input {
+impl From<&ResolvedMount> for OptionValue {
     /// One entry of `attachment.mounts`.
     fn from(mount: &ResolvedMount) -> Self {
         let volume = match &mount.origin {
-            Origin::Named { volume, .. } | Origin::Disk { volume: Some(volume), .. } => Some(volume.as_str()),
+            ResolvedSource::Named { volume, .. } | ResolvedSource::Disk { volume: Some(volume), .. } => {
+                Some(volume.as_str())
+            }
             _ => None,
         };
         let size_mib = match &mount.origin {
-            Origin::Tmpfs { size_mib } => *size_mib,
+            ResolvedSource::Tmpfs { size_mib } => *size_mib,
             _ => None,
         };
         let (format, fstype) = match &mount.origin {
-            Origin::Disk { format, fstype, .. } => (Some(format.as_str()), fstype.as_deref()),
+            ResolvedSource::Disk { format, fstype, .. } => (Some(format.as_str()), fstype.as_deref()),
             _ => (None, None),
         };
         let fields = [
-            (field::GUEST_PATH, text(Some(mount.guest_path.as_str()))),
-            (field::KIND, text(Some(mount.kind().as_str()))),
-            (field::HOST_PATH, mount.host().map_or(Input::Absent, path)),
-            (field::VOLUME, text(volume)),
-            (field::SUBPATH, text(mount.part().map(|part| part.subpath.as_str()))),
-            (field::FORMAT, text(format)),
-            (field::FSTYPE, text(fstype)),
-            (field::READONLY, Input::Bool(mount.flags.readonly)),
-            (field::NOEXEC, Input::Bool(mount.flags.noexec)),
-            (field::NOSUID, Input::Bool(mount.flags.nosuid)),
-            (field::NODEV, Input::Bool(mount.flags.nodev)),
-            (field::SIZE_MIB, number(size_mib)),
-            (field::STAT_VIRTUALIZATION, text(mount.stat_virtualization.map(StatVirtualization::as_str))),
-            (field::HOST_PERMISSIONS, text(mount.host_permissions.map(HostPermissions::as_str))),
+            (option_names::GUEST_PATH, text(Some(mount.guest_path.as_str()))),
+            (option_names::KIND, text(Some(mount.kind().as_str()))),
+            (option_names::HOST_PATH, mount.host().map_or(OptionValue::Absent, path)),
+            (option_names::VOLUME, text(volume)),
+            (option_names::SUBPATH, text(mount.part().map(|part| part.subpath.as_str()))),
+            (option_names::FORMAT, text(format)),
+            (option_names::FSTYPE, text(fstype)),
+            (option_names::READONLY, OptionValue::Bool(mount.flags.readonly)),
+            (option_names::NOEXEC, OptionValue::Bool(mount.flags.noexec)),
+            (option_names::NOSUID, OptionValue::Bool(mount.flags.nosuid)),
+            (option_names::NODEV, OptionValue::Bool(mount.flags.nodev)),
+            (option_names::SIZE_MIB, number(size_mib)),
+            (
+                option_names::STAT_VIRTUALIZATION,
+                text(mount.stat_virtualization.map(StatVirtualization::as_str)),
+            ),
+            (option_names::HOST_PERMISSIONS, text(mount.host_permissions.map(HostPermissions::as_str))),
         ];
-        Input::Object(fields.map(|(name, value)| (name.to_owned(), value)).into())
+        OptionValue::Object(fields.map(|(name, value)| (name.to_owned(), value)).into())
     }
 }

@@ -1,10 +1,10 @@
 //! What a mount shows the guest.
 
-use super::field;
+use super::option_names;
 use super::provision::Provision;
 use super::subpath::Subpath;
 use crate::error::{Error, Result};
-use crate::model::{DiskFormat, Fields, VolumeId, VolumeKind, VolumeRef, name_of};
+use crate::model::{DiskFormat, OptionReader, VolumeId, VolumeKind, VolumeRef, name_of};
 use std::path::PathBuf;
 
 /// The longest file system name, in bytes.
@@ -76,7 +76,7 @@ impl MountSource {
     pub(super) fn named(volume: VolumeRef, provision: Provision, subpath: Option<Subpath>) -> Result<Self> {
         if volume.id.is_some() && provision.spec().is_some() {
             return Err(Error::invalid_config(
-                field::VOLUME_ID,
+                option_names::VOLUME_ID,
                 "means a volume that exists, which no mount creates; leave it or the mode unset",
             ));
         }
@@ -91,20 +91,20 @@ impl MountSource {
         }
     }
 
-    pub(super) fn tmpfs(fields: &Fields) -> Result<Self> {
-        let size_mib = fields.u32(field::SIZE_MIB)?;
+    pub(super) fn tmpfs(fields: &OptionReader) -> Result<Self> {
+        let size_mib = fields.u32(option_names::SIZE_MIB)?;
         if size_mib == Some(0) {
             return Err(Error::invalid_config(
-                field::SIZE_MIB,
+                option_names::SIZE_MIB,
                 "a tmpfs has at least 1 MiB; leave the size unset for the runtime's default",
             ));
         }
         Ok(MountSource::Tmpfs { size_mib })
     }
 
-    pub(super) fn disk(host: PathBuf, fields: &Fields) -> Result<Self> {
-        let format = fields.choice(field::FORMAT, &DiskFormat::NAMES)?;
-        let fstype = fields.text(field::FSTYPE)?.map(check_fstype).transpose()?;
+    pub(super) fn disk(host: PathBuf, fields: &OptionReader) -> Result<Self> {
+        let format = fields.choice(option_names::FORMAT, &DiskFormat::NAMES)?;
+        let fstype = fields.text(option_names::FSTYPE)?.map(check_fstype).transpose()?;
         Ok(MountSource::Disk { host, format, fstype })
     }
 
@@ -136,7 +136,7 @@ fn check_fstype(fstype: &str) -> Result<String> {
     if fstype.is_empty() || fstype.len() > MAX_FSTYPE_BYTES || !fstype.chars().all(allowed) {
         let shown = fstype.chars().take(MAX_FSTYPE_BYTES + 1).collect::<String>();
         return Err(Error::invalid_config(
-            field::FSTYPE,
+            option_names::FSTYPE,
             format!(
                 "{shown:?} is not a file system name such as \"ext4\": lower-case letters, digits, \"_\", \".\" \
                  and \"-\" only, 1 to {MAX_FSTYPE_BYTES} bytes"

@@ -1,6 +1,6 @@
 //! A part of a volume, as far as text goes.
 
-use super::field;
+use super::option_names;
 use crate::error::{Error, Result};
 use std::fmt;
 
@@ -22,7 +22,7 @@ impl Subpath {
         let refuse = |problem: String| {
             let shown: String = path.chars().take(SHOWN).collect();
             let more = if shown.len() < path.len() { "…" } else { "" };
-            Err(Error::invalid_config(field::SUBPATH, format!("{shown:?}{more} {problem}")))
+            Err(Error::invalid_config(option_names::SUBPATH, format!("{shown:?}{more} {problem}")))
         };
         if path.starts_with('/') {
             return refuse("is absolute; write it as seen from the volume's root".to_owned());

@@ -1,12 +1,12 @@
 //! The catalog's files, before they are opened: whether they are files, and whose.
 
-use super::layout::{CATALOG, CATALOG_SUFFIXES, DAMAGED, Layout, catalog_files};
+use super::layout::{CATALOG, CATALOG_SUFFIXES, DAMAGED, HomeDirs, catalog_files};
 use crate::catalog::{Catalog, FoundVolume};
 use crate::error::{Error, Result};
 use crate::sys::unique_token;
 use std::path::PathBuf;
 
-impl Layout {
+impl HomeDirs {
     /// What stands in place of one of the catalog's files and is none: its entry and its kind.
     pub fn unfit_catalog_file(&self) -> Result<Option<(String, &'static str)>> {
         for entry in catalog_files() {

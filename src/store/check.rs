@@ -1,12 +1,13 @@
 //! Finding, and on request mending, what a person's hands or an old crash left.
 
-use super::found::Entry;
-use super::layout::Layout;
-use super::owner::living;
-use super::{Durability, Opened, check_home};
-use crate::catalog::{FoundVolume, Held, UnusableRow};
+use super::attach::liveness::living;
+use super::layout::HomeDirs;
+use super::volume::discover::FoundEntry;
+use super::{Durability, StoreHandle, check_home};
+use crate::catalog::{FoundVolume, HeldResource, InvalidRow};
 use crate::error::{ErrorKind, Result};
-use crate::model::{Cancel, VolumeKind, VolumeName, VolumeRecord};
+use crate::model::{VolumeKind, VolumeName, VolumeRecord};
+use crate::sync::CancelToken;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
@@ -23,7 +24,7 @@ pub enum ProblemKind {
     /// A volume whose directory is gone. Mended by striking it out, unless it is attached.
     MissingDirectory,
     /// A row of the catalog that no version of this program could have written. Mended by striking it out.
-    UnusableRow,
+    InvalidRow,
     /// Something that an operation left which did not come to its end. Mended by finishing or undoing that.
     Unfinished,
     /// A disk volume whose image is missing or damaged. Not mended.
@@ -43,7 +44,7 @@ impl ProblemKind {
         ("catalog-missing", ProblemKind::CatalogMissing),
         ("unknown-directory", ProblemKind::UnknownDirectory),
         ("missing-directory", ProblemKind::MissingDirectory),
-        ("unusable-row", ProblemKind::UnusableRow),
+        ("unusable-row", ProblemKind::InvalidRow),
         ("unfinished", ProblemKind::Unfinished),
         ("bad-image", ProblemKind::BadImage),
         ("stranger", ProblemKind::Stranger),
@@ -53,7 +54,7 @@ impl ProblemKind {
 
 /// One thing that is wrong with a home.
 #[derive(Clone, Debug)]
-pub struct Problem {
+pub struct HomeProblem {
     /// What is wrong.
     pub kind: ProblemKind,
     /// The volume, where it is about one.
@@ -66,9 +67,9 @@ pub struct Problem {
     pub repaired: bool,
 }
 
-impl Problem {
+impl HomeProblem {
     pub(super) fn new(kind: ProblemKind, path: PathBuf, message: String) -> Self {
-        Problem { kind, volume: None, path, message, repaired: false }
+        HomeProblem { kind, volume: None, path, message, repaired: false }
     }
 
     fn of(mut self, volume: &str) -> Self {
@@ -100,13 +101,17 @@ impl From<bool> for CheckOptions {
 /// Looks a home over. Nothing is changed unless `repair` is asked for; then what can be mended without losing
 /// anything is, and each problem says whether it was. A home that does not exist has no problems. One that other users
 /// may write is not looked into, and one on a read-only file system is not mended.
-pub fn check(home: &Path, options: impl Into<CheckOptions>, cancel: &Cancel) -> Result<Vec<Problem>> {
+pub fn check(
+    home: &Path,
+    options: impl Into<CheckOptions>,
+    cancel: &CancelToken,
+) -> Result<Vec<HomeProblem>> {
     let mut options = options.into();
     let (mut problems, are_left) = check_home::check_directories(home, options.repair)?;
     if are_left {
         return Ok(problems);
     }
-    let layout = match Layout::open_existing(home, Durability::Full)? {
+    let layout = match HomeDirs::open_existing(home, Durability::Full)? {
         Some(layout) => layout,
         None => return Ok(problems),
     };
@@ -119,9 +124,9 @@ pub fn check(home: &Path, options: impl Into<CheckOptions>, cancel: &Cancel) -> 
     Ok(problems)
 }
 
-impl Opened {
+impl StoreHandle {
     /// Looks for what is wrong with a home whose catalog is sound.
-    pub(super) fn check(&self, repair: bool, cancel: &Cancel) -> Result<Vec<Problem>> {
+    pub(super) fn check(&self, repair: bool, cancel: &CancelToken) -> Result<Vec<HomeProblem>> {
         let mut problems = self.check_unfinished(repair)?;
         let (records, unusable) = self.catalog.read(|catalog| catalog.volumes())?;
         for row in &unusable {
@@ -144,17 +149,17 @@ impl Opened {
     }
 
     /// An id that a volume left which is gone: a directory of that name, made later, would get it.
-    fn check_stale(&self, name: &VolumeName, repair: bool) -> Result<Option<Problem>> {
+    fn check_stale(&self, name: &VolumeName, repair: bool) -> Result<Option<HomeProblem>> {
         if !self.holds_undisturbed(name, || self.is_stale(name))? {
             return Ok(None);
         }
         let repaired = repair && self.delete_stale_identity(name)?;
         let message = format!("The id of a volume {:?} is left, and there is no such volume.", name.as_str());
         let path = self.layout.ids.path_of(name.as_str());
-        Ok(Some(Problem::new(ProblemKind::Unfinished, path, message).repaired(repaired)))
+        Ok(Some(HomeProblem::new(ProblemKind::Unfinished, path, message).repaired(repaired)))
     }
 
-    fn check_unfinished(&self, repair: bool) -> Result<Vec<Problem>> {
+    fn check_unfinished(&self, repair: bool) -> Result<Vec<HomeProblem>> {
         let mut problems = self.unfinished()?;
         if repair && !problems.is_empty() {
             self.layout.keep_none()?;
@@ -162,7 +167,8 @@ impl Opened {
             // What the disk or a lock refused to recovery is still there.
             let left = self.unfinished()?;
             for problem in &mut problems {
-                let is_it = |left: &Problem| (&left.path, &left.volume) == (&problem.path, &problem.volume);
+                let is_it =
+                    |left: &HomeProblem| (&left.path, &left.volume) == (&problem.path, &problem.volume);
                 problem.repaired = !left.iter().any(is_it);
                 if !problem.repaired && problem.volume.is_none() {
                     problem.message = self.reason_to_stay(problem);
@@ -173,7 +179,7 @@ impl Opened {
     }
 
     /// Says why a leftover in the staging or trash directory could not be deleted.
-    fn reason_to_stay(&self, problem: &Problem) -> String {
+    fn reason_to_stay(&self, problem: &HomeProblem) -> String {
         let entry = problem.path.file_name().and_then(OsStr::to_str);
         let dir = [&self.layout.staging, &self.layout.trash]
             .into_iter()
@@ -188,7 +194,7 @@ impl Opened {
     }
 
     /// Intents and leftovers whose owner is dead: those whose lock is free.
-    fn unfinished(&self) -> Result<Vec<Problem>> {
+    fn unfinished(&self) -> Result<Vec<HomeProblem>> {
         let mut problems = Vec::new();
         for intent in self.catalog.read(|catalog| catalog.intents(None))? {
             let is_left = || {
@@ -202,7 +208,7 @@ impl Opened {
                      opening the store, finishes or undoes it."
                 );
                 let path = self.layout.volumes.path_of(name);
-                problems.push(Problem::new(ProblemKind::Unfinished, path, message).of(name));
+                problems.push(HomeProblem::new(ProblemKind::Unfinished, path, message).of(name));
             }
         }
         for dir in [&self.layout.staging, &self.layout.trash] {
@@ -221,33 +227,38 @@ impl Opened {
                     }
                     Err(error) => return Err(error),
                 };
-                problems.push(Problem::new(ProblemKind::Unfinished, dir.path_of(text), message));
+                problems.push(HomeProblem::new(ProblemKind::Unfinished, dir.path_of(text), message));
             }
         }
         Ok(problems)
     }
 
-    fn check_unusable(&self, row: &UnusableRow, repair: bool, cancel: &Cancel) -> Result<Problem> {
+    fn check_unusable(&self, row: &InvalidRow, repair: bool, cancel: &CancelToken) -> Result<HomeProblem> {
         let name = &row.name;
         if repair {
             self.strike_unusable(row, cancel)?;
         }
         let message = format!("The catalog's row of {name:?} is not usable: {}", row.problem);
-        let problem = Problem::new(ProblemKind::UnusableRow, self.layout.catalog_path(), message);
+        let problem = HomeProblem::new(ProblemKind::InvalidRow, self.layout.catalog_path(), message);
         Ok(problem.of(name).repaired(repair))
     }
 
-    fn check_volume(&self, record: &VolumeRecord, repair: bool, cancel: &Cancel) -> Result<Option<Problem>> {
+    fn check_volume(
+        &self,
+        record: &VolumeRecord,
+        repair: bool,
+        cancel: &CancelToken,
+    ) -> Result<Option<HomeProblem>> {
         let name = record.name.as_str();
         let path = self.layout.volumes.path_of(name);
         let is_missing = || Ok(self.is_still(record)? && !self.layout.volumes.contains(name)?);
         if is_missing()? && self.holds_undisturbed(&record.name, is_missing)? {
-            let repaired = repair && self.strike_out(record, cancel)?;
+            let repaired = repair && self.delete_record(record, cancel)?;
             let message = format!(
                 "The directory of volume {name:?} is gone: somebody deleted it. What was in it is lost; removing the \
                  volume frees its name."
             );
-            let problem = Problem::new(ProblemKind::MissingDirectory, path, message);
+            let problem = HomeProblem::new(ProblemKind::MissingDirectory, path, message);
             return Ok(Some(problem.of(name).repaired(repaired)));
         }
         let has_bad_image = || Ok(self.is_still(record)? && self.inspect_volume(record).is_err());
@@ -255,7 +266,7 @@ impl Opened {
             && let Err(error) = self.inspect_volume(record)
             && self.holds_undisturbed(&record.name, has_bad_image)?
         {
-            return Ok(Some(Problem::new(ProblemKind::BadImage, path, error.to_string()).of(name)));
+            return Ok(Some(HomeProblem::new(ProblemKind::BadImage, path, error.to_string()).of(name)));
         }
         Ok(None)
     }
@@ -274,10 +285,10 @@ impl Opened {
 
     /// Deletes the row of a volume without a directory, and what is ours beside it; false where it is attached or came
     /// back.
-    fn strike_out(&self, record: &VolumeRecord, cancel: &Cancel) -> Result<bool> {
+    fn delete_record(&self, record: &VolumeRecord, cancel: &CancelToken) -> Result<bool> {
         let _lock = self.layout.lock(&record.name, cancel)?;
         self.write_to_free(|catalog| {
-            let free = living(catalog, Held::Volume(record.id), None)?.is_empty();
+            let free = living(catalog, HeldResource::Volume(record.id), None)?.is_empty();
             let strike = free && !self.layout.volumes.contains(record.name.as_str())?;
             if strike {
                 // Crash safety: before the row, so that a directory of that name, made later, never gets this id.
@@ -289,7 +300,7 @@ impl Opened {
     }
 
     /// Deletes an unusable row. What is ours beside its directory stays for the volume that the directory becomes.
-    fn strike_unusable(&self, row: &UnusableRow, cancel: &Cancel) -> Result<()> {
+    fn strike_unusable(&self, row: &InvalidRow, cancel: &CancelToken) -> Result<()> {
         let name = VolumeName::parse(&row.name).ok();
         let _lock = name.as_ref().map(|name| self.layout.lock(name, cancel)).transpose()?;
         self.write_to_free(|catalog| {
@@ -302,17 +313,22 @@ impl Opened {
         })
     }
 
-    fn check_entry(&self, entry: &Entry, repair: bool, cancel: &Cancel) -> Result<Option<Problem>> {
+    fn check_entry(
+        &self,
+        entry: &FoundEntry,
+        repair: bool,
+        cancel: &CancelToken,
+    ) -> Result<Option<HomeProblem>> {
         let volumes = &self.layout.volumes;
         match entry {
-            Entry::Stranger(name) => {
+            FoundEntry::Stranger(name) => {
                 let message = format!(
                     "{name:?} in the volumes directory is no volume's: a file, a link, or a name that no volume has. \
                      Move it away."
                 );
-                Ok(Some(Problem::new(ProblemKind::Stranger, volumes.path_of(name), message)))
+                Ok(Some(HomeProblem::new(ProblemKind::Stranger, volumes.path_of(name), message)))
             }
-            Entry::Volume(found) => {
+            FoundEntry::Volume(found) => {
                 let name = found.name.as_str();
                 let is_unknown = || {
                     let is_known = self.catalog.read(|catalog| catalog.has_row(&found.name))?;
@@ -325,14 +341,14 @@ impl Opened {
                 let message = format!(
                     "The catalog does not know the directory {name:?}. As a volume it has neither a quota nor labels."
                 );
-                let problem = Problem::new(ProblemKind::UnknownDirectory, volumes.path_of(name), message);
+                let problem = HomeProblem::new(ProblemKind::UnknownDirectory, volumes.path_of(name), message);
                 Ok(Some(problem.of(name).repaired(repaired)))
             }
         }
     }
 
     /// Makes a directory a volume; false where it is gone, or became one meanwhile.
-    fn adopt(&self, found: &FoundVolume, cancel: &Cancel) -> Result<bool> {
+    fn adopt(&self, found: &FoundVolume, cancel: &CancelToken) -> Result<bool> {
         let _lock = self.layout.lock(&found.name, cancel)?;
         self.catalog.write(|catalog| {
             Ok(self.layout.volumes.contains(found.name.as_str())? && catalog.adopt_volume(found)?)

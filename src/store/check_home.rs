@@ -1,17 +1,17 @@
 //! Checking a home before its catalog is trusted: who may use it, and whether the catalog is one.
 
-use super::check::{CheckOptions, Problem, ProblemKind};
-use super::layout::{DAMAGED, Layout};
-use super::{Durability, OpenOptions, Opened};
+use super::check::{CheckOptions, HomeProblem, ProblemKind};
+use super::layout::{DAMAGED, HomeDirs};
+use super::{Durability, OpenOptions, StoreHandle};
 use crate::catalog;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::Cancel;
+use crate::sync::CancelToken;
 use crate::sys::unique_token;
 use std::path::Path;
 
-impl Layout {
+impl HomeDirs {
     /// Looks for other users' rights on the home. Also returns whether nobody else can change what is in it.
-    pub fn check_rights(&self, options: CheckOptions) -> Result<(Vec<Problem>, bool)> {
+    pub fn check_rights(&self, options: CheckOptions) -> Result<(Vec<HomeProblem>, bool)> {
         let mut problems = Vec::new();
         if options.shared {
             return Ok((problems, true));
@@ -23,7 +23,7 @@ impl Layout {
                 (false, Some(_)) => format!("{} No store of this home is opened.", exposed.problem()),
                 (false, None) => exposed.problem(),
             };
-            let problem = Problem::new(ProblemKind::OpenToOthers, exposed.path, message);
+            let problem = HomeProblem::new(ProblemKind::OpenToOthers, exposed.path, message);
             problems.push(problem.repaired(repaired));
         }
         let trusted = self.exposed()?.iter().all(|exposed| exposed.refused.is_none());
@@ -33,8 +33,8 @@ impl Layout {
 
 /// Finds what stands in place of the store's own directories among the volumes and is none, and on request moves it out of
 /// the way. Also returns whether some is left.
-pub fn check_directories(home: &Path, repair: bool) -> Result<(Vec<Problem>, bool)> {
-    let Some((volumes, unfit)) = Layout::unfit_directories(home)? else { return Ok((Vec::new(), false)) };
+pub fn check_directories(home: &Path, repair: bool) -> Result<(Vec<HomeProblem>, bool)> {
+    let Some((volumes, unfit)) = HomeDirs::unfit_directories(home)? else { return Ok((Vec::new(), false)) };
     let (mut problems, mut are_left) = (Vec::new(), false);
     for (entry, kind) in unfit {
         let path = volumes.path_of(entry);
@@ -50,14 +50,19 @@ pub fn check_directories(home: &Path, repair: bool) -> Result<(Vec<Problem>, boo
             ),
             false => format!("{path:?} is {kind}, not a directory, so that no store of this home is opened."),
         };
-        problems.push(Problem::new(ProblemKind::Stranger, path, message).repaired(moved));
+        problems.push(HomeProblem::new(ProblemKind::Stranger, path, message).repaired(moved));
         are_left |= !moved;
     }
     Ok((problems, are_left))
 }
 
 /// Checks the catalog, and if it is sound, the volumes.
-pub fn check(home: &Path, layout: Layout, options: CheckOptions, cancel: &Cancel) -> Result<Vec<Problem>> {
+pub fn check(
+    home: &Path,
+    layout: HomeDirs,
+    options: CheckOptions,
+    cancel: &CancelToken,
+) -> Result<Vec<HomeProblem>> {
     let (mut problems, unfit) = check_files(&layout, options.repair)?;
     if unfit {
         return Ok(problems);
@@ -69,7 +74,7 @@ pub fn check(home: &Path, layout: Layout, options: CheckOptions, cancel: &Cancel
     let no_tables = || Err(catalog::damaged("it has no tables"));
     let sound = layout.open_catalog(no_tables).and_then(|catalog| catalog.verify().map(|()| catalog));
     match sound {
-        Ok(catalog) => problems.extend(Opened::new(layout, catalog)?.check(options.repair, cancel)?),
+        Ok(catalog) => problems.extend(StoreHandle::new(layout, catalog)?.check(options.repair, cancel)?),
         Err(error) if error.kind() == ErrorKind::Catalog => {
             problems.extend(mend_catalog(home, layout, options, error, cancel)?);
         }
@@ -80,7 +85,7 @@ pub fn check(home: &Path, layout: Layout, options: CheckOptions, cancel: &Cancel
 
 /// Finds what stands in place of the catalog's files and is none, and on request moves it out of the way. Also returns
 /// whether some is left.
-fn check_files(layout: &Layout, repair: bool) -> Result<(Vec<Problem>, bool)> {
+fn check_files(layout: &HomeDirs, repair: bool) -> Result<(Vec<HomeProblem>, bool)> {
     let mut problems = Vec::new();
     while let Some((entry, kind)) = layout.unfit_catalog_file()? {
         let path = layout.databases().path_of(&entry);
@@ -89,7 +94,7 @@ fn check_files(layout: &Layout, repair: bool) -> Result<(Vec<Problem>, bool)> {
             let kept = layout.put_entry_aside(&entry)?;
             message = format!("{path:?} was {kind}, not a file, and is now kept as {kept:?}.");
         }
-        problems.push(Problem::new(ProblemKind::CatalogDamaged, path, message).repaired(repair));
+        problems.push(HomeProblem::new(ProblemKind::CatalogDamaged, path, message).repaired(repair));
         if !repair {
             return Ok((problems, true));
         }
@@ -97,7 +102,7 @@ fn check_files(layout: &Layout, repair: bool) -> Result<(Vec<Problem>, bool)> {
     Ok((problems, false))
 }
 
-fn check_without_catalog(home: &Path, layout: &Layout, options: CheckOptions) -> Result<Vec<Problem>> {
+fn check_without_catalog(home: &Path, layout: &HomeDirs, options: CheckOptions) -> Result<Vec<HomeProblem>> {
     let found = layout.found_volumes()?;
     if found.is_empty() {
         return Ok(Vec::new());
@@ -110,7 +115,7 @@ fn check_without_catalog(home: &Path, layout: &Layout, options: CheckOptions) ->
          quotas and labels are lost.",
         found.len()
     );
-    let problem = Problem::new(ProblemKind::CatalogMissing, layout.catalog_path(), message);
+    let problem = HomeProblem::new(ProblemKind::CatalogMissing, layout.catalog_path(), message);
     Ok(vec![problem.repaired(options.repair)])
 }
 
@@ -118,13 +123,13 @@ fn check_without_catalog(home: &Path, layout: &Layout, options: CheckOptions) ->
 /// begins with the volumes that are there. One of a newer program stays as it is, and the error is returned.
 fn mend_catalog(
     home: &Path,
-    layout: Layout,
+    layout: HomeDirs,
     options: CheckOptions,
     error: Error,
-    cancel: &Cancel,
-) -> Result<Vec<Problem>> {
+    cancel: &CancelToken,
+) -> Result<Vec<HomeProblem>> {
     let problem = |message: String| {
-        Problem::new(ProblemKind::CatalogDamaged, layout.catalog_path(), message).repaired(options.repair)
+        HomeProblem::new(ProblemKind::CatalogDamaged, layout.catalog_path(), message).repaired(options.repair)
     };
     if options.repair && catalog::restore_version(&layout.catalog_file(), layout.catalog_gates()?)? {
         let message =
@@ -150,5 +155,5 @@ fn mend_catalog(
 }
 
 fn reopen(home: &Path, options: CheckOptions) -> Result<()> {
-    Opened::open(home, OpenOptions { durability: Durability::Full, shared: options.shared }).map(drop)
+    StoreHandle::open(home, OpenOptions { durability: Durability::Full, shared: options.shared }).map(drop)
 }

@@ -1,6 +1,6 @@
 //! Leftovers that no process could delete, so that each opening of the home does not start one for each of them again.
 
-use super::layout::Layout;
+use super::layout::HomeDirs;
 use crate::error::{Error, Result};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -11,7 +11,7 @@ const KEPT: &str = ".kept";
 /// How long the list may become, in bytes. Longer, it is begun again.
 const MAX_LENGTH: u64 = 64 << 10;
 
-impl Layout {
+impl HomeDirs {
     /// Whether a leftover is listed. The names of leftovers are never used again.
     pub fn is_kept(&self, entry: &str) -> bool {
         self.kept().is_some_and(|list| list.lines().any(|kept| kept == entry))

@@ -16,10 +16,11 @@
 //! <home>/db/volumes.db.spare          room on the disk that the catalog needs to remove a volume from a full one
 //! ```
 
-use crate::catalog::{Gate, Gates};
+use crate::catalog::{CatalogLock, CatalogLocks};
 use crate::error::{Error, Result};
-use crate::model::{DiskFormat, LONGEST_WAIT, VolumeName};
-use crate::sys::{Dir, FileId, FileLock, LoadedCopy, PassingClone, release, reserve, unique_token};
+use crate::model::{DiskFormat, VolumeName};
+use crate::sync::LONGEST_WAIT;
+use crate::sys::{AddonInstance, Dir, FileId, FileLock, ReflinkRename, release, reserve, unique_token};
 use nix::errno::Errno;
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -55,7 +56,7 @@ const QCOW2_IMAGE: &str = "disk.qcow2";
 pub(super) const SEPARATOR: char = '~';
 
 /// What stood at the store's own places.
-pub type Places = [Option<FileId>; 6];
+pub type HomeFileIds = [Option<FileId>; 6];
 
 /// Entries that are not what they have to be, each with what it is.
 pub type UnfitEntries = Vec<(&'static str, &'static str)>;
@@ -72,7 +73,7 @@ pub enum Durability {
 
 /// The store's own directories.
 #[derive(Debug)]
-pub struct Layout {
+pub struct HomeDirs {
     pub volumes: Dir,
     pub staging: Dir,
     pub trash: Dir,
@@ -84,14 +85,14 @@ pub struct Layout {
     read_only: bool,
 }
 
-impl Layout {
+impl HomeDirs {
     /// Opens the directories below `home`, making what is missing with mode 0700, so that other users of the
     /// host have no way in, and puts their entries on disk. What a read-only file system lacks counts as empty.
     pub fn open(home: &Path, durability: Durability) -> Result<Self> {
         let home = Dir::open_or_create_ambient(home)?;
         let volumes = home.open_or_create_child(VOLUMES)?;
         let databases = home.open_child_or_none(DATABASES)?;
-        let layout = Layout {
+        let layout = HomeDirs {
             staging: volumes.open_child_or_none(STAGING)?,
             trash: volumes.open_child_or_none(TRASH)?,
             ids: volumes.open_child_or_none(IDS)?,
@@ -118,7 +119,7 @@ impl Layout {
             Err(error) if error.is_refusal(&[Errno::ENOENT]) => false,
             opened => opened?.contains(VOLUMES)?,
         };
-        has_volumes.then(|| Layout::open(home, durability)).transpose()
+        has_volumes.then(|| HomeDirs::open(home, durability)).transpose()
     }
 
     /// The volumes directory of a home, and what stands in place of the store's own directories in it and is none: each
@@ -179,10 +180,10 @@ impl Layout {
     }
 
     /// What stands now where the store's own files and directories are looked for.
-    pub fn places(&self) -> Result<Places> {
+    pub fn places(&self) -> Result<HomeFileIds> {
         let dirs = [&self.volumes, &self.staging, &self.trash, &self.ids, &self.locks].map(Dir::path);
         let catalog = self.catalog_path();
-        let mut places = Places::default();
+        let mut places = HomeFileIds::default();
         for (place, path) in places.iter_mut().zip([catalog.as_path()].into_iter().chain(dirs)) {
             *place = FileId::at(path)?;
         }
@@ -190,7 +191,7 @@ impl Layout {
     }
 
     /// Who is let in to the catalog.
-    pub fn catalog_gates(&self) -> Result<Gates> {
+    pub fn catalog_gates(&self) -> Result<CatalogLocks> {
         let (writers, path) = (self.catalog_writers(), self.catalog_file());
         let file = Box::new(move || {
             let file = FileId::at(&path).ok().flatten();
@@ -198,14 +199,14 @@ impl Layout {
         });
         let copy = match self.read_only {
             true => None,
-            false => LoadedCopy::announce(&self.databases, CATALOG_COPIES)?,
+            false => AddonInstance::announce(&self.databases, CATALOG_COPIES)?,
         };
         let Some(copy) = copy else {
-            let (copies, has_copies): (Gate, _) = (Box::new(|_| Ok(Box::new(()))), Box::new(|| false));
-            return Ok(Gates { writers, copies, has_copies, file });
+            let (copies, has_copies): (CatalogLock, _) = (Box::new(|_| Ok(Box::new(()))), Box::new(|| false));
+            return Ok(CatalogLocks { writers, copies, has_copies, file });
         };
         let asked = copy.clone();
-        Ok(Gates {
+        Ok(CatalogLocks {
             writers,
             copies: Box::new(move |deadline| {
                 let wait = deadline.saturating_duration_since(Instant::now());
@@ -222,7 +223,7 @@ impl Layout {
     }
 
     /// Lets one writer of the catalog in at a time.
-    fn catalog_writers(&self) -> Gate {
+    fn catalog_writers(&self) -> CatalogLock {
         let databases = self.databases.clone();
         Box::new(move |deadline| {
             let wait = deadline.saturating_duration_since(Instant::now());
@@ -322,7 +323,7 @@ pub enum EntryOwner {
     /// A file's, which is being written.
     File,
     /// A file's that is just being put in place by a clone of it.
-    Cloned(PassingClone),
+    Cloned(ReflinkRename),
     /// Nobody's that we know.
     Stranger,
 }
@@ -337,7 +338,7 @@ impl EntryOwner {
                 VolumeName::parse(name).map_or(EntryOwner::Stranger, EntryOwner::Volume)
             }
             None if is_token(entry) => EntryOwner::File,
-            None => match PassingClone::of_record(entry) {
+            None => match ReflinkRename::of_record(entry) {
                 Some(clone) if is_token(clone.token()) => EntryOwner::Cloned(clone),
                 _ => EntryOwner::Stranger,
             },

@@ -7,73 +7,49 @@
 #![forbid(unsafe_code)]
 
 mod attach;
-mod attach_disk;
-mod attach_part;
-mod attachments;
 mod catalog_files;
 mod check;
 mod check_home;
-mod copying;
-mod create;
-mod detach;
-mod discard;
-mod disk;
 mod elsewhere;
-mod entries;
 mod files;
-mod found;
-mod held_files;
-mod held_trees;
-mod host_path;
-mod identity;
 mod kept;
 mod layout;
-mod microsandbox;
-mod mount_into;
-mod mount_points;
-mod mount_turn;
-mod name_locks;
-mod ongoing_write;
-mod owner;
 mod privacy;
-mod query;
-mod recover;
-mod remove;
-mod streams;
+mod volume;
 mod warnings;
 
 pub use crate::catalog::{AttachedImage, AttachedVolume, AttachmentRecord};
-pub use crate::content::{
-    AppendOptions, Batch, FileReader, LeaseWait, Links, ListOptions, Listing, OpenedFile, Progress, Question,
-    ReadRange, Stat, Tally, WriteFrom, WriteOptions,
-};
 pub use crate::sys::{EntryKind, reserve_memory};
-pub use attach::Attachment;
-pub use attachments::AttachmentInfo;
-pub use check::{CheckOptions, Problem, ProblemKind, check};
-pub use copying::{CopyRequest, TransferOptions, VolumeCopy};
-pub use create::CreatedVolume;
+pub use crate::volume_fs::{
+    AppendOptions, CopyStats, DirListing, EntryBatch, FileReader, FilterRequest, LeaseWait, ListOptions,
+    OpenedFile, Progress, ReadRange, Stat, SymlinkPolicy, WriteFrom, WriteOptions,
+};
+pub use attach::attachment::Attachment;
+pub use attach::query::AttachmentInfo;
+pub use check::{CheckOptions, HomeProblem, ProblemKind, check};
 pub use elsewhere::{Work, delete_elsewhere};
-pub use files::{PreparedRemoval, PreparedWrite, VolumeFiles};
-pub use ongoing_write::{OngoingWrite, release_cancelled_writes};
+pub use files::copy::{CopyRequest, TransferOptions, VolumeCopy};
+pub use files::ongoing_write::{OngoingWrite, release_cancelled_writes};
+pub use files::streams::StreamWriter;
+pub use files::volume_fs::{PreparedRemoval, VolumeFs, WriteSession};
 pub use privacy::OpenOptions;
-pub use query::{QuotaEnforcement, VolumeInfo};
-pub use remove::BegunRemoval;
-pub use streams::StreamWriter;
+pub use volume::create::CreatedVolume;
+pub use volume::query::{QuotaEnforcement, VolumeInfo};
+pub use volume::remove::BegunRemoval;
 
-use crate::catalog::{self, Catalog, Writer};
-use crate::content::Turns;
+use crate::catalog::{self, Catalog, CatalogWriter};
 use crate::error::{Error, Result};
 use crate::model::{VolumeName, VolumeRecord, VolumeRef};
-use held_trees::HeldTrees;
+use crate::volume_fs::QuotaLocks;
+use attach::liveness::living;
+use files::root_cache::RootCache;
 pub use layout::Durability;
-use layout::{Layout, Places};
-use owner::living;
-use recover::later_if_refused;
+use layout::{HomeDirs, HomeFileIds};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
+use volume::recover::later_if_refused;
 use warnings::Warnings;
 
 /// The volumes of one home directory.
@@ -81,22 +57,22 @@ use warnings::Warnings;
 pub struct Store {
     home: PathBuf,
     options: OpenOptions,
-    opened: RwLock<Arc<Opened>>,
+    opened: RwLock<Arc<StoreHandle>>,
 }
 
 /// The descriptors and connections behind a store.
 #[derive(Debug)]
-struct Opened {
-    layout: Layout,
+pub(crate) struct StoreHandle {
+    layout: HomeDirs,
     catalog: Arc<Catalog>,
     /// To notice when one of them was deleted or replaced.
-    places: Places,
+    places: HomeFileIds,
     /// Who writes a volume that has a quota.
-    turns: Arc<Turns>,
-    trees: HeldTrees,
+    turns: Arc<QuotaLocks>,
+    trees: RootCache,
     warnings: Mutex<Warnings>,
     /// Itself, for work that outlasts an operation.
-    shared: Weak<Opened>,
+    shared: Weak<StoreHandle>,
 }
 
 impl Store {
@@ -106,7 +82,7 @@ impl Store {
     /// A home that other users may write is refused, unless `options` consent to that.
     pub fn open(home: &Path, options: impl Into<OpenOptions>) -> Result<Self> {
         let options = options.into();
-        let opened = Opened::open(home, options)?;
+        let opened = StoreHandle::open(home, options)?;
         Ok(Store { home: home.to_owned(), options, opened: RwLock::new(opened) })
     }
 
@@ -138,13 +114,13 @@ impl Store {
     }
 
     /// The open home; opened anew where what is its own is no longer what it was.
-    fn opened(&self) -> Result<Arc<Opened>> {
+    fn opened(&self) -> Result<Arc<StoreHandle>> {
         let opened = self.opened_before();
         if opened.is_current()? {
             return Ok(opened);
         }
         // Without the lock, for it may take long. Of several that do it at once one is kept.
-        let anew = Opened::open(&self.home, self.options)?;
+        let anew = StoreHandle::open(&self.home, self.options)?;
         let mut current = self.opened.write().unwrap_or_else(PoisonError::into_inner);
         if !current.is_current()? {
             current.clone_from(&anew);
@@ -153,7 +129,7 @@ impl Store {
     }
 
     /// The home as it was opened last, which may be another one by now.
-    fn opened_before(&self) -> Arc<Opened> {
+    fn opened_before(&self) -> Arc<StoreHandle> {
         self.opened.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -166,9 +142,9 @@ fn shared() -> MutexGuard<'static, Stores> {
     STORES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Opened {
+impl StoreHandle {
     fn open(home: &Path, options: OpenOptions) -> Result<Arc<Self>> {
-        let layout = Layout::open(home, options.durability)?;
+        let layout = HomeDirs::open(home, options.durability)?;
         let exposed = if options.shared { Vec::new() } else { layout.refuse_untrusted()? };
         layout.refuse_unfit_catalog()?;
         if !options.shared {
@@ -177,7 +153,7 @@ impl Opened {
         let catalog = layout.open_catalog(|| layout.found_volumes())?;
         layout.sync_catalog_directory()?;
         layout.keep_spare();
-        let opened = Opened::new(layout, catalog)?;
+        let opened = StoreHandle::new(layout, catalog)?;
         opened.warn_of_exposed(&exposed);
         if !opened.layout.is_read_only() {
             later_if_refused(opened.forget_lost_identities())?;
@@ -187,17 +163,17 @@ impl Opened {
         Ok(opened)
     }
 
-    fn new(layout: Layout, catalog: Catalog) -> Result<Arc<Self>> {
+    fn new(layout: HomeDirs, catalog: Catalog) -> Result<Arc<Self>> {
         let catalog = Arc::new(catalog);
         let asked = catalog.clone();
         let places = layout.places()?;
-        let turns = Turns::new(Box::new(move |name| asked.read(|catalog| catalog.may_be_written(name))));
-        Ok(Arc::new_cyclic(|shared| Opened {
+        let turns = QuotaLocks::new(Box::new(move |name| asked.read(|catalog| catalog.may_be_written(name))));
+        Ok(Arc::new_cyclic(|shared| StoreHandle {
             layout,
             catalog,
             places,
             turns: Arc::new(turns),
-            trees: HeldTrees::default(),
+            trees: RootCache::default(),
             warnings: Mutex::default(),
             shared: shared.clone(),
         }))
@@ -224,7 +200,7 @@ impl Opened {
 
     /// Writes to the catalog what lets go of something. That must not need room on a disk which is full, so it may use
     /// what the catalog's log takes already, and what was set aside.
-    fn write_to_free<T>(&self, write: impl Fn(&Writer<'_>) -> Result<T>) -> Result<T> {
+    fn write_to_free<T>(&self, write: impl Fn(&CatalogWriter<'_>) -> Result<T>) -> Result<T> {
         let lacks_room = |written: &Result<T>| written.as_ref().is_err_and(catalog::may_lack_room);
         let mut written = self.catalog.write(&write);
         if !lacks_room(&written) {
@@ -232,7 +208,7 @@ impl Opened {
         }
         loop {
             // Where this is refused, there may be room for a longer log.
-            let _refused = self.catalog.begin_log_anew();
+            let _refused = self.catalog.checkpoint_wal();
             written = self.catalog.write(&write);
             if !lacks_room(&written) || !self.layout.give_up_spare()? {
                 break;

@@ -4,7 +4,7 @@
 //! write there, or in the home, puts other directories in place of them.
 
 use super::Durability;
-use super::layout::Layout;
+use super::layout::HomeDirs;
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -26,14 +26,14 @@ impl From<Durability> for OpenOptions {
 
 /// A directory of the home on which other users have rights.
 #[derive(Clone, Debug)]
-pub struct Exposed {
+pub struct ExposedDir {
     /// Its path.
     pub path: PathBuf,
     /// Why the home is refused; `None` if it is only reported.
     pub refused: Option<String>,
 }
 
-impl Exposed {
+impl ExposedDir {
     /// What is wrong, as a sentence.
     pub fn problem(&self) -> String {
         let path = &self.path;
@@ -47,9 +47,9 @@ impl Exposed {
     }
 }
 
-impl Layout {
+impl HomeDirs {
     /// The directories of the home on which other users have rights.
-    pub fn exposed(&self) -> Result<Vec<Exposed>> {
+    pub fn exposed(&self) -> Result<Vec<ExposedDir>> {
         let mut exposed = Vec::new();
         for dir in [&self.volumes, self.databases()].into_iter().filter(|dir| !dir.is_missing()) {
             let rights = dir.others_rights()?;
@@ -59,7 +59,7 @@ impl Layout {
                 None => None,
             };
             if refused.is_some() || rights.open && rights.is_ours {
-                exposed.push(Exposed { path: dir.path().to_owned(), refused });
+                exposed.push(ExposedDir { path: dir.path().to_owned(), refused });
             }
         }
         let rights = self.home.others_rights()?;
@@ -74,13 +74,13 @@ impl Layout {
             None => None,
         };
         if refused.is_some() {
-            exposed.push(Exposed { path: self.home.path().to_owned(), refused });
+            exposed.push(ExposedDir { path: self.home.path().to_owned(), refused });
         }
         Ok(exposed)
     }
 
     /// Refuses a home that an untrusted user may write, and returns what is open to others.
-    pub fn refuse_untrusted(&self) -> Result<Vec<Exposed>> {
+    pub fn refuse_untrusted(&self) -> Result<Vec<ExposedDir>> {
         let exposed = self.exposed()?;
         match exposed.iter().find(|exposed| exposed.refused.is_some()) {
             Some(refused) => Err(Error::invalid_config(

@@ -1,8 +1,8 @@
 //! What a caller should hear of although its operation succeeded.
 
-use super::privacy::Exposed;
-use super::{Opened, Store};
-use crate::catalog::UnusableRow;
+use super::privacy::ExposedDir;
+use super::{Store, StoreHandle};
+use crate::catalog::InvalidRow;
 use crate::error::Result;
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -35,9 +35,9 @@ impl Store {
     }
 }
 
-impl Opened {
+impl StoreHandle {
     /// Warns of directories of the home that are open to other users, of each once in this process.
-    pub(super) fn warn_of_exposed(&self, exposed: &[Exposed]) {
+    pub(super) fn warn_of_exposed(&self, exposed: &[ExposedDir]) {
         let mut warned = WARNED.lock().unwrap_or_else(PoisonError::into_inner);
         let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         for exposed in exposed.iter().filter(|exposed| warned.insert(exposed.path.clone())) {
@@ -49,7 +49,7 @@ impl Opened {
     }
 
     /// Warns of rows that are left out of a listing.
-    pub(super) fn warn_of(&self, rows: &[UnusableRow]) {
+    pub(super) fn warn_of(&self, rows: &[InvalidRow]) {
         let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         for row in rows {
             let warning = format!(

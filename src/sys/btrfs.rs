@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "the kernel is asked by ioctls, which take addresses")]
 
-use super::dir::Dir;
+use super::fs::dir::Dir;
 use crate::error::{Error, Result};
 use linux_raw_sys::btrfs::{
     BTRFS_QGROUP_LIMIT_MAX_RFER, btrfs_ioctl_fs_info_args, btrfs_ioctl_ino_lookup_args,

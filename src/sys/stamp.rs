@@ -1,7 +1,7 @@
 //! Which file an entry is, distinguished also from an earlier file that had its inode number.
 
-use super::dir::FileId;
-use super::entries::{EntryKind, Facts};
+use super::fs::dir::FileId;
+use super::fs::entry::{EntryKind, FileStat};
 use rustix::fs::{AtFlags, StatxFlags, makedev, statx};
 use rustix::io::Errno;
 use std::ffi::OsStr;
@@ -20,12 +20,12 @@ pub struct FileStamp {
 impl FileStamp {
     /// Returns that of an open file.
     pub fn of(file: BorrowedFd<'_>) -> io::Result<Self> {
-        stamp(file, OsStr::new(""), AtFlags::EMPTY_PATH, || Facts::of(file))
+        stamp(file, OsStr::new(""), AtFlags::EMPTY_PATH, || FileStat::of(file))
     }
 
     /// Returns that of the entry `name` of a directory, of a link itself.
     pub fn at(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<Self> {
-        stamp(dir, name, AtFlags::SYMLINK_NOFOLLOW, || super::facts_at(dir, name))
+        stamp(dir, name, AtFlags::SYMLINK_NOFOLLOW, || super::stat_at(dir, name))
     }
 
     /// Device and inode.
@@ -53,7 +53,7 @@ fn stamp(
     dir: BorrowedFd<'_>,
     name: &OsStr,
     flags: AtFlags,
-    stat: impl FnOnce() -> io::Result<Facts>,
+    stat: impl FnOnce() -> io::Result<FileStat>,
 ) -> io::Result<FileStamp> {
     let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
     let found = match statx(dir, name, flags, wanted) {
@@ -90,7 +90,7 @@ mod tests {
         let (opened, entry) =
             (FileStamp::of(file.as_fd()).unwrap(), FileStamp::at(dir.as_fd(), OsStr::new("f")).unwrap());
         assert_eq!((opened.id(), opened.born()), (entry.id(), entry.born()));
-        assert_eq!(opened.id(), Facts::of(file.as_fd()).unwrap().id());
+        assert_eq!(opened.id(), FileStat::of(file.as_fd()).unwrap().id());
         assert_eq!((entry.kind(), entry.has_other_names()), (EntryKind::File, false));
         fs::hard_link(home.path().join("f"), home.path().join("g")).unwrap();
         assert!(FileStamp::of(file.as_fd()).unwrap().has_other_names());

@@ -1,6 +1,6 @@
 //! Temp files of which the kernel decides the group, as it does for what is made in a directory.
 
-use super::rights::give_group_of;
+use super::fs::rights::give_group_of;
 use super::{Dir, FileLock};
 use crate::error::Result;
 use nix::fcntl::{OFlag, openat};

@@ -4,8 +4,8 @@ use super::{bind, invalid_field};
 use crate::support::Home;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::stat::Mode;
-use sandbox_volumes::model::Cancel;
-use sandbox_volumes::mount::{Origin, plan};
+use sandbox_volumes::mount::{ResolvedSource, plan};
+use sandbox_volumes::sync::CancelToken;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
@@ -21,7 +21,7 @@ fn a_file_and_a_directory_are_bound() {
     fs::write(outside.path().join("file"), "x").unwrap();
     for (host, file) in [(outside.path().to_owned(), false), (outside.path().join("file"), true)] {
         let attached = home.attach("worker", &[bind(&host)]).unwrap();
-        assert_eq!(attached.mounts[0].origin, Origin::Bind { host, file });
+        assert_eq!(attached.mounts[0].origin, ResolvedSource::Bind { host, file });
     }
 }
 
@@ -41,7 +41,7 @@ fn links_and_dots_are_resolved_to_what_was_checked() {
     symlink("real", outside.path().join("link")).unwrap();
     for source in ["link", "real/../link", "./link/."] {
         let attached = home.attach("worker", &[bind(&outside.path().join(source))]).unwrap();
-        let real = Origin::Bind { host: outside.path().join("real"), file: false };
+        let real = ResolvedSource::Bind { host: outside.path().join("real"), file: false };
         assert_eq!(attached.mounts[0].origin, real, "{source}");
     }
 }
@@ -135,7 +135,7 @@ fn case_56_a_source_that_is_exchanged_meanwhile_is_attached_or_refused_and_never
             let store = home.store.clone();
             std::thread::spawn(move || {
                 for _ in 0..ROUNDS {
-                    let outcome = store.attach("worker", &nested, None, &Cancel::default());
+                    let outcome = store.attach("worker", &nested, None, &CancelToken::default());
                     let detached = outcome.as_ref().map_or(Ok(()), |attached| store.detach(attached.id));
                     if told.send((outcome, detached)).is_err() {
                         break;

@@ -4,14 +4,14 @@ use super::{create, existing, invalid_field};
 use crate::sleeper::Sleeper;
 use crate::support::{Home, name};
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::Cancel;
+use sandbox_volumes::sync::CancelToken;
 
 fn hand_over(home: &Home, id: i64, pid: u32) -> Result<(), sandbox_volumes::error::Error> {
-    home.store.hand_over(id, pid, &Cancel::default())
+    home.store.hand_over(id, pid, &CancelToken::default())
 }
 
 fn remove(home: &Home) -> Result<(), sandbox_volumes::error::Error> {
-    home.store.remove(&name("data"), &Cancel::default())
+    home.store.remove(&name("data"), &CancelToken::default())
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn a_cancelled_hand_over_changes_nothing() {
     let home = Home::new();
     let attached = home.attach("worker", &[create("data")]).unwrap();
     let next = Sleeper::start();
-    let cancel = Cancel::default();
+    let cancel = CancelToken::default();
     cancel.cancel();
     let error = home.store.hand_over(attached.id, next.pid(), &cancel).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Aborted);

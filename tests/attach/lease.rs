@@ -10,16 +10,16 @@ use nix::libc;
 use nix::sys::resource::{Resource, setrlimit};
 use rusqlite::Connection;
 use sandbox_volumes::error::{Error, ErrorKind};
-use sandbox_volumes::model::Cancel;
 use sandbox_volumes::mount::MountConfig;
 use sandbox_volumes::store::{Durability, Store};
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::fs::File;
 use std::io;
 
 /// The sandboxes that keep a volume from being removed.
 fn holders(home: &Home, volume: &str) -> Vec<String> {
-    let error = home.store.remove(&name(volume), &Cancel::default()).unwrap_err();
+    let error = home.store.remove(&name(volume), &CancelToken::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::VolumeInUse, "{error}");
     assert!(error.context().sandboxes.iter().all(|sandbox| error.to_string().contains(sandbox)));
     error.context().sandboxes.clone()
@@ -36,7 +36,7 @@ fn an_attached_volume_cannot_be_removed_and_every_holder_is_named_once() {
     assert_eq!(holders(&home, "data"), ["a", "b"]);
     home.store.detach(attached[1]).unwrap();
     home.store.detach(attached[2]).unwrap();
-    home.store.remove(&name("data"), &Cancel::default()).unwrap();
+    home.store.remove(&name("data"), &CancelToken::default()).unwrap();
 }
 
 #[test]
@@ -46,15 +46,18 @@ fn a_volume_is_held_for_other_stores_and_after_this_one_is_closed() {
     let other = Store::open(&home.path(""), Durability::Full).unwrap();
     let attached = home.attach("worker", &[existing("data")]).unwrap();
     let path = home.path("");
-    assert_eq!(other.remove(&name("data"), &Cancel::default()).unwrap_err().kind(), ErrorKind::VolumeInUse);
+    assert_eq!(
+        other.remove(&name("data"), &CancelToken::default()).unwrap_err().kind(),
+        ErrorKind::VolumeInUse
+    );
     drop(other);
     let reopened = Store::open(&path, Durability::Full).unwrap();
     assert_eq!(
-        reopened.remove(&name("data"), &Cancel::default()).unwrap_err().kind(),
+        reopened.remove(&name("data"), &CancelToken::default()).unwrap_err().kind(),
         ErrorKind::VolumeInUse
     );
     reopened.detach(attached.id).unwrap();
-    reopened.remove(&name("data"), &Cancel::default()).unwrap();
+    reopened.remove(&name("data"), &CancelToken::default()).unwrap();
 }
 
 #[test]
@@ -62,7 +65,7 @@ fn an_attachment_holds_only_its_own_volumes() {
     let home = Home::new();
     home.create("free");
     home.attach("worker", &[create("held")]).unwrap();
-    home.store.remove(&name("free"), &Cancel::default()).unwrap();
+    home.store.remove(&name("free"), &CancelToken::default()).unwrap();
     assert_eq!(holders(&home, "held"), ["worker"]);
 }
 
@@ -86,7 +89,7 @@ fn the_end_of_its_process_frees_a_volume_at_once() {
     assert_eq!(attached.pid, process.pid());
     assert_eq!(holders(&home, "data"), ["worker"]);
     process.end();
-    home.store.remove(&name("data"), &Cancel::default()).unwrap();
+    home.store.remove(&name("data"), &CancelToken::default()).unwrap();
 }
 
 #[test]
@@ -100,7 +103,7 @@ fn the_end_of_one_process_leaves_the_volume_to_the_other() {
     processes[0].end();
     assert_eq!(holders(&home, "data"), ["alive"]);
     processes[1].end();
-    home.store.remove(&name("data"), &Cancel::default()).unwrap();
+    home.store.remove(&name("data"), &CancelToken::default()).unwrap();
 }
 
 #[test]
@@ -110,7 +113,7 @@ fn a_later_process_of_the_same_number_holds_nothing() {
         home.attach("worker", &[create("data")]).unwrap();
         let catalog = Connection::open(home.path("db/volumes.db")).unwrap();
         catalog.execute(&format!("UPDATE attachment SET {change}"), ()).unwrap();
-        home.store.remove(&name("data"), &Cancel::default()).unwrap();
+        home.store.remove(&name("data"), &CancelToken::default()).unwrap();
     }
 }
 
@@ -156,13 +159,13 @@ fn case_58_a_process_whose_main_thread_has_ended_holds_until_its_last_thread_end
     home.create("data");
     let attached = home.attach_for("worker", &[existing("data")], Some(process.id()));
     let opened = Store::open(&home.path(""), Durability::Full);
-    let removed = home.store.remove(&name("data"), &Cancel::default());
+    let removed = home.store.remove(&name("data"), &CancelToken::default());
     process.kill().unwrap();
     let sandboxes = removed.unwrap_err().context().sandboxes.clone();
     process.wait().unwrap();
     assert_eq!((attached.unwrap().pid, opened.is_ok()), (process.id(), true));
     assert_eq!(sandboxes, ["worker"]);
-    home.store.remove(&name("data"), &Cancel::default()).unwrap();
+    home.store.remove(&name("data"), &CancelToken::default()).unwrap();
 }
 
 #[test]
@@ -178,7 +181,7 @@ fn case_58_a_thread_is_no_process() {
     assert!(error.to_string().contains(&format!("{thread} is a thread of process {process}")), "{error}");
     assert_eq!(home.volumes(), [""; 0]);
     let attached = home.attach("worker", &[create("data")]).unwrap();
-    let error = home.store.hand_over(attached.id, thread, &Cancel::default()).unwrap_err();
+    let error = home.store.hand_over(attached.id, thread, &CancelToken::default()).unwrap_err();
     assert_eq!(invalid_field(&error), "pid");
     assert_eq!(holders(&home, "data"), ["worker"]);
     tid.thread().unpark();
@@ -191,7 +194,7 @@ fn case_58_the_first_process_holds_as_any_other() {
     let attached = home.attach_for("init", &[create("data")], Some(1)).unwrap();
     assert_eq!((attached.pid, holders(&home, "data")), (1, vec!["init".to_owned()]));
     home.store.detach(attached.id).unwrap();
-    home.store.remove(&name("data"), &Cancel::default()).unwrap();
+    home.store.remove(&name("data"), &CancelToken::default()).unwrap();
 }
 
 #[test]
@@ -234,7 +237,7 @@ fn a_process_of_another_name_space_holds_until_it_is_detached() {
     Store::open(&home.path(""), Durability::Full).unwrap();
     assert_eq!(holders(&home, "data"), ["container"]);
     home.store.detach(attached.id).unwrap();
-    home.store.remove(&name("data"), &Cancel::default()).unwrap();
+    home.store.remove(&name("data"), &CancelToken::default()).unwrap();
 }
 
 fn create_disk(volume: &str) -> MountConfig {
@@ -288,7 +291,7 @@ type Takes = fn(&Home) -> Result<(), Error>;
 const TAKES: [Takes; 3] = [
     |home| home.attach("next", &[existing("data")]).map(drop),
     |home| home.attach("next", &[existing_with("data", json!({ "readonly": true }))]).map(drop),
-    |home| home.store.remove(&name("data"), &Cancel::default()),
+    |home| home.store.remove(&name("data"), &CancelToken::default()),
 ];
 
 #[test]
@@ -343,7 +346,7 @@ fn only_an_attachment_of_the_process_that_has_the_locks_says_so() {
     let sleeper = Sleeper::start();
     let attached = home.attach("worker", &[create_disk("data")]).unwrap();
     assert_eq!(keeps(), Ok(true));
-    home.store.hand_over(attached.id, sleeper.pid(), &Cancel::default()).unwrap();
+    home.store.hand_over(attached.id, sleeper.pid(), &CancelToken::default()).unwrap();
     assert_eq!(keeps(), Ok(false));
     home.store.detach(attached.id).unwrap();
     home.attach_for("worker", &[existing("data")], Some(sleeper.pid())).unwrap();
@@ -364,7 +367,7 @@ fn a_holder_that_cannot_be_looked_at_for_want_of_descriptors_still_holds() {
     in_child("lease::a_holder_that_cannot_be_looked_at_for_want_of_descriptors_still_holds", || {
         let home = Home::new();
         home.attach("worker", &[create("data")]).unwrap();
-        let remove = || home.store.remove(&name("data"), &Cancel::default()).unwrap_err();
+        let remove = || home.store.remove(&name("data"), &CancelToken::default()).unwrap_err();
         setrlimit(Resource::RLIMIT_NOFILE, 256, 256).unwrap();
         let mut taken = Vec::new();
         while let Ok(file) = File::open("/dev/null") {

@@ -4,14 +4,15 @@ use super::{bind, create, existing, invalid_field};
 use crate::sleeper::Sleeper;
 use crate::support::{Home, name};
 use sandbox_volumes::error::{Error, ErrorKind};
-use sandbox_volumes::model::{Cancel, Input};
+use sandbox_volumes::model::OptionValue;
 use sandbox_volumes::mount::{MountConfig, plan};
 use sandbox_volumes::store::{AttachmentInfo, Durability, Store};
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::path::Path;
 
 fn listed(home: &Home, sandbox: Option<&str>, volume: Option<&str>) -> Vec<AttachmentInfo> {
-    home.store.attachments(sandbox, volume.map(name).as_ref(), &Cancel::default()).unwrap()
+    home.store.attachments(sandbox, volume.map(name).as_ref(), &CancelToken::default()).unwrap()
 }
 
 fn sandboxes(home: &Home, sandbox: Option<&str>, volume: Option<&str>) -> Vec<String> {
@@ -23,7 +24,7 @@ fn catalog(home: &Home) -> rusqlite::Connection {
 }
 
 fn end(home: &Home, id: i64, force: bool) -> Result<(), Error> {
-    home.store.end_attachment(id, force, &Cancel::default())
+    home.store.end_attachment(id, force, &CancelToken::default())
 }
 
 #[test]
@@ -31,11 +32,11 @@ fn an_attachment_is_listed_with_all_that_it_holds() {
     let home = Home::new();
     home.create("data");
     let readonly = json!({ "readonly": true }).into();
-    let reading = MountConfig::named(&Input::Text("data".to_owned()), &readonly).unwrap();
+    let reading = MountConfig::named(&OptionValue::Text("data".to_owned()), &readonly).unwrap();
     let disk = json!({ "mode": "create", "kind": "disk", "sizeMib": 8 });
     let image = home.path("image.raw");
     std::fs::write(&image, [0; 4096]).unwrap();
-    let host = Input::Text(image.to_str().unwrap().to_owned());
+    let host = OptionValue::Text(image.to_str().unwrap().to_owned());
     let image = MountConfig::disk(&host, &readonly, Path::new("/")).unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
     let mounts = [existing("data"), reading, super::named("vm", disk), image, bind(elsewhere.path())];
@@ -71,13 +72,13 @@ fn attachments_come_newest_first_and_by_sandbox_and_volume() {
     assert_eq!(sandboxes(&home, Some("a"), None), ["a", "a"]);
     assert_eq!(sandboxes(&home, Some("a"), Some("two")), ["a"]);
     assert_eq!(sandboxes(&home, Some("d"), None), [""; 0]);
-    let unknown = home.store.attachments(None, Some(&name("none")), &Cancel::default()).unwrap_err();
+    let unknown = home.store.attachments(None, Some(&name("none")), &CancelToken::default()).unwrap_err();
     assert_eq!(
         (unknown.kind(), unknown.context().volume.as_deref()),
         (ErrorKind::VolumeNotFound, Some("none"))
     );
     assert_eq!(
-        invalid_field(&home.store.attachments(Some("a\n"), None, &Cancel::default()).unwrap_err()),
+        invalid_field(&home.store.attachments(Some("a\n"), None, &CancelToken::default()).unwrap_err()),
         "sandbox"
     );
 }
@@ -130,7 +131,7 @@ fn an_attachment_of_a_running_process_is_ended_by_force_only() {
     assert_eq!(sandboxes(&home, None, None), ["worker"]);
     end(&home, attached.id, true).unwrap();
     assert_eq!(end(&home, attached.id, true).unwrap_err().kind(), ErrorKind::AttachmentNotFound);
-    home.store.remove(&name("data"), &Cancel::default()).unwrap();
+    home.store.remove(&name("data"), &CancelToken::default()).unwrap();
 }
 
 #[test]
@@ -140,7 +141,7 @@ fn an_attachment_of_another_name_space_is_listed_as_such_and_ended_without_force
     catalog(&home).execute("UPDATE attachment SET pid_namespace = 1, pid = 7", ()).unwrap();
     let [info] = &listed(&home, None, None)[..] else { panic!() };
     assert!(!info.running);
-    let refused = home.store.remove(&name("data"), &Cancel::default()).unwrap_err().to_string();
+    let refused = home.store.remove(&name("data"), &CancelToken::default()).unwrap_err().to_string();
     assert_eq!(
         refused,
         format!(
@@ -150,7 +151,7 @@ fn an_attachment_of_another_name_space_is_listed_as_such_and_ended_without_force
         )
     );
     end(&home, attached.id, false).unwrap();
-    home.store.remove(&name("data"), &Cancel::default()).unwrap();
+    home.store.remove(&name("data"), &CancelToken::default()).unwrap();
 }
 
 #[test]
@@ -172,7 +173,7 @@ fn an_attachment_that_ended_is_not_found() {
 fn a_cancelled_end_leaves_the_attachment() {
     let home = Home::new();
     let attached = home.attach("worker", &[create("data")]).unwrap();
-    let cancel = Cancel::default();
+    let cancel = CancelToken::default();
     cancel.cancel();
     let error = home.store.end_attachment(attached.id, true, &cancel).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Aborted);
@@ -185,10 +186,10 @@ fn a_volume_tells_each_holder_with_its_process_and_what_it_does() {
     home.create("data");
     let process = Sleeper::start();
     let readonly = json!({ "readonly": true }).into();
-    let reading = MountConfig::named(&Input::Text("data".to_owned()), &readonly).unwrap();
+    let reading = MountConfig::named(&OptionValue::Text("data".to_owned()), &readonly).unwrap();
     let reader = home.attach_for("reader", std::slice::from_ref(&reading), Some(process.pid())).unwrap();
     let writer = home.attach("writer", &[reading.clone(), existing("data")]).unwrap();
-    let refused = home.store.remove(&name("data"), &Cancel::default()).unwrap_err();
+    let refused = home.store.remove(&name("data"), &CancelToken::default()).unwrap_err();
     assert_eq!(
         refused.to_string(),
         format!(
@@ -207,7 +208,7 @@ fn a_volume_tells_each_holder_with_its_process_and_what_it_does() {
     for _ in 0..8 {
         home.attach("many", std::slice::from_ref(&reading)).unwrap();
     }
-    let refused = home.store.remove(&name("data"), &Cancel::default()).unwrap_err();
+    let refused = home.store.remove(&name("data"), &CancelToken::default()).unwrap_err();
     assert!(refused.to_string().contains("read-only) and 2 more. Detach it"), "{refused}");
     assert_eq!((refused.context().holders.len(), refused.context().sandboxes.len()), (10, 3));
 }
@@ -218,8 +219,8 @@ fn attachments_are_seen_from_another_store() {
     home.create("data");
     let other = Store::open(&home.path(""), Durability::Full).unwrap();
     let mounts = plan(vec![("/data".to_owned(), existing("data"))]).unwrap();
-    let attached = other.attach("worker", &mounts, None, &Cancel::default()).unwrap();
+    let attached = other.attach("worker", &mounts, None, &CancelToken::default()).unwrap();
     assert_eq!(listed(&home, None, None)[0].record.id, attached.id);
     end(&home, attached.id, true).unwrap();
-    assert!(other.attachments(None, None, &Cancel::default()).unwrap().is_empty());
+    assert!(other.attachments(None, None, &CancelToken::default()).unwrap().is_empty());
 }

@@ -3,24 +3,25 @@
 use super::{bind, existing};
 use crate::support::Home;
 use sandbox_volumes::error::{Error, ErrorKind};
-use sandbox_volumes::model::{Cancel, Input};
+use sandbox_volumes::model::OptionValue;
 use sandbox_volumes::mount::{MountConfig, plan};
 use sandbox_volumes::store::Attachment;
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::os::unix::fs::symlink;
 
 fn tmpfs() -> MountConfig {
-    MountConfig::tmpfs(&Input::Absent).unwrap()
+    MountConfig::tmpfs(&OptionValue::Absent).unwrap()
 }
 
 fn readonly(volume: &str) -> MountConfig {
-    MountConfig::named(&Input::Text(volume.to_owned()), &json!({ "readonly": true }).into()).unwrap()
+    MountConfig::named(&OptionValue::Text(volume.to_owned()), &json!({ "readonly": true }).into()).unwrap()
 }
 
 impl Home {
     fn attach_at(&self, mounts: &[(&str, MountConfig)]) -> Result<Attachment, Error> {
         let entries = mounts.iter().map(|(path, mount)| ((*path).to_owned(), mount.clone())).collect();
-        self.store.attach("worker", &plan(entries).unwrap(), None, &Cancel::default())
+        self.store.attach("worker", &plan(entries).unwrap(), None, &CancelToken::default())
     }
 }
 

@@ -7,9 +7,10 @@ use crate::support::{Home, name};
 use nix::fcntl::{RenameFlags, renameat2};
 use nix::unistd::geteuid;
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::{Cancel, Input};
-use sandbox_volumes::mount::{MountConfig, MountedPart, Origin, plan};
+use sandbox_volumes::model::OptionValue;
+use sandbox_volumes::mount::{MountConfig, MountedPart, ResolvedSource, plan};
 use sandbox_volumes::store::Attachment;
+use sandbox_volumes::sync::CancelToken;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -18,18 +19,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A part of an existing volume.
 fn part(volume: &str, subpath: &str) -> MountConfig {
-    MountConfig::named(&Input::Text(volume.to_owned()), &json!({ "subpath": subpath }).into()).unwrap()
+    MountConfig::named(&OptionValue::Text(volume.to_owned()), &json!({ "subpath": subpath }).into()).unwrap()
 }
 
 /// A part of a volume with `NamedVolumeOptions`.
 fn part_with(volume: &str, subpath: &str, options: Value) -> MountConfig {
-    let volume = Input::Text(volume.to_owned());
+    let volume = OptionValue::Text(volume.to_owned());
     MountConfig::named_with(&volume, &json!({ "subpath": subpath }).into(), &options.into()).unwrap()
 }
 
 /// The path that a runtime is told, and what is known of the part.
 fn opened(attached: &Attachment, at: usize) -> (&Path, &MountedPart) {
-    let Origin::Named { open, part: Some(part), .. } = &attached.mounts[at].origin else { panic!() };
+    let ResolvedSource::Named { open, part: Some(part), .. } = &attached.mounts[at].origin else { panic!() };
     (open, part)
 }
 
@@ -64,10 +65,10 @@ fn a_part_is_the_directory_or_file_below_the_volumes_root() {
         assert_eq!(opened(&attached, at).0, Path::new(&path));
     }
     assert_eq!(
-        home.store.remove(&name("data"), &Cancel::default()).unwrap_err().kind(),
+        home.store.remove(&name("data"), &CancelToken::default()).unwrap_err().kind(),
         ErrorKind::VolumeInUse
     );
-    let listed = home.store.attachments(None, None, &Cancel::default()).unwrap();
+    let listed = home.store.attachments(None, None, &CancelToken::default()).unwrap();
     let subpaths: Vec<_> = listed[0].record.volumes.iter().map(|it| it.subpath.as_deref()).collect();
     assert_eq!(subpaths, [Some("tenant"), Some("tenant/file")]);
 }
@@ -203,7 +204,7 @@ fn a_mount_below_a_part_is_looked_for_in_the_part() {
     fs::create_dir(root.join("link")).unwrap();
     let attach = |below: &str, mount: MountConfig| {
         let entries = vec![("/t".to_owned(), part("data", "tenant")), (format!("/t/{below}"), mount)];
-        home.store.attach("worker", &plan(entries).unwrap(), None, &Cancel::default())
+        home.store.attach("worker", &plan(entries).unwrap(), None, &CancelToken::default())
     };
     home.create("other");
     attach("inner", existing("other")).unwrap();

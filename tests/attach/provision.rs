@@ -3,7 +3,8 @@
 use super::{create, ensure_exists, existing, named};
 use crate::support::{Home, name};
 use sandbox_volumes::error::{Error, ErrorKind};
-use sandbox_volumes::model::{Cancel, Labels};
+use sandbox_volumes::model::Labels;
+use sandbox_volumes::sync::CancelToken;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -31,7 +32,7 @@ fn create_makes_the_volume_as_asked_and_needs_it_not_to_be_there() {
     let home = Home::new();
     let options = json!({ "mode": "create", "quotaMib": 7, "labels": { "env": "test" } });
     home.attach("worker", &[named("data", options.clone())]).unwrap();
-    let record = home.store.get(&name("data"), &Cancel::default()).unwrap().record;
+    let record = home.store.get(&name("data"), &CancelToken::default()).unwrap().record;
     assert_eq!(record.quota_mib, Some(7));
     assert_eq!(record.labels, Labels::new([("env".to_owned(), "test".to_owned())].into()).unwrap());
     let again = home.attach("other", &[named("data", options)]).unwrap_err();
@@ -42,9 +43,9 @@ fn create_makes_the_volume_as_asked_and_needs_it_not_to_be_there() {
 fn ensure_exists_makes_the_volume_once_and_then_uses_it_unchanged() {
     let home = Home::new();
     home.attach("one", &[named("data", json!({ "mode": "ensure-exists", "labels": { "a": "1" } }))]).unwrap();
-    let before = home.store.get(&name("data"), &Cancel::default()).unwrap();
+    let before = home.store.get(&name("data"), &CancelToken::default()).unwrap();
     home.attach("two", &[named("data", json!({ "mode": "ensure-exists", "labels": { "a": "2" } }))]).unwrap();
-    let after = home.store.get(&name("data"), &Cancel::default()).unwrap();
+    let after = home.store.get(&name("data"), &CancelToken::default()).unwrap();
     assert_eq!(before.record, after.record);
 }
 
@@ -87,11 +88,11 @@ fn ensure_exists_tells_exactly_the_fields_that_differ_and_changes_nothing() {
         ("disk", json!({ "mode": "ensure-exists" }), vec![("kind", "dir", "disk"), ("sizeMib", "none", "8")]),
     ];
     for (volume, options, expected) in cases {
-        let before = home.store.get(&name(volume), &Cancel::default()).unwrap().record;
+        let before = home.store.get(&name(volume), &CancelToken::default()).unwrap().record;
         let error = home.attach("two", &[named(volume, options)]).unwrap_err();
         assert_eq!(differences(&error), expected);
         assert_eq!(error.context().volume.as_deref(), Some(volume));
-        assert_eq!(home.store.get(&name(volume), &Cancel::default()).unwrap().record, before);
+        assert_eq!(home.store.get(&name(volume), &CancelToken::default()).unwrap().record, before);
     }
     home.attach("two", &[named("small", json!({ "mode": "ensure-exists", "quotaMib": 4 }))]).unwrap();
     home.attach("two", &[named("unlimited", json!({ "mode": "ensure-exists", "quotaMib": 0 }))]).unwrap();
@@ -116,10 +117,10 @@ fn a_volume_can_be_mounted_twice_by_one_sandbox() {
     let home = Home::new();
     let attached = home.attach("worker", &[create("data"), existing("data"), ensure_exists("data")]).unwrap();
     assert_eq!(attached.mounts.len(), 3);
-    let error = home.store.remove(&name("data"), &Cancel::default()).unwrap_err();
+    let error = home.store.remove(&name("data"), &CancelToken::default()).unwrap_err();
     assert_eq!(error.context().sandboxes, ["worker"]);
     home.store.detach(attached.id).unwrap();
-    home.store.remove(&name("data"), &Cancel::default()).unwrap();
+    home.store.remove(&name("data"), &CancelToken::default()).unwrap();
 }
 
 #[test]
@@ -136,7 +137,7 @@ fn a_volume_that_lost_its_directory_or_became_a_link_is_not_handed_to_a_sandbox(
             assert_eq!(error.kind(), ErrorKind::FileSystem, "{error}");
             assert_eq!(error.context().volume.as_deref(), Some(volume));
         }
-        home.store.remove(&name(volume), &Cancel::default()).unwrap();
+        home.store.remove(&name(volume), &CancelToken::default()).unwrap();
     }
 }
 

@@ -3,8 +3,8 @@
 use super::{bind, create, ensure_exists, existing, named};
 use crate::support::{Home, name};
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::Cancel;
 use sandbox_volumes::mount::plan;
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::fs::{self, File};
 use std::path::Path;
@@ -67,7 +67,7 @@ fn every_failure_undoes_what_came_before_it() {
 #[test]
 fn a_cancelled_attach_leaves_nothing() {
     let home = Home::new();
-    let cancel = Cancel::default();
+    let cancel = CancelToken::default();
     cancel.cancel();
     let mounts = plan(vec![("/data".to_owned(), create("data"))]).unwrap();
     let error = home.store.attach("worker", &mounts, None, &cancel).unwrap_err();
@@ -80,7 +80,7 @@ fn a_cancelled_attach_leaves_nothing() {
 fn an_attach_cancelled_at_any_moment_is_whole_or_leaves_nothing() {
     let home = Home::new();
     for round in 0..100u32 {
-        let cancel = Cancel::default();
+        let cancel = CancelToken::default();
         let canceller = cancel.clone();
         let thread = std::thread::spawn(move || {
             (0..round * 4000).for_each(|_| std::hint::spin_loop());
@@ -95,7 +95,7 @@ fn an_attach_cancelled_at_any_moment_is_whole_or_leaves_nothing() {
                 assert_eq!((home.volumes().len(), recorded(&home)), (2, (1, 2)));
                 home.store.detach(attached.id).unwrap();
                 for volume in ["a", "b"] {
-                    home.store.remove(&name(volume), &Cancel::default()).unwrap();
+                    home.store.remove(&name(volume), &CancelToken::default()).unwrap();
                 }
             }
             Err(error) => {
@@ -118,7 +118,7 @@ fn an_ensured_volume_that_somebody_removes_before_it_is_held_is_made_again() {
         while home.volumes() != ["first"] {
             std::thread::yield_now();
         }
-        home.store.remove(&name("first"), &Cancel::default()).unwrap();
+        home.store.remove(&name("first"), &CancelToken::default()).unwrap();
         lock.unlock().unwrap();
         attaching.join().unwrap();
     });
@@ -141,7 +141,7 @@ fn a_volume_that_was_to_be_there_already_is_not_made_when_somebody_removes_it() 
         while home.volumes() != ["first", "second"] {
             std::thread::yield_now();
         }
-        home.store.remove(&name("first"), &Cancel::default()).unwrap();
+        home.store.remove(&name("first"), &CancelToken::default()).unwrap();
         lock.unlock().unwrap();
         let error = attaching.join().unwrap().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::VolumeNotFound);

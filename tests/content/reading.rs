@@ -3,7 +3,7 @@
 use crate::child::in_child;
 use crate::volume::Volume;
 use nix::sys::resource::{Resource, setrlimit};
-use sandbox_volumes::model::Cancel;
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::fs::{self, File, OpenOptions};
 use std::io::Read;
@@ -29,7 +29,7 @@ fn sparse(volume: &Volume, length: u64) {
 }
 
 fn string(volume: &Volume) -> Result<Vec<u8>, String> {
-    let read = volume.files.open("f").unwrap().read_string(&Cancel::default());
+    let read = volume.files.open("f").unwrap().read_string(&CancelToken::default());
     read.map(String::into_bytes).map_err(|error| error.code())
 }
 
@@ -88,7 +88,7 @@ fn case_13_a_file_that_changes_while_it_is_read_gives_what_was_there_and_is_left
     let volume = Volume::new(json!({}));
     let open = |volume: &Volume| -> Opened {
         let opened = volume.files.open("f").unwrap();
-        Box::new(move || opened.read(&Cancel::default()).map_err(|error| error.code()))
+        Box::new(move || opened.read(&CancelToken::default()).map_err(|error| error.code()))
     };
     check_changing(&volume, open).unwrap();
 }

@@ -3,8 +3,8 @@
 use crate::volume::Volume;
 use nix::unistd::mkfifo;
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::Cancel;
 use sandbox_volumes::store::AppendOptions;
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -12,7 +12,7 @@ use std::thread;
 
 fn append(volume: &Volume, path: &str, data: &[u8]) -> Result<(), String> {
     let options = AppendOptions { durable: true, ..AppendOptions::default() };
-    volume.files.append(path, data, options, &Cancel::default()).map_err(|error| error.code())
+    volume.files.append(path, data, options, &CancelToken::default()).map_err(|error| error.code())
 }
 
 #[test]
@@ -27,8 +27,8 @@ fn a_file_is_made_and_grows_at_its_end_also_through_a_link() {
     append(&volume, "other", b"three").unwrap();
     assert_eq!(fs::read_to_string(root.join("log")).unwrap(), "one two three");
     let options = AppendOptions { mode: Some(0o600), ..AppendOptions::default() };
-    volume.files.append("private", b"", options, &Cancel::default()).unwrap();
-    volume.files.append("log", b"", options, &Cancel::default()).unwrap();
+    volume.files.append("private", b"", options, &CancelToken::default()).unwrap();
+    volume.files.append("log", b"", options, &CancelToken::default()).unwrap();
     let mode = |path: &str| fs::metadata(root.join(path)).unwrap().permissions().mode() & 0o7777;
     assert_eq!((mode("private"), mode("log")), (0o600, 0o644));
 }
@@ -90,7 +90,7 @@ fn case_45_the_last_block_of_a_sparse_file_may_still_have_to_be_allocated() {
 #[test]
 fn a_cancelled_append_adds_nothing() {
     let volume = Volume::new(json!({}));
-    let cancel = Cancel::default();
+    let cancel = CancelToken::default();
     cancel.cancel();
     for path in ["new", "new"] {
         let error = volume.files.append(path, b"x", AppendOptions::default(), &cancel).unwrap_err();

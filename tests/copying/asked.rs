@@ -2,8 +2,8 @@
 
 use crate::snapshot::Snapshot;
 use crate::volume::Volume;
-use sandbox_volumes::model::Cancel;
 use sandbox_volumes::store::{CopyRequest, TransferOptions};
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 fn copy_in(volume: &Volume, from: &str, to: &str, is_wanted: impl Fn(&Path) -> bool) -> Vec<usize> {
     let request = CopyRequest::In { host: volume.outside.join(from), to: to.into() };
     let options = TransferOptions { asks: true, ..TransferOptions::default() };
-    let mut copy = volume.files.prepare_copy(request, options, &Cancel::default());
+    let mut copy = volume.files.prepare_copy(request, options, &CancelToken::default());
     let (mut answers, mut together) = (Vec::new(), Vec::new());
     while let Some(questions) = copy.advance(&answers).unwrap() {
         assert!(!questions.is_empty() && questions.len() <= 1024, "{}", questions.len());

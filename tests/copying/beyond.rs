@@ -6,9 +6,9 @@ use crate::unmount::unmount;
 use crate::volume::Volume;
 use nix::mount::{MsFlags, mount};
 use nix::unistd::geteuid;
-use sandbox_volumes::content::ReadRange;
-use sandbox_volumes::model::Cancel;
 use sandbox_volumes::store::TransferOptions;
+use sandbox_volumes::sync::CancelToken;
+use sandbox_volumes::volume_fs::ReadRange;
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -18,7 +18,8 @@ use std::path::Path;
 const FILES: [&str; 2] = ["/proc/version", "/proc/kallsyms"];
 
 fn copy_in(volume: &Volume, host: &str, to: &str) -> Result<u64, String> {
-    let copied = volume.files.copy_in(Path::new(host), to, TransferOptions::default(), &Cancel::default());
+    let copied =
+        volume.files.copy_in(Path::new(host), to, TransferOptions::default(), &CancelToken::default());
     copied.map(|tally| tally.bytes).map_err(|error| error.code())
 }
 
@@ -55,7 +56,7 @@ fn case_51_it_counts_to_the_quota() {
         ["", "new", "old"].map(|name| fs::metadata(root.join(name)).unwrap().blocks()).iter().sum();
     let free = (1 << 20) - blocks * 512;
     let write = |length: u64| {
-        volume.files.write("more", &vec![7; length as usize], Default::default(), &Cancel::default())
+        volume.files.write("more", &vec![7; length as usize], Default::default(), &CancelToken::default())
     };
     assert_eq!(write(free + 1).unwrap_err().code(), "ERR_QUOTA_EXCEEDED");
     write(free).unwrap();
@@ -72,7 +73,7 @@ fn case_51_a_volumes_file_is_read_streamed_and_copied_to_its_end() {
         }
         let volume = Volume::new(json!({}));
         let root = volume.files.root().to_owned();
-        let cancel = Cancel::default();
+        let cancel = CancelToken::default();
         for host in FILES {
             let (bound, nothing) = (root.join("bound"), None::<&str>);
             fs::write(&bound, "").unwrap();

@@ -3,8 +3,8 @@
 use crate::snapshot::Snapshot;
 use crate::volume::Volume;
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::Cancel;
 use sandbox_volumes::store::{CopyRequest, TransferOptions, VolumeCopy};
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
@@ -44,7 +44,7 @@ fn contents(top: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
 }
 
 /// Copies up to the commit point.
-fn whole(volume: &Volume, request: &CopyRequest, cancel: &Cancel) -> VolumeCopy {
+fn whole(volume: &Volume, request: &CopyRequest, cancel: &CancelToken) -> VolumeCopy {
     let mut copy = volume.files.prepare_copy(request.clone(), TransferOptions::default(), cancel);
     assert!(copy.advance(&[]).unwrap().is_none());
     copy
@@ -57,12 +57,12 @@ fn case_61_a_copy_that_is_cancelled_or_dropped_when_it_is_whole_leaves_nothing()
         let seen = || [volume.files.root(), &volume.outside].map(|top| contents(top));
         let before = seen();
         for request in requests(&volume) {
-            let cancel = Cancel::default();
+            let cancel = CancelToken::default();
             let mut copy = whole(&volume, &request, &cancel);
             assert!(cancel.cancel(), "{request:?}");
             assert_eq!(copy.commit().unwrap_err().kind(), ErrorKind::Aborted, "{request:?}");
             assert_eq!(seen(), before, "{request:?}");
-            drop(whole(&volume, &request, &Cancel::default()));
+            drop(whole(&volume, &request, &CancelToken::default()));
             assert_eq!(seen(), before, "{request:?}");
         }
         assert!(fs::read_dir(volume.store.home().join("volumes/.staging")).unwrap().next().is_none());
@@ -75,7 +75,7 @@ fn a_copy_that_is_committed_stays() {
     for nth in 0..kinds {
         let volume = planted(json!({}));
         let request = requests(&volume).swap_remove(nth);
-        let cancel = Cancel::default();
+        let cancel = CancelToken::default();
         let mut copy = whole(&volume, &request, &cancel);
         copy.commit().unwrap();
         assert!(!cancel.cancel(), "{request:?}");
@@ -97,12 +97,12 @@ fn undoing_a_copy_leaves_what_took_its_place_meanwhile() {
     let made = volume.files.root().join("made");
     for (from, replaced) in [("file", "theirs"), ("tree", "theirs")] {
         let request = CopyRequest::In { host: volume.outside.join(from), to: "made".into() };
-        let copy = whole(&volume, &request, &Cancel::default());
+        let copy = whole(&volume, &request, &CancelToken::default());
         fs::rename(&made, volume.files.root().join("moved")).unwrap();
         fs::write(&made, replaced).unwrap();
         drop(copy);
         assert_eq!(fs::read_to_string(&made).unwrap(), replaced);
         fs::remove_file(&made).unwrap();
-        volume.files.remove_all("moved", &Cancel::default()).unwrap();
+        volume.files.remove_all("moved", &CancelToken::default()).unwrap();
     }
 }

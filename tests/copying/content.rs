@@ -5,8 +5,8 @@ use crate::snapshot::Snapshot;
 use crate::volume::Volume;
 use nix::unistd::mkfifo;
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::Cancel;
-use sandbox_volumes::store::{TransferOptions, VolumeFiles};
+use sandbox_volumes::store::{TransferOptions, VolumeFs};
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
@@ -42,17 +42,17 @@ fn plant(root: &Path) {
 type Way = fn(&Volume, &str, &str) -> Result<(), sandbox_volumes::error::Error>;
 
 fn within(volume: &Volume, from: &str, to: &str) -> Result<(), sandbox_volumes::error::Error> {
-    volume.files.copy(from, to, &Cancel::default()).map(drop)
+    volume.files.copy(from, to, &CancelToken::default()).map(drop)
 }
 
 fn inwards(volume: &Volume, from: &str, to: &str) -> Result<(), sandbox_volumes::error::Error> {
     let options = TransferOptions::default();
-    volume.files.copy_in(&volume.outside.join(from), to, options, &Cancel::default()).map(drop)
+    volume.files.copy_in(&volume.outside.join(from), to, options, &CancelToken::default()).map(drop)
 }
 
 fn outwards(volume: &Volume, from: &str, to: &str) -> Result<(), sandbox_volumes::error::Error> {
     let options = TransferOptions::default();
-    volume.files.copy_out(from, &volume.outside.join(to), options, &Cancel::default()).map(drop)
+    volume.files.copy_out(from, &volume.outside.join(to), options, &CancelToken::default()).map(drop)
 }
 
 /// Each way with its name, and where its two sides are.
@@ -272,8 +272,8 @@ fn the_stores_own_directories_are_neither_copied_nor_copied_to() {
     let volumes = root.parent().unwrap();
     let home = volumes.parent().unwrap();
     symlink(volumes, volume.outside.join("link")).unwrap();
-    let (options, cancel) = (TransferOptions::default(), Cancel::default());
-    let refused = |files: &VolumeFiles, path: &Path| {
+    let (options, cancel) = (TransferOptions::default(), CancelToken::default());
+    let refused = |files: &VolumeFs, path: &Path| {
         for error in [
             files.copy_in(path, "x", options, &cancel).unwrap_err(),
             files.copy_out("dir", path, options, &cancel).unwrap_err(),

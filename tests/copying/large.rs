@@ -5,8 +5,8 @@ use crate::volume::Volume;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, mkdirat};
-use sandbox_volumes::model::Cancel;
 use sandbox_volumes::store::TransferOptions;
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -50,7 +50,7 @@ fn case_22_a_deep_tree_is_copied_with_few_descriptors() {
         let (root, outside) = (volume.files.root(), &volume.outside);
         setrlimit(Resource::RLIMIT_NOFILE, 160, 160).unwrap();
         plant_deep(&root.join("deep"));
-        let (options, cancel) = (TransferOptions::default(), Cancel::default());
+        let (options, cancel) = (TransferOptions::default(), CancelToken::default());
         volume.files.copy("deep", "within", &cancel).unwrap();
         volume.files.copy_out("deep", &outside.join("out"), options, &cancel).unwrap();
         for top in [root.join("within"), outside.join("out")] {
@@ -77,7 +77,7 @@ fn case_22_a_wide_tree_is_copied_whole_with_few_descriptors() {
         fs::create_dir(&many).unwrap();
         (0..3000).for_each(|file| fs::write(many.join(file.to_string()), "").unwrap());
         setrlimit(Resource::RLIMIT_NOFILE, 128, 128).unwrap();
-        let tally = volume.files.copy("wide", "copy", &Cancel::default()).unwrap();
+        let tally = volume.files.copy("wide", "copy", &CancelToken::default()).unwrap();
         assert_eq!(tally.files, 5000);
         for dir in ["0", "199", "many"] {
             let count = |top: &str| fs::read_dir(volume.files.root().join(top).join(dir)).unwrap().count();
@@ -91,7 +91,7 @@ fn a_large_file_is_copied_byte_by_byte_alike() {
     let volume = Volume::new(json!({}));
     let content: Vec<u8> = (0..(20 << 20) + 77).map(|at: u32| (at % 251) as u8).collect();
     fs::write(volume.files.root().join("large"), &content).unwrap();
-    let tally = volume.files.copy("large", "copy", &Cancel::default()).unwrap();
+    let tally = volume.files.copy("large", "copy", &CancelToken::default()).unwrap();
     assert_eq!((tally.files, tally.bytes), (1, content.len() as u64));
     assert!(fs::read(volume.files.root().join("copy")).unwrap() == content);
 }

@@ -3,8 +3,8 @@
 use crate::snapshot::Snapshot;
 use crate::volume::Volume;
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::Cancel;
 use sandbox_volumes::store::{CopyRequest, TransferOptions};
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -18,7 +18,7 @@ fn used(path: &Path) -> usize {
 
 fn copy_in(volume: &Volume, from: &str, to: &str) -> Result<(), ErrorKind> {
     let options = TransferOptions::default();
-    let copied = volume.files.copy_in(&volume.outside.join(from), to, options, &Cancel::default());
+    let copied = volume.files.copy_in(&volume.outside.join(from), to, options, &CancelToken::default());
     copied.map(drop).map_err(|error| error.kind())
 }
 
@@ -36,7 +36,10 @@ fn case_45_a_file_that_fills_the_limit_exactly_is_copied_and_one_byte_more_leave
     copy_in(&volume, "fits", "f").unwrap();
     assert_eq!(copy_in(&volume, "too much", "f"), Err(ErrorKind::QuotaExceeded));
     assert_eq!(copy_in(&volume, "fits", "g"), Err(ErrorKind::QuotaExceeded));
-    assert_eq!(volume.files.copy("f", "g", &Cancel::default()).unwrap_err().kind(), ErrorKind::QuotaExceeded);
+    assert_eq!(
+        volume.files.copy("f", "g", &CancelToken::default()).unwrap_err().kind(),
+        ErrorKind::QuotaExceeded
+    );
     assert!(fs::read(root.join("f")).unwrap() == vec![1; free]);
     assert_eq!(Snapshot::of(root).0.len(), 2, "the root and the file");
 }
@@ -78,7 +81,7 @@ fn a_copy_that_was_cancelled_before_it_began_makes_nothing() {
         fs::write(place.join("tree/f"), "f").unwrap();
     }
     let before = (Snapshot::of(root), Snapshot::of(outside));
-    let cancel = Cancel::default();
+    let cancel = CancelToken::default();
     cancel.cancel();
     for what in ["tree", "tree/f"] {
         let options = TransferOptions::default();
@@ -103,7 +106,7 @@ fn a_copy_that_is_cancelled_on_the_way_is_undone_and_one_that_is_done_stays() {
     let before = Snapshot::of(root).0.len();
     // It asks for each directory's entries before it copies them: a place to stop at.
     for steps in 0..4 {
-        let cancel = Cancel::default();
+        let cancel = CancelToken::default();
         let request = CopyRequest::In { host: outside.join("tree"), to: "made".into() };
         let options = TransferOptions { asks: true, ..TransferOptions::default() };
         let mut copy = volume.files.prepare_copy(request, options, &cancel);
@@ -138,7 +141,7 @@ fn what_is_answered_no_is_left_out_with_all_below() {
     }
     let request = CopyRequest::In { host: volume.outside.join("tree"), to: "made".into() };
     let options = TransferOptions { asks: true, ..TransferOptions::default() };
-    let mut copy = volume.files.prepare_copy(request, options, &Cancel::default());
+    let mut copy = volume.files.prepare_copy(request, options, &CancelToken::default());
     let (mut answers, mut seen) = (Vec::new(), Vec::new());
     while let Some(questions) = copy.advance(&answers).unwrap() {
         answers = questions.iter().map(|question| !question.path.ends_with("no")).collect();

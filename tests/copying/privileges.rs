@@ -4,8 +4,8 @@ use crate::child::in_child;
 use crate::skip::skip;
 use crate::volume::Volume;
 use nix::unistd::{Gid, Uid, chown, geteuid, setresgid, setresuid};
-use sandbox_volumes::model::Cancel;
 use sandbox_volumes::store::TransferOptions;
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -26,7 +26,7 @@ fn within_a_volume_the_owner_is_kept_and_elsewhere_it_is_ours() {
         chown(&root.join(path), Some(Uid::from_raw(GUEST)), Some(Gid::from_raw(GUEST))).unwrap();
     }
     std::os::unix::fs::lchown(root.join("tree/link"), Some(GUEST), Some(GUEST)).unwrap();
-    let (options, cancel) = (TransferOptions::default(), Cancel::default());
+    let (options, cancel) = (TransferOptions::default(), CancelToken::default());
     volume.files.copy("tree", "within", &cancel).unwrap();
     volume.files.copy_out("tree", &outside.join("out"), options, &cancel).unwrap();
     volume.files.copy_in(&root.with_file_name("../outside/out"), "in", options, &cancel).unwrap();
@@ -55,17 +55,17 @@ fn without_root_a_directory_that_its_owner_may_not_write_is_filled() {
         for path in ["tree/closed/sub", "tree/closed", "tree"] {
             fs::set_permissions(root.join(path), fs::Permissions::from_mode(0o500)).unwrap();
         }
-        volume.files.copy("tree", "copy", &Cancel::default()).unwrap();
+        volume.files.copy("tree", "copy", &CancelToken::default()).unwrap();
         for path in ["copy/closed/sub", "copy/closed", "copy"] {
             assert_eq!(fs::metadata(root.join(path)).unwrap().mode() & 0o7777, 0o500, "{path}");
         }
         assert_eq!(fs::read_to_string(root.join("copy/closed/sub/f")).unwrap(), "f");
         fs::write(root.join("unreadable"), "").unwrap();
         fs::set_permissions(root.join("unreadable"), fs::Permissions::from_mode(0o000)).unwrap();
-        let error = volume.files.copy("unreadable", "x", &Cancel::default()).unwrap_err();
+        let error = volume.files.copy("unreadable", "x", &CancelToken::default()).unwrap_err();
         assert_eq!((error.code().as_str(), root.join("x").exists()), ("EACCES", false));
         for path in ["tree", "copy"] {
-            volume.files.remove_all(path, &Cancel::default()).unwrap();
+            volume.files.remove_all(path, &CancelToken::default()).unwrap();
         }
     });
 }

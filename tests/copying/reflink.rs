@@ -3,8 +3,9 @@
 use crate::skip::skip;
 use crate::unmount::unmount;
 use nix::mount::{MntFlags, umount2};
-use sandbox_volumes::model::{Cancel, VolumeName, VolumeSpec};
+use sandbox_volumes::model::{VolumeName, VolumeSpec};
 use sandbox_volumes::store::{Durability, Store};
+use sandbox_volumes::sync::CancelToken;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -55,7 +56,7 @@ fn copies_on_btrfs_take_no_space_of_their_own() {
     {
         let store = Arc::new(Store::open(&btrfs.at.join("home"), Durability::Fast).unwrap());
         let name = VolumeName::parse("v").unwrap();
-        store.create(&name, &VolumeSpec::from_options(&[]).unwrap(), &Cancel::default()).unwrap();
+        store.create(&name, &VolumeSpec::from_options(&[]).unwrap(), &CancelToken::default()).unwrap();
         let files = store.files(&name);
         fs::create_dir(files.root().join("tree")).unwrap();
         let content: Vec<u8> =
@@ -64,7 +65,7 @@ fn copies_on_btrfs_take_no_space_of_their_own() {
         nix::unistd::syncfs(fs::File::open(&btrfs.at).unwrap()).unwrap();
         let before = free(&btrfs.at);
         for to in ["one", "two", "three", "three"] {
-            files.copy("tree", to, &Cancel::default()).unwrap();
+            files.copy("tree", to, &CancelToken::default()).unwrap();
         }
         nix::unistd::syncfs(fs::File::open(&btrfs.at).unwrap()).unwrap();
         let taken = before.saturating_sub(free(&btrfs.at));

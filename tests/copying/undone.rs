@@ -2,8 +2,8 @@
 
 use crate::ordinary_user::as_ordinary_user;
 use crate::volume::Volume;
-use sandbox_volumes::model::Cancel;
 use sandbox_volumes::store::{CopyRequest, TransferOptions};
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -63,7 +63,7 @@ fn what_others_put_into_a_directory_stays_when_the_copy_of_it_is_undone() {
         }
     });
     for (request, made) in requests(&volume) {
-        let cancel = Cancel::default();
+        let cancel = CancelToken::default();
         let mut copy = volume.files.prepare_copy(request.clone(), TransferOptions::default(), &cancel);
         assert!(copy.advance(&[]).unwrap().is_none());
 
@@ -112,7 +112,7 @@ fn a_file_that_a_copy_put_in_place_of_anothers_stays_when_it_is_undone() {
     });
     let request = CopyRequest::In { host: volume.outside.join("tree"), to: "made".into() };
     let options = TransferOptions { asks: true, ..TransferOptions::default() };
-    let mut copy = volume.files.prepare_copy(request, options, &Cancel::default());
+    let mut copy = volume.files.prepare_copy(request, options, &CancelToken::default());
     let questions = copy.advance(&[]).unwrap().unwrap();
     let made = volume.files.root().join("made");
     for name in ["f", "link"] {
@@ -147,7 +147,7 @@ fn a_copy_of_any_shape_is_undone_whole() {
             }
         });
         for (request, made) in requests(&volume) {
-            let cancel = Cancel::default();
+            let cancel = CancelToken::default();
             let mut copy = volume.files.prepare_copy(request.clone(), TransferOptions::default(), &cancel);
             assert!(copy.advance(&[]).unwrap().is_none());
             assert!(made.join("closed/in/f").exists());

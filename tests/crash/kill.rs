@@ -4,9 +4,10 @@ use crate::report::report;
 use crate::support::{Home, name};
 use crate::worker::{self, Worker};
 use rusqlite::Connection;
-use sandbox_volumes::content::WriteOptions;
-use sandbox_volumes::model::{Cancel, Labels, VolumeSpec};
+use sandbox_volumes::model::{Labels, VolumeSpec};
 use sandbox_volumes::store::{Durability, Store};
+use sandbox_volumes::sync::CancelToken;
+use sandbox_volumes::volume_fs::WriteOptions;
 use serde_json::json;
 use std::collections::HashMap;
 use std::fs;
@@ -103,7 +104,7 @@ fn leftovers(home: &Path) -> usize {
 
 fn check(home: &Home, store: &Store, said: &HashMap<String, Said>, kill: u32) {
     assert_eq!(leftovers(&home.path("")), 0, "kill {kill}");
-    let volumes = store.list(&Labels::default(), &Cancel::default()).unwrap();
+    let volumes = store.list(&Labels::default(), &CancelToken::default()).unwrap();
     let listed: Vec<_> = volumes.iter().map(|volume| volume.record.name.as_str()).collect();
     let standing = fs::read_dir(home.path("volumes")).unwrap();
     let mut standing: Vec<_> = standing.map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
@@ -134,7 +135,7 @@ fn check(home: &Home, store: &Store, said: &HashMap<String, Said>, kill: u32) {
 
 /// Every name can be created where it is not listed, written, read and removed.
 fn assert_all_usable(home: &Home, store: &Arc<Store>, kill: u32) {
-    let cancel = Cancel::default;
+    let cancel = CancelToken::default;
     for (volume, format) in DISKS {
         if store.get(&name(volume), &cancel()).is_err() {
             store.create(&name(volume), &disk(format), &cancel()).unwrap();
@@ -183,7 +184,7 @@ fn worker_that_creates_writes_and_removes() {
     let Some(home) = worker::home() else { return };
     let store = Arc::new(Store::open(&home, Durability::Full).unwrap());
     let spec = VolumeSpec::from_options(&[]).unwrap();
-    let cancel = Cancel::default;
+    let cancel = CancelToken::default;
     let atomic = WriteOptions { atomic: true, durable: true, mode: None };
     let order = worker::orders().next();
     assert_eq!(order.as_deref(), Some("go"));

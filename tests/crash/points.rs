@@ -3,9 +3,10 @@
 use crate::support::{Home, name};
 use rusqlite::Connection;
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::{Cancel, Labels, VolumeRef, VolumeSpec};
+use sandbox_volumes::model::{Labels, VolumeRef, VolumeSpec};
 use sandbox_volumes::mount::{MountConfig, plan};
 use sandbox_volumes::store::{Durability, Store, check};
+use sandbox_volumes::sync::CancelToken;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -62,7 +63,7 @@ impl Home {
     fn assert_absent(&self, store: &Store) {
         assert_eq!(listed(store), [""; 0]);
         assert_eq!(
-            store.get(&name("data"), &Cancel::default()).unwrap_err().kind(),
+            store.get(&name("data"), &CancelToken::default()).unwrap_err().kind(),
             ErrorKind::VolumeNotFound
         );
         for below in ["volumes/data", "volumes/.staging/data~1a-2b-3c", "volumes/.trash/data~1a-2b-3c"] {
@@ -77,7 +78,7 @@ impl Home {
         assert_eq!(listed(store), ["data"]);
         assert_eq!(fs::read_to_string(self.path("volumes/data/dir/file")).unwrap(), "content");
         assert_eq!(self.intents(), 0);
-        store.remove(&name("data"), &Cancel::default()).unwrap();
+        store.remove(&name("data"), &CancelToken::default()).unwrap();
     }
 
     /// Holds a lock file or a temporary file as a living process would, until the result is dropped.
@@ -89,7 +90,7 @@ impl Home {
 }
 
 fn listed(store: &Store) -> Vec<String> {
-    let volumes = store.list(&Labels::default(), &Cancel::default()).unwrap();
+    let volumes = store.list(&Labels::default(), &CancelToken::default()).unwrap();
     volumes.into_iter().map(|volume| volume.record.name.to_string()).collect()
 }
 
@@ -190,12 +191,12 @@ fn the_next_operation_on_a_name_settles_what_was_left_without_a_new_open() {
 
     completed.leave_intent("create", ENTRY);
     completed.leave_directory("volumes/data");
-    completed.store.remove(&name("data"), &Cancel::default()).unwrap();
+    completed.store.remove(&name("data"), &CancelToken::default()).unwrap();
     completed.assert_absent(&completed.store);
 
     finished.leave_intent("remove", ENTRY);
     finished.leave_directory("volumes/.trash/data~1a-2b-3c");
-    let error = finished.store.remove(&name("data"), &Cancel::default()).unwrap_err();
+    let error = finished.store.remove(&name("data"), &CancelToken::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::VolumeNotFound);
     finished.assert_absent(&finished.store);
 }
@@ -224,34 +225,34 @@ fn finds(result: Result<(), sandbox_volumes::error::Error>) -> bool {
 
 /// Every operation that may meet an intent. Those that make or remove the volume leave it as they found it.
 const MEETS: [(&str, Meets); 8] = [
-    ("get", |home| finds(home.store.get(&name("data"), &Cancel::default()).map(drop))),
+    ("get", |home| finds(home.store.get(&name("data"), &CancelToken::default()).map(drop))),
     ("list", |home| listed(&home.store) == ["data"]),
     ("exists", |home| finds(home.store.files(&name("data")).exists("dir").map(drop))),
     ("write", |home| {
         let files = home.store.files(&name("data"));
-        finds(files.write("written", b"x", Default::default(), &Cancel::default()))
+        finds(files.write("written", b"x", Default::default(), &CancelToken::default()))
     }),
     ("list a directory", |home| {
         finds(home.store.files(&name("data")).list("", Default::default()).map(drop))
     }),
     ("attach", |home| {
-        let volume = sandbox_volumes::model::Input::Text("data".to_owned());
-        let mount = MountConfig::named(&volume, &sandbox_volumes::model::Input::Absent).unwrap();
+        let volume = sandbox_volumes::model::OptionValue::Text("data".to_owned());
+        let mount = MountConfig::named(&volume, &sandbox_volumes::model::OptionValue::Absent).unwrap();
         let mounts = plan(vec![("/data".to_owned(), mount)]).unwrap();
-        let attached = home.store.attach("worker", &mounts, None, &Cancel::default());
+        let attached = home.store.attach("worker", &mounts, None, &CancelToken::default());
         finds(attached.and_then(|attached| home.store.detach(attached.id)))
     }),
     ("create", |home| {
         let spec = VolumeSpec::from_options(&[]).unwrap();
-        let created = home.store.create(&name("data"), &spec, &Cancel::default());
+        let created = home.store.create(&name("data"), &spec, &CancelToken::default());
         if created.is_ok() {
-            home.store.remove(&name("data"), &Cancel::default()).unwrap();
+            home.store.remove(&name("data"), &CancelToken::default()).unwrap();
             return false;
         }
         finds(created.map(drop))
     }),
     ("remove", |home| {
-        let is_there = finds(home.store.remove(&name("data"), &Cancel::default()));
+        let is_there = finds(home.store.remove(&name("data"), &CancelToken::default()));
         if is_there {
             home.create("data");
             home.leave_directory("volumes/data");
@@ -291,12 +292,12 @@ fn a_removal_whose_owner_deletes_content_keeps_the_name_and_is_left_to_it() {
     let reopened = home.reopen();
     assert_eq!(listed(&home.store), [""; 0]);
     assert_eq!(
-        home.store.get(&name("data"), &Cancel::default()).unwrap_err().kind(),
+        home.store.get(&name("data"), &CancelToken::default()).unwrap_err().kind(),
         ErrorKind::VolumeNotFound
     );
-    assert!(check(&home.path(""), true, &Cancel::default()).unwrap().is_empty());
+    assert!(check(&home.path(""), true, &CancelToken::default()).unwrap().is_empty());
     let spec = VolumeSpec::from_options(&[]).unwrap();
-    let error = reopened.create(&name("data"), &spec, &Cancel::default()).unwrap_err();
+    let error = reopened.create(&name("data"), &spec, &CancelToken::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::VolumeInUse);
     assert_eq!(
         (error.context().operation, error.context().volume.as_deref()),
@@ -316,14 +317,14 @@ fn a_removal_that_has_begun_holds_only_the_name_until_it_is_finished() {
     let home = Home::new();
     home.create("data");
     home.leave_directory("volumes/data");
-    let cancel = Cancel::default();
+    let cancel = CancelToken::default();
     let removal = home.store.begin_remove(&name("data"), &cancel).unwrap();
     cancel.cancel();
     assert_eq!(listed(&home.store), [""; 0]);
     assert!(!home.holds("volumes/data") && !is_empty(&home.path("volumes/.trash")));
     drop(home.lock("volumes/.locks/data.lock"));
     let spec = VolumeSpec::from_options(&[]).unwrap();
-    let error = home.store.create(&name("data"), &spec, &Cancel::default()).unwrap_err();
+    let error = home.store.create(&name("data"), &spec, &CancelToken::default()).unwrap_err();
     assert_eq!(
         (error.kind(), error.context().operation, error.context().volume.as_deref()),
         (ErrorKind::VolumeInUse, Some("remove"), Some("data"))
@@ -341,7 +342,7 @@ fn a_removal_that_was_given_up_after_it_began_is_finished_by_whoever_meets_it() 
         let home = Home::new();
         home.create("data");
         home.leave_directory("volumes/data");
-        drop(home.store.begin_remove(&name("data"), &Cancel::default()).unwrap());
+        drop(home.store.begin_remove(&name("data"), &CancelToken::default()).unwrap());
         assert_eq!((home.intents(), is_empty(&home.path("volumes/.trash"))), (1, false), "{about}");
         assert!(!meets(&home), "{about}");
         assert_eq!((home.intents(), home.ours_in_locks()), (0, Vec::new()), "{about}");
@@ -360,7 +361,7 @@ fn the_lock_of_a_name_is_free_while_the_content_of_its_volume_is_deleted() {
         (0..files).for_each(|file| drop(File::create(path.join(file.to_string())).unwrap()));
         let trash = home.path("volumes/.trash");
         std::thread::scope(|scope| {
-            let removal = scope.spawn(|| home.store.remove(&name("data"), &Cancel::default()));
+            let removal = scope.spawn(|| home.store.remove(&name("data"), &CancelToken::default()));
             while is_empty(&trash) && !removal.is_finished() {
                 std::thread::yield_now();
             }
@@ -381,7 +382,7 @@ fn case_67_only_the_locks_of_names_are_left_of_volumes_that_were_removed() {
     let home = memory.map_or_else(tempfile::tempdir, tempfile::tempdir_in).unwrap();
     let store = Arc::new(Store::open(home.path(), Durability::Fast).unwrap());
     let limited = VolumeSpec::from_options(&[serde_json::json!({ "quotaMib": 1 }).into()]).unwrap();
-    let cancel = Cancel::default;
+    let cancel = CancelToken::default;
     for number in 0..2_000 {
         let volume = name(&format!("v{number}"));
         store.create(&volume, &limited, &cancel()).unwrap();
@@ -404,7 +405,7 @@ fn case_67_only_the_locks_of_names_are_left_of_volumes_that_were_removed() {
 fn a_writer_that_waited_on_the_lock_of_a_removed_volume_makes_no_new_one() {
     let home = Home::new();
     let limited = VolumeSpec::from_options(&[serde_json::json!({ "quotaMib": 1 }).into()]).unwrap();
-    let cancel = Cancel::default;
+    let cancel = CancelToken::default;
     for (made_again, lock) in [(false, "quota"), (false, "quota-next"), (true, "quota"), (true, "quota-next")]
     {
         let id = home.store.create(&name("data"), &limited, &cancel()).unwrap().id;

@@ -5,8 +5,9 @@ use crate::skip::skip;
 use crate::support::name;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use sandbox_volumes::error::Error;
-use sandbox_volumes::model::{Cancel, Labels, VolumeSpec};
+use sandbox_volumes::model::{Labels, VolumeSpec};
 use sandbox_volumes::store::{Durability, Store};
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::fs::{self, File};
 use std::io::Write;
@@ -25,12 +26,12 @@ impl Drop for Mounted {
 fn create(store: &Store, format: &str, size_mib: u32) -> Result<(), Error> {
     let options = json!({ "kind": "disk", "sizeMib": size_mib, "format": format });
     let spec = VolumeSpec::from_options(&[options.into()]).unwrap();
-    store.create(&name("data"), &spec, &Cancel::default()).map(drop)
+    store.create(&name("data"), &spec, &CancelToken::default()).map(drop)
 }
 
 /// Holds that nothing of a refused creation is left in the home.
 fn assert_nothing_left(store: &Store, home: &Path) {
-    assert!(store.list(&Labels::default(), &Cancel::default()).unwrap().is_empty());
+    assert!(store.list(&Labels::default(), &CancelToken::default()).unwrap().is_empty());
     for (room, expected) in [("", 4), (".staging", 0), (".trash", 0), (".ids", 0)] {
         assert_eq!(fs::read_dir(home.join("volumes").join(room)).unwrap().count(), expected, "{room:?}");
     }
@@ -60,8 +61,8 @@ fn refuse_and_leave_nothing() {
     let store = Store::open(&home, Durability::Full).unwrap();
     for format in ["raw", "qcow2"] {
         create(&store, format, 1024).unwrap();
-        let used = store.get(&name("data"), &Cancel::default()).unwrap().used_bytes;
-        store.remove(&name("data"), &Cancel::default()).unwrap();
+        let used = store.get(&name("data"), &CancelToken::default()).unwrap().used_bytes;
+        store.remove(&name("data"), &CancelToken::default()).unwrap();
         // The catalog writes its log over, so that what is spared is the image's: all of it but a block.
         fill(&ballast, used - 4096);
         let error = create(&store, format, 1024).unwrap_err();
@@ -70,7 +71,7 @@ fn refuse_and_leave_nothing() {
         assert_nothing_left(&store, &home);
         fs::remove_file(&ballast).unwrap();
         create(&store, format, 1024).unwrap();
-        store.remove(&name("data"), &Cancel::default()).unwrap();
+        store.remove(&name("data"), &CancelToken::default()).unwrap();
     }
 }
 

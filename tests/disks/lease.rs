@@ -5,9 +5,9 @@ use crate::support::{Home, name};
 use nix::fcntl::{FcntlArg, Flock, FlockArg, fcntl};
 use nix::libc;
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::Cancel;
 use sandbox_volumes::mount::{MountConfig, plan};
 use sandbox_volumes::store::{Durability, Store};
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::fs::{self, File};
 use std::os::fd::AsFd;
@@ -84,14 +84,14 @@ fn the_end_of_a_process_frees_its_disks_and_another_store_sees_those_of_the_livi
     for (what, writing, _) in disks(&home) {
         let mut process = Command::new("sleep").arg("600").spawn().unwrap();
         let mounts = plan(vec![("/disk".to_owned(), writing.clone())]).unwrap();
-        let attached = home.store.attach("first", &mounts, Some(process.id()), &Cancel::default());
+        let attached = home.store.attach("first", &mounts, Some(process.id()), &CancelToken::default());
         let other = Store::open(&home.path(""), Durability::Fast).unwrap();
-        let refused = other.attach("second", &mounts, None, &Cancel::default());
+        let refused = other.attach("second", &mounts, None, &CancelToken::default());
         process.kill().unwrap();
         process.wait().unwrap();
         attached.unwrap();
         assert_eq!(in_use(&refused.unwrap_err()), ["first"], "{what}");
-        other.attach("second", &mounts, None, &Cancel::default()).unwrap();
+        other.attach("second", &mounts, None, &CancelToken::default()).unwrap();
     }
 }
 
@@ -195,12 +195,12 @@ fn a_disk_volume_whose_image_another_program_has_locked_is_not_removed() {
     home.create_disk("data", json!({ "sizeMib": 8 })).unwrap();
     let lock = Flock::lock(File::open(home.path("volumes/data/disk.raw")).unwrap(), FlockArg::LockExclusive)
         .unwrap();
-    let error = home.store.remove(&name("data"), &Cancel::default()).unwrap_err();
+    let error = home.store.remove(&name("data"), &CancelToken::default()).unwrap_err();
     assert_eq!(in_use(&error), [""; 0]);
     assert_eq!(error.context().volume.as_deref(), Some("data"));
     assert_eq!(home.volumes(), ["data"]);
     drop(lock);
-    home.store.remove(&name("data"), &Cancel::default()).unwrap();
+    home.store.remove(&name("data"), &CancelToken::default()).unwrap();
 }
 
 #[test]
@@ -208,9 +208,9 @@ fn an_attached_disk_volume_cannot_be_removed() {
     let home = Home::new();
     home.create_disk("data", json!({ "sizeMib": 8 })).unwrap();
     let attached = home.attach("worker", &[volume("data", readonly())]).unwrap();
-    assert_eq!(in_use(&home.store.remove(&name("data"), &Cancel::default()).unwrap_err()), ["worker"]);
+    assert_eq!(in_use(&home.store.remove(&name("data"), &CancelToken::default()).unwrap_err()), ["worker"]);
     home.store.detach(attached.id).unwrap();
-    home.store.remove(&name("data"), &Cancel::default()).unwrap();
+    home.store.remove(&name("data"), &CancelToken::default()).unwrap();
 }
 
 #[test]

@@ -5,8 +5,9 @@ use crate::report::report;
 use crate::skip::skip;
 use crate::support::{Home, name};
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::{Cancel, DiskFormat, MAX_DISK_MIB, MIN_DISK_MIB, VolumeKind};
+use sandbox_volumes::model::{DiskFormat, MAX_DISK_MIB, MIN_DISK_MIB, VolumeKind};
 use sandbox_volumes::store::WriteOptions;
+use sandbox_volumes::sync::CancelToken;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -38,7 +39,7 @@ fn a_disk_volume_is_a_sparse_image_with_a_file_system_of_its_size() {
     let metadata = fs::metadata(&image).unwrap();
     assert_eq!(metadata.len(), 1024 * MIB);
     assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
-    let info = home.store.get(&name("data"), &Cancel::default()).unwrap();
+    let info = home.store.get(&name("data"), &CancelToken::default()).unwrap();
     assert_eq!(info.record.kind, VolumeKind::Disk);
     assert_eq!(info.record.capacity_bytes, Some(1024 * MIB));
     assert_eq!(info.record.disk_format, Some(DiskFormat::Raw));
@@ -72,7 +73,7 @@ fn a_disk_volume_may_be_a_qcow2_image() {
     let image = path.join("disk.qcow2");
     assert_eq!(fs::read_dir(&path).unwrap().count(), 1);
     assert_eq!(&fs::read(&image).unwrap()[..4], b"QFI\xfb");
-    let info = home.store.get(&name("data"), &Cancel::default()).unwrap();
+    let info = home.store.get(&name("data"), &CancelToken::default()).unwrap();
     assert_eq!(info.record.disk_format, Some(DiskFormat::Qcow2));
     assert_eq!(info.record.capacity_bytes, Some(64 * MIB));
     let attached = home.attach("worker", &[volume("data", json!({}))]).unwrap();
@@ -122,7 +123,7 @@ fn the_files_of_a_disk_volume_are_refused_one_and_all_and_its_image_is_not_touch
     let home = Home::new();
     let path = home.create_disk("data", json!({ "sizeMib": 8 })).unwrap();
     let before = fs::read(path.join("disk.raw")).unwrap();
-    let (files, cancel) = (home.store.files(&name("data")), Cancel::default());
+    let (files, cancel) = (home.store.files(&name("data")), CancelToken::default());
     for round in 0..2 {
         let results = [
             files.open("disk.raw").map(drop),
@@ -147,7 +148,7 @@ fn the_files_of_a_disk_volume_are_refused_one_and_all_and_its_image_is_not_touch
 #[test]
 fn a_handle_follows_the_kind_that_its_name_has_now() {
     let home = Home::new();
-    let (files, cancel) = (home.store.files(&name("data")), Cancel::default());
+    let (files, cancel) = (home.store.files(&name("data")), CancelToken::default());
     for _ in 0..3 {
         home.create("data");
         files.write("disk.raw", b"mine", WriteOptions::default(), &cancel).unwrap();
@@ -165,7 +166,7 @@ fn a_directory_volume_in_which_a_guest_put_an_image_is_still_a_directory() {
     let path = home.create("data");
     fs::write(path.join("disk.raw"), "guest").unwrap();
     assert!(home.store.files(&name("data")).exists("disk.raw").unwrap());
-    let info = home.store.get(&name("data"), &Cancel::default()).unwrap();
+    let info = home.store.get(&name("data"), &CancelToken::default()).unwrap();
     assert_eq!((info.record.kind, info.record.capacity_bytes), (VolumeKind::Dir, None));
 }
 
@@ -182,7 +183,7 @@ fn an_attached_disk_volume_tells_its_image_its_format_and_the_file_system_that_i
     fs::write(&image, vec![0; 16 * MIB as usize]).unwrap();
     let attached = home.attach("worker", &[volume("data", json!({}))]).unwrap();
     assert_eq!(disk(&attached.mounts[0]), (&*image, &*image, DiskFormat::Raw, None));
-    let info = home.store.get(&name("data"), &Cancel::default()).unwrap();
+    let info = home.store.get(&name("data"), &CancelToken::default()).unwrap();
     assert_eq!(info.record.disk_fstype.as_deref(), Some("ext4"));
 }
 
@@ -230,9 +231,9 @@ fn a_volume_whose_image_was_deleted_is_listed_and_removable_and_not_attached() {
     let home = Home::new();
     let path = home.create_disk("data", json!({ "sizeMib": 8 })).unwrap();
     fs::remove_file(path.join("disk.raw")).unwrap();
-    assert_eq!(home.store.get(&name("data"), &Cancel::default()).unwrap().used_bytes, 0);
+    assert_eq!(home.store.get(&name("data"), &CancelToken::default()).unwrap().used_bytes, 0);
     let error = home.attach("worker", &[volume("data", json!({}))]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DiskImage, "{error}");
-    home.store.remove(&name("data"), &Cancel::default()).unwrap();
+    home.store.remove(&name("data"), &CancelToken::default()).unwrap();
     assert_eq!(home.volumes(), [""; 0]);
 }

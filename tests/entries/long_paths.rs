@@ -7,7 +7,7 @@ use crate::report::report;
 use crate::volume::Volume;
 use nix::errno::Errno;
 use nix::time::{ClockId, clock_gettime};
-use sandbox_volumes::model::Cancel;
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
@@ -29,10 +29,10 @@ fn make_long_paths() {
     let time = |components: usize| {
         let path = format!("link/{}", vec![format!("d{components}"); components].join("/"));
         let start = worked();
-        volume.files.mkdir(&path, &Cancel::default()).unwrap();
+        volume.files.mkdir(&path, &CancelToken::default()).unwrap();
         let took = worked() - start;
         assert!(volume.files.stat(&path, true).is_ok());
-        volume.files.remove_all(format!("d{components}"), &Cancel::default()).unwrap();
+        volume.files.remove_all(format!("d{components}"), &CancelToken::default()).unwrap();
         took
     };
     time(1000);
@@ -56,10 +56,10 @@ fn make_climbing_paths() {
     let volume = Volume::new(json!({}));
     let time = |path: &str| {
         let start = worked();
-        volume.files.mkdir(path, &Cancel::default()).unwrap();
+        volume.files.mkdir(path, &CancelToken::default()).unwrap();
         let took = worked() - start;
         assert!(volume.files.exists("d/end").unwrap(), "{path}");
-        volume.files.remove_all("d", &Cancel::default()).unwrap();
+        volume.files.remove_all("d", &CancelToken::default()).unwrap();
         took
     };
     let to_and_fro = |count: usize| format!("{}d/end", "d/../".repeat(count));

@@ -5,9 +5,9 @@ use crate::private::Private;
 use crate::skip::skip;
 use crate::volume::Volume;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use sandbox_volumes::content::ListOptions;
-use sandbox_volumes::model::Cancel;
 use sandbox_volumes::store::{Durability, Store};
+use sandbox_volumes::sync::CancelToken;
+use sandbox_volumes::volume_fs::ListOptions;
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -53,7 +53,7 @@ fn an_old_directory_that_is_changed_during_a_walk_of_an_overlay_is_entered() {
     fs::set_permissions(files.root().join("old"), fs::Permissions::from_mode(0o700)).unwrap();
     let mut found = Vec::new();
     loop {
-        let batch = listing.next(1, &Cancel::default()).unwrap();
+        let batch = listing.next(1, &CancelToken::default()).unwrap();
         let is_last = batch.is_last;
         found.extend(batch.entries().map(|(path, _)| path));
         if is_last {

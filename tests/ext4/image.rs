@@ -1,6 +1,6 @@
 //! Images as a store would make them: a sparse file and the extents that belong in it.
 
-use sandbox_volumes::image::ext4::{Ext4Options, format};
+use sandbox_volumes::ext4::{Ext4Options, format};
 use sandbox_volumes::model::MIB;
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};

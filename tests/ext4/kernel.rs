@@ -7,7 +7,7 @@ use crate::mounted::{self, Mounted};
 use crate::report::report;
 use nix::sys::statvfs::statvfs;
 use nix::unistd::syncfs;
-use sandbox_volumes::image::ext4::Ext4Options;
+use sandbox_volumes::ext4::Ext4Options;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;

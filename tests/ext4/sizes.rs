@@ -5,7 +5,7 @@ use crate::e2fsprogs::{self, assert_clean, facts, groups, number};
 use crate::image::{HASH_SEED, Image, LABEL, UUID, options};
 use crate::report::report;
 use crate::skip::skip;
-use sandbox_volumes::image::ext4::format;
+use sandbox_volumes::ext4::format;
 use sandbox_volumes::model::{MAX_DISK_MIB, MIN_DISK_MIB};
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};

@@ -4,7 +4,7 @@ use crate::report::report;
 use crate::skip::skip;
 use crate::{inspect, qemu_img};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use sandbox_volumes::image::ext4::Extent;
+use sandbox_volumes::ext4::Extent;
 use sandbox_volumes::image::{create_qcow2, create_raw};
 use sandbox_volumes::model::DiskFormat;
 use std::fs::{self, File};

@@ -3,14 +3,15 @@
 use super::volume;
 use crate::support::Home;
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::{Cancel, Input};
+use sandbox_volumes::model::OptionValue;
 use sandbox_volumes::mount::{MountConfig, plan};
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 fn image(path: &Path, options: serde_json::Value) -> MountConfig {
-    MountConfig::disk(&Input::Text(path.to_str().unwrap().to_owned()), &options.into(), Path::new("/"))
+    MountConfig::disk(&OptionValue::Text(path.to_str().unwrap().to_owned()), &options.into(), Path::new("/"))
         .unwrap()
 }
 
@@ -57,7 +58,7 @@ fn case_60_an_attachment_sees_another_programs_flock() {
     for (path, writing, reading) in disks(&home) {
         let attach = |mount: &MountConfig| {
             let mounts = plan(vec![("/disk".to_owned(), mount.clone())]).unwrap();
-            home.store.attach("worker", &mounts, None, &Cancel::default())
+            home.store.attach("worker", &mounts, None, &CancelToken::default())
         };
         let lock = File::open(&path).unwrap();
         lock.try_lock().unwrap();
@@ -81,13 +82,13 @@ fn what_microsandbox_is_told_to_mount_it_can_lock_and_other_attachments_cannot_h
         theirs.unlock().unwrap();
         // What QEMU and our attachments in other homes see stays.
         let mounts = plan(vec![("/disk".to_owned(), image(&path, json!({})))]).unwrap();
-        let refused = other.store.attach("second", &mounts, None, &Cancel::default());
+        let refused = other.store.attach("second", &mounts, None, &CancelToken::default());
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::VolumeInUse);
         attached.give_flock_away().unwrap();
         assert!(can_lock(&path));
         home.store.detach(attached.id).unwrap();
         attached.give_flock_away().unwrap();
-        other.store.attach("second", &mounts, None, &Cancel::default()).unwrap();
+        other.store.attach("second", &mounts, None, &CancelToken::default()).unwrap();
     }
 }
 
@@ -95,15 +96,15 @@ fn what_microsandbox_is_told_to_mount_it_can_lock_and_other_attachments_cannot_h
 fn a_disk_that_an_attach_made_in_vain_is_removed_again() {
     let home = Home::new();
     let disk = MountConfig::named_with(
-        &Input::Text("new".to_owned()),
-        &Input::Absent,
+        &OptionValue::Text("new".to_owned()),
+        &OptionValue::Absent,
         &json!({ "mode": "create", "kind": "disk", "sizeMib": 8 }).into(),
     );
     home.create_disk("data", 8);
     let lock = File::open(home.path("volumes/data/disk.raw")).unwrap();
     lock.try_lock().unwrap();
     let entries = vec![("/a".to_owned(), disk.unwrap()), ("/b".to_owned(), volume("data", json!({})))];
-    let attached = home.store.attach("worker", &plan(entries).unwrap(), None, &Cancel::default());
+    let attached = home.store.attach("worker", &plan(entries).unwrap(), None, &CancelToken::default());
     assert_eq!(attached.unwrap_err().kind(), ErrorKind::VolumeInUse);
     assert!(!home.path("volumes/new").exists());
 }

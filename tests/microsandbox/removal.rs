@@ -4,9 +4,10 @@ use super::{Msb, volume};
 use crate::support::{Home, name};
 use rusqlite::Connection;
 use sandbox_volumes::error::{Error, ErrorKind};
-use sandbox_volumes::model::{Cancel, Input, VolumeSpec};
+use sandbox_volumes::model::{OptionValue, VolumeSpec};
 use sandbox_volumes::mount::{MountConfig, plan};
 use sandbox_volumes::store::{Durability, Store};
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -159,15 +160,15 @@ fn an_attach_that_fails_takes_its_own_volume_back_whatever_the_catalog_is() {
     let msb = Msb::older(&home);
     msb.run("DROP TABLE volume");
     let create = MountConfig::named_with(
-        &Input::Text("new".to_owned()),
-        &Input::Absent,
+        &OptionValue::Text("new".to_owned()),
+        &OptionValue::Absent,
         &json!({ "mode": "create" }).into(),
     );
     let entries = vec![("/a".to_owned(), create.unwrap()), ("/b".to_owned(), volume("missing", json!({})))];
-    let attached = home.store.attach("worker", &plan(entries).unwrap(), None, &Cancel::default());
+    let attached = home.store.attach("worker", &plan(entries).unwrap(), None, &CancelToken::default());
     assert_eq!(attached.unwrap_err().kind(), ErrorKind::VolumeNotFound);
     assert!(!home.path("volumes/new").exists());
-    assert!(home.store.get(&name("new"), &Cancel::default()).is_err());
+    assert!(home.store.get(&name("new"), &CancelToken::default()).is_err());
 }
 
 impl Home {
@@ -185,7 +186,7 @@ impl Home {
     }
 
     fn has(&self, volume: &str) -> bool {
-        self.store.get(&name(volume), &Cancel::default()).is_ok()
+        self.store.get(&name(volume), &CancelToken::default()).is_ok()
     }
 }
 
@@ -195,7 +196,11 @@ const MEETS: [fn(&Home); 3] = [
         home.has("data");
     },
     |home| {
-        drop(home.store.create(&name("data"), &VolumeSpec::from_options(&[]).unwrap(), &Cancel::default()))
+        drop(home.store.create(
+            &name("data"),
+            &VolumeSpec::from_options(&[]).unwrap(),
+            &CancelToken::default(),
+        ))
     },
     |home| drop(Store::open(&home.path(""), Durability::Full).unwrap()),
 ];

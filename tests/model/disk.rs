@@ -9,10 +9,10 @@ use crate::tree::{Name, Node};
 use crate::volume::Volume;
 use nix::libc;
 use nix::sys::stat::{Mode, umask};
-use sandbox_volumes::content::{Links, ReadRange, WriteFrom, WriteOptions};
 use sandbox_volumes::error::Error;
-use sandbox_volumes::model::Cancel;
 use sandbox_volumes::store::{AppendOptions, TransferOptions};
+use sandbox_volumes::sync::CancelToken;
+use sandbox_volumes::volume_fs::{ReadRange, SymlinkPolicy, WriteFrom, WriteOptions};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -138,15 +138,15 @@ impl Disk {
     }
 
     fn run(&self, call: &Call) -> Result<Given, Error> {
-        let (files, cancel) = (&self.volume.files, &Cancel::default());
+        let (files, cancel) = (&self.volume.files, &CancelToken::default());
         let host = |path: &[u8]| self.host.join(OsStr::from_bytes(path));
         let path = |path| OsStr::from_bytes(path);
         let nothing = |()| Given::Nothing;
         let transfer = |skip: bool| TransferOptions {
-            links: if skip { Links::Skip } else { Links::Refuse },
+            links: if skip { SymlinkPolicy::Skip } else { SymlinkPolicy::Refuse },
             asks: false,
         };
-        let tally = |tally: sandbox_volumes::content::Tally| Given::Copied {
+        let tally = |tally: sandbox_volumes::volume_fs::CopyStats| Given::Copied {
             files: tally.files,
             bytes: tally.bytes,
             skipped: tally.skipped_links,
@@ -195,7 +195,7 @@ impl Disk {
             Call::List(at, recursive) => {
                 let entries = listed(files, path(at), *recursive)?;
                 let seen = |(path, facts): &(PathBuf, _)| {
-                    let sandbox_volumes::content::Facts { mode, size, .. } = *facts;
+                    let sandbox_volumes::volume_fs::EntryMetadata { mode, size, .. } = *facts;
                     told(path.as_os_str().as_bytes(), mode, size)
                 };
                 Ok(Given::Seen(entries.iter().map(seen).collect()))

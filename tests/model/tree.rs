@@ -14,7 +14,7 @@ pub const ESCAPE: Code = "ERR_PATH_ESCAPE";
 pub const INVALID: Code = "ERR_INVALID_CONFIG";
 
 /// As many links as Linux follows.
-const MOST_LINKS: usize = 40;
+const MAX_LINKS: usize = 40;
 
 /// What stands at a name; of a file and a directory the permission bits as well.
 #[derive(Clone, PartialEq, Eq)]
@@ -96,7 +96,7 @@ impl Node {
                 None => return Err("ENOENT"),
                 Some(Node::Link(target)) if last_link || directory || !left.is_empty() => {
                     links += 1;
-                    match links > MOST_LINKS {
+                    match links > MAX_LINKS {
                         true => return Err("ELOOP"),
                         false if target.starts_with(b"/") => return Err(ESCAPE),
                         false => {}

@@ -1,7 +1,7 @@
 //! Building mounts, beyond the shared cases.
 
 use crate::{CWD, assert_invalid, input, output};
-use sandbox_volumes::model::{DiskFormat, Input, VolumeKind};
+use sandbox_volumes::model::{DiskFormat, OptionValue, VolumeKind};
 use sandbox_volumes::mount::{
     HostPermissions, MountConfig, MountFlags, MountKind, MountSource, Provision, ProvisionMode,
     StatVirtualization,
@@ -13,28 +13,28 @@ use std::path::Path;
 fn case_45_rejects_sizes_and_quotas_that_are_no_32_bit_integers() {
     let too_large = f64::from(u32::MAX) + 1.0;
     for number in [f64::NAN, -1.0, 1.5, too_large, too_large + 512.0, f64::INFINITY] {
-        let object = |entries: &[(&str, Input)]| {
-            Input::Object(entries.iter().map(|(k, v)| ((*k).into(), v.clone())).collect())
+        let object = |entries: &[(&str, OptionValue)]| {
+            OptionValue::Object(entries.iter().map(|(k, v)| ((*k).into(), v.clone())).collect())
         };
-        let text = |text: &str| Input::Text(text.to_owned());
+        let text = |text: &str| OptionValue::Text(text.to_owned());
         let name = text("my-data");
         for (kind, field) in [("disk", "sizeMib"), ("dir", "quotaMib")] {
-            let bad = Input::Number(number);
+            let bad = OptionValue::Number(number);
             let options = object(&[("mode", text("create")), ("kind", text(kind)), (field, bad.clone())]);
-            let built = MountConfig::named_with(&name, &Input::Absent, &options);
+            let built = MountConfig::named_with(&name, &OptionValue::Absent, &options);
             assert_invalid(&built.unwrap_err(), field, "below 2^32");
             let plain = object(&[("kind", text("named")), ("named", name.clone()), (field, bad)]);
             assert_invalid(&MountConfig::from_input(&plain).unwrap_err(), field, "below 2^32");
         }
-        let built = MountConfig::tmpfs(&object(&[("sizeMib", Input::Number(number))]));
+        let built = MountConfig::tmpfs(&object(&[("sizeMib", OptionValue::Number(number))]));
         assert_invalid(&built.unwrap_err(), "sizeMib", "below 2^32");
     }
 }
 
 #[test]
 fn rejects_every_option_of_a_wrong_type_by_its_name() {
-    let wrong = |name: &str| Input::Object(vec![(name.to_owned(), Input::Other("a function"))]);
-    let (cwd, name) = (Path::new(CWD), Input::Text("x".to_owned()));
+    let wrong = |name: &str| OptionValue::Object(vec![(name.to_owned(), OptionValue::Other("a function"))]);
+    let (cwd, name) = (Path::new(CWD), OptionValue::Text("x".to_owned()));
     let flags = ["readonly", "noexec", "nosuid", "nodev", "statVirtualization", "hostPermissions"];
     for option in flags {
         for built in [
@@ -47,7 +47,7 @@ fn rejects_every_option_of_a_wrong_type_by_its_name() {
         }
     }
     for option in ["mode", "kind", "sizeMib", "quotaMib", "labels"] {
-        let built = MountConfig::named_with(&name, &Input::Absent, &wrong(option));
+        let built = MountConfig::named_with(&name, &OptionValue::Absent, &wrong(option));
         assert_invalid(&built.unwrap_err(), option, "got a function");
     }
     assert_invalid(&MountConfig::tmpfs(&wrong("sizeMib")).unwrap_err(), "sizeMib", "got a function");
@@ -121,7 +121,7 @@ fn every_mount_comes_back_from_its_plain_object_and_from_json() {
     // Four sources go with 11 pairs of policies, six with none but the unset one.
     assert_eq!(configs.len(), 16 * (4 * 11 + 6));
     for config in configs {
-        let plain = Input::from(&config);
+        let plain = OptionValue::from(&config);
         assert_eq!(MountConfig::from_input(&plain).unwrap(), config);
         let json = serde_json::to_string(&output(&plain)).unwrap();
         let parsed: Value = serde_json::from_str(&json).unwrap();
@@ -131,8 +131,8 @@ fn every_mount_comes_back_from_its_plain_object_and_from_json() {
 
 #[test]
 fn the_plain_object_has_every_field_in_the_documented_order() {
-    let config = MountConfig::tmpfs(&Input::Absent).unwrap();
-    let Input::Object(entries) = Input::from(&config) else { panic!() };
+    let config = MountConfig::tmpfs(&OptionValue::Absent).unwrap();
+    let OptionValue::Object(entries) = OptionValue::from(&config) else { panic!() };
     let names: Vec<&str> = entries.iter().map(|(name, _)| name.as_str()).collect();
     let documented = "kind bind named volumeId subpath namedMode namedKind quotaMib labels tmpfs disk format fstype \
                       readonly noexec nosuid nodev sizeMib statVirtualization hostPermissions";
@@ -144,7 +144,7 @@ fn a_built_mount_holds_what_was_asked_for() {
     let options =
         input(&json!({ "noexec": true, "statVirtualization": "relaxed", "hostPermissions": "mirror" }));
     let named = input(&json!({ "mode": "ensure-exists", "quotaMib": 64, "labels": { "env": "prod" } }));
-    let config = MountConfig::named_with(&Input::Text("my-data".to_owned()), &options, &named).unwrap();
+    let config = MountConfig::named_with(&OptionValue::Text("my-data".to_owned()), &options, &named).unwrap();
     let MountSource::Named { volume, provision, .. } = config.source() else { panic!() };
     assert_eq!((volume.name.as_str(), volume.id), ("my-data", None));
     assert_eq!(provision.mode(), ProvisionMode::EnsureExists);
@@ -170,7 +170,7 @@ fn every_named_value_has_its_own_name() {
 fn rejects_a_relative_path_below_a_working_directory_that_is_not_utf_8() {
     use std::os::unix::ffi::OsStrExt;
     let cwd = Path::new(std::ffi::OsStr::from_bytes(b"/caf\xe9"));
-    let bind = |path: &str| MountConfig::bind(&Input::Text(path.to_owned()), &Input::Absent, cwd);
+    let bind = |path: &str| MountConfig::bind(&OptionValue::Text(path.to_owned()), &OptionValue::Absent, cwd);
     assert_invalid(&bind("data").unwrap_err(), "hostPath", "\"data\" is relative to a working directory");
     assert!(bind("/srv/data").is_ok());
 }

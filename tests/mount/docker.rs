@@ -2,9 +2,9 @@
 
 use crate::{assert_invalid, input};
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::{DiskFormat, Input};
+use sandbox_volumes::model::{DiskFormat, OptionValue};
 use sandbox_volumes::mount::runtime::docker::{DockerOptions, Engine, render};
-use sandbox_volumes::mount::{GuestPath, MountFlags, Origin, ResolvedMount};
+use sandbox_volumes::mount::{GuestPath, MountFlags, ResolvedMount, ResolvedSource};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ const ENGINES: [Engine; 2] = [Engine::Docker, Engine::Podman];
 fn bind(host: &str) -> ResolvedMount {
     ResolvedMount {
         guest_path: GuestPath::parse("/data").unwrap(),
-        origin: Origin::Bind { host: PathBuf::from(host), file: false },
+        origin: ResolvedSource::Bind { host: PathBuf::from(host), file: false },
         flags: MountFlags::default(),
         stat_virtualization: None,
         host_permissions: None,
@@ -60,7 +60,7 @@ fn each_flag_of_a_bind_mount_is_told_podman_and_refused_for_docker() {
         assert!(error.to_string().contains(&format!("has no \"{name}\"")), "{error}");
         assert!(render(&[mount], Engine::Podman.into()).unwrap()[1].ends_with(&format!(",{name}")));
         // A tmpfs has them all, in both.
-        let tmpfs = Origin::Tmpfs { size_mib: None };
+        let tmpfs = ResolvedSource::Tmpfs { size_mib: None };
         let mount = ResolvedMount { flags: flag(name), origin: tmpfs, ..bind("/srv") };
         for engine in ENGINES {
             let argv = render(std::slice::from_ref(&mount), engine.into()).unwrap();
@@ -71,7 +71,7 @@ fn each_flag_of_a_bind_mount_is_told_podman_and_refused_for_docker() {
 
 #[test]
 fn a_disk_is_refused() {
-    let origin = Origin::Disk {
+    let origin = ResolvedSource::Disk {
         volume: None,
         host: PathBuf::from("/x.raw"),
         open: PathBuf::from("/x.raw"),
@@ -88,7 +88,7 @@ fn a_disk_is_refused() {
 
 #[test]
 fn the_engine_is_docker_unless_it_is_podman() {
-    assert_eq!(DockerOptions::from_input(&Input::Absent).unwrap().engine, Engine::Docker);
+    assert_eq!(DockerOptions::from_input(&OptionValue::Absent).unwrap().engine, Engine::Docker);
     let podman = DockerOptions::from_input(&input(&json!({ "engine": "podman" }))).unwrap();
     assert_eq!(podman.engine, Engine::Podman);
     for (options, field, says) in [

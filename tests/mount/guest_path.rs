@@ -1,7 +1,7 @@
 //! Guest paths, beyond the shared cases.
 
 use crate::assert_invalid;
-use sandbox_volumes::model::Input;
+use sandbox_volumes::model::OptionValue;
 use sandbox_volumes::mount::{GuestPath, MountConfig, MountSource, plan};
 
 /// Every path of up to four of these components.
@@ -75,7 +75,7 @@ fn the_error_of_a_guest_path_reads_well() {
 #[test]
 fn a_mount_keeps_its_path_when_it_is_ordered() {
     let tmpfs = |mib: u32| {
-        let options = Input::Object(vec![("sizeMib".to_owned(), Input::Number(mib.into()))]);
+        let options = OptionValue::Object(vec![("sizeMib".to_owned(), OptionValue::Number(mib.into()))]);
         MountConfig::tmpfs(&options).unwrap()
     };
     let entries =

@@ -5,7 +5,7 @@ use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::{DiskFormat, VolumeName};
 use sandbox_volumes::mount::runtime::kubernetes;
 use sandbox_volumes::mount::runtime::kubernetes_options::KubernetesOptions;
-use sandbox_volumes::mount::{GuestPath, MountFlags, Origin, ResolvedMount};
+use sandbox_volumes::mount::{GuestPath, MountFlags, ResolvedMount, ResolvedSource};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ fn options(options: Value) -> Result<KubernetesOptions, Error> {
     KubernetesOptions::from_input(&input(&options))
 }
 
-fn mount(guest_path: &str, origin: Origin) -> ResolvedMount {
+fn mount(guest_path: &str, origin: ResolvedSource) -> ResolvedMount {
     ResolvedMount {
         guest_path: GuestPath::parse(guest_path).unwrap(),
         origin,
@@ -27,7 +27,7 @@ fn named(guest_path: &str, name: &str, quota_mib: Option<u32>) -> ResolvedMount 
     let host = Path::new("/vols").join(name);
     mount(
         guest_path,
-        Origin::Named {
+        ResolvedSource::Named {
             volume: VolumeName::parse(name).unwrap(),
             open: host.clone(),
             host,
@@ -165,12 +165,17 @@ fn a_volume_without_a_quota_asks_for_what_is_said() {
 
 #[test]
 fn a_file_of_the_host_is_told_apart_and_a_disk_is_refused() {
-    let file = mount("/etc/hosts", Origin::Bind { host: PathBuf::from("/etc/hosts"), file: true });
+    let file = mount("/etc/hosts", ResolvedSource::Bind { host: PathBuf::from("/etc/hosts"), file: true });
     let rendered = render(&[file], &KubernetesOptions::default()).unwrap();
     assert_eq!(rendered["volumes"][0]["hostPath"], json!({ "path": "/etc/hosts", "type": "File" }));
     let path = PathBuf::from("/x.raw");
-    let disk =
-        Origin::Disk { volume: None, host: path.clone(), open: path, format: DiskFormat::Raw, fstype: None };
+    let disk = ResolvedSource::Disk {
+        volume: None,
+        host: path.clone(),
+        open: path,
+        format: DiskFormat::Raw,
+        fstype: None,
+    };
     let error = render(&[mount("/data", disk)], &KubernetesOptions::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnsupportedMount);
     assert!(error.to_string().contains("needs a virtual machine"), "{error}");

@@ -5,11 +5,11 @@ use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::{DiskFormat, VolumeKind, VolumeName};
 use sandbox_volumes::mount::runtime::microsandbox::{ByName, KnownVolume, MicrosandboxOptions, render};
 use sandbox_volumes::mount::runtime::microsandbox_sdk;
-use sandbox_volumes::mount::{GuestPath, MountFlags, Origin, ResolvedMount};
+use sandbox_volumes::mount::{GuestPath, MountFlags, ResolvedMount, ResolvedSource};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
-fn mount(origin: Origin) -> ResolvedMount {
+fn mount(origin: ResolvedSource) -> ResolvedMount {
     ResolvedMount {
         guest_path: GuestPath::parse("/data").unwrap(),
         origin,
@@ -20,7 +20,7 @@ fn mount(origin: Origin) -> ResolvedMount {
 }
 
 fn disk(volume: Option<&str>, open: &str, format: DiskFormat, fstype: Option<&str>) -> ResolvedMount {
-    mount(Origin::Disk {
+    mount(ResolvedSource::Disk {
         volume: volume.map(|name| VolumeName::parse(name).unwrap()),
         host: PathBuf::from("/shown/elsewhere"),
         open: PathBuf::from(open),
@@ -81,7 +81,7 @@ fn a_vmdk_is_mounted_read_only_or_not_at_all() {
 
 #[test]
 fn a_single_file_has_a_flag_of_its_own() {
-    let file = mount(Origin::Bind { host: PathBuf::from("/etc/hosts"), file: true });
+    let file = mount(ResolvedSource::Bind { host: PathBuf::from("/etc/hosts"), file: true });
     let (argv, calls) = told(&file, json!({ "byName": true }));
     assert_eq!(argv, ["--mount-file", "/etc/hosts:/data"]);
     assert_eq!(calls, json!([["bind", "/etc/hosts"]]));
@@ -92,7 +92,7 @@ fn volumes_are_named_where_that_is_asked_for() {
     let host = PathBuf::from("/vols/my-data");
     let volume = VolumeName::parse("my-data").unwrap();
     let mut directory =
-        mount(Origin::Named { volume, open: host.clone(), host, part: None, quota_mib: None });
+        mount(ResolvedSource::Named { volume, open: host.clone(), host, part: None, quota_mib: None });
     directory.flags = MountFlags { readonly: true, noexec: true, nosuid: true, nodev: true };
     let by_name = json!({ "byName": true });
     let (argv, calls) = told(&directory, by_name.clone());
@@ -143,7 +143,7 @@ fn a_qcow2_volume_is_mounted_by_its_path_only() {
 #[test]
 fn a_host_path_that_microsandbox_takes_apart_is_refused() {
     for host in ["/srv/a,b", "/srv/a:b", "/srv/a;b"] {
-        let mounts = [mount(Origin::Bind { host: PathBuf::from(host), file: false })];
+        let mounts = [mount(ResolvedSource::Bind { host: PathBuf::from(host), file: false })];
         let given = MicrosandboxOptions::default();
         for error in [
             render(&mounts, &given, &look_up).unwrap_err(),

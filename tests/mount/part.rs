@@ -3,7 +3,7 @@
 use crate::microsandbox::look_up;
 use crate::values;
 use sandbox_volumes::error::{Error, ErrorKind};
-use sandbox_volumes::model::{Input, VolumeName};
+use sandbox_volumes::model::{OptionValue, VolumeName};
 use sandbox_volumes::mount::runtime::bubblewrap::{self, BubblewrapOptions};
 use sandbox_volumes::mount::runtime::docker::{self, DockerOptions, Engine};
 use sandbox_volumes::mount::runtime::kubernetes;
@@ -12,7 +12,7 @@ use sandbox_volumes::mount::runtime::microsandbox::{self, MicrosandboxOptions};
 use sandbox_volumes::mount::runtime::microsandbox_sdk;
 use sandbox_volumes::mount::runtime::oci::{self, OciOptions};
 use sandbox_volumes::mount::runtime::qemu::{self, QemuOptions};
-use sandbox_volumes::mount::{GuestPath, MountFlags, MountedPart, Origin, ResolvedMount, Subpath};
+use sandbox_volumes::mount::{GuestPath, MountFlags, MountedPart, ResolvedMount, ResolvedSource, Subpath};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -20,7 +20,7 @@ fn part(guest_path: &str, subpath: &str, is_file: bool, descriptor: i32, readonl
     let root = PathBuf::from("/vols/v");
     ResolvedMount {
         guest_path: GuestPath::parse(guest_path).unwrap(),
-        origin: Origin::Named {
+        origin: ResolvedSource::Named {
             volume: VolumeName::parse("v").unwrap(),
             host: root.join(subpath),
             open: format!("/proc/7/fd/{descriptor}").into(),
@@ -48,10 +48,10 @@ fn in_bubblewrap(mounts: &[ResolvedMount], options: Value) -> Result<Vec<String>
 
 #[test]
 fn a_part_is_shown_by_the_path_of_what_was_found() {
-    let Input::Object(fields) = Input::from(&two_parts()[0]) else { panic!() };
+    let OptionValue::Object(fields) = OptionValue::from(&two_parts()[0]) else { panic!() };
     let shown = |name: &str| fields.iter().find(|(known, _)| known == name).unwrap().1.clone();
-    assert_eq!(shown("hostPath"), Input::Text("/vols/v/tenants/a".to_owned()));
-    assert_eq!(shown("subpath"), Input::Text("tenants/a".to_owned()));
+    assert_eq!(shown("hostPath"), OptionValue::Text("/vols/v/tenants/a".to_owned()));
+    assert_eq!(shown("subpath"), OptionValue::Text("tenants/a".to_owned()));
 }
 
 #[test]

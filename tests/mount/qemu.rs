@@ -4,7 +4,7 @@ use crate::{assert_invalid, input};
 use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::{DiskFormat, VolumeName};
 use sandbox_volumes::mount::runtime::qemu::{self, QemuOptions};
-use sandbox_volumes::mount::{GuestPath, MountFlags, Origin, ResolvedMount};
+use sandbox_volumes::mount::{GuestPath, MountFlags, ResolvedMount, ResolvedSource};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -16,13 +16,13 @@ fn render(mounts: &[ResolvedMount], options: &QemuOptions) -> Result<Value, Erro
     qemu::render(mounts, options).map(Value::from)
 }
 
-fn mount(guest_path: &str, origin: Origin, flags: MountFlags) -> ResolvedMount {
+fn mount(guest_path: &str, origin: ResolvedSource, flags: MountFlags) -> ResolvedMount {
     let guest_path = GuestPath::parse(guest_path).unwrap();
     ResolvedMount { guest_path, origin, flags, stat_virtualization: None, host_permissions: None }
 }
 
 fn disk(open: &str, format: DiskFormat, fstype: Option<&str>, readonly: bool) -> ResolvedMount {
-    let origin = Origin::Disk {
+    let origin = ResolvedSource::Disk {
         volume: Some(VolumeName::parse("my-disk").unwrap()),
         host: PathBuf::from("/shown/elsewhere"),
         open: PathBuf::from(open),
@@ -33,7 +33,7 @@ fn disk(open: &str, format: DiskFormat, fstype: Option<&str>, readonly: bool) ->
 }
 
 fn directory() -> ResolvedMount {
-    let origin = Origin::Bind { host: PathBuf::from("/srv"), file: false };
+    let origin = ResolvedSource::Bind { host: PathBuf::from("/srv"), file: false };
     mount("/srv", origin, MountFlags::default())
 }
 
@@ -185,7 +185,8 @@ fn options_are_rejected_by_name() {
 
 #[test]
 fn a_single_file_is_rejected() {
-    let file = mount("/file", Origin::Bind { host: PathBuf::from("/f"), file: true }, MountFlags::default());
+    let file =
+        mount("/file", ResolvedSource::Bind { host: PathBuf::from("/f"), file: true }, MountFlags::default());
     let error = render(&[directory(), file], &options(json!({ "socketDir": "/run" })).unwrap()).unwrap_err();
     assert_eq!((error.kind(), error.context().path.as_deref()), (ErrorKind::UnsupportedMount, Some("/file")));
     assert!(error.to_string().contains("virtiofs shares directories, and this is a file"), "{error}");
@@ -197,10 +198,10 @@ fn a_host_path_that_is_not_utf_8_is_rejected() {
     use std::os::unix::ffi::OsStringExt;
     let host = PathBuf::from(std::ffi::OsString::from_vec(b"/srv/caf\xe9".to_vec()));
     let mut image = disk("/image", DiskFormat::Raw, None, false);
-    if let Origin::Disk { open, .. } = &mut image.origin {
+    if let ResolvedSource::Disk { open, .. } = &mut image.origin {
         open.clone_from(&host);
     }
-    let directory = ResolvedMount { origin: Origin::Bind { host, file: false }, ..directory() };
+    let directory = ResolvedMount { origin: ResolvedSource::Bind { host, file: false }, ..directory() };
     for mount in [image, directory] {
         let error = render(&[mount], &options(json!({ "socketDir": "/run" })).unwrap()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::UnsupportedMount);

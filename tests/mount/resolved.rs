@@ -2,16 +2,16 @@
 
 use crate::{input, output};
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::{Input, VolumeName};
+use sandbox_volumes::model::{OptionValue, VolumeName};
 use sandbox_volumes::mount::runtime::bubblewrap::{self, BubblewrapOptions};
 use sandbox_volumes::mount::runtime::oci::{self, OciOptions};
 use sandbox_volumes::mount::{
-    GuestPath, HostPermissions, MountFlags, MountKind, Origin, ResolvedMount, StatVirtualization,
+    GuestPath, HostPermissions, MountFlags, MountKind, ResolvedMount, ResolvedSource, StatVirtualization,
 };
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
-fn mount(origin: Origin) -> ResolvedMount {
+fn mount(origin: ResolvedSource) -> ResolvedMount {
     ResolvedMount {
         guest_path: GuestPath::parse("/data").unwrap(),
         origin,
@@ -29,7 +29,7 @@ fn a_resolved_volume_lists_its_name_its_host_path_and_its_options() {
         flags: MountFlags { noexec: true, ..MountFlags::default() },
         stat_virtualization: Some(StatVirtualization::Strict),
         host_permissions: Some(HostPermissions::Mirror),
-        ..mount(Origin::Named {
+        ..mount(ResolvedSource::Named {
             volume,
             host: host.clone(),
             open: host.clone(),
@@ -43,14 +43,14 @@ fn a_resolved_volume_lists_its_name_its_host_path_and_its_options() {
         "format": null, "fstype": null, "readonly": false, "noexec": true, "nosuid": false, "nodev": false,
         "sizeMib": null, "statVirtualization": "strict", "hostPermissions": "mirror",
     });
-    assert_eq!(output(&Input::from(&mount)), expected);
+    assert_eq!(output(&OptionValue::from(&mount)), expected);
 }
 
 #[test]
 fn a_resolved_bind_lists_its_host_path() {
     let mount = ResolvedMount {
         flags: MountFlags { readonly: true, nosuid: true, nodev: true, noexec: false },
-        ..mount(Origin::Bind { host: PathBuf::from("/srv/data"), file: false })
+        ..mount(ResolvedSource::Bind { host: PathBuf::from("/srv/data"), file: false })
     };
     assert_eq!((mount.kind(), mount.host()), (MountKind::Bind, Some(Path::new("/srv/data"))));
     let expected = json!({
@@ -58,20 +58,21 @@ fn a_resolved_bind_lists_its_host_path() {
         "format": null, "fstype": null, "readonly": true, "noexec": false, "nosuid": true, "nodev": true,
         "sizeMib": null, "statVirtualization": null, "hostPermissions": null,
     });
-    assert_eq!(output(&Input::from(&mount)), expected);
+    assert_eq!(output(&OptionValue::from(&mount)), expected);
 }
 
 #[test]
 fn a_resolved_tmpfs_lists_its_size_in_the_documented_order() {
-    let mount = mount(Origin::Tmpfs { size_mib: Some(16) });
+    let mount = mount(ResolvedSource::Tmpfs { size_mib: Some(16) });
     assert_eq!((mount.kind(), mount.host()), (MountKind::Tmpfs, None));
-    let Input::Object(entries) = Input::from(&mount) else { panic!() };
+    let OptionValue::Object(entries) = OptionValue::from(&mount) else { panic!() };
     let names: Vec<&str> = entries.iter().map(|(name, _)| name.as_str()).collect();
     let documented = "guestPath kind hostPath volume subpath format fstype readonly noexec nosuid nodev sizeMib \
                       statVirtualization hostPermissions";
     assert_eq!(names.join(" "), documented);
-    let set: Vec<_> = entries.into_iter().filter(|(_, value)| matches!(value, Input::Number(_))).collect();
-    assert_eq!(Input::Object(set), input(&json!({ "sizeMib": 16 })));
+    let set: Vec<_> =
+        entries.into_iter().filter(|(_, value)| matches!(value, OptionValue::Number(_))).collect();
+    assert_eq!(OptionValue::Object(set), input(&json!({ "sizeMib": 16 })));
 }
 
 #[cfg(unix)]
@@ -81,8 +82,8 @@ fn renderers_reject_a_host_path_that_is_not_utf_8() {
     let host = PathBuf::from(std::ffi::OsString::from_vec(b"/srv/caf\xe9".to_vec()));
     let volume = VolumeName::parse("my-data").unwrap();
     for origin in [
-        Origin::Bind { host: host.clone(), file: false },
-        Origin::Named { volume, open: host.clone(), host, part: None, quota_mib: None },
+        ResolvedSource::Bind { host: host.clone(), file: false },
+        ResolvedSource::Named { volume, open: host.clone(), host, part: None, quota_mib: None },
     ] {
         let mounts = [mount(origin)];
         for error in [

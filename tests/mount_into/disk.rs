@@ -7,8 +7,9 @@ use crate::skip::skip;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::{Cancel, Input};
+use sandbox_volumes::model::OptionValue;
 use sandbox_volumes::mount::MountConfig;
+use sandbox_volumes::sync::CancelToken;
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -17,7 +18,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 fn image(path: &Path, options: Value) -> MountConfig {
-    MountConfig::disk(&Input::Text(path.to_str().unwrap().to_owned()), &options.into(), Path::new("/"))
+    MountConfig::disk(&OptionValue::Text(path.to_str().unwrap().to_owned()), &options.into(), Path::new("/"))
         .unwrap()
 }
 
@@ -81,7 +82,7 @@ fn a_disk_that_names_a_device_of_the_host_is_not_mounted() {
     // A guest's superblock that says where its journal is: on the device of number 7:0.
     let disk = File::options().write(true).open(&path).unwrap();
     disk.write_all_at(&0x0700_u32.to_le_bytes(), 1024 + 228).unwrap();
-    let error = home.store.mount_into(&attached, rootfs.0.path(), &Cancel::default()).unwrap_err();
+    let error = home.store.mount_into(&attached, rootfs.0.path(), &CancelToken::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnsupportedMount, "{error}");
     assert!(
         error.to_string().contains("\"/db\"") && error.to_string().contains("names other devices"),
@@ -144,13 +145,13 @@ fn case_60_the_flock_on_an_attached_disk_is_taken_again_when_it_is_unmounted() {
     for _ in 0..2 {
         home.mount(&attached, &rootfs).unwrap();
         assert!(is_locked());
-        home.store.unmount(attached.id, &Cancel::default()).unwrap();
+        home.store.unmount(attached.id, &CancelToken::default()).unwrap();
         assert!(is_locked());
     }
     // One that fails takes it again as well.
     let missing = Rootfs::new();
     let path = missing.0.path().join("missing");
-    home.store.mount_into(&attached, &path, &Cancel::default()).unwrap_err();
+    home.store.mount_into(&attached, &path, &CancelToken::default()).unwrap_err();
     assert!(is_locked());
     home.store.detach(attached.id).unwrap();
     assert!(!is_locked());
@@ -197,7 +198,7 @@ fn case_60_the_flock_is_taken_again_when_what_used_an_unmounted_disk_ends() {
         let attached = soon("attached", attach);
         home.mount(&attached, &rootfs).unwrap();
         let used = File::create(rootfs.path("db/used")).unwrap();
-        home.store.unmount(attached.id, &Cancel::default()).unwrap();
+        home.store.unmount(attached.id, &CancelToken::default()).unwrap();
         assert!(is_locked());
         assert_eq!(home.mount(&attached, &rootfs).unwrap_err().kind(), ErrorKind::VolumeInUse);
         (attached, used)
@@ -208,7 +209,7 @@ fn case_60_the_flock_is_taken_again_when_what_used_an_unmounted_disk_ends() {
         soon("the loop device ends", || (!is_written(&path)).then_some(()));
     };
     // Whoever asks for attachments takes what was not taken in the background.
-    let attachments = || home.store.attachments(None, None, &Cancel::default()).unwrap().len();
+    let attachments = || home.store.attachments(None, None, &CancelToken::default()).unwrap().len();
 
     let (attached, used) = unmounted_in_use();
     end(used);
@@ -287,9 +288,10 @@ fn an_image_that_is_not_raw_is_left_to_qemu() {
     }
     let (home, rootfs) = (Home::new(), Rootfs::new());
     let named = json!({ "mode": "create", "kind": "disk", "sizeMib": 8, "format": "qcow2" }).into();
-    let mount = MountConfig::named_with(&Input::Text("db".to_owned()), &Input::Absent, &named).unwrap();
+    let mount =
+        MountConfig::named_with(&OptionValue::Text("db".to_owned()), &OptionValue::Absent, &named).unwrap();
     let attached = home.attach(&[("/db", mount)]).unwrap();
-    let error = home.store.mount_into(&attached, rootfs.0.path(), &Cancel::default()).unwrap_err();
+    let error = home.store.mount_into(&attached, rootfs.0.path(), &CancelToken::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnsupportedMount);
     assert!(error.to_string().contains("qcow2"), "{error}");
 }

@@ -5,7 +5,7 @@ use crate::listed::mounts_below;
 use crate::mount_namespace::enter_namespace;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use sandbox_volumes::error::{Error, ErrorKind};
-use sandbox_volumes::model::Cancel;
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -72,7 +72,7 @@ fn a_part_of_a_volume_is_mounted_as_it_was_when_attached() {
     home.mount(&attached, &rootfs).unwrap();
     assert_eq!(fs::read_to_string(rootfs.path("data/file")).unwrap(), "its own");
     // Whoever ends the attachment takes the mount away.
-    home.store.end_attachment(attached.id, true, &Cancel::default()).unwrap();
+    home.store.end_attachment(attached.id, true, &CancelToken::default()).unwrap();
     assert_eq!(rootfs.mounts(), [""; 0]);
     assert_eq!(fs::read_to_string(outside.path("file")).unwrap(), "outside");
 }

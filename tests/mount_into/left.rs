@@ -5,8 +5,8 @@ use crate::mount_namespace::enter_namespace;
 use crate::unmount::unmount;
 use crate::worker::{self, Worker};
 use nix::mount::{MsFlags, mount};
-use sandbox_volumes::model::Cancel;
 use sandbox_volumes::store::{Durability, Store};
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::fs;
 use std::path::Path;
@@ -27,7 +27,7 @@ fn worker_that_mounts() {
             ("/tmp", tmpfs(json!({}))),
         ];
         let attached = attach(&store, &mounts).unwrap();
-        store.mount_into(&attached, Path::new(&rootfs), &Cancel::default()).unwrap();
+        store.mount_into(&attached, Path::new(&rootfs), &CancelToken::default()).unwrap();
         worker::say("mounted".to_owned());
     }
 }
@@ -108,7 +108,7 @@ fn whoever_wants_a_disk_that_a_killed_process_left_mounted_gets_it() {
 
     let (home, rootfs) = (Home::new(), Rootfs::new());
     drop(mounted(&home, &rootfs));
-    home.store.remove(&crate::support::name("db"), &Cancel::default()).unwrap();
+    home.store.remove(&crate::support::name("db"), &CancelToken::default()).unwrap();
     assert_eq!(rootfs.mounts(), [""; 0]);
 }
 

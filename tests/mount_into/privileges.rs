@@ -5,8 +5,9 @@ use crate::skip::skip;
 use crate::support::name;
 use crate::worker;
 use sandbox_volumes::error::Error;
-use sandbox_volumes::model::{Cancel, VolumeSpec};
+use sandbox_volumes::model::VolumeSpec;
 use sandbox_volumes::store::{Durability, Store};
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::fs;
 use std::process::Command;
@@ -17,7 +18,7 @@ fn worker_with_other_privileges() {
     let Some(dir) = worker::home() else { return };
     let path = dir.join("home");
     let store = Store::open(&path, Durability::Full).unwrap();
-    store.create(&name("data"), &VolumeSpec::from_options(&[]).unwrap(), &Cancel::default()).unwrap();
+    store.create(&name("data"), &VolumeSpec::from_options(&[]).unwrap(), &CancelToken::default()).unwrap();
     fs::write(dir.join("file"), "of the host").unwrap();
     let rootfs = Rootfs::new();
     let told = |result: Result<(), Error>| result.map_or_else(|error| error.to_string(), |()| String::new());
@@ -27,7 +28,7 @@ fn worker_with_other_privileges() {
         ("/tmp", tmpfs(json!({ "sizeMib": 1 }))),
     ];
     let attached = attach(&store, &mounts).unwrap();
-    worker::say(told(store.mount_into(&attached, rootfs.0.path(), &Cancel::default())));
+    worker::say(told(store.mount_into(&attached, rootfs.0.path(), &CancelToken::default())));
     let read = fs::read_to_string(rootfs.path("file")).unwrap_or_default();
     worker::say(format!("{} {read}", rootfs.mounts().join(" ")));
     store.detach(attached.id).unwrap();
@@ -35,7 +36,7 @@ fn worker_with_other_privileges() {
     let other = Rootfs::new();
     let attached =
         attach(&store, &[("/tmp", tmpfs(json!({}))), ("/tmp/db", disk_volume("db", json!({})))]).unwrap();
-    worker::say(told(store.mount_into(&attached, other.0.path(), &Cancel::default())));
+    worker::say(told(store.mount_into(&attached, other.0.path(), &CancelToken::default())));
     let devices = loop_devices::showing(&path.join("volumes/db/disk.raw"));
     worker::say(format!("{} {} {devices}", other.mounts().len(), other.entries().len()));
 }

@@ -3,8 +3,8 @@
 use super::{Home, Rootfs, bind, disk_volume, loop_devices, named, tmpfs};
 use crate::mount_namespace::enter_namespace;
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::Cancel;
 use sandbox_volumes::mount::MountConfig;
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -85,7 +85,7 @@ fn one_that_is_cancelled_at_any_moment_is_whole_or_leaves_nothing() {
     let attached = home.attach(&mounts).unwrap();
     let mut outcomes = [0, 0];
     for round in 0..100u32 {
-        let cancel = Cancel::default();
+        let cancel = CancelToken::default();
         let canceller = cancel.clone();
         let thread = std::thread::spawn(move || {
             (0..round * 8000).for_each(|_| std::hint::spin_loop());
@@ -107,7 +107,7 @@ fn one_that_is_cancelled_at_any_moment_is_whole_or_leaves_nothing() {
         }
         outcomes[usize::from(accepted)] += 1;
     }
-    let cancel = Cancel::default();
+    let cancel = CancelToken::default();
     cancel.cancel();
     let error = home.store.mount_into(&attached, rootfs.0.path(), &cancel).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Aborted);

@@ -4,8 +4,8 @@ use crate::listing::listed;
 use crate::methods::Backend;
 use crate::mistaken::{Mistaken, takes_names_for_text};
 use crate::volume::Volume;
-use sandbox_volumes::content::WriteOptions;
-use sandbox_volumes::model::Cancel;
+use sandbox_volumes::sync::CancelToken;
+use sandbox_volumes::volume_fs::WriteOptions;
 use serde_json::json;
 use std::ffi::OsStr;
 use std::fs;
@@ -44,7 +44,7 @@ fn case_8_naive_methods_that_take_names_for_text_do_not_find_them() {
 #[test]
 fn case_8_a_name_that_is_not_utf_8_is_addressed_by_its_bytes() {
     let volume = Volume::new(json!({}));
-    let (files, cancel) = (&volume.files, Cancel::default());
+    let (files, cancel) = (&volume.files, CancelToken::default());
     let odd = |name: &str| {
         OsStr::from_bytes(&[b"odd\xff/".as_slice(), name.as_bytes(), b"\x80"].concat()).to_owned()
     };

@@ -4,8 +4,8 @@ use crate::methods::{Backend, Partners, Refusal};
 use crate::naive::{Check, Naive};
 use crate::table::{strings, table};
 use crate::volume::Volume;
-use sandbox_volumes::content::WriteOptions;
-use sandbox_volumes::model::Cancel;
+use sandbox_volumes::sync::CancelToken;
+use sandbox_volumes::volume_fs::WriteOptions;
 use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::fs;
@@ -19,7 +19,7 @@ pub fn long_dir() -> String {
 
 /// Calls a method with the path of a file, or a directory, that is that far below a fresh volume's root.
 fn check(method: &str, call: impl Fn(&Volume, &OsStr) -> Result<Value, Refusal>) -> Result<(), String> {
-    let (volume, cancel) = (Volume::new(json!({})), Cancel::default());
+    let (volume, cancel) = (Volume::new(json!({})), CancelToken::default());
     let (root, dir) = (volume.files.root(), long_dir());
     let file = format!("{dir}/f");
     volume.files.mkdir(&dir, &cancel).unwrap();

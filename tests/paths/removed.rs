@@ -7,9 +7,10 @@ use crate::naive::{Check, Naive};
 use crate::snapshot::Snapshot;
 use crate::table::{strings, table};
 use crate::volume::Volume;
-use sandbox_volumes::content::WriteOptions;
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::{Cancel, VolumeSpec};
+use sandbox_volumes::model::VolumeSpec;
+use sandbox_volumes::sync::CancelToken;
+use sandbox_volumes::volume_fs::WriteOptions;
 use serde_json::json;
 use std::ffi::OsStr;
 use std::fs;
@@ -23,7 +24,7 @@ fn all_methods() -> Vec<String> {
 
 fn removed() -> Volume {
     let volume = Volume::new(json!({}));
-    volume.store.remove(&volume.name, &Cancel::default()).unwrap();
+    volume.store.remove(&volume.name, &CancelToken::default()).unwrap();
     volume
 }
 
@@ -50,10 +51,10 @@ fn case_20_a_removed_volume_is_not_found_and_no_method_brings_it_back() {
         check_removed(&volume, &volume, &method).unwrap();
     }
     let spec = VolumeSpec::from_options(&[json!({ "quotaMib": 1 }).into()]).unwrap();
-    volume.store.create(&volume.name, &spec, &Cancel::default()).unwrap();
+    volume.store.create(&volume.name, &spec, &CancelToken::default()).unwrap();
     call(&volume.files, "write", "f").unwrap();
     let too_much = vec![1; 2 << 20];
-    let refused = volume.files.write("f", &too_much, WriteOptions::default(), &Cancel::default());
+    let refused = volume.files.write("f", &too_much, WriteOptions::default(), &CancelToken::default());
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::QuotaExceeded, "the new volume's own rules");
 }
 
@@ -85,9 +86,9 @@ fn case_20_no_write_brings_a_volume_back_that_is_removed_meanwhile() {
             });
         }
         for _ in 0..100 {
-            volume.store.remove(&volume.name, &Cancel::default()).unwrap();
+            volume.store.remove(&volume.name, &CancelToken::default()).unwrap();
             assert!(!volume.files.root().exists());
-            volume.store.create(&volume.name, &spec, &Cancel::default()).unwrap();
+            volume.store.create(&volume.name, &spec, &CancelToken::default()).unwrap();
         }
         done.store(true, Ordering::Relaxed);
     });

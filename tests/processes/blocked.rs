@@ -3,11 +3,12 @@
 use crate::support::{Home, name};
 use crate::worker::{self, Worker};
 use rusqlite::Connection;
-use sandbox_volumes::content::WriteOptions;
 use sandbox_volumes::error::{Error, ErrorKind};
-use sandbox_volumes::model::{Cancel, Input, Labels, VolumeSpec};
+use sandbox_volumes::model::{Labels, OptionValue, VolumeSpec};
 use sandbox_volumes::mount::{MountConfig, plan};
 use sandbox_volumes::store::{AppendOptions, Durability, Store};
+use sandbox_volumes::sync::CancelToken;
+use sandbox_volumes::volume_fs::WriteOptions;
 use std::fs::File;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -55,7 +56,7 @@ fn ends_within(bound: Duration, work: impl Fn()) {
 }
 
 fn create(home: &Home, volume: &str) -> Result<(), Error> {
-    home.store.create(&name(volume), &VolumeSpec::from_options(&[])?, &Cancel::default()).map(drop)
+    home.store.create(&name(volume), &VolumeSpec::from_options(&[])?, &CancelToken::default()).map(drop)
 }
 
 fn signal(process: u32, signal: &str) {
@@ -101,15 +102,15 @@ fn a_stopped_process_blocks_only_the_name_that_it_holds() {
 
     ends_within(PROMISED, || {
         create(&home, "other").unwrap();
-        home.store.remove(&name("other"), &Cancel::default()).unwrap();
-        home.store.get(&name("read"), &Cancel::default()).unwrap();
+        home.store.remove(&name("other"), &CancelToken::default()).unwrap();
+        home.store.get(&name("read"), &CancelToken::default()).unwrap();
         let files = home.store.files(&name("read"));
-        files.write("f", b"x", WriteOptions::default(), &Cancel::default()).unwrap();
+        files.write("f", b"x", WriteOptions::default(), &CancelToken::default()).unwrap();
         Store::open(&home.path(""), Durability::Full).unwrap();
     });
     for error in wait_and_fail([
         Box::new(|| create(&home, "held")),
-        Box::new(|| home.store.remove(&name("read"), &Cancel::default())),
+        Box::new(|| home.store.remove(&name("read"), &CancelToken::default())),
     ]) {
         assert_eq!(error.kind(), ErrorKind::VolumeInUse);
         assert!(error.to_string().contains("by another operation"), "{error}");
@@ -117,14 +118,14 @@ fn a_stopped_process_blocks_only_the_name_that_it_holds() {
 
     holder.release();
     create(&home, "held").unwrap();
-    home.store.remove(&name("read"), &Cancel::default()).unwrap();
+    home.store.remove(&name("read"), &CancelToken::default()).unwrap();
 }
 
 #[test]
 fn waiting_for_a_name_ends_when_it_is_cancelled() {
     let home = Home::new();
     let _holder = Stopped::holding(&home, &["volumes/.locks/held.lock"]);
-    let cancel = Cancel::default();
+    let cancel = CancelToken::default();
     cancel.cancel();
     let spec = VolumeSpec::from_options(&[]).unwrap();
     ends_within(PROMISED, || {
@@ -135,7 +136,7 @@ fn waiting_for_a_name_ends_when_it_is_cancelled() {
 
 /// What reads the catalog, or leaves it alone.
 fn read_and_write_files(home: &Home) {
-    let (files, cancel) = (home.store.files(&name("data")), Cancel::default);
+    let (files, cancel) = (home.store.files(&name("data")), CancelToken::default);
     home.store.get(&name("data"), &cancel()).unwrap();
     assert_eq!(home.store.list(&Labels::default(), &cancel()).unwrap().len(), 1);
     files.write("file", b"x", WriteOptions::default(), &cancel()).unwrap();
@@ -143,7 +144,7 @@ fn read_and_write_files(home: &Home) {
 }
 
 fn wait_and_fail_to_write_the_catalog(home: &Home) {
-    let cancel = Cancel::default;
+    let cancel = CancelToken::default;
     for error in wait_and_fail([
         Box::new(|| create(home, "new")),
         Box::new(|| home.store.remove(&name("data"), &cancel())),
@@ -159,11 +160,11 @@ fn a_catalog_that_another_program_writes_to_can_still_be_read() {
     let home = Home::new();
     home.create("data");
     let files = home.store.files(&name("data"));
-    home.store.attach("alive", &[], None, &Cancel::default()).unwrap();
+    home.store.attach("alive", &[], None, &CancelToken::default()).unwrap();
     let other = Connection::open(home.path("db/volumes.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
 
-    let cancel = Cancel::default;
+    let cancel = CancelToken::default;
     ends_within(PROMISED, || {
         read_and_write_files(&home);
         assert!(files.exists("file").unwrap());
@@ -182,13 +183,13 @@ fn a_writer_of_the_catalog_that_was_stopped_keeps_nobody_from_reading() {
     let home = Home::new();
     home.create("data");
     let mut process = Command::new("sleep").arg("600").spawn().unwrap();
-    home.store.attach("dead", &[], Some(process.id()), &Cancel::default()).unwrap();
+    home.store.attach("dead", &[], Some(process.id()), &CancelToken::default()).unwrap();
     process.kill().unwrap();
     process.wait().unwrap();
     abandon_intents(&home);
     let holder = Stopped::holding(&home, &["db/volumes.db.lock"]);
 
-    let cancel = Cancel::default;
+    let cancel = CancelToken::default;
     ends_within(PROMISED, || read_and_write_files(&home));
     // It does not wait for each thing that is left to do.
     ends_within(LESS_THAN_TWICE, || {
@@ -210,7 +211,7 @@ fn a_home_that_cannot_be_opened_anew_has_nobody_wait_for_the_attempts_of_others(
     for suffix in ["", "-wal", "-shm"] {
         std::fs::remove_file(home.path("db").join(format!("volumes.db{suffix}"))).unwrap();
     }
-    let cancel = Cancel::default;
+    let cancel = CancelToken::default;
     for error in wait_and_fail([
         Box::new(|| create(&home, "new")),
         Box::new(|| home.store.get(&name("data"), &cancel()).map(drop)),
@@ -239,7 +240,7 @@ fn abandon_intents(home: &Home) {
 fn a_writer_of_a_volume_with_a_quota_that_was_stopped_blocks_only_the_writers_of_that_volume() {
     for lock in ["volumes/.locks/limited~quota.lock", "volumes/.locks/limited~quota-next.lock"] {
         let home = Home::new();
-        let cancel = Cancel::default;
+        let cancel = CancelToken::default;
         let spec = VolumeSpec::from_options(&[serde_json::json!({ "quotaMib": 1 }).into()]).unwrap();
         for volume in ["limited", "other"] {
             home.store.create(&name(volume), &spec, &cancel()).unwrap();
@@ -276,13 +277,13 @@ fn a_writer_of_a_volume_with_a_quota_that_was_stopped_blocks_only_the_writers_of
 #[test]
 fn a_stopped_process_keeps_its_disk_and_what_it_is_making_and_nobody_waits_for_it() {
     let home = Home::new();
-    let cancel = Cancel::default;
+    let cancel = CancelToken::default;
     let disk = serde_json::json!({ "kind": "disk", "sizeMib": 8 });
     home.store.create(&name("disk"), &VolumeSpec::from_options(&[disk.into()]).unwrap(), &cancel()).unwrap();
     let (staged, trashed) = ("volumes/.staging/1-2-3", "volumes/.trash/1-2-4");
     let holder = Stopped::holding(&home, &["volumes/disk/disk.raw", staged, trashed]);
 
-    let mount = MountConfig::named(&Input::Text("disk".to_owned()), &Input::Absent).unwrap();
+    let mount = MountConfig::named(&OptionValue::Text("disk".to_owned()), &OptionValue::Absent).unwrap();
     let mounts = plan(vec![("/data".to_owned(), mount)]).unwrap();
     ends_within(PROMISED, || {
         for refused in [

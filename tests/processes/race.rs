@@ -3,9 +3,10 @@
 use crate::report::report;
 use crate::support::{Home, name};
 use crate::worker::{self, Worker};
-use sandbox_volumes::model::{Cancel, Input, Labels, VolumeSpec};
+use sandbox_volumes::model::{Labels, OptionValue, VolumeSpec};
 use sandbox_volumes::mount::{MountConfig, plan};
 use sandbox_volumes::store::{Durability, Store, check};
+use sandbox_volumes::sync::CancelToken;
 use std::path::Path;
 
 /// Gives every worker the same order and collects their answers, sorted.
@@ -23,9 +24,9 @@ fn race_to_ensure_one_volume(processes: usize, rounds: u32) {
     for round in 0..rounds {
         let ensured = order_all(&mut workers, "ensure data");
         assert_eq!(ensured, vec!["ok"; processes], "round {round}");
-        let holders = home.store.attachments(None, Some(&name("data")), &Cancel::default()).unwrap();
+        let holders = home.store.attachments(None, Some(&name("data")), &CancelToken::default()).unwrap();
         assert_eq!(holders.len(), processes, "round {round}");
-        assert_eq!(home.store.list(&Labels::default(), &Cancel::default()).unwrap().len(), 1);
+        assert_eq!(home.store.list(&Labels::default(), &CancelToken::default()).unwrap().len(), 1);
         // Volumes are numbered, and a number is given to one volume only.
         let made: u32 = rusqlite::Connection::open(home.path("db/volumes.db"))
             .unwrap()
@@ -33,7 +34,7 @@ fn race_to_ensure_one_volume(processes: usize, rounds: u32) {
             .unwrap();
         assert_eq!(made, round + 1, "a volume was made twice");
         assert_eq!(order_all(&mut workers, "let-go data"), vec!["ok"; processes]);
-        home.store.remove(&name("data"), &Cancel::default()).unwrap();
+        home.store.remove(&name("data"), &CancelToken::default()).unwrap();
     }
     assert_eq!(std::fs::read_dir(home.path("volumes/.staging")).unwrap().count(), 0);
 }
@@ -83,7 +84,7 @@ fn a_listed_volume_has_its_directory_while_another_process_creates_and_removes()
     let home = Home::new();
     let mut worker = Worker::start("race::worker_that_obeys", &home.path(""));
     worker.order("churn 300");
-    let list = || home.store.list(&Labels::default(), &Cancel::default()).unwrap();
+    let list = || home.store.list(&Labels::default(), &CancelToken::default()).unwrap();
     let (mut seen, mut vanished) = (0, 0);
     let answer = std::thread::scope(|threads| {
         let working = threads.spawn(|| worker.answer());
@@ -115,7 +116,7 @@ fn a_check_finds_nothing_wrong_while_another_process_creates_and_removes() {
     let answer = std::thread::scope(|threads| {
         let working = threads.spawn(|| worker.answer());
         while !working.is_finished() {
-            found.extend(check(&home.path(""), checks % 2 == 0, &Cancel::default()).unwrap());
+            found.extend(check(&home.path(""), checks % 2 == 0, &CancelToken::default()).unwrap());
             checks += 1;
         }
         working.join().unwrap()
@@ -156,12 +157,12 @@ fn obey(
     argument: &str,
 ) -> Result<(), sandbox_volumes::error::Error> {
     let spec = VolumeSpec::from_options(&[])?;
-    let cancel = Cancel::default;
+    let cancel = CancelToken::default;
     match verb {
         "ensure" => {
             let ensure = serde_json::json!({ "mode": "ensure-exists", "quotaMib": 4 }).into();
-            let volume = Input::Text(argument.to_owned());
-            let mount = MountConfig::named_with(&volume, &Input::Absent, &ensure)?;
+            let volume = OptionValue::Text(argument.to_owned());
+            let mount = MountConfig::named_with(&volume, &OptionValue::Absent, &ensure)?;
             store.attach("worker", &plan(vec![("/data".to_owned(), mount)])?, None, &cancel()).map(drop)
         }
         "let-go" => {
@@ -170,7 +171,7 @@ fn obey(
             own.try_for_each(|attachment| store.detach(attachment.record.id))
         }
         "write" => {
-            let options = sandbox_volumes::content::WriteOptions { atomic: true, ..Default::default() };
+            let options = sandbox_volumes::volume_fs::WriteOptions { atomic: true, ..Default::default() };
             let file = std::process::id().to_string();
             (0..10).try_for_each(|_| store.files(&name(argument)).write(&file, b"x", options, &cancel()))
         }
@@ -187,5 +188,5 @@ fn obey(
 }
 
 fn open_and_list(home: &Path) -> Result<(), sandbox_volumes::error::Error> {
-    Store::open(home, Durability::Full)?.list(&Labels::default(), &Cancel::default()).map(drop)
+    Store::open(home, Durability::Full)?.list(&Labels::default(), &CancelToken::default()).map(drop)
 }

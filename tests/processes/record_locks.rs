@@ -4,7 +4,8 @@ use crate::child::in_child;
 use crate::skip::skip;
 use crate::support::{Home, name};
 use nix::libc;
-use sandbox_volumes::model::{Cancel, Labels};
+use sandbox_volumes::model::Labels;
+use sandbox_volumes::sync::CancelToken;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     apply_filter,
@@ -32,8 +33,8 @@ fn where_open_files_have_no_record_locks_a_home_is_used_all_the_same() {
         }
         let home = Home::new();
         home.create("data");
-        assert_eq!(home.store.list(&Labels::default(), &Cancel::default()).unwrap().len(), 1);
-        home.store.remove(&name("data"), &Cancel::default()).unwrap();
+        assert_eq!(home.store.list(&Labels::default(), &CancelToken::default()).unwrap().len(), 1);
+        home.store.remove(&name("data"), &CancelToken::default()).unwrap();
     });
 }
 

@@ -5,9 +5,10 @@ use crate::report::report;
 use crate::support::{Home, name};
 use crate::worker::{self, Worker};
 use sandbox_volumes::error::Error;
-use sandbox_volumes::model::{Cancel, Input, Labels, VolumeSpec};
+use sandbox_volumes::model::{Labels, OptionValue, VolumeSpec};
 use sandbox_volumes::mount::{MountConfig, plan};
 use sandbox_volumes::store::{Durability, Store};
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -219,7 +220,7 @@ fn worker_that_does_as_it_is_told() {
 }
 
 fn obey(store: &Store, verb: &str, volume: &str, attached: &mut Option<i64>) -> Result<(), Error> {
-    let cancel = Cancel::default;
+    let cancel = CancelToken::default;
     let options = match verb {
         "create-disk" => json!({ "kind": "disk", "sizeMib": 8 }),
         _ => json!({}),
@@ -230,7 +231,7 @@ fn obey(store: &Store, verb: &str, volume: &str, attached: &mut Option<i64>) -> 
         "remove" => store.remove(&name(volume), &cancel()),
         "attach" | "attach-readonly" => {
             let options = json!({ "readonly": verb == "attach-readonly" }).into();
-            let mount = MountConfig::named(&Input::Text(volume.to_owned()), &options)?;
+            let mount = MountConfig::named(&OptionValue::Text(volume.to_owned()), &options)?;
             let held = store.attach("sandbox", &plan(vec![("/data".to_owned(), mount)])?, None, &cancel())?;
             *attached = Some(held.id);
             Ok(())
@@ -250,7 +251,7 @@ fn obey(store: &Store, verb: &str, volume: &str, attached: &mut Option<i64>) -> 
 
 /// What is listed has its directory as long as it is listed.
 fn look(store: &Store, volume: &str) -> Result<(), Error> {
-    let cancel = Cancel::default;
+    let cancel = CancelToken::default;
     for _ in 0..10 {
         lost_to_another(store.get(&name(volume), &cancel()).map(drop), GONE)?;
         for listed in store.list(&Labels::default(), &cancel())? {

@@ -3,8 +3,9 @@
 use crate::support::name;
 use crate::worker::{self, Worker};
 use nix::sys::stat::{Mode, umask};
-use sandbox_volumes::model::{Cancel, VolumeSpec};
+use sandbox_volumes::model::VolumeSpec;
 use sandbox_volumes::store::{Durability, Store};
+use sandbox_volumes::sync::CancelToken;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -37,6 +38,6 @@ fn worker_with_an_umask() {
     let mask = worker::orders().next().unwrap().parse().unwrap();
     umask(Mode::from_bits_truncate(mask));
     let store = Store::open(&home, Durability::Full).unwrap();
-    store.create(&name("data"), &VolumeSpec::from_options(&[]).unwrap(), &Cancel::default()).unwrap();
+    store.create(&name("data"), &VolumeSpec::from_options(&[]).unwrap(), &CancelToken::default()).unwrap();
     worker::say("ok".to_owned());
 }

@@ -3,8 +3,9 @@
 use crate::volume::Volume;
 use crate::{ATOMIC, Kept, PLAIN};
 use proptest::prelude::*;
-use sandbox_volumes::content::{AppendOptions, WriteFrom};
-use sandbox_volumes::model::{Cancel, MIB};
+use sandbox_volumes::model::MIB;
+use sandbox_volumes::sync::CancelToken;
+use sandbox_volumes::volume_fs::{AppendOptions, WriteFrom};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -18,7 +19,7 @@ fn writes_that_fit_do_not_measure_the_volume_again() {
     for at in 0..20 {
         volume.write(&format!("plain{at}"), &[1; 5000], PLAIN).unwrap();
         volume.write(&format!("atomic{at}"), &[1; 5000], ATOMIC).unwrap();
-        volume.files.mkdir(format!("a{at}/b"), &Cancel::default()).unwrap();
+        volume.files.mkdir(format!("a{at}/b"), &CancelToken::default()).unwrap();
     }
     let last = volume.kept();
     assert_eq!((last.measured_at, last.used), (first.measured_at, first.used));
@@ -33,7 +34,7 @@ fn a_write_that_may_not_wait_is_made_unless_the_volume_has_to_be_measured_or_som
     volume.fill_with_many();
     let try_write = |path: &str, length: usize| {
         let prepared = volume.files.prepare_write().unwrap();
-        prepared.try_write(path, &vec![1; length], PLAIN, &Cancel::default()).unwrap()
+        prepared.try_write(path, &vec![1; length], PLAIN, &CancelToken::default()).unwrap()
     };
     assert_eq!(try_write("f", 4096), None, "it has not been measured yet");
     assert!(!volume.files.exists("f").unwrap());
@@ -82,12 +83,12 @@ fn case_45_a_large_volume_may_be_filled_and_not_a_block_more() {
         assert_eq!(volume.used_bytes(), 4 * MIB);
         assert_eq!(volume.write("h", b"x", options), refused);
         volume.write("h", b"", options).unwrap();
-        let mkdir = volume.files.mkdir("a/b", &Cancel::default()).map_err(|error| error.code());
+        let mkdir = volume.files.mkdir("a/b", &CancelToken::default()).map_err(|error| error.code());
         assert_eq!(mkdir, refused);
         assert!(!volume.files.exists("a").unwrap());
-        volume.files.mkdir("many", &Cancel::default()).unwrap();
-        volume.files.remove("g", &Cancel::default()).unwrap();
-        volume.files.mkdir("a", &Cancel::default()).unwrap();
+        volume.files.mkdir("many", &CancelToken::default()).unwrap();
+        volume.files.remove("g", &CancelToken::default()).unwrap();
+        volume.files.mkdir("a", &CancelToken::default()).unwrap();
     }
 }
 
@@ -102,13 +103,13 @@ fn a_volume_over_its_limit_takes_nothing_new_and_may_be_made_less() {
         volume.write("f", &[2; 8000], options).unwrap();
     }
     let append = |data: &[u8]| {
-        let appended = volume.files.append("f", data, AppendOptions::default(), &Cancel::default());
+        let appended = volume.files.append("f", data, AppendOptions::default(), &CancelToken::default());
         appended.map_err(|error| error.code())
     };
     // It fits into the last block.
     append(&[3; 192]).unwrap();
     assert_eq!(append(b"x"), refused);
-    volume.files.remove("guest", &Cancel::default()).unwrap();
+    volume.files.remove("guest", &CancelToken::default()).unwrap();
     volume.write("empty", b"", PLAIN).unwrap();
 }
 
@@ -120,7 +121,7 @@ fn a_damaged_account_is_none_and_only_its_owner_may_read_it() {
     for garbage in [&b""[..], b"garbage", &[0; 104], &[0xff; 104], &[0xff; 10_000]] {
         fs::write(volume.account_path(), garbage).unwrap();
         volume.write("f", &[1; 4096], PLAIN).unwrap();
-        volume.files.remove("f", &Cancel::default()).unwrap();
+        volume.files.remove("f", &CancelToken::default()).unwrap();
         let Kept { used, charged, .. } = volume.kept();
         assert!(used < MIB && charged < MIB, "{garbage:?}");
     }
@@ -134,7 +135,7 @@ fn a_later_volume_of_the_name_does_not_inherit_the_account() {
     volume.write("f", &vec![1; 3 << 20], PLAIN).unwrap();
     volume.write("g", b"x", PLAIN).unwrap();
     let before = volume.kept();
-    volume.store.remove(&volume.name, &Cancel::default()).unwrap();
+    volume.store.remove(&volume.name, &CancelToken::default()).unwrap();
     volume.create(json!({ "quotaMib": 4 }));
     volume.fill_with_many();
     assert!(!volume.account_path().exists(), "it goes with its volume");
@@ -184,14 +185,14 @@ proptest! {
                 }
                 Own::Mkdir { name, depth } => {
                     let path = format!("d{name}{}", "/sub".repeat(depth));
-                    volume.files.mkdir(path, &Cancel::default()).unwrap();
+                    volume.files.mkdir(path, &CancelToken::default()).unwrap();
                 }
                 Own::Remove { name } => {
-                    volume.files.remove_all(format!("f{name}"), &Cancel::default()).unwrap();
+                    volume.files.remove_all(format!("f{name}"), &CancelToken::default()).unwrap();
                 }
                 Own::Stream { name, pieces, atomic, whole } => {
                     let options = if atomic { ATOMIC } else { PLAIN };
-                    let (path, cancel) = (format!("f{name}"), Cancel::default());
+                    let (path, cancel) = (format!("f{name}"), CancelToken::default());
                     let mut writer = volume.files.open_writer(path, options, WriteFrom::Empty, &cancel).unwrap();
                     pieces.iter().for_each(|length| writer.write(&vec![7; *length], &cancel).unwrap());
                     if whole {
@@ -199,7 +200,7 @@ proptest! {
                     }
                 }
                 Own::ManySmall { name, count } => {
-                    volume.files.mkdir(format!("m{name}"), &Cancel::default()).unwrap();
+                    volume.files.mkdir(format!("m{name}"), &CancelToken::default()).unwrap();
                     for at in 0..count {
                         let long = "n".repeat(150);
                         volume.write(&format!("m{name}/{long}{at}"), b"x", PLAIN).unwrap();

@@ -7,8 +7,9 @@ use crate::unmount::unmount;
 use crate::volume::Volume;
 use crate::{ATOMIC, PLAIN};
 use rusqlite::Connection;
-use sandbox_volumes::model::{Cancel, Labels, MIB};
+use sandbox_volumes::model::{Labels, MIB};
 use sandbox_volumes::store::{Durability, QuotaEnforcement, Store, WriteOptions};
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -43,7 +44,7 @@ impl Btrfs {
 
 impl Volume {
     fn enforcement(&self) -> Option<QuotaEnforcement> {
-        self.store.get(&self.name, &Cancel::default()).unwrap().quota_enforcement
+        self.store.get(&self.name, &CancelToken::default()).unwrap().quota_enforcement
     }
 
     fn root_is_subvolume(&self) -> bool {
@@ -83,7 +84,7 @@ fn the_kernel_stops_a_guest_at_the_quota() {
             written >> 16
         );
     }
-    volume.files.remove("guest", &Cancel::default()).unwrap();
+    volume.files.remove("guest", &CancelToken::default()).unwrap();
     for options in [PLAIN, ATOMIC] {
         volume.write("host", &vec![1; 3 << 20], options).unwrap();
     }
@@ -118,7 +119,7 @@ fn a_host_write_into_a_subvolume_is_whole_or_refused() {
     }
     assert!((70..=83).contains(&largest), "{largest} files of 100,000 bytes fitted into 8 MiB");
     let old = vec![6; 90_000];
-    volume.files.remove("g1", &Cancel::default()).unwrap();
+    volume.files.remove("g1", &CancelToken::default()).unwrap();
     volume.write("g0", &old, PLAIN).unwrap();
     for options in [PLAIN, ATOMIC] {
         assert!(volume.write("g0", &vec![7; 1 << 20], options).is_err());
@@ -143,7 +144,8 @@ fn an_atomic_write_reaches_another_mount_of_the_same_file_system_within_the_volu
         (written, fs::read(place.join("f")).unwrap())
     };
     let written = [write(b"new"), write(b"newer")];
-    let copied = volume.files.copy("source", "mounted/f", &Cancel::default()).map_err(|error| error.code());
+    let copied =
+        volume.files.copy("source", "mounted/f", &CancelToken::default()).map_err(|error| error.code());
     let copied =
         (copied.map(drop), fs::read(place.join("f")).unwrap(), fs::read_dir(&place).unwrap().count());
     unmount(&place).unwrap();
@@ -211,7 +213,7 @@ fn removal_leaves_neither_subvolume_nor_qgroup() {
     assert_eq!((btrfs.subvolumes(), btrfs.qgroups()), (1, 1));
     fs::create_dir_all(volume.files.root().join("a/b/c")).unwrap();
     write_as_guest(&volume.files.root().join("guest"), 16 << 20);
-    volume.store.remove(&volume.name, &Cancel::default()).unwrap();
+    volume.store.remove(&volume.name, &CancelToken::default()).unwrap();
     assert!(!volume.files.root().exists());
     assert_eq!((btrfs.subvolumes(), btrfs.qgroups()), (0, 0));
     volume.create(json!({ "quotaMib": 8 }));
@@ -226,7 +228,7 @@ fn subvolumes_that_a_guest_made_count_and_are_removed() {
     fs::write(volume.files.root().join("nested/file"), vec![1; 9 << 20]).unwrap();
     assert!(volume.used_bytes() > 8 * MIB);
     assert_eq!(volume.write("f", b"x", PLAIN), Err("ERR_QUOTA_EXCEEDED".to_owned()));
-    volume.store.remove(&volume.name, &Cancel::default()).unwrap();
+    volume.store.remove(&volume.name, &CancelToken::default()).unwrap();
     assert_eq!(btrfs.subvolumes(), 0);
 }
 
@@ -244,7 +246,7 @@ fn subvolumes_in_subvolumes_and_deep_trees_in_them_are_removed() {
         }
         fs::write(path.join("file"), "x").unwrap();
     }
-    volume.store.remove(&volume.name, &Cancel::default()).unwrap();
+    volume.store.remove(&volume.name, &CancelToken::default()).unwrap();
     assert!(!volume.files.root().exists());
     assert_eq!(btrfs.subvolumes(), 0);
 }
@@ -258,7 +260,7 @@ fn without_quotas_of_the_file_system_the_volume_is_a_directory_that_the_host_hol
     assert_eq!(volume.write("f", &vec![1; 2 << 20], PLAIN), Err("ERR_QUOTA_EXCEEDED".to_owned()));
     run("btrfs", &["quota", "enable"], btrfs.path());
     assert_eq!(volume.enforcement(), Some(QuotaEnforcement::Host), "it was made before");
-    volume.store.remove(&volume.name, &Cancel::default()).unwrap();
+    volume.store.remove(&volume.name, &CancelToken::default()).unwrap();
 
     let unlimited = Volume::new_in(btrfs.path(), json!({}));
     assert_eq!(unlimited.enforcement(), None);
@@ -307,7 +309,7 @@ fn whatever_a_crash_left_of_a_subvolume_is_undone_or_finished() {
         run("btrfs", &["qgroup", "limit", "8M"], &home.join(place));
         leave_intent(home, action);
         let store = Store::open(home, Durability::Full).unwrap();
-        let listed = store.list(&Labels::default(), &Cancel::default()).unwrap();
+        let listed = store.list(&Labels::default(), &CancelToken::default()).unwrap();
         let found = listed.iter().find(|info| info.record.name.as_str() == "w");
         let expected = is_there.then_some(Some(QuotaEnforcement::Kernel));
         assert_eq!(found.map(|info| info.quota_enforcement), expected, "{action} {place}");

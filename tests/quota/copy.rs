@@ -4,8 +4,9 @@ use crate::private::Private;
 use crate::volume::Volume;
 use crate::{Kept, PLAIN};
 use nix::sys::statvfs::statvfs;
-use sandbox_volumes::model::{Cancel, MIB};
+use sandbox_volumes::model::MIB;
 use sandbox_volumes::store::TransferOptions;
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::fs;
 
@@ -14,7 +15,7 @@ impl Volume {
         // Elsewhere, so that it takes no space that the volume's file system tells of.
         let host = tempfile::NamedTempFile::new().unwrap();
         fs::write(host.path(), vec![1; length]).unwrap();
-        self.files.copy_in(host.path(), to, TransferOptions::default(), &Cancel::default()).unwrap();
+        self.files.copy_in(host.path(), to, TransferOptions::default(), &CancelToken::default()).unwrap();
     }
 }
 

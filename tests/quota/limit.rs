@@ -3,10 +3,11 @@
 use crate::private::Private;
 use crate::volume::Volume;
 use crate::{ATOMIC, MANY, PLAIN};
-use sandbox_volumes::content::{AppendOptions, WriteFrom, WriteOptions};
 use sandbox_volumes::error::{Error, ErrorKind};
-use sandbox_volumes::model::{Cancel, MIB};
+use sandbox_volumes::model::MIB;
 use sandbox_volumes::store::TransferOptions;
+use sandbox_volumes::sync::CancelToken;
+use sandbox_volumes::volume_fs::{AppendOptions, WriteFrom, WriteOptions};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -35,24 +36,24 @@ const WAYS: [(&str, Way); 18] = [
     ("atomic stream", |it| it.stream("new", ADDED, ATOMIC, WriteFrom::Empty)),
     ("stream to the end", |it| it.stream("old", ADDED, PLAIN, WriteFrom::End)),
     ("stream from a position", |it| it.stream("old", ADDED + 1000, PLAIN, WriteFrom::Position(3096))),
-    ("copy", |it| it.files.copy("source", "new", &Cancel::default()).map(drop)),
-    ("copy over", |it| it.files.copy("longer", "old", &Cancel::default()).map(drop)),
-    ("copy of a tree", |it| it.files.copy("tree", "new", &Cancel::default()).map(drop)),
+    ("copy", |it| it.files.copy("source", "new", &CancelToken::default()).map(drop)),
+    ("copy over", |it| it.files.copy("longer", "old", &CancelToken::default()).map(drop)),
+    ("copy of a tree", |it| it.files.copy("tree", "new", &CancelToken::default()).map(drop)),
     ("copyIn", |it| it.copy_in("source", "new")),
     ("copyIn over", |it| it.copy_in("longer", "old")),
     ("copyIn of a tree", |it| it.copy_in("tree", "new")),
-    ("mkdir", |it| it.files.mkdir("new/b/c/d", &Cancel::default())),
+    ("mkdir", |it| it.files.mkdir("new/b/c/d", &CancelToken::default())),
 ];
 
 /// Makes an entry without content, which is called "new".
 const WITHOUT_CONTENT: [(&str, Way); 10] = [
     ("write", |it| it.put("new", 0, PLAIN)),
     ("atomic write", |it| it.put("new", 0, ATOMIC)),
-    ("append", |it| it.files.append("new", b"", AppendOptions::default(), &Cancel::default())),
+    ("append", |it| it.files.append("new", b"", AppendOptions::default(), &CancelToken::default())),
     ("stream", |it| it.stream("new", 0, PLAIN, WriteFrom::Empty)),
     ("atomic stream", |it| it.stream("new", 0, ATOMIC, WriteFrom::Empty)),
     ("stream to the end", |it| it.stream("new", 0, PLAIN, WriteFrom::End)),
-    ("copy", |it| it.files.copy("empty", "new", &Cancel::default()).map(drop)),
+    ("copy", |it| it.files.copy("empty", "new", &CancelToken::default()).map(drop)),
     ("copyIn", |it| it.copy_in("empty", "new")),
     ("copyIn of a file into a tree", |it| it.copy_in("with file", "merged")),
     ("copyIn of a link into a tree", |it| it.copy_in("with link", "merged")),
@@ -60,15 +61,15 @@ const WITHOUT_CONTENT: [(&str, Way); 10] = [
 
 impl Volume {
     fn put(&self, path: &str, length: usize, options: WriteOptions) -> Result<(), Error> {
-        self.files.write(path, &vec![2; length], options, &Cancel::default())
+        self.files.write(path, &vec![2; length], options, &CancelToken::default())
     }
 
     fn append(&self, path: &str) -> Result<(), Error> {
-        self.files.append(path, &[2; ADDED], AppendOptions::default(), &Cancel::default())
+        self.files.append(path, &[2; ADDED], AppendOptions::default(), &CancelToken::default())
     }
 
     fn stream(&self, path: &str, length: usize, options: WriteOptions, from: WriteFrom) -> Result<(), Error> {
-        let cancel = Cancel::default();
+        let cancel = CancelToken::default();
         let mut writer = self.files.open_writer(path, options, from, &cancel)?;
         let content = vec![2; length];
         content.chunks(1500).try_for_each(|piece| writer.write(piece, &cancel))?;
@@ -77,7 +78,7 @@ impl Volume {
 
     fn copy_in(&self, from: &str, to: &str) -> Result<(), Error> {
         let (host, options) = (self.outside.join(from), TransferOptions::default());
-        self.files.copy_in(&host, to, options, &Cancel::default()).map(drop)
+        self.files.copy_in(&host, to, options, &CancelToken::default()).map(drop)
     }
 
     /// Makes it one that is not measured each time, without taking a block but for a directory's.
@@ -154,7 +155,7 @@ fn case_45_each_entry_without_content_is_admitted_charged_and_refused_over_the_l
         }
         fs::write(volume.outside.join("with file/new"), "").unwrap();
         symlink("new", volume.outside.join("with link/new")).unwrap();
-        volume.files.mkdir("merged", &Cancel::default()).unwrap();
+        volume.files.mkdir("merged", &CancelToken::default()).unwrap();
         volume.fill_with_empty();
         fs::write(volume.files.root().join("guest"), [1; 2 * BLOCK]).unwrap();
         let is_there = || ["new", "merged/new"].iter().any(|path| volume.files.stat(path, false).is_ok());
@@ -184,7 +185,7 @@ fn case_45_each_entry_without_content_is_admitted_charged_and_refused_over_the_l
 #[test]
 fn case_45_what_takes_no_room_is_done_in_a_full_volume() {
     let volume = Volume::with_room(0);
-    let cancel = Cancel::default();
+    let cancel = CancelToken::default();
     volume.files.rename("old", "renamed", &cancel).unwrap();
     volume.files.rename("tree", "renamed tree", &cancel).unwrap();
     volume.files.mkdir("renamed tree", &cancel).unwrap();

@@ -3,8 +3,9 @@
 use crate::PLAIN;
 use crate::private::Private;
 use crate::volume::Volume;
-use sandbox_volumes::model::{Cancel, Input};
+use sandbox_volumes::model::OptionValue;
 use sandbox_volumes::mount::{MountConfig, plan};
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::fs;
 use std::time::{Duration, Instant};
@@ -28,9 +29,9 @@ fn case_45_what_a_guest_wrote_into_a_large_volume_counts_at_once() {
 fn a_volume_that_a_sandbox_may_write_is_soon_measured_again() {
     let volume = Volume::new(json!({ "quotaMib": 64 }));
     volume.fill_with_many();
-    let named = MountConfig::named(&Input::Text("v".to_owned()), &Input::Absent).unwrap();
+    let named = MountConfig::named(&OptionValue::Text("v".to_owned()), &OptionValue::Absent).unwrap();
     let mounts = plan(vec![("/v".to_owned(), named)]).unwrap();
-    volume.store.attach("worker", &mounts, None, &Cancel::default()).unwrap();
+    volume.store.attach("worker", &mounts, None, &CancelToken::default()).unwrap();
     volume.write("f", b"x", PLAIN).unwrap();
     let mut last = volume.kept().measured_at;
     let deadline = Instant::now() + Duration::from_secs(180);
@@ -43,6 +44,6 @@ fn a_volume_that_a_sandbox_may_write_is_soon_measured_again() {
         last = next;
         assert!(Instant::now() < deadline, "it was not measured again within a minute");
         volume.write(&format!("g{}", at % 50), &[1; 1], PLAIN).unwrap();
-        volume.files.remove(format!("g{}", at % 50), &Cancel::default()).unwrap();
+        volume.files.remove(format!("g{}", at % 50), &CancelToken::default()).unwrap();
     }
 }

@@ -4,8 +4,9 @@ use crate::report::report;
 use crate::volume::Volume;
 use crate::worker::{self, Worker};
 use crate::{ATOMIC, PLAIN};
-use sandbox_volumes::model::{Cancel, MIB, VolumeName};
+use sandbox_volumes::model::{MIB, VolumeName};
 use sandbox_volumes::store::{Durability, Store};
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::sync::Arc;
 use std::thread;
@@ -49,7 +50,7 @@ fn worker_that_fills_the_volume() {
         loop {
             let options = [PLAIN, ATOMIC][written % 2];
             let path = format!("many/{me}-{thread}-{written}");
-            match files.write(path, &[1; LENGTH], options, &Cancel::default()) {
+            match files.write(path, &[1; LENGTH], options, &CancelToken::default()) {
                 Ok(()) => written += 1,
                 Err(error) => {
                     assert_eq!(error.code(), "ERR_QUOTA_EXCEEDED");

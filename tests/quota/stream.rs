@@ -4,9 +4,10 @@ use crate::private::Private;
 use crate::volume::Volume;
 use crate::{ATOMIC, PLAIN};
 use nix::fcntl::{FallocateFlags, fallocate};
-use sandbox_volumes::content::{WriteFrom, WriteOptions};
-use sandbox_volumes::model::{Cancel, MIB};
+use sandbox_volumes::model::MIB;
 use sandbox_volumes::store::StreamWriter;
+use sandbox_volumes::sync::CancelToken;
+use sandbox_volumes::volume_fs::{WriteFrom, WriteOptions};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +16,7 @@ const PIECE: usize = 64 << 10;
 
 impl Volume {
     fn writer(&self, path: &str, options: WriteOptions) -> StreamWriter {
-        self.files.open_writer(path, options, WriteFrom::Empty, &Cancel::default()).unwrap()
+        self.files.open_writer(path, options, WriteFrom::Empty, &CancelToken::default()).unwrap()
     }
 
     fn staged(&self) -> usize {
@@ -24,11 +25,11 @@ impl Volume {
 }
 
 fn add(writer: &mut StreamWriter, length: usize) -> Result<(), String> {
-    writer.write(&vec![7; length], &Cancel::default()).map_err(|error| error.code())
+    writer.write(&vec![7; length], &CancelToken::default()).map_err(|error| error.code())
 }
 
 fn finish(mut writer: StreamWriter) -> Result<(), String> {
-    writer.finish(&Cancel::default()).map_err(|error| error.code())
+    writer.finish(&CancelToken::default()).map_err(|error| error.code())
 }
 
 fn refused() -> Result<(), String> {
@@ -148,7 +149,7 @@ fn a_stream_is_charged_for_what_was_cut_off_since_its_last_piece() {
         let volume = large(&private);
         volume.write("f", &vec![1; 4 << 20], PLAIN).unwrap();
         let from = WriteFrom::Position(0);
-        let mut writer = volume.files.open_writer("f", PLAIN, from, &Cancel::default()).unwrap();
+        let mut writer = volume.files.open_writer("f", PLAIN, from, &CancelToken::default()).unwrap();
         add(&mut writer, piece).unwrap();
         volume.write("f", b"", PLAIN).unwrap();
         volume.write("g", &vec![1; 7 << 20], PLAIN).unwrap();
@@ -164,7 +165,7 @@ fn a_stream_is_charged_for_the_holes_that_a_guest_made_in_its_file() {
     let volume = large(&private);
     volume.write("f", &vec![1; 4 << 20], PLAIN).unwrap();
     let from = WriteFrom::Position(0);
-    let mut writer = volume.files.open_writer("f", PLAIN, from, &Cancel::default()).unwrap();
+    let mut writer = volume.files.open_writer("f", PLAIN, from, &CancelToken::default()).unwrap();
     let file = fs::File::options().write(true).open(volume.files.root().join("f")).unwrap();
     let punch = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
     fallocate(&file, punch, 0, 4 << 20).unwrap();
@@ -199,7 +200,7 @@ fn a_volume_over_its_limit_has_what_is_there_overwritten_piece_by_piece() {
     volume.write("f", &[1; PIECE], PLAIN).unwrap();
     fs::write(volume.files.root().join("guest"), vec![1; 9 << 20]).unwrap();
     let from = WriteFrom::Position(0);
-    let mut writer = volume.files.open_writer("f", PLAIN, from, &Cancel::default()).unwrap();
+    let mut writer = volume.files.open_writer("f", PLAIN, from, &CancelToken::default()).unwrap();
     add(&mut writer, PIECE).unwrap();
     assert_eq!(add(&mut writer, 1), refused());
     let mut writer = volume.writer("f", ATOMIC);

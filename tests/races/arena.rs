@@ -7,7 +7,7 @@ use crate::operation::{Kind, Operation};
 use crate::snapshot::Snapshot;
 use crate::volume::Volume;
 use nix::libc;
-use sandbox_volumes::store::Links;
+use sandbox_volumes::store::SymlinkPolicy;
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -130,7 +130,7 @@ impl Cell {
         if operation.method.starts_with("copyTreeIn") {
             plant(&on_host.join(Partners::SEED_TREE), INSIDE);
         }
-        let partners = Partners { in_volume: name.clone().into(), on_host, links: Links::Skip };
+        let partners = Partners { in_volume: name.clone().into(), on_host, links: SymlinkPolicy::Skip };
         let held_dir = Held::open(inside.join("dir"));
         let cell = Cell { name, outside, partners, operation, held: Held::open(inside), held_dir };
         cell.link_to_outside(cell.swapped());

@@ -4,8 +4,9 @@ use crate::ground::{Ground, KEPT, OWN, POOL, WITH_QUOTA, kind_of, name, own_volu
 use crate::ledger::{At, Ledger};
 use crate::looked::looked;
 use rusqlite::Connection;
-use sandbox_volumes::model::{Cancel, Labels};
+use sandbox_volumes::model::Labels;
 use sandbox_volumes::store::{Durability, Store};
+use sandbox_volumes::sync::CancelToken;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -63,7 +64,7 @@ fn names(dir: &Path) -> BTreeSet<String> {
 /// Listed means whole, and whole means listed; every name can be used.
 fn audit_volumes(ground: &Ground, store: &Store, ledgers: &mut [Ledger]) -> Vec<String> {
     let mut wrong = Vec::new();
-    let listed: BTreeSet<_> = match store.list(&Labels::default(), &Cancel::default()) {
+    let listed: BTreeSet<_> = match store.list(&Labels::default(), &CancelToken::default()) {
         Ok(volumes) => volumes.into_iter().map(|volume| volume.record.name.to_string()).collect(),
         Err(error) => return vec![format!("the volumes cannot be listed: {error}")],
     };
@@ -89,8 +90,8 @@ fn audit_volumes(ground: &Ground, store: &Store, ledgers: &mut [Ledger]) -> Vec<
             wrong.extend(judge_disk(&ground.volume(&volume), kind));
             continue;
         }
-        let made = store.create(&name(&volume), &spec_of(kind), &Cancel::default());
-        if let Err(error) = made.and_then(|_| store.remove(&name(&volume), &Cancel::default())) {
+        let made = store.create(&name(&volume), &spec_of(kind), &CancelToken::default());
+        if let Err(error) = made.and_then(|_| store.remove(&name(&volume), &CancelToken::default())) {
             wrong.push(format!("{volume} cannot be used: {error}"));
         }
     }
@@ -116,7 +117,7 @@ fn audit_account(ground: &Ground, store: &Store) -> Option<String> {
     let account = fs::read(ground.volume(".locks").join(format!("{WITH_QUOTA}~quota.lock"))).ok()?;
     let word = |at: usize| Some(u64::from_le_bytes(account.get(at * 8..at * 8 + 8)?.try_into().ok()?));
     let (used, charged) = (word(9)?, word(10)?);
-    match store.get(&name(WITH_QUOTA), &Cancel::default()) {
+    match store.get(&name(WITH_QUOTA), &CancelToken::default()) {
         Ok(volume) if used + charged >= volume.used_bytes => None,
         outcome => Some(format!("the account says {used} + {charged} bytes of {outcome:?}")),
     }

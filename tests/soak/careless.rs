@@ -3,7 +3,7 @@
 use crate::ground::WITH_QUOTA;
 use crate::work::{Outcome, Work, ok};
 use rusqlite::Connection;
-use sandbox_volumes::store::VolumeFiles;
+use sandbox_volumes::store::VolumeFs;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 
@@ -67,7 +67,7 @@ impl Work {
     }
 
     /// Often it does not come to the second half, as if it was killed in between.
-    pub fn rename_in_two_steps(&mut self, files: &VolumeFiles, from: &str, to: &str) -> Outcome {
+    pub fn rename_in_two_steps(&mut self, files: &VolumeFs, from: &str, to: &str) -> Outcome {
         files.stat(from, false)?;
         let content = fs::read(files.root().join(from)).unwrap();
         fs::remove_file(files.root().join(from)).unwrap();
@@ -79,7 +79,7 @@ impl Work {
     }
 
     /// A piece after the other.
-    pub fn write_in_place(&self, files: &VolumeFiles, path: &str, content: &[u8]) -> Outcome {
+    pub fn write_in_place(&self, files: &VolumeFs, path: &str, content: &[u8]) -> Outcome {
         let mut file = File::create(files.root().join(path)).unwrap();
         content.chunks(content.len() / 30 + 1).for_each(|piece| file.write_all(piece).unwrap());
         ok()

@@ -4,10 +4,10 @@ use crate::content::{bytes, checksum, is_sealed, sealed};
 use crate::ground::{KEPT, SECRET, SHARED_FILES, SHARED_WITH_GUEST, name};
 use crate::work::{BROKEN, OK, Work, ok};
 use sandbox_volumes::error::Error;
-use sandbox_volumes::model::Cancel;
 use sandbox_volumes::store::{
-    AppendOptions, ListOptions, ReadRange, TransferOptions, VolumeFiles, WriteFrom, WriteOptions,
+    AppendOptions, ListOptions, ReadRange, TransferOptions, VolumeFs, WriteFrom, WriteOptions,
 };
+use sandbox_volumes::sync::CancelToken;
 use std::fs;
 
 const PLAIN: WriteOptions = WriteOptions { atomic: false, durable: false, mode: None };
@@ -16,12 +16,12 @@ const ATOMIC: WriteOptions = WriteOptions { atomic: true, ..PLAIN };
 /// How much of a stream is written or read at once.
 const CHUNK: usize = 50_000;
 
-fn cancel() -> Cancel {
-    Cancel::default()
+fn cancel() -> CancelToken {
+    CancelToken::default()
 }
 
 fn stream(
-    files: &VolumeFiles,
+    files: &VolumeFs,
     path: &str,
     content: &[u8],
     options: WriteOptions,
@@ -32,7 +32,7 @@ fn stream(
     writer.finish(&cancel())
 }
 
-fn read_stream(files: &VolumeFiles, path: &str) -> Result<Vec<u8>, Error> {
+fn read_stream(files: &VolumeFs, path: &str) -> Result<Vec<u8>, Error> {
     let reader = files.open_reader(path, ReadRange::default())?;
     let (mut content, mut chunk) = (Vec::new(), vec![0; CHUNK]);
     loop {
@@ -44,7 +44,7 @@ fn read_stream(files: &VolumeFiles, path: &str) -> Result<Vec<u8>, Error> {
 }
 
 impl Work {
-    fn files(&self, volume: &str) -> VolumeFiles {
+    fn files(&self, volume: &str) -> VolumeFs {
         self.store.files(&name(volume))
     }
 
@@ -92,18 +92,18 @@ impl Work {
         }
     }
 
-    fn remove_own(&mut self, volume: &str, files: &VolumeFiles, path: &str) {
+    fn remove_own(&mut self, volume: &str, files: &VolumeFs, path: &str) {
         self.tell(&format!("remove {volume} {path}"), |_| files.remove(path, &cancel()).and_then(|()| ok()));
     }
 
-    fn empty_own(&mut self, volume: &str, files: &VolumeFiles) {
+    fn empty_own(&mut self, volume: &str, files: &VolumeFs) {
         let directory = self.own_directory();
         self.tell(&format!("removeAll {volume} {directory}"), |_| {
             files.remove_all(&directory, &cancel()).and_then(|()| ok())
         });
     }
 
-    fn write_own(&mut self, volume: &str, files: &VolumeFiles, path: &str) {
+    fn write_own(&mut self, volume: &str, files: &VolumeFs, path: &str) {
         let mode = self.dice.pick(&["plain", "atomic", "stream", "streamAtomic", "copyIn"]);
         let (seed, length) = (self.dice.next(), self.dice.length());
         let content = bytes(seed, length);
@@ -130,7 +130,7 @@ impl Work {
         }
     }
 
-    fn append_own(&mut self, volume: &str, files: &VolumeFiles, path: &str) {
+    fn append_own(&mut self, volume: &str, files: &VolumeFs, path: &str) {
         let (seed, length, streams) = (self.dice.next(), self.dice.length(), self.dice.below(2) == 0);
         let content = bytes(seed, length);
         let added = self.tell(&format!("append {volume} {path} {seed} {length}"), |_| {
@@ -145,7 +145,7 @@ impl Work {
         }
     }
 
-    fn read_own(&mut self, volume: &str, files: &VolumeFiles, path: &str) {
+    fn read_own(&mut self, volume: &str, files: &VolumeFs, path: &str) {
         let mode = self.dice.below(3);
         self.tell(&format!("read {volume} {path}"), |work| {
             let content = match mode {

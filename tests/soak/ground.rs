@@ -1,8 +1,9 @@
 //! Where it all happens, and what must not change there.
 
 use crate::snapshot::Snapshot;
-use sandbox_volumes::model::{Cancel, VolumeName, VolumeSpec};
+use sandbox_volumes::model::{VolumeName, VolumeSpec};
 use sandbox_volumes::store::{Durability, Store};
+use sandbox_volumes::sync::CancelToken;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -55,7 +56,7 @@ impl Ground {
         let store = Arc::new(Store::open(&home(dir), Durability::Full).unwrap());
         for volume in KEPT.into_iter().chain([BYSTANDER]) {
             let options = if volume == WITH_QUOTA { json!({ "quotaMib": QUOTA_MIB }) } else { json!({}) };
-            store.create(&name(volume), &spec(options), &Cancel::default()).unwrap();
+            store.create(&name(volume), &spec(options), &CancelToken::default()).unwrap();
         }
         for volume in SHARED_WITH_GUEST {
             let root = home(dir).join("volumes").join(volume);

@@ -3,14 +3,15 @@
 use crate::ground::{POOL, kind_of, name, own_volume, spec_of};
 use crate::work::{BROKEN, Outcome, Work, ok};
 use sandbox_volumes::error::{Error, ErrorKind};
-use sandbox_volumes::model::{Cancel, Input, Labels};
+use sandbox_volumes::model::{Labels, OptionValue};
 use sandbox_volumes::mount::{MountConfig, plan};
 use sandbox_volumes::store::{Attachment, ProblemKind, Store, WriteOptions, check};
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::fs;
 
-fn cancel() -> Cancel {
-    Cancel::default()
+fn cancel() -> CancelToken {
+    CancelToken::default()
 }
 
 impl Work {
@@ -97,7 +98,7 @@ impl Work {
 }
 
 fn existing(volume: &str) -> MountConfig {
-    MountConfig::named(&Input::Text(volume.to_owned()), &Input::Absent).unwrap()
+    MountConfig::named(&OptionValue::Text(volume.to_owned()), &OptionValue::Absent).unwrap()
 }
 
 fn ensured(volume: &str, kind: &str) -> MountConfig {
@@ -106,5 +107,6 @@ fn ensured(volume: &str, kind: &str) -> MountConfig {
         "quota" => json!({ "mode": "ensure-exists", "quotaMib": 4 }),
         _ => json!({ "mode": "ensure-exists", "kind": "disk", "sizeMib": 8, "format": kind }),
     };
-    MountConfig::named_with(&Input::Text(volume.to_owned()), &Input::Absent, &options.into()).unwrap()
+    MountConfig::named_with(&OptionValue::Text(volume.to_owned()), &OptionValue::Absent, &options.into())
+        .unwrap()
 }

@@ -4,8 +4,9 @@ use crate::content::is_sealed;
 use crate::ground::{Ground, SHARED_FILES, SHARED_WITH_GUEST};
 use rusqlite::{Connection, OpenFlags};
 use sandbox_volumes::error::Error;
-use sandbox_volumes::model::{Cancel, Labels};
+use sandbox_volumes::model::Labels;
 use sandbox_volumes::store::{Durability, Store, VolumeInfo};
+use sandbox_volumes::sync::CancelToken;
 use std::fs;
 
 /// Rows that no moment may show, whatever is being done: a hold on a volume that is being made, removed, or gone, and a
@@ -56,7 +57,7 @@ impl<'g> Watch<'g> {
     }
 
     fn list(&self) -> Result<Vec<VolumeInfo>, Error> {
-        self.store.list(&Labels::default(), &Cancel::default())
+        self.store.list(&Labels::default(), &CancelToken::default())
     }
 
     /// A listed volume has its directory, as long as it is listed.

@@ -2,9 +2,9 @@
 
 use crate::volume::Volume;
 use crate::{ATOMIC, PLAIN, finish, write};
-use sandbox_volumes::content::WriteFrom;
 use sandbox_volumes::error::ErrorKind;
 use sandbox_volumes::model::MIB;
+use sandbox_volumes::volume_fs::WriteFrom;
 use serde_json::json;
 
 /// A volume of 1 MiB of which this many bytes are left.

@@ -1,31 +1,31 @@
 //! Listings as tests look at them.
 
-use sandbox_volumes::content::{Facts, ListOptions};
 use sandbox_volumes::error::Error;
-use sandbox_volumes::model::Cancel;
-use sandbox_volumes::store::VolumeFiles;
+use sandbox_volumes::store::VolumeFs;
+use sandbox_volumes::sync::CancelToken;
+use sandbox_volumes::volume_fs::{EntryMetadata, ListOptions};
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
 /// All entries, each directory's sorted, told in small batches.
 pub fn listed(
-    files: &VolumeFiles,
+    files: &VolumeFs,
     path: impl AsRef<OsStr>,
     recursive: bool,
-) -> Result<Vec<(PathBuf, Facts)>, Error> {
+) -> Result<Vec<(PathBuf, EntryMetadata)>, Error> {
     told(files, path, ListOptions { recursive, whole: true })
 }
 
 /// The entries in small batches, as a listing with these options tells them.
 pub fn told(
-    files: &VolumeFiles,
+    files: &VolumeFs,
     path: impl AsRef<OsStr>,
     options: ListOptions,
-) -> Result<Vec<(PathBuf, Facts)>, Error> {
+) -> Result<Vec<(PathBuf, EntryMetadata)>, Error> {
     let mut listing = files.list(path, options)?;
     let mut entries = Vec::new();
     loop {
-        let batch = listing.next(3, &Cancel::default())?;
+        let batch = listing.next(3, &CancelToken::default())?;
         assert!(batch.facts.len() <= 3);
         entries.extend(batch.entries());
         if batch.is_last {
@@ -34,7 +34,7 @@ pub fn told(
     }
 }
 
-pub fn paths(entries: &[(PathBuf, Facts)]) -> Vec<String> {
+pub fn paths(entries: &[(PathBuf, EntryMetadata)]) -> Vec<String> {
     entries.iter().map(|(path, _)| path.to_string_lossy().into_owned()).collect()
 }
 

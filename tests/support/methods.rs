@@ -2,10 +2,10 @@
 
 use crate::listing::{kind, listed, paths, told};
 use crate::volume::Volume;
-use sandbox_volumes::content::{ListOptions, ReadRange, WriteFrom, WriteOptions, purge};
 use sandbox_volumes::error::Error;
-use sandbox_volumes::model::Cancel;
-use sandbox_volumes::store::{AppendOptions, Links, TransferOptions, VolumeFiles};
+use sandbox_volumes::store::{AppendOptions, SymlinkPolicy, TransferOptions, VolumeFs};
+use sandbox_volumes::sync::CancelToken;
+use sandbox_volumes::volume_fs::{ListOptions, ReadRange, WriteFrom, WriteOptions, purge};
 use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -28,7 +28,7 @@ pub struct Partners {
     /// A directory of the host.
     pub on_host: PathBuf,
     /// What becomes of links that may lead out of a tree that is copied in or out.
-    pub links: Links,
+    pub links: SymlinkPolicy,
 }
 
 impl Partners {
@@ -48,7 +48,7 @@ pub fn beside(root: &Path) -> (Partners, TempDir) {
     let dir = tempfile::tempdir_in(root.with_file_name("..")).unwrap();
     fs::write(dir.path().join(Partners::SEED), "file").unwrap();
     let (in_volume, on_host) = (PathBuf::new(), dir.path().to_owned());
-    (Partners { in_volume, on_host, links: Links::Refuse }, dir)
+    (Partners { in_volume, on_host, links: SymlinkPolicy::Refuse }, dir)
 }
 
 /// Something that has the methods of a volume's files.
@@ -94,20 +94,20 @@ impl Backend for Volume {
 }
 
 fn used_bytes(volume: &Volume) -> Result<Value, Error> {
-    Ok(volume.store.get(&volume.name, &Cancel::default())?.used_bytes.into())
+    Ok(volume.store.get(&volume.name, &CancelToken::default())?.used_bytes.into())
 }
 
 /// A method by name; one line each.
 pub fn call_between(
-    files: &VolumeFiles,
+    files: &VolumeFs,
     method: &str,
     path: &OsStr,
     partners: &Partners,
 ) -> Result<Value, Error> {
-    let (cancel, transfer) = (Cancel::default(), TransferOptions { links: partners.links, asks: false });
+    let (cancel, transfer) = (CancelToken::default(), TransferOptions { links: partners.links, asks: false });
     let inside = |name: &str| partners.in_volume.join(name);
     let on_host = |name: &str| partners.on_host.join(name);
-    let refusing = TransferOptions { links: Links::Refuse, ..transfer };
+    let refusing = TransferOptions { links: SymlinkPolicy::Refuse, ..transfer };
     let write = |atomic, durable| {
         files.write(path, b"new", WriteOptions { atomic, durable, ..WriteOptions::default() }, &cancel)
     };

@@ -1,7 +1,8 @@
 //! A throw-away home with an open store.
 
-use sandbox_volumes::model::{Cancel, VolumeName, VolumeSpec};
+use sandbox_volumes::model::{VolumeName, VolumeSpec};
 use sandbox_volumes::store::{Durability, Store};
+use sandbox_volumes::sync::CancelToken;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -26,7 +27,7 @@ impl Home {
     /// Creates a volume without options and gives its directory.
     pub fn create(&self, volume: &str) -> PathBuf {
         let spec = VolumeSpec::from_options(&[]).unwrap();
-        self.store.create(&name(volume), &spec, &Cancel::default()).unwrap().path
+        self.store.create(&name(volume), &spec, &CancelToken::default()).unwrap().path
     }
 }
 

@@ -1,7 +1,8 @@
 //! A volume in a home of its own, and a directory outside it that nothing may touch.
 
-use sandbox_volumes::model::{Cancel, Input, VolumeName, VolumeSpec};
-use sandbox_volumes::store::{Durability, Store, VolumeFiles};
+use sandbox_volumes::model::{OptionValue, VolumeName, VolumeSpec};
+use sandbox_volumes::store::{Durability, Store, VolumeFs};
+use sandbox_volumes::sync::CancelToken;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use tempfile::TempDir;
 pub struct Volume {
     pub store: Arc<Store>,
     pub name: VolumeName,
-    pub files: VolumeFiles,
+    pub files: VolumeFs,
     /// A directory of the same file system, two levels above the volume's root and one down.
     pub outside: PathBuf,
     _home: TempDir,
@@ -38,7 +39,7 @@ impl Volume {
 
     /// Creates it again, where it was removed.
     pub fn create(&self, options: Value) {
-        let spec = VolumeSpec::from_options(&[Input::from(options)]).unwrap();
-        self.store.create(&self.name, &spec, &Cancel::default()).unwrap();
+        let spec = VolumeSpec::from_options(&[OptionValue::from(options)]).unwrap();
+        self.store.create(&self.name, &spec, &CancelToken::default()).unwrap();
     }
 }

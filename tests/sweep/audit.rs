@@ -7,8 +7,9 @@ use crate::work::{
     DISK, NEW, OLD, ROOTFS, VOLUME, Work, attach, copied_out, create, deep, name, new_home, open,
 };
 use rusqlite::Connection;
-use sandbox_volumes::model::{Cancel, Labels, VolumeKind};
+use sandbox_volumes::model::{Labels, VolumeKind};
 use sandbox_volumes::store::{ProblemKind, Store, check};
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -71,7 +72,7 @@ impl Audit {
         }
         // A removal that was refused leaves the volume with what is left of it, and can be tried again.
         let is_remainder = ending.refused && matches!(work, Work::RemoveDirectory | Work::RemoveDisk);
-        let mut problems = check(&self.home, false, &Cancel::default()).unwrap();
+        let mut problems = check(&self.home, false, &CancelToken::default()).unwrap();
         problems.retain(|problem| !is_remainder || problem.kind != ProblemKind::BadImage);
         assert!(problems.is_empty(), "{about}: {problems:?}");
         match work {
@@ -93,7 +94,7 @@ impl Audit {
     /// Holds that what is listed stands there, that nothing else does, and that the catalog is sound. Gives whether the
     /// volume that is worked on is there.
     pub fn look_at_home(&self, store: &Arc<Store>, about: &str) -> bool {
-        let listed = store.list(&Labels::default(), &Cancel::default()).unwrap();
+        let listed = store.list(&Labels::default(), &CancelToken::default()).unwrap();
         let mut names: Vec<_> = listed.iter().map(|volume| volume.record.name.as_str()).collect();
         names.sort_unstable();
         let mut standing: Vec<_> = fs::read_dir(self.home.join("volumes"))
@@ -124,7 +125,7 @@ impl Audit {
     fn look_at_volume(&self, work: Work, ending: Ending, store: &Arc<Store>, about: &str) {
         let acknowledged = ending.acknowledged;
         let path = self.home.join("volumes").join(VOLUME);
-        let info = store.get(&name(VOLUME), &Cancel::default()).unwrap();
+        let info = store.get(&name(VOLUME), &CancelToken::default()).unwrap();
         let is_disk = matches!(work, Work::CreateRawDisk | Work::CreateQcow2Disk | Work::RemoveDisk);
         assert_eq!(info.record.kind == VolumeKind::Disk, is_disk, "{about}");
         let content = |below: &str| fs::read_to_string(path.join(below)).ok();
@@ -194,7 +195,7 @@ impl Audit {
     fn look_at_new_home(&self, acknowledged: bool, about: &str) {
         let home = new_home(&self.home);
         let store = open(&home).unwrap();
-        let is_there = !store.list(&Labels::default(), &Cancel::default()).unwrap().is_empty();
+        let is_there = !store.list(&Labels::default(), &CancelToken::default()).unwrap().is_empty();
         assert_eq!(home.join("volumes").join(VOLUME).exists(), is_there, "{about}");
         assert!(is_there || !acknowledged, "{about}");
         assert_usable(&store, is_there, about);
@@ -203,14 +204,14 @@ impl Audit {
 
 /// The name can be removed, made, attached, written and read.
 pub fn assert_usable(store: &Arc<Store>, is_there: bool, about: &str) {
-    let cancel = Cancel::default;
+    let cancel = CancelToken::default;
     if is_there {
         store.remove(&name(VOLUME), &cancel()).unwrap();
     }
     create(store, VOLUME, json!({})).unwrap();
     let attached = attach(store).unwrap();
     let files = store.files(&name(VOLUME));
-    files.write("after", b"x", sandbox_volumes::content::WriteOptions::default(), &cancel()).unwrap();
+    files.write("after", b"x", sandbox_volumes::volume_fs::WriteOptions::default(), &cancel()).unwrap();
     assert_eq!(files.open("after").unwrap().read(&cancel()).unwrap(), b"x", "{about}");
     store.detach(attached.id).unwrap();
     store.remove(&name(VOLUME), &cancel()).unwrap();

@@ -1,10 +1,11 @@
 //! The operations that are swept.
 
-use sandbox_volumes::content::{AppendOptions, WriteFrom, WriteOptions};
 use sandbox_volumes::error::Error;
-use sandbox_volumes::model::{Cancel, Input, VolumeName, VolumeSpec};
+use sandbox_volumes::model::{OptionValue, VolumeName, VolumeSpec};
 use sandbox_volumes::mount::{MountConfig, plan};
 use sandbox_volumes::store::{Attachment, Durability, Store, TransferOptions};
+use sandbox_volumes::sync::CancelToken;
+use sandbox_volumes::volume_fs::{AppendOptions, WriteFrom, WriteOptions};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -84,15 +85,17 @@ pub fn name(text: &str) -> VolumeName {
 
 pub fn create(store: &Store, volume: &str, options: Value) -> Result<(), Error> {
     let spec = VolumeSpec::from_options(&[options.into()])?;
-    store.create(&name(volume), &spec, &Cancel::default()).map(drop)
+    store.create(&name(volume), &spec, &CancelToken::default()).map(drop)
 }
 
 /// Attaches the volume, which is made where it is missing.
 pub fn attach(store: &Store) -> Result<Attachment, Error> {
-    let options: Input = json!({ "mode": "ensure-exists" }).into();
-    let mount = MountConfig::named_with(&Input::Text(VOLUME.to_owned()), &Input::Absent, &options).unwrap();
+    let options: OptionValue = json!({ "mode": "ensure-exists" }).into();
+    let mount =
+        MountConfig::named_with(&OptionValue::Text(VOLUME.to_owned()), &OptionValue::Absent, &options)
+            .unwrap();
     let mounts = plan(vec![("/data".to_owned(), mount)]).unwrap();
-    store.attach("worker", &mounts, None, &Cancel::default())
+    store.attach("worker", &mounts, None, &CancelToken::default())
 }
 
 /// A home beside the other one, with what is above it.
@@ -118,7 +121,8 @@ impl Work {
     /// What there is before.
     pub fn prepare(self, store: &Arc<Store>) {
         let files = store.files(&name(VOLUME));
-        let write = |path| files.write(path, OLD.as_bytes(), WriteOptions::default(), &Cancel::default());
+        let write =
+            |path| files.write(path, OLD.as_bytes(), WriteOptions::default(), &CancelToken::default());
         match self {
             Work::CreateDirectory
             | Work::CreateRawDisk
@@ -134,7 +138,7 @@ impl Work {
             _ => {
                 let options = if self == Work::ReplaceLimited { json!({ "quotaMib": 8 }) } else { json!({}) };
                 create(store, VOLUME, options).unwrap();
-                files.mkdir("dir/below", &Cancel::default()).unwrap();
+                files.mkdir("dir/below", &CancelToken::default()).unwrap();
                 write("file").unwrap();
                 write("dir/below/file").unwrap();
             }
@@ -148,7 +152,7 @@ impl Work {
             return create(&*open(&new_home(home))?, VOLUME, json!({}));
         }
         let store = open(home)?;
-        let (files, cancel) = (store.files(&name(VOLUME)), Cancel::default());
+        let (files, cancel) = (store.files(&name(VOLUME)), CancelToken::default());
         let write = |path: &str, atomic| {
             let options = WriteOptions { atomic, durable: true, mode: None };
             files.write(path, NEW.as_bytes(), options, &cancel)
@@ -200,17 +204,18 @@ impl Work {
                 store.detach(attached.id)
             }
             Work::MountInto => {
-                let named =
-                    |volume: &str| MountConfig::named(&Input::Text(volume.to_owned()), &Input::Absent);
+                let named = |volume: &str| {
+                    MountConfig::named(&OptionValue::Text(volume.to_owned()), &OptionValue::Absent)
+                };
                 let mounts = vec![
                     ("/data".to_owned(), named(VOLUME)?),
                     ("/data/disk".to_owned(), named(DISK)?),
                     ("/tmp".to_owned(), MountConfig::tmpfs(&json!({ "readonly": true }).into())?),
-                    ("/tmp/below".to_owned(), MountConfig::tmpfs(&Input::Absent)?),
+                    ("/tmp/below".to_owned(), MountConfig::tmpfs(&OptionValue::Absent)?),
                 ];
                 let attached = store.attach("worker", &plan(mounts)?, None, &cancel)?;
-                store.mount_into(&attached, &home.with_file_name(ROOTFS), &Cancel::default())?;
-                store.unmount(attached.id, &Cancel::default())
+                store.mount_into(&attached, &home.with_file_name(ROOTFS), &CancelToken::default())?;
+                store.unmount(attached.id, &CancelToken::default())
             }
             Work::CreateInNewHome | Work::Recover => Ok(()),
         }

@@ -4,8 +4,8 @@ use crate::private::Private;
 use crate::volume::Volume;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
-use sandbox_volumes::model::Cancel;
 use sandbox_volumes::store::{ListOptions, TransferOptions};
+use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::mem::ManuallyDrop;
 use std::path::Path;
@@ -50,7 +50,7 @@ fn ends(walk: impl FnOnce(&Volume)) {
 #[test]
 fn case_44_measuring_does_not_chase_a_tree_that_grows() {
     ends(|volume| {
-        let used = volume.store.get(&volume.name, &Cancel::default()).unwrap().used_bytes;
+        let used = volume.store.get(&volume.name, &CancelToken::default()).unwrap().used_bytes;
         assert!(used >= 4096, "{used}");
     });
 }
@@ -62,7 +62,7 @@ fn a_recursive_listing_does_not_chase_a_tree_that_grows() {
         let mut listing = volume.files.list("", options).unwrap();
         let mut told = 0;
         loop {
-            let batch = listing.next(1000, &Cancel::default()).unwrap();
+            let batch = listing.next(1000, &CancelToken::default()).unwrap();
             told += batch.facts.len();
             if batch.is_last {
                 break;
@@ -76,7 +76,7 @@ fn a_recursive_listing_does_not_chase_a_tree_that_grows() {
 fn a_copy_does_not_chase_a_tree_that_grows() {
     ends(|volume| {
         let made = volume.outside.join("copied");
-        volume.files.copy_out("grows", &made, TransferOptions::default(), &Cancel::default()).unwrap();
+        volume.files.copy_out("grows", &made, TransferOptions::default(), &CancelToken::default()).unwrap();
         assert!(made.join(vec!["d"; 100].join("/")).is_dir());
     });
 }

@@ -1,8 +1,8 @@
 //! A qcow2 image's header: bytes in, facts out.
 
-use super::super::bytes::{be32, be64};
-use super::super::failure::Problem;
-use super::super::inspect::MOST_CAPACITY;
+use crate::image::bytes::{be32, be64};
+use crate::image::inspect::MAX_CAPACITY;
+use crate::image::problem::ImageProblem;
 use std::ops::{Range, RangeInclusive};
 
 /// What a qcow2 image begins with.
@@ -57,7 +57,7 @@ pub struct Header {
 
 impl Header {
     /// Parses the header of an image of `length` bytes from its first ones, `head`.
-    pub fn parse(head: &[u8], length: u64) -> Result<Self, Problem> {
+    pub fn parse(head: &[u8], length: u64) -> Result<Self, ImageProblem> {
         if !head.starts_with(&MAGIC) {
             return Err("is not a qcow2 image".into());
         }
@@ -115,7 +115,8 @@ impl Header {
     }
 }
 
-const TRUNCATED: Problem = Problem::Borrowed("ends within its qcow2 header. Get a whole copy of it.");
+const TRUNCATED: ImageProblem =
+    ImageProblem::Borrowed("ends within its qcow2 header. Get a whole copy of it.");
 const ENCRYPTED: &str = "is encrypted, which is not supported. Decrypt it with qemu-img convert first.";
 const LONG_EXTENSIONS: &str = "has header extensions that are longer than its first cluster";
 const BACKING_FILE: &str = "has a backing file, which is not opened: whoever wrote the image could name any file of \
@@ -124,7 +125,7 @@ const EXTERNAL_DATA: &str = "keeps its data in another file, which is not opened
                              any file of the host. If you trust it, make it one file with qemu-img convert -O qcow2.";
 
 /// Refuses what would make a reader open another file.
-fn check_references(backing_offset: u64, incompatible: u64) -> Result<(), Problem> {
+fn check_references(backing_offset: u64, incompatible: u64) -> Result<(), ImageProblem> {
     match (backing_offset, incompatible & feature::EXTERNAL_DATA) {
         (0, 0) => Ok(()),
         (0, _) => Err(EXTERNAL_DATA.into()),
@@ -132,7 +133,7 @@ fn check_references(backing_offset: u64, incompatible: u64) -> Result<(), Proble
     }
 }
 
-fn check_features(incompatible: u64) -> Result<(), Problem> {
+fn check_features(incompatible: u64) -> Result<(), ImageProblem> {
     let unknown = incompatible & !feature::KNOWN;
     if unknown != 0 {
         return Err(format!(
@@ -152,7 +153,7 @@ fn check_features(incompatible: u64) -> Result<(), Problem> {
     Ok(())
 }
 
-fn check_header_length(version: u32, header_length: u32, cluster: u64) -> Result<(), Problem> {
+fn check_header_length(version: u32, header_length: u32, cluster: u64) -> Result<(), ImageProblem> {
     let least = if version == 3 { LENGTH_OF_3 } else { LENGTH_OF_2 };
     if header_length < least || u64::from(header_length) > cluster || !header_length.is_multiple_of(8) {
         return Err(format!("has a header of an impossible length, {header_length} bytes").into());
@@ -161,7 +162,7 @@ fn check_header_length(version: u32, header_length: u32, cluster: u64) -> Result
 }
 
 /// zlib is 0 and goes without the feature; zstd is 1 and goes with it.
-fn check_compression(head: &[u8], header_length: u32, incompatible: u64) -> Result<(), Problem> {
+fn check_compression(head: &[u8], header_length: u32, incompatible: u64) -> Result<(), ImageProblem> {
     let compression = match header_length > LENGTH_OF_3 {
         true => *head.get(LENGTH_OF_3 as usize).ok_or(TRUNCATED)?,
         false => 0,
@@ -175,7 +176,7 @@ fn check_compression(head: &[u8], header_length: u32, incompatible: u64) -> Resu
 
 /// Walks the header extensions, which end within the first cluster. Every one takes eight bytes at least, so that the
 /// walk ends.
-fn check_extensions(head: &[u8], header_length: u32, cluster: u64) -> Result<(), Problem> {
+fn check_extensions(head: &[u8], header_length: u32, cluster: u64) -> Result<(), ImageProblem> {
     let mut at = u64::from(header_length);
     // An image without extensions may end its first cluster with the header.
     while at + 8 <= cluster {
@@ -202,7 +203,7 @@ fn check_extensions(head: &[u8], header_length: u32, cluster: u64) -> Result<(),
     }
 }
 
-fn check_capacity(header: &Header, extended: bool) -> Result<(), Problem> {
+fn check_capacity(header: &Header, extended: bool) -> Result<(), ImageProblem> {
     let bytes = header.capacity_bytes;
     if bytes == 0 {
         return Err("is a disk of no bytes".into());
@@ -210,7 +211,7 @@ fn check_capacity(header: &Header, extended: bool) -> Result<(), Problem> {
     if !bytes.is_multiple_of(512) {
         return Err(format!("is a disk of {bytes} bytes, which are no whole sectors").into());
     }
-    if bytes > MOST_CAPACITY {
+    if bytes > MAX_CAPACITY {
         return Err(format!("is a disk of {bytes} bytes, more than the 16 TiB that are supported").into());
     }
     let entry_bits = if extended { 4 } else { 3 };
@@ -236,7 +237,7 @@ struct Tables {
 
 impl Tables {
     /// Every table is in clusters of its own within the file. `of` are tables with their offsets and sizes.
-    fn check(&self, of: [(Table, u64, u64); 3]) -> Result<(), Problem> {
+    fn check(&self, of: [(Table, u64, u64); 3]) -> Result<(), ImageProblem> {
         let header = 0..self.cluster;
         let mut places = vec![header];
         for ((name, most), offset, bytes) in of {
@@ -267,7 +268,7 @@ impl Tables {
     }
 }
 
-fn misplaced(name: &str) -> Problem {
+fn misplaced(name: &str) -> ImageProblem {
     format!("is damaged: its {name} lies outside it or between clusters").into()
 }
 

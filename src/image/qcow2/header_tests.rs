@@ -24,20 +24,20 @@ fn set64(head: &mut [u8], at: usize, value: u64) {
     head[at..at + 8].copy_from_slice(&value.to_be_bytes());
 }
 
-fn with32(at: usize, value: u32) -> Result<Header, Problem> {
+fn with32(at: usize, value: u32) -> Result<Header, ImageProblem> {
     let mut head = good();
     set32(&mut head, at, value);
     Header::parse(&head, LENGTH)
 }
 
-fn with64(at: usize, value: u64) -> Result<Header, Problem> {
+fn with64(at: usize, value: u64) -> Result<Header, ImageProblem> {
     let mut head = good();
     set64(&mut head, at, value);
     Header::parse(&head, LENGTH)
 }
 
 #[track_caller]
-fn rejected(parsed: Result<Header, Problem>, because: &str) {
+fn rejected(parsed: Result<Header, ImageProblem>, because: &str) {
     let problem = parsed.unwrap_err();
     assert!(problem.contains(because), "{problem}");
 }
@@ -131,7 +131,7 @@ fn extended_l2_entries_need_clusters_of_16_kib() {
 #[test]
 fn rejects_an_absurd_capacity_and_an_l1_table_that_does_not_match() {
     rejected(with64(24, 0), "no bytes");
-    rejected(with64(24, MOST_CAPACITY + 512), "16 TiB");
+    rejected(with64(24, MAX_CAPACITY + 512), "16 TiB");
     rejected(with64(24, u64::MAX - 511), "16 TiB");
     rejected(with64(24, (1 << 30) + 512), "too short");
     rejected(with64(24, (1 << 30) - 1), "no whole sectors");

@@ -15,13 +15,13 @@ mod tables;
 
 pub use header::{Header, MAGIC};
 
-use super::failure::Failure;
-use super::inspect::Facts;
+use super::inspect::ProbeResult;
+use super::problem::Failure;
 use super::superblock;
 use std::fs::File;
 
 /// What the image is that begins with `head` and has `length` bytes.
-pub(super) fn inspect(file: &File, head: &[u8], length: u64) -> Result<Facts, Failure> {
+pub(super) fn inspect(file: &File, head: &[u8], length: u64) -> Result<ProbeResult, Failure> {
     let header = Header::parse(head, length)?;
     let tables = tables::l2_tables(file, &header, length)?;
     tables::check_refcount_table(file, &header, length)?;
@@ -37,5 +37,5 @@ pub(super) fn inspect(file: &File, head: &[u8], length: u64) -> Result<Facts, Fa
             )
         })?;
     }
-    Ok(Facts { capacity_bytes: header.capacity_bytes, start, parts: None, unwritable: None })
+    Ok(ProbeResult { capacity_bytes: header.capacity_bytes, start, parts: None, unwritable: None })
 }

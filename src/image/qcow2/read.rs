@@ -7,15 +7,17 @@ use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-type Image = Qcow2<imago::file::File>;
+type Qcow2Image = Qcow2<imago::file::File>;
 
 /// Fills `buffer` with the beginning of the disk. The header of the image has passed our own checks. imago gets the
 /// one descriptor, no name, and a gate that opens nothing.
 pub fn read_start(file: &File, buffer: &mut [u8]) -> io::Result<()> {
     let read = || {
         let storage = imago::file::File::from_open_file(file.try_clone()?, StorageOpenOptions::new())?;
-        let image =
-            Image::builder(storage).backing(None).data_file(None).open(DenyImplicitOpenGate::default())?;
+        let image = Qcow2Image::builder(storage)
+            .backing(None)
+            .data_file(None)
+            .open(DenyImplicitOpenGate::default())?;
         if image.size() < buffer.len() as u64 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

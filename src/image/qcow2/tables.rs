@@ -1,8 +1,8 @@
 //! The tables of a qcow2 image, held against its length: what lies beyond the end is missing from it.
 
-use super::super::bytes::{be64, read_up_to};
-use super::super::failure::Failure;
 use super::Header;
+use crate::image::bytes::{be64, read_up_to};
+use crate::image::problem::Failure;
 use std::fs::File;
 
 /// How much of a table is read at a time.

@@ -1,17 +1,17 @@
 //! A vmdk's descriptor, the text that says what the disk consists of: bytes in, facts out.
 
-use super::super::failure::Problem;
-use super::super::inspect::MOST_CAPACITY;
 use super::SECTOR;
+use crate::image::inspect::MAX_CAPACITY;
+use crate::image::problem::ImageProblem;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 /// The longest descriptor that is read. VMware's have a few hundred bytes.
-pub(super) const MOST_BYTES: u64 = 1 << 20;
+pub(super) const MAX_BYTES: u64 = 1 << 20;
 pub(super) const TOO_LONG: &str = "has a descriptor of more than 1 MiB, which no program writes";
 
 /// The most files that one image may consist of. Each is a descriptor of this process while the image is attached.
-const MOST_EXTENTS: usize = 256;
+const MAX_EXTENTS: usize = 256;
 
 /// The longest name that a file can have.
 const LONGEST_NAME: usize = 255;
@@ -36,12 +36,12 @@ const STREAM: &str = "streamOptimized";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descriptor {
     create_type: String,
-    extents: Vec<Extent>,
+    extents: Vec<VmdkExtent>,
 }
 
 /// A part of a disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Extent {
+pub struct VmdkExtent {
     /// The name of its file, a plain one.
     pub name: String,
     /// Its size.
@@ -93,7 +93,7 @@ fn has_signature(head: &[u8]) -> bool {
 }
 
 /// Refuses an image that names a parent in these bytes, in whatever way.
-pub(super) fn check_parentless(bytes: &[u8]) -> Result<(), Problem> {
+pub(super) fn check_parentless(bytes: &[u8]) -> Result<(), ImageProblem> {
     let begins = |byte: &u8| byte.eq_ignore_ascii_case(&PARENT_HINT[0]);
     let mut rest = bytes;
     while let Some(at) = rest.iter().position(begins) {
@@ -111,8 +111,8 @@ const PARENT: &str = "is a snapshot that needs its parent, which is not opened: 
 
 impl Descriptor {
     /// Parses a descriptor, which ends with the first NUL.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Problem> {
-        if bytes.len() as u64 > MOST_BYTES {
+    pub fn parse(bytes: &[u8]) -> Result<Self, ImageProblem> {
+        if bytes.len() as u64 > MAX_BYTES {
             return Err(TOO_LONG.into());
         }
         check_parentless(bytes)?;
@@ -131,9 +131,9 @@ impl Descriptor {
                 if was_after_blank {
                     return Err("has a blank line before an extent in its descriptor".into());
                 }
-                let Some(extent) = Extent::parse(line)? else { continue };
-                if extents.len() == MOST_EXTENTS {
-                    return Err(format!("consists of more than {MOST_EXTENTS} files").into());
+                let Some(extent) = VmdkExtent::parse(line)? else { continue };
+                if extents.len() == MAX_EXTENTS {
+                    return Err(format!("consists of more than {MAX_EXTENTS} files").into());
                 }
                 extents.push(extent);
             } else if let Some((key, value)) = line.split_once('=').filter(|_| !line.starts_with('#')) {
@@ -145,7 +145,7 @@ impl Descriptor {
     }
 
     /// The extents of a descriptor that is a file of its own: at least one, all of the kind that its type has.
-    pub fn separate_extents(&self) -> Result<&[Extent], Problem> {
+    pub fn separate_extents(&self) -> Result<&[VmdkExtent], ImageProblem> {
         let is_flat = match self.create_type.as_str() {
             "monolithicFlat" | "twoGbMaxExtentFlat" | "vmfs" => true,
             "twoGbMaxExtentSparse" => false,
@@ -160,7 +160,7 @@ impl Descriptor {
         let sum = self.extents.iter().try_fold(0u64, |sum, extent| sum.checked_add(extent.sectors));
         match sum {
             Some(0) => Err("has no extents, so there is no disk".into()),
-            Some(sectors) if sectors <= MOST_CAPACITY / SECTOR => Ok(&self.extents),
+            Some(sectors) if sectors <= MAX_CAPACITY / SECTOR => Ok(&self.extents),
             _ => Err("is a disk of more than the 16 TiB that are supported".into()),
         }
     }
@@ -187,13 +187,13 @@ impl Descriptor {
     }
 
     /// Holds a descriptor within a sparse file against that file, which is the only extent.
-    pub fn check_embedded(&self, sectors: u64) -> Result<(), Problem> {
+    pub fn check_embedded(&self, sectors: u64) -> Result<(), ImageProblem> {
         match self.create_type.as_str() {
             "monolithicSparse" | STREAM => {}
             other => return Err(unsupported(other)),
         }
         match self.extents.as_slice() {
-            [Extent { storage: Storage::Sparse, sectors: stated, .. }] if *stated == sectors => Ok(()),
+            [VmdkExtent { storage: Storage::Sparse, sectors: stated, .. }] if *stated == sectors => Ok(()),
             _ => Err("has a descriptor that names other extents than the image itself".into()),
         }
     }
@@ -208,7 +208,7 @@ struct Keys {
 }
 
 impl Keys {
-    fn take(&mut self, key: &str, value: &str) -> Result<(), Problem> {
+    fn take(&mut self, key: &str, value: &str) -> Result<(), ImageProblem> {
         let place = match key.to_ascii_lowercase().as_str() {
             "version" => &mut self.version,
             "cid" => &mut self.content,
@@ -226,7 +226,7 @@ impl Keys {
     }
 
     /// Refuses a version that is not known, and a parent.
-    fn check(self) -> Result<(), Problem> {
+    fn check(self) -> Result<(), ImageProblem> {
         if !matches!(self.version.as_deref(), Some("1" | "2" | "3")) {
             return Err("has a descriptor of a version that is not known; only 1 to 3 are".into());
         }
@@ -244,7 +244,7 @@ fn value_of<'t>(text: &'t [u8], key: &[u8], skipped: usize) -> Option<&'t [u8]> 
 }
 
 /// The type of the disk. QEMU skips an equals sign and a quotation mark without looking, and reads to the next mark.
-fn create_type(text: &[u8]) -> Result<String, Problem> {
+fn create_type(text: &[u8]) -> Result<String, ImageProblem> {
     let is_key = |found: &&[u8]| found.eq_ignore_ascii_case(CREATE_TYPE);
     if text.windows(CREATE_TYPE.len()).filter(is_key).count() > 1 {
         return Err(SAID_TWICE.into());
@@ -258,7 +258,7 @@ fn create_type(text: &[u8]) -> Result<String, Problem> {
 }
 
 /// Refuses a parent, and what QEMU finds no hexadecimal numbers in.
-fn check_ids(text: &[u8]) -> Result<(), Problem> {
+fn check_ids(text: &[u8]) -> Result<(), ImageProblem> {
     if value_of(text, CONTENT_ID, 1).and_then(hexadecimal).is_none() {
         return Err("has a descriptor without a content ID".into());
     }
@@ -281,7 +281,7 @@ fn hexadecimal(text: &[u8]) -> Option<u32> {
 
 const SAID_TWICE: &str = "has a descriptor that says the same thing twice";
 
-fn unsupported(create_type: &str) -> Problem {
+fn unsupported(create_type: &str) -> ImageProblem {
     format!(
         "is of the type {create_type:?}: snapshots and raw devices cannot be attached. If you trust it, make it one file \
          with qemu-img convert -O qcow2."
@@ -295,11 +295,11 @@ fn is_extent(line: &str) -> bool {
     matches!(line.split_whitespace().next(), Some("RW" | "RDONLY" | "NOACCESS"))
 }
 
-impl Extent {
+impl VmdkExtent {
     /// Parses `RW 4192256 FLAT "disk-f001.vmdk" 0`; `None` for what QEMU takes for no part of the disk: an extent of no
     /// sectors, and one of zeros, which has no file.
-    fn parse(line: &str) -> Result<Option<Self>, Problem> {
-        let malformed = || Problem::from(format!("has a malformed extent in its descriptor: {line:?}"));
+    fn parse(line: &str) -> Result<Option<Self>, ImageProblem> {
+        let malformed = || ImageProblem::from(format!("has a malformed extent in its descriptor: {line:?}"));
         let mut fields = line.split_whitespace();
         let (access, sectors, kind) = (fields.next(), fields.next(), fields.next());
         let is_zero = kind.is_some_and(|kind| kind.eq_ignore_ascii_case(ZERO));
@@ -339,14 +339,14 @@ impl Extent {
             return Ok(None);
         }
         check_name(name)?;
-        Ok(Some(Extent { name: name.to_owned(), sectors, storage, is_writable }))
+        Ok(Some(VmdkExtent { name: name.to_owned(), sectors, storage, is_writable }))
     }
 }
 
 /// The kind of an extent of zeros.
 const ZERO: &str = "ZERO";
 
-fn no_file(line: &str) -> Problem {
+fn no_file(line: &str) -> ImageProblem {
     format!("has an extent without a file in its descriptor: {line:?}").into()
 }
 
@@ -359,7 +359,7 @@ fn number(field: Option<&str>) -> Option<u64> {
 }
 
 /// An extent's name is one component that means the same to everybody.
-fn check_name(name: &str) -> Result<(), Problem> {
+fn check_name(name: &str) -> Result<(), ImageProblem> {
     let is_plain = !name.is_empty()
         && name.len() <= LONGEST_NAME
         && name != "."

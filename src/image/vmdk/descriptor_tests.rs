@@ -3,21 +3,21 @@ use super::*;
 fn text(create_type: &str, extents: &str) -> String {
     format!(
         "# Disk DescriptorFile\nversion=1\nencoding=\"UTF-8\"\nCID=3a4b5c6d\nparentCID=ffffffff\n\
-         isNativeSnapshot=\"no\"\ncreateType=\"{create_type}\"\n\n# Extent description\n{extents}\n\n\
+         isNativeSnapshot=\"no\"\ncreateType=\"{create_type}\"\n\n# VmdkExtent description\n{extents}\n\n\
          #DDB\nddb.virtualHWVersion = \"4\"\nddb.adapterType = \"ide\"\n"
     )
 }
 
-fn separate(create_type: &str, extents: &str) -> Result<Vec<Extent>, Problem> {
+fn separate(create_type: &str, extents: &str) -> Result<Vec<VmdkExtent>, ImageProblem> {
     Ok(Descriptor::parse(text(create_type, extents).as_bytes())?.separate_extents()?.to_vec())
 }
 
-fn embedded(create_type: &str, extents: &str, sectors: u64) -> Result<(), Problem> {
+fn embedded(create_type: &str, extents: &str, sectors: u64) -> Result<(), ImageProblem> {
     Descriptor::parse(text(create_type, extents).as_bytes())?.check_embedded(sectors)
 }
 
 #[track_caller]
-fn rejected<T: std::fmt::Debug>(parsed: Result<T, Problem>, because: &str) {
+fn rejected<T: std::fmt::Debug>(parsed: Result<T, ImageProblem>, because: &str) {
     let problem = parsed.unwrap_err();
     assert!(problem.contains(because), "{problem}");
 }

@@ -1,8 +1,8 @@
 //! Reading the beginning of the disk that a vmdk's files make up.
 
-use super::super::bytes::{fill, le32, le64, read_up_to};
-use super::super::failure::{Failure, Problem};
 use super::{SECTOR, SparseHeader};
+use crate::image::bytes::{fill, le32, le64, read_up_to};
+use crate::image::problem::{Failure, ImageProblem};
 use miniz_oxide::inflate::decompress_to_vec_zlib_with_limit;
 use std::fs::File;
 
@@ -10,40 +10,40 @@ use std::fs::File;
 const MARKER_BYTES: u64 = 12;
 
 /// A file, and how it holds its part of the disk.
-pub(super) struct Part<'f> {
+pub(super) struct VmdkSegment<'f> {
     file: &'f File,
     bytes: u64,
-    layout: Layout,
+    layout: VmdkLayout,
 }
 
-enum Layout {
+enum VmdkLayout {
     Flat { from: u64 },
     Sparse { length: u64, header: SparseHeader },
 }
 
-impl<'f> Part<'f> {
+impl<'f> VmdkSegment<'f> {
     /// Data as they are from the byte `from` on.
     pub fn flat(file: &'f File, from: u64, sectors: u64) -> Self {
-        Part { file, bytes: sectors * SECTOR, layout: Layout::Flat { from } }
+        VmdkSegment { file, bytes: sectors * SECTOR, layout: VmdkLayout::Flat { from } }
     }
 
     /// Grains in a file of `length` bytes.
     pub fn sparse(file: &'f File, length: u64, header: SparseHeader) -> Self {
-        Part { file, bytes: header.sectors * SECTOR, layout: Layout::Sparse { length, header } }
+        VmdkSegment { file, bytes: header.sectors * SECTOR, layout: VmdkLayout::Sparse { length, header } }
     }
 
     /// Whether it is of grains that cannot be written again.
     pub fn is_compressed(&self) -> bool {
-        matches!(&self.layout, Layout::Sparse { header, .. } if header.is_compressed)
+        matches!(&self.layout, VmdkLayout::Sparse { header, .. } if header.is_compressed)
     }
 
     /// Reads the first bytes, which there are.
     fn read_start(&self, buffer: &mut [u8]) -> Result<(), Failure> {
         match &self.layout {
-            Layout::Flat { from } => {
+            VmdkLayout::Flat { from } => {
                 fill(self.file, *from, buffer)?;
             }
-            Layout::Sparse { length, header } => {
+            VmdkLayout::Sparse { length, header } => {
                 let grain_bytes = (header.grain_sectors * SECTOR) as usize;
                 for (grain, piece) in (0u64..).zip(buffer.chunks_mut(grain_bytes)) {
                     self.read_grain(header, *length, grain, piece)?;
@@ -61,7 +61,7 @@ impl<'f> Part<'f> {
         grain: u64,
         piece: &mut [u8],
     ) -> Result<(), Failure> {
-        let (entry, place) = SparseHeader::place_of(grain);
+        let (entry, place) = SparseHeader::resolve_entry(grain);
         let table = self.entry(header.directory_at, entry, length)?;
         if table == 0 {
             return Ok(());
@@ -107,11 +107,11 @@ impl<'f> Part<'f> {
 }
 
 fn outside() -> Failure {
-    Failure::Unfit(Problem::Borrowed("is damaged: its tables point outside it"))
+    Failure::Unfit(ImageProblem::Borrowed("is damaged: its tables point outside it"))
 }
 
 /// The first `wanted` bytes of the disk; fewer where the disk ends.
-pub(super) fn read_start(parts: &[Part<'_>], wanted: usize) -> Result<Vec<u8>, Failure> {
+pub(super) fn read_start(parts: &[VmdkSegment<'_>], wanted: usize) -> Result<Vec<u8>, Failure> {
     let mut start = vec![0; wanted];
     let mut rest = start.as_mut_slice();
     for part in parts {

@@ -18,17 +18,17 @@ mod descriptor;
 mod disk;
 mod sparse;
 
-pub use descriptor::{Descriptor, Extent, Storage};
+pub use descriptor::{Descriptor, Storage, VmdkExtent};
 pub use sparse::{MAGIC as SPARSE_MAGIC, SparseHeader};
 
 pub(super) use descriptor::is_descriptor;
 
 use super::bytes::read_up_to;
-use super::failure::{Failure, Problem};
-use super::inspect::Facts;
+use super::inspect::ProbeResult;
+use super::problem::{Failure, ImageProblem};
 use super::superblock;
 use crate::sys::{FileId, Found, open_beside};
-use disk::Part;
+use disk::VmdkSegment;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -66,14 +66,14 @@ pub(super) fn inspect(
     head: &[u8],
     length: u64,
     directory: BorrowedFd<'_>,
-) -> Result<Facts, Failure> {
+) -> Result<ProbeResult, Failure> {
     if head.starts_with(&SPARSE_MAGIC) {
         return inspect_sparse(file, head, length);
     }
-    if length > descriptor::MOST_BYTES {
+    if length > descriptor::MAX_BYTES {
         return Err(Failure::Unfit(descriptor::TOO_LONG.into()));
     }
-    let text = read_up_to(file, 0, descriptor::MOST_BYTES as usize)?;
+    let text = read_up_to(file, 0, descriptor::MAX_BYTES as usize)?;
     let descriptor = Descriptor::parse(&text)?;
     let extents = descriptor.separate_extents()?;
     let opened = open_extents(extents, directory)?;
@@ -85,12 +85,12 @@ pub(super) fn inspect(
     let sectors: u64 = extents.iter().map(|extent| extent.sectors).sum();
     let capacity_bytes = sectors * SECTOR;
     let start = disk::read_start(&parts, wanted(capacity_bytes))?;
-    let unwritable = parts.iter().any(Part::is_compressed).then_some(COMPRESSED);
-    Ok(Facts { capacity_bytes, start, parts: Some(Parts { descriptor, files: opened }), unwritable })
+    let unwritable = parts.iter().any(VmdkSegment::is_compressed).then_some(COMPRESSED);
+    Ok(ProbeResult { capacity_bytes, start, parts: Some(Parts { descriptor, files: opened }), unwritable })
 }
 
 /// A sparse file that is the whole disk.
-fn inspect_sparse(file: &File, head: &[u8], length: u64) -> Result<Facts, Failure> {
+fn inspect_sparse(file: &File, head: &[u8], length: u64) -> Result<ProbeResult, Failure> {
     let header = sparse_header(file, head, length)?;
     let Some(place) = &header.descriptor else {
         return Err(Failure::Unfit(
@@ -102,8 +102,8 @@ fn inspect_sparse(file: &File, head: &[u8], length: u64) -> Result<Facts, Failur
     descriptor.check_embedded(header.sectors)?;
     let capacity_bytes = header.sectors * SECTOR;
     let unwritable = (header.is_compressed || descriptor.is_stream()).then_some(COMPRESSED);
-    let start = disk::read_start(&[Part::sparse(file, length, header)], wanted(capacity_bytes))?;
-    Ok(Facts { capacity_bytes, start, parts: None, unwritable })
+    let start = disk::read_start(&[VmdkSegment::sparse(file, length, header)], wanted(capacity_bytes))?;
+    Ok(ProbeResult { capacity_bytes, start, parts: None, unwritable })
 }
 
 /// The header of a sparse file, from its footer where the file was written in one go.
@@ -119,8 +119,8 @@ fn sparse_header(file: &File, head: &[u8], length: u64) -> Result<SparseHeader, 
     }
 }
 
-fn open_extents(extents: &[Extent], directory: BorrowedFd<'_>) -> Result<Vec<ExtentFile>, Failure> {
-    let open = |extent: &Extent| {
+fn open_extents(extents: &[VmdkExtent], directory: BorrowedFd<'_>) -> Result<Vec<ExtentFile>, Failure> {
+    let open = |extent: &VmdkExtent| {
         let name = extent.name.clone();
         match open_beside(directory, &name) {
             Ok(Found::Regular(file)) => Ok(ExtentFile { file: File::from(file), name }),
@@ -152,16 +152,17 @@ fn refuse_shared_files(image: &File, extents: &[ExtentFile]) -> Result<(), Failu
 }
 
 /// Holds an extent's file against what the descriptor says of it.
-fn part<'e>(extent: &Extent, opened: &'e ExtentFile) -> Result<Part<'e>, Failure> {
+fn part<'e>(extent: &VmdkExtent, opened: &'e ExtentFile) -> Result<VmdkSegment<'e>, Failure> {
     let length = opened.file.metadata()?.len();
-    let of_extent =
-        |problem: Problem| Problem::from(format!("names the extent {:?}, which {problem}", extent.name));
+    let of_extent = |problem: ImageProblem| {
+        ImageProblem::from(format!("names the extent {:?}, which {problem}", extent.name))
+    };
     match extent.storage {
         Storage::Flat { first_sector } => {
             let end = first_sector.checked_add(extent.sectors).and_then(|end| end.checked_mul(SECTOR));
             match end {
                 Some(end) if end <= length => {
-                    Ok(Part::flat(&opened.file, first_sector * SECTOR, extent.sectors))
+                    Ok(VmdkSegment::flat(&opened.file, first_sector * SECTOR, extent.sectors))
                 }
                 _ => Err(of_extent("is smaller than the image says".into()).into()),
             }
@@ -173,7 +174,7 @@ fn part<'e>(extent: &Extent, opened: &'e ExtentFile) -> Result<Part<'e>, Failure
                 other => other,
             })?;
             match header.sectors == extent.sectors {
-                true => Ok(Part::sparse(&opened.file, length, header)),
+                true => Ok(VmdkSegment::sparse(&opened.file, length, header)),
                 false => Err(of_extent("has another size than the image says".into()).into()),
             }
         }

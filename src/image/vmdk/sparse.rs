@@ -1,9 +1,9 @@
 //! The header of a vmdk's sparse file: bytes in, facts out.
 
-use super::super::bytes::{array, le16, le32, le64};
-use super::super::failure::Problem;
-use super::super::inspect::MOST_CAPACITY;
 use super::{SECTOR, descriptor};
+use crate::image::bytes::{array, le16, le32, le64};
+use crate::image::inspect::MAX_CAPACITY;
+use crate::image::problem::ImageProblem;
 use std::ops::Range;
 
 /// What a sparse file begins with.
@@ -63,12 +63,12 @@ impl SparseHeader {
     }
 
     /// Where in the directory, and where in its table, a grain is looked up.
-    pub fn place_of(grain: u64) -> (u64, u64) {
+    pub fn resolve_entry(grain: u64) -> (u64, u64) {
         (grain / TABLE_ENTRIES, grain % TABLE_ENTRIES)
     }
 
     /// Parses the header of a file of `length` bytes from its first ones.
-    pub fn parse(head: &[u8], length: u64) -> Result<Parsed, Problem> {
+    pub fn parse(head: &[u8], length: u64) -> Result<Parsed, ImageProblem> {
         let field = |at| le64(head, at).ok_or(TRUNCATED);
         if field(56)? != IN_FOOTER {
             return parse(head, length).map(Parsed::Header);
@@ -80,10 +80,10 @@ impl SparseHeader {
     }
 
     /// Parses the header of a file whose footer tells where the directory is. Both must describe the same disk.
-    pub fn parse_footer(head: &[u8], footer: &[u8], length: u64) -> Result<Self, Problem> {
+    pub fn parse_footer(head: &[u8], footer: &[u8], length: u64) -> Result<Self, ImageProblem> {
         let same = |range: Range<usize>| {
             let stated = head.get(range.clone()).ok_or(TRUNCATED)?;
-            Ok::<_, Problem>(stated == footer.get(range).ok_or(TRUNCATED)?)
+            Ok::<_, ImageProblem>(stated == footer.get(range).ok_or(TRUNCATED)?)
         };
         // From the magic to the size of a grain; the entries of a table; the compression.
         if !same(0..28)? || !same(44..48)? || !same(77..79)? {
@@ -95,9 +95,10 @@ impl SparseHeader {
     }
 }
 
-const TRUNCATED: Problem = Problem::Borrowed("ends too early for a vmdk image. Get a whole copy of it.");
+const TRUNCATED: ImageProblem =
+    ImageProblem::Borrowed("ends too early for a vmdk image. Get a whole copy of it.");
 
-fn check_magic_and_version(header: &[u8]) -> Result<(), Problem> {
+fn check_magic_and_version(header: &[u8]) -> Result<(), ImageProblem> {
     if !header.starts_with(&MAGIC) {
         return Err("is not a sparse vmdk file".into());
     }
@@ -108,7 +109,7 @@ fn check_magic_and_version(header: &[u8]) -> Result<(), Problem> {
     }
 }
 
-fn parse(header: &[u8], length: u64) -> Result<SparseHeader, Problem> {
+fn parse(header: &[u8], length: u64) -> Result<SparseHeader, ImageProblem> {
     check_magic_and_version(header)?;
     if header.len() < SECTOR as usize {
         return Err(TRUNCATED);
@@ -128,7 +129,7 @@ fn parse(header: &[u8], length: u64) -> Result<SparseHeader, Problem> {
     if sectors == 0 {
         return Err("has no size of its own: it stands for other files, which are not opened".into());
     }
-    if sectors > MOST_CAPACITY / SECTOR {
+    if sectors > MAX_CAPACITY / SECTOR {
         return Err(format!("is a disk of {sectors} sectors, more than the 16 TiB that are supported").into());
     }
     if !GRAIN_SECTORS.contains(&grain_sectors)
@@ -152,7 +153,7 @@ fn parse(header: &[u8], length: u64) -> Result<SparseHeader, Problem> {
         let end = start.and_then(|start| start.checked_add(bytes)).filter(|end| *end <= length);
         match (start, end) {
             (Some(start), Some(end)) => Ok(start..end),
-            _ => Err(Problem::from("is damaged: its tables lie outside it")),
+            _ => Err(ImageProblem::from("is damaged: its tables lie outside it")),
         }
     };
     let directory = place(field(56)?, directory_bytes)?;
@@ -163,7 +164,7 @@ fn parse(header: &[u8], length: u64) -> Result<SparseHeader, Problem> {
     place(1, field(64)?.saturating_mul(SECTOR).saturating_sub(SECTOR))?;
     let (at, size) = (field(28)?, field(36)?);
     if at != 0 && size != 0 {
-        if size > descriptor::MOST_BYTES / SECTOR {
+        if size > descriptor::MAX_BYTES / SECTOR {
             return Err(descriptor::TOO_LONG.into());
         }
         if at != 1 {
@@ -199,14 +200,14 @@ mod tests {
         head
     }
 
-    fn with(at: usize, bytes: &[u8]) -> Result<Parsed, Problem> {
+    fn with(at: usize, bytes: &[u8]) -> Result<Parsed, ImageProblem> {
         let mut head = good();
         head[at..at + bytes.len()].copy_from_slice(bytes);
         SparseHeader::parse(&head, LENGTH)
     }
 
     #[track_caller]
-    fn rejected(parsed: Result<Parsed, Problem>, because: &str) {
+    fn rejected(parsed: Result<Parsed, ImageProblem>, because: &str) {
         let problem = parsed.unwrap_err();
         assert!(problem.contains(because), "{problem}");
     }

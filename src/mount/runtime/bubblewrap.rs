@@ -2,15 +2,15 @@
 
 use super::{disk_refused, host_text, refuse_virtiofs_policies, unsupported};
 use crate::error::{Error, Result};
-use crate::model::{Fields, Input, MIB};
-use crate::mount::{Origin, ResolvedMount};
+use crate::model::{MIB, OptionReader, OptionValue};
+use crate::mount::{ResolvedMount, ResolvedSource};
 
 const RUNTIME: &str = "Bubblewrap";
 
 const FIRST_FD: &str = "firstFd";
 
 /// The first number behind standard input, output and error.
-const LEAST_FD: u32 = 3;
+const MIN_FD: u32 = 3;
 
 /// What `toBubblewrap` is told besides the mounts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,11 +21,11 @@ pub struct BubblewrapOptions {
 
 impl BubblewrapOptions {
     /// Reads `toBubblewrap`'s options.
-    pub fn from_input(input: &Input) -> Result<Self> {
-        let first_fd = Fields::of("BubblewrapOptions", input, &[FIRST_FD])?.u32(FIRST_FD)?;
+    pub fn from_input(input: &OptionValue) -> Result<Self> {
+        let first_fd = OptionReader::of("BubblewrapOptions", input, &[FIRST_FD])?.u32(FIRST_FD)?;
         match first_fd {
-            Some(number) if number < LEAST_FD => {
-                Err(Error::invalid_config(FIRST_FD, format!("expected at least {LEAST_FD}, got {number}")))
+            Some(number) if number < MIN_FD => {
+                Err(Error::invalid_config(FIRST_FD, format!("expected at least {MIN_FD}, got {number}")))
             }
             _ => Ok(BubblewrapOptions { first_fd }),
         }
@@ -71,16 +71,16 @@ pub fn render(mounts: &[ResolvedMount], options: &BubblewrapOptions) -> Result<V
         }
         let guest_path = mount.guest_path.as_str();
         match &mount.origin {
-            Origin::Named { part: Some(_), .. } => {
+            ResolvedSource::Named { part: Some(_), .. } => {
                 let bind = if mount.flags.readonly { "--ro-bind-fd" } else { "--bind-fd" };
                 argv.extend([bind, &options.number_of(mount, parts)?, guest_path].map(str::to_owned));
                 parts += 1;
             }
-            Origin::Bind { host, .. } | Origin::Named { host, .. } => {
+            ResolvedSource::Bind { host, .. } | ResolvedSource::Named { host, .. } => {
                 let bind = if mount.flags.readonly { "--ro-bind" } else { "--bind" };
                 argv.extend([bind, host_text(RUNTIME, mount, host)?, guest_path].map(str::to_owned));
             }
-            Origin::Tmpfs { size_mib } => {
+            ResolvedSource::Tmpfs { size_mib } => {
                 argv.extend(["--perms", "1777"].map(str::to_owned));
                 if let Some(mib) = size_mib {
                     argv.extend(["--size".to_owned(), (u64::from(*mib) * MIB).to_string()]);
@@ -90,7 +90,7 @@ pub fn render(mounts: &[ResolvedMount], options: &BubblewrapOptions) -> Result<V
                     readonly_tmpfs.push(guest_path);
                 }
             }
-            Origin::Disk { .. } => return Err(disk_refused(RUNTIME, mount)),
+            ResolvedSource::Disk { .. } => return Err(disk_refused(RUNTIME, mount)),
         }
     }
     // Only now, because the mount points below them had to be made first.

@@ -5,9 +5,9 @@ use super::{
     unsupported,
 };
 use crate::error::Result;
-use crate::model::{Fields, Input};
-use crate::mount::field::{NODEV, NOEXEC, NOSUID};
-use crate::mount::{MountFlags, Origin, ResolvedMount};
+use crate::model::{OptionReader, OptionValue};
+use crate::mount::option_names::{NODEV, NOEXEC, NOSUID};
+use crate::mount::{MountFlags, ResolvedMount, ResolvedSource};
 use std::borrow::Cow;
 
 const ENGINE: &str = "engine";
@@ -46,8 +46,8 @@ pub struct DockerOptions {
 
 impl DockerOptions {
     /// Reads `toDocker`'s options.
-    pub fn from_input(input: &Input) -> Result<Self> {
-        let fields = Fields::of("DockerOptions", input, &[ENGINE, BY_PATH])?;
+    pub fn from_input(input: &OptionValue) -> Result<Self> {
+        let fields = OptionReader::of("DockerOptions", input, &[ENGINE, BY_PATH])?;
         let engine = fields.choice(ENGINE, &Engine::NAMES)?.unwrap_or_default();
         Ok(DockerOptions { engine, by_path: by_path(&fields)? })
     }
@@ -66,7 +66,7 @@ pub fn render(mounts: &[ResolvedMount], options: DockerOptions) -> Result<Vec<St
     for mount in mounts {
         refuse_virtiofs_policies(engine.title(), mount)?;
         match &mount.origin {
-            Origin::Bind { host, .. } | Origin::Named { host, .. } => {
+            ResolvedSource::Bind { host, .. } | ResolvedSource::Named { host, .. } => {
                 let host = path_to_mount(engine.title(), mount, host, by_path)?;
                 if host.contains(char::is_control) {
                     // Both read a line break in a quoted field, and may turn it into another one.
@@ -75,10 +75,10 @@ pub fn render(mounts: &[ResolvedMount], options: DockerOptions) -> Result<Vec<St
                 }
                 argv.extend(["--mount".to_owned(), bind(engine, mount, host)?]);
             }
-            Origin::Tmpfs { size_mib } => {
+            ResolvedSource::Tmpfs { size_mib } => {
                 argv.extend(["--tmpfs".to_owned(), tmpfs(engine, mount, *size_mib)]);
             }
-            Origin::Disk { .. } => return Err(disk_refused(engine.title(), mount)),
+            ResolvedSource::Disk { .. } => return Err(disk_refused(engine.title(), mount)),
         }
     }
     Ok(argv)

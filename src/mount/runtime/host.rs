@@ -3,7 +3,7 @@
 use super::{directly_below, refuse_virtiofs_policies, tmpfs_options, unsupported};
 use crate::error::Result;
 use crate::model::DiskFormat;
-use crate::mount::{MountFlags, Origin, ResolvedMount};
+use crate::mount::{MountFlags, ResolvedMount, ResolvedSource};
 use std::borrow::Cow;
 
 /// What the kernel is called in messages.
@@ -42,8 +42,8 @@ fn host_mount<'m>(mount: &'m ResolvedMount, later: &'m [ResolvedMount]) -> Resul
     let flags = MountFlags { nosuid: true, nodev: true, ..mount.flags };
     let mut mount_points = Vec::new();
     let file_system = match &mount.origin {
-        Origin::Bind { .. } | Origin::Named { .. } => None,
-        Origin::Tmpfs { size_mib } => {
+        ResolvedSource::Bind { .. } | ResolvedSource::Named { .. } => None,
+        ResolvedSource::Tmpfs { size_mib } => {
             if flags.readonly {
                 mount_points = points_in(mount, later);
             }
@@ -52,7 +52,7 @@ fn host_mount<'m>(mount: &'m ResolvedMount, later: &'m [ResolvedMount]) -> Resul
                 options: tmpfs_options(*size_mib).map(Cow::into_owned).collect(),
             })
         }
-        Origin::Disk { format: DiskFormat::Raw, fstype, .. } => {
+        ResolvedSource::Disk { format: DiskFormat::Raw, fstype, .. } => {
             let Some(kind) = fstype else {
                 let problem =
                     "no file system that is known was found in its image; say which with \"fstype\"";
@@ -60,7 +60,7 @@ fn host_mount<'m>(mount: &'m ResolvedMount, later: &'m [ResolvedMount]) -> Resul
             };
             Some(FileSystem { kind, options: disk_options(kind, flags.readonly) })
         }
-        Origin::Disk { format, .. } => {
+        ResolvedSource::Disk { format, .. } => {
             let problem = format!(
                 "it reads raw images only, and this one is {}; use toQemu(), or convert it with \"qemu-img convert -O \
                  raw\"",

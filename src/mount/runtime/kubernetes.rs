@@ -8,8 +8,8 @@ use super::rendered::{Put, list, lists, object, text};
 use super::{disk_refused, host_text, refuse_virtiofs_policies, unsupported};
 use crate::error::Result;
 use crate::model::VolumeName;
-use crate::mount::field::{NODEV, NOEXEC, NOSUID};
-use crate::mount::{Origin, ResolvedMount};
+use crate::mount::option_names::{NODEV, NOEXEC, NOSUID};
+use crate::mount::{ResolvedMount, ResolvedSource};
 use std::collections::HashMap;
 
 const RUNTIME: &str = "Kubernetes";
@@ -56,7 +56,7 @@ pub fn render_into<'m>(
         check(mount)?;
         let mut name = format!("sv-mount-{at}");
         match (&options.claims, &mount.origin) {
-            (Some(claims), Origin::Named { volume, host, part, quota_mib, .. }) => {
+            (Some(claims), ResolvedSource::Named { volume, host, part, quota_mib, .. }) => {
                 let claim_name = object_name(mount, volume)?;
                 if let Some(first) = by_name.get(&claim_name) {
                     // A pod that has one claim under two names may wait for ever.
@@ -101,16 +101,16 @@ fn on_node(mount: &ResolvedMount) -> Result<(&'static str, Rendered<'_>)> {
         Ok(("hostPath", object([("path", path), ("type", Word(kind))])))
     };
     match &mount.origin {
-        Origin::Bind { host, file } => host_path(host, if *file { "File" } else { DIRECTORY }),
+        ResolvedSource::Bind { host, file } => host_path(host, if *file { "File" } else { DIRECTORY }),
         // Kubernetes finds the part itself, safely, where the pod runs.
-        Origin::Named { host, part, .. } => {
+        ResolvedSource::Named { host, part, .. } => {
             host_path(part.as_ref().map_or(host, |part| &part.root), DIRECTORY)
         }
-        Origin::Tmpfs { size_mib } => {
+        ResolvedSource::Tmpfs { size_mib } => {
             let size = size_mib.map(|mib| ("sizeLimit", text(quantity(mib))));
             Ok(("emptyDir", Object([("medium", Word("Memory"))].into_iter().chain(size).collect())))
         }
-        Origin::Disk { .. } => Err(disk_refused(RUNTIME, mount)),
+        ResolvedSource::Disk { .. } => Err(disk_refused(RUNTIME, mount)),
     }
 }
 
@@ -121,7 +121,7 @@ fn volume_mount<'m>(mount: &'m ResolvedMount, name: String, options: &Kubernetes
     }
     if mount.flags.readonly {
         volume_mount.push(("readOnly", Flag(true)));
-        let in_cluster = matches!(mount.origin, Origin::Named { .. })
+        let in_cluster = matches!(mount.origin, ResolvedSource::Named { .. })
             && options.claims.as_ref().is_some_and(|claims| claims.storage_class.is_some());
         if mount.host().is_some() && !in_cluster {
             // What is mounted below the directory comes along, and would stay writable.

@@ -1,7 +1,7 @@
 //! What `toKubernetes` is told besides the mounts.
 
 use crate::error::{Error, Result};
-use crate::model::{Fields, Input};
+use crate::model::{OptionReader, OptionValue};
 
 const CLAIMS: &str = "claims";
 const NAMESPACE: &str = "namespace";
@@ -36,9 +36,9 @@ pub(super) struct Claims {
 
 impl KubernetesOptions {
     /// Reads `toKubernetes`'s options.
-    pub fn from_input(input: &Input) -> Result<Self> {
+    pub fn from_input(input: &OptionValue) -> Result<Self> {
         let known = [CLAIMS, NAMESPACE, NODE, STORAGE_CLASS, STORAGE_MIB];
-        let fields = Fields::of("KubernetesOptions", input, &known)?;
+        let fields = OptionReader::of("KubernetesOptions", input, &known)?;
         let claims = Claims {
             namespace: name(&fields, NAMESPACE, MAX_LABEL_BYTES, "-")?
                 .unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
@@ -80,7 +80,7 @@ impl Claims {
 
 /// A name as Kubernetes has them: `inner` may stand inside, lower-case letters and digits everywhere, and capitals
 /// where "_" may, as in the values of labels.
-fn name(fields: &Fields, field: &str, longest: usize, inner: &str) -> Result<Option<String>> {
+fn name(fields: &OptionReader, field: &str, longest: usize, inner: &str) -> Result<Option<String>> {
     let Some(given) = fields.text(field)? else { return Ok(None) };
     let outer = |c: char| {
         c.is_ascii_digit() || c.is_ascii_lowercase() || (inner.contains('_') && c.is_ascii_uppercase())

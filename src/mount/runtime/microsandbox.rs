@@ -2,8 +2,8 @@
 
 use super::{host_text, unsupported};
 use crate::error::Result;
-use crate::model::{DiskFormat, Fields, Input, MIB, VolumeKind, VolumeName};
-use crate::mount::{HostPermissions, MountFlags, Origin, ResolvedMount, StatVirtualization};
+use crate::model::{DiskFormat, MIB, OptionReader, OptionValue, VolumeKind, VolumeName};
+use crate::mount::{HostPermissions, MountFlags, ResolvedMount, ResolvedSource, StatVirtualization};
 use std::path::Path;
 
 pub(super) const RUNTIME: &str = "Microsandbox";
@@ -31,8 +31,8 @@ impl Default for MicrosandboxOptions {
 
 impl MicrosandboxOptions {
     /// Reads the options of `toMicrosandbox` and `configureSandbox`.
-    pub fn from_input(input: &Input) -> Result<Self> {
-        let fields = Fields::of("MicrosandboxOptions", input, &[BY_NAME, HAND_OVER])?;
+    pub fn from_input(input: &OptionValue) -> Result<Self> {
+        let fields = OptionReader::of("MicrosandboxOptions", input, &[BY_NAME, HAND_OVER])?;
         let default = MicrosandboxOptions::default();
         Ok(MicrosandboxOptions {
             by_name: fields.flag(BY_NAME)?.unwrap_or(default.by_name),
@@ -68,7 +68,7 @@ pub enum ByName {
 pub type LookUp<'l> = dyn Fn(&VolumeName) -> Result<ByName> + 'l;
 
 /// What microsandbox is told to mount.
-pub(super) enum Source<'m> {
+pub(super) enum MicrosandboxSource<'m> {
     Named {
         volume: &'m VolumeName,
         /// The size of a disk in MiB; `None` for a directory.
@@ -89,8 +89,8 @@ pub(super) fn source<'m>(
     mount: &'m ResolvedMount,
     options: &MicrosandboxOptions,
     look_up: &LookUp<'_>,
-) -> Result<Source<'m>> {
-    if let Origin::Disk { format: DiskFormat::Vmdk, .. } = &mount.origin
+) -> Result<MicrosandboxSource<'m>> {
+    if let ResolvedSource::Disk { format: DiskFormat::Vmdk, .. } = &mount.origin
         && !mount.flags.readonly
     {
         let problem = "it reads a vmdk and does not write one; mount it \"readonly\", or convert the image";
@@ -100,7 +100,7 @@ pub(super) fn source<'m>(
         let problem = "by its name it mounts all of a volume, and this is a part; leave \"byName\" unset";
         return Err(unsupported(RUNTIME, mount, problem));
     }
-    if let Origin::Disk { volume: Some(_), format: DiskFormat::Qcow2, .. } = &mount.origin
+    if let ResolvedSource::Disk { volume: Some(_), format: DiskFormat::Qcow2, .. } = &mount.origin
         && options.by_name
     {
         let problem = "by its name it opens a disk's \"disk.raw\", and this disk is a qcow2; leave \"byName\" unset, \
@@ -108,25 +108,33 @@ pub(super) fn source<'m>(
         return Err(unsupported(RUNTIME, mount, problem));
     }
     Ok(match &mount.origin {
-        Origin::Named { volume, .. } | Origin::Disk { volume: Some(volume), .. } if options.by_name => {
+        ResolvedSource::Named { volume, .. } | ResolvedSource::Disk { volume: Some(volume), .. }
+            if options.by_name =>
+        {
             named(mount, volume, look_up)?
         }
-        Origin::Bind { host, .. } | Origin::Named { open: host, .. } if mount.is_file() => {
-            Source::File(checked(mount, host)?)
+        ResolvedSource::Bind { host, .. } | ResolvedSource::Named { open: host, .. } if mount.is_file() => {
+            MicrosandboxSource::File(checked(mount, host)?)
         }
-        Origin::Bind { host, .. } | Origin::Named { open: host, .. } => {
-            Source::Directory(checked(mount, host)?)
+        ResolvedSource::Bind { host, .. } | ResolvedSource::Named { open: host, .. } => {
+            MicrosandboxSource::Directory(checked(mount, host)?)
         }
-        Origin::Tmpfs { size_mib } => Source::Tmpfs(*size_mib),
-        Origin::Disk { open, format, fstype, .. } => {
-            Source::Disk { host: checked(mount, open)?, format: *format, fstype: fstype.as_deref() }
-        }
+        ResolvedSource::Tmpfs { size_mib } => MicrosandboxSource::Tmpfs(*size_mib),
+        ResolvedSource::Disk { open, format, fstype, .. } => MicrosandboxSource::Disk {
+            host: checked(mount, open)?,
+            format: *format,
+            fstype: fstype.as_deref(),
+        },
     })
 }
 
 /// A volume by its name, which microsandbox has to know as what it is: one that it does not know is a directory in its
 /// way, and what it then undoes is that directory with all data.
-fn named<'m>(mount: &ResolvedMount, volume: &'m VolumeName, look_up: &LookUp<'_>) -> Result<Source<'m>> {
+fn named<'m>(
+    mount: &ResolvedMount,
+    volume: &'m VolumeName,
+    look_up: &LookUp<'_>,
+) -> Result<MicrosandboxSource<'m>> {
     let refused = |problem: String| {
         let problem = format!("it would not find the volume by its name: {problem}; leave {BY_NAME:?} unset");
         Err(unsupported(RUNTIME, mount, problem))
@@ -135,7 +143,8 @@ fn named<'m>(mount: &ResolvedMount, volume: &'m VolumeName, look_up: &LookUp<'_>
         ByName::Known(known) => known,
         ByName::Unknown(problem) => return refused(problem),
     };
-    let kind = if matches!(mount.origin, Origin::Disk { .. }) { VolumeKind::Disk } else { VolumeKind::Dir };
+    let kind =
+        if matches!(mount.origin, ResolvedSource::Disk { .. }) { VolumeKind::Disk } else { VolumeKind::Dir };
     if known.kind != kind {
         let (theirs, ours) = (known.kind.as_str(), kind.as_str());
         return refused(format!("its kind is {theirs:?} in its catalog, and {ours:?} here"));
@@ -145,7 +154,7 @@ fn named<'m>(mount: &ResolvedMount, volume: &'m VolumeName, look_up: &LookUp<'_>
         (VolumeKind::Disk, Some(bytes)) if bytes >= MIB && bytes % MIB == 0 => Some(bytes / MIB),
         (VolumeKind::Disk, _) => return refused("its catalog has no size in MiB for the disk".to_owned()),
     };
-    Ok(Source::Named { volume, disk_mib })
+    Ok(MicrosandboxSource::Named { volume, disk_mib })
 }
 
 fn checked<'m>(mount: &ResolvedMount, host: &'m Path) -> Result<&'m str> {
@@ -167,16 +176,16 @@ pub fn render(
     for mount in mounts {
         let at = mount.guest_path.as_str();
         let (flag, what, mut words) = match source(mount, options, look_up)? {
-            Source::Named { volume, disk_mib } => {
+            MicrosandboxSource::Named { volume, disk_mib } => {
                 let words = disk_mib
                     .map(|mib| vec![format!("kind={}", VolumeKind::Disk.as_str()), format!("size={mib}M")]);
                 ("--mount-named", format!("{volume}:{at}"), words.unwrap_or_default())
             }
-            Source::Directory(host) => ("--mount-dir", format!("{host}:{at}"), Vec::new()),
-            Source::File(host) => ("--mount-file", format!("{host}:{at}"), Vec::new()),
-            Source::Tmpfs(None) => ("--tmpfs", at.to_owned(), Vec::new()),
-            Source::Tmpfs(Some(mib)) => ("--tmpfs", format!("{at}:{mib}M"), Vec::new()),
-            Source::Disk { host, format, fstype } => {
+            MicrosandboxSource::Directory(host) => ("--mount-dir", format!("{host}:{at}"), Vec::new()),
+            MicrosandboxSource::File(host) => ("--mount-file", format!("{host}:{at}"), Vec::new()),
+            MicrosandboxSource::Tmpfs(None) => ("--tmpfs", at.to_owned(), Vec::new()),
+            MicrosandboxSource::Tmpfs(Some(mib)) => ("--tmpfs", format!("{at}:{mib}M"), Vec::new()),
+            MicrosandboxSource::Disk { host, format, fstype } => {
                 let mut words = vec![format!("format={}", format.as_str())];
                 words.extend(fstype.map(|fstype| format!("fstype={fstype}")));
                 ("--mount-disk", format!("{host}:{at}"), words)

@@ -1,10 +1,12 @@
 //! The calls that tell the `MountBuilder` of microsandbox's TypeScript SDK about each mount.
 
-use super::microsandbox::{LookUp, MicrosandboxOptions, Source, source};
+use super::microsandbox::{LookUp, MicrosandboxOptions, MicrosandboxSource, source};
 use super::rendered::Rendered::{self, List, Number, Word};
 use super::rendered::{list, object, text};
 use crate::error::Result;
-use crate::mount::field::{FSTYPE, HOST_PERMISSIONS, NODEV, NOEXEC, NOSUID, READONLY, STAT_VIRTUALIZATION};
+use crate::mount::option_names::{
+    FSTYPE, HOST_PERMISSIONS, NODEV, NOEXEC, NOSUID, READONLY, STAT_VIRTUALIZATION,
+};
 use crate::mount::{HostPermissions, MountKind, ResolvedMount, StatVirtualization};
 
 /// One entry a mount: `{ guestPath, calls: [[method, ...arguments]] }`.
@@ -23,17 +25,17 @@ fn entry<'m>(
 ) -> Result<Rendered<'m>> {
     let mut calls = match source(mount, options, look_up)? {
         // By this mode a volume that microsandbox does not know is an error, and no new one. It needs no size of a disk.
-        Source::Named { volume, .. } => {
+        MicrosandboxSource::Named { volume, .. } => {
             vec![list([Word("namedWith"), text(volume.as_str()), Word("existing")])]
         }
-        Source::Directory(host) | Source::File(host) => {
+        MicrosandboxSource::Directory(host) | MicrosandboxSource::File(host) => {
             vec![list([Word(MountKind::Bind.as_str()), text(host)])]
         }
-        Source::Tmpfs(size_mib) => {
+        MicrosandboxSource::Tmpfs(size_mib) => {
             let size = size_mib.map(|mib| list([Word("size"), Number(mib)]));
             [list([Word(MountKind::Tmpfs.as_str())])].into_iter().chain(size).collect()
         }
-        Source::Disk { host, format, fstype } => {
+        MicrosandboxSource::Disk { host, format, fstype } => {
             let image = list([Word(MountKind::Disk.as_str()), text(host)]);
             let format = list([Word("format"), Word(format.as_str())]);
             let fstype = fstype.map(|fstype| list([Word(FSTYPE), text(fstype)]));

@@ -25,14 +25,14 @@ pub mod rendered;
 use super::options::{self, MountFlags};
 use super::resolved::ResolvedMount;
 use crate::error::{Error, Result};
-use crate::model::{Fields, MIB};
+use crate::model::{MIB, OptionReader};
 use std::borrow::Cow;
 use std::path::Path;
 
 /// Whether a runtime may be told of parts of volumes by their paths.
 const BY_PATH: &str = "byPath";
 
-fn by_path(fields: &Fields<'_>) -> Result<bool> {
+fn by_path(fields: &OptionReader<'_>) -> Result<bool> {
     Ok(fields.flag(BY_PATH)?.unwrap_or(false))
 }
 

@@ -6,8 +6,8 @@ use super::{
     BY_PATH, by_path, disk_refused, mount_options, path_to_mount, refuse_virtiofs_policies, tmpfs_options,
 };
 use crate::error::Result;
-use crate::model::{Fields, Input};
-use crate::mount::{Origin, ResolvedMount};
+use crate::model::{OptionReader, OptionValue};
+use crate::mount::{ResolvedMount, ResolvedSource};
 
 const RUNTIME: &str = "An OCI runtime";
 
@@ -20,8 +20,8 @@ pub struct OciOptions {
 
 impl OciOptions {
     /// Reads `toOci`'s options.
-    pub fn from_input(input: &Input) -> Result<Self> {
-        Ok(OciOptions { by_path: by_path(&Fields::of("OciOptions", input, &[BY_PATH])?)? })
+    pub fn from_input(input: &OptionValue) -> Result<Self> {
+        Ok(OciOptions { by_path: by_path(&OptionReader::of("OciOptions", input, &[BY_PATH])?)? })
     }
 }
 
@@ -34,15 +34,15 @@ fn entry<'m>(mount: &'m ResolvedMount, oci: &OciOptions) -> Result<Rendered<'m>>
     refuse_virtiofs_policies(RUNTIME, mount)?;
     let flags = mount_options(mount.flags).map(Word);
     let (kind, source, options) = match &mount.origin {
-        Origin::Bind { host, .. } | Origin::Named { host, .. } => {
+        ResolvedSource::Bind { host, .. } | ResolvedSource::Named { host, .. } => {
             let source = text(path_to_mount(RUNTIME, mount, host, oci.by_path)?);
             // Not "rbind": the flags would not reach what is mounted below the source.
             ("bind", source, ["bind", "rprivate"].map(Word).into_iter().chain(flags).collect())
         }
-        Origin::Tmpfs { size_mib } => {
+        ResolvedSource::Tmpfs { size_mib } => {
             ("tmpfs", Word("tmpfs"), flags.chain(tmpfs_options(*size_mib).map(Text)).collect())
         }
-        Origin::Disk { .. } => return Err(disk_refused(RUNTIME, mount)),
+        ResolvedSource::Disk { .. } => return Err(disk_refused(RUNTIME, mount)),
     };
     Ok(object([
         ("destination", text(mount.guest_path.as_str())),

@@ -8,9 +8,9 @@ use super::{
     BY_PATH, by_path, directly_below, host_text, mount_options, path_to_mount, tmpfs_options, unsupported,
 };
 use crate::error::{Error, Result};
-use crate::model::{DiskFormat, Fields, Input};
-use crate::mount::field::{HOST_PERMISSIONS, STAT_VIRTUALIZATION};
-use crate::mount::{HostPermissions, MountFlags, Origin, ResolvedMount, StatVirtualization};
+use crate::model::{DiskFormat, OptionReader, OptionValue};
+use crate::mount::option_names::{HOST_PERMISSIONS, STAT_VIRTUALIZATION};
+use crate::mount::{HostPermissions, MountFlags, ResolvedMount, ResolvedSource, StatVirtualization};
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::path::Path;
@@ -50,8 +50,8 @@ pub struct QemuOptions {
 
 impl QemuOptions {
     /// Reads `toQemu`'s options.
-    pub fn from_input(input: &Input) -> Result<Self> {
-        let fields = Fields::of("QemuOptions", input, &[SOCKET_DIR, MEMORY_MIB, PREFIX, BY_PATH])?;
+    pub fn from_input(input: &OptionValue) -> Result<Self> {
+        let fields = OptionReader::of("QemuOptions", input, &[SOCKET_DIR, MEMORY_MIB, PREFIX, BY_PATH])?;
         let socket_dir = fields.text(SOCKET_DIR)?.map(check_socket_dir).transpose()?;
         let memory_mib = fields.u32(MEMORY_MIB)?;
         if memory_mib == Some(0) {
@@ -129,8 +129,9 @@ pub fn render_into<'m>(
     mounts: &'m [ResolvedMount],
     options: &QemuOptions,
 ) -> Result<()> {
-    let is_shared =
-        |mount: &ResolvedMount| matches!(mount.origin, Origin::Bind { .. } | Origin::Named { .. });
+    let is_shared = |mount: &ResolvedMount| {
+        matches!(mount.origin, ResolvedSource::Bind { .. } | ResolvedSource::Named { .. })
+    };
     memory(options, mounts.iter().any(is_shared)).into_iter().for_each(|arg| put(ARGS, arg));
     for (at, mount) in mounts.iter().enumerate() {
         let name = format!("{}-{at}", options.prefix);
@@ -139,7 +140,7 @@ pub fn render_into<'m>(
                 let problem = "virtiofs shares directories, and this is a file; mount the directory it is in";
                 return Err(unsupported(RUNTIME, mount, problem));
             }
-            Origin::Bind { host, .. } | Origin::Named { host, .. } => {
+            ResolvedSource::Bind { host, .. } | ResolvedSource::Named { host, .. } => {
                 check_policies(mount)?;
                 let source = path_to_mount(RUNTIME, mount, host, options.by_path)?;
                 let socket = options.socket(mount, &name)?;
@@ -152,11 +153,11 @@ pub fn render_into<'m>(
                 ]);
                 put(VIRTIOFS, share);
             }
-            Origin::Disk { open, format, .. } => {
+            ResolvedSource::Disk { open, format, .. } => {
                 let disk = disk(&name, host_text(RUNTIME, mount, open)?, *format, mount.flags.readonly);
                 disk.into_iter().for_each(|arg| put(ARGS, arg));
             }
-            Origin::Tmpfs { .. } => {}
+            ResolvedSource::Tmpfs { .. } => {}
         }
         put(GUEST, guest_mount(mount, name, &mounts[at + 1..]));
     }
@@ -227,15 +228,17 @@ fn disk(name: &str, open: &str, format: DiskFormat, readonly: bool) -> [Rendered
 fn guest_mount<'m>(mount: &'m ResolvedMount, name: String, later: &[ResolvedMount]) -> Rendered<'m> {
     let word = |word: &'static str| (word, Word(word));
     let ((fstype, shown), device) = match &mount.origin {
-        Origin::Bind { .. } | Origin::Named { .. } => (word("virtiofs"), Cow::Borrowed(name.as_str())),
-        Origin::Disk { fstype: Some(fstype), .. } => {
+        ResolvedSource::Bind { .. } | ResolvedSource::Named { .. } => {
+            (word("virtiofs"), Cow::Borrowed(name.as_str()))
+        }
+        ResolvedSource::Disk { fstype: Some(fstype), .. } => {
             ((fstype.as_str(), text(fstype)), device_of(&name).into())
         }
-        Origin::Disk { fstype: None, .. } => (word("auto"), device_of(&name).into()),
-        Origin::Tmpfs { .. } => (word("tmpfs"), Cow::Borrowed("tmpfs")),
+        ResolvedSource::Disk { fstype: None, .. } => (word("auto"), device_of(&name).into()),
+        ResolvedSource::Tmpfs { .. } => (word("tmpfs"), Cow::Borrowed("tmpfs")),
     };
     let size_mib = match mount.origin {
-        Origin::Tmpfs { size_mib } => Some(size_mib),
+        ResolvedSource::Tmpfs { size_mib } => Some(size_mib),
         _ => None,
     };
     let more = || size_mib.into_iter().flat_map(tmpfs_options);
@@ -267,9 +270,9 @@ fn guest_mount<'m>(mount: &'m ResolvedMount, name: String, later: &[ResolvedMoun
     }
     let options = mount_options(mount.flags).map(Word).chain(more().map(Text)).collect();
     let (tag, serial) = match &mount.origin {
-        Origin::Bind { .. } | Origin::Named { .. } => (text(name), Null),
-        Origin::Disk { .. } => (Null, text(name)),
-        Origin::Tmpfs { .. } => (Null, Null),
+        ResolvedSource::Bind { .. } | ResolvedSource::Named { .. } => (text(name), Null),
+        ResolvedSource::Disk { .. } => (Null, text(name)),
+        ResolvedSource::Tmpfs { .. } => (Null, Null),
     };
     object([
         ("guestPath", text(mount.guest_path.as_str())),

@@ -1,0 +1,101 @@
+//! `attachments` and `detach`: the attachments of a home, whoever made them.
+
+use super::runtime::arguments::text;
+use super::runtime::cancellation::{Cancellation, cancel_of};
+use super::runtime::convert::to_input;
+use super::runtime::dispatch::run;
+use super::runtime::executor::Pool;
+use super::runtime::js_error::or_throw;
+use super::runtime::pages::NativePages;
+use super::store::NativeStore;
+use crate::error::{Error, Result};
+use crate::model::{OptionReader, OptionValue, VolumeName};
+use crate::store::AttachmentInfo;
+use napi::Env;
+use napi::bindgen_prelude::{ToNapiValue, Unknown};
+use napi_derive::napi;
+use serde_json::{Value, json};
+
+#[napi]
+impl NativeStore {
+    /// `attachments`: `options` are `sandbox` and `volume`.
+    #[napi(catch_unwind, ts_return_type = "Promise<NativePages>")]
+    pub fn attachments<'e>(
+        &self,
+        env: &'e Env,
+        options: Unknown<'_>,
+        cancellation: Option<&Cancellation>,
+    ) -> napi::Result<Unknown<'e>> {
+        let (sandbox, volume) = or_throw(env, filter(&to_input(options)?))?;
+        let (store, cancel) = (self.0.clone(), cancel_of(cancellation));
+        run(
+            env,
+            Pool::Bulk,
+            move || {
+                let infos = store.attachments(sandbox.as_deref(), volume.as_ref(), &cancel)?;
+                Ok(NativePages::of_json(infos.iter().map(|info| plain(info).to_string())))
+            },
+            |env, pages| pages.into_unknown(env),
+        )
+    }
+
+    /// `detach`: ends the attachment of that id; `options` is `force`.
+    #[napi(catch_unwind, ts_return_type = "Promise<void>")]
+    pub fn detach<'e>(
+        &self,
+        env: &'e Env,
+        id: Unknown<'_>,
+        options: Unknown<'_>,
+        cancellation: Option<&Cancellation>,
+    ) -> napi::Result<Unknown<'e>> {
+        let id = or_throw(env, attachment_id(&text(env, "id", id)?))?;
+        let options = to_input(options)?;
+        let force =
+            OptionReader::of("DetachOptions", &options, &["force"]).and_then(|fields| fields.flag("force"));
+        let force = or_throw(env, force)?.unwrap_or(false);
+        let (store, cancel) = (self.0.clone(), cancel_of(cancellation));
+        let work = move || store.end_attachment(id, force, &cancel);
+        run(env, Pool::Blocking(None), work, |env, ()| ().into_unknown(env))
+    }
+}
+
+fn filter(options: &OptionValue) -> Result<(Option<String>, Option<VolumeName>)> {
+    let fields = OptionReader::of("AttachmentsOptions", options, &["sandbox", "volume"])?;
+    let volume = fields.text("volume")?.map(VolumeName::parse).transpose()?;
+    Ok((fields.text("sandbox")?.map(str::to_owned), volume))
+}
+
+/// An id as `plain` writes it.
+fn attachment_id(id: &str) -> Result<i64> {
+    let digits = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit());
+    id.parse().ok().filter(|_| digits).ok_or_else(|| {
+        let shown: String = id.chars().take(32).collect();
+        Error::invalid_config("id", format!("{shown:?} is no attachment's id, as attachments() gives them"))
+    })
+}
+
+/// Whether the process of an attachment runs, as JavaScript sees it.
+pub fn owner_name(running: bool) -> &'static str {
+    match running {
+        true => "running",
+        false => "unknown",
+    }
+}
+
+fn plain(info: &AttachmentInfo) -> Value {
+    let record = &info.record;
+    let volumes = record.volumes.iter().map(|volume| {
+        json!({
+            "name": volume.name, "guestPath": volume.guest_path, "subpath": volume.subpath,
+            "readonly": volume.readonly,
+        })
+    });
+    let disks = record.images.iter().map(
+        |image| json!({ "hostPath": image.path, "guestPath": image.guest_path, "readonly": image.readonly }),
+    );
+    json!({
+        "id": record.id.to_string(), "sandbox": record.sandbox, "pid": record.owner.pid,
+        "owner": owner_name(info.running), "createdAtMs": record.created_at_ms,
+        "volumes": volumes.collect::<Vec<_>>(), "disks": disks.collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,56 @@
+//! `VolumeStore.check`.
+
+use super::runtime::cancellation::{Cancellation, cancel_of};
+use super::runtime::convert::to_input;
+use super::runtime::dispatch::run;
+use super::runtime::executor::Pool;
+use super::runtime::js_error::or_throw;
+use super::runtime::pages::{NativePages, to_json};
+use super::store::{SHARED, absolute_home};
+use crate::error::Result;
+use crate::model::{OptionReader, OptionValue, name_of};
+use crate::store::{CheckOptions, HomeProblem, ProblemKind, check};
+use napi::Env;
+use napi::bindgen_prelude::{ToNapiValue, Unknown};
+use napi_derive::napi;
+use std::path::PathBuf;
+
+/// `VolumeStore.check`: `options` are `home`, an absolute path, `repair` and `shared`.
+#[napi(catch_unwind, ts_return_type = "Promise<NativePages>")]
+pub fn check_store<'e>(
+    env: &'e Env,
+    options: Unknown<'_>,
+    cancellation: Option<&Cancellation>,
+) -> napi::Result<Unknown<'e>> {
+    let options = to_input(options)?;
+    let (home, options) = or_throw(env, check_options(&options))?;
+    let cancel = cancel_of(cancellation);
+    run(
+        env,
+        // It looks at every volume.
+        Pool::Walk,
+        move || {
+            let problems = check(&home, options, &cancel)?;
+            Ok(NativePages::of_json(problems.iter().map(|problem| to_json(&plain(problem)))))
+        },
+        |env, pages| pages.into_unknown(env),
+    )
+}
+
+fn check_options(options: &OptionValue) -> Result<(PathBuf, CheckOptions)> {
+    let fields = OptionReader::of("CheckOptions", options, &["home", "repair", SHARED])?;
+    let repair = fields.flag("repair")?.unwrap_or(false);
+    Ok((absolute_home(&fields)?, CheckOptions { repair, shared: fields.flag(SHARED)?.unwrap_or(false) }))
+}
+
+fn plain(problem: &HomeProblem) -> OptionValue {
+    let text = |value: &str| OptionValue::Text(value.to_owned());
+    let fields = [
+        ("kind", text(name_of(&ProblemKind::NAMES, problem.kind))),
+        ("volume", problem.volume.as_deref().map_or(OptionValue::Absent, text)),
+        ("path", text(&problem.path.to_string_lossy())),
+        ("message", text(&problem.message)),
+        ("repaired", OptionValue::Bool(problem.repaired)),
+    ];
+    OptionValue::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}

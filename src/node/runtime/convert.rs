@@ -1,0 +1,95 @@
+//! JavaScript values to plain ones, and back.
+
+use crate::model::OptionValue;
+use napi::bindgen_prelude::{FromNapiValue, JsObjectValue, Null, Object, ToNapiValue, Unknown, Utf16String};
+use napi::{Env, JsValue, KeyCollectionMode, KeyConversion, KeyFilter, Property, ValueType};
+
+/// How deep an options object may nest; ours have two levels. `lib/plain.js` has the same limit.
+const DEEPEST: usize = 4;
+
+/// A JavaScript value as far as options go; what is no plain value is named by its type.
+pub fn to_input(value: Unknown<'_>) -> napi::Result<OptionValue> {
+    nested_input(value, DEEPEST)
+}
+
+fn nested_input(value: Unknown<'_>, depth: usize) -> napi::Result<OptionValue> {
+    Ok(match value.get_type()? {
+        ValueType::Undefined | ValueType::Null => OptionValue::Absent,
+        ValueType::Boolean => OptionValue::Bool(bool::from_unknown(value)?),
+        ValueType::Number => OptionValue::Number(f64::from_unknown(value)?),
+        ValueType::String => {
+            text(value)?.map_or(OptionValue::Other("a string with a lone surrogate"), OptionValue::Text)
+        }
+        ValueType::Object if value.is_array()? => OptionValue::Other("an array"),
+        ValueType::Object if !is_plain(value)? => OptionValue::Other("an object that is not plain"),
+        ValueType::Object if depth == 0 => OptionValue::Other("an object nested too deep"),
+        ValueType::Object => {
+            let object = Object::from_unknown(value)?;
+            // What `Object.keys` gives, read by the key itself: as a C string it would end at a NUL.
+            let keys = object.get_all_property_names(
+                KeyCollectionMode::OwnOnly,
+                KeyFilter::Enumerable,
+                KeyConversion::NumbersToStrings,
+            )?;
+            let mut entries = Vec::new();
+            for index in 0..keys.get_array_length()? {
+                let key: Unknown<'_> = keys.get_element(index)?;
+                if key.get_type()? != ValueType::String {
+                    continue;
+                }
+                let value: Unknown<'_> = object.get_property(key)?;
+                entries.push(match text(key)? {
+                    Some(key) => (key, nested_input(value, depth - 1)?),
+                    None => (String::from_unknown(key)?, OptionValue::Other("a name with a lone surrogate")),
+                });
+            }
+            OptionValue::Object(entries)
+        }
+        ValueType::Function => OptionValue::Other("a function"),
+        ValueType::Symbol => OptionValue::Other("a symbol"),
+        ValueType::BigInt => OptionValue::Other("a bigint"),
+        _ => OptionValue::Other("a value of another kind"),
+    })
+}
+
+/// A string; `None` if it has a surrogate without its other half, for which Node-API puts U+FFFD in UTF-8.
+fn text(value: Unknown<'_>) -> napi::Result<Option<String>> {
+    let text = String::from_unknown(value)?;
+    let is_whole = || {
+        let units = Utf16String::from_unknown(value)?;
+        napi::Result::Ok(char::decode_utf16(units.iter().copied()).all(|unit| unit.is_ok()))
+    };
+    Ok(match !text.contains(char::REPLACEMENT_CHARACTER) || is_whole()? {
+        true => Some(text),
+        false => None,
+    })
+}
+
+/// Whether an object is a literal of any realm, or one without a prototype: only these hold all they have in their
+/// own properties, where a `Map` or an instance of a class would seem empty. `lib/plain.js` has the same rule.
+fn is_plain(object: Unknown<'_>) -> napi::Result<bool> {
+    let prototype = Object::from_unknown(object)?.get_prototype()?;
+    Ok(prototype.get_type()? == ValueType::Null
+        || Object::from_unknown(prototype)?.get_prototype()?.get_type()? == ValueType::Null)
+}
+
+/// The JavaScript value of a plain one; what is absent is `null`.
+pub fn from_input<'e>(env: &'e Env, value: &OptionValue) -> napi::Result<Unknown<'e>> {
+    match value {
+        OptionValue::Absent | OptionValue::Other(_) => Null.into_unknown(env),
+        OptionValue::Bool(flag) => flag.into_unknown(env),
+        OptionValue::Number(number) => number.into_unknown(env),
+        OptionValue::Text(text) => text.as_str().into_unknown(env),
+        OptionValue::Object(entries) => {
+            // Defined, not set: a label may be called "__proto__".
+            let mut object = Object::new(env)?;
+            let mut properties = Vec::with_capacity(entries.len());
+            for (key, value) in entries {
+                let value = from_input(env, value)?;
+                properties.push(Property::new().with_name(env, key.as_str())?.with_value(&value));
+            }
+            object.define_properties(&properties)?;
+            object.into_unknown(env)
+        }
+    }
+}

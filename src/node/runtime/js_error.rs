@@ -1,0 +1,88 @@
+//! The one mapping from our errors to JavaScript's.
+
+use super::dispatch;
+use crate::error::{Error, Result};
+use crate::node::attachments::owner_name;
+use napi::Env;
+use napi::bindgen_prelude::{FnArgs, Function, FunctionRef, Object, Unknown};
+use napi_derive::napi;
+
+/// `(kind, code, message, details) => Error`, which index.js provides, for the classes are defined there.
+pub type ErrorFactory = FunctionRef<FnArgs<(String, String, String, Object<'static>)>, Unknown<'static>>;
+
+/// Sets this environment up. `make_error` makes an error from its kind, code, message and details.
+#[napi(
+    catch_unwind,
+    ts_args_type = "makeError: (kind: string, code: string, message: string, details: object) => Error"
+)]
+pub fn connect(
+    env: &Env,
+    make_error: Function<'_, FnArgs<(String, String, String, Object<'static>)>, Unknown<'static>>,
+) -> napi::Result<()> {
+    dispatch::connect(env, make_error.create_ref()?)
+}
+
+/// The JavaScript error for `error`.
+pub fn to_js_error<'e>(env: &'e Env, factory: &ErrorFactory, error: &Error) -> napi::Result<Unknown<'e>> {
+    let context = error.context();
+    let mut details = Object::new(env)?;
+    if let Some(volume) = &context.volume {
+        details.set("volume", volume)?;
+    }
+    if let Some(path) = &context.path {
+        details.set("path", path)?;
+    }
+    if let Some(dest) = &context.dest {
+        details.set("dest", dest)?;
+    }
+    if let Some(field) = &context.field {
+        details.set("field", field)?;
+    }
+    if let (Some(syscall), Some(errno)) = (context.syscall, context.errno) {
+        details.set("syscall", syscall)?;
+        details.set("errno", -errno)?;
+    } else if let Some(cause) = std::error::Error::source(error) {
+        details.set("cause", cause.to_string())?;
+    }
+    if let Some(operation) = context.operation {
+        details.set("operation", operation)?;
+    }
+    if !context.sandboxes.is_empty() {
+        details.set("sandboxes", context.sandboxes.clone())?;
+    }
+    if !context.holders.is_empty() {
+        let holders = context.holders.iter().map(|holder| {
+            let mut object = Object::new(env)?;
+            object.set("id", holder.id.to_string())?;
+            object.set("sandbox", &holder.sandbox)?;
+            object.set("pid", holder.pid)?;
+            object.set("owner", owner_name(holder.running))?;
+            object.set("readonly", holder.readonly)?;
+            Ok(object)
+        });
+        details.set("holders", holders.collect::<napi::Result<Vec<_>>>()?)?;
+    }
+    if !context.differences.is_empty() {
+        let differences = context.differences.iter().map(|difference| {
+            let mut object = Object::new(env)?;
+            object.set("field", difference.field)?;
+            object.set("wanted", &difference.wanted)?;
+            object.set("actual", &difference.actual)?;
+            Ok(object)
+        });
+        details.set("differences", differences.collect::<napi::Result<Vec<_>>>()?)?;
+    }
+    let kind = error.kind().code().to_owned();
+    factory.borrow_back(env)?.call((kind, error.code(), error.to_string(), details).into())
+}
+
+/// Throws an error of ours from a synchronous call.
+pub fn or_throw<T>(env: &Env, result: Result<T>) -> napi::Result<T> {
+    result.map_err(|error| {
+        let dispatcher = match dispatch::current(env) {
+            Ok(dispatcher) => dispatcher,
+            Err(unconnected) => return unconnected,
+        };
+        to_js_error(env, &dispatcher.errors, &error).map_or_else(|failed| failed, napi::Error::from)
+    })
+}

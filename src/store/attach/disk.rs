@@ -1,0 +1,173 @@
+//! Disks among the mounts of an attachment: what they are, and that nobody else is in the way.
+
+use super::fd_registry::{FlockHolder, HeldDisk};
+use super::host_path::{check_writable, open_image};
+use crate::catalog::{AttachedImage, CatalogWriter, HeldResource, ImageLease};
+use crate::error::{Error, Result};
+use crate::image::{self, Inspected};
+use crate::model::{DiskFormat, VolumeName, VolumeRecord};
+use crate::mount::{GuestPath, ResolvedSource};
+use crate::store::{StoreHandle, living};
+use crate::sys::{FileId, HeldFile, file_in_memory, path_to_open};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+/// A disk that an attachment is about to hold.
+#[derive(Debug)]
+pub struct PendingDisk {
+    guest_path: GuestPath,
+    volume: Option<VolumeName>,
+    path: PathBuf,
+    /// The image, and the extents of one that consists of several files.
+    files: Vec<HeldFile>,
+    /// What a runtime opens instead of an image that names other files.
+    stand_in: Option<HeldFile>,
+    readonly: bool,
+}
+
+impl PendingDisk {
+    /// The files that were checked, to be kept open as long as the disk is held.
+    pub fn into_held(self) -> HeldDisk {
+        HeldDisk {
+            guest_path: self.guest_path,
+            files: self.files,
+            stand_in: self.stand_in,
+            readonly: self.readonly,
+            flock: FlockHolder::default(),
+        }
+    }
+
+    /// Takes a file of the disk, unless somebody works with it: other attachments by their leases, other programs and
+    /// the attachments of other homes by their locks.
+    fn take(&self, catalog: &CatalogWriter<'_>, file: &HeldFile, lease: ImageLease) -> Result<()> {
+        let in_use = |holders| {
+            let volume = self.volume.as_ref().map(VolumeName::as_str);
+            Err(Error::disk_in_use(volume, &self.path, holders))
+        };
+        // What this process still has open for those that ended is closed here, before the lock is tried.
+        let holders = living(catalog, HeldResource::Against(lease), None)?;
+        let failed = |error| Error::file_system("flock", &self.path, error);
+        if holders.iter().any(|holder| holder.running) || !file.lock(self.readonly).map_err(failed)? {
+            return in_use(holders);
+        }
+        let holders = match holders.is_empty() {
+            true => holders,
+            false => {
+                let proof = file.sees_all_locks().map_err(failed)?.then_some(lease);
+                living(catalog, HeldResource::Against(lease), proof)?
+            }
+        };
+        match holders.is_empty() {
+            true => Ok(()),
+            false => in_use(holders),
+        }
+    }
+}
+
+impl StoreHandle {
+    /// The image of a disk volume as a mount shows it.
+    pub(crate) fn resolve_disk_volume(
+        &self,
+        guest_path: &GuestPath,
+        volume: &VolumeRecord,
+        readonly: bool,
+    ) -> Result<(ResolvedSource, PendingDisk)> {
+        let (file, path, inspected) = self.inspect_volume(volume)?;
+        if !readonly {
+            check_writable(&file, &path).map_err(|error| error.in_volume(volume.name.as_str()))?;
+        }
+        let origin = ResolvedSource::Disk {
+            volume: Some(volume.name.clone()),
+            host: path.clone(),
+            // No guest can reach the directory, so what stands at this path is what was checked.
+            open: path.clone(),
+            format: inspected.format,
+            fstype: inspected.fstype.map(str::to_owned),
+        };
+        let (guest_path, volume) = (guest_path.clone(), Some(volume.name.clone()));
+        Ok((
+            origin,
+            PendingDisk {
+                guest_path,
+                volume,
+                path,
+                files: vec![HeldFile::new(file)],
+                stand_in: None,
+                readonly,
+            },
+        ))
+    }
+
+    /// A disk image of the host as a mount shows it. Whatever takes its place later, or that of its extents: a runtime
+    /// opens the files that were checked.
+    pub(crate) fn resolve_disk_image(
+        &self,
+        guest_path: &GuestPath,
+        source: &Path,
+        format: Option<DiskFormat>,
+        fstype: Option<&str>,
+        readonly: bool,
+    ) -> Result<(ResolvedSource, PendingDisk)> {
+        let image::OpenedImage { file, path, directory } = open_image(&self.layout, source, readonly)?;
+        let inspected = image::inspect(&file, source, directory.as_fd(), format)?;
+        inspected.check_mountable(source, readonly, fstype.is_some())?;
+        let Inspected { format, fstype: found, parts, .. } = inspected;
+        let mut files = vec![HeldFile::new(file)];
+        let mut stand_in = None;
+        if let Some(parts) = parts {
+            let paths = parts.files.iter().map(|extent| path_to_open(extent.file.as_fd()));
+            let descriptor = file_in_memory(parts.descriptor.at_paths(paths).as_bytes());
+            let failed = |error| Error::file_system("memfd_create", source, error);
+            stand_in = Some(HeldFile::new(descriptor.map_err(failed)?));
+            for extent in parts.files {
+                if !readonly {
+                    check_writable(&extent.file, source)?;
+                }
+                files.push(HeldFile::new(extent.file));
+            }
+        }
+        let open = path_to_open(stand_in.as_ref().unwrap_or(&files[0]).as_fd());
+        let fstype = fstype.or(found).map(str::to_owned);
+        let origin = ResolvedSource::Disk { volume: None, host: path.clone(), open, format, fstype };
+        Ok((
+            origin,
+            PendingDisk { guest_path: guest_path.clone(), volume: None, path, files, stand_in, readonly },
+        ))
+    }
+
+    /// Takes the disks of an attachment that is being recorded, and gives the leases on them: one writer or many
+    /// readers of each image. The first lease on an image of the host tells which it is.
+    pub(crate) fn lease_disks(
+        &self,
+        catalog: &CatalogWriter<'_>,
+        disks: &[PendingDisk],
+    ) -> Result<Vec<(ImageLease, Option<AttachedImage>)>> {
+        let mut leases: Vec<(ImageLease, Option<AttachedImage>)> = Vec::new();
+        for disk in disks {
+            let mut image = disk.volume.is_none().then(|| AttachedImage {
+                path: disk.path.to_string_lossy().into_owned(),
+                guest_path: Some(disk.guest_path.to_string()),
+                readonly: disk.readonly,
+            });
+            for file in &disk.files {
+                let id = FileId::of_open(file.as_fd())
+                    .map_err(|error| Error::file_system("stat", &disk.path, error))?;
+                let lease = ImageLease { device: id.device(), inode: id.inode(), readonly: disk.readonly };
+                let clashes = |(other, _): &(ImageLease, Option<AttachedImage>)| {
+                    (other.device, other.inode) == (lease.device, lease.inode)
+                        && !(other.readonly && lease.readonly)
+                };
+                if leases.iter().any(clashes) {
+                    return Err(Error::invalid_guest_path(
+                        disk.guest_path.as_str(),
+                        "mounts a disk that another mount has as well, and a disk has one writer or any number \
+                         of readers; make both read-only, or mount it once",
+                    ));
+                }
+                disk.take(catalog, file, lease)?;
+                leases.push((lease, image.take()));
+            }
+        }
+        Ok(leases)
+    }
+}

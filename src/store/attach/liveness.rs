@@ -1,0 +1,132 @@
+//! The processes that attachments belong to.
+
+use super::fd_registry;
+use crate::catalog::{CatalogWriter, HeldResource, ImageLease};
+use crate::error::{AttachmentHolder, Error, Result};
+use crate::model::ProcessIdentity;
+use crate::sys::{ProcessLookup, boot_id, look_up_process, pid_namespace};
+
+/// What is known of a process that an attachment belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProcessState {
+    /// It runs.
+    Running,
+    /// It has ended.
+    Ended,
+    /// It cannot be looked at, or its number belongs to another name space (a container's). It may be running.
+    Unknown,
+}
+
+/// The living process of that number.
+pub fn identify(pid: u32) -> Result<ProcessIdentity> {
+    let failed = |error| Error::file_system("open", format!("/proc/{pid}/stat"), error);
+    let start_time = match look_up_process(pid).map_err(failed)? {
+        ProcessLookup::Running { start_time } => start_time,
+        ProcessLookup::Thread { process, .. } => {
+            let problem = format!("{pid} is a thread of process {process}; give the process, {process}");
+            return Err(Error::invalid_config("pid", problem));
+        }
+        ProcessLookup::Ended => {
+            return Err(Error::invalid_config("pid", format!("there is no process {pid}")));
+        }
+    };
+    Ok(ProcessIdentity {
+        pid,
+        start_time,
+        boot_id: boot_id().map_err(failed)?.to_owned(),
+        pid_namespace: pid_namespace().map_err(failed)?,
+    })
+}
+
+/// What is known of a process.
+pub fn life_of(process: &ProcessIdentity) -> ProcessState {
+    if boot_id().is_ok_and(|id| id != process.boot_id) {
+        return ProcessState::Ended;
+    }
+    if !pid_namespace().is_ok_and(|namespace| namespace == process.pid_namespace) {
+        return ProcessState::Unknown;
+    }
+    match look_up_process(process.pid) {
+        // Earlier releases also attached to threads.
+        Ok(ProcessLookup::Running { start_time } | ProcessLookup::Thread { start_time, .. })
+            if start_time == process.start_time =>
+        {
+            ProcessState::Running
+        }
+        Ok(_) => ProcessState::Ended,
+        Err(_) => ProcessState::Unknown,
+    }
+}
+
+/// The attachments that hold something; those of processes that ended end here. `locked` is an image on which the caller
+/// got a lock that no other program's was in the way of: a process that cannot be looked at, as one of a container, has
+/// ended if it would have that lock.
+pub fn living(
+    catalog: &CatalogWriter<'_>,
+    held: HeldResource,
+    locked: Option<ImageLease>,
+) -> Result<Vec<AttachmentHolder>> {
+    let reader = catalog.reader();
+    let unlocked = locked.map_or(Ok(Vec::new()), |image| reader.holders(HeldResource::Against(image)))?;
+    let lost_its_lock = |id| unlocked.iter().any(|holder| holder.attachment_id == id && holder.keeps_locks);
+    let mut living = Vec::new();
+    for holder in reader.holders(held)? {
+        let life = life_of(&holder.owner);
+        if life == ProcessState::Ended || life == ProcessState::Unknown && lost_its_lock(holder.attachment_id)
+        {
+            catalog.detach(holder.attachment_id)?;
+            fd_registry::close(holder.attachment_id);
+            continue;
+        }
+        living.push(AttachmentHolder {
+            id: holder.attachment_id,
+            sandbox: holder.sandbox,
+            pid: holder.owner.pid,
+            running: life == ProcessState::Running,
+            readonly: holder.readonly,
+        });
+    }
+    Ok(living)
+}
+
+/// Ends the attachments of processes that ended.
+pub fn reap_dead(catalog: &CatalogWriter<'_>) -> Result<()> {
+    for owner in catalog.reader().owners()? {
+        if life_of(&owner) == ProcessState::Ended {
+            catalog.detach_all_of(&owner)?.into_iter().for_each(fd_registry::close);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+    use std::thread;
+
+    #[test]
+    fn a_thread_that_an_earlier_release_attached_to_runs_until_it_ends() {
+        let ((told, tid), (end, ended)) = (channel(), channel::<()>());
+        let thread = thread::spawn(move || {
+            told.send(nix::unistd::gettid().as_raw() as u32).unwrap();
+            let _ended = ended.recv();
+        });
+        let pid = tid.recv().unwrap();
+        let Ok(ProcessLookup::Thread { start_time, .. }) = look_up_process(pid) else {
+            panic!("{pid} is a thread")
+        };
+        let process = ProcessIdentity { pid, start_time, ..identify(std::process::id()).unwrap() };
+        assert_eq!(life_of(&process), ProcessState::Running);
+        assert_eq!(
+            life_of(&ProcessIdentity { start_time: start_time + 1, ..process.clone() }),
+            ProcessState::Ended
+        );
+        drop(end);
+        thread.join().unwrap();
+        while life_of(&process) == ProcessState::Running {
+            thread::yield_now();
+        }
+        assert_eq!(life_of(&process), ProcessState::Ended);
+    }
+}

@@ -1,0 +1,222 @@
+//! Beside microsandbox: which of our volumes its catalog knows, and which its sandboxes have mounted.
+
+use super::host_path::is_in;
+use crate::catalog::{ActiveSandbox, MountedSource, MsbCatalog, MsbVolume};
+use crate::error::{Error, Result};
+use crate::model::VolumeName;
+use crate::mount::runtime::microsandbox::{ByName, KnownVolume};
+use crate::store::{Attachment, Store, StoreHandle};
+use crate::sys::{EntryKind, FileId, Found, open_host_file, stat_at};
+use nix::errno::Errno;
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const CATALOG: &str = "msb.db";
+const CONFIGURATION: &str = "config.json";
+
+/// The directory of the journals of microsandbox's downgrades, and what a finished one says.
+const DOWNGRADES: &str = "self-downgrade";
+const JOURNAL: &str = "journal.json";
+const PHASE: &str = "phase";
+const COMPLETE: &str = "complete";
+
+/// The longest configuration or journal that is read.
+const MAX_JSON_BYTES: u64 = 1 << 20;
+
+/// What was found about microsandbox when volumes were attached.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SeenByMicrosandbox {
+    /// Why microsandbox finds none of this home's volumes by their names.
+    elsewhere: Option<String>,
+    /// The rows of the volumes that its catalog has.
+    rows: Vec<(VolumeName, i64)>,
+}
+
+/// Where microsandbox looks for volumes by their names.
+enum VolumesDirectory {
+    Ours,
+    Other(PathBuf),
+    Unknown(Error),
+}
+
+impl Store {
+    /// Whether microsandbox, with this home, finds the attached volume of that name in its catalog. It does not wait for
+    /// other programs, so it may be called where nothing may block.
+    ///
+    /// microsandbox up to 0.7.11 that is told to mount a name which its catalog lacks finds the directory in its way, and
+    /// its rollback deletes it.
+    pub fn named_in_microsandbox(&self, attachment: &Attachment, name: &VolumeName) -> Result<ByName> {
+        let opened = self.opened_before();
+        let seen = &attachment.seen;
+        if let Some(problem) = &seen.elsewhere {
+            return Ok(ByName::Unknown(problem.clone()));
+        }
+        let attached = seen.rows.iter().find(|(seen, _)| seen == name).map(|(_, row)| *row);
+        Ok(match opened.row_of(name)? {
+            None => ByName::Unknown(format!("its catalog has no volume {:?}", name.as_str())),
+            Some(row) if row.is_incomplete => {
+                ByName::Unknown(format!("it is still creating the volume {:?}", name.as_str()))
+            }
+            Some(row) if attached.is_some_and(|attached| attached != row.id) => ByName::Unknown(format!(
+                "the volume {:?} of its catalog is another one than when it was attached",
+                name.as_str()
+            )),
+            Some(row) => ByName::Known(KnownVolume { kind: row.kind, capacity_bytes: row.capacity_bytes }),
+        })
+    }
+}
+
+impl StoreHandle {
+    /// Fails with `VolumeInUse` if a running sandbox of microsandbox has the volume mounted, or may have. Waits so long
+    /// for a catalog that another program has locked.
+    pub(crate) fn refuse_mounted_in_microsandbox(&self, name: &VolumeName, wait: Duration) -> Result<()> {
+        let Some(catalog) = self.msb_catalog(wait)? else { return Ok(()) };
+        self.refuse_downgrade(&catalog.path)?;
+        let row = catalog.volume(name)?;
+        let creating = row.and_then(|row| row.creating_sandbox);
+        let is_by_name = !matches!(self.volumes_of_microsandbox(), VolumesDirectory::Other(_));
+        let place = self.layout.volumes.path_of(name.as_str());
+        let mounts = |source: &MountedSource| match source {
+            MountedSource::Volume(volume) => is_by_name && volume == name.as_str(),
+            MountedSource::Host(host) => leads_into(host, &place),
+        };
+        let is_mounted =
+            |sandbox: &ActiveSandbox| sandbox.sources.as_ref().is_none_or(|all| all.iter().any(mounts));
+        let active = catalog.active_sandboxes()?.into_iter().filter(is_mounted).map(|sandbox| sandbox.name);
+        let mut sandboxes: Vec<_> = creating.into_iter().chain(active).collect();
+        sandboxes.dedup();
+        match sandboxes.is_empty() {
+            true => Ok(()),
+            false => Err(Error::volume_in_microsandbox(name.as_str(), sandboxes)),
+        }
+    }
+
+    /// What microsandbox knows of volumes that are being attached. What cannot be told now, the renderer finds out.
+    pub(crate) fn seen_by_microsandbox<'n>(
+        &self,
+        names: impl Iterator<Item = &'n VolumeName>,
+    ) -> SeenByMicrosandbox {
+        let mut names = names.peekable();
+        if names.peek().is_none() {
+            return SeenByMicrosandbox::default();
+        }
+        let elsewhere = match self.volumes_of_microsandbox() {
+            VolumesDirectory::Ours => None,
+            VolumesDirectory::Other(path) => Some(format!(
+                "its {CONFIGURATION:?} has its volumes in {path:?}, and these are in {:?}",
+                self.layout.volumes.path()
+            )),
+            VolumesDirectory::Unknown(error) => {
+                Some(format!("its {CONFIGURATION:?} does not tell where its volumes are: {error}"))
+            }
+        };
+        let row = |name: &VolumeName| Some((name.clone(), self.row_of(name).ok()??.id));
+        SeenByMicrosandbox { elsewhere, rows: names.filter_map(row).collect() }
+    }
+
+    fn volumes_of_microsandbox(&self) -> VolumesDirectory {
+        let found = read_json(&self.layout.home.path_of(CONFIGURATION)).and_then(|configuration| {
+            let volumes = configuration.as_ref().map(|found| &found["paths"]["volumes"]);
+            let path = match volumes {
+                None | Some(Value::Null) => return Ok(VolumesDirectory::Ours),
+                Some(volumes) => volumes.as_str().map(PathBuf::from),
+            };
+            let path = path.ok_or_else(|| Error::catalog("has \"paths.volumes\" that is no path"))?;
+            let volumes = &self.layout.volumes;
+            let ours = FileId::of_open(volumes.as_fd())
+                .map_err(|error| Error::file_system("stat", volumes.path(), error))?;
+            match path.is_absolute() && FileId::at(&path)? == Some(ours) {
+                true => Ok(VolumesDirectory::Ours),
+                false => Ok(VolumesDirectory::Other(path)),
+            }
+        });
+        found.unwrap_or_else(VolumesDirectory::Unknown)
+    }
+
+    /// The row of a volume in microsandbox's catalog, without waiting for other programs.
+    fn row_of(&self, name: &VolumeName) -> Result<Option<MsbVolume>> {
+        match self.msb_catalog(Duration::ZERO)? {
+            Some(catalog) => catalog.volume(name),
+            None => Ok(None),
+        }
+    }
+
+    /// microsandbox's catalog, if there is one.
+    fn msb_catalog(&self, wait: Duration) -> Result<Option<MsbCatalog>> {
+        let databases = self.layout.databases();
+        let path = databases.path_of(CATALOG);
+        match stat_at(databases.as_fd(), OsStr::new(CATALOG)) {
+            Ok(facts) if facts.kind() == EntryKind::File => {}
+            Ok(_) => {
+                return Err(Error::catalog(format!("of microsandbox, {path:?}, is not a regular file")));
+            }
+            Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => return Ok(None),
+            Err(error) => return Err(Error::file_system("stat", path, error)),
+        }
+        let place = path.clone();
+        let current = Box::new(move || {
+            FileId::at_entry(&place).ok().flatten().map(|file| (file.device(), file.inode()))
+        });
+        Ok(Some(MsbCatalog { path, current, wait }))
+    }
+
+    /// Fails if microsandbox is in the middle of a downgrade of its catalog.
+    fn refuse_downgrade(&self, catalog: &Path) -> Result<()> {
+        let databases = self.layout.databases();
+        if !databases.contains(DOWNGRADES)? {
+            return Ok(());
+        }
+        let downgrades = databases.open_child(DOWNGRADES)?;
+        for name in downgrades.names()? {
+            let path = downgrades.path().join(&name);
+            let is_directory =
+                stat_at(downgrades.as_fd(), &name).is_ok_and(|facts| facts.kind() == EntryKind::Directory);
+            if name.as_encoded_bytes().starts_with(b".") || !is_directory {
+                continue;
+            }
+            let journal = read_json(&path.join(JOURNAL))?;
+            if journal.is_none_or(|journal| journal[PHASE] != COMPLETE) {
+                let problem = format!(
+                    "of microsandbox, {catalog:?}, is being downgraded, as {path:?} tells. Let microsandbox finish that \
+                     first."
+                );
+                return Err(Error::catalog(problem));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a path of the host leads to a directory or into it.
+fn leads_into(host: &Path, directory: &Path) -> bool {
+    // A path that leads nowhere any more, a process's descriptor for example, is told by its name alone.
+    let leads_into = |path: &Path| path.starts_with(directory) || is_in(path, directory).unwrap_or(false);
+    leads_into(host) || real_path(host).is_some_and(|real| leads_into(&real))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the path is another program's own, and is only compared")]
+fn real_path(path: &Path) -> Option<PathBuf> {
+    std::fs::canonicalize(path).ok()
+}
+
+/// Reads a file of microsandbox's own; `None` if there is none.
+fn read_json(path: &Path) -> Result<Option<Value>> {
+    let failed = |error: std::io::Error| Error::file_system("open", path, error);
+    let found = match open_host_file(path, |_, _| Ok::<(), std::io::Error>(())) {
+        Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => return Ok(None),
+        found => found.map_err(failed)?,
+    };
+    let invalid = |problem: &str| Error::catalog(format!("of microsandbox has {path:?}, which {problem}"));
+    let Found::Regular(found) = found else { return Err(invalid("is not a regular file")) };
+    let mut text = Vec::new();
+    File::from(found.file).take(MAX_JSON_BYTES + 1).read_to_end(&mut text).map_err(failed)?;
+    if text.len() as u64 > MAX_JSON_BYTES {
+        return Err(invalid("is too long"));
+    }
+    serde_json::from_slice(&text).map(Some).map_err(|error| invalid("is not JSON").caused_by(error))
+}

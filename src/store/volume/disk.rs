@@ -1,0 +1,93 @@
+//! The image of a disk volume.
+
+use crate::error::{Error, Result};
+use crate::ext4::{self, Ext4Options};
+use crate::image::{self, Inspected};
+use crate::model::{DiskFormat, DiskSpec, VolumeKind, VolumeName, VolumeRecord};
+use crate::store::StoreHandle;
+use crate::store::layout::image_entry;
+use crate::sys::{Dir, ImageLock, lock_image, random_bytes, random_uuid};
+use nix::errno::Errno;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The mode of a new image: a virtual machine runs as the user who starts it.
+const IMAGE_MODE: u32 = 0o600;
+
+impl StoreHandle {
+    /// Makes the image of a new disk volume in its directory: a file system that is whole, and of the image only
+    /// what differs from zeros.
+    pub(crate) fn make_image(&self, dir: &Dir, name: &VolumeName, disk: DiskSpec) -> Result<()> {
+        let failed = |error| Error::file_system("getrandom", dir.path(), error);
+        let content = ext4::format(&Ext4Options {
+            size_bytes: disk.capacity_bytes(),
+            label: name.to_string(),
+            uuid: random_uuid().map_err(failed)?,
+            hash_seed: random_bytes().map_err(failed)?,
+            created_at_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        })?;
+        let entry = image_entry(disk.format());
+        let file = File::from(dir.create_file(entry, IMAGE_MODE)?);
+        let path = self.layout.volumes.path_of(name.as_str()).join(entry);
+        match disk.format() {
+            DiskFormat::Qcow2 => image::create_qcow2(&file, &path, disk.capacity_bytes(), &content)?,
+            _ => image::create_raw(&file, &path, disk.capacity_bytes(), &content)?,
+        }
+        self.layout.put_file_on_disk(&file, &path)
+    }
+
+    /// The open image of a disk volume and its path; none for a directory volume, and where somebody deleted the
+    /// image by hand.
+    pub(crate) fn image_of(&self, volume: &VolumeRecord) -> Result<Option<(File, PathBuf)>> {
+        if volume.kind == VolumeKind::Dir {
+            return Ok(None);
+        }
+        let dir = self.layout.volumes.open_child(volume.name.as_str())?;
+        let entry = image_entry(volume.disk_format.unwrap_or(DiskFormat::Raw));
+        Ok(dir.open_existing_file(entry)?.map(|file| (File::from(file), dir.path_of(entry))))
+    }
+
+    /// The image of a disk volume and what it is now; damaged or missing, it is refused.
+    pub(crate) fn inspect_volume(&self, volume: &VolumeRecord) -> Result<(File, PathBuf, Inspected)> {
+        let name = volume.name.as_str();
+        let inspect = || {
+            let Some((file, path)) = self.image_of(volume)? else {
+                let problem = "is missing: somebody deleted it. Remove the volume, or put the image back";
+                return Err(Error::disk_image(self.layout.volumes.path_of(name), problem));
+            };
+            let directory = self.layout.volumes.open_child(name)?;
+            let format = volume.disk_format.unwrap_or(DiskFormat::Raw);
+            let inspected = image::inspect(&file, &path, directory.as_fd(), Some(format))?;
+            match volume.capacity_bytes.is_some_and(|bytes| inspected.capacity_bytes < bytes) {
+                true => Err(Error::disk_image(
+                    &path,
+                    "is shorter than the disk was made: a part of it is missing",
+                )),
+                false => Ok((file, path, inspected)),
+            }
+        };
+        inspect().map_err(|error| error.in_volume(name))
+    }
+
+    /// Keeps other programs from the image of a disk volume that is to be removed, until what this gives is dropped.
+    /// Refused where a program holds a lock on it.
+    pub(crate) fn lock_image_of(&self, volume: &VolumeRecord) -> Result<Option<ImageLock>> {
+        let name = volume.name.as_str();
+        let (file, path) = match self.image_of(volume) {
+            Ok(Some(image)) => image,
+            Ok(None) => return Ok(None),
+            // The directory was deleted by hand, or something else put in its place.
+            Err(error) if error.is_refusal(&[Errno::ENOENT, Errno::ENOTDIR, Errno::ELOOP]) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error.in_volume(name)),
+        };
+        match lock_image(file.as_fd(), false) {
+            Ok(Some(lock)) => Ok(Some(lock)),
+            Ok(None) => Err(Error::disk_in_use(Some(name), &path, Vec::new())),
+            Err(error) => Err(Error::file_system("flock", &path, error).in_volume(name)),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The files that hold the ids of volumes.
+//!
+//! A catalog that was lost takes the ids from there. The directory is private: a guest reaches only what is below its
+//! volume's root. A file is changed under the lock of its volume's name alone.
+
+use crate::error::{Error, Result};
+use crate::model::{VolumeId, VolumeName};
+use crate::store::StoreHandle;
+use crate::store::layout::HomeDirs;
+use crate::sys::random_bytes;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+
+/// The longest text that is read from such a file.
+const MAX_BYTES: u64 = 64;
+
+/// Draws the id of a new volume.
+pub fn new_identity() -> Result<VolumeId> {
+    let bytes = random_bytes().map_err(|error| Error::file_system("getrandom", "", error))?;
+    Ok(VolumeId::from_bytes(bytes))
+}
+
+impl HomeDirs {
+    /// Writes a volume's id to the file beside it, and puts that on disk where the store was opened so.
+    pub fn store_identity(&self, name: &VolumeName, id: VolumeId) -> Result<()> {
+        let file = self.write_identity(name, id)?;
+        self.put_file_on_disk(&file, &self.ids.path_of(name.as_str()))?;
+        self.put_on_disk(&self.ids)
+    }
+
+    fn write_identity(&self, name: &VolumeName, id: VolumeId) -> Result<File> {
+        let file = File::from(self.ids.open_or_create_file(name.as_str())?);
+        let text = format!("{id}\n");
+        let written = file.write_all_at(text.as_bytes(), 0).and_then(|()| file.set_len(text.len() as u64));
+        written.map_err(|error| Error::file_system("write", self.ids.path_of(name.as_str()), error))?;
+        Ok(file)
+    }
+
+    /// The id in the file beside a volume. Returns `None` if there is no such file, or no id in it.
+    pub fn stored_identity(&self, name: &VolumeName) -> Option<VolumeId> {
+        let file = File::from(self.ids.open_existing_file(name.as_str()).ok()??);
+        let mut text = String::new();
+        file.take(MAX_BYTES).read_to_string(&mut text).ok()?;
+        VolumeId::parse(text.trim_end())
+    }
+
+    /// Deletes the file of a volume that is removed.
+    pub fn delete_identity(&self, name: &VolumeName) -> Result<()> {
+        self.ids.unlink(name.as_str())
+    }
+
+    /// Deletes all files of ours beside a volume that is gone, and puts that on disk where the store was opened so. The
+    /// caller holds the name's lock.
+    pub fn delete_files_beside(&self, name: &VolumeName) -> Result<()> {
+        self.delete_quota_files(name)?;
+        self.delete_identity(name)?;
+        self.put_on_disk(&self.ids)
+    }
+}
+
+impl StoreHandle {
+    /// The names of volumes whose ids are left of them, unless they were only just made.
+    pub(crate) fn stale_identities(&self) -> Result<Vec<VolumeName>> {
+        let entries = self.layout.ids.names()?;
+        let known = self.catalog.read(|catalog| catalog.names())?;
+        let mut stale = Vec::new();
+        for entry in entries {
+            if let Some(entry) = entry.to_str().filter(|entry| !known.contains(*entry))
+                && let Ok(name) = VolumeName::parse(entry)
+                && self.is_stale(&name)?
+            {
+                stale.push(name);
+            }
+        }
+        Ok(stale)
+    }
+
+    /// Whether the id of a name belongs neither to a row of the catalog nor to a directory.
+    pub(crate) fn is_stale(&self, name: &VolumeName) -> Result<bool> {
+        let entry = name.as_str();
+        Ok(self.layout.ids.contains(entry)?
+            && !self.layout.volumes.contains(entry)?
+            && !self.catalog.read(|catalog| catalog.has_row(name))?)
+    }
+
+    /// Deletes the id that a volume left, and what else is ours beside it; returns false if the name is being used.
+    pub(crate) fn delete_stale_identity(&self, name: &VolumeName) -> Result<bool> {
+        let Some(_lock) = self.layout.try_lock(name)? else { return Ok(false) };
+        let is_stale = self.is_stale(name)?;
+        if is_stale {
+            self.layout.delete_files_beside(name)?;
+        }
+        Ok(is_stale)
+    }
+
+    /// Deletes the ids of volumes that are gone: a power cut left them, or the catalog was lost.
+    pub(crate) fn delete_stale_identities(&self) -> Result<()> {
+        self.stale_identities()?.iter().try_for_each(|name| self.delete_stale_identity(name).map(drop))
+    }
+
+    /// Has the files of all volumes written again if there are none: the directory of them was deleted or replaced.
+    pub(crate) fn forget_lost_identities(&self) -> Result<()> {
+        if !self.layout.ids.names()?.is_empty() {
+            return Ok(());
+        }
+        match self.catalog.read(|catalog| catalog.has_volume_with_file())? {
+            true => self.catalog.write(|catalog| catalog.forget_identity_files()),
+            false => Ok(()),
+        }
+    }
+    /// Writes the files of volumes that an earlier version made, or that were found without an id.
+    pub(crate) fn store_missing_identities(&self) -> Result<()> {
+        let missing = self.catalog.read(|catalog| catalog.volumes_without_file())?;
+        let mut stored = Vec::new();
+        for (row, name) in missing {
+            let Some(_lock) = self.layout.try_lock(&name)? else { continue };
+            // TOCTOU: the volume of that name may have been removed, and made again, before the lock was taken.
+            let current = self.catalog.read(|catalog| catalog.volume(&name))?;
+            if let Some(volume) = current.filter(|volume| volume.id == row) {
+                self.layout.write_identity(&name, volume.identity)?;
+                stored.push(row);
+            }
+        }
+        if stored.is_empty() {
+            return Ok(());
+        }
+        // Crash safety: one flush for all files comes before the catalog says that they are there.
+        self.layout.put_file_system_on_disk(&self.layout.ids)?;
+        self.catalog.write(|catalog| stored.iter().try_for_each(|row| catalog.mark_identity_stored(*row)))
+    }
+}

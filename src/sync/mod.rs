@@ -1,0 +1,15 @@
+//! Waiting, turns and cancellation: what operations share that run at the same time.
+
+#![forbid(unsafe_code)]
+
+mod cancel_token;
+mod keyed_lock;
+mod pool_wait;
+mod relay;
+mod slots;
+
+pub use cancel_token::{CancelToken, LONGEST_WAIT, SLICE};
+pub use keyed_lock::{KeyedGuard, KeyedLock};
+pub use pool_wait::{WaitingPool, join_pool, wait_in_pool};
+pub use relay::{Baton, Relay};
+pub use slots::{Slot, Slots};

@@ -1,0 +1,338 @@
+//! A directory of ours, held by descriptor: every entry is named by one component, never by a path.
+
+use super::reflink_rename::replace_by_clone;
+use super::reopen::descriptor_path;
+use crate::error::{Error, Result};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, RenameFlags, openat, readlink, renameat, renameat2};
+use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat, lstat, mkdirat, stat};
+use nix::unistd::{UnlinkatFlags, fsync, syncfs, unlinkat};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+/// Device and inode: tells a file from a later one of the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileId {
+    dev: u64,
+    ino: u64,
+}
+
+impl FileId {
+    pub(crate) fn of(found: &FileStat) -> Self {
+        FileId { dev: found.st_dev, ino: found.st_ino }
+    }
+
+    /// The identity of an open file.
+    pub fn of_open(file: BorrowedFd<'_>) -> io::Result<Self> {
+        Ok(FileId::of(&fstat(file)?))
+    }
+
+    /// The identity with these numbers, which were told once.
+    pub fn from_numbers(device: u64, inode: u64) -> Self {
+        FileId { dev: device, ino: inode }
+    }
+
+    /// The device that the file is on.
+    pub fn device(self) -> u64 {
+        self.dev
+    }
+
+    /// The file's number on its device.
+    pub fn inode(self) -> u64 {
+        self.ino
+    }
+
+    /// The identity of the file that stands at `path` now, if there is one.
+    pub fn at(path: &Path) -> Result<Option<Self>> {
+        FileId::found(path, stat(path))
+    }
+
+    /// The same, of a link itself.
+    pub fn at_entry(path: &Path) -> Result<Option<Self>> {
+        FileId::found(path, lstat(path))
+    }
+
+    fn found(path: &Path, found: nix::Result<FileStat>) -> Result<Option<Self>> {
+        match found {
+            Ok(found) => Ok(Some(FileId::of(&found))),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+            Err(errno) => Err(Error::file_system("stat", path, errno.into())),
+        }
+    }
+}
+
+/// An open directory of the store. The path serves messages only; nothing is ever opened by it.
+#[derive(Debug)]
+pub struct Dir {
+    fd: OwnedFd,
+    path: PathBuf,
+    /// Whether there is no such directory, and none can be made: then it holds nothing, and `fd` is of the one above.
+    is_missing: bool,
+}
+
+const OPEN_DIR: OFlag =
+    OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
+impl Dir {
+    /// Opens the directory at an absolute path that the host's user chose, making it and what is missing above
+    /// it (mode 0700). Links on the way are followed: above the volumes the host's user decides.
+    pub fn open_or_create_ambient(path: &Path) -> Result<Self> {
+        match Dir::open_ambient(path) {
+            Err(error) if error.is_refusal(&[Errno::ENOENT]) => {
+                let parent = path.parent().map(Dir::open_or_create_ambient).transpose()?;
+                match mkdirat(AT_FDCWD, path, Mode::S_IRWXU) {
+                    Ok(()) | Err(Errno::EEXIST) => {}
+                    Err(errno) => return Err(Error::file_system("mkdir", path, errno.into())),
+                }
+                parent.map_or(Ok(()), |parent| parent.sync())?;
+                Dir::open_ambient(path)
+            }
+            opened => opened,
+        }
+    }
+
+    /// Opens the directory at an absolute path that the host's user chose; links on the way are followed.
+    pub fn open_ambient(path: &Path) -> Result<Self> {
+        match openat(AT_FDCWD, path, OPEN_DIR.difference(OFlag::O_NOFOLLOW), Mode::empty()) {
+            Ok(fd) => Ok(Dir { fd, path: path.to_owned(), is_missing: false }),
+            Err(errno) => Err(Error::file_system("open", path, errno.into())),
+        }
+    }
+
+    /// Where the directory was when it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the directory is now, free of links; [`Dir::path`] if that cannot be told.
+    pub fn real_path(&self) -> PathBuf {
+        if self.is_missing {
+            return self.path.clone();
+        }
+        let link = descriptor_path("self", self.fd.as_fd());
+        let told = readlink(&link).map(PathBuf::from).ok().filter(|path| path.is_absolute());
+        told.unwrap_or_else(|| self.path.clone())
+    }
+
+    /// The length of the file `name`; `None` if nothing stands there.
+    pub fn length_of(&self, name: &str) -> Result<Option<u64>> {
+        Ok(self.stat_entry(name)?.map(|found| found.st_size as u64))
+    }
+
+    /// The path of an entry, for messages and for handing to a runtime.
+    pub fn path_of(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// A second descriptor of the same directory.
+    pub fn try_clone(&self) -> Result<OwnedFd> {
+        self.check_there("dup", "")?;
+        self.fd.try_clone().map_err(|error| Error::file_system("dup", &self.path, error))
+    }
+
+    /// Fails with `EROFS` if there is no such directory, which a read-only file system lacks.
+    fn check_there(&self, call: &'static str, name: &str) -> Result<()> {
+        match self.is_missing {
+            true => Err(Error::file_system(call, self.path_of(name), Errno::EROFS.into())),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether there is no such directory, as [`Dir::open_child_or_none`] found.
+    pub fn is_missing(&self) -> bool {
+        self.is_missing
+    }
+
+    /// Opens a subdirectory, making it (mode 0700) where it is missing. If a read-only file system lacks it, what is
+    /// returned holds nothing, and nothing can be made in it.
+    pub fn open_child_or_none(&self, name: &str) -> Result<Dir> {
+        match self.open_or_create_child(name) {
+            Err(error) if error.is_refusal(&[Errno::EROFS]) && !self.contains(name)? => {
+                let fd = self.try_clone()?;
+                Ok(Dir { fd, path: self.path_of(name), is_missing: true })
+            }
+            opened => opened,
+        }
+    }
+
+    /// Opens a subdirectory; a link in its place is refused.
+    pub fn open_child(&self, name: &str) -> Result<Dir> {
+        let path = self.path_of(name);
+        if self.is_missing {
+            return Err(Error::file_system("open", path, Errno::ENOENT.into()));
+        }
+        match openat(&self.fd, name, OPEN_DIR, Mode::empty()) {
+            Ok(fd) => Ok(Dir { fd, path, is_missing: false }),
+            Err(errno) => Err(Error::file_system("open", path, errno.into())),
+        }
+    }
+
+    /// Makes a subdirectory that must not exist, with `mode`, and the set-gid bit where this one hands it down.
+    pub fn create_child(&self, name: &str, mode: u32) -> Result<Dir> {
+        self.check_there("mkdir", name)?;
+        let path = self.path_of(name);
+        mkdirat(&self.fd, name, Mode::S_IRWXU)
+            .map_err(|errno| Error::file_system("mkdir", &path, errno.into()))?;
+        let child = self.open_child(name)?;
+        child.set_mode(mode)?;
+        Ok(child)
+    }
+
+    pub(crate) fn set_mode(&self, mode: u32) -> Result<()> {
+        let inherited = fstat(&self.fd).map(|made| Mode::from_bits_truncate(made.st_mode) & Mode::S_ISGID);
+        inherited
+            .and_then(|inherited| fchmod(&self.fd, Mode::from_bits_truncate(mode) | inherited))
+            .map_err(|errno| Error::file_system("chmod", &self.path, errno.into()))
+    }
+
+    /// Opens a subdirectory, making it (mode 0700) where it is missing.
+    pub fn open_or_create_child(&self, name: &str) -> Result<Dir> {
+        self.check_there("mkdir", name)?;
+        match mkdirat(&self.fd, name, Mode::S_IRWXU) {
+            Ok(()) | Err(Errno::EEXIST) => self.open_child(name),
+            Err(errno) => Err(Error::file_system("mkdir", self.path_of(name), errno.into())),
+        }
+    }
+
+    /// Opens a file of ours, making it (mode 0600) where it is missing; a link in its place is refused.
+    pub fn open_or_create_file(&self, name: &str) -> Result<OwnedFd> {
+        self.check_there("open", name)?;
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        openat(&self.fd, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)
+            .map_err(|errno| Error::file_system("open", self.path_of(name), errno.into()))
+    }
+
+    /// Opens a file of ours for reading and writing; a link in its place is refused. Returns `None` if there is none.
+    pub fn open_own_file(&self, name: &str) -> Result<Option<OwnedFd>> {
+        if self.is_missing {
+            return Ok(None);
+        }
+        match openat(&self.fd, name, OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty()) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(Error::file_system("open", self.path_of(name), errno.into())),
+        }
+    }
+
+    /// Opens a file of ours that may not be both readable and writable, for its lock; none where it is gone.
+    pub fn open_existing_file(&self, name: &str) -> Result<Option<OwnedFd>> {
+        if self.is_missing {
+            return Ok(None);
+        }
+        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let open = |access| openat(&self.fd, name, flags | access, Mode::empty());
+        match open(OFlag::O_RDONLY).or_else(|_| open(OFlag::O_WRONLY)) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(Error::file_system("open", self.path_of(name), errno.into())),
+        }
+    }
+
+    /// Makes a file that must not exist, with `mode` less the umask.
+    pub fn create_file(&self, name: &str, mode: u32) -> Result<OwnedFd> {
+        self.check_there("open", name)?;
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        openat(&self.fd, name, flags, Mode::from_bits_truncate(mode))
+            .map_err(|errno| Error::file_system("open", self.path_of(name), errno.into()))
+    }
+
+    /// Whether anything stands at `name`, a dangling link included.
+    pub fn contains(&self, name: &str) -> Result<bool> {
+        Ok(self.stat_entry(name)?.is_some())
+    }
+
+    /// The status of the entry `name`, of a link itself; `None` if there is none.
+    pub(crate) fn stat_entry(&self, name: &str) -> Result<Option<FileStat>> {
+        if self.is_missing {
+            return Ok(None);
+        }
+        match fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(found) => Ok(Some(found)),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(Error::file_system("stat", self.path_of(name), errno.into())),
+        }
+    }
+
+    /// Moves an entry into another directory of the same file system, and never over an existing one.
+    pub fn move_to(&self, name: &str, target: &Dir, new_name: &str) -> Result<()> {
+        self.check_there("rename", name).and_then(|()| target.check_there("rename", new_name))?;
+        renameat2(&self.fd, name, &target.fd, new_name, RenameFlags::RENAME_NOREPLACE)
+            .map_err(|errno| Error::file_system("rename", self.path_of(name), errno.into()))
+    }
+
+    /// Moves an open temp file, which has a unique token as its name, into a directory below `root` on the same file system, be
+    /// it in another subvolume of it, in place of what stands there. `give_rights` gives the file its rights once more
+    /// if it has to be cloned for that.
+    pub fn replace(
+        &self,
+        (name, file): (&str, BorrowedFd<'_>),
+        root: BorrowedFd<'_>,
+        target: BorrowedFd<'_>,
+        new_name: &OsStr,
+        give_rights: &dyn Fn(BorrowedFd<'_>) -> io::Result<()>,
+    ) -> Result<()> {
+        self.check_there("rename", name)?;
+        let replaced = match renameat(&self.fd, name, target, new_name) {
+            Err(Errno::EXDEV) => {
+                replace_by_clone(self.fd.as_fd(), (name, file), root, target, new_name, give_rights)
+            }
+            renamed => renamed,
+        };
+        replaced.map_err(|errno| Error::file_system("rename", new_name, errno.into()))
+    }
+
+    /// Unlinks a file; one that is gone already is fine.
+    pub fn unlink(&self, name: &str) -> Result<()> {
+        if self.is_missing {
+            return Ok(());
+        }
+        match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(errno) => Err(Error::file_system("unlink", self.path_of(name), errno.into())),
+        }
+    }
+
+    /// The names of all entries, `.` and `..` left out.
+    pub fn names(&self) -> Result<Vec<OsString>> {
+        if self.is_missing {
+            return Ok(Vec::new());
+        }
+        let fail = |errno: Errno| Error::file_system("scandir", &self.path, errno.into());
+        let mut listing = nix::dir::Dir::openat(&self.fd, ".", OPEN_DIR, Mode::empty()).map_err(fail)?;
+        let mut names = Vec::new();
+        for entry in listing.iter() {
+            let name = entry.map_err(fail)?.file_name().to_bytes().to_vec();
+            if name != b"." && name != b".." {
+                names.push(OsString::from_vec(name));
+            }
+        }
+        Ok(names)
+    }
+
+    /// Puts all of the directory's file system on disk.
+    pub fn sync_file_system(&self) -> Result<()> {
+        syncfs(&self.fd).map_err(|errno| Error::file_system("syncfs", &self.path, errno.into()))
+    }
+
+    /// Puts the directory's entries on disk.
+    pub fn sync(&self) -> Result<()> {
+        fsync(&self.fd).map_err(|errno| Error::file_system("fsync", &self.path, errno.into()))
+    }
+
+    /// Whether an open file is the one that stands at `name`.
+    pub fn is_entry(&self, name: &str, file: BorrowedFd<'_>) -> Result<bool> {
+        let Some(found) = self.stat_entry(name)? else { return Ok(false) };
+        let file =
+            fstat(file).map_err(|errno| Error::file_system("stat", self.path_of(name), errno.into()))?;
+        Ok(FileId::of(&found) == FileId::of(&file))
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

@@ -1,0 +1,113 @@
+//! Opening directories below a guest-owned one without following a link or entering another mount.
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::sys::stat::Mode;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+const OPEN_DIR: OFlag =
+    OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
+/// How often a lookup that a rename elsewhere disturbed is tried again.
+const RETRIES: usize = 16;
+
+/// Opens the directory at `path` below `parent`. A symbolic link anywhere in `path` is `ELOOP` or `ENOTDIR`, a
+/// mount that is not `parent`'s is `EXDEV`.
+pub fn open_subdirectory(parent: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
+    open_beneath(parent, path, OFlag::empty())
+}
+
+/// The same with more flags.
+pub(crate) fn open_beneath(parent: BorrowedFd<'_>, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
+    let flags = OPEN_DIR | flags;
+    let resolve =
+        ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_XDEV;
+    let how = OpenHow::new().flags(flags).resolve(resolve);
+    for _ in 0..RETRIES {
+        match openat2(parent, path, how) {
+            Err(Errno::EAGAIN) => continue,
+            Err(Errno::ENOSYS | Errno::EPERM) => return open_step_by_step(parent, path, flags),
+            opened => return Ok(opened?),
+        }
+    }
+    Err(Errno::EBUSY.into())
+}
+
+/// Opens whatever directory is above `dir` now, which may be outside anything, by a descriptor that can do no I/O.
+pub fn open_parent(dir: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    Ok(openat(dir, "..", OPEN_DIR | OFlag::O_PATH, Mode::empty())?)
+}
+
+/// [`open_beneath`] without `openat2`: one component at a time, none of them a link. Going down never leads back to the mount
+/// it started on, so where it ends tells whether it entered another.
+fn open_step_by_step(parent: BorrowedFd<'_>, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
+    let mount = mount_id(parent)?;
+    let mut dir = parent.try_clone_to_owned()?;
+    for component in path.components() {
+        let std::path::Component::Normal(name) = component else { return Err(Errno::EXDEV.into()) };
+        dir = openat(dir.as_fd(), name, flags, Mode::empty())?;
+    }
+    match mount_id(dir.as_fd())? == mount {
+        true => Ok(dir),
+        false => Err(Errno::EXDEV.into()),
+    }
+}
+
+/// Tells a mount from every other, also from one that shows the same device: a bind mount.
+#[expect(clippy::disallowed_methods, reason = "procfs is the kernel's, no guest writes there")]
+pub(crate) fn mount_id(file: BorrowedFd<'_>) -> io::Result<u64> {
+    let facts = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()))?;
+    let id = facts.lines().find_map(|line| line.strip_prefix("mnt_id:"));
+    id.and_then(|id| id.trim().parse().ok()).ok_or_else(|| Errno::ENOSYS.into())
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test looks at the disk from outside")]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn step_by_step(parent: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
+        open_step_by_step(parent, path, OPEN_DIR)
+    }
+
+    #[test]
+    fn both_ways_open_a_directory_and_refuse_a_link_in_its_place() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(home.path().join("a/b")).unwrap();
+        symlink(home.path().join("a"), home.path().join("link")).unwrap();
+        let root = std::fs::File::open(home.path()).unwrap();
+        for open in [open_subdirectory, step_by_step] {
+            open(root.as_fd(), Path::new("a/b")).unwrap();
+            for path in ["link", "link/b"] {
+                let errno = open(root.as_fd(), Path::new(path)).unwrap_err().raw_os_error().unwrap();
+                assert!([Errno::ELOOP as i32, Errno::ENOTDIR as i32].contains(&errno), "{path}: {errno}");
+            }
+            let errno = open(root.as_fd(), Path::new("..")).unwrap_err().raw_os_error();
+            assert_eq!(errno, Some(Errno::EXDEV as i32));
+        }
+    }
+
+    #[test]
+    fn both_ways_refuse_to_enter_a_directory_bound_from_elsewhere() {
+        use nix::mount::{MntFlags, MsFlags, mount, umount2};
+        let home = tempfile::tempdir().unwrap();
+        let [elsewhere, bound] = ["elsewhere", "bound"].map(|name| home.path().join(name));
+        std::fs::create_dir_all(elsewhere.join("sub")).unwrap();
+        std::fs::create_dir(&bound).unwrap();
+        let none: Option<&str> = None;
+        if let Err(errno) = mount(Some(&elsewhere), &bound, none, MsFlags::MS_BIND, none) {
+            eprintln!("skipped: mounting needs root: {errno}");
+            return;
+        }
+        let root = std::fs::File::open(home.path()).unwrap();
+        let opened = [open_subdirectory, step_by_step]
+            .map(|open| ["bound", "bound/sub"].map(|path| open(root.as_fd(), Path::new(path)).map(drop)));
+        umount2(&bound, MntFlags::MNT_DETACH).unwrap();
+        for result in opened.into_iter().flatten() {
+            assert_eq!(result.unwrap_err().raw_os_error(), Some(Errno::EXDEV as i32));
+        }
+    }
+}

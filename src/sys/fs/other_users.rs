@@ -1,0 +1,168 @@
+//! Which users of the host have rights on a directory of ours besides its owner, and taking these away.
+//!
+//! `st_mode` is not the whole access policy: an access control list can grant a user more than "other" has. Its mask is
+//! the group's part of `st_mode`, so without that part it grants nothing.
+
+#![expect(unsafe_code, reason = "no dependency of ours wraps extended attributes by descriptor")]
+
+use super::reopen::descriptor_path;
+use crate::error::{Error, Result};
+use crate::sys::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::libc;
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mknodat};
+use nix::sys::statvfs::{FsFlags, fstatvfs};
+use nix::unistd::geteuid;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::PermissionsExt;
+
+const ACCESS_LIST: &CStr = c"system.posix_acl_access";
+const DEFAULT_LIST: &CStr = c"system.posix_acl_default";
+
+/// An access control list as an extended attribute: its version, then entries of tag, rights and id.
+const LIST_HEADER: usize = 4;
+const LIST_ENTRY: usize = 8;
+const LIST_USER: u16 = 0x02;
+const LIST_WRITE: u16 = 0x02;
+
+/// The kernel's limit for the value of an extended attribute.
+const MAX_ATTRIBUTE: usize = 64 << 10;
+
+const GROUP_AND_OTHERS: u32 = 0o077;
+const GROUP: u32 = 0o070;
+const OTHERS_WRITE: u32 = 0o002;
+const STICKY: u32 = 0o1000;
+const FILE_MODE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
+
+/// Who has rights on a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OthersRights {
+    /// The owner, if it is neither this process's user nor root.
+    pub foreign_owner: Option<u32>,
+    /// Whether it belongs to this process's user.
+    pub is_ours: bool,
+    /// Whether users whom nobody chose may make entries in it: all, or one that its access control list names.
+    pub writable: bool,
+    /// Whether they cannot remove or rename the entries of others, as in `/tmp`.
+    pub sticky: bool,
+    /// Whether users other than the owner have any right on it.
+    pub open: bool,
+}
+
+impl Dir {
+    /// Who has rights on this directory besides its owner.
+    pub fn others_rights(&self) -> Result<OthersRights> {
+        let failed = |errno: Errno| Error::file_system("stat", self.path(), errno.into());
+        let found = fstat(self).map_err(failed)?;
+        let (owner, us) = (found.st_uid, geteuid().as_raw());
+        let named = found.st_mode & GROUP != 0 && has_named_writer(self.as_fd(), us).map_err(failed)?;
+        Ok(OthersRights {
+            foreign_owner: Some(owner).filter(|owner| *owner != us && *owner != 0),
+            is_ours: owner == us,
+            writable: named || found.st_mode & OTHERS_WRITE != 0,
+            sticky: found.st_mode & STICKY != 0,
+            open: found.st_mode & GROUP_AND_OTHERS != 0,
+        })
+    }
+
+    /// Leaves nobody but the owner any right on this directory, now or by an access control list for what is made in it.
+    pub fn make_private(&self) -> Result<()> {
+        fchmod(self, Mode::S_IRWXU)
+            .map_err(|errno| Error::file_system("chmod", self.path(), errno.into()))?;
+        for list in [ACCESS_LIST, DEFAULT_LIST] {
+            // SAFETY: the descriptor is open and the name ends with a NUL.
+            let removed =
+                Errno::result(unsafe { libc::fremovexattr(self.as_fd().as_raw_fd(), list.as_ptr()) });
+            match removed {
+                Ok(_) | Err(Errno::ENODATA | Errno::EOPNOTSUPP) => {}
+                Err(errno) => return Err(Error::file_system("removexattr", self.path(), errno.into())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether nothing can be written here, because the file system or the mount is read-only.
+    pub fn is_read_only(&self) -> Result<bool> {
+        let found = fstatvfs(self);
+        let found = found.map_err(|errno| Error::file_system("statvfs", self.path(), errno.into()))?;
+        Ok(found.flags().contains(FsFlags::ST_RDONLY))
+    }
+
+    /// What stands at `name`, if that is no regular file.
+    pub fn unfit_for_file(&self, name: &str) -> Result<Option<&'static str>> {
+        self.other_than(SFlag::S_IFREG, name)
+    }
+
+    /// What stands at `name`, if that is no directory.
+    pub fn unfit_for_directory(&self, name: &str) -> Result<Option<&'static str>> {
+        self.other_than(SFlag::S_IFDIR, name)
+    }
+
+    fn other_than(&self, wanted: SFlag, name: &str) -> Result<Option<&'static str>> {
+        let found = self.stat_entry(name)?.map(|found| kind_of(&found));
+        Ok(found.filter(|found| *found != wanted).map(|found| match found {
+            SFlag::S_IFREG => "a regular file",
+            SFlag::S_IFLNK => "a symbolic link",
+            SFlag::S_IFDIR => "a directory",
+            SFlag::S_IFIFO => "a FIFO",
+            SFlag::S_IFSOCK => "a socket",
+            _ => "a device",
+        }))
+    }
+
+    /// Makes an empty file with mode 0600, without opening it, where nothing stands. To close a descriptor of it would
+    /// release the record locks that this process has on it. A file system that refuses this is fine.
+    pub fn make_empty_file(&self, name: &str) -> Result<()> {
+        match mknodat(self, name, SFlag::S_IFREG, FILE_MODE, 0) {
+            Ok(()) | Err(Errno::EEXIST | Errno::EPERM | Errno::ENOSYS | Errno::EOPNOTSUPP) => Ok(()),
+            Err(errno) => Err(Error::file_system("open", self.path_of(name), errno.into())),
+        }
+    }
+
+    /// Leaves nobody but the owner a right on the regular file `name`, if it is ours. It is not opened for I/O.
+    #[expect(clippy::disallowed_methods, reason = "the path is procfs' name for a descriptor that we hold")]
+    pub fn make_file_private(&self, name: &str) -> Result<()> {
+        let failed = |errno: Errno| Error::file_system("chmod", self.path_of(name), errno.into());
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let file = match openat(self, name, flags, Mode::empty()) {
+            Err(Errno::ENOENT) => return Ok(()),
+            opened => opened.map_err(failed)?,
+        };
+        let found = fstat(&file).map_err(failed)?;
+        let is_open = found.st_mode & GROUP_AND_OTHERS != 0 && found.st_uid == geteuid().as_raw();
+        if !is_open || kind_of(&found) != SFlag::S_IFREG {
+            return Ok(());
+        }
+        let private = std::fs::Permissions::from_mode(FILE_MODE.bits());
+        std::fs::set_permissions(descriptor_path("self", file.as_fd()), private)
+            .map_err(|error| Error::file_system("chmod", self.path_of(name), error))
+    }
+}
+
+fn kind_of(found: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(found.st_mode & SFlag::S_IFMT.bits())
+}
+
+/// Whether the access control list of a directory lets a user write who is neither root nor `us`.
+fn has_named_writer(dir: BorrowedFd<'_>, us: u32) -> nix::Result<bool> {
+    let mut list = vec![0_u8; MAX_ATTRIBUTE];
+    // SAFETY: the name ends with a NUL, and the kernel writes at most as many bytes as the buffer has.
+    let length = unsafe {
+        libc::fgetxattr(dir.as_raw_fd(), ACCESS_LIST.as_ptr(), list.as_mut_ptr().cast(), list.len())
+    };
+    match Errno::result(length) {
+        Ok(length) => list.truncate(length as usize),
+        Err(Errno::ENODATA | Errno::EOPNOTSUPP) => return Ok(false),
+        Err(errno) => return Err(errno),
+    }
+    let entries = list.get(LIST_HEADER..).unwrap_or_default().chunks_exact(LIST_ENTRY);
+    Ok(entries.into_iter().any(|entry| {
+        let [tag, tag_high, rights, rights_high, id @ ..] = entry else { return false };
+        let (tag, rights) =
+            (u16::from_le_bytes([*tag, *tag_high]), u16::from_le_bytes([*rights, *rights_high]));
+        let id = id.iter().rev().fold(0_u32, |id, byte| id << 8 | u32::from(*byte));
+        tag == LIST_USER && rights & LIST_WRITE != 0 && id != us && id != 0
+    }))
+}

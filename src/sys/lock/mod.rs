@@ -1,0 +1,7 @@
+//! Locks on files: between threads, processes, homes, and copies of this library.
+
+pub mod file_lock;
+pub mod image_lock;
+pub mod instance_lock;
+pub mod lease;
+pub mod record_lock;

@@ -1,0 +1,57 @@
+//! How far a copy has come, for whoever looks from another thread.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Counted while it is copied.
+#[derive(Debug, Default)]
+pub struct Progress {
+    files: AtomicU64,
+    bytes: AtomicU64,
+    skipped_links: AtomicU64,
+    latest: Mutex<(Arc<PathBuf>, OsString)>,
+}
+
+/// What was counted at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CopyStats {
+    /// Regular files and links that were copied.
+    pub files: u64,
+    /// Bytes of content that were copied, holes included.
+    pub bytes: u64,
+    /// Links that were left out because they may lead outside.
+    pub skipped_links: u64,
+    /// The file or link that was copied last, from the top.
+    pub path: PathBuf,
+}
+
+impl Progress {
+    /// What was counted so far.
+    pub fn tally(&self) -> CopyStats {
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        CopyStats {
+            files: self.files.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            skipped_links: self.skipped_links.load(Ordering::Relaxed),
+            path: latest.0.join(&latest.1),
+        }
+    }
+
+    pub(super) fn add_bytes(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn add_file(&self, prefix: &Arc<PathBuf>, name: &OsStr) {
+        self.files.fetch_add(1, Ordering::Relaxed);
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.0 = prefix.clone();
+        latest.1.clear();
+        latest.1.push(name);
+    }
+
+    pub(super) fn add_skipped_link(&self) {
+        self.skipped_links.fetch_add(1, Ordering::Relaxed);
+    }
+}

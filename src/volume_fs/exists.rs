@@ -1,0 +1,18 @@
+//! Telling whether something is there.
+
+use super::{VolumePath, VolumeRoot};
+use crate::error::Result;
+use nix::errno::Errno;
+use std::ffi::OsStr;
+
+impl VolumeRoot {
+    /// Whether `path` leads to something, links inside the volume followed. Where that cannot be told, an error.
+    pub fn exists(&self, path: impl AsRef<OsStr>) -> Result<bool> {
+        let path = VolumePath::parse(path)?;
+        match self.at("stat", &path, |dir, rest| dir.metadata(rest)) {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_refusal(&[Errno::ENOENT, Errno::ENOTDIR]) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Files inside one volume: the only room that opens paths a guest may have written.
+//!
+//! Every path is resolved by the kernel beneath the volume's directory descriptor (cap-std: `openat2` with
+//! `RESOLVE_BENEATH`). The guest may change the tree at any moment, so nothing here checks a path and then
+//! uses it: a step either acts on a descriptor or is one system call.
+
+#![forbid(unsafe_code)]
+
+mod append;
+mod atomic_write;
+mod chunked_write;
+mod copy;
+mod exists;
+mod lease_wait;
+mod list;
+mod metadata;
+mod mkdir;
+mod mount_point;
+mod new_file;
+mod open;
+mod path;
+mod quota;
+mod read;
+mod read_stream;
+mod removal;
+mod remove;
+mod remove_tree;
+mod rename;
+mod stat;
+mod subpath;
+mod walk;
+mod write;
+mod write_stream;
+
+pub use append::AppendOptions;
+pub use chunked_write::ChunkedWrite;
+pub use copy::{
+    CopyDest, CopyDestPlace, CopyJob, CopyPolicy, CopySource, CopyStats, Endpoint, FilterRequest, IntoVolume,
+    OwnerPolicy, Progress, SymlinkPolicy,
+};
+pub use lease_wait::{LeaseWait, is_lease, past_leases};
+pub use list::{DirListing, EntryBatch, ListOptions};
+pub use metadata::EntryMetadata;
+pub use mount_point::{MountPoint, look_at_mount_point};
+pub use quota::lock::QuotaLocks;
+pub use quota::reserve::{Quota, Reservation, SpaceRequest};
+pub use read::OpenedFile;
+pub use read_stream::{FileReader, ReadRange};
+pub use removal::{Removal, purge};
+pub use stat::Stat;
+pub use subpath::PinnedSubpath;
+pub use write::{WriteOptions, WriteRules};
+pub use write_stream::{FileWriter, WriteFrom};
+
+use crate::error::{Error, Result};
+use crate::model::VolumeName;
+use crate::sys::Subvolume;
+use cap_std::fs::Dir;
+use nix::errno::Errno;
+use path::VolumePath;
+use std::fs::File;
+use std::io;
+use std::ops::Deref;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+/// How often a step is tried again that met a link which was none any more when cap-std, without `openat2`,
+/// read it.
+const RETRIES: usize = 16;
+
+/// A directory volume's data, held by descriptor.
+#[derive(Clone, Debug)]
+pub struct VolumeRoot {
+    root: Arc<Dir>,
+    volume: VolumeName,
+    turns: Option<Arc<QuotaLocks>>,
+}
+
+impl VolumeRoot {
+    /// The tree below an open directory.
+    pub fn new(volume: VolumeName, root: OwnedFd) -> Self {
+        VolumeRoot { root: Arc::new(dir_from(root)), volume, turns: None }
+    }
+
+    /// The same tree, to be written in turns where it has a quota.
+    pub fn in_turns(self, turns: &Arc<QuotaLocks>) -> Self {
+        VolumeRoot { turns: Some(turns.clone()), ..self }
+    }
+
+    /// Runs one step on `path`, with the directory to resolve it from, and names `syscall` and `path` where the
+    /// system refuses.
+    fn at<T>(
+        &self,
+        syscall: &'static str,
+        path: &VolumePath,
+        step: impl Fn(&Dir, &Path) -> io::Result<T>,
+    ) -> Result<T> {
+        self.resolve(path, step).map_err(|error| self.refused(syscall, path, error))
+    }
+
+    /// Runs one step on `path`, with the directory to resolve it from.
+    fn resolve<T>(&self, path: &VolumePath, step: impl Fn(&Dir, &Path) -> io::Result<T>) -> io::Result<T> {
+        let attempt = || {
+            let (start, rest) = self.start(path)?;
+            step(&start, rest)
+        };
+        let mut result = attempt();
+        for _ in 0..RETRIES {
+            match &result {
+                Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => result = attempt(),
+                _ => break,
+            }
+        }
+        result
+    }
+
+    /// Where to resolve `path` from: the root, or for a path longer than the kernel takes at once (`PATH_MAX`)
+    /// the directory that its first pieces lead to. In such a path each piece stays beneath the one before.
+    fn start<'p>(&self, path: &'p VolumePath) -> io::Result<(ResolveStart<'_>, &'p Path)> {
+        let mut start = ResolveStart::Root(&self.root);
+        let (pieces, last) = path.pieces();
+        for piece in pieces {
+            start = ResolveStart::Below(start.open_dir(piece)?);
+        }
+        Ok((start, last))
+    }
+
+    fn refused(&self, syscall: &'static str, path: &VolumePath, error: io::Error) -> Error {
+        let error = match is_escape(&error) {
+            true => Error::path_escape(path.as_str()),
+            false if self.is_over_the_kernels_quota(error.raw_os_error()) => {
+                Error::quota_refused(self.volume.as_str(), path.as_str())
+            }
+            false => Error::file_system(syscall, path.as_str(), error),
+        };
+        error.in_volume(self.volume.as_str())
+    }
+}
+
+/// cap-std's own refusal of what leads outside: the one error of this kind that carries no number of the system's.
+fn is_escape(error: &io::Error) -> bool {
+    error.raw_os_error().is_none() && error.kind() == io::ErrorKind::PermissionDenied
+}
+
+impl VolumeRoot {
+    /// Names `path` in an error of a step taken for it, which may have been on a temp file; where it was the volume's
+    /// own quota that the kernel refused it for, says so.
+    fn told(&self, error: Error, path: &str) -> Error {
+        match self.is_over_the_kernels_quota(error.context().errno) {
+            true => Error::quota_refused(self.volume.as_str(), path),
+            false => error.at_path(path).in_volume(self.volume.as_str()),
+        }
+    }
+
+    /// Whether it is the volume's own quota that the kernel refused something for, and not a user's.
+    fn is_over_the_kernels_quota(&self, errno: Option<i32>) -> bool {
+        let is_limited = || Subvolume::of_root(self.root.as_fd()).is_ok_and(|found| found.is_some());
+        errno == Some(Errno::EDQUOT as i32) && is_limited()
+    }
+}
+
+fn not_a_regular_file(syscall: &'static str, path: &VolumePath) -> Error {
+    Error::file_system_because(syscall, path.as_str(), Errno::ENOTSUP, "not a regular file")
+}
+
+fn dir_from(fd: OwnedFd) -> Dir {
+    Dir::from_std_file(File::from(fd))
+}
+
+enum ResolveStart<'t> {
+    Root(&'t Dir),
+    Below(Dir),
+}
+
+impl Deref for ResolveStart<'_> {
+    type Target = Dir;
+
+    fn deref(&self) -> &Dir {
+        match self {
+            ResolveStart::Root(dir) => dir,
+            ResolveStart::Below(dir) => dir,
+        }
+    }
+}

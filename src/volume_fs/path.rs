@@ -1,0 +1,233 @@
+//! Paths relative to a volume's root, as far as their bytes alone can judge them.
+
+use crate::error::{Error, Result};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// The longest path handed to the kernel at once; `PATH_MAX` counts the closing NUL.
+const PIECE_BYTES: usize = 4095;
+
+/// A path that is relative, free of NUL and does not climb above the root by its own `..`. Where links lead is
+/// for the kernel to say. Its names may be any bytes, as a guest's are.
+#[derive(Clone, Debug)]
+pub struct VolumePath {
+    /// For messages: the path as the caller gave it, with U+FFFD for what is not UTF-8.
+    shown: String,
+    /// Without `.` and doubled slashes; a trailing slash, which demands a directory, stays. `.` is the root.
+    clean: Vec<u8>,
+}
+
+impl VolumePath {
+    pub fn parse(given: impl AsRef<OsStr>) -> Result<Self> {
+        let given = given.as_ref();
+        let (bytes, shown) = (given.as_bytes(), given.to_string_lossy());
+        if bytes.contains(&0) {
+            return Err(Error::invalid_path(&shown, "must not contain a NUL character"));
+        }
+        if bytes.starts_with(b"/") {
+            return Err(Error::path_escape(&shown));
+        }
+        let mut depth = 0usize;
+        for component in components(bytes) {
+            depth = match component {
+                b".." => depth.checked_sub(1).ok_or_else(|| Error::path_escape(&shown))?,
+                _ => depth + 1,
+            };
+        }
+        Ok(VolumePath { clean: clean(bytes), shown: shown.into_owned() })
+    }
+
+    /// The path as the caller gave it, for messages.
+    pub fn as_str(&self) -> &str {
+        &self.shown
+    }
+
+    /// The path that a relative link found at this one leads to. Whether that is inside is for the kernel to say.
+    pub fn through(&self, link: &Path) -> VolumePath {
+        let whole = self.without_slash();
+        let slash = &self.clean[whole.len()..];
+        let link = link.as_os_str().as_bytes();
+        let text = match whole.iter().rposition(|byte| *byte == b'/') {
+            Some(at) => [&whole[..=at], link, slash].concat(),
+            None => [link, slash].concat(),
+        };
+        self.with(&clean(&text))
+    }
+
+    /// Every component, and how long the path is up to and with it.
+    pub fn components(&self) -> impl Iterator<Item = (&OsStr, usize)> {
+        let whole = self.without_slash();
+        whole.split(|byte| *byte == b'/').scan(0, |end, component| {
+            let begin = *end;
+            *end += component.len() + 1;
+            Some((OsStr::from_bytes(component), begin + component.len()))
+        })
+    }
+
+    /// The first `length` bytes of the path, which whole components have.
+    pub fn up_to(&self, length: usize) -> VolumePath {
+        self.with(&self.clean[..length])
+    }
+
+    /// What the paths of the entries of this directory begin with.
+    pub fn prefix_of_entries(&self) -> Vec<u8> {
+        match self.without_slash() {
+            b"." => Vec::new(),
+            whole => [whole, b"/"].concat(),
+        }
+    }
+
+    /// The directory that holds the entry which this path names, the entry's name, and whether it must be a
+    /// directory (a trailing slash). The root and a path that ends in `..` name no entry.
+    pub fn entry(&self) -> Result<(VolumePath, &OsStr, bool)> {
+        let whole = self.without_slash();
+        let (parent, name) = match whole.iter().rposition(|byte| *byte == b'/') {
+            Some(at) => (&whole[..at], &whole[at + 1..]),
+            None => (&b"."[..], whole),
+        };
+        match name {
+            b"." => Err(Error::invalid_path(&self.shown, "is the volume's root, which stays")),
+            b".." => Err(Error::invalid_path(&self.shown, "ends in \"..\"; name the entry itself")),
+            _ => Ok((self.with(parent), OsStr::from_bytes(name), self.demands_directory())),
+        }
+    }
+
+    /// The path cut between components into pieces that the kernel takes: those before the last, and the last.
+    pub fn pieces(&self) -> (Vec<&Path>, &Path) {
+        let mut rest = &self.clean[..];
+        let mut pieces = Vec::new();
+        while rest.len() > PIECE_BYTES {
+            let fitting = rest[..PIECE_BYTES].iter().rposition(|byte| *byte == b'/');
+            let Some(cut) = fitting.filter(|cut| cut + 1 < rest.len()) else { break };
+            pieces.push(path_of(&rest[..cut]));
+            rest = &rest[cut + 1..];
+        }
+        (pieces, path_of(rest))
+    }
+
+    /// Whether the path ends in a slash, which demands a directory.
+    pub fn demands_directory(&self) -> bool {
+        self.clean.ends_with(b"/")
+    }
+
+    fn without_slash(&self) -> &[u8] {
+        self.clean.strip_suffix(b"/").unwrap_or(&self.clean)
+    }
+
+    fn with(&self, clean: &[u8]) -> VolumePath {
+        VolumePath { shown: self.shown.clone(), clean: clean.to_owned() }
+    }
+}
+
+fn path_of(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
+}
+
+fn components(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| *byte == b'/').filter(|component| !matches!(*component, b"" | b"."))
+}
+
+fn clean(text: &[u8]) -> Vec<u8> {
+    let mut clean = Vec::with_capacity(text.len() + 1);
+    for component in components(text) {
+        clean.extend_from_slice(component);
+        clean.push(b'/');
+    }
+    let demands_directory = text.ends_with(b"/") || text.ends_with(b"/.");
+    if clean.is_empty() {
+        clean.push(b'.');
+    } else if !demands_directory {
+        clean.pop();
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn dots_and_doubled_slashes_vanish_and_a_trailing_slash_stays() {
+        for (given, expected) in [
+            ("", "."),
+            (".", "."),
+            ("./", "."),
+            ("a//b/./c", "a/b/c"),
+            ("a/", "a/"),
+            ("a/.", "a/"),
+            ("a/..", "a/.."),
+        ] {
+            assert_eq!(VolumePath::parse(given).unwrap().clean, expected.as_bytes(), "{given:?}");
+        }
+    }
+
+    #[test]
+    fn rejects_what_climbs_above_the_root_by_its_own_text() {
+        for given in ["..", "a/../..", "nope/../../../x", "a/b/../../../x", "/etc/x", "//etc/x"] {
+            assert_eq!(VolumePath::parse(given).unwrap_err().kind(), ErrorKind::PathEscape, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn rejects_nul() {
+        assert_eq!(VolumePath::parse("a\0b").unwrap_err().kind(), ErrorKind::InvalidConfig);
+    }
+
+    #[test]
+    fn an_overlong_path_is_cut_between_components() {
+        let long = vec!["component"; 1000].join("/");
+        let path = VolumePath::parse(&long).unwrap();
+        let (pieces, last) = path.pieces();
+        assert!(pieces.len() >= 2);
+        assert!(pieces.iter().all(|piece| piece.as_os_str().len() <= PIECE_BYTES));
+        let joined = pieces.iter().chain([&last]).map(|p| p.to_str().unwrap()).collect::<Vec<_>>().join("/");
+        assert_eq!(joined, long);
+    }
+
+    #[test]
+    fn a_link_leads_on_from_the_directory_that_holds_it() {
+        for (at, link, expected) in [
+            ("l", "x", "x"),
+            ("a/l", "x", "a/x"),
+            ("a/b/l", "../x//y/", "a/b/../x/y/"),
+            ("a/l/", "../../x", "a/../../x/"),
+            ("a/l", ".", "a/"),
+        ] {
+            let leads = VolumePath::parse(at).unwrap().through(Path::new(link)).clean;
+            assert_eq!(leads, expected.as_bytes(), "{at:?} -> {link:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_grows_by_one_component() {
+        let path = VolumePath::parse("a/b//cd/").unwrap();
+        let grown: Vec<_> =
+            path.components().map(|(name, length)| (name.as_bytes(), path.up_to(length).clean)).collect();
+        let expected = [(&b"a"[..], b"a".to_vec()), (b"b", b"a/b".to_vec()), (b"cd", b"a/b/cd".to_vec())];
+        assert_eq!(grown, expected);
+    }
+
+    #[test]
+    fn entries_are_below_their_directory() {
+        for (given, expected) in [("", ""), ("./", ""), ("a//b/", "a/b/"), ("a/..", "a/../")] {
+            assert_eq!(
+                VolumePath::parse(given).unwrap().prefix_of_entries(),
+                expected.as_bytes(),
+                "{given:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn names_may_be_any_bytes() {
+        let path = VolumePath::parse(OsStr::from_bytes(b"a/./\xff\xfe/")).unwrap();
+        assert_eq!((&path.clean[..], path.as_str()), (&b"a/\xff\xfe/"[..], "a/./\u{fffd}\u{fffd}/"));
+        let (parent, name, must_be_directory) = path.entry().unwrap();
+        assert_eq!(
+            (&parent.clean[..], name.as_bytes(), must_be_directory),
+            (&b"a"[..], &b"\xff\xfe"[..], true)
+        );
+    }
+}

@@ -1,0 +1,36 @@
+//! A part of a volume that is to be mounted by itself.
+
+use super::{VolumePath, VolumeRoot};
+use crate::error::{Error, Result};
+use cap_std::fs::{OpenOptions, OpenOptionsExt};
+use nix::errno::Errno;
+use nix::libc;
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+
+/// A directory or regular file of a volume, by a descriptor that names it whatever becomes of its path, and that can do
+/// no I/O.
+#[derive(Debug)]
+pub struct PinnedSubpath {
+    /// The descriptor.
+    pub descriptor: OwnedFd,
+    /// Whether it is a file.
+    pub is_file: bool,
+}
+
+impl VolumeRoot {
+    /// Finds the directory or regular file at `path`, links inside the volume followed.
+    pub fn part(&self, path: impl AsRef<OsStr>) -> Result<PinnedSubpath> {
+        let path = VolumePath::parse(path)?;
+        let mut looking = OpenOptions::new();
+        looking.read(true).custom_flags(libc::O_PATH);
+        let found = self.at("open", &path, |dir, rest| dir.open_with(rest, &looking))?;
+        let metadata = found.metadata().map_err(|error| self.refused("stat", &path, error))?;
+        if !metadata.is_file() && !metadata.is_dir() {
+            let problem = "neither a file nor a directory";
+            let error = Error::file_system_because("open", path.as_str(), Errno::ENOTSUP, problem);
+            return Err(error.in_volume(self.volume.as_str()));
+        }
+        Ok(PinnedSubpath { descriptor: found.into_std().into(), is_file: metadata.is_file() })
+    }
+}
