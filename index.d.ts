@@ -244,10 +244,10 @@ export interface VolumeProblem {
    * - `unknown-directory`: the catalog does not know a directory. Mended by making it a volume, without quota and labels.
    * - `missing-directory`: a volume's directory is gone. Mended by removing the volume, unless it is attached.
    * - `unusable-row`: no version of this package wrote this row. Mended by striking it out.
-   * - `unfinished`: an operation did not come to its end. Mended by finishing or undoing it, as opening the store does.
+   * - `incomplete-operation`: an operation did not come to its end. Mended by finishing or undoing it, as opening the store does.
    *   The id of a volume that is gone counts as one, and is deleted.
    * - `bad-image`: a disk volume's image is missing or damaged. Left as it is.
-   * - `stranger`: something in the volumes directory is no volume. Left as it is, but what stands in place of a directory
+   * - `unrecognized-entry`: something in the volumes directory is no volume. Left as it is, but what stands in place of a directory
    *   of the store's own (`.ids`, `.staging`, `.trash`, `.locks`) is moved out of the way, to where `message` then tells.
    */
   readonly kind:
@@ -257,9 +257,9 @@ export interface VolumeProblem {
     | 'open-to-others'
     | 'missing-directory'
     | 'unusable-row'
-    | 'unfinished'
+    | 'incomplete-operation'
     | 'bad-image'
-    | 'stranger'
+    | 'unrecognized-entry'
   /** The volume's name, where it is about one. */
   readonly volume: string | null
   readonly path: string

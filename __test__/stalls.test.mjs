@@ -59,7 +59,7 @@ test('case 66: many volumes and what is wrong with them are listed a few in each
   }
   const problems = await VolumeStore.check({ home: store.home })
   pagesOf(calls, COUNT / VALUES)
-  assert.equal(problems.filter(({ kind }) => kind === 'stranger').length, COUNT)
+  assert.equal(problems.filter(({ kind }) => kind === 'unrecognized-entry').length, COUNT)
 })
 
 test('case 66: many mounts are attached, and many attachments listed, a few in each turn', async (t) => {

@@ -193,7 +193,7 @@ test('a worker that is terminated while it creates and removes leaves no lock', 
     await store.createVolume(`after-${n}`)
   }
   assert.deepEqual(
-    (await VolumeStore.check({ home: store.home })).filter(({ kind }) => kind === 'unfinished'),
+    (await VolumeStore.check({ home: store.home })).filter(({ kind }) => kind === 'incomplete-operation'),
     [],
   )
 })

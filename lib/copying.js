@@ -30,7 +30,7 @@ async function transfer(options, prepare) {
     const commits = !onProgress && !filter
     try {
       await advance(job, commits, (entries) =>
-        callbacks.run(() => entries.map((entry) => verdict(filter, entry))),
+        callbacks.run(() => entries.map((entry) => decide(filter, entry))),
       )
       if (!commits) {
         // What a callback throws before the commit point undoes the copy, so the last one is called before it.
@@ -51,13 +51,13 @@ async function transfer(options, prepare) {
 
 /** Advances a copy to its commit point, or past it. */
 async function advance(job, commits, ask) {
-  let verdicts = []
+  let decisions = []
   for (;;) {
-    const entries = await job.advance(verdicts, commits)
+    const entries = await job.advance(decisions, commits)
     if (entries === null) {
       return
     }
-    verdicts = ask(entries) ?? []
+    decisions = ask(entries) ?? []
   }
 }
 
@@ -92,17 +92,17 @@ class Callbacks {
 
 /** Tells what changed since it was told last. */
 function progressTeller(job, onProgress) {
-  let told
+  let lastReported
   return () => {
     const { files, bytes, path } = job.tally()
-    if (told === undefined || told.files !== files || told.bytes !== bytes) {
-      told = { files, bytes }
+    if (lastReported === undefined || lastReported.files !== files || lastReported.bytes !== bytes) {
+      lastReported = { files, bytes }
       onProgress({ files, bytes, path })
     }
   }
 }
 
-function verdict(filter, { path, kind }) {
+function decide(filter, { path, kind }) {
   const answer = filter(path, kind)
   if (typeof answer !== 'boolean') {
     throw invalidConfig('filter', `expected it to return true or false at once, got ${describe(answer)}`)

@@ -160,7 +160,7 @@ class VolumeWriteStream extends Writable {
 function* pieces(chunks) {
   let run = []
   let length = 0
-  const together = () => {
+  const flush = () => {
     run.forEach(refuseLost)
     const piece = run.length === 1 ? run[0] : run
     run = []
@@ -169,13 +169,13 @@ function* pieces(chunks) {
   }
   for (const { chunk } of chunks) {
     if (length > 0 && length + chunk.length > LARGE) {
-      yield together()
+      yield flush()
     }
     run.push(chunk)
     length += chunk.length
   }
   if (run.length > 0) {
-    yield together()
+    yield flush()
   }
 }
 

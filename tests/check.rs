@@ -252,7 +252,9 @@ fn what_an_operation_left_is_told_and_finished() {
     for (repair, count) in [(false, 3), (true, 3), (false, 0)] {
         let problems = found(&home.path(""), repair);
         assert_eq!(problems.len(), count, "{problems:?}");
-        assert!(problems.iter().all(|it| it.kind == ProblemKind::Unfinished && it.repaired == repair));
+        assert!(
+            problems.iter().all(|it| it.kind == ProblemKind::IncompleteOperation && it.repaired == repair)
+        );
     }
     assert_eq!(names(&home.path("")), [""; 0]);
     assert!(home.path("volumes/.trash/notes").exists());
@@ -299,7 +301,7 @@ fn a_bad_image_and_a_stranger_are_told_and_left_alone() {
             [
                 (ProblemKind::BadImage, Some("qcow2"), false),
                 (ProblemKind::BadImage, Some("raw"), false),
-                (ProblemKind::Stranger, None, false),
+                (ProblemKind::UnrecognizedEntry, None, false),
             ]
         );
     }
@@ -324,12 +326,12 @@ fn what_stands_in_place_of_the_stores_own_directories_is_told_and_moved_away() {
                 _ => drop(std::os::unix::net::UnixListener::bind(&place).unwrap()),
             }
             let problems = found(home.path(), false);
-            assert_eq!(kinds(&problems), [(ProblemKind::Stranger, None, false)], "{entry}");
+            assert_eq!(kinds(&problems), [(ProblemKind::UnrecognizedEntry, None, false)], "{entry}");
             assert!(problems[0].path == place && problems[0].message.contains(kind), "{problems:?}");
             Store::open(home.path(), Durability::Full).unwrap_err();
             assert!(!place.is_dir() || place.is_symlink());
             let problems = found(home.path(), true);
-            assert_eq!(kinds(&problems), [(ProblemKind::Stranger, None, true)], "{entry}");
+            assert_eq!(kinds(&problems), [(ProblemKind::UnrecognizedEntry, None, true)], "{entry}");
             assert!(problems[0].message.contains(&format!("{entry}.damaged-")), "{problems:?}");
             assert_eq!(ids(home.path()), before, "{entry}");
             assert_eq!(fs::read_dir(home.path().join("volumes/.ids")).unwrap().count(), 3);
@@ -353,7 +355,7 @@ fn an_id_without_a_volume_is_told_and_deleted() {
     maker.lock().unwrap();
     for repair in [false, true] {
         let problems = found(&home.path(""), repair);
-        assert_eq!(kinds(&problems), [(ProblemKind::Unfinished, None, repair)]);
+        assert_eq!(kinds(&problems), [(ProblemKind::IncompleteOperation, None, repair)]);
         assert_eq!(problems[0].path, home.path("volumes/.ids/gone"));
     }
     assert!(found(&home.path(""), false).is_empty());

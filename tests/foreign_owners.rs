@@ -200,7 +200,7 @@ fn case_71_no_opening_starts_a_process_again_for_a_leftover_that_stays() {
         };
         let reported = |repair: bool| {
             let problems = while_ordinary_user(|| check(home, repair, &CancelToken::default()).unwrap());
-            let left = problems.iter().filter(|problem| problem.kind == ProblemKind::Unfinished);
+            let left = problems.iter().filter(|problem| problem.kind == ProblemKind::IncompleteOperation);
             left.filter(|problem| !problem.repaired).count()
         };
         leave("gone~1-1-1", 0);

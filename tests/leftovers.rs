@@ -69,7 +69,10 @@ fn assert_leftovers_are_cleared() {
     let left = leave_entries(&home.path(""));
     let reported = || {
         let problems = check(&home.path(""), false, &CancelToken::default()).unwrap();
-        assert!(problems.iter().all(|problem| problem.kind == ProblemKind::Unfinished), "{problems:?}");
+        assert!(
+            problems.iter().all(|problem| problem.kind == ProblemKind::IncompleteOperation),
+            "{problems:?}"
+        );
         let mut paths: Vec<_> = problems.into_iter().map(|problem| problem.path).collect();
         paths.sort();
         paths

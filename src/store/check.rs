@@ -26,12 +26,12 @@ pub enum ProblemKind {
     /// A row of the catalog that no version of this program could have written. Mended by striking it out.
     InvalidRow,
     /// Something that an operation left which did not come to its end. Mended by finishing or undoing that.
-    Unfinished,
+    IncompleteOperation,
     /// A disk volume whose image is missing or damaged. Not mended.
     BadImage,
     /// Something in the volumes directory that is no volume's. Mended by moving it out of the way where a directory of the
     /// store's own is to be; else not.
-    Stranger,
+    UnrecognizedEntry,
     /// A directory of the home on which other users of the host have rights. Mended by taking these away, where it is
     /// this user's.
     OpenToOthers,
@@ -45,9 +45,9 @@ impl ProblemKind {
         ("unknown-directory", ProblemKind::UnknownDirectory),
         ("missing-directory", ProblemKind::MissingDirectory),
         ("unusable-row", ProblemKind::InvalidRow),
-        ("unfinished", ProblemKind::Unfinished),
+        ("incomplete-operation", ProblemKind::IncompleteOperation),
         ("bad-image", ProblemKind::BadImage),
-        ("stranger", ProblemKind::Stranger),
+        ("unrecognized-entry", ProblemKind::UnrecognizedEntry),
         ("open-to-others", ProblemKind::OpenToOthers),
     ];
 }
@@ -156,7 +156,7 @@ impl StoreHandle {
         let repaired = repair && self.delete_stale_identity(name)?;
         let message = format!("The id of a volume {:?} is left, and there is no such volume.", name.as_str());
         let path = self.layout.ids.path_of(name.as_str());
-        Ok(Some(HomeProblem::new(ProblemKind::Unfinished, path, message).repaired(repaired)))
+        Ok(Some(HomeProblem::new(ProblemKind::IncompleteOperation, path, message).repaired(repaired)))
     }
 
     fn check_unfinished(&self, repair: bool) -> Result<Vec<HomeProblem>> {
@@ -208,7 +208,7 @@ impl StoreHandle {
                      opening the store, finishes or undoes it."
                 );
                 let path = self.layout.volumes.path_of(name);
-                problems.push(HomeProblem::new(ProblemKind::Unfinished, path, message).of(name));
+                problems.push(HomeProblem::new(ProblemKind::IncompleteOperation, path, message).of(name));
             }
         }
         for dir in [&self.layout.staging, &self.layout.trash] {
@@ -227,7 +227,7 @@ impl StoreHandle {
                     }
                     Err(error) => return Err(error),
                 };
-                problems.push(HomeProblem::new(ProblemKind::Unfinished, dir.path_of(text), message));
+                problems.push(HomeProblem::new(ProblemKind::IncompleteOperation, dir.path_of(text), message));
             }
         }
         Ok(problems)
@@ -321,12 +321,12 @@ impl StoreHandle {
     ) -> Result<Option<HomeProblem>> {
         let volumes = &self.layout.volumes;
         match entry {
-            FoundEntry::Stranger(name) => {
+            FoundEntry::Unrecognized(name) => {
                 let message = format!(
                     "{name:?} in the volumes directory is no volume's: a file, a link, or a name that no volume has. \
                      Move it away."
                 );
-                Ok(Some(HomeProblem::new(ProblemKind::Stranger, volumes.path_of(name), message)))
+                Ok(Some(HomeProblem::new(ProblemKind::UnrecognizedEntry, volumes.path_of(name), message)))
             }
             FoundEntry::Volume(found) => {
                 let name = found.name.as_str();

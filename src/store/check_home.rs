@@ -50,7 +50,7 @@ pub fn check_directories(home: &Path, repair: bool) -> Result<(Vec<HomeProblem>,
             ),
             false => format!("{path:?} is {kind}, not a directory, so that no store of this home is opened."),
         };
-        problems.push(HomeProblem::new(ProblemKind::Stranger, path, message).repaired(moved));
+        problems.push(HomeProblem::new(ProblemKind::UnrecognizedEntry, path, message).repaired(moved));
         are_left |= !moved;
     }
     Ok((problems, are_left))

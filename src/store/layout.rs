@@ -325,7 +325,7 @@ pub enum EntryOwner {
     /// A file's that is just being put in place by a clone of it.
     Cloned(ReflinkRename),
     /// Nobody's that we know.
-    Stranger,
+    Unrecognized,
 }
 
 impl EntryOwner {
@@ -335,14 +335,14 @@ impl EntryOwner {
         let is_token = |text: &str| text.split('-').count() == 3 && text.split('-').all(is_number);
         match entry.split_once(SEPARATOR) {
             Some((name, token)) if is_token(token) => {
-                VolumeName::parse(name).map_or(EntryOwner::Stranger, EntryOwner::Volume)
+                VolumeName::parse(name).map_or(EntryOwner::Unrecognized, EntryOwner::Volume)
             }
             None if is_token(entry) => EntryOwner::File,
             None => match ReflinkRename::of_record(entry) {
                 Some(clone) if is_token(clone.token()) => EntryOwner::Cloned(clone),
-                _ => EntryOwner::Stranger,
+                _ => EntryOwner::Unrecognized,
             },
-            _ => EntryOwner::Stranger,
+            _ => EntryOwner::Unrecognized,
         }
     }
 }

@@ -79,7 +79,8 @@ impl Work {
             12 => self.tell("pool-check", |work| {
                 let problems = check(&work.home, work.dice.below(2) == 0, &cancel())?;
                 // Others are killed in the middle of their work all the time; anything else nobody has done.
-                let wrong = problems.into_iter().find(|problem| problem.kind != ProblemKind::Unfinished);
+                let wrong =
+                    problems.into_iter().find(|problem| problem.kind != ProblemKind::IncompleteOperation);
                 wrong.map_or_else(ok, |problem| Ok(format!("{BROKEN} {problem:?}")))
             }),
             13 => self.tell("pool-open", |work| {

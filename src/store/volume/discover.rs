@@ -16,7 +16,7 @@ pub enum FoundEntry {
     /// A directory: a volume's.
     Volume(FoundVolume),
     /// Something else: a file, a link, or a directory of a name that no volume has.
-    Stranger(String),
+    Unrecognized(String),
 }
 
 impl HomeDirs {
@@ -34,7 +34,7 @@ impl HomeDirs {
                 Some((Ok(dir), name)) => FoundEntry::Volume(self.found(&dir, name)?),
                 // It was removed since it was listed.
                 Some((Err(error), _)) if error.is_refusal(&[Errno::ENOENT]) => continue,
-                _ => FoundEntry::Stranger(shown.into_owned()),
+                _ => FoundEntry::Unrecognized(shown.into_owned()),
             });
         }
         Ok(entries)
@@ -66,7 +66,7 @@ impl HomeDirs {
     pub fn found_volumes(&self) -> Result<Vec<FoundVolume>> {
         let volumes = self.entries()?.into_iter().filter_map(|entry| match entry {
             FoundEntry::Volume(volume) => Some(volume),
-            FoundEntry::Stranger(_) => None,
+            FoundEntry::Unrecognized(_) => None,
         });
         let mut volumes: Vec<_> = volumes.collect();
         volumes.sort_by(|one, other| one.name.as_str().cmp(other.name.as_str()));

@@ -191,7 +191,7 @@ impl StoreHandle {
                 self.remove_passing(&clone)?;
                 discard()
             }
-            EntryOwner::File | EntryOwner::Stranger => discard(),
+            EntryOwner::File | EntryOwner::Unrecognized => discard(),
         }
     }
 
@@ -231,7 +231,7 @@ impl StoreHandle {
                 lock => lock,
             },
             EntryOwner::File | EntryOwner::Cloned(_) => FileLock::try_acquire_leftover(dir, entry)?,
-            EntryOwner::Stranger => None,
+            EntryOwner::Unrecognized => None,
         };
         match lock {
             Some(lock) if dir.contains(entry)? && !self.is_intended(entry)? => Ok(Some(lock)),
