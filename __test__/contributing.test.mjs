@@ -1,0 +1,72 @@
+// The pages for contributors name files, suites and environment variables that are there.
+import assert from 'node:assert/strict'
+import { existsSync, readFileSync, readdirSync } from 'node:fs'
+import path from 'node:path'
+import { test } from 'node:test'
+import { root } from './support.mjs'
+
+const read = (file) => readFileSync(path.join(root, file), 'utf8')
+
+/** The section of a page below a heading, without the heading. */
+const section = (page, heading) => read(page).split(/^#+ /m).find((text) => text.startsWith(`${heading}\n`)) ?? ''
+
+/** What stands in backquotes in the first column of the tables of a text. */
+function firstColumn(text) {
+  const cells = [...text.matchAll(/^\|([^|]*)\|/gm)].map(([, cell]) => cell)
+  return cells.flatMap((cell) => [...cell.matchAll(/`([^`]+)`/g)].map(([, name]) => name))
+}
+
+test('the files that the pages name are there', () => {
+  let count = 0
+  for (const page of ['docs/architecture.md', 'docs/testing.md', 'CONTRIBUTING.md']) {
+    const names = [...read(page).matchAll(/(?<![\w/])(?:src|lib|tests|__test__|e2e|examples|scripts|bench|fuzz|npm)\/[\w./-]*\w/g)]
+    for (const [name] of names) {
+      assert.ok(existsSync(path.join(root, name)), `${page} names ${name}, which is not there`)
+    }
+    count += names.length
+  }
+  assert.ok(count >= 40, `${count}`)
+})
+
+test('docs/testing.md names every Rust suite', () => {
+  const suites = readdirSync(path.join(root, 'tests')).filter((name) => name.endsWith('.rs'))
+  const named = firstColumn(section('docs/testing.md', 'Rust suites'))
+  assert.deepEqual(named.sort(), suites.map((name) => name.slice(0, -3)).sort())
+})
+
+test('a suite that docs/durability-and-crash-safety.md names is there', () => {
+  const named = firstColumn(section('docs/durability-and-crash-safety.md', 'Which tests show it'))
+  assert.ok(named.length >= 5, `${named}`)
+  for (const name of named) assert.ok(existsSync(path.join(root, 'tests', `${name}.rs`)), name)
+})
+
+test('the environment variables of docs/testing.md are read where it says', () => {
+  const table = section('docs/testing.md', 'Environment variables of long suites')
+  const rows = [...table.matchAll(/^\| `(\w+)` \| ([^|]*) \|/gm)]
+  assert.ok(rows.length >= 10)
+  for (const [, variable, cell] of rows) {
+    for (const [, suite] of cell.matchAll(/`([^`]+)`/g)) {
+      const own = suite.endsWith('.mjs') ? [suite.includes('/') ? suite : `__test__/${suite}`] : filesOf(suite)
+      assert.ok(own.some((file) => read(file).includes(variable)), `${suite} does not read ${variable}`)
+    }
+  }
+})
+
+/** The files of a Rust suite. */
+function filesOf(suite) {
+  const directory = path.join(root, 'tests', suite)
+  const parts = existsSync(directory) ? readdirSync(directory).map((name) => `tests/${suite}/${name}`) : []
+  return [`tests/${suite}.rs`, ...parts.filter((name) => name.endsWith('.rs'))]
+}
+
+test('the rooms of docs/architecture.md are those that tests/architecture.rs allows', () => {
+  const rows = [...section('docs/architecture.md', 'Rooms').matchAll(/^\| `(\w+)` \|[^|]*\|([^|]*)\|$/gm)]
+  const documented = rows.map(([, room, cell]) => [room, [...cell.matchAll(/`(\w+)`/g)].map(([, used]) => used).sort()])
+  const arrows = [...read('tests/architecture.rs').matchAll(/^ {4}\("(\w+)", &\[([^\]]*)\]\),$/gm)]
+  const allowed = arrows.map(([, room, used]) => [room, [...used.matchAll(/"(\w+)"/g)].map(([, name]) => name).sort()])
+  const rooms = new Set(documented.map(([room]) => room))
+  const sorted = (table) => table.sort(([a], [b]) => a.localeCompare(b))
+  assert.ok(rooms.size >= 8)
+  // The other table of that file, of libraries and their rooms, has no room as its first name.
+  assert.deepEqual(sorted(documented), sorted(allowed.filter(([room]) => rooms.has(room) || existsSync(path.join(root, 'src', room)))))
+})
