@@ -70,3 +70,11 @@ test('the rooms of docs/architecture.md are those that tests/architecture.rs all
   // The other table of that file, of libraries and their rooms, has no room as its first name.
   assert.deepEqual(sorted(documented), sorted(allowed.filter(([room]) => rooms.has(room) || existsSync(path.join(root, 'src', room)))))
 })
+
+test('the types of docs/glossary.md are types of the core', () => {
+  const types = [...section('docs/glossary.md', 'For contributors').matchAll(/^\|[^|]*\| `(\w+)` \|/gm)].map(([, type]) => type)
+  assert.ok(types.length >= 15)
+  const files = readdirSync(path.join(root, 'src'), { recursive: true }).filter((name) => name.endsWith('.rs'))
+  const source = files.map((name) => read(path.join('src', name))).join('\n')
+  for (const type of types) assert.match(source, new RegExp(`\\b(?:struct|enum|trait) ${type}\\b`), type)
+})
