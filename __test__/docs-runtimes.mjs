@@ -15,6 +15,9 @@ import { root } from './support.mjs'
 /** How long a program may run: far longer than one that does not hang takes on a busy machine. */
 const MAX_RUN_MS = 300_000
 
+/** Where Debian keeps runc and others; it is not in an ordinary user's PATH. */
+const ADMINISTRATORS = '/usr/local/sbin:/usr/sbin:/sbin'
+
 const MOUNT = ['--mount', 'mount', '-t', 'tmpfs', 'tmpfs', tmpdir()]
 
 const noBusybox = () => (findTool('busybox') === null ? 'busybox is not installed' : null)
@@ -110,7 +113,10 @@ const known = new Map()
 /** Why a program can only be checked here, or null. */
 export function whyOnlyChecked({ needs }) {
   const reasons = needs.map((name) => {
-    if (!known.has(name)) known.set(name, RUNTIMES[name] === undefined ? `"${name}" is unknown` : RUNTIMES[name].unavailable())
+    if (!known.has(name)) {
+      const reason = RUNTIMES[name] === undefined ? 'it is unknown' : RUNTIMES[name].unavailable()
+      known.set(name, reason === null ? null : `${name}: ${reason}`)
+    }
     return known.get(name)
   })
   return reasons.find((reason) => reason !== null) ?? null
@@ -140,7 +146,15 @@ export async function run(program, directory) {
   const child = spawn(command, args, {
     cwd: directory,
     detached: true, // In a process group of its own, so that what it started ends with it.
-    env: { ...process.env, NODE_TEST_CONTEXT: undefined, ...environment, MSB_HOME: home, HOME: directory, TMPDIR: tmp },
+    env: {
+      ...process.env,
+      PATH: `${process.env.PATH}:${ADMINISTRATORS}`,
+      NODE_TEST_CONTEXT: undefined,
+      ...environment,
+      MSB_HOME: home,
+      HOME: directory,
+      TMPDIR: tmp,
+    },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const killAll = () => killGroup(child.pid)

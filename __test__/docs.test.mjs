@@ -66,7 +66,7 @@ test('every relative link leads to a file, and every anchor to a heading', () =>
 
 test('the pages that other files name are there', () => {
   const { stdout } = spawnSync('git', ['ls-files', '*.ts', '*.js', '*.mjs', '*.rs', '*.toml'], { cwd: root, encoding: 'utf8' })
-  const files = ['index.d.ts', ...stdout.split('\n').filter((file) => file !== '' && !file.startsWith('__test__/docs'))]
+  const files = ['index.d.ts', ...(stdout ?? '').split('\n').filter((file) => file !== '' && !file.startsWith('__test__/docs'))]
   for (const file of new Set(files.filter((file) => existsSync(path.join(root, file))))) {
     const text = readFileSync(path.join(root, file), 'utf8')
     for (const [named, page, anchor] of text.matchAll(/\bdocs\/([\w-]+\.md)(?:#([\w-]+))?/g)) {

@@ -132,7 +132,7 @@ pub struct CopyTally {
     pub files: f64,
     /// Bytes of content that were copied.
     pub bytes: f64,
-    /// SymlinkPolicy that were skipped.
+    /// Links that were skipped.
     pub skipped_links: f64,
     /// The latest file, from the top.
     pub path: String,
