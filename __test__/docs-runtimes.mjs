@@ -10,6 +10,7 @@ import { whyNot } from '../examples/sandboxes/choose.mjs'
 import { findTool } from '../examples/sandboxes/host-system.mjs'
 import { guestKernel, rootFileSystem, unavailable as noQemu } from '../examples/sandboxes/qemu.mjs'
 import * as runc from '../examples/sandboxes/runc.mjs'
+import { program as virtiofsd, unavailable as noDirectories } from '../examples/sandboxes/virtiofsd.mjs'
 import { root } from './support.mjs'
 
 /** How long a program may run: far longer than one that does not hang takes on a busy machine. */
@@ -44,7 +45,7 @@ export const RUNTIMES = {
   mount: {
     unavailable: () => (process.getuid() === 0 ? probe('unshare', MOUNT) ?? probe('losetup', ['--find']) : 'only root can mount'),
   },
-  virtiofsd: { optional: true, unavailable: () => probe('virtiofsd', ['--version']) },
+  virtiofsd: { unavailable: noDirectories, environment: (directory) => virtiofsServer(directory) },
   microsandbox: { optional: true, unavailable: () => 'a microVM boots on few machines, and its image is not here' },
 }
 
@@ -99,6 +100,29 @@ function guest(directory) {
   return { KERNEL: path.join(guestKernel, 'vmlinuz'), INITRAMFS: initramfs }
 }
 
+/** A `virtiofsd` that takes the options of today's, and does what it is asked by the one of this machine. */
+function virtiofsServer(directory) {
+  const bin = path.join(directory, 'bin')
+  mkdirSync(bin)
+  const script = `#!/bin/sh
+set -e
+[ -n "$apart" ] || exec env apart=yes unshare --mount "$0" "$@"
+while [ $# -gt 0 ]; do
+  case $1 in
+    --socket-path) socket=$2; shift 2 ;;
+    --shared-dir) source=$2; shift 2 ;;
+    --readonly) readonly=yes; shift ;;
+    *) exit 2 ;;
+  esac
+done
+mount -t tmpfs tmpfs /run
+[ -z "$readonly" ] || { mount --bind "$source" "$source"; mount -o remount,bind,ro "$source"; }
+exec ${virtiofsd} --socket-path="$socket" -o source="$source"
+`
+  writeFileSync(path.join(bin, 'virtiofsd'), script, { mode: 0o755 })
+  return { PATH: `${bin}:${process.env.PATH}` }
+}
+
 function inTemporaryDirectory(use) {
   const directory = mkdtempSync(path.join(tmpdir(), 'sandbox-volumes-docs-'))
   try {
@@ -148,9 +172,9 @@ export async function run(program, directory) {
     detached: true, // In a process group of its own, so that what it started ends with it.
     env: {
       ...process.env,
-      PATH: `${process.env.PATH}:${ADMINISTRATORS}`,
       NODE_TEST_CONTEXT: undefined,
       ...environment,
+      PATH: `${environment.PATH ?? process.env.PATH}:${ADMINISTRATORS}`,
       MSB_HOME: home,
       HOME: directory,
       TMPDIR: tmp,

@@ -91,6 +91,11 @@ test('the pages that README.md and docs/ link to are in the package', () => {
   }
 })
 
+test('README.md links to every page', () => {
+  const linked = new Set(linksOf(readPage(root, 'README.md')).map(({ target }) => target.split('#', 1)[0]))
+  assert.deepEqual(pagesOf(root).filter((page) => page !== 'README.md' && !linked.has(page)), [])
+})
+
 test('README.md has at most 160 lines, and promises the two commands', () => {
   const readme = readPage(root, 'README.md')
   const { scripts } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'))

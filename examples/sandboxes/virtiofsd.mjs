@@ -5,7 +5,8 @@ import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { findTool } from './host-system.mjs'
 
-const program = ['virtiofsd', '../libexec/virtiofsd', '../lib/qemu/virtiofsd'].map(findTool).find((path) => path !== null)
+/** The virtiofsd of this machine, or undefined. */
+export const program = ['virtiofsd', '../libexec/virtiofsd', '../lib/qemu/virtiofsd'].map(findTool).find((path) => path !== null)
 
 /** Why directories cannot be shared here, or null. */
 export function unavailable() {
