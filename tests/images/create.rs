@@ -4,6 +4,9 @@ use crate::report::report;
 use crate::skip::skip;
 use crate::{inspect, qemu_img};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use qcow2_rs::dev::Qcow2DevParams;
+use qcow2_rs::helpers::Qcow2IoBuf;
+use qcow2_rs::utils::qcow2_setup_dev_sync;
 use sandbox_volumes::ext4::Extent;
 use sandbox_volumes::image::{create_qcow2, create_raw};
 use sandbox_volumes::model::DiskFormat;
@@ -69,6 +72,43 @@ fn qemu_img_finds_a_new_qcow2_image_clean_and_its_content_right() {
             create_raw(&file(&dir.path().join("own.raw")), &path, capacity, &pieces(capacity)).unwrap();
             qemu_img(dir.path(), &["compare", "-q", "-f", "raw", "-F", "raw", "disk.raw", "own.raw"]);
             assert_eq!(fs::metadata(dir.path().join("disk.raw")).unwrap().len(), capacity);
+        }
+    }
+}
+
+/// Reads `length` bytes at `offset` of a qcow2 image as qcow2-rs does.
+async fn read_with_qcow2_rs(path: &Path, offset: u64, length: usize) -> Vec<u8> {
+    let dev = qcow2_setup_dev_sync(path, &Qcow2DevParams::new(9, None, None, true, false)).unwrap();
+    dev.qcow2_prep_io().await.unwrap();
+    let mut buffer = Qcow2IoBuf::<u8>::new(length);
+    assert_eq!(dev.read_at(&mut buffer, offset).await.unwrap(), length);
+    buffer.to_vec()
+}
+
+#[test]
+fn an_independent_reader_finds_what_was_written_into_a_new_qcow2_image() {
+    const BLOCK: u64 = 4096;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for capacity in [MIB, 64 * MIB, 3 * 512 * MIB + 64 * 1024, TIB] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk.qcow2");
+        let pieces = pieces(capacity);
+        create_qcow2(&file(&path), &path, capacity, &pieces).unwrap();
+        for piece in &pieces {
+            // From the block before the piece, if there is one, to the block after it.
+            let start = (piece.offset / BLOCK).saturating_sub(1) * BLOCK;
+            let end = (piece.offset + piece.bytes.len() as u64).next_multiple_of(BLOCK) + BLOCK;
+            let length = usize::try_from(end.min(capacity) - start).unwrap();
+            let found = runtime.block_on(read_with_qcow2_rs(&path, start, length));
+            let mut expected = vec![0; length];
+            for other in &pieces {
+                for (at, byte) in (other.offset..).zip(&other.bytes) {
+                    if (start..start + length as u64).contains(&at) {
+                        expected[usize::try_from(at - start).unwrap()] = *byte;
+                    }
+                }
+            }
+            assert!(found == expected, "{capacity}: around {}", piece.offset);
         }
     }
 }
