@@ -6,11 +6,12 @@
 use super::FileNumbers;
 use crate::error::{Error, Result};
 use crate::model::{VolumeKind, VolumeName};
+use crate::sync::IgnorePoison;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// The columns of `volume` that every version has that is read here.
@@ -218,7 +219,7 @@ fn connections() -> &'static Mutex<MsbConnections> {
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock().ignore_poison()
 }
 
 fn connect(path: &Path, wait: Duration) -> rusqlite::Result<Connection> {

@@ -1,9 +1,9 @@
 //! A few connections, lent out one at a time, with a bound on the wait.
 
 use crate::error::{Error, Result};
-use crate::sync::LONGEST_WAIT;
+use crate::sync::{IgnorePoison, LONGEST_WAIT};
 use rusqlite::Connection;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex};
 use std::time::Instant;
 
 #[derive(Debug)]
@@ -28,11 +28,11 @@ impl ConnectionPool {
 
     /// Those that are not lent out, which leave.
     pub fn take_all(&mut self) -> Vec<Connection> {
-        std::mem::take(self.idle.get_mut().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(self.idle.get_mut().ignore_poison())
     }
 
     fn take(&self, deadline: Instant) -> Result<Connection> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.idle.lock().ignore_poison();
         loop {
             if let Some(connection) = idle.pop() {
                 return Ok(connection);
@@ -44,7 +44,7 @@ impl ConnectionPool {
                     "was busy with other operations of this process for {seconds} s. Try again later."
                 )));
             }
-            idle = self.returned.wait_timeout(idle, left).unwrap_or_else(PoisonError::into_inner).0;
+            idle = self.returned.wait_timeout(idle, left).ignore_poison().0;
         }
     }
 }
@@ -58,7 +58,7 @@ struct PooledConnection<'p> {
 impl Drop for PooledConnection<'_> {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
-            self.from.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            self.from.idle.lock().ignore_poison().push(connection);
             self.from.returned.notify_one();
         }
     }

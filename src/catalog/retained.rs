@@ -6,10 +6,11 @@
 
 use super::CatalogLocks;
 use crate::error::Result;
+use crate::sync::IgnorePoison;
 use rusqlite::{Connection, OpenFlags};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 use std::time::Instant;
 
 /// Tells a file from a later one of its name: its device, and its number there.
@@ -27,7 +28,7 @@ type ByPath = HashMap<PathBuf, Vec<RetainedConnection>>;
 
 fn staying() -> MutexGuard<'static, ByPath> {
     static STAYING: LazyLock<Mutex<ByPath>> = LazyLock::new(Mutex::default);
-    STAYING.lock().unwrap_or_else(PoisonError::into_inner)
+    STAYING.lock().ignore_poison()
 }
 
 /// Opens a catalog's file, or takes a connection to it that stayed, and has it made ready; none where that says that it

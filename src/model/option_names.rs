@@ -14,3 +14,5 @@ pub const QUOTA_MIB: &str = "quotaMib";
 pub const LABELS: &str = "labels";
 /// A disk's image format.
 pub const FORMAT: &str = "format";
+/// A path on the host, as an argument of its own.
+pub const HOST_PATH: &str = "hostPath";

@@ -1,12 +1,13 @@
 //! The names of options and of a plain object's fields, each spelled once.
 
-pub(super) use crate::model::option_names::{FORMAT, KIND, LABELS, NAME, QUOTA_MIB, SIZE_MIB, VOLUME_ID};
+pub(super) use crate::model::option_names::{
+    FORMAT, HOST_PATH, KIND, LABELS, NAME, QUOTA_MIB, SIZE_MIB, VOLUME_ID,
+};
 
 pub(super) const BIND: &str = "bind";
 pub(super) const DISK: &str = "disk";
 pub(super) const FSTYPE: &str = "fstype";
 pub(super) const GUEST_PATH: &str = "guestPath";
-pub(super) const HOST_PATH: &str = "hostPath";
 pub(super) const HOST_PERMISSIONS: &str = "hostPermissions";
 pub(super) const MODE: &str = "mode";
 pub(super) const NAMED: &str = "named";

@@ -10,6 +10,7 @@ use super::runtime::dispatch::{current, run, run_in_steps};
 use super::runtime::executor::{self, KeyedLimit, Pool};
 use super::runtime::js_error::or_throw;
 use crate::error::{Error, Result};
+use crate::model::option_names::HOST_PATH;
 use crate::model::{OptionReader, OptionValue};
 use crate::store::{
     AppendOptions, CopyRequest, EntryKind, FilterRequest, Progress, SymlinkPolicy, TransferOptions,
@@ -20,9 +21,6 @@ use napi::Env;
 use napi::bindgen_prelude::{ToNapiValue, Unknown};
 use napi_derive::napi;
 use std::sync::{Arc, Mutex, TryLockError};
-
-/// What the path on the host is called in messages.
-const HOST_PATH: &str = "hostPath";
 
 /// How many copies of one volume may wait for it at a time, so that threads are left for those of others.
 const MAX_COPIES_OF_A_VOLUME: usize = 16;

@@ -10,13 +10,13 @@ use super::runtime::js_error::or_throw;
 use crate::error::Result;
 use crate::model::{OptionReader, OptionValue};
 use crate::store::{DirListing, EntryBatch, ListOptions, Stat, VolumeFs};
-use crate::sync::CancelToken;
+use crate::sync::{CancelToken, IgnorePoison};
 use napi::Env;
 use napi::bindgen_prelude::{Buffer, Either, Float64Array, ToNapiValue, Uint32Array, Unknown};
 use napi_derive::napi;
 use std::ffi::OsString;
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 /// How many entries a listing tells at once where that is done on the short pool, and elsewhere. The first is a
@@ -123,7 +123,7 @@ impl NativeListing {
 
 impl ListingSlot {
     fn lock(&self) -> MutexGuard<'_, ListingState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().ignore_poison()
     }
 
     fn pool(&self) -> Pool {

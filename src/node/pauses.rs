@@ -4,11 +4,11 @@ use super::runtime::dispatch::Outcome;
 use super::runtime::executor::{self, Pool};
 use crate::error::Result;
 use crate::store::LeaseWait;
-use crate::sync::CancelToken;
+use crate::sync::{CancelToken, IgnorePoison};
 use std::collections::BTreeMap;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, LazyLock, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -95,7 +95,7 @@ struct Waiter {
 
 impl Pauses {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().ignore_poison()
     }
 
     fn add(&'static self, pause: Duration, cancel: CancelToken, go_on: Box<dyn FnOnce() + Send>) {
@@ -148,7 +148,7 @@ impl Pauses {
                 return;
             }
             let waited = self.changed.wait_timeout(state, next.unwrap_or(IDLE_TIMEOUT));
-            let (woken, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            let (woken, timeout) = waited.ignore_poison();
             (state, is_idle_for_long) = (woken, next.is_none() && timeout.timed_out());
         }
     }

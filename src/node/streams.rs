@@ -16,13 +16,13 @@ use super::runtime::js_error::or_throw;
 use crate::error::{Error, Result};
 use crate::model::{OptionReader, OptionValue};
 use crate::store::{FileReader, ReadRange, StreamWriter, VolumeFs, WriteFrom, WriteOptions, WriteSession};
-use crate::sync::CancelToken;
+use crate::sync::{CancelToken, IgnorePoison};
 use napi::Env;
 use napi::bindgen_prelude::{ToNapiValue, Unknown};
 use napi_derive::napi;
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// How much one job reads, and how much a writer holds before it asks to wait.
 const HIGH_WATER_MARK: u32 = 512 * 1024;
@@ -85,7 +85,7 @@ impl<F: Send + 'static> StreamSlot<F> {
 
 /// Waits for one piece at most, which is as long as its buffer: lib/streams.js asks for one thing at a time.
 fn lock<F>(file: &Mutex<Option<F>>) -> MutexGuard<'_, Option<F>> {
-    file.lock().unwrap_or_else(PoisonError::into_inner)
+    file.lock().ignore_poison()
 }
 
 /// One piece of a stream on its way to the open file.

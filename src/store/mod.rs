@@ -40,6 +40,7 @@ pub use volume::remove::BegunRemoval;
 use crate::catalog::{self, Catalog, CatalogWriter};
 use crate::error::{Error, Result};
 use crate::model::{VolumeName, VolumeRecord, VolumeRef};
+use crate::sync::IgnorePoison;
 use crate::volume_fs::QuotaLocks;
 use attach::liveness::living;
 use files::root_cache::RootCache;
@@ -47,7 +48,7 @@ pub use layout::Durability;
 use layout::{HomeDirs, HomeFileIds};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, RwLock, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 use volume::recover::later_if_refused;
 use warnings::Warnings;
@@ -121,7 +122,7 @@ impl Store {
         }
         // Without the lock, for it may take long. Of several that do it at once one is kept.
         let anew = StoreHandle::open(&self.home, self.options)?;
-        let mut current = self.opened.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.opened.write().ignore_poison();
         if !current.is_current()? {
             current.clone_from(&anew);
         }
@@ -130,7 +131,7 @@ impl Store {
 
     /// The home as it was opened last, which may be another one by now.
     fn opened_before(&self) -> Arc<StoreHandle> {
-        self.opened.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.opened.read().ignore_poison().clone()
     }
 }
 
@@ -139,7 +140,7 @@ type Stores = HashMap<(PathBuf, OpenOptions), Weak<Store>>;
 
 fn shared() -> MutexGuard<'static, Stores> {
     static STORES: LazyLock<Mutex<Stores>> = LazyLock::new(Mutex::default);
-    STORES.lock().unwrap_or_else(PoisonError::into_inner)
+    STORES.lock().ignore_poison()
 }
 
 impl StoreHandle {

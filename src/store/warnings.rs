@@ -4,9 +4,10 @@ use super::privacy::ExposedDir;
 use super::{Store, StoreHandle};
 use crate::catalog::InvalidRow;
 use crate::error::Result;
+use crate::sync::IgnorePoison;
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex};
 
 /// The directories that this process has warned of.
 static WARNED: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default);
@@ -23,14 +24,14 @@ impl Store {
     /// The warnings that nobody has taken yet.
     pub fn take_warnings(&self) -> Result<Vec<String>> {
         let opened = self.opened()?;
-        let mut warnings = opened.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut warnings = opened.warnings.lock().ignore_poison();
         Ok(std::mem::take(&mut warnings.waiting))
     }
 
     /// Returns the warnings about the home itself that were not returned before.
     pub fn take_home_warnings(&self) -> Vec<String> {
         let opened = self.opened_before();
-        let mut warnings = opened.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut warnings = opened.warnings.lock().ignore_poison();
         std::mem::take(&mut warnings.of_home)
     }
 }
@@ -38,8 +39,8 @@ impl Store {
 impl StoreHandle {
     /// Warns of directories of the home that are open to other users, of each once in this process.
     pub(super) fn warn_of_exposed(&self, exposed: &[ExposedDir]) {
-        let mut warned = WARNED.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut warned = WARNED.lock().ignore_poison();
+        let mut warnings = self.warnings.lock().ignore_poison();
         for exposed in exposed.iter().filter(|exposed| warned.insert(exposed.path.clone())) {
             let problem = exposed.problem();
             warnings
@@ -50,7 +51,7 @@ impl StoreHandle {
 
     /// Warns of rows that are left out of a listing.
     pub(super) fn warn_of(&self, rows: &[InvalidRow]) {
-        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut warnings = self.warnings.lock().ignore_poison();
         for row in rows {
             let warning = format!(
                 "The catalog's row of {:?} is left out: {}. VolumeStore.check({{ repair: true }}) strikes it out.",

@@ -1,10 +1,11 @@
 //! Turns among the threads of this process, with a bound on the wait.
 
 use super::CancelToken;
+use super::IgnorePoison;
 use crate::error::Result;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// How long somebody waits between two looks at whether he was cancelled.
@@ -52,13 +53,13 @@ impl<K: Clone + Eq + Hash> KeyedLock<K> {
                 return cancelled.map(|()| None);
             }
             let waited = self.was_given_back.wait_timeout(queues, left.min(LOOK_AGAIN));
-            queues = waited.unwrap_or_else(PoisonError::into_inner).0;
+            queues = waited.ignore_poison().0;
         }
         Ok(Some(KeyedGuard { among: self, key: key.clone() }))
     }
 
     fn lock(&self) -> MutexGuard<'_, KeyedQueues<K>> {
-        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queues.lock().ignore_poison()
     }
 }
 

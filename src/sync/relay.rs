@@ -1,12 +1,13 @@
 //! Exclusive keys whose waiters hold no thread.
 
+use super::IgnorePoison;
 use super::cancel_token::CancelToken;
 use crate::error::Result;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::hash::Hash;
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 type RelayWaiter<K> = (CancelToken, Box<dyn FnOnce(Result<Baton<K>>) + Send>);
 
@@ -81,7 +82,7 @@ impl<K: Clone + Eq + Hash> fmt::Debug for Relay<K> {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock().ignore_poison()
 }
 
 /// A key that is held until this is dropped.

@@ -2,9 +2,10 @@
 //! end.
 
 use super::CancelToken;
+use super::IgnorePoison;
 use crate::error::Result;
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// How long an operation may work while others wait for its slot.
@@ -48,7 +49,7 @@ impl Slots {
     }
 
     fn lock(&self) -> MutexGuard<'_, SlotState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().ignore_poison()
     }
 
     /// Acquires a slot in the order of arrival; new operations and begun ones alternate.
@@ -63,9 +64,9 @@ impl Slots {
         if is_new { &mut state.new } else { &mut state.begun }.push_back(waiter.clone());
         drop(state);
         loop {
-            let granted = waiter.granted.lock().unwrap_or_else(PoisonError::into_inner);
+            let granted = waiter.granted.lock().ignore_poison();
             let waited = waiter.woken.wait_timeout_while(granted, LOOK_AGAIN, |granted| !*granted);
-            if *waited.unwrap_or_else(PoisonError::into_inner).0 {
+            if *waited.ignore_poison().0 {
                 return Ok(());
             }
             if let Err(cancelled) = cancel.check() {
@@ -81,7 +82,7 @@ impl Slots {
         let is_another = |other: &Arc<SlotWaiter>| !Arc::ptr_eq(other, waiter);
         state.new.retain(is_another);
         state.begun.retain(is_another);
-        if *waiter.granted.lock().unwrap_or_else(PoisonError::into_inner) {
+        if *waiter.granted.lock().ignore_poison() {
             state.release();
         }
     }
@@ -103,7 +104,7 @@ impl SlotState {
         match first.pop_front().or_else(|| second.pop_front()) {
             None => self.free += 1,
             Some(waiter) => {
-                *waiter.granted.lock().unwrap_or_else(PoisonError::into_inner) = true;
+                *waiter.granted.lock().ignore_poison() = true;
                 waiter.woken.notify_one();
             }
         }
@@ -166,7 +167,7 @@ impl Slot {
     }
 
     fn lock(&self) -> MutexGuard<'_, SlotTurn> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+        self.turn.lock().ignore_poison()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Files that a call makes, and removes again if it fails. Where another call opened one to write it, it belongs to both:
 //! what the other call wrote must not go with it.
 
+use crate::sync::IgnorePoison;
 use crate::sys::{EntryKind, FileId, FileStamp, remove_directory, unlink_entry};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -8,7 +9,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard};
 
 /// What this process is making.
 static IN_THE_MAKING: LazyLock<Mutex<HashMap<FileId, Making>>> = LazyLock::new(Mutex::default);
@@ -158,5 +159,5 @@ pub fn rely_on(file: FileId) {
 }
 
 fn in_the_making() -> MutexGuard<'static, HashMap<FileId, Making>> {
-    IN_THE_MAKING.lock().unwrap_or_else(PoisonError::into_inner)
+    IN_THE_MAKING.lock().ignore_poison()
 }

@@ -3,13 +3,13 @@
 use super::{VolumePath, VolumeRoot};
 use crate::error::{Error, Result};
 use crate::model::VolumeName;
-use crate::sync::CancelToken;
+use crate::sync::{CancelToken, IgnorePoison};
 use crate::sys::{Access, TransferBuffer, has_length, read_piece};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 /// Which bytes of a file are read.
 #[derive(Clone, Copy, Debug, Default)]
@@ -65,14 +65,14 @@ fn yields_more(file: &File, found: u64) -> io::Result<bool> {
 impl FileReader {
     /// How many bytes are to come at most.
     pub fn left(&self) -> u64 {
-        let rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
+        let rest = self.rest.lock().ignore_poison();
         rest.end - rest.at
     }
 
     /// Reads the next bytes into `buffer` and gives how many they are: fewer than it holds, or none, only where
     /// the range or the file ends. From then on there are none.
     pub fn read_next(&self, buffer: &mut [u8], cancel: &CancelToken) -> Result<usize> {
-        let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rest = self.rest.lock().ignore_poison();
         let most = usize::try_from(rest.end - rest.at).map_or(buffer.len(), |left| left.min(buffer.len()));
         let mut filled = 0;
         while filled < most {

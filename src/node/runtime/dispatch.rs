@@ -12,6 +12,7 @@ use super::feed_queue::FeedQueue;
 use super::js_error::{ErrorFactory, to_js_error};
 use crate::error::{Error, Result};
 use crate::store::delete_elsewhere;
+use crate::sync::IgnorePoison;
 use napi::bindgen_prelude::{FromNapiValue, Uint8Array, Unknown};
 use napi::{Env, JsValue, sys};
 use std::any::Any;
@@ -20,7 +21,7 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// What one JavaScript environment (the main thread, a worker) needs to have its jobs done.
 pub struct Dispatcher {
@@ -222,7 +223,7 @@ impl Dispatcher {
     }
 
     fn lock(&self) -> MutexGuard<'_, Finished> {
-        self.finished.lock().unwrap_or_else(PoisonError::into_inner)
+        self.finished.lock().ignore_poison()
     }
 
     /// Counts a pending job; the first one holds the event loop open.

@@ -1,9 +1,9 @@
 //! The life of a JavaScript environment.
 
 use crate::error::{Error, Result};
-use crate::sync::CancelToken;
+use crate::sync::{CancelToken, IgnorePoison};
 use std::collections::HashMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 /// Whether the environment is still there, and how many jobs fill memory of it, which it must not free before.
 #[derive(Default)]
@@ -20,7 +20,7 @@ struct EnvLifetimeState {
 
 impl EnvLifetime {
     fn lock(&self) -> MutexGuard<'_, EnvLifetimeState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().ignore_poison()
     }
 
     /// Whether it has ended.
@@ -47,7 +47,7 @@ impl EnvLifetime {
     pub fn wait_for_borrowers(&self) {
         let mut state = self.lock();
         while state.borrowers > 0 {
-            state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.returned.wait(state).ignore_poison();
         }
     }
 }
@@ -74,7 +74,7 @@ struct Running {
 
 impl EnvTeardown {
     fn lock(&self) -> MutexGuard<'_, Running> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().ignore_poison()
     }
 
     /// Has the end cancel an operation, until the guard is dropped. Called while the environment is there.

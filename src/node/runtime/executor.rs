@@ -4,13 +4,13 @@
 #![expect(unsafe_code, reason = "setpriority has no safe wrapper among our dependencies")]
 
 use crate::error::{Error, Result};
-use crate::sync::{CancelToken, WaitingPool, join_pool};
+use crate::sync::{CancelToken, IgnorePoison, WaitingPool, join_pool};
 use nix::libc;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Condvar, LazyLock, Mutex, PoisonError};
+use std::sync::{Condvar, LazyLock, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -141,7 +141,7 @@ impl JobQueue {
     }
 
     fn submit(&'static self, turn: Option<KeyedLimit>, job: Job) -> Result<()> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().ignore_poison();
         if let Some(turn) = &turn
             && let Some(turns) = state.turns.get_mut(&turn.key)
             && turns.running >= turn.limit
@@ -177,7 +177,7 @@ impl JobQueue {
 
     /// Lets the next job with the key of one that is done come to its turn, behind those of other keys.
     fn done(&self, key: String) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().ignore_poison();
         let Some(turns) = state.turns.get_mut(&key) else { return };
         if let Some((cancel, next)) = turns.parked.pop_front() {
             state.jobs.push_back((Some((key, cancel)), next));
@@ -197,7 +197,7 @@ impl JobQueue {
         }
         let is_empty = {
             self.release.store(LOOKING, Ordering::Release);
-            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let state = self.state.lock().ignore_poison();
             state.jobs.is_empty() && state.turns.values().all(|turns| turns.parked.is_empty())
         };
         if is_empty && self.has_looked() {
@@ -217,7 +217,7 @@ impl JobQueue {
     fn look_for_cancelled(&'static self) {
         loop {
             self.release.store(LOOKING, Ordering::Release);
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.state.lock().ignore_poison();
             state.take_out_cancelled();
             // If none can be started, the threads that run end them.
             let enders = state.cancelled.len().min(MAX_ENDERS);
@@ -235,7 +235,7 @@ impl JobQueue {
 
     fn end_cancelled(&'static self) {
         loop {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.state.lock().ignore_poison();
             if !state.jobs.is_empty() {
                 // One of them may have had its turn because of what ended here. The threads that run come to it as well.
                 let _started = self.start_if_needed(&mut state);
@@ -272,7 +272,7 @@ impl JobQueue {
 
     /// The next job; returns `None` if the thread is not needed any more.
     fn next(&self) -> Option<KeyedJob> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().ignore_poison();
         let mut is_idle_for_long = false;
         loop {
             if let Some(job) = state.cancelled.pop_front() {
@@ -287,7 +287,7 @@ impl JobQueue {
             }
             state.idle += 1;
             let waited = self.filled.wait_timeout(state, IDLE_TIMEOUT);
-            let (woken, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            let (woken, timeout) = waited.ignore_poison();
             (state, is_idle_for_long) = (woken, timeout.timed_out());
             state.idle -= 1;
         }
@@ -318,7 +318,7 @@ impl WaitingPool for JobQueue {
         if REPLACED.fetch_update(Ordering::AcqRel, Ordering::Acquire, may_be).is_err() {
             return false;
         }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().ignore_poison();
         state.threads = state.threads.saturating_sub(1);
         if !state.jobs.is_empty() && state.idle == 0 {
             // If none can be started, the jobs wait for a thread that runs, as this one will.
@@ -329,6 +329,6 @@ impl WaitingPool for JobQueue {
 
     fn take_back(&self) {
         REPLACED.fetch_sub(1, Ordering::AcqRel);
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).threads += 1;
+        self.state.lock().ignore_poison().threads += 1;
     }
 }

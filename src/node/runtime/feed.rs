@@ -10,12 +10,13 @@ use super::dispatch::{Dispatcher, current};
 use super::feed_queue::{CopiedSlice, SLICE_BYTES};
 use crate::error::{Error, Result};
 use crate::store::reserve_memory;
+use crate::sync::IgnorePoison;
 use napi::bindgen_prelude::{FromNapiValue, Object, ObjectRef, Uint8ArraySlice, Unknown};
 use napi::{Env, JsValue};
 use nix::errno::Errno;
 use std::collections::VecDeque;
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// How many slices are copied ahead for one job.
 const MAX_AHEAD: usize = 4;
@@ -81,7 +82,7 @@ pub fn lost_data() -> Error {
 
 impl Feed {
     fn lock(&self) -> MutexGuard<'_, FeedState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().ignore_poison()
     }
 
     /// Does the next part of what is wanted; returns how many bytes it copied.

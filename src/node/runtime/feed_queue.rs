@@ -3,11 +3,12 @@
 use super::dispatch::{Dispatcher, current};
 use super::executor::{self, Pool};
 use super::feed::Feed;
+use crate::sync::IgnorePoison;
 use napi::Env;
 use std::collections::VecDeque;
 use std::mem;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// How much is copied at a time, 1 MiB.
 pub const SLICE_BYTES: usize = 1 << 20;
@@ -105,7 +106,7 @@ impl Drop for CopiedSlice {
 
 impl FeedQueue {
     fn lock(&self) -> MutexGuard<'_, FeedQueueState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().ignore_poison()
     }
 
     /// Copies what is wanted, on the JavaScript thread.

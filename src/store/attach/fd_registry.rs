@@ -5,13 +5,14 @@
 //! process: not to a store, which may be opened anew or be let go of while its attachments last.
 
 use crate::mount::GuestPath;
+use crate::sync::IgnorePoison;
 use crate::sys::{Access, HeldFile, reopen};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -81,7 +82,7 @@ impl HeldDisk {
 /// By the attachment's number, which is drawn at random.
 fn held() -> MutexGuard<'static, HashMap<i64, HeldFds>> {
     static HELD: LazyLock<Mutex<HashMap<i64, HeldFds>>> = LazyLock::new(Mutex::default);
-    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+    HELD.lock().ignore_poison()
 }
 
 /// Keeps the files of an attachment open; also of one that has none, which then counts as held until it ends.

@@ -2,10 +2,11 @@
 
 use super::volume_fs::{VolumeFs, WriteSession};
 use crate::error::{Error, Result};
+use crate::model::option_names::HOST_PATH;
 use crate::store::AppendOptions;
 use crate::store::attach::host_path::{is_in_private, overlaps_private};
 use crate::store::layout::HomeDirs;
-use crate::sync::{CancelToken, Slot, Slots};
+use crate::sync::{CancelToken, IgnorePoison, Slot, Slots};
 use crate::sys::{Dir, EntryKind, HostEntry, open_host_entry, open_host_holder};
 use crate::volume_fs::{
     CopyDest, CopyDestPlace, CopyJob, CopyPolicy, CopySource, CopyStats, Endpoint, FilterRequest, IntoVolume,
@@ -15,10 +16,7 @@ use nix::errno::Errno;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-
-/// The argument that host paths are given in.
-const HOST_PATH: &str = "hostPath";
+use std::sync::{Arc, Mutex};
 
 /// What a directory that is made inside a volume keeps of its mode: permissions and the sticky bit.
 const MODE_INSIDE: u32 = 0o1777;
@@ -291,7 +289,7 @@ impl IntoVolume for CopyWriter {
         claim: &mut Reservation,
         write: &mut dyn FnMut() -> Result<()>,
     ) -> Result<()> {
-        let _queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let _queues = self.queues.lock().ignore_poison();
         let mut write = || {
             self.tree.admit(self.volume.rules().quota, path, demand, claim, &self.cancel)?;
             write()

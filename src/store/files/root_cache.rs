@@ -7,11 +7,12 @@
 
 use crate::error::Result;
 use crate::model::{VolumeId, VolumeName, VolumeRef};
+use crate::sync::IgnorePoison;
 use crate::sys::FileId;
 use crate::volume_fs::VolumeRoot;
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 /// How many are held.
 const MOST: usize = 64;
@@ -55,6 +56,6 @@ impl RootCache {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<VolumeName, CachedRoot>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().ignore_poison()
     }
 }

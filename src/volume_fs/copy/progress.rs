@@ -1,9 +1,10 @@
 //! How far a copy has come, for whoever looks from another thread.
 
+use crate::sync::IgnorePoison;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Counted while it is copied.
 #[derive(Debug, Default)]
@@ -30,7 +31,7 @@ pub struct CopyStats {
 impl Progress {
     /// What was counted so far.
     pub fn tally(&self) -> CopyStats {
-        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let latest = self.latest.lock().ignore_poison();
         CopyStats {
             files: self.files.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
@@ -45,7 +46,7 @@ impl Progress {
 
     pub(super) fn add_file(&self, prefix: &Arc<PathBuf>, name: &OsStr) {
         self.files.fetch_add(1, Ordering::Relaxed);
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut latest = self.latest.lock().ignore_poison();
         latest.0 = prefix.clone();
         latest.1.clear();
         latest.1.push(name);

@@ -4,9 +4,10 @@
 use super::entry::{TaskBatch, copy_batch};
 use super::job::CopyContext;
 use crate::error::{Error, Result};
+use crate::sync::IgnorePoison;
 use crate::sys::TransferBuffer;
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread::{self, Scope};
 
 /// How many threads copy at most, the walker included: creating files is what takes the time, and file systems do not
@@ -93,7 +94,7 @@ impl WorkerPool<'_, '_> {
         loop {
             let mut state = self.shared.lock();
             while state.waiting.is_empty() && state.busy > 0 {
-                state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.shared.changed.wait(state).ignore_poison();
             }
             if state.has_failed {
                 return Err(Error::aborted());
@@ -107,7 +108,7 @@ impl WorkerPool<'_, '_> {
 
 impl WorkerShared {
     fn lock(&self) -> MutexGuard<'_, WorkerState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().ignore_poison()
     }
 
     fn work(&self, context: &CopyContext) {
@@ -129,7 +130,7 @@ impl WorkerShared {
             if state.is_closed {
                 return None;
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.changed.wait(state).ignore_poison();
         }
     }
 

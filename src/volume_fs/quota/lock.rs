@@ -3,14 +3,14 @@
 use super::estimate::{ENCODED, UsageEstimate};
 use crate::error::{Error, Result};
 use crate::model::VolumeName;
-use crate::sync::{CancelToken, KeyedLock, LONGEST_WAIT};
+use crate::sync::{CancelToken, IgnorePoison, KeyedLock, LONGEST_WAIT};
 use crate::sys::FileLock;
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 /// Tells whether a sandbox that may write has the volume of that name.
@@ -93,7 +93,7 @@ impl QuotaLocks {
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<VolumeName, Arc<QuotaLock>>> {
-        self.by_volume.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_volume.lock().ignore_poison()
     }
 }
 
@@ -105,7 +105,7 @@ impl fmt::Debug for QuotaLocks {
 
 impl QuotaLock {
     pub fn ledger(&self) -> MutexGuard<'_, Option<UsageFile>> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ledger.lock().ignore_poison()
     }
 
     fn open(&self, lock: &FileLock, at_once: bool) -> Result<OpenUsageFile<'_>> {
