@@ -1,4 +1,5 @@
-// What a process left that was killed while it made or removed a volume, met in a store that is open already.
+// Leftovers of a process that was killed while it created or removed a volume. A store that is open already finds
+// them.
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -9,7 +10,7 @@ import { test } from 'node:test'
 import { Mount, VolumeAlreadyExistsError, VolumeNotFoundError } from '../index.js'
 import { changeCatalog, indexPath, tempStore } from './support.mjs'
 
-/** Makes and removes volumes of ever new names until it is killed. */
+/** Creates and removes volumes with new names until it is killed. */
 const worker = `
 const { VolumeStore } = require(process.env.SV)
 VolumeStore.open({ home: process.env.HOME_OF_STORE, durability: 'fast' }).then(async (store) => {
@@ -21,8 +22,8 @@ VolumeStore.open({ home: process.env.HOME_OF_STORE, durability: 'fast' }).then(a
 })`
 
 /**
- * Holds the catalog's lock for writing as soon as there is an intent of that kind, and prints the volume's name: whose
- * intent it is can then neither finish nor begin anything. The lock is held until standard input ends.
+ * Locks the catalog for writing as soon as there is an intent of that kind, and prints the name of the volume. The
+ * owner of the intent can then neither complete nor start anything. Keeps the lock until standard input ends.
  */
 const holder = `import sqlite3, sys
 catalog = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)
@@ -35,7 +36,7 @@ while True:
 print(found[0], flush=True)
 sys.stdin.read()`
 
-/** Kills a process that has begun to `create` or `remove` a volume, and has not finished; gives the volume's name. */
+/** Kills a process in the middle of `create` or `remove`. Returns the name of the volume. */
 async function abandon(t, home, action) {
   const env = { ...process.env, NODE_TEST_CONTEXT: undefined, SV: indexPath, HOME_OF_STORE: home }
   const working = spawn(process.execPath, ['-e', worker], { env, stdio: ['ignore', 'ignore', 'inherit'] })
@@ -55,14 +56,14 @@ async function abandon(t, home, action) {
 
 const intents = (home) => Number(changeCatalog(home, 'SELECT count(*) FROM intent'))
 
-/** Whether a call resolves, where the only error may be one of `Class`. */
+/** Returns whether a call resolves. Allows only errors of `Class`. */
 const resolves = (promise, Class) =>
   promise.then(
     () => true,
     (error) => assert.ok(error instanceof Class, error) ?? false,
   )
 
-/** Any call that meets the name settles the intent. Each returns whether the volume is there afterwards. */
+/** Calls that resolve the intent of a name. Each returns whether the volume exists afterwards. */
 const meetings = {
   getVolume: (store, name) => resolves(store.getVolume(name), VolumeNotFoundError),
   removeVolume: async (store, name) => {
@@ -92,7 +93,8 @@ for (const action of ['create', 'remove']) {
       assert.equal(intents(store.home), 1)
       const isThere = await meet(store, name)
       assert.equal(intents(store.home), 0)
-      // What was begun is whole or gone, and all calls agree: a removal is finished, a creation finished or undone.
+      // The operation is complete or undone, and all calls agree: a removal is completed, a creation completed or
+      // undone.
       if (action === 'remove') assert.equal(isThere, ['createVolume', 'attach with a volume to be made'].includes(what))
       const volumes = path.join(store.home, 'volumes')
       assert.equal(existsSync(path.join(volumes, name)), isThere)

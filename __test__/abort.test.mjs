@@ -19,7 +19,7 @@ const { InvalidConfigError, Mount, VolumeAlreadyExistsError, VolumeStore } = san
 
 const listeners = (signal) => getEventListeners(signal, 'abort').length
 
-/** Every asynchronous function, as `(options) => promise` on a volume `v` that holds `file` and `dir`. */
+/** Every asynchronous function, as `(options) => promise`, on a volume `v` with `file` and `dir`. */
 async function everyCall(t) {
   const { store, volume, files } = await tempVolume(t)
   await files.writeString('file', 'old')
@@ -70,7 +70,7 @@ async function everyCall(t) {
   return { store, volume, files, attachment, calls }
 }
 
-/** Holds that a promise rejects with exactly this reason. */
+/** Asserts that a promise rejects with exactly this reason. */
 async function rejectsWith(promise, reason, what) {
   const outcome = await promise.then(
     () => 'it resolved',
@@ -88,7 +88,7 @@ test('the table has every asynchronous function', async (t) => {
     ['VolumeFs', files],
     ['VolumeStore', store],
   ]) {
-    // The streams are in stream-endings.test.mjs.
+    // Streams have their tests in stream-endings.test.mjs.
     for (const method of methods(subject).filter((name) => !name.endsWith('Stream'))) {
       assert.ok(`${owner}.${method}` in calls, `${owner}.${method}`)
     }
@@ -113,7 +113,7 @@ test('a signal that is aborted already rejects with its own reason, and nothing 
   )
 })
 
-test('an aborted or mistaken call on the default home does not make it', async (t) => {
+test('an aborted or faulty call on the default home does not create it', async (t) => {
   const home = useDefaultHome(t)
   const { attach, attachments, createVolume, detach, getVolume, listVolumes, removeVolume } = sandboxVolumes
   const calls = [
@@ -134,7 +134,7 @@ test('an aborted or mistaken call on the default home does not make it', async (
   assert.ok(!existsSync(home))
 })
 
-test('what is no AbortSignal is refused by name', async (t) => {
+test('a signal that is not an AbortSignal is refused by name', async (t) => {
   const { store, calls } = await everyCall(t)
   const before = volumesSnapshot(store)
   for (const [name, call] of Object.entries(calls)) {
@@ -145,13 +145,13 @@ test('what is no AbortSignal is refused by name', async (t) => {
   assert.deepEqual(volumesSnapshot(store), before)
 })
 
-test('a signal that does not fire changes nothing, and is listened to only meanwhile', async (t) => {
+test('a signal that does not fire changes nothing, and has a listener only during the call', async (t) => {
   const { calls, attachment } = await everyCall(t)
   const { signal } = new AbortController()
   const { 'Volume.remove': removes, 'VolumeHandle.remove': removesToo, ...others } = calls
   for (const [name, call] of Object.entries(others)) {
     const outcome = call({ signal })
-    // What the call before did may be in the way; the signal is not.
+    // The result of the previous call may cause an error; the signal does not.
     await outcome.catch((error) => assert.ok(error instanceof sandboxVolumes.VolumeError, name))
     assert.equal(listeners(signal), 0, name)
   }
@@ -240,7 +240,7 @@ test(
     ]) {
       const controller = new AbortController()
       const waiting = call(controller.signal)
-      // Jobs start in the order they came in, so the one before this waits for its lock by now.
+      // Jobs start in the order of their calls, so the previous one waits for its lock by now.
       await rejects(store.removeVolume('none'), sandboxVolumes.VolumeNotFoundError)
       controller.abort('mine')
       await rejectsWith(waiting, 'mine', String(call))

@@ -1,5 +1,5 @@
-// The whole API of microsandbox's documented Go page for volumes has its counterpart here, and each a check.
-// Left out: GetDefaultVolume, which is of its cloud only.
+// Each function of the Go page of microsandbox for volumes, with its counterpart here and a check. Exception:
+// GetDefaultVolume, which only its cloud has.
 import assert from 'node:assert/strict'
 import { existsSync, realpathSync } from 'node:fs'
 import path from 'node:path'
@@ -32,7 +32,7 @@ const files = async () => (await created()).fs()
 const equals = (actual, expected) => assert.deepEqual(actual, expected)
 const provisioned = (options) => Mount.namedWith('v', {}, { mode: 'create', ...options })
 
-/** Go's name, ours, and a check that exercises it in a home of its own. */
+/** The name in Go, the name here, and a check that uses it in a home for this test. */
 const API = [
   ['CreateVolume', 'createVolume', async () => assert.ok(existsSync((await createVolume('v')).path))],
   ['GetVolume', 'getVolume', async () => equals((await handle()).name, 'v')],
@@ -131,7 +131,7 @@ const API = [
   ['VolumeFs.RemoveAll', 'VolumeFs#removeAll', () => seeded((fs) => fs.removeAll('x'), null)],
   ['VolumeFs.Exists', 'VolumeFs#exists', () => seeded(async (fs) => equals(await fs.exists('x'), true))],
 
-  // These three are of its TypeScript page.
+  // These three are from its TypeScript page.
   [
     'VolumeFs.list',
     'VolumeFs#list',
@@ -141,7 +141,7 @@ const API = [
   ['VolumeFs.rename', 'VolumeFs#rename', () => seeded((fs) => fs.rename('x', 'y'), null)],
 
   ['WithVolumeKind', 'withVolumeKind', async () => equals((await handle(withVolumeKind('dir'))).kind, 'dir')],
-  // A disk's size; disk volumes are refused in this version, and a directory has none.
+  // The size of a disk. Disk volumes are refused in this version, and a directory has no size.
   [
     'WithVolumeSize',
     'withVolumeSize',
@@ -324,7 +324,7 @@ const API = [
   ],
 ]
 
-/** Acts on a volume that holds `x`; `then` is what it holds afterwards, null for nothing. */
+/** Calls a function on a volume that has `x`. `then` is the content afterwards, or null for none. */
 async function seeded(act, then) {
   const fs = await files()
   await fs.writeString('x', 'seed')

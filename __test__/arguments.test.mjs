@@ -1,4 +1,4 @@
-// Arguments that are none: every asynchronous function rejects them, and none throws.
+// Invalid arguments: every asynchronous function rejects them, and none throws.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import * as sandboxVolumes from '../index.js'
@@ -16,7 +16,7 @@ test('asynchronous functions reject bad arguments and never throw', async (t) =>
   assert.equal(store.home, home)
   const none = [undefined, null]
   const empty = [undefined, null, {}]
-  // Each with what is not bad there.
+  // Each with the values that are valid there.
   const calls = {
     'VolumeStore.open(options)': [(bad) => VolumeStore.open(bad), empty],
     'detach(options)': [(bad) => attachment.detach(bad), empty],

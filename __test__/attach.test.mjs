@@ -34,13 +34,13 @@ import {
   volumesSnapshot,
 } from './support.mjs'
 
-/** Holds that arguments have these in a row; the whole of them is in the shared cases. */
+/** Asserts that arguments contain these in a row. The shared cases check all of the arguments. */
 function assertContains(argv, expected) {
   const found = argv.some((_, start) => expected.every((argument, index) => argv[start + index] === argument))
   assert.ok(found, `${expected.join(' ')}\nis not in\n${argv.join(' ')}`)
 }
 
-// `readme.test.mjs` takes the same flow into a sandbox.
+// `docs.test.mjs` runs the same flow in a sandbox.
 test('create, seed, attach: the flow that the package exists for', async (t) => {
   const home = useDefaultHome(t)
   const volume = await createVolume('my-data', { quotaMib: 64, labels: { env: 'prod' } })
@@ -115,7 +115,7 @@ test('detach may be called again, and as disposal', async (t) => {
   assert.equal(attachment.mounts[0].guestPath, '/data')
 })
 
-test('no runtime is told of an attachment that was detached', async (t) => {
+test('no renderer works on an attachment that was detached', async (t) => {
   const { store } = await tempVolume(t)
   const attachment = await store.attach('worker', { '/data': Mount.named('v'), '/tmp': Mount.tmpfs() })
   const renderers = [
@@ -165,7 +165,7 @@ test('an attachment of a Node process that ended holds nothing', async (t) => {
   await volume.remove()
 })
 
-test('the runtimes are told of every mount, parents before children', async (t) => {
+test('every renderer has all mounts, parents before children', async (t) => {
   const { store, volume } = await tempVolume(t)
   const host = realpathSync(tempDir(t))
   const attachment = await store.attach('worker', {
@@ -192,7 +192,7 @@ test('the runtimes are told of every mount, parents before children', async (t) 
   assert.ok(!attachment.toOci()[0].options.includes('changed'))
 })
 
-test('what a runtime cannot express is refused, and says which and why', async (t) => {
+test('a mount that a runtime cannot express is refused, with its path and the reason', async (t) => {
   const { store } = await tempVolume(t)
   const attachment = await store.attach('worker', {
     '/data': Mount.named('v', { noexec: true }),
@@ -297,7 +297,7 @@ test('a sandbox builder is returned once it knows the mounts, and one that lacks
       try {
         configure({ bind: () => called.push('bind') })
       } catch (error) {
-        throw new Error(error.message) // As native code would hand it on.
+        throw new Error(error.message) // As native code would pass it on.
       }
     },
   }
@@ -308,7 +308,7 @@ test('a sandbox builder is returned once it knows the mounts, and one that lacks
   assert.throws(() => attachment.configureSandbox(failing), (error) => error === failure)
 })
 
-test('a mount that microsandbox cannot express is refused before the builder is told of any', async (t) => {
+test('a mount that microsandbox cannot express is refused before the builder gets any', async (t) => {
   const store = await tempStore(t)
   const host = path.join(realpathSync(tempDir(t)), 'a,b')
   mkdirSync(host)

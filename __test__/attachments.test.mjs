@@ -1,4 +1,4 @@
-// Who holds what, and until when: `attachments`, `detach`, `handOver`.
+// Which attachments exist, and how long: `attachments`, `detach`, `handOver`.
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -22,7 +22,7 @@ import {
 } from '../index.js'
 import { outputOf, rejects, runNode, tempDir, tempStore, tempVolume, useDefaultHome } from './support.mjs'
 
-/** A process that lives until the test ends or `end` is called. */
+/** A process that runs until the test ends or `end` is called. */
 function startProcess(t) {
   const child = spawn('sleep', ['600'], { stdio: 'ignore' })
   const ended = once(child, 'exit')
@@ -34,7 +34,7 @@ function startProcess(t) {
   return { pid: child.pid, end }
 }
 
-/** Waits until a process that is no child of ours has ended. */
+/** Waits for the end of a process that is not a child of this one. */
 async function hasEnded(pid) {
   const isThere = () => {
     try {
@@ -56,7 +56,7 @@ test('attachments are listed as plain frozen data, newest first', async (t) => {
   copyFileSync(path.join(made.path, 'disk.raw'), image)
   const before = Date.now()
   const first = await attach('first', { '/data': Mount.named('data') })
-  await setTimeout(2) // A millisecond is what `createdAt` tells apart.
+  await setTimeout(2) // `createdAt` has a resolution of one millisecond.
   const second = await attach('second', {
     '/data': Mount.named('data', { readonly: true }),
     '/disk': Mount.named('disk'),
@@ -99,7 +99,7 @@ test('attachments are listed as plain frozen data, newest first', async (t) => {
   const sandboxesOf = async (options) => (await attachments(options)).map(({ sandbox }) => sandbox)
   assert.deepEqual(await sandboxesOf({ volume: 'disk' }), ['second'])
   assert.deepEqual(await sandboxesOf({ volume: 'data', sandbox: 'first' }), ['first'])
-  assert.deepEqual(await sandboxesOf({ sandbox: 'nobody' }), [])
+  assert.deepEqual(await sandboxesOf({ sandbox: 'unused' }), [])
   await second.detach()
   assert.deepEqual(await sandboxesOf(), ['first'])
 })
@@ -120,7 +120,7 @@ test('what the list is filtered by is checked', async (t) => {
   assert.deepEqual(await store.attachments(null), [])
 })
 
-test('an error about a volume that is held tells of each holder', async (t) => {
+test('an error about a volume in use lists each holder', async (t) => {
   const { store } = await tempVolume(t)
   const sandbox = startProcess(t)
   const mounts = { '/data': Mount.named('v', { readonly: true }) }
@@ -138,7 +138,7 @@ test('an error about a volume that is held tells of each holder', async (t) => {
   })
 })
 
-test('an error about a disk that is held tells of each holder', async (t) => {
+test('an error about a disk in use lists each holder', async (t) => {
   const store = await tempStore(t)
   await store.createVolume('disk', { kind: 'disk', sizeMib: 5 })
   const { id } = await store.attach('writer', { '/disk': Mount.named('disk') })
@@ -177,7 +177,7 @@ test('an id that is none is refused', async (t) => {
   await rejects(store.detach('1'), AttachmentNotFoundError)
 })
 
-test('what another process forgot is found and ended', async (t) => {
+test('an attachment that another process forgot is found and ended', async (t) => {
   const { store } = await tempVolume(t)
   const other = spawn(
     process.execPath,
@@ -272,7 +272,7 @@ test('a disk image stays open and locked for whom it was handed over to, until h
   await attachment.handOver(sandbox.pid)
   closeSync(openSync(opened, 'r'))
   assert.ok(attachment.toQemu().args.join().includes(opened))
-  // The lock of this process, which another home sees, and the lease, which this one does.
+  // The lock of this process, which another home sees, and the lease, which this home sees.
   await rejects(elsewhere.attach('other', { '/disk': Mount.disk(image) }), VolumeInUseError, {
     message: /in use by another program/,
   })
@@ -299,7 +299,7 @@ test('a disk that was handed over is held in its home when the Node process is k
   await store.attach('other', { '/disk': Mount.named('disk') })
 })
 
-test('a process of another name space is told apart, and ended by its id alone', async (t) => {
+test('a process of another namespace is unknown, and its attachment is ended by its id alone', async (t) => {
   const { store } = await tempVolume(t)
   const sandbox = spawn('unshare', ['--pid', '--fork', '--kill-child', '--mount-proc', process.execPath, '--input-type=module', '-e',
     `const { VolumeStore, Mount } = await import(process.env.SV)

@@ -1,4 +1,4 @@
-// Short operations beside many long ones: however many copies are under way, none of the others waits for them.
+// Short operations during many long ones: no short operation waits for any number of running copies.
 import assert from 'node:assert/strict'
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
@@ -9,7 +9,7 @@ import { changeCatalog, keepWaiting, lockFile, rejects, tempDir, tempStore, with
 
 const MIB = 1 << 20
 
-/** A tree of some files, on the host. */
+/** Creates a tree of some files on the host. */
 function plantedTree(t) {
   const tree = path.join(tempDir(t), 'tree')
   for (const dir of ['a', 'b']) {
@@ -19,10 +19,7 @@ function plantedTree(t) {
   return tree
 }
 
-/**
- * One of each operation that other operations must not hold up, in a volume with a quota and in one without. Yields after
- * some of them.
- */
+/** Runs one of each short operation, in a volume with a quota and in one without. Yields after some of them. */
 async function* shortOperations(store, round) {
   for (const [kind, options] of Object.entries({ plain: {}, limited: { quotaMib: 64 } })) {
     const name = `${kind}-${round}`
@@ -80,8 +77,8 @@ async function everyShortOperation(store) {
 }
 
 /**
- * Holds that each short operation ends while all that wait go on doing so. They give up after a time, which a busy machine
- * may take for a step that does not wait for them; that step is repeated.
+ * Asserts that each short operation ends while all waiting operations still wait. The waits have a timeout. On a
+ * busy machine the timeout may end a wait during a step; that step is repeated.
  */
 async function everyShortOperationBeside(waiting, store) {
   const [all, shown, heldUp] = [new Set(), new Set(), []]
@@ -145,13 +142,16 @@ for (const count of [17, 64, 256]) {
   )
 }
 
-/** Copies that wait for a lease have up to 256 threads in their place (`MAX_REPLACED` in lanes.rs), and then take all 128. */
+/**
+ * Copies that wait for a lease are replaced by up to 256 threads (`MAX_REPLACED` in executor.rs). Further ones take
+ * all 128.
+ */
 const COPIES_ON_ALL_THREADS = 256 + 128
 const COPIES_OF_A_VOLUME = 16
 
 test('case 54: copies that wait for their turn end when they are aborted', { skip: withoutLeases }, async (t) => {
   const count = COPIES_ON_ALL_THREADS / COPIES_OF_A_VOLUME
-  // With a slot for each, all of them come to the file.
+  // With a slot for each copy, all of them reach the file.
   const store = await tempStore(t, { maxConcurrentCopies: 64 })
   const tree = plantedTree(t)
   const { asked, release } = await leaseFile(t, path.join(tree, 'a', 'file'))
@@ -165,7 +165,7 @@ test('case 54: copies that wait for their turn end when they are aborted', { ski
   const copies = volumes.slice(0, count).flatMap((volume) => start(volume, COPIES_OF_A_VOLUME))
   copies.forEach((copy) => copy.finally(() => (ended += 1)))
   await asked
-  // The rest has to wait for a copy of its volume to end, or for any.
+  // The other copies wait until a copy of their volume ends, or until any copy ends.
   const controller = new AbortController()
   const waiting = [volumes[0], volumes[count]].flatMap((volume) => start(volume, 20, { signal: controller.signal }))
   controller.abort('mine')

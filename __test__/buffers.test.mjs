@@ -1,5 +1,5 @@
-// Cases 62 and 69: buffers that JavaScript detaches, resizes or shares while they are written. A write is refused, or
-// writes the bytes as they were; it never writes bytes of another buffer.
+// Cases 62 and 69: buffers that JavaScript detaches, resizes or shares during a write. The write is refused, or it
+// writes the bytes as they were. It never writes bytes of another buffer.
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
@@ -15,7 +15,7 @@ const KIB = 1024
 const MIB = 1 << 20
 const [OLD, NEW, MARKER] = [0x11, 0x22, 0x33]
 
-/** Takes a buffer's memory away as soon as a call has returned. */
+/** Ways to take away the memory of a buffer as soon as a call has returned. */
 const takeAway = {
   structuredClone: (bytes) => structuredClone(bytes.buffer, { transfer: [bytes.buffer] }),
   postMessage: (bytes) => {
@@ -27,12 +27,12 @@ const takeAway = {
   ...(ArrayBuffer.prototype.transfer && { transfer: (bytes) => bytes.buffer.transfer() }),
 }
 
-/** Fills memory that may be the buffer's old one with what must never be written. */
+/** Fills memory that may be the old memory of the buffer, with bytes that must never be written. */
 function recycle(size) {
   return [0, 1].map(() => Buffer.alloc(size, MARKER))
 }
 
-/** Which bytes a file holds. */
+/** Returns the distinct bytes of a file. */
 function kinds(bytes) {
   const found = new Set()
   const block = 64 * KIB
@@ -272,7 +272,7 @@ test('case 62: a buffer that is detached before the call is refused, an empty on
   const { files, root } = await tempVolume(t)
   await files.write('x', 'old')
   for (const size of [0, 10, 8 * MIB]) {
-    // A stream makes a Buffer of any other Uint8Array, which throws by itself where that is detached.
+    // A stream converts any other Uint8Array to a Buffer, which throws by itself if the array is detached.
     const bytes = Buffer.from(new ArrayBuffer(size))
     structuredClone(bytes.buffer, { transfer: [bytes.buffer] })
     for (const call of [
@@ -369,7 +369,7 @@ test('hundreds of large writes at once hold little memory and all end', async (t
      const data = Buffer.alloc(${4 * MIB}, 1)
      await files.write('x', data)
      const before = process.memoryUsage.rss()
-     // To few files, some of them at once to one.
+     // Into few files, several writes at once into the same one.
      const write = (_, n) => files.write('x' + n % 24, data, { atomic: n % 3 === 0 })
      await Promise.all(Array.from({ length: 300 }, write))
      console.log(process.resourceUsage().maxRSS * 1024 - before)`,
@@ -392,7 +392,7 @@ test('the event loop copies large data in small parts', async (t) => {
     turns += 1
   }
   await all
-  // 256 MiB, at most 4 MiB in one turn.
+  // 256 MiB, at most 4 MiB per turn.
   assert.ok(turns >= 32, `${turns} turns`)
 })
 
@@ -463,7 +463,7 @@ test('a worker that ends in the middle of large writes undoes them', async (t) =
     await once(worker, 'message')
     await turn()
     await worker.terminate()
-    // The file that the worker held is free for others.
+    // Other writes can use the file that the worker wrote.
     await files.write('held', 'mine')
     const isSettled = () => {
       const kept = readFileSync(path.join(root, 'kept'))
@@ -509,7 +509,7 @@ test('a write or copy that fails takes away nothing that another call wrote', as
         while (!existsSync(path.join(root, name))) {
           await turn()
         }
-        // Plain writes take turns, in either order.
+        // Plain writes run one after the other, in either order.
         const writing = other ? await other(name) : files.write(name, 'acknowledged')
         fail()
         await outcome

@@ -7,7 +7,7 @@ import { root } from './support.mjs'
 
 const self = path.basename(import.meta.filename ?? new URL(import.meta.url).pathname)
 
-/** The rows of the page: each case's number, and the names of its tests. */
+/** Returns the rows of the page: the number of each case, and the names of its tests. */
 function rowsOfPage() {
   const page = readFileSync(path.join(root, 'docs/cases.md'), 'utf8')
   return [...page.matchAll(/^\| (\d+) \|.*\|([^|]*)\|$/gm)].map(([, number, tests]) => ({
@@ -16,7 +16,7 @@ function rowsOfPage() {
   }))
 }
 
-/** The source of all tests, without this one. */
+/** The source of all tests except this one. */
 function testSources() {
   const texts = []
   for (const directory of ['src', 'tests', '__test__', 'e2e']) {
@@ -29,7 +29,7 @@ function testSources() {
   return texts.join('\n')
 }
 
-/** The numbers of cases that tests have in their names. */
+/** Returns the numbers of cases in the names of tests. */
 function numbersIn(sources) {
   const found = new Set()
   for (const [, , rust, javascript, table] of sources.matchAll(

@@ -1,4 +1,4 @@
-// `VolumeStore.check` and warnings as JavaScript sees them; what is found and mended is judged by the Rust suite.
+// `VolumeStore.check` and warnings of the JavaScript API. The Rust suite checks what is found and repaired.
 import assert from 'node:assert/strict'
 import { mkdirSync, rmSync, rmdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
@@ -6,13 +6,13 @@ import { test } from 'node:test'
 import { CatalogError, InvalidConfigError, VolumeStore, createVolume } from '../index.js'
 import { outputOf, rejects, tempDir, tempStore, useDefaultHome } from './support.mjs'
 
-test('problems are told, and mended on request only', async (t) => {
+test('problems are reported, and repaired only on request', async (t) => {
   const store = await tempStore(t)
   const { home } = store
   assert.deepEqual(await VolumeStore.check({ home }), [])
   rmdirSync((await store.createVolume('deleted')).path)
   mkdirSync(path.join(home, 'volumes/unknown'))
-  const told = (repaired) => [
+  const expectedProblems = (repaired) => [
     {
       kind: 'missing-directory',
       volume: 'deleted',
@@ -29,7 +29,7 @@ test('problems are told, and mended on request only', async (t) => {
     const problems = await VolumeStore.check({ home, ...options })
     assert.deepEqual(
       problems.map(({ message, ...rest }) => rest),
-      told(repaired),
+      expectedProblems(repaired),
     )
     assert.ok(problems.every(({ message, volume }) => message.includes(`"${volume}"`)))
   }
@@ -40,7 +40,7 @@ test('problems are told, and mended on request only', async (t) => {
   assert.deepEqual(await VolumeStore.check({ home }), [])
 })
 
-test('a damaged catalog is mended, and the default home is looked over where none is named', async (t) => {
+test('a damaged catalog is repaired, and the default home is checked if none is named', async (t) => {
   const home = useDefaultHome(t, path.join(tempDir(t), 'home'))
   assert.deepEqual(await VolumeStore.check(), [])
   await createVolume('data')
@@ -58,14 +58,14 @@ test('a damaged catalog is mended, and the default home is looked over where non
   )
 })
 
-test('what is no option is refused by name', async (t) => {
+test('an unknown option is refused by name', async (t) => {
   const home = path.join(tempDir(t), 'home')
   await rejects(VolumeStore.check({ home, repair: 'yes' }), InvalidConfigError, { field: 'repair' })
   await rejects(VolumeStore.check({ home, fix: true }), InvalidConfigError, { field: 'fix' })
   await rejects(VolumeStore.check({ home: '' }), InvalidConfigError, { field: 'home' })
 })
 
-test('a row that nobody could have written is left out with a warning, once', async (t) => {
+test('an invalid row is left out with a warning, once', async (t) => {
   const store = await tempStore(t)
   await store.createVolume('data')
   const stdout = await outputOf(

@@ -1,4 +1,4 @@
-// The pages for contributors name files, suites and environment variables that are there.
+// The pages for contributors name files, suites and environment variables that exist.
 import assert from 'node:assert/strict'
 import { existsSync, readFileSync, readdirSync } from 'node:fs'
 import path from 'node:path'
@@ -7,10 +7,10 @@ import { root } from './support.mjs'
 
 const read = (file) => readFileSync(path.join(root, file), 'utf8')
 
-/** The section of a page below a heading, without the heading. */
+/** Returns the section of a page below a heading, without the heading. */
 const section = (page, heading) => read(page).split(/^#+ /m).find((text) => text.startsWith(`${heading}\n`)) ?? ''
 
-/** What stands in backquotes in the first column of the tables of a text. */
+/** Returns the words in backquotes in the first column of the tables of a text. */
 function firstColumn(text) {
   const cells = [...text.matchAll(/^\|([^|]*)\|/gm)].map(([, cell]) => cell)
   return cells.flatMap((cell) => [...cell.matchAll(/`([^`]+)`/g)].map(([, name]) => name))
@@ -52,7 +52,7 @@ test('the environment variables of docs/testing.md are read where it says', () =
   }
 })
 
-/** The files of a Rust suite. */
+/** Returns the files of a Rust suite. */
 function filesOf(suite) {
   const directory = path.join(root, 'tests', suite)
   const parts = existsSync(directory) ? readdirSync(directory).map((name) => `tests/${suite}/${name}`) : []
@@ -67,7 +67,7 @@ test('the rooms of docs/architecture.md are those that tests/architecture.rs all
   const rooms = new Set(documented.map(([room]) => room))
   const sorted = (table) => table.sort(([a], [b]) => a.localeCompare(b))
   assert.ok(rooms.size >= 8)
-  // The other table of that file, of libraries and their rooms, has no room as its first name.
+  // The other table of that file is of libraries and their rooms. Its first name is not a room.
   assert.deepEqual(sorted(documented), sorted(allowed.filter(([room]) => rooms.has(room) || existsSync(path.join(root, 'src', room)))))
 })
 

@@ -10,7 +10,7 @@ import { changeCatalog, outputOf, tempDir } from './support.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
-/** Loads a copy of the package, with its own addon and so its own SQLite. */
+/** Loads a copy of the package, with a separate addon and so a separate SQLite. */
 function loadCopy(directory) {
   const addon = readdirSync(root).filter((name) => name.endsWith('.node'))
   for (const name of ['index.js', 'native.js', 'package.json', 'lib', ...addon]) {
@@ -45,7 +45,7 @@ test('neither of two copies fails to read while the other writes, opens and clos
   const copies = [{ VolumeStore }, copy]
   const open = () => Promise.all(copies.map(({ VolumeStore }) => VolumeStore.open({ home, durability: 'fast' })))
   const stores = await open()
-  // So large that reading it takes a while.
+  // So large that it takes a while to read.
   const labels = { large: 'x'.repeat(60_000) }
   const kept = Array.from({ length: 40 }, (_, n) => `kept-${n}`)
   for (const name of kept) await stores[0].createVolume(name, { labels })
@@ -77,10 +77,10 @@ test('neither of two copies fails to read while the other writes, opens and clos
   for (const store of [...stores, ...(await open())]) assert.equal((await store.listVolumes()).length, kept.length)
 })
 
-/** The locks that this process holds on a home's catalog, of the kind that closing a file takes from it. */
+/** Returns the POSIX locks of this process on the catalog of a home, which closing a file releases. */
 function locksOn(home) {
   const inodes = ['volumes.db', 'volumes.db-shm'].map((name) => statSync(path.join(home, 'db', name)).ino)
-  // Not /proc/locks: while other processes' locks come and go, a read of it may leave out one that stays.
+  // Not from /proc/locks: while locks of other processes come and go, a read may omit one that exists.
   const infos = readdirSync('/proc/self/fdinfo').map((fd) => {
     try {
       return readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8')
@@ -94,11 +94,11 @@ function locksOn(home) {
     .map((line) => line.split(/\s+/).slice(1))
     .filter(([, kind, , , , file]) => kind === 'POSIX' && inodes.includes(Number(file.split(':')[2])))
     .map(([, , , access, , file, ...bytes]) => `${access} ${file} ${bytes}`)
-  // Each descriptor of a file lists the locks of the whole process on it.
+  // Each descriptor of a file lists all locks of the process on the file.
   return [...new Set(rows)].sort()
 }
 
-/** A home that is open here and known to another copy, and the locks on it. */
+/** Creates a home that is open here and known to another copy. Returns the locks on it. */
 async function sharedHome(t) {
   const home = tempDir(t)
   const copy = loadCopy(tempDir(t))
@@ -144,7 +144,7 @@ test('opening one home again and again takes no more descriptors', async (t) => 
   assert.equal((await others[49].listVolumes()).length, 1)
 })
 
-/** Holds that errors are of the classes of `first` and of `second`, whichever of them made what they come from. */
+/** Asserts that errors are instances of the classes of `first` and of `second`, whichever copy created them. */
 const checkErrors = `
 const assert = require('node:assert/strict')
 function thrownBy(call) {

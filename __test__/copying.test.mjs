@@ -18,7 +18,7 @@ import { test } from 'node:test'
 import { FileSystemError, InvalidConfigError, PathEscapeError, QuotaExceededError } from '../index.js'
 import { outputOf, rejects, snapshot, tempDir, tempVolume, turn } from './support.mjs'
 
-/** A tree of `directories` with `each` files in each. */
+/** Creates a tree of `directories` with `each` files in each. */
 function plant(dir, directories = 3, each = 5) {
   for (let at = 0; at < directories; at++) {
     mkdirSync(path.join(dir, `dir-${at}/empty`), { recursive: true })
@@ -108,7 +108,7 @@ test('a link that leads out is refused by its name, or skipped and counted', asy
   assert.ok(!existsSync(path.join(host, 'x')))
 })
 
-test('what is no file is refused by its name', async (t) => {
+test('an entry that is not a file is refused by its name', async (t) => {
   const { host, tree, files } = await seeded(t)
   execFileSync('mkfifo', [path.join(tree, 'dir-2/fifo')])
   const refusal = { code: 'ENOTSUP', path: path.join(tree, 'dir-2/fifo') }
@@ -163,8 +163,8 @@ test('a filter that throws, or answers later, ends the copy and leaves nothing',
 test('progress grows to what was copied, at most every 50 ms', async (t) => {
   const { host, files } = await seeded(t)
   plant(path.join(host, 'many'), 40, 50)
-  const told = []
-  // The clock runs by a millisecond for each entry that the copy asks about.
+  const reported = []
+  // The clock advances one millisecond for each filter request.
   t.mock.timers.enable({ apis: ['setInterval'] })
   let clock = 0
   const filter = () => {
@@ -172,18 +172,18 @@ test('progress grows to what was copied, at most every 50 ms', async (t) => {
     t.mock.timers.tick(1)
     return true
   }
-  const onProgress = (progress) => told.push({ ...progress, clock })
+  const onProgress = (progress) => reported.push({ ...progress, clock })
   const summary = await files.copyIn(path.join(host, 'many'), 'made', { filter, onProgress })
   assert.equal(summary.files, 2000)
-  const between = told.slice(0, -1)
+  const between = reported.slice(0, -1)
   assert.ok(between.length >= 1, `${between.length} times`)
   assert.ok(between.every((progress) => progress.clock % 50 === 0))
   assert.equal(new Set(between.map((progress) => progress.clock)).size, between.length)
-  const last = told.at(-1)
+  const last = reported.at(-1)
   assert.deepEqual([last.files, last.bytes], [summary.files, summary.bytes])
   assert.match(last.path, /^dir-\d+\/\d+$/)
-  for (const [at, { files: count, bytes }] of told.entries()) {
-    assert.ok(at === 0 || (count >= told[at - 1].files && bytes >= told[at - 1].bytes))
+  for (const [at, { files: count, bytes }] of reported.entries()) {
+    assert.ok(at === 0 || (count >= reported[at - 1].files && bytes >= reported[at - 1].bytes))
   }
   const single = []
   await files.copyIn(path.join(host, 'many/dir-0/0'), 'f', { onProgress: (progress) => single.push(progress) })
@@ -230,7 +230,7 @@ test('case 61: a copy whose callback throws at its last call leaves nothing', as
       }
       await assert.rejects(transfer({ onProgress: atTheEnd }), (error) => error === reason)
       assert.deepEqual(seen(), before)
-      // An abort at the last call comes in time as well.
+      // An abort during the last call is still before the commit point.
       const controller = new AbortController()
       const aborts = (progress) => progress.files === count && controller.abort(reason)
       await assert.rejects(transfer({ onProgress: aborts, signal: controller.signal }), (error) => error === reason)

@@ -1,4 +1,4 @@
-// Disk volumes and disk images as JavaScript sees them; what they are made of is judged by the Rust suite.
+// Disk volumes and disk images in the JavaScript API. The Rust suite checks their content.
 import assert from 'node:assert/strict'
 import { copyFileSync, linkSync, mkdirSync, readdirSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
@@ -18,7 +18,7 @@ import { rejects, tempDir, tempStore, throws } from './support.mjs'
 
 const MIB = 2 ** 20
 
-/** A raw image with an empty file system, as a disk volume has it. */
+/** Creates a raw image with an empty file system, like a disk volume. */
 async function diskImage(t, name = 'image.raw') {
   const store = await tempStore(t)
   const volume = await store.createVolume('made', { kind: 'disk', sizeMib: 8 })
@@ -27,7 +27,7 @@ async function diskImage(t, name = 'image.raw') {
   return file
 }
 
-test('a disk volume tells its size, its format, its file system and what it takes', async (t) => {
+test('a disk volume shows its size, its format, its file system and the space it takes', async (t) => {
   const store = await tempStore(t)
   const volume = await store.createVolume('disk', withVolumeKind(VolumeKind.Disk), withVolumeSize(20 * 1024), {
     labels: { env: 'prod' },
@@ -170,7 +170,7 @@ test('an image that is not what it must be is a DiskImageError that names it', a
   }
 })
 
-test('a raw image stays raw, and its file system is told', async (t) => {
+test('a raw image stays raw, and its file system is shown', async (t) => {
   const store = await tempStore(t)
   const file = await diskImage(t, 'image.img')
   const attachment = await store.attach('worker', { '/data': Mount.disk(file, { readonly: true, nodev: true }) })
@@ -184,7 +184,7 @@ test('a raw image stays raw, and its file system is told', async (t) => {
   }
 })
 
-test('what QEMU is told of a disk image leads to the file that was checked, until it is detached', async (t) => {
+test('the path that QEMU gets for a disk image leads to the file that was checked, until it is detached', async (t) => {
   const store = await tempStore(t)
   const file = await diskImage(t)
   const attachment = await store.attach('vm', { '/data': Mount.disk(file) })

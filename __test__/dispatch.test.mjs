@@ -22,7 +22,7 @@ import {
 
 const MIB = 1 << 20
 
-/** Runs JavaScript in its own process with `sv`, a `store` and a volume's `files` at hand. */
+/** Runs JavaScript in a separate process with `sv`, a `store` and the `files` of a volume. */
 const inProcess = (t, source, options) =>
   runNode(
     `const sv = await import(process.env.SV)
@@ -58,7 +58,7 @@ test('a process stays while something is pending, and ends thereafter', async (t
   assert.equal(lines.at(-1), 'ended')
 })
 
-test('a rejection that nobody handles ends the process as any other does', async (t) => {
+test('an unhandled rejection ends the process as any other does', async (t) => {
   const { code, stderr } = await inProcess(t, `files.read('missing')`)
   assert.equal(code, 1)
   assert.match(stderr, /FileSystemError: ENOENT: no such file or directory, open "missing"/)
@@ -90,7 +90,8 @@ test(
     const release = await lockName(t, store, 'locked')
     const creates = []
     await shownOnce(async () => {
-      // It began to wait before the other process, and so gives up before one that waits for its own.
+      // It started its wait before the other process, so its timeout ends before one that waits for a lock of its
+      // own.
       const gaveUp = store.createVolume('locked').catch((error) => error)
       creates.push(gaveUp)
       const ended = runNode(
@@ -113,7 +114,7 @@ test(
   },
 )
 
-/** Repeats an operation that gave up because others of this process wrote the catalog all the while. */
+/** Repeats an operation that timed out because other operations of this process wrote the catalog. */
 async function untilNotBusy(operation) {
   for (;;) {
     try {
@@ -182,7 +183,7 @@ test('the event loop turns while large files are read and written', async (t) =>
     ['atomic write', () => files.write('large', large, { atomic: true })],
     ['read', () => files.read('large')],
   ]) {
-    // Whatever else the machine does may take the time of one try.
+    // Other load on the machine may take the time of one attempt.
     const turns = []
     while (turns.length < 5 && !(turns.at(-1) > 10)) {
       turns.push(await turnsDuring(operation))
@@ -208,9 +209,9 @@ test(
         await store.removeVolume('other')
         rounds += ended === 0 ? 1 : 0
       }
-      // One after the other they would take as long as 40 of these.
+      // One after the other, these waits would take 40 times as long.
       for (let waits = 0; ended < waiting.length; waits += 1) {
-        assert.ok(waits < 20, 'they wait one after the other')
+        assert.ok(waits < 20, 'the operations wait one after the other')
         await rejects(elsewhere.createVolume('locked'), VolumeInUseError)
       }
       const codes = new Set((await settled).map(({ reason }) => reason.code))
@@ -254,7 +255,10 @@ test(
     const release = await lockName(t, store, 'locked')
     const waiting = keepWaiting(64, () => store.createVolume('locked'))
     let heldUp = 0
-    /** Holds that some operations end while all others wait. They may give up during a few, on a busy machine. */
+    /**
+     * Asserts that some operations end while all others wait. On a busy machine the waits may time out during a few
+     * attempts.
+     */
     const endsBeside = async (times, operations) => {
       for (let shown = 0; shown < times; ) {
         const before = waiting.ended
@@ -273,7 +277,7 @@ test(
       await writeFile(path.join(root, 'z'), 'by Node')
       assert.equal(await readFile(path.join(root, 'z'), 'utf8'), 'by Node')
     })
-    // The longer ones as well.
+    // Long operations too.
     await endsBeside(1, async () => {
       await files.write('large', large, { atomic: true })
       assert.ok((await files.read('large')).equals(large))
@@ -286,7 +290,7 @@ test(
       await held.detach()
       await VolumeStore.open({ home: store.home })
     })
-    // As many of Node's own at once as its pool has threads, four times over.
+    // Four times as many file calls of Node.js at once as its pool has threads.
     await endsBeside(1, () => Promise.all(Array.from({ length: 16 }, () => readFile(path.join(root, 'x')))))
     await release()
     const outcomes = await waiting.outcomes
@@ -297,7 +301,7 @@ test(
 )
 
 test(
-  'whoever reads does not wait behind operations that wait for a writer of the catalog',
+  'a read does not wait behind operations that wait for a writer of the catalog',
   { skip: withoutFlock },
   async (t) => {
     const { store, files } = await tempVolume(t)
@@ -314,7 +318,7 @@ test(
       ...attachments.slice(30).map((attachment) => attachment.handOver(process.pid)),
     ]
     const settled = Promise.all(waiting.map((operation) => operation.then(count, count)))
-    // It waits for the writer as well, but only for a moment, and then goes on.
+    // It waits for the writer too, but only for a short time, and then goes on.
     const opened = VolumeStore.open({ home: store.home, durability: 'full' })
     let rounds = 0
     while (rounds < 10 && ended === 0) {
@@ -348,7 +352,7 @@ test('a module that is loaded again works beside the first one', async (t) => {
   const [missing, missed] = await Promise.all(
     [other, store].map((each) => each.getVolume('none').catch((error) => error)),
   )
-  // A caller of either module knows the errors of both.
+  // A caller of either module recognizes the errors of both.
   for (const error of [missing, missed]) {
     assert.ok(error instanceof first.VolumeNotFoundError && error instanceof second.VolumeNotFoundError)
   }
@@ -381,13 +385,13 @@ test('ES modules import by name, and CommonJS requires', async (t) => {
   assert.deepEqual(named, required)
 })
 
-test('stores that nobody holds any more are given up', async (t) => {
+test('stores without references are released', async (t) => {
   const home = path.join(tempDir(t), 'home')
   const { stdout, code } = await runNode(
     `const { readdirSync } = await import('node:fs')
      const { VolumeStore } = await import(process.env.SV)
      const open = () => readdirSync('/proc/self/fd').length
-     // Held until they are counted: the engine may collect garbage at any time.
+     // Referenced until they are counted: the engine may collect garbage at any time.
      const countSome = async () => {
        const stores = []
        for (let n = 0; n < 50; n += 1) {

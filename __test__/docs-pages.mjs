@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, readdirSync } from 'node:fs'
 import path from 'node:path'
 
-/** The pages below `root`, by their paths relative to it. */
+/** Returns the pages below `root`, keyed by their paths relative to it. */
 export function pagesOf(root) {
   const docs = path.join(root, 'docs')
   const names = existsSync(docs) ? readdirSync(docs).filter((name) => name.endsWith('.md')) : []
@@ -12,7 +12,7 @@ export function pagesOf(root) {
 
 export const readPage = (root, page) => readFileSync(path.join(root, page), 'utf8')
 
-/** Every fenced block of a page: `{ line, language, words, text }`, where `words` follow the language. */
+/** Returns every fenced block of a page: `{ line, language, words, text }`, where `words` follow the language. */
 export function fencedBlocks(text) {
   const blocks = []
   let open = null
@@ -47,10 +47,10 @@ const LANGUAGES = new Map([
  * TypeScript is in its info string:
  *
  * - `js run`: it runs as a program, and prints nothing to standard error.
- * - `js run needs=bwrap,mount`: it runs where these work, see docs-runtimes.mjs; elsewhere its types are checked only.
- * - `js check`, `ts check`: its types are checked only.
+ * - `js run needs=bwrap,mount`: it runs if these work, see docs-runtimes.mjs; else only its types are checked.
+ * - `js check`, `ts check`: only its types are checked.
  * - `js continued`: it belongs to the program of the block before it.
- * - `text output` behind a program: what it prints to standard output.
+ * - `text output` after a program: what it prints to standard output.
  */
 export function programsOf(page, text) {
   const programs = []
@@ -73,7 +73,7 @@ export function programsOf(page, text) {
     }
     if (flavour === 'continued') {
       if (last?.extension !== extension) throw new Error(`${where}: no program precedes this block`)
-      // Line numbers in messages count from the page's first line.
+      // Line numbers in messages count from the first line of the page.
       last.source += '\n'.repeat(Math.max(line - lines(last.source), 0)) + source
     } else {
       const padded = '\n'.repeat(line) + source
@@ -86,13 +86,13 @@ export function programsOf(page, text) {
 
 const lines = (text) => text.split('\n').length - 1
 
-/** The text without what is code, at the same length. */
+/** Returns the text with its code blanked, at the same length. */
 function prose(text) {
   const blank = (code) => code.replace(/[^\n]/g, ' ')
   return text.replace(/^ {0,3}(`{3,}|~{3,}).*\n[^]*?^ {0,3}\1[`~]*[ \t]*$/gm, blank).replace(/(`+)(?!`)[^]*?[^`]\1(?!`)/g, blank)
 }
 
-/** The anchors of a page, as GitHub makes them from its headings. */
+/** Returns the anchors of a page, as GitHub creates them from its headings. */
 export function anchorsOf(text) {
   const anchors = new Set()
   const outsideFences = text.replace(/^ {0,3}(`{3,}|~{3,}).*\n[^]*?^ {0,3}\1[`~]*[ \t]*$/gm, '')
@@ -107,7 +107,7 @@ export function anchorsOf(text) {
   return anchors
 }
 
-/** The links of a page that lead to no other site: `{ line, target }`. */
+/** Returns the links of a page within the project: `{ line, target }`. */
 export function linksOf(text) {
   const inline = /!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(\s*<?([^)\s>]*)>?(?:\s+"[^"]*")?\s*\)/g
   const reference = /^ {0,3}\[[^\]]+\]:\s*<?([^\s>]+)>?/gm
@@ -119,7 +119,7 @@ export function linksOf(text) {
     .filter(({ target }) => !/^[a-z][a-z0-9+.-]*:/i.test(target))
 }
 
-/** What is wrong with the links of a page, one line each. */
+/** Returns the faults of the links of a page, one line each. */
 export function deadLinks(root, page) {
   const text = readPage(root, page)
   return linksOf(text).flatMap(({ line, target }) => {

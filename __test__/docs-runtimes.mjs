@@ -1,4 +1,4 @@
-// Runs the programs of the documentation, where the runtimes that they need work, and checks the types of all.
+// Runs the programs of the documentation if the runtimes that they need work. Checks the types of all programs.
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
@@ -13,10 +13,10 @@ import * as runc from '../examples/sandboxes/runc.mjs'
 import { program as virtiofsd, unavailable as noDirectories } from '../examples/sandboxes/virtiofsd.mjs'
 import { root } from './support.mjs'
 
-/** How long a program may run: far longer than one that does not hang takes on a busy machine. */
+/** The timeout of a program, far longer than it takes on a busy machine. */
 const MAX_RUN_MS = 300_000
 
-/** Where Debian keeps runc and others; it is not in an ordinary user's PATH. */
+/** The directory of runc and others on Debian. It is not in the PATH of an ordinary user. */
 const ADMINISTRATORS = '/usr/local/sbin:/usr/sbin:/sbin'
 
 const MOUNT = ['--mount', 'mount', '-t', 'tmpfs', 'tmpfs', tmpdir()]
@@ -24,8 +24,8 @@ const MOUNT = ['--mount', 'mount', '-t', 'tmpfs', 'tmpfs', tmpdir()]
 const noBusybox = () => (findTool('busybox') === null ? 'busybox is not installed' : null)
 
 /**
- * What a program can need, by its name in `needs=`: why it is unavailable, or null, and the environment that it gets.
- * In CI all but the `optional` ones have to work.
+ * The runtimes that a program can need, keyed by the name in `needs=`: why it is unavailable, or null, and the
+ * environment that it gets. In CI all but the `optional` ones have to work.
  */
 export const RUNTIMES = {
   bwrap: { unavailable: () => whyNot(bubblewrap) },
@@ -49,14 +49,14 @@ export const RUNTIMES = {
   microsandbox: { optional: true, unavailable: () => 'a microVM boots on few machines, and its image is not here' },
 }
 
-/** Why a command does not work here, or null. */
+/** Returns why a command does not work here, or null. */
 function probe(file, args, environment = {}) {
   const { error, status, stderr } = spawnSync(file, args, { encoding: 'utf8', env: { ...process.env, ...environment } })
   if (error) return error.code === 'ENOENT' ? `${file} is not installed` : `${file}: ${error.message}`
   return status === 0 ? null : `${file}: ${stderr.trim().split('\n').at(-1)}`
 }
 
-/** Podman with storage of its own, whose only image is a busybox, and without what a host may refuse. */
+/** Podman with separate storage, whose only image is a busybox, and without features that a host may forbid. */
 function podmanImage(directory) {
   const write = (name, text) => writeFileSync(path.join(directory, name), text)
   const runtime = findTool('runc') === null ? '' : 'runtime = "runc"\n'
@@ -81,7 +81,7 @@ function podmanImage(directory) {
   return environment
 }
 
-/** Why Podman runs no container from an image here, or null. */
+/** Returns why Podman cannot run a container from an image here, or null. */
 function imageProblem() {
   return inTemporaryDirectory((directory) => {
     try {
@@ -92,7 +92,7 @@ function imageProblem() {
   })
 }
 
-/** A kernel, and a first root file system that runs what its console says. */
+/** A kernel, and an initial root file system that runs the commands of its console. */
 function guest(directory) {
   const initramfs = path.join(directory, 'initramfs')
   const init = 'stty -echo < /dev/console\necho ready > /dev/console\nexec sh /dev/console > /dev/console 2>&1\n'
@@ -134,7 +134,7 @@ function inTemporaryDirectory(use) {
 
 const known = new Map()
 
-/** Why a program can only be checked here, or null. */
+/** Returns why a program can only be checked here, or null. */
 export function whyOnlyChecked({ needs }) {
   const reasons = needs.map((name) => {
     if (!known.has(name)) {
@@ -146,30 +146,30 @@ export function whyOnlyChecked({ needs }) {
   return reasons.find((reason) => reason !== null) ?? null
 }
 
-/** Whether a runtime that CI has to have is missing. */
+/** Whether a runtime that CI must have is missing. */
 export const isOptional = ({ needs }) => needs.some((name) => RUNTIMES[name]?.optional)
 
-/** Makes `directory` a package that has this one, as an application's would. */
+/** Makes `directory` a package that depends on this one, like an application. */
 export function makeProject(directory) {
   mkdirSync(path.join(directory, 'node_modules'))
   symlinkSync(root, path.join(directory, 'node_modules/sandbox-volumes'))
 }
 
-/** Runs a program with a home of its own: `{ code, signal, stdout, stderr }`. */
+/** Runs a program with a separate home. Returns `{ code, signal, stdout, stderr }`. */
 export async function run(program, directory) {
   makeProject(directory)
   const file = path.join(directory, 'program.mjs')
   writeFileSync(file, program.source)
   const [home, tmp] = ['home', 'tmp'].map((name) => path.join(directory, name))
   mkdirSync(tmp)
-  chmodSync(directory, 0o755) // A container's user has to enter it.
+  chmodSync(directory, 0o755) // The user of a container must be able to enter it.
   const environment = Object.assign({}, ...program.needs.map((name) => RUNTIMES[name].environment?.(directory)))
-  // In a mount namespace of its own nothing that the program mounts outlives it.
+  // In a separate mount namespace, no mount of the program outlives it.
   const alone = program.needs.includes('mount') ? ['unshare', '--mount', '--propagation', 'private'] : []
   const [command, ...args] = [...alone, process.execPath, file]
   const child = spawn(command, args, {
     cwd: directory,
-    detached: true, // In a process group of its own, so that what it started ends with it.
+    detached: true, // In a separate process group, so that its children end with it.
     env: {
       ...process.env,
       NODE_TEST_CONTEXT: undefined,
@@ -208,7 +208,10 @@ const OPTIONS = {
   typeRoots: [path.join(root, 'node_modules/@types')],
 }
 
-/** Checks the types of all programs; returns the complaints of `tsc`, one line each. JavaScript is not held to `strict`. */
+/**
+ * Checks the types of all programs. Returns the messages of `tsc`, one line each. JavaScript is not checked with
+ * `strict`.
+ */
 export function checkTypes(programs, directory) {
   makeProject(directory)
   return ['mjs', 'mts'].flatMap((extension) => {

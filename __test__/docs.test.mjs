@@ -1,4 +1,4 @@
-// The documentation: its programs run, its types are right, its links lead somewhere.
+// The documentation: its programs run, its types are right, its links exist.
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
@@ -12,7 +12,7 @@ const inCi = process.env.CI === 'true'
 
 const programs = pagesOf(root).flatMap((page) => programsOf(page, readPage(root, page)))
 
-/** Holds that a program ends well, complains of nothing, and prints what its page says. */
+/** Asserts that a program exits with 0, prints nothing to standard error, and prints what its page says. */
 async function assertRuns(program, directory) {
   const { stdout, ...ending } = await run(program, directory)
   assert.deepEqual(ending, { code: 0, signal: null, stderr: '' })
@@ -48,7 +48,7 @@ test("README.md's first example prints what the sandbox read, and detaches", {
   mkdirSync(path.join(dir, 'node_modules'))
   symlinkSync(root, path.join(dir, 'node_modules/sandbox-volumes'))
   const home = path.join(dir, 'home')
-  // When the flow has nothing left to do, its process still lives and would hold what it did not detach.
+  // The process still runs when the flow has nothing left to do, so volumes that it did not detach would be in use.
   const stdout = await outputOf(
     `import './flow.mjs'
      import { removeVolume } from 'sandbox-volumes'
@@ -106,7 +106,7 @@ test('README.md has at most 160 lines, and promises the two commands', () => {
   }
 })
 
-// -- The same functions find what is wrong -----------------------------------------------------------------
+// -- Negative controls: the same functions find faults -----------------------------------------------------------------
 
 const IMPORT = "import { createVolume } from 'sandbox-volumes'\n"
 const block = (info, source) => `\`\`\`${info}\n${source}\`\`\`\n`

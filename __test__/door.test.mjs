@@ -1,4 +1,5 @@
-// What comes to the native side: strings and bytes that are not what they seem, options that change, foreign signals.
+// Arguments of the native side: strings and bytes that are not what they seem, options that change, foreign
+// signals.
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import path from 'node:path'
@@ -19,7 +20,7 @@ import {
 
 const { FileSystemError, InvalidConfigError, Mount, VolumeError, VolumeStore } = sandboxVolumes
 
-/** Every method that takes a path within the volume, on a volume that holds `file`. */
+/** Every method that takes a path within the volume, on a volume that has `file`. */
 const methods = (files, host) => ({
   read: (bad) => files.read(bad),
   readString: (bad) => files.readString(bad),
@@ -71,7 +72,7 @@ test('bytes of a buffer that is gone are no path, least of all the root', async 
   assert.equal(await files.readString('file'), 'kept')
 })
 
-test('bytes that change after the call, are shared or of another realm are the path that they were', async (t) => {
+test('a path of bytes that change after the call, are shared or of another realm stays as it was in the call', async (t) => {
   const { files } = await tempVolume(t)
   const shared = new Uint8Array(new SharedArrayBuffer(1))
   const resizable = new Uint8Array(new ArrayBuffer(1, { maxByteLength: 8 }))
@@ -129,7 +130,7 @@ test('a lone surrogate is refused in every string, by the name of its field', as
     throws(() => Mount.named('v', { subpath: lone }), InvalidConfigError, { field: 'subpath' })
     throws(() => attachment.toBubblewrap({ overrides: lone }), InvalidConfigError)
   }
-  // A pair is none, nor is the replacement character itself.
+  // A surrogate pair is not a lone surrogate, nor is the replacement character.
   await files.write('😀\ufffd', 'x')
   assert.deepEqual((await files.list('')).map((entry) => entry.path).sort(), ['file', '😀\ufffd'])
   assert.deepEqual((await store.listVolumes()).map(({ name }) => name), ['v'])
@@ -137,7 +138,7 @@ test('a lone surrogate is refused in every string, by the name of its field', as
   await volume.remove()
 })
 
-/** An object whose properties count how often they are read, and give `changed` from the second time on. */
+/** An object whose properties count their reads, and return `changed` from the second read on. */
 function counting(properties, changed = Symbol('read again')) {
   const reads = {}
   const object = {}
@@ -221,7 +222,7 @@ test('what a caller changes after the call changes nothing', async (t) => {
   await attachment.detach()
 })
 
-/** A signal as libraries made them before there was one, with or without reasons. */
+/** A signal like the ones of old libraries, with or without reasons. */
 function polyfilled(withReason) {
   const listeners = new Set()
   const signal = {
@@ -269,7 +270,7 @@ test('a signal of another realm or of a polyfill cancels, and its reason is kept
         if (when === 'during') abort('mine')
         const outcome = await ended
         if (when === 'during' && outcome === 'completed') {
-          // It was past its point of no return.
+          // The operation was past its commit point.
           continue
         }
         if (signal.reason === 'mine') {

@@ -1,4 +1,4 @@
-// Listing, looking at and renaming entries through the JavaScript surface.
+// `list`, `stat` and `rename` of the JavaScript API.
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import {
@@ -26,7 +26,7 @@ import { FileSystemError, InvalidConfigError, PathEscapeError, VolumeStore } fro
 import native from '../native.js'
 import { countTurns, rejects, tempVolume } from './support.mjs'
 
-/** The most entries that are made in one turn of the event loop. */
+/** The most entries that are created in one turn of the event loop. */
 const MAX_PER_TURN = 2048
 
 const pathsOf = (entries) => entries.map((entry) => entry.path)
@@ -39,7 +39,7 @@ async function iterated(listing) {
   return entries
 }
 
-/** How many descriptors of this process lead below a directory. */
+/** Counts the descriptors of this process below a directory. */
 function descriptorsBelow(root) {
   const targets = readdirSync('/proc/self/fd').map((fd) => {
     try {
@@ -58,7 +58,7 @@ function fill(root, count) {
   }
 }
 
-/** A volume in memory, where there is room for it: a disk takes its time for so many files. */
+/** A volume on tmpfs if there is enough memory, because a disk is slow for so many files. */
 async function volumeInMemory(t) {
   const memory = '/dev/shm'
   if (!existsSync(memory)) {
@@ -71,7 +71,7 @@ async function volumeInMemory(t) {
   return { files: volume.fs(), root: volume.path }
 }
 
-test('entries and metadata are what Node tells', async (t) => {
+test('entries and metadata agree with those of Node.js', async (t) => {
   const { files, root } = await tempVolume(t)
   const at = (name) => path.join(root, name)
   mkdirSync(at('dir'))
@@ -132,7 +132,7 @@ test('a time that no Date can hold is null', { skip: !existsSync('/dev/shm') && 
   }
 })
 
-test('a listing is a promise that is kept once, and an iterable that lists anew', async (t) => {
+test('a listing is a promise that resolves once, and an iterable that lists again each time', async (t) => {
   const { files } = await tempVolume(t)
   await files.writeString('a', '')
   const listing = files.list('')
@@ -154,7 +154,7 @@ test('a listing is a promise that is kept once, and an iterable that lists anew'
   assert.equal(finished, 1)
 })
 
-test('a listing that nobody waits for fails in silence, and one of bad arguments does not throw', async (t) => {
+test('a listing that is not awaited fails without a sign, and one with bad arguments does not throw', async (t) => {
   const { files } = await tempVolume(t)
   files.list('nope')
   for (const [listing, Class] of [
@@ -170,7 +170,7 @@ test('a listing that nobody waits for fails in silence, and one of bad arguments
   }
 })
 
-test('what becomes of the arguments after the call changes nothing', async (t) => {
+test('later changes of the arguments have no effect', async (t) => {
   const { files } = await tempVolume(t)
   await files.mkdir('dir/sub')
   const bytes = Buffer.from('dir')
@@ -297,7 +297,7 @@ test('an aborted listing rejects with the reason, and another one goes on', asyn
   assert.equal((await files.list('')).length, 1)
 })
 
-test('many listings at once each tell their own', async (t) => {
+test('many listings at once each return their own entries', async (t) => {
   const { files, root } = await volumeInMemory(t)
   for (let index = 0; index < 40; index += 1) {
     fill(path.join(root, `${index}`), index * 100)
@@ -315,8 +315,8 @@ test('many listings at once each tell their own', async (t) => {
 })
 
 /**
- * How much the main thread and the addon's threads have computed so far, in milliseconds. V8's own threads are left out:
- * on a busy machine they mostly wait for each other, and compute while they do.
+ * Returns the CPU time so far of the main thread and the threads of the addon, in milliseconds. Not of the threads
+ * of V8: on a busy machine they mostly wait for each other, and use CPU time for the wait.
  */
 function computed() {
   const isCounted = (thread) =>
@@ -326,14 +326,14 @@ function computed() {
   return threads.reduce((sum, thread) => sum + timeOf(thread), 0) / 1e6
 }
 
-/** Runs `operation`; gives its result, and how much was computed for it, in milliseconds. */
+/** Runs `operation`. Returns its result and its CPU time in milliseconds. */
 async function measured(operation) {
   const before = computed()
   const result = await operation()
   return { result, work: computed() - before }
 }
 
-/** Notes in which turn of the event loop the entries of each batch are made, and of how many. */
+/** Records in which turn of the event loop the entries of each batch are created, and how many. */
 function spyOnBatches(t) {
   const [turns, batches, { next }] = [countTurns(t), [], native.NativeListing.prototype]
   native.NativeListing.prototype.next = async function (...args) {
@@ -349,7 +349,9 @@ function spyOnBatches(t) {
   return batches
 }
 
-/** The work, in milliseconds, of asking for all that a listing tells, which means an fstatat for each entry. */
+/**
+ * Returns the CPU time, in milliseconds, to read all that a listing shows, which means an fstatat for each entry.
+ */
 function workOfFind(dir) {
   const script = 'find "$0" -printf "%f %m %s %T@\\n" > /dev/null; times'
   const [, user, system] = execFileSync('bash', ['-c', script, dir], { encoding: 'utf8' }).match(
@@ -381,7 +383,7 @@ test('case 14: 200,000 entries are at most twice the work of readdir and fstatat
   const { files, root } = await volumeInMemory(t)
   const count = 200_000
   fill(path.join(root, 'dir'), count)
-  // What else a busy machine does costs both of them more at times, so the least of several rounds counts.
+  // Other load on the machine costs both of them more at times, so the minimum of several rounds counts.
   const least = { list: Infinity, find: Infinity }
   for (let round = 0; round < 3 || (round < 20 && least.list >= 2 * least.find); round += 1) {
     least.find = Math.min(least.find, workOfFind(path.join(root, 'dir')))

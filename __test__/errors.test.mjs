@@ -27,7 +27,7 @@ const {
 
 const require = createRequire(import.meta.url)
 
-/** `[kind, code]` of every kind in src/error.rs. */
+/** `[kind, code]` of every kind in src/error. */
 function kindsOfTheCore() {
   const source = readFileSync(path.join(root, 'src/error.rs'), 'utf8')
   return [...source.matchAll(/ErrorKind::(\w+) => "(ERR_\w+)"/g)].map(([, kind, code]) => [kind, code])
@@ -37,7 +37,7 @@ test('every kind of the core has a class that is exported, and every class a kin
   const kinds = kindsOfTheCore()
   assert.ok(kinds.length >= 13)
   const exported = Object.keys(sandboxVolumes).filter((name) => name.endsWith('Error'))
-  // An abort reaches a caller as the signal's reason.
+  // An abort reaches a caller as the reason of the signal.
   const expected = kinds.filter(([kind]) => kind !== 'Aborted').map(([kind]) => `${kind}Error`)
   assert.deepEqual(exported.sort(), ['VolumeError', ...expected].sort())
   for (const [kind, code] of kinds) {
@@ -155,7 +155,7 @@ test('each kind has its message, which names the subject and says what to do', a
   }
 })
 
-/** A home whose catalog is `bytes`. */
+/** Creates a home whose catalog is `bytes`. */
 async function homeWithCatalog(t, bytes) {
   const home = tempDir(t)
   await fsp.mkdir(path.join(home, 'db'))
@@ -163,7 +163,7 @@ async function homeWithCatalog(t, bytes) {
   return home
 }
 
-/** A database without tables, of that `user_version`. */
+/** Returns a database without tables, with that `user_version`. */
 function emptyDatabase(userVersion) {
   const page = Buffer.alloc(512)
   page.write('SQLite format 3\0')
@@ -303,7 +303,7 @@ test('a copy in another thread keeps message and stack; its own properties survi
     assert.ok(copy instanceof Error)
     assert.equal(copy.message, error.message)
     assert.ok(copy.stack.startsWith('VolumeNotFoundError: '))
-    // The structured clone algorithm drops what a class adds; `{ ...error }` carries it across.
+    // The structured clone algorithm drops the properties that a class adds. `{ ...error }` keeps them.
     assert.equal(copy.code, undefined)
     assert.deepEqual(structuredClone({ ...error }), { code: 'ERR_VOLUME_NOT_FOUND', volume: 'nope' })
   }

@@ -14,7 +14,7 @@ import { test } from 'node:test'
 import { FileSystemError, InvalidConfigError, PathEscapeError, QuotaExceededError } from '../index.js'
 import { isRoot, rejects, tempVolume } from './support.mjs'
 
-/** Bytes that differ at every offset one could be wrong by. */
+/** Returns bytes such that data at a wrong offset differs. */
 function pattern(length) {
   const bytes = Buffer.alloc(length)
   for (let index = 0; index < length; index += 1) {
@@ -35,7 +35,7 @@ test('what is written is read again, as bytes and as text', async (t) => {
   assert.deepEqual(readFileSync(path.join(root, 'bytes')), bytes)
 })
 
-test('a write replaces the whole content, be it longer or shorter', async (t) => {
+test('a write replaces the whole content, longer or shorter', async (t) => {
   const { files } = await tempVolume(t)
   for (const options of [undefined, { atomic: true }, { durable: true }, { atomic: true, durable: true }]) {
     for (const content of ['first', 'second and longer', 's', '']) {
@@ -149,7 +149,7 @@ test('remove takes one entry, removeAll a tree or nothing', async (t) => {
   }
 })
 
-test('exists tells what is there', async (t) => {
+test('exists shows which entries exist', async (t) => {
   const { files } = await tempVolume(t)
   await files.writeString('file', 'x')
   await files.mkdir('dir')

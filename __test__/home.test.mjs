@@ -1,4 +1,4 @@
-// Where the home is, and who may use it.
+// Which directory is the home, and which users may use it.
 import assert from 'node:assert/strict'
 import { chmodSync, existsSync, mkdirSync, readdirSync, realpathSync, statSync } from 'node:fs'
 import path from 'node:path'
@@ -6,20 +6,20 @@ import { test } from 'node:test'
 import { InvalidConfigError, VolumeStore } from '../index.js'
 import { isRoot, outputOf, rejects, tempDir } from './support.mjs'
 
-/** Prints what each way to the default home ends with: the name, the field and the message of an error. */
+/** Prints the outcome of each way to the default home: the name, the field and the message of an error. */
 const EACH_WAY = `
 const sv = await import(process.env.SV)
-const told = (error) => error instanceof sv.VolumeError
+const describe = (error) => error instanceof sv.VolumeError
   ? [error.name, error.field, error.message].join(' | ')
   : 'no VolumeError: ' + (error.stack ?? error)
 for (const call of [
   () => sv.createVolume('v'), () => sv.getVolume('v'), () => sv.listVolumes(), () => sv.removeVolume('v'),
   () => sv.attach('s', {}), () => sv.attachments(), () => sv.detach('1'),
   () => sv.VolumeStore.open(), () => sv.VolumeStore.check(),
-]) console.log(await call().then((value) => 'resolved: ' + value, told))`
+]) console.log(await call().then((value) => 'resolved: ' + value, describe))`
 
 test('a default home that is no absolute path is refused, and nothing is made', async (t) => {
-  for (const [env, field, told] of [
+  for (const [env, field, expected] of [
     [{ HOME: '', MSB_HOME: undefined }, 'HOME', /empty.*set HOME or MSB_HOME to an absolute path/],
     [{ HOME: 'x', MSB_HOME: '' }, 'HOME', /relative.*set HOME or MSB_HOME/],
     [{ HOME: '~', MSB_HOME: undefined }, 'HOME', /tilde.*absolute/],
@@ -35,13 +35,13 @@ test('a default home that is no absolute path is refused, and nothing is made', 
     assert.equal(lines.length, 9)
     for (const line of lines) {
       assert.ok(line.startsWith(`InvalidConfigError | ${field} | `), line)
-      assert.match(line, told)
+      assert.match(line, expected)
     }
     assert.deepEqual(readdirSync(cwd), [])
   }
 })
 
-test('a user without HOME and without a passwd entry is told what to set', { skip: !isRoot && 'needs root' }, async (t) => {
+test('for a user without HOME and without a passwd entry, the error says what to set', { skip: !isRoot && 'needs root' }, async (t) => {
   const output = await outputOf(`process.setgid(54321); process.setuid(54321);${EACH_WAY}`, {
     env: { HOME: undefined, MSB_HOME: undefined },
     cwd: realpathSync(tempDir(t)),

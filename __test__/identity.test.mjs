@@ -1,4 +1,4 @@
-// A volume object means one volume, and never a later one of its name (cases 20 and 53).
+// A volume object stands for one volume, and never for a later one of its name (cases 20 and 53).
 import assert from 'node:assert/strict'
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
@@ -35,7 +35,7 @@ const REMAKERS = {
   },
 }
 
-/** Every method of a volume's files, on the file `f` and the directory `d` of the next volume of its name. */
+/** Every method of the files of a volume, on the file `f` and the directory `d` of the next volume of its name. */
 function methods(files, outside) {
   const seed = path.join(outside, 'seed')
   return {

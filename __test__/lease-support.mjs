@@ -1,4 +1,5 @@
-// File leases of another process, as a guest takes them. Loading this starts a process that shows whether there are any.
+// File leases of another process, like those of a guest. Loading this module starts a process that shows whether
+// leases work.
 import assert from 'node:assert/strict'
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -24,7 +25,10 @@ fcntl.fcntl(os.open(sys.argv[1], os.O_RDONLY), fcntl.F_SETLEASE, fcntl.F_RDLCK)`
   }
 })()
 
-/** Has another process, as a guest, hold a write lease on a file; `asked` resolves when it is to give it up. */
+/**
+ * Makes another process hold a write lease on a file, like a guest. `asked` resolves when the kernel asks it to
+ * release the lease.
+ */
 export async function leaseFile(t, file) {
   const program = `import fcntl, os, signal, sys, threading
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGIO])

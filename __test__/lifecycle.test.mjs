@@ -89,7 +89,7 @@ test('the helpers each return one option', async (t) => {
   assert.deepEqual(handle.labels, { env: 'prod', a: 'b' })
 })
 
-test('withVolumeLabels refuses what is no object of strings', async (t) => {
+test('withVolumeLabels refuses a value that is not an object of strings', async (t) => {
   const store = await tempStore(t)
   for (const labels of ['prod', ['prod'], 7, { a: 1 }, { a: null }, { '': 'x' }]) {
     await rejects(store.createVolume('v', withVolumeLabels(labels)), InvalidConfigError, { field: /^labels/ })
@@ -369,7 +369,7 @@ test('a home that is deleted between two calls is made again', async (t) => {
   assert.deepEqual(names(await store.listVolumes()), ['new'])
 })
 
-test('a home that cannot be opened is an error that can be mended', async (t) => {
+test('a home that cannot be opened is an error that the caller can fix', async (t) => {
   const home = useDefaultHome(t)
   process.env.MSB_HOME = '/dev/null/home'
   await rejects(listVolumes(), FileSystemError, { code: 'ENOTDIR' })

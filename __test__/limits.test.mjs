@@ -7,7 +7,7 @@ import { root } from './support.mjs'
 
 const read = (file) => readFileSync(path.join(root, file), 'utf8')
 
-/** What is wrong with the constants of a page, one line each. `sourceOf` gives a file's text, or null. */
+/** Returns the faults of the constants of a page, one line each. `sourceOf` returns the text of a file, or null. */
 function wrongLimits(page, sourceOf) {
   const problems = []
   let count = 0

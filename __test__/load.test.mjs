@@ -1,4 +1,4 @@
-// Loading a package whose addon is not to be had names the cause, and what to do.
+// Loading the package without a usable addon fails with the cause, and says what to do.
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { copyFileSync, cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -10,7 +10,7 @@ const builtName = readdirSync(root).find((name) => /^sandbox-volumes\.linux-.*\.
 const [, platform] = /^sandbox-volumes\.(.*)\.node$/.exec(builtName)
 const packageName = `sandbox-volumes-${platform}`
 
-/** An application that has the package installed, and with `addon` the one of its platform as well. */
+/** Creates an application that has the package installed, and with `addon` also the package of its platform. */
 function installed(t, { addon = true } = {}) {
   const app = tempDir(t)
   const to = path.join(app, 'node_modules', 'sandbox-volumes')
@@ -28,7 +28,7 @@ function installed(t, { addon = true } = {}) {
   return { app, dir, file }
 }
 
-/** What loading tells: the error's parts, or `loaded`. */
+/** Returns the outcome of loading: the parts of the error, or `loaded`. */
 async function load(app, { before = '', ...options } = {}) {
   const source = `${before}
     try { require('sandbox-volumes'); console.log('"loaded"') }
@@ -41,7 +41,7 @@ async function load(app, { before = '', ...options } = {}) {
   return JSON.parse(stdout)
 }
 
-/** Loading fails with an error of ours that matches, and does not blame npm. */
+/** Asserts that loading fails with an error of this package that matches, and does not blame npm. */
 async function fails(app, pattern, options) {
   const { name, message, code, all } = await load(app, options)
   assert.deepEqual([name, code], ['VolumeError', 'ERR_ADDON_NOT_LOADED'])
@@ -84,7 +84,7 @@ test('an option of Node.js that forbids addons is named', async (t) => {
   await fails(app, /--allow-addons, and with --allow-fs-read/, { args: [permission, '--allow-addons', own] })
 })
 
-test('a file that is no addon is told in the words of the linker', async (t) => {
+test('a file that is not an addon is reported in the words of the linker', async (t) => {
   const { app, file } = installed(t)
   writeFileSync(file, 'damaged')
   await fails(app, /file too short.*\. Install the package again/)
@@ -109,7 +109,7 @@ test('a glibc that is too old is named', { skip: compiler ? false : 'needs a C c
   const { app, dir, file } = installed(t)
   writeFileSync(path.join(dir, 'x.c'), '#include <stdio.h>\nvoid x(void) { puts("x"); }\n')
   execFileSync(compiler, ['-shared', '-fPIC', '-o', file, path.join(dir, 'x.c')])
-  // It then needs a version that there is not.
+  // It then needs a version that does not exist.
   const library = readFileSync(file)
   library.write('GLIBC_9.', library.indexOf('GLIBC_2.'))
   writeFileSync(file, library)

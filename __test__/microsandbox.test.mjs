@@ -1,4 +1,4 @@
-// A home that microsandbox uses as well, by the tables that its 0.6.18 makes.
+// A home that microsandbox uses too, with the tables of its version 0.6.18.
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
@@ -14,7 +14,7 @@ const TABLES = `
     quota_mib integer, size_bytes integer, labels text, created_at datetime_text, updated_at datetime_text,
     kind text NOT NULL DEFAULT 'dir', capacity_bytes integer, disk_format text, disk_fstype text);`
 
-/** Has another program run SQL on microsandbox's catalog. */
+/** Runs SQL on the catalog of microsandbox in another program. */
 function inMsb(store, sql) {
   const program = 'import sqlite3, sys; sqlite3.connect(sys.argv[1]).executescript(sys.argv[2])'
   execFileSync('python3', ['-c', program, path.join(store.home, 'db', 'msb.db'), sql])

@@ -1,11 +1,11 @@
-// Random calls of a volume's methods for the model, and how each is made.
+// Random calls of the methods of a volume, for the model and for the real volume.
 import { once } from 'node:events'
 import path from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
 import fc from 'fast-check'
 
-/** Names and contents are one character a byte, so that they may be no UTF-8. */
+/** Names and contents have one character per byte, so that they need not be UTF-8. */
 export const bytes = (text) => Buffer.from(text, 'latin1')
 export const text = (buffer) => Buffer.from(buffer).toString('latin1')
 
@@ -14,7 +14,7 @@ const odd = fc.constantFrom('..', '.', '')
 const weighted = (...pairs) => fc.oneof(...pairs.map(([weight, arbitrary]) => ({ weight, arbitrary })))
 const named = (maxLength) => fc.array(weighted([6, name], [1, odd]), { minLength: 1, maxLength })
 
-/** A path as a caller gives it, or a link's target. */
+/** A path that a caller passes, or the target of a link. */
 export const anyPath = fc
   .tuple(
     weighted([29, fc.constant('')], [1, fc.constant('/')]),
@@ -23,7 +23,7 @@ export const anyPath = fc
   )
   .map(([start, names, end]) => start + names.join('/') + end)
 
-/** A path on the host that JavaScript has a string for. */
+/** A path on the host that a JavaScript string can hold. */
 const hostPath = fc.array(fc.constantFrom('a', 'b'), { maxLength: 2 }).map((names) => names.join('/'))
 
 export const data = fc
@@ -51,7 +51,7 @@ const stream = fc
       [1, fc.nat(11).map((start) => ({ start }))],
     ),
   })
-  // One that writes nothing may be destroyed before its file is opened.
+  // A stream that writes nothing may be destroyed before its file is opened.
   .map(({ chunks, isFinished, how, ...rest }) => ({
     ...rest,
     ...how,
@@ -91,10 +91,10 @@ export const anyCall = fc.oneof(...methods.map(callsOf))
 
 const writing = new Set(['write', 'writeString', 'writeStream', 'append', 'copy', 'copyIn', 'copyOut'])
 
-/** Whether it writes to a file: of one whose path ends in a slash, two errors say that it is none. */
+/** Whether a call writes to a file. For a path that ends in a slash there are two possible errors. */
 export const writesAFile = ({ method }) => writing.has(method)
 
-/** A filter that leaves a name out. */
+/** Returns a filter that declines one name. */
 function leavingOut(left) {
   const shown = left && bytes(left).toString()
   return left && ((at) => path.basename(at) !== shown)
@@ -121,10 +121,10 @@ async function streamed(files, at, { chunks, isFinished, ...options }) {
   }
 }
 
-/** What is held against the model of what is told of an entry. */
+/** Returns the properties of an entry that are compared with the model. */
 export const entry = ({ kind, mode, size }) => (kind === 'directory' ? { kind, mode } : { kind, mode, size })
 
-/** The methods by name; one line each. */
+/** The methods, keyed by name. */
 const calls = {
   read: async (files, at) => text(await files.read(at)),
   readString: async (files, at) => text(Buffer.from(await files.readString(at))),
@@ -149,7 +149,7 @@ const calls = {
   copyOut: (files, at, to, { links, without }) => files.copyOut(at, to, { links, filter: leavingOut(without) }),
 }
 
-/** Makes a call; `host` is the directory that the host's paths start in. */
+/** Makes a call. `host` is the directory in which the host paths start. */
 export async function make(files, host, { method, at, to, ...options }) {
   const paths = [at, to ?? ''].map(bytes)
   if (method === 'copyIn') {

@@ -1,35 +1,35 @@
-// What copying makes of two of the model's trees, or of one.
+// Copies in the model: from one tree to another, or within one.
 import { directory, isDirectory, isFile, isLink, namesOf, refuse, startsWith } from './model-tree.mjs'
 
-/** What of a file's mode is kept. */
+/** The bits of the mode of a file that a copy keeps. */
 const PERMISSIONS = 0o777
 
 /**
- * Copies from one tree to another. `links` says what becomes of those that may lead out: they are kept, refused or
- * skipped; `without` is a name that a filter leaves out; `directoryMode` has the bits that a directory keeps.
+ * Copies from one tree to another. `links` says whether links that may lead out are kept, refused or skipped.
+ * `without` is a name that the filter declines. `directoryMode` has the bits that a directory keeps.
  */
 export function copyTree(source, from, target, to, rules) {
   const { names, node } = source.found(from)
   const place = target.isHost ? hostPlace(target, to, node) : volumePlace(target, to, node)
   const isWithin = source === target
-  const told = { files: 0, bytes: 0, skippedLinks: 0 }
+  const stats = { files: 0, bytes: 0, skippedLinks: 0 }
   const problems = []
   if (isFile(node)) {
     if (isWithin && names.join('/') === place.join('/')) {
       refuse('EINVAL')
     }
-    target.put(place, fileOf(node, told))
-    return isWithin ? undefined : told
+    target.put(place, fileOf(node, stats))
+    return isWithin ? undefined : stats
   }
   const old = target.at(place)
-  // Where it is made, the directory that holds it counts.
+  // For a new entry, its parent directory counts.
   if (isWithin && startsWith(old === undefined ? place.slice(0, -1) : place, names)) {
     refuse('EINVAL')
   }
   if (isWithin && startsWith(names, place) && isDirectory(node.entries.get(names[place.length]))) {
     return { isOutcome: true, isOpen: true }
   }
-  const merged = merge(node, old ?? directory(node.mode & rules.directoryMode), rules, 0, told, problems)
+  const merged = merge(node, old ?? directory(node.mode & rules.directoryMode), rules, 0, stats, problems)
   if (problems.length > 0 && old === undefined) {
     refuse(...problems)
   }
@@ -37,16 +37,16 @@ export function copyTree(source, from, target, to, rules) {
   if (problems.length > 0) {
     return { isOutcome: true, isHalfway: true, codes: problems }
   }
-  return isWithin ? undefined : told
+  return isWithin ? undefined : stats
 }
 
-function fileOf({ mode, content }, told) {
-  told.files += 1
-  told.bytes += content.length
+function fileOf({ mode, content }, stats) {
+  stats.files += 1
+  stats.bytes += content.length
   return { mode: mode & PERMISSIONS, content }
 }
 
-function merge(source, into, rules, depth, told, problems) {
+function merge(source, into, rules, depth, stats, problems) {
   const entries = new Map(into.entries)
   for (const [name, node] of source.entries) {
     const old = entries.get(name)
@@ -59,28 +59,28 @@ function merge(source, into, rules, depth, told, problems) {
         continue
       }
       const made = old ?? directory(node.mode & rules.directoryMode)
-      entries.set(name, merge(node, made, rules, depth + 1, told, problems))
+      entries.set(name, merge(node, made, rules, depth + 1, stats, problems))
     } else if (isLink(node) && rules.links !== 'keep' && mayLeadOut(depth, node.target)) {
       if (rules.links === 'skip') {
-        told.skippedLinks += 1
+        stats.skippedLinks += 1
       } else {
         problems.push('ERR_PATH_ESCAPE')
       }
     } else if (isDirectory(old)) {
       problems.push('EISDIR')
     } else if (isLink(node)) {
-      told.files += 1
+      stats.files += 1
       entries.set(name, node)
     } else {
-      entries.set(name, fileOf(node, told))
+      entries.set(name, fileOf(node, stats))
     }
   }
   return { mode: into.mode, entries }
 }
 
 /**
- * Whether a link so far below the top may lead out of the copied tree: an absolute one, one that climbs above the top,
- * and one with a `..` behind a name, which may be a link itself.
+ * Whether a link at this depth may lead out of the copied tree: if it is absolute, if it climbs above the top, or
+ * if it has a `..` after a name, which may itself be a link.
  */
 function mayLeadOut(depth, target) {
   const names = namesOf(target)
@@ -89,7 +89,7 @@ function mayLeadOut(depth, target) {
   return target.startsWith('/') || climbs > depth || names.slice(climbs).includes('..')
 }
 
-/** Where a copy goes that replaces nothing of another kind. */
+/** Returns the target of a copy that replaces nothing of another kind. */
 function volumePlace(target, text, source) {
   const { names, node, demanded } = target.follow(text)
   if (node === undefined && demanded && !isDirectory(source)) {
@@ -99,7 +99,7 @@ function volumePlace(target, text, source) {
   return names
 }
 
-/** A link is followed to a directory that a tree is merged into; a file takes its place. */
+/** A link to a directory is followed if a tree is merged into it. A file replaces the link. */
 function hostPlace(target, text, source) {
   const leaf = target.follow(text, { lastLink: false })
   if (!isLink(leaf.node) || !isDirectory(source)) {
@@ -129,8 +129,8 @@ function refuseAnotherKind(source, old) {
 }
 
 /**
- * Whether something is what a copy may leave that ended halfway: as it was before, or as when all is copied. A new
- * directory may have its owner's rights only, and lack what was to come.
+ * Whether a node is what an incomplete copy may leave: as before, or as after the whole copy. A new directory may
+ * have the rights of its owner only, and lack later entries.
  */
 export function isBetween(found, before, after, isSame) {
   if (isSame(found, before) || isSame(found, after)) {

@@ -1,11 +1,11 @@
-// A tree in memory, and how paths lead through it. Paths and links are followed name by name, as the kernel does it
+// A tree in memory, and the resolution of paths in it. Paths and links are followed name by name, like the kernel
 // beneath a directory that nothing leads out of.
 //
-// A directory is `{ mode, entries }` with a Map, a file `{ mode, content }`, a link `{ target }`. Names and contents are
-// strings of one character a byte.
-const MOST_LINKS = 40
+// A directory is `{ mode, entries }` with a Map, a file `{ mode, content }`, a link `{ target }`. Names and
+// contents are strings with one character per byte.
+const MAX_LINKS = 40
 
-/** Of several codes each may be told. */
+/** Throws a refusal. If there are several codes, each is allowed. */
 export class Refused extends Error {
   constructor(codes) {
     super(codes[0])
@@ -26,7 +26,7 @@ export const namesOf = (text) => text.split('/').filter((name) => name !== '' &&
 export const demandsDirectory = (text) => text.endsWith('/') || text.endsWith('/.')
 export const startsWith = (names, others) => others.every((name, at) => names[at] === name)
 
-/** Of the host's tree no model knows what is outside: a path that leads there is refused as `UNKNOWN`. */
+/** The model does not know the host outside of its tree: a path that leads there is refused as `UNKNOWN`. */
 export class Tree {
   top = directory(0o755)
 
@@ -50,26 +50,26 @@ export class Tree {
     this.at(names.slice(0, -1)).entries.delete(names.at(-1))
   }
 
-  /** Where a path leads: the names from the top, what is there, and whether a slash demands a directory. */
+  /** Resolves a path: the names from the top, the node, and whether a slash demands a directory. */
   follow(text, { lastLink = true } = {}) {
     checkText(text)
     return this.#walk(text, lastLink)
   }
 
-  /** Follows a path to what is there. */
+  /** Resolves a path to an existing node. */
   found(text) {
     const { names, node } = this.follow(text)
     return node === undefined ? refuse('ENOENT') : { names, node }
   }
 
-  /** Follows a path to a directory that is there; gives its names. */
+  /** Resolves a path to an existing directory. Returns its names. */
   directory(text) {
     checkText(text)
     const { names, node } = this.#walk(`${text}/`, true)
     return node === undefined ? refuse('ENOENT') : names
   }
 
-  /** The entry itself that a path names, in the directory that what is before it leads to. */
+  /** Resolves a path to the entry itself, in the directory to which the rest of the path leads. */
   entry(text) {
     checkText(text)
     const names = namesOf(text)
@@ -104,7 +104,7 @@ export class Tree {
       }
       if (isLink(node) && (lastLink || demanded || !isLast)) {
         links += 1
-        if (links > MOST_LINKS) {
+        if (links > MAX_LINKS) {
           refuse('ELOOP')
         }
         if (node.target.startsWith('/')) {
@@ -121,7 +121,7 @@ export class Tree {
   }
 }
 
-/** What the text of a path says by itself. */
+/** The parts of a path, by its text only. */
 export function checkText(text) {
   if (text.startsWith('/')) {
     refuse('ERR_PATH_ESCAPE')

@@ -1,5 +1,5 @@
-// A volume's files as they should be, and what each method makes of them. `tests/model/` is the same for the Rust core,
-// written apart from this one.
+// A model of the files of a volume, and the outcome of each method. `tests/model/` is the same for the Rust core,
+// written independently.
 import { copyTree } from './model-copying.mjs'
 import {
   checkText,
@@ -19,7 +19,7 @@ const NEW_FILE = 0o644
 const NEW_DIRECTORY = 0o755
 const LINK = 0o777
 
-/** What is taken off the mode of what is made. */
+/** The bits that are removed from the mode of new entries. */
 export const UMASK = 0o027
 
 /** The files of a volume, and a directory of the host. */
@@ -28,8 +28,8 @@ export class Model {
   host = new Tree({ isHost: true })
 
   /**
-   * What a call does: gives a `value`, or is refused with one of the `codes`; `isHalfway` where some of what was made
-   * may be there, and `isOpen` where it overwrites what it reads, so that the order matters.
+   * Returns the outcome of a call: a `value`, or a refusal with one of `codes`. With `isHalfway` some of the new
+   * entries may exist. With `isOpen` the call overwrites what it reads, so the result depends on the order.
    */
   call({ method, at, to, ...options }) {
     try {
@@ -43,7 +43,7 @@ export class Model {
     }
   }
 
-  /** One line a method. */
+  /** The methods. */
   #methods = {
     read: (at) => this.#read(at),
     readString: (at) => {
@@ -80,7 +80,7 @@ export class Model {
     }
   }
 
-  /** `makes` a file's new content of its old one. */
+  /** `makes` returns the new content of a file from its old content. */
   #write(text, mode, makes) {
     const { names, node, demanded } = this.volume.follow(text)
     if (isDirectory(node) || (node === undefined && demanded)) {
@@ -109,7 +109,7 @@ export class Model {
     return this.#write(text, mode, makes)
   }
 
-  /** Each directory on the way in turn, so that those before a `..` are made as well. */
+  /** Creates each directory of the path in order, so that those before a `..` are created too. */
   #mkdir(text) {
     checkText(text)
     const names = namesOf(text)
@@ -122,7 +122,7 @@ export class Model {
     return isDirectory(node) ? undefined : refuse('EEXIST')
   }
 
-  /** Whether it is there now; not where what is above it is missing. */
+  /** Whether the entry exists. It does not if its parent is missing. */
   #makeOne(text) {
     try {
       const { names, node } = this.volume.follow(text, { lastLink: false })
@@ -158,20 +158,20 @@ export class Model {
     }
   }
 
-  /** A directory's entries, and then what is below each. */
+  /** Lists the entries of a directory, then the entries below each. */
   #list(text, recursive) {
     const clean = namesOf(text).map((name) => `${name}/`).join('')
     const listed = []
-    const tell = ({ entries }, prefix) => {
+    const visit = ({ entries }, prefix) => {
       const sorted = [...entries].sort(([one], [other]) => (one < other ? -1 : 1))
       listed.push(...sorted.map(([name, node]) => ({ path: prefix + name, ...seen(node) })))
       for (const [name, node] of recursive ? sorted : []) {
         if (isDirectory(node)) {
-          tell(node, `${prefix}${name}/`)
+          visit(node, `${prefix}${name}/`)
         }
       }
     }
-    tell(this.volume.at(this.volume.directory(text)), clean)
+    visit(this.volume.at(this.volume.directory(text)), clean)
     return listed
   }
 
@@ -180,7 +180,7 @@ export class Model {
     return node === undefined ? refuse('ENOENT') : seen(node)
   }
 
-  /** Where both paths are wrong, either may be told. */
+  /** If both paths are wrong, either may be reported. */
   #rename(from, to) {
     const entries = [from, to].map((text) => {
       try {
@@ -219,7 +219,7 @@ export class Model {
   }
 }
 
-/** What an entry is; the length of a file or a link. */
+/** The kind of an entry, and the length of a file or a link. */
 function seen(node) {
   if (isLink(node)) {
     return { kind: 'symlink', mode: LINK, size: node.target.length }

@@ -1,6 +1,6 @@
-// Random operations on random trees with links of all kinds do what they do in a model of them, and never touch what
-// is outside. `MODEL_SEED` repeats a run, and each prints its own; `MODEL_CASES` says how many trees are tried,
-// 1,000 by default.
+// Random operations on random trees with links of all kinds give the same result as in a model, and never touch the
+// outside. `MODEL_SEED` repeats a run; each run prints its seed. `MODEL_CASES` sets how many trees are tried: 1,000
+// by default.
 import assert from 'node:assert/strict'
 import {
   chmodSync,
@@ -21,7 +21,7 @@ import fc from 'fast-check'
 import { VolumeStore } from '../index.js'
 import { Model, UMASK } from './model.mjs'
 import { anyCall, anyPath, bytes, callsOf, data, make, methods, name, writesAFile } from './model-calls.mjs'
-import { careless } from './model-careless.mjs'
+import { faultyFiles } from './model-faulty.mjs'
 import { isBetween } from './model-copying.mjs'
 import { directory, isDirectory } from './model-tree.mjs'
 import { tempDir, tempVolume } from './support.mjs'
@@ -48,13 +48,13 @@ const tree = (maxLength) =>
 const casesOf = (call) =>
   fc.record({ tree: tree(32), hostTree: tree(16), calls: fc.array(call, { minLength: 1, maxLength: 16 }) })
 
-/** An absolute path begins in the outside, for nothing here may ever lead to the host's own files. */
+/** An absolute path starts in the outside directory, because no path of a test may lead to files of the host. */
 function fromOutside(given, { root, outside }) {
   const isOurs = [root, outside].some((each) => given.startsWith(each))
   return given.startsWith('/') && !isOurs ? outside + given : given
 }
 
-/** Empties a directory and plants a tree in it and in a model. */
+/** Empties a directory, and creates a tree in it and in a model. */
 function plant({ root, outside }, top, model, entries) {
   for (const entry of readdirSync(top, { encoding: 'buffer' })) {
     rmSync(Buffer.concat([bytes(`${top}/`), entry]), { recursive: true })
@@ -81,7 +81,7 @@ function plant({ root, outside }, top, model, entries) {
   }
 }
 
-/** What is on disk, in the model's terms. */
+/** Returns the tree on disk in the terms of the model. */
 function found(at) {
   const kind = lstatSync(at)
   const mode = kind.mode & 0o7777
@@ -95,7 +95,7 @@ function found(at) {
   return { mode, entries: new Map(entries.map((entry) => [entry, found(Buffer.concat([at, bytes(`/${entry}`)]))])) }
 }
 
-/** The same, with when each was changed. */
+/** Returns the tree on disk, with the time of the last change of each entry. */
 function seen(at) {
   const kind = lstatSync(at)
   const below = kind.isDirectory() ? readdirSync(at).map((entry) => [entry, seen(path.join(at, entry))]) : []
@@ -146,7 +146,7 @@ async function check(context, files, { tree, hostTree, calls }) {
   }
 }
 
-/** More directories than paths and links are likely to climb at once, should they get out. */
+/** More directories than paths and links are likely to climb at once, if they get out. */
 const BELOW = 'b/e/l/o/w/a/l/l'
 
 function masked(t) {
@@ -189,13 +189,13 @@ test('every method of the files is in the model', async (t) => {
   assert.deepEqual(methods.toSorted(), known.filter((each) => each !== 'constructor').sort())
 })
 
-test('each naive operation is told from the model', async (t) => {
+test('the model catches each faulty operation', async (t) => {
   masked(t)
   for (const method of methods) {
     const { context } = await prepared(t)
-    const naive = careless(context)
+    const faulty = faultyFiles(context)
     const { failed, errorInstance } = await fc.check(
-      fc.asyncProperty(casesOf(callsOf(method)), (each) => check(context, naive, each)),
+      fc.asyncProperty(casesOf(callsOf(method)), (each) => check(context, faulty, each)),
       { numRuns: 1000, endOnFailure: true },
     )
     assert.ok(failed, method)
@@ -204,7 +204,7 @@ test('each naive operation is told from the model', async (t) => {
   }
 })
 
-test('a careless operation that would leave the home is left alone', async (t) => {
+test('a faulty operation that would leave the home is not run', async (t) => {
   const { context } = await prepared(t)
   const { root, outside } = context
   const home = path.dirname(outside)
@@ -220,14 +220,14 @@ test('a careless operation that would leave the home is left alone', async (t) =
   ]) {
     symlinkSync(target, path.join(root, at))
   }
-  const naive = careless(context)
+  const faulty = faultyFiles(context)
   for (const at of ['a', 'b', 'c', 'd', 'd/x', 'd/home/outside/file/../../../x', 'e', '../../../x', '../..', 'a/x']) {
-    await assert.rejects(naive.write(bytes(at), bytes('x'), {}), { code: 'LEFT' }, at)
-    await assert.rejects(naive.removeAll(bytes(at)), { code: 'LEFT' }, at)
+    await assert.rejects(faulty.write(bytes(at), bytes('x'), {}), { code: 'LEFT' }, at)
+    await assert.rejects(faulty.removeAll(bytes(at)), { code: 'LEFT' }, at)
   }
-  await assert.rejects(naive.write(bytes('f'), bytes('x'), {}), { code: 'ELOOP' })
-  await naive.write(bytes('g'), bytes('x'), {})
-  await naive.write(bytes('h'), bytes('x'), {})
+  await assert.rejects(faulty.write(bytes('f'), bytes('x'), {}), { code: 'ELOOP' })
+  await faulty.write(bytes('g'), bytes('x'), {})
+  await faulty.write(bytes('h'), bytes('x'), {})
   assert.deepEqual(readdirSync(path.dirname(home)), ['home'])
   assert.deepEqual(readdirSync(outside).sort(), ['a', 'file', 'missing'])
 })

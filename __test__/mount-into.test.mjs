@@ -1,5 +1,4 @@
-// `mountInto` and `unmount` in a process that has a user and a mount name space of its own, so that no mount is seen
-// here.
+// `mountInto` and `unmount` in a process with separate user and mount namespaces, so that no mount is visible here.
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import path from 'node:path'
@@ -17,8 +16,11 @@ function withoutNameSpaces() {
 const unavailable = withoutNameSpaces()
 const skip = process.env.CI === 'true' ? false : unavailable
 
-/** What a script prints in a process that may mount, as JSON. It has a `store`, and directories `rootfs` and `host`. */
-async function inNameSpaces(t, script) {
+/**
+ * Returns what a script prints as JSON, in a process that may mount. It has a `store`, and directories `rootfs` and
+ * `host`.
+ */
+async function inNamespaces(t, script) {
   assert.equal(unavailable, false)
   const dir = tempDir(t)
   const source = `
@@ -32,13 +34,13 @@ async function inNameSpaces(t, script) {
       .filter((place) => place?.startsWith(rootfs)).map((place) => place.slice(rootfs.length))
     const refused = (promise) => promise.then(() => null, ({ name, code, field, path, syscall, message }) =>
       ({ name, code, field, path, syscall, message }))
-    const told = await (async () => { ${script} })()
-    console.log(JSON.stringify(told))`
+    const result = await (async () => { ${script} })()
+    console.log(JSON.stringify(result))`
   return JSON.parse(await outputOf(source, { by: UNSHARE, cwd: dir }))
 }
 
 test('an attachment is mounted into a root directory, and unmounted', { skip }, async (t) => {
-  const told = await inNameSpaces(
+  const result = await inNamespaces(
     t,
     `const volume = await store.createVolume('data')
      await volume.fs().writeString('seed', 'hello')
@@ -58,17 +60,17 @@ test('an attachment is mounted into a root directory, and unmounted', { skip }, 
      return { results, places, read, again, between, after: mounted(), kept: await volume.fs().readString('new'),
        gone: await refused(attachment.mountInto(rootfs)) }`,
   )
-  assert.deepEqual(told.results, [null, null, null])
-  assert.deepEqual(told.places, ['/data', '/etc/file', '/tmp'])
-  assert.deepEqual(told.read, ['hello', 'of the host'])
-  assert.deepEqual([told.between, told.after, told.kept], [[], [], 'from the sandbox'])
-  for (const { name, code, field } of [told.again, told.gone]) {
+  assert.deepEqual(result.results, [null, null, null])
+  assert.deepEqual(result.places, ['/data', '/etc/file', '/tmp'])
+  assert.deepEqual(result.read, ['hello', 'of the host'])
+  assert.deepEqual([result.between, result.after, result.kept], [[], [], 'from the sandbox'])
+  for (const { name, code, field } of [result.again, result.gone]) {
     assert.deepEqual({ name, code, field }, { name: 'InvalidConfigError', code: 'ERR_INVALID_CONFIG', field: 'attachment' })
   }
 })
 
 test('a failure leaves nothing, and says where and why', { skip }, async (t) => {
-  const told = await inNameSpaces(
+  const result = await inNamespaces(
     t,
     `symlinkSync(host, rootfs + '/link')
      const disk = { mode: 'create', kind: 'disk', sizeMib: 8 }
@@ -81,21 +83,21 @@ test('a failure leaves nothing, and says where and why', { skip }, async (t) => 
      return { escape: await into({ '/link/x': Mount.tmpfs() }), disk: await into({ '/disk': Mount.namedWith('db', {}, disk) }),
        mounted: mounted(), rootfs: readdirSync(rootfs), host: readdirSync(host) }`,
   )
-  assert.deepEqual([told.mounted, told.rootfs, told.host], [[], ['link'], []])
-  assert.equal(told.escape.name, 'PathEscapeError')
-  assert.equal(told.escape.path, '/link/x')
-  assert.equal(told.disk.name, 'FileSystemError')
-  assert.match(told.disk.code, /^(EPERM|EACCES)$/)
-  assert.match(told.disk.message, /a disk needs root of the host/)
+  assert.deepEqual([result.mounted, result.rootfs, result.host], [[], ['link'], []])
+  assert.equal(result.escape.name, 'PathEscapeError')
+  assert.equal(result.escape.path, '/link/x')
+  assert.equal(result.disk.name, 'FileSystemError')
+  assert.match(result.disk.code, /^(EPERM|EACCES)$/)
+  assert.match(result.disk.message, /a disk needs root of the host/)
 })
 
-test('a signal that fires beforehand or meanwhile leaves nothing', { skip }, async (t) => {
-  const told = await inNameSpaces(
+test('a signal that fires before or during the call leaves nothing', { skip }, async (t) => {
+  const result = await inNamespaces(
     t,
     `const mounts = Object.fromEntries(Array.from({ length: 50 }, (_, at) => ['/m/' + at, Mount.tmpfs()]))
      const attachment = await store.attach('worker', mounts)
      const reasons = []
-     for (const abortAt of ['before', 'meanwhile']) {
+     for (const abortAt of ['before', 'during']) {
        const controller = new AbortController()
        const abort = () => controller.abort(abortAt)
        if (abortAt === 'before') abort()
@@ -105,11 +107,11 @@ test('a signal that fires beforehand or meanwhile leaves nothing', { skip }, asy
      }
      return { reasons, mounted: mounted(), rootfs: readdirSync(rootfs) }`,
   )
-  assert.deepEqual(told, { reasons: ['before', 'meanwhile'], mounted: [], rootfs: [] })
+  assert.deepEqual(result, { reasons: ['before', 'during'], mounted: [], rootfs: [] })
 })
 
-test('what a killed process left mounted is gone when the home is next opened', { skip }, async (t) => {
-  const told = await inNameSpaces(
+test('mounts of a killed process are gone when the home is next opened', { skip }, async (t) => {
+  const result = await inNamespaces(
     t,
     `const { spawnSync } = await import('node:child_process')
      await store.createVolume('data')
@@ -122,7 +124,7 @@ test('what a killed process left mounted is gone when the home is next opened', 
      await VolumeStore.open({ home: store.home, durability: 'fast' })
      return { signal, left, after: mounted() }`,
   )
-  assert.deepEqual(told, { signal: 'SIGKILL', left: ['/data'], after: [] })
+  assert.deepEqual(result, { signal: 'SIGKILL', left: ['/data'], after: [] })
 })
 
 test('without the right to mount, the error says what is needed', async (t) => {

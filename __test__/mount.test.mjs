@@ -33,7 +33,7 @@ const FLAGS = ['tmpfs', 'readonly', 'noexec', 'nosuid', 'nodev']
 
 const text = readFileSync(path.join(root, 'tests/cases/mount.json'), 'utf8')
 
-/** A table of the shared cases with its placeholders filled in. */
+/** Returns a table of the shared cases with its placeholders filled in. */
 function cases(table, places = {}) {
   const known = { cwd: process.cwd(), host: '/srv/data', volumes: '/vols', ...places }
   const filled = text.replace(/\$\{(\w+)\}/g, (_, name) => JSON.stringify(known[name]).slice(1, -1))
@@ -45,13 +45,13 @@ function titled(table, entry, index) {
   return `${table} ${index + 1}${number}: ${entry.name ?? JSON.stringify(entry.path)}`
 }
 
-/** Builds the mount of a `call`, or takes the plain object as it is. */
+/** Creates the mount of a `call`, or returns the plain object. */
 function built([factory, ...args]) {
   return factory === 'plain' ? args[0] : Mount[factory](...args)
 }
 
-/** The fields that say something. */
-const telling = (config) =>
+/** Returns the fields that are neither null nor false. */
+const setFields = (config) =>
   Object.fromEntries(Object.entries(config).filter(([, value]) => value !== null && value !== false))
 
 const quoted = (value) => new RegExp(value.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'))
@@ -60,7 +60,7 @@ for (const [index, entry] of cases('builds').entries()) {
   test(titled('builds', entry, index), async (t) => {
     const { call, gives, rejects: refusal } = entry
     if (call[0] === 'plain') {
-      // Whatever is wrong with it is found before anything is looked for; what is right is judged below.
+      // A fault is found before any lookup. The tests below check the valid mounts.
       const store = await tempStore(t)
       const attached = store.attach('s', { '/data': built(call) })
       if (refusal) {
@@ -79,7 +79,7 @@ for (const [index, entry] of cases('builds').entries()) {
       return
     }
     const config = built(call)
-    assert.deepEqual(telling(config), gives)
+    assert.deepEqual(setFields(config), gives)
     assert.deepEqual(Object.keys(config), FIELDS)
     for (const [field, value] of Object.entries(config)) {
       assert.notEqual(value, undefined, field)
@@ -108,7 +108,7 @@ for (const [index, entry] of cases('plans').entries()) {
   test(titled('plans', entry, index), async (t) => {
     const store = await tempStore(t)
     const mounts = Object.fromEntries(entry.paths.map((guestPath) => [guestPath, Mount.tmpfs()]))
-    // The table's paths that differ only in being written twice cannot stand in one object.
+    // An object cannot hold the same path twice, as the table does.
     assert.equal(Object.keys(mounts).length, entry.paths.length)
     const attaching = store.attach('s', mounts)
     if (entry.gives) {
@@ -207,18 +207,18 @@ test('a mount survives JSON, structuredClone and v8.serialize, and attach takes 
     (config) => JSON.parse(JSON.stringify(config)),
     structuredClone,
     (config) => v8.deserialize(v8.serialize(config)),
-    telling,
+    setFields,
   ]
   for (const copy of copies) {
     const store = await tempStore(t)
     await store.createVolume('v')
     for (const config of ALL_FIVE()) {
       const copied = copy(config)
-      if (copy !== telling) {
+      if (copy !== setFields) {
         assert.deepEqual(copied, { ...config })
       }
       if (config.kind === 'disk') {
-        // No such image is there, which is what is found out when it is looked for.
+        // The image does not exist, which is found when it is looked up.
         await rejects(store.attach('s', { '/data': copied }), FileSystemError, {
           code: 'ENOENT',
           path: '/images/x.qcow2',

@@ -26,7 +26,7 @@ const read = (name) => JSON.parse(readFileSync(path.join(repository, 'tests/case
 const table = read('paths.json')
 const UP = '../../outside'
 
-/** A volume with the fixture in it, and beside it the directory outside. */
+/** Creates a volume with the fixture in it, and the outside directory beside it. */
 async function prepared(t) {
   const { store, files, root } = await tempVolume(t)
   const outside = path.join(store.home, 'outside')
@@ -58,7 +58,7 @@ function fill(context) {
   }
 }
 
-/** The volume as it was at first, after a call that changed it. */
+/** Restores the volume after a call that changed it. */
 function refill(context) {
   for (const base of [context.outside, context.root]) {
     for (const entry of readdirSync(base)) {
@@ -68,7 +68,7 @@ function refill(context) {
   fill(context)
 }
 
-/** All that can be seen of a tree: names, modes, contents, and when its directories were changed. */
+/** Returns all that is visible of a tree: names, modes, contents, and the times when its directories changed. */
 function seen(base, relPath = '', found = {}) {
   const at = path.join(base, relPath)
   const { mode, mtimeNs } = lstatSync(at, { bigint: true })
@@ -92,7 +92,7 @@ function foundAt(at) {
   return kind.isDirectory() ? { dir: true } : readFileSync(at, 'utf8')
 }
 
-/** Runs a call with a directory of the host, far from all that is looked at. */
+/** Runs a call with a directory of the host, far from all that the test compares. */
 async function onHost(call) {
   const dir = mkdtempSync(path.join(tmpdir(), 'sandbox-volumes-'))
   try {
@@ -133,7 +133,7 @@ const methods = {
   renameTo: (files, relPath) => files.rename('f', relPath),
 }
 
-/** Which method of the files is called, where it is not the one of that name. */
+/** The method of the files for an operation with another name. */
 const variants = {
   writeAtomic: 'write',
   writeStreamAtomic: 'writeStream',
@@ -218,7 +218,7 @@ test('every method of the files is in the table', async (t) => {
   assert.deepEqual(table.methods.all.toSorted(), Object.keys(methods).sort())
 })
 
-/** Calls a method with the path of a file, or a directory, that is longer than the system takes at once. */
+/** Calls a method with the path of a file or directory that is longer than `PATH_MAX`. */
 async function checkLong(t, method) {
   const { files, root } = await tempVolume(t)
   const dir = Array(40).fill('d'.repeat(200)).join('/')

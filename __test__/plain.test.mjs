@@ -1,4 +1,4 @@
-// Objects that are not plain seem to have no options; they are refused and never taken as empty.
+// Objects that are not plain seem to have no options. They are refused and never taken as empty.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import vm from 'node:vm'
@@ -14,7 +14,7 @@ import { rejects, tempStore, tempVolume, throws, useDefaultHome } from './suppor
 
 class Foo {}
 
-/** What is not plain, with what it is called where JavaScript is asked. */
+/** Values that are not plain, with their names in messages of JavaScript. */
 const NOT_PLAIN = [
   [new Map([['quotaMib', 64]]), 'a Map'],
   [new Set(), 'a Set'],
@@ -34,7 +34,7 @@ const NOT_PLAIN = [
   [vm.runInNewContext('[]'), 'an array'],
 ]
 
-/** What is plain, whoever made it, and has `key`. */
+/** Plain values of any origin that have `key`. */
 const plain = (key, value) => [
   { [key]: value },
   { __proto__: null, [key]: value },
@@ -45,7 +45,7 @@ const plain = (key, value) => [
   vm.runInNewContext('({ __proto__: null, [key]: value })', { key, value }),
 ]
 
-test('options that are not plain are refused, and say what they are', async (t) => {
+test('options that are not plain are refused, with their type', async (t) => {
   const { store, volume, files } = await tempVolume(t)
   const handle = await store.getVolume('v')
   const attachment = await store.attach('s', {})
@@ -79,7 +79,7 @@ test('options that are not plain are refused, and say what they are', async (t) 
   )
 })
 
-test('what stands where an object belongs is no object, and is called by its type', async (t) => {
+test('a value in place of an object is refused, and named by its type', async (t) => {
   const store = await tempStore(t)
   for (const [options, name] of [
     ['64', 'a string'],
@@ -95,7 +95,7 @@ test('what stands where an object belongs is no object, and is called by its typ
   }
 })
 
-test('mounts and what is within options are refused where they are not plain', async (t) => {
+test('mounts and nested options that are not plain are refused', async (t) => {
   const store = await tempStore(t)
   const created = Mount.namedWith('w', {}, { mode: 'create' })
   await rejects(store.attach('s', new Map([['/data', created]])), InvalidConfigError, { field: 'mounts' })
@@ -126,7 +126,7 @@ test('mounts and what is within options are refused where they are not plain', a
   assert.deepEqual(await store.listVolumes(), [])
 })
 
-test('what is plain is taken, whoever made it', async (t) => {
+test('a plain object is accepted, whatever its origin', async (t) => {
   const store = await tempStore(t)
   for (const options of plain('quotaMib', 64)) {
     const volume = await store.createVolume('v', options)

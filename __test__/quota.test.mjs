@@ -1,4 +1,4 @@
-// Quotas: every way of writing at the limit exactly, and what the kernel keeps.
+// Quotas: every way to write exactly up to the limit, and the enforcement by the kernel.
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
@@ -17,7 +17,7 @@ const bytes = (length) => Buffer.alloc(length, 2)
 const stream = (files, name, length, options) =>
   pipeline([bytes(1000), bytes(length - 1000)], files.writeStream(name, options))
 
-/** What adds `ADDED` bytes of blocks each; `file` is of that many, `longer` has a block more. */
+/** Calls that each add `ADDED` bytes of blocks. `file` has so many, `longer` has one block more. */
 const ways = {
   write: (files) => files.write('new', bytes(ADDED)),
   'write over': (files) => files.write('old', bytes(ADDED + BLOCK)),
@@ -37,7 +37,7 @@ const ways = {
   mkdir: (files) => files.mkdir('new/b/c/d'),
 }
 
-/** A volume of 1 MiB of which so much is left. */
+/** Creates a volume of 1 MiB with so much space left. */
 async function withRoom(t, left) {
   const { store, files, root } = await tempVolume(t, { quotaMib: 1 })
   const host = tempDir(t)
@@ -61,7 +61,7 @@ for (const [name, way] of Object.entries(ways)) {
 
     const { files, root, host, used } = await withRoom(t, ADDED - BLOCK)
     await rejects(way(files, host), QuotaExceededError, { volume: 'v', code: 'ERR_QUOTA_EXCEEDED' })
-    // A plain stream leaves what it wrote.
+    // A plain stream keeps the bytes that it wrote.
     if (!name.includes('writeStream') || name.startsWith('atomic')) {
       assert.equal(await used(), MIB - ADDED + BLOCK)
       assert.ok(!existsSync(path.join(root, 'new')))
@@ -73,7 +73,7 @@ for (const [name, way] of Object.entries(ways)) {
   })
 }
 
-/** What makes an entry without content, which is called "new". */
+/** Calls that create an entry without content, named "new". */
 const withoutContent = {
   write: (files) => files.write('new', ''),
   'atomic write': (files) => files.write('new', '', { atomic: true }),
@@ -105,20 +105,20 @@ const hasTools = spawnSync('mkfs.btrfs', ['--version']).status === 0
 const withoutBtrfs = isRoot && hasTools ? false : 'a btrfs on a loop device needs root and mkfs.btrfs'
 if (process.env.CI === 'true') assert.equal(withoutBtrfs, false)
 
-/** A btrfs of the test's own, with quotas. */
+/** Creates a btrfs file system with quotas for this test. */
 function btrfs(t) {
   const [image, mounted] = [path.join(tempDir(t), 'image'), tempDir(t)]
   writeFileSync(image, '')
   execFileSync('truncate', ['-s', '256M', image])
   execFileSync('mkfs.btrfs', ['-q', image])
   execFileSync('mount', ['-o', 'loop,commit=1', image, mounted])
-  // The store has it open as long as this process lives.
+  // The store keeps it open as long as this process runs.
   const unmount = () => execFileSync('umount', ['--lazy', mounted])
   execFileSync('btrfs', ['quota', 'enable', mounted])
   return { mounted, unmount }
 }
 
-test('the kernel stops a process that fills a volume, and the host is told as by its own count', { skip: withoutBtrfs }, async (t) => {
+test('the kernel stops a process that fills a volume, and a host write fails as with the quota of the store', { skip: withoutBtrfs }, async (t) => {
   const { mounted, unmount } = btrfs(t)
   try {
     const store = await VolumeStore.open({ home: path.join(mounted, 'home') })

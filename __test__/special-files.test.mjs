@@ -1,4 +1,4 @@
-// FIFOs, sockets and devices in a volume: refused at once, however many are tried.
+// FIFOs, sockets and devices in a volume: refused at once, in any number.
 import assert from 'node:assert/strict'
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -9,7 +9,7 @@ import { test } from 'node:test'
 import { FileSystemError } from '../index.js'
 import { rejects, tempVolume } from './support.mjs'
 
-/** The methods that do I/O on a regular file; one line each. */
+/** The methods that do I/O on a regular file. */
 const methods = {
   read: (files, relPath) => files.read(relPath),
   readString: (files, relPath) => files.readString(relPath),
@@ -17,7 +17,7 @@ const methods = {
   writeAtomic: (files, relPath) => files.write(relPath, 'x', { atomic: true }),
 }
 
-/** What waits for the other end of a FIFO waits for ever. */
+/** A wait for the other end of a FIFO never ends. */
 const watched = { timeout: 180_000 }
 
 test('case 10: a FIFO is refused by its name at once', watched, async (t) => {
@@ -67,7 +67,7 @@ test('case 11: the same reads by name hold up a normal one until others open the
   t.after(() => child.kill('SIGKILL'))
   const others = []
   for (const fifo of fifos) {
-    // Its four threads each wait for the other end of a FIFO, and go on to the next one when they have it.
+    // The four threads of libuv wait for the other ends of FIFOs, each for one after the other.
     assert.ok(others.length > 4 || !existsSync(read))
     others.push(await open(fifo, 'w'))
   }

@@ -1,5 +1,5 @@
-// Large arguments and results are converted a little in each turn of the event loop. Nothing here is timed: what is
-// counted is how much is converted in one turn.
+// Large arguments and results are converted in small parts, one in each turn of the event loop. These tests count
+// what one turn converts, and measure no time.
 import assert from 'node:assert/strict'
 import { mkdirSync } from 'node:fs'
 import path from 'node:path'
@@ -12,7 +12,7 @@ const COUNT = 2000
 /** The most values, and the most characters, that one turn converts. */
 const [VALUES, CHARACTERS] = [256, 512 * 1024 + 3]
 
-/** Has `method` of `owner` tell what it was given and gives, and in which turn. */
+/** Records the arguments, the result and the turn of each call of a method. */
 function spy(t, owner, method) {
   const [turns, calls, real] = [countTurns(t), [], owner[method]]
   owner[method] = function (...given) {
@@ -24,20 +24,20 @@ function spy(t, owner, method) {
   return calls
 }
 
-/** No two of these calls were in the same turn. */
-function eachInATurnOfItsOwn(calls, least) {
+/** Asserts that no two of these calls were in the same turn. */
+function assertSeparateTurns(calls, least) {
   assert.ok(calls.length >= least, `${calls.length} calls`)
   assert.equal(new Set(calls.map(({ turn }) => turn)).size, calls.length)
 }
 
-/** The pages that were handed over since the last look, each in a turn of its own. */
+/** Returns the pages since the last call, and asserts that each came in a separate turn. */
 function pagesOf(calls, least) {
   const pages = calls.splice(0).filter(({ gave }) => gave !== null)
-  eachInATurnOfItsOwn(pages, least)
+  assertSeparateTurns(pages, least)
   return pages.map(({ gave }) => gave)
 }
 
-/** A store with that many volumes: a home without a catalog finds the directories. */
+/** Creates a store with so many volumes: a home without a catalog finds the directories. */
 async function storeOfMany(t, count) {
   const home = path.join(tempDir(t), 'home')
   for (let index = 0; index < count; index += 1) {
@@ -46,7 +46,7 @@ async function storeOfMany(t, count) {
   return VolumeStore.open({ home, durability: 'fast' })
 }
 
-test('case 66: many volumes and what is wrong with them are listed a few in each turn', async (t) => {
+test('case 66: many volumes and many problems are listed a few in each turn', async (t) => {
   const store = await storeOfMany(t, COUNT)
   const calls = spy(t, native.NativePages.prototype, 'next')
   const listed = await store.listVolumes()
@@ -69,11 +69,11 @@ test('case 66: many mounts are attached, and many attachments listed, a few in e
   const paths = Array.from({ length: COUNT }, (_, n) => `/m/${String(n).padStart(5, '0')}`)
   const mounts = Object.fromEntries(paths.map((guestPath) => [guestPath, Mount.named('v', { readonly: true })]))
   const attaching = store.attach('s', mounts)
-  // The mounts are those of the call.
+  // The mounts are as they were in the call.
   mounts['/more'] = Mount.named('none')
   delete mounts[paths.at(-1)]
   const attachment = await attaching
-  eachInATurnOfItsOwn(addCalls, COUNT / VALUES)
+  assertSeparateTurns(addCalls, COUNT / VALUES)
   assert.ok(addCalls.every(({ given: [part] }) => Object.keys(part).length <= VALUES))
   pagesOf(pageCalls, COUNT / VALUES)
   assert.deepEqual(attachment.mounts.map(({ guestPath }) => guestPath), paths)
@@ -88,7 +88,7 @@ test('case 66: many mounts are attached, and many attachments listed, a few in e
   await attachment.detach()
 })
 
-test('case 66: of many mounts the call itself takes only what they are now', async (t) => {
+test('case 66: the call itself only copies many mounts as they are', async (t) => {
   const { store } = await tempVolume(t)
   const addCalls = spy(t, native.NativeMounts.prototype, 'add')
   const mounts = {}
@@ -103,14 +103,14 @@ test('case 66: of many mounts the call itself takes only what they are now', asy
     if (mount.labels) mount.labels.env = 'changed'
   }
   const attachment = await attaching
-  eachInATurnOfItsOwn(addCalls, COUNT / VALUES)
+  assertSeparateTurns(addCalls, COUNT / VALUES)
   const volumes = new Set(attachment.mounts.map(({ volume }) => volume))
   assert.deepEqual([...volumes].sort(), ['made-1', 'made-3', 'v'])
   assert.deepEqual({ ...(await store.getVolume('made-1')).labels }, { env: 'prod' })
   await attachment.detach()
 })
 
-/** Mounts of every shape that the runtimes have notations for, so many that each shape comes again and again. */
+/** Returns mounts of every shape that the runtimes can express, so many that each shape repeats. */
 function mountsOfEachShape(host) {
   const kinds = [
     () => Mount.named('v'),
@@ -123,7 +123,7 @@ function mountsOfEachShape(host) {
   return paths.map((guestPath, n) => [guestPath, kinds[n % kinds.length](n)])
 }
 
-test('case 66: what runtimes are told of many mounts comes in few texts, and is what they are told of each', async (t) => {
+test('case 66: the rendering of many mounts comes in few texts, and equals the renderings of each', async (t) => {
   const { store } = await tempVolume(t, { quotaMib: 8 })
   const all = mountsOfEachShape(tempDir(t))
   const attachment = await store.attach('all', Object.fromEntries(all))
@@ -145,12 +145,12 @@ test('case 66: what runtimes are told of many mounts comes in few texts, and is 
     claims: (one) => one.toKubernetes({ claims: true }),
   }
   const parse = spy(t, JSON, 'parse')
-  const told = {}
+  const rendered = {}
   for (const [name, render] of Object.entries(renderings)) {
     parse.length = 0
-    told[name] = render(attachment)
+    rendered[name] = render(attachment)
     const parsed = parse.map(({ given: [text] }) => text.length)
-    // Shapes, and how many of each follow each other, but neither the names nor the texts of each mount.
+    // The layout has shapes and counts, but neither the names nor the texts of each mount.
     assert.ok(parsed.every((length) => length < 40 * COUNT), `${name}: ${parsed} characters of JSON`)
   }
   const sample = attachment.mounts.map(({ guestPath }, at) => [guestPath, at]).filter((_, at) => at % 37 === 0)
@@ -159,25 +159,25 @@ test('case 66: what runtimes are told of many mounts comes in few texts, and is 
     const alone = await store.attach('one', { [guestPath]: configs.get(guestPath) })
     const numbered = (value) => JSON.parse(JSON.stringify(value).replaceAll(/sv-mount-\d+/g, 'sv-mount-N'))
     const each = (name) => numbered(renderings[name](alone))
-    assert.deepEqual(numbered([told.toOci[at]]), each('toOci'))
-    assert.deepEqual(numbered([told.toQemu.guest[at]]), each('toQemu').guest)
-    assert.deepEqual(numbered(told.toDocker.slice(2 * at, 2 * at + 2)), each('toDocker'))
-    assert.deepEqual(numbered(told.toPodman.slice(2 * at, 2 * at + 2)), each('toPodman'))
-    assert.deepEqual(numbered(told.toMicrosandbox.slice(2 * at, 2 * at + 2)), each('toMicrosandbox'))
-    assert.deepEqual(numbered([told.configureSandbox[at]]), each('configureSandbox'))
-    assert.deepEqual(numbered([told.toKubernetes.volumes[at]]), each('toKubernetes').volumes)
-    assert.deepEqual(numbered([told.toKubernetes.volumeMounts[at]]), each('toKubernetes').volumeMounts)
+    assert.deepEqual(numbered([rendered.toOci[at]]), each('toOci'))
+    assert.deepEqual(numbered([rendered.toQemu.guest[at]]), each('toQemu').guest)
+    assert.deepEqual(numbered(rendered.toDocker.slice(2 * at, 2 * at + 2)), each('toDocker'))
+    assert.deepEqual(numbered(rendered.toPodman.slice(2 * at, 2 * at + 2)), each('toPodman'))
+    assert.deepEqual(numbered(rendered.toMicrosandbox.slice(2 * at, 2 * at + 2)), each('toMicrosandbox'))
+    assert.deepEqual(numbered([rendered.configureSandbox[at]]), each('configureSandbox'))
+    assert.deepEqual(numbered([rendered.toKubernetes.volumes[at]]), each('toKubernetes').volumes)
+    assert.deepEqual(numbered([rendered.toKubernetes.volumeMounts[at]]), each('toKubernetes').volumeMounts)
     await alone.detach()
   }
   const shared = all.filter(([, { kind }]) => kind !== 'tmpfs').length
-  assert.deepEqual([told.toQemu.virtiofs.length, told.toQemu.args.length], [shared, 6 + 4 * shared])
-  assert.equal(new Set(told.toQemu.virtiofs.map(({ socket }) => socket)).size, shared)
-  assert.deepEqual([told.claims.persistentVolumes.length, told.claims.persistentVolumeClaims.length], [1, 1])
-  // Each value is the caller's own.
-  told.toOci[0].options.push('changed')
-  told.toQemu.guest[0].options.push('changed')
-  assert.ok(told.toOci.slice(1).every(({ options }) => !options.includes('changed')))
-  assert.ok(told.toQemu.guest.slice(1).every(({ options }) => !options.includes('changed')))
+  assert.deepEqual([rendered.toQemu.virtiofs.length, rendered.toQemu.args.length], [shared, 6 + 4 * shared])
+  assert.equal(new Set(rendered.toQemu.virtiofs.map(({ socket }) => socket)).size, shared)
+  assert.deepEqual([rendered.claims.persistentVolumes.length, rendered.claims.persistentVolumeClaims.length], [1, 1])
+  // Each value belongs to the caller alone.
+  rendered.toOci[0].options.push('changed')
+  rendered.toQemu.guest[0].options.push('changed')
+  assert.ok(rendered.toOci.slice(1).every(({ options }) => !options.includes('changed')))
+  assert.ok(rendered.toQemu.guest.slice(1).every(({ options }) => !options.includes('changed')))
   await attachment.detach()
 })
 
@@ -220,7 +220,7 @@ test('case 66: a long text is read and written a piece in each turn', async (t) 
       encodeCalls.length = 0
       await write()
       const pieces = encodeCalls.splice(0)
-      eachInATurnOfItsOwn(pieces, text.length / CHARACTERS)
+      assertSeparateTurns(pieces, text.length / CHARACTERS)
       assert.ok(pieces.every(({ given: [piece] }) => piece.length <= CHARACTERS))
       assert.ok((await files.read('text')).equals(expected), `${name} of ${what}`)
     }
@@ -231,7 +231,7 @@ test('case 66: a long text is read and written a piece in each turn', async (t) 
   }
 })
 
-test('a long text has the bytes that Buffer.from gives it, whatever stands where it is cut', async (t) => {
+test('a long text has the bytes that Buffer.from gives it, whatever characters it is cut at', async (t) => {
   const { files } = await tempVolume(t)
   const [high, low, pair, cut] = ['\ud83d', '\ude00', '\u{1f600}', 256 * 1024]
   const around = [pair, high + pair, low + pair, pair + low, high + high, low + low, high + high + pair + low + low]

@@ -1,4 +1,4 @@
-// How streams end, before their time as well: what they hold until then, and what they leave.
+// How streams end, also early: what they keep open until then, and what they leave.
 import assert from 'node:assert/strict'
 import { getEventListeners, once } from 'node:events'
 import { statSync } from 'node:fs'
@@ -186,7 +186,7 @@ test('case 45: a stream over the quota fails, and an atomic one changes nothing'
   assert.equal((await files.read('y')).length, 900_000)
 })
 
-test('two streams into a volume with a quota take turns, chunk by chunk', async (t) => {
+test('two streams into a volume with a quota alternate, chunk by chunk', async (t) => {
   const { files } = await tempVolume(t, { quotaMib: 8 })
   const streams = ['x', 'y'].map((name) => files.writeStream(name))
   for (let round = 0; round < 10; round += 1) {
@@ -307,7 +307,7 @@ test('streams work in a worker, also one that is terminated in their middle', as
     await once(busy, 'message')
     await busy.terminate()
   }
-  // The lanes close what an ended worker had open.
+  // The pools close the files of an ended worker.
   const deadline = Date.now() + 120_000
   while (openBelow(store).length > before.length && Date.now() < deadline) {
     await turn()

@@ -1,13 +1,13 @@
-// What the stream tests need: bytes to tell apart, who holds what open, and how a stream fails.
+// Support for the stream tests: distinct bytes, open descriptors, and the errors of streams.
 import { once } from 'node:events'
 import { closeSync, openSync, readdirSync, readlinkSync, realpathSync, truncateSync } from 'node:fs'
 import path from 'node:path'
 import sandboxVolumesNative from '../lib/native.js'
 
-/** The classes behind the streams. */
+/** The native classes of the streams. */
 export const { NativeReader, NativeWriter } = sandboxVolumesNative
 
-/** Bytes that differ at every offset one could be wrong by. */
+/** Returns bytes such that data at a wrong offset differs. */
 export function pattern(length) {
   const bytes = Buffer.alloc(length)
   for (let index = 0; index < length; index += 1) {
@@ -18,7 +18,7 @@ export function pattern(length) {
 
 export const staged = (store) => readdirSync(path.join(store.home, 'volumes', '.staging'))
 
-/** Where this process's descriptors lead that are open below a home. */
+/** Returns the targets of the descriptors of this process below a home. */
 export function openBelow(store) {
   const home = realpathSync(store.home)
   const targets = readdirSync('/proc/self/fd').map((fd) => {
@@ -36,7 +36,7 @@ export function sparse(root, name, length) {
   truncateSync(path.join(root, name), length)
 }
 
-/** What a stream fails with; it must close thereafter. */
+/** Returns the error of a stream, which must close afterwards. */
 export async function failureOf(stream) {
   const closed = new Promise((resolve) => stream.once('close', resolve))
   const [error] = await once(stream, 'error')
@@ -44,7 +44,7 @@ export async function failureOf(stream) {
   return error
 }
 
-/** Collects what each call of a native method resolves to or rejects with, for the duration of a test. */
+/** Collects the outcomes of the calls of a native method during a test. */
 export function outcomes(t, Class, method) {
   const original = Class.prototype[method]
   const seen = []
@@ -58,7 +58,7 @@ export function outcomes(t, Class, method) {
   return seen
 }
 
-/** Counts the calls of a native method that have not ended, for the duration of a test. */
+/** Counts the running calls of a native method during a test. */
 export function outstanding(t, Class, method) {
   const original = Class.prototype[method]
   const seen = { now: 0, most: 0, calls: 0 }

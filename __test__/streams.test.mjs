@@ -1,4 +1,4 @@
-// Streams into and out of a volume: what flows, how much is held, and what is refused.
+// Streams into and out of a volume: the data, the buffering, and refusals.
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -107,7 +107,7 @@ test('a write stream may append, or start anywhere, and makes a missing file wit
   }
 })
 
-test('a mistaken option or path is refused by name, at once', async (t) => {
+test('a wrong option or path is refused by name, at once', async (t) => {
   const { files } = await tempVolume(t)
   for (const [field, options] of [
     ['start', { start: -1 }],
@@ -158,7 +158,7 @@ test('what is wrong with a file is an error event, after which the stream closes
     [() => files.writeStream('dir'), FileSystemError, 'EISDIR'],
     [() => files.writeStream('dir', { atomic: true }), FileSystemError, 'EISDIR'],
     [() => files.writeStream('/etc/x'), PathEscapeError, 'ERR_PATH_ESCAPE'],
-    // Case 10: a FIFO is refused by both ends.
+    // Case 10: a FIFO is refused at both ends.
     [() => files.readStream('fifo'), FileSystemError, 'ENOTSUP'],
     [() => files.writeStream('fifo'), FileSystemError, 'ENOTSUP'],
     [() => files.writeStream('fifo', { atomic: true }), FileSystemError, 'ENOTSUP'],
@@ -182,7 +182,7 @@ test('case 10: 300 streams of FIFOs hold up no normal one', async (t) => {
   assert.deepEqual(new Set((await Promise.all(refused)).map(({ code }) => code)), new Set(['ENOTSUP']))
 })
 
-test('a writer to a closed stream is told what Node tells', async (t) => {
+test('a write to a closed stream fails as in Node.js', async (t) => {
   const { files } = await tempVolume(t)
   const writeLate = (stream) => new Promise((resolve) => stream.on('error', () => {}).write('late', resolve))
   const ended = files.writeStream('x')
@@ -193,7 +193,7 @@ test('a writer to a closed stream is told what Node tells', async (t) => {
   assert.equal(await files.readString('x'), 'x')
 })
 
-test('a reader reads one chunk at a time, and one ahead of who consumes', async (t) => {
+test('a reader reads one chunk at a time, and one ahead of the consumer', async (t) => {
   const { files, root } = await tempVolume(t)
   sparse(root, 'x', 64 * 1024)
   const reads = outstanding(t, NativeReader, 'read')
@@ -204,7 +204,7 @@ test('a reader reads one chunk at a time, and one ahead of who consumes', async 
     for (let turns = 0; turns < 50; turns += 1) {
       await turn()
     }
-    // What was taken, what the stream holds, what is ahead of it.
+    // The consumed bytes, the bytes in the stream, and the chunk ahead.
     assert.ok(reads.calls <= taken + 3, `${reads.calls} reads for ${taken} chunks`)
     assert.ok(stream.readableLength <= 2048, `${stream.readableLength} bytes held`)
   }
@@ -247,7 +247,7 @@ test('4 GiB flow through in less than 64 MiB of memory', async (t) => {
      const write = (chunk, encoding, done) => { bytes += chunk.length; done() }
      await pipeline(files.readStream('x'), new Writable({ write }))
      const most = process.resourceUsage().maxRSS * 1024
-     // Into a file, not all of it: that would be 4 GiB of disk.
+     // Into a file, but not all of it: that would take 4 GiB of disk.
      await pipeline(files.readStream('x', { end: 2 ** 27 - 1 }), files.writeStream('y', { atomic: true }))
      const mostWriting = process.resourceUsage().maxRSS * 1024
      console.log(JSON.stringify({ bytes, growth: most - before, growthWriting: mostWriting - before }))`,
@@ -260,7 +260,7 @@ test('4 GiB flow through in less than 64 MiB of memory', async (t) => {
   assert.equal(statSync(path.join(root, 'y')).size, 2 ** 27)
 })
 
-// The Rust suite reads the end of one of 8 EiB, where the file system has such.
+// The Rust suite reads the end of a file of 8 EiB, if the file system allows such files.
 test('case 12: sparse files of 64 GiB and 16 TiB are read, and aborted at once', async (t) => {
   const { files, root } = await tempVolume(t)
   for (const length of [64 * 2 ** 30, 2 ** 44 - 2 ** 12]) {

@@ -1,4 +1,4 @@
-// Parts of volumes. What may be asked for is in the shared cases, what is found in the Rust suite.
+// Subpaths of volumes. The shared cases check their syntax, the Rust suite their lookup.
 import assert from 'node:assert/strict'
 import { fstatSync, mkdirSync, readFileSync, renameSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
@@ -29,7 +29,7 @@ test('a part is shown with its path, and held by a descriptor', async (t) => {
   assert.deepEqual((await store.attach('whole', { '/data': Mount.named('v') })).descriptors(), [])
 })
 
-test('runtimes are told of the descriptor, or of the path where they look for it themselves', async (t) => {
+test('a rendering has the descriptor, or the path if the runtime must open it itself', async (t) => {
   const { volume, attachment, directory } = await attachedPart(t)
   const [descriptor] = attachment.descriptors()
   const source = `/proc/${process.pid}/fd/${descriptor}`
@@ -37,12 +37,12 @@ test('runtimes are told of the descriptor, or of the path where they look for it
   assert.deepEqual(attachment.toMicrosandbox(), ['--mount-dir', `${source}:/data`])
   assert.deepEqual(attachment.configureSandbox(new RecordingBuilder()).mounts[0].calls, [['bind', source]])
   throws(() => attachment.toMicrosandbox({ byName: true }), UnsupportedMountError, { path: '/data' })
-  for (const [render, told] of [
+  for (const [render, sourceOf] of [
     [(options) => attachment.toOci(options), ([{ source }]) => source],
     [(options) => attachment.toDocker(options), ([, mount]) => /source=([^,]*)/.exec(mount)[1]],
     [(options) => attachment.toQemu({ socketDir: '/run', ...options }), ({ virtiofs }) => virtiofs[0].source],
   ]) {
-    assert.equal(told(render({ byPath: true })), directory)
+    assert.equal(sourceOf(render({ byPath: true })), directory)
     for (const options of [undefined, {}, { byPath: false }, { byPath: null }]) {
       throws(() => render(options), UnsupportedMountError, { path: '/data', message: /set "byPath" if none does/ })
     }
@@ -72,7 +72,7 @@ test('bubblewrap’s options are refused by name, and the first number is needed
   assert.deepEqual(whole.toBubblewrap({ firstFd: 3 }), whole.toBubblewrap())
 })
 
-test('a swap after attaching changes nothing that a runtime is told', async (t) => {
+test('a swap after attaching changes no rendering', async (t) => {
   const { attachment, directory } = await attachedPart(t)
   const outside = tempDir(t)
   writeFileSync(path.join(outside, 'file'), 'secret')
@@ -106,7 +106,7 @@ test('a disk volume has no parts', async (t) => {
   await rejects(store.attach('s', mounts), InvalidConfigError, { field: 'subpath' })
 })
 
-test('nobody is told of a part once it is detached', async (t) => {
+test('no renderer works on a subpath once it is detached', async (t) => {
   const { attachment } = await attachedPart(t)
   await attachment.detach()
   for (const render of [

@@ -1,4 +1,4 @@
-// What several test files need: homes that vanish, child processes, locks, and errors looked at closely.
+// Support for several test files: temporary homes, child processes, locks, and assertions on errors.
 import assert from 'node:assert/strict'
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -13,26 +13,26 @@ export const indexPath = path.join(root, 'index.js')
 export const indexUrl = pathToFileURL(indexPath).href
 export const isRoot = process.getuid?.() === 0
 
-/** A directory of the test's own. */
+/** Creates a temporary directory for a test. */
 export function tempDir(t) {
   const dir = mkdtempSync(path.join(tmpdir(), 'sandbox-volumes-'))
   t.after(() => rmSync(dir, { recursive: true, force: true, maxRetries: 3 }))
   return dir
 }
 
-/** A store in a home of its own; `fast`, for these tests pull no plug. */
+/** Opens a store in a temporary home. It is `fast`, because these tests do not cut the power. */
 export async function tempStore(t, options = {}) {
   return VolumeStore.open({ home: path.join(tempDir(t), 'home'), durability: 'fast', ...options })
 }
 
-/** A volume `v` in a store of its own. */
+/** Creates a volume `v` in a temporary store. */
 export async function tempVolume(t, ...options) {
   const store = await tempStore(t)
   const volume = await store.createVolume('v', ...options)
   return { store, volume, files: volume.fs(), root: volume.path }
 }
 
-/** Makes the module functions use a home of the test's own. */
+/** Makes the module functions use a temporary home. */
 export function useDefaultHome(t, home = path.join(tempDir(t), 'home')) {
   const before = process.env.MSB_HOME
   process.env.MSB_HOME = home
@@ -46,7 +46,10 @@ export function useDefaultHome(t, home = path.join(tempDir(t), 'home')) {
   return home
 }
 
-/** Runs JavaScript in a Node process of its own, started by the command `by`, in which `SV` is the address of index.js. */
+/**
+ * Runs JavaScript in a separate Node.js process, started by the command `by`. `SV` is the address of index.js
+ * there.
+ */
 export async function runNode(source, { env = {}, args = [], type = 'module', cwd, by = [] } = {}) {
   const [file, ...before] = [...by, process.execPath]
   const child = spawn(file, [...before, ...args, `--input-type=${type}`, '-e', source], {
@@ -66,7 +69,7 @@ export async function runNode(source, { env = {}, args = [], type = 'module', cw
   return { code, signal, stdout, stderr }
 }
 
-/** The same for a process that must end well; gives what it printed. */
+/** Runs JavaScript in a process that must exit with 0. Returns what it printed. */
 export async function outputOf(source, options) {
   const { code, signal, stdout, stderr } = await runNode(source, options)
   assert.deepEqual({ code, signal, stderr }, { code: 0, signal: null, stderr: '' })
@@ -80,7 +83,10 @@ export const withoutFlock = ['/usr/bin/flock', '/bin/flock'].some(existsSync)
     ? assert.fail('flock (util-linux) is missing')
     : 'flock (util-linux) is missing'
 
-/** Waits until a process says that it holds something; returns what has it end, which the test's end does as well. */
+/**
+ * Waits until a process reports that it holds something. Returns a function that ends the process, as the end of
+ * the test does.
+ */
 export async function releaser(t, child) {
   const closed = once(child, 'close')
   await once(child.stdout, 'data')
@@ -92,12 +98,12 @@ export async function releaser(t, child) {
   return release
 }
 
-/** Has another process hold the lock of a volume's name. */
+/** Makes another process hold the lock of a volume name. */
 export function lockName(t, store, name) {
   return lockFile(t, path.join(store.home, 'volumes', '.locks', `${name}.lock`))
 }
 
-/** The same for a file. */
+/** Makes another process hold the lock of a file. */
 export async function lockFile(t, file) {
   const child = spawn('flock', [file, 'sh', '-c', 'echo held; exec cat'], {
     stdio: ['pipe', 'pipe', 'inherit'],
@@ -106,8 +112,8 @@ export async function lockFile(t, file) {
 }
 
 /**
- * Keeps `count` operations waiting for a lock that a test holds: one that gives up begins again. `ended` counts those that
- * gave up or ended otherwise, and `outcomes` has how they ended otherwise.
+ * Keeps `count` operations waiting for a lock that a test holds. An operation that times out starts again. `ended`
+ * counts those that timed out or ended otherwise, and `outcomes` has the other endings.
  */
 export function keepWaiting(count, begin) {
   const waiting = { ended: 0 }
@@ -123,8 +129,9 @@ export function keepWaiting(count, begin) {
 }
 
 /**
- * Makes attempts until one gives true. An attempt shows what it is to show only if it takes less time than others wait for
- * a lock or a lease, which it may not on a busy machine. Where the property does not hold, no attempt shows it.
+ * Makes attempts until one returns true. An attempt shows its property only if it takes less time than other
+ * operations wait for a lock or a lease, which a busy machine may not allow. If the property does not hold, no
+ * attempt shows it.
  */
 export async function shownOnce(attempt, what) {
   for (let tried = 0; tried < 5; tried += 1) {
@@ -133,7 +140,7 @@ export async function shownOnce(attempt, what) {
   assert.fail(what)
 }
 
-/** Has another program run SQL on a home's catalog; gives the first value of its answer. */
+/** Runs SQL on the catalog of a home in another program. Returns the first value of the answer. */
 export function changeCatalog(home, sql) {
   const program = `import sqlite3, sys
 catalog = sqlite3.connect(sys.argv[1])
@@ -143,7 +150,7 @@ catalog.commit()`
   return answer.trim()
 }
 
-/** Holds that `promise` rejects with an error of class `Class` that has these `properties`; gives it. */
+/** Asserts that `promise` rejects with an error of class `Class` that has these `properties`. Returns the error. */
 export async function rejects(promise, Class, properties = {}) {
   const outcome = await promise.then(
     (value) => ({ value }),
@@ -153,7 +160,7 @@ export async function rejects(promise, Class, properties = {}) {
   return isError(outcome.error, Class, properties)
 }
 
-/** The same for a synchronous call. */
+/** Asserts that a synchronous call throws such an error. Returns the error. */
 export function throws(call, Class, properties = {}) {
   try {
     call()
@@ -176,7 +183,10 @@ function isError(error, Class, properties) {
   return error
 }
 
-/** Everything below a directory, by path: a file's content, a link's target, or null for a directory. */
+/**
+ * Returns everything below a directory, keyed by path: the content of a file, the target of a link, or null for a
+ * directory.
+ */
 export function snapshot(dir) {
   const found = {}
   for (const entry of existsSync(dir) ? readdirSync(dir, { recursive: true }).sort() : []) {
@@ -191,16 +201,16 @@ export function snapshot(dir) {
   return found
 }
 
-/** The volumes directory, whose lock files come and stay. */
+/** Returns the volumes directory without its lock files, which come and stay. */
 export function volumesSnapshot(store) {
   const found = snapshot(path.join(store.home, 'volumes'))
   return Object.fromEntries(Object.entries(found).filter(([entry]) => !entry.startsWith('.locks')))
 }
 
-/** Resolves when the event loop has turned once. */
+/** Resolves after one turn of the event loop. */
 export const turn = () => new Promise(setImmediate)
 
-/** Numbers the turns of the event loop until the test ends. */
+/** Counts the turns of the event loop until the test ends. */
 export function countTurns(t) {
   const counted = { turn: 0 }
   const next = () => {
@@ -212,7 +222,7 @@ export function countTurns(t) {
   return counted
 }
 
-/** What a `SandboxBuilder` of microsandbox is to us: it keeps the calls that are made for each mount. */
+/** A stand-in for the `SandboxBuilder` of microsandbox, which records the calls for each mount. */
 export class RecordingBuilder {
   mounts = []
 

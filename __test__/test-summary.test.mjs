@@ -1,4 +1,4 @@
-// What `npm test` says at its end.
+// The summary that `npm test` prints at its end.
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -58,7 +58,7 @@ test('the tests of node --test are counted over all files, and what did not pass
   assert.equal(status, 1)
   const { notPassed, ...counts } = JSON.parse(readFileSync(file('summary'), 'utf8'))
   assert.deepEqual(counts, { passed: 2, failed: 1, skipped: 1 })
-  // Some versions of Node.js name the file as well.
+  // Some versions of Node.js name the file too.
   assert.deepEqual(
     notPassed.filter((what) => !what.includes('one.test.mjs')),
     ['skipped: has no tool: no mkfs', 'failed: breaks'],

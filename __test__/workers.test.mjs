@@ -1,4 +1,4 @@
-// Worker threads, each with an environment of its own that may end at any moment.
+// Worker threads, each with an environment that may end at any moment.
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
@@ -20,7 +20,7 @@ import {
 
 const MIB = 1 << 20
 
-/** JavaScript for a worker that has `sv`, a `store` and the files of volume `v` at hand. */
+/** Returns JavaScript for a worker that has `sv`, a `store` and the files of volume `v`. */
 const sourceOf = (store, source) =>
   `const { parentPort, workerData } = require('node:worker_threads')
    const sv = require(${JSON.stringify(indexPath)})
@@ -34,7 +34,9 @@ const sourceOf = (store, source) =>
 const startWorker = (store, source, workerData) =>
   new Worker(sourceOf(store, source), { eval: true, workerData })
 
-/** Runs JavaScript in a process of its own, where `busyWorkers(count)` gives workers that are in the middle of it. */
+/**
+ * Runs JavaScript in a separate process, where `busyWorkers(count)` returns workers in the middle of operations.
+ */
 const runWithBusyWorkers = (store, source) =>
   runNode(
     `const { Worker } = await import('node:worker_threads')
@@ -49,7 +51,7 @@ const runWithBusyWorkers = (store, source) =>
     { env: { SOURCE: sourceOf(store, BUSY) } },
   )
 
-/** What every worker here does without end. */
+/** The endless loop of every worker. */
 const BUSY = `
   const large = Buffer.alloc(64 * ${MIB}, 1)
   const text = 'x'.repeat(${MIB})
@@ -139,7 +141,7 @@ test('of eight workers at one name one wins, whatever they do', async (t) => {
   t.after(() => Promise.all(workers.map((worker) => worker.terminate())))
   const answers = () => Promise.all(workers.map(async (worker) => (await once(worker, 'message'))[0]))
   assert.ok((await answers()).every((answer) => answer === 'ready'))
-  /** Each worker gets its order at once; gives how many ended how, by order. */
+  /** Sends each worker its command at once. Returns the counts of the outcomes, keyed by command. */
   const round = async (...orders) => {
     const ended = answers()
     workers.forEach((worker, at) => worker.postMessage(orders[at % orders.length]))
@@ -188,7 +190,7 @@ test('a worker that is terminated while it creates and removes leaves no lock', 
     await once(worker, 'message')
     for (let turns = n * 3; turns > 0; turns -= 1) await new Promise(setImmediate)
     await worker.terminate()
-    // An attachment belongs to the process, which goes on: it is what a terminated worker may leave.
+    // An attachment belongs to the process, which goes on. A terminated worker may leave it.
     await store.createVolume('left').catch(({ code }) => assert.equal(code, 'ERR_VOLUME_ALREADY_EXISTS'))
     await store.createVolume(`after-${n}`)
   }
@@ -204,7 +206,7 @@ test('a worker ends by itself when nothing is pending', async (t) => {
   assert.deepEqual(await once(worker, 'exit'), [0])
 })
 
-test('a worker that is terminated in the middle of operations, again and again, harms nobody', async (t) => {
+test('terminating a worker in the middle of operations, again and again, does no harm', async (t) => {
   const { store, files } = await tempVolume(t)
   const { code, signal, stdout, stderr } = await runWithBusyWorkers(
     store,
@@ -253,7 +255,7 @@ test('a worker ends without waiting for what it has queued, which is dropped', a
   await files.write('last', Buffer.alloc(MIB))
   const written = () => readdirSync(root).filter((name) => name.startsWith('large-'))
   assert.ok(written().length < queued, `all ${queued} were written`)
-  // A write that was in the middle of its data is undone, which may come after the worker's end.
+  // A write that was interrupted in its data is undone, possibly after the end of the worker.
   const whole = Buffer.alloc(32 * MIB, 1)
   const parts = async () => {
     const contents = written().map(async (name) => readFile(path.join(root, name)).catch(() => whole))
@@ -284,7 +286,7 @@ test('case 61: a copy that is under way when its worker is terminated is undone'
   await once(worker, 'message')
   assert.deepEqual(readdirSync(root), ['made'])
   await worker.terminate()
-  // Undone by a thread of this process, which a test that fails waits for in vain.
+  // A thread of this process undoes it. A failing test waits for it in vain.
   while (readdirSync(root).length > 0) {
     await turn()
   }
@@ -299,7 +301,7 @@ test('a worker ends without waiting for a lock', { skip: withoutFlock }, async (
      parentPort.postMessage('waiting')`,
   )
   await once(worker, 'message')
-  // Another process waits for the lock as long as anybody does.
+  // Another process waits for the lock until its timeout.
   const bound = runNode(
     `const { VolumeStore } = await import(process.env.SV)
      await (await VolumeStore.open()).createVolume('locked').catch((error) => console.log(error.code))`,
@@ -311,7 +313,7 @@ test('a worker ends without waiting for a lock', { skip: withoutFlock }, async (
   await bound
 })
 
-/** Waits until `isTrue` gives true; what is said then, where it never does. */
+/** Waits until `isTrue` returns true, else fails with this message. */
 async function eventually(isTrue, what) {
   const deadline = performance.now() + 120_000
   while (!(await isTrue())) {
@@ -333,7 +335,7 @@ test('case 61: an attach in flight when its worker is terminated is undone', { s
   await once(worker, 'message')
   await worker.terminate()
   await release()
-  // They wait for the same lock, and so do these.
+  // These operations wait for the same lock as those.
   for (let n = 0; n < 20; n += 1) {
     await (await store.attach('own', { '/data': Mount.named('v') })).detach()
   }
@@ -441,7 +443,7 @@ test('case 61: a copy in the middle of a file, whose worker is terminated, is un
     [`files.copyOut('tree', ${json('copied')})`, volume.path, host],
     [`files.copy('tree', 'copied')`, volume.path, volume.path],
   ]) {
-    // The holder of the lease has the copy wait.
+    // The holder of the lease makes the copy wait.
     const { asked, release } = await leaseFile(t, path.join(from, 'tree', 'sub', 'file'))
     const worker = startWorker(store, `await ${copy}`)
     await asked

@@ -1,5 +1,5 @@
-// Short operations alone and beside 64 copies in flight, with and without a quota. What syncs is held against a C program
-// that makes the same number of syncs alone and beside 64 plain `cp -r`, in the same run.
+// Short operations alone and during 64 copies, with and without a quota. Operations that sync are compared with a C
+// program that makes the same number of syncs, alone and during 64 plain `cp -r`, in the same run.
 import { execFileSync, spawn } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
@@ -12,7 +12,7 @@ const base = fs.mkdtempSync(path.join(os.tmpdir(), 'sandbox-volumes-bench-'))
 let made = 0
 const fresh = () => `made-${made++}`
 
-/** Percentiles of some times in milliseconds. */
+/** Returns percentiles of some times in milliseconds. */
 function percentiles(times) {
   const sorted = times.toSorted((a, b) => a - b)
   const at = (share) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]
@@ -29,7 +29,7 @@ async function measure(operation) {
   return percentiles(times)
 }
 
-/** Keeps 64 copies in flight until the function that is returned is called. */
+/** Keeps 64 copies running until the returned function is called. */
 function keepCopying(copy) {
   let goesOn = true
   const loop = async () => {
@@ -61,7 +61,7 @@ int main(int argc, char **argv) {
 }
 `
 
-/** A function that measures that many syncs at a time, or undefined where there is no C compiler. */
+/** Returns a function that measures so many syncs at a time, or undefined without a C compiler. */
 function syncer() {
   const [source, program] = [path.join(base, 'syncs.c'), path.join(base, 'syncs')]
   fs.writeFileSync(source, SYNCS)

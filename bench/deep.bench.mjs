@@ -1,6 +1,6 @@
-// Chains of directories, each within the one before: how long a level takes to be measured, copied and removed, which
-// must not grow with the depth. What a file system takes to remove one directory is in each of the numbers, so `rm -rf`
-// removes a chain of the same depth beside it.
+// Chains of nested directories: the time per level to measure, copy and remove, which must not grow with the depth.
+// Each number includes the time in which the file system removes a directory, so `rm -rf` removes a chain of the
+// same depth for comparison.
 import { execFileSync } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
@@ -9,7 +9,7 @@ import { VolumeStore } from '../index.js'
 
 const DEPTHS = (process.env.DEPTHS ?? '12000,25000,50000,100000').split(',').map(Number)
 
-/** Makes a chain of `depth` directories at `top`, whose path is longer than the kernel takes at once. */
+/** Creates a chain of `depth` directories at `top`, whose path is longer than `PATH_MAX`. */
 function makeChain(top, depth) {
   const before = process.cwd()
   fs.mkdirSync(top)
@@ -21,7 +21,7 @@ function makeChain(top, depth) {
   process.chdir(before)
 }
 
-/** Microseconds that `operation` takes for each of so many levels. */
+/** Returns the microseconds per level of `operation`. */
 async function aLevel(depth, operation) {
   const begin = performance.now()
   await operation()

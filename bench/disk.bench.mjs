@@ -1,4 +1,4 @@
-// Making a disk volume against mkfs.ext4 on a sparse file: time, and what either takes on the host.
+// Creation of a disk volume compared with mkfs.ext4 on a sparse file: time, and space on the host.
 import { execFileSync, spawnSync } from 'node:child_process'
 import { closeSync, ftruncateSync, mkdtempSync, openSync, rmSync, statSync } from 'node:fs'
 import os from 'node:os'
@@ -19,7 +19,7 @@ function mkfs(file, gib) {
 }
 
 try {
-  // Without waiting for the disk, as mkfs.ext4 does not wait for it either; then with.
+  // First without waiting for the disk, like mkfs.ext4, then with.
   for (const durability of ['fast', 'full']) {
     const store = await VolumeStore.open({ home: path.join(directory, durability), durability })
     for (const gib of [1, 20]) {
@@ -31,7 +31,7 @@ try {
         'createVolume qcow2': () =>
           store.createVolume(named('qcow2', made++), { kind: 'disk', sizeMib: gib * 1024, format: 'qcow2' }),
       }
-      // What the catalog and the directories cost alone.
+      // The cost of the catalog and the directories alone.
       candidates['createVolume dir'] = () => store.createVolume(named('dir', made++))
       if (hasMkfs) {
         candidates['mkfs.ext4'] = () => mkfs(path.join(directory, named(`mkfs-${durability}`, formatted++)), gib)
@@ -39,7 +39,7 @@ try {
       await sideBySide(`make ${gib} GiB, durability ${durability}`, candidates, {
         operations: 1,
         rounds: ROUNDS,
-        // The catalog's own sync would wait for what mkfs.ext4 left to be written.
+        // The sync of the catalog would wait for unwritten data of mkfs.ext4.
         before: () => spawnSync('sync'),
       })
       const { usedBytes } = await store.getVolume(named('volume', 0))

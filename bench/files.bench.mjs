@@ -1,4 +1,4 @@
-// VolumeFs against fs.promises on the same directory.
+// VolumeFs compared with fs.promises on the same directory.
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
@@ -31,7 +31,7 @@ try {
     'VolumeFs.read': () => files.read('large'),
     'fs.promises.readFile': () => fs.promises.readFile(inVolume('large')),
   }, { operations: 1 })
-  // What a write copies before another thread writes it, in the call or slice by slice, is among what it takes.
+  // The time of a write includes its copying, in the call or slice by slice, before another thread writes the data.
   for (const [size, atOnce, operations] of [[1, 1, 64], [1, 16, 64], [4, 1, 16], [64, 1, 1], [64, 4, 4]]) {
     const data = large.subarray(0, size << 20)
     await sideBySide(`overwrite ${size} MiB, ${atOnce} at once`, {

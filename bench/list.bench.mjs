@@ -1,5 +1,4 @@
-// Listing and looking at files against fs.promises on the same directory, and how long a listing keeps the event
-// loop from anything else.
+// `list` and `stat` compared with fs.promises on the same directory, and how long a listing blocks the event loop.
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
@@ -10,7 +9,7 @@ const ENTRIES = 100_000
 const DIRECTORIES = 1000
 const ROUNDS = 5
 
-/** Runs `operation` and gives the longest time, in milliseconds, in which the event loop turned once. */
+/** Runs `operation`. Returns the longest turn of the event loop, in milliseconds. */
 async function longestGap(operation) {
   let [longest, last, running] = [0, performance.now(), true]
   const turn = () => {

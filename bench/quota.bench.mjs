@@ -1,4 +1,4 @@
-// What a quota costs: the same operations on a volume of 100,000 files with one and on one without.
+// The cost of a quota: the same operations on a volume of 100,000 files with a quota and on one without.
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'

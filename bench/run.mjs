@@ -1,4 +1,5 @@
-// Runs every benchmark, each side by side with what it is compared with. Ratios hold from machine to machine, times do not.
+// Runs every benchmark. Each measures its candidates side by side: ratios are comparable between machines, times
+// are not.
 import { readdirSync } from 'node:fs'
 
 const here = new URL('.', import.meta.url)

@@ -1,7 +1,7 @@
-// Seeding 5,000 files of 10 KiB in 100 directories: copyIn, copyOut and copy against `cp -r` and fs.promises at 64
-// at once. Every round makes new names, and nothing is deleted before the end: ext4 avoids inodes that were deleted
-// lately, which makes creating right after deleting several times slower. For the same reason it is slow where others
-// delete on the same file system: TMPDIR names another one.
+// Seeding 5,000 files of 10 KiB in 100 directories: copyIn, copyOut and copy compared with `cp -r` and with
+// fs.promises at 64 at once. Every round creates new names, and nothing is deleted before the end: ext4 avoids
+// inodes that were deleted lately, which makes creation after deletion several times slower. So it is slow too if
+// other programs delete files on the same file system: TMPDIR sets another one.
 import { execFileSync } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
@@ -26,7 +26,7 @@ function plant(root) {
   }
 }
 
-/** As an application would seed without copyIn: makes the directories, then copies 64 files at a time. */
+/** Seeds like an application without copyIn: creates the directories, then copies 64 files at a time. */
 async function copyOneByOne(from, to) {
   const files = []
   fs.mkdirSync(to)
@@ -56,7 +56,7 @@ try {
     'fs.promises, 64 at once': () => copyOneByOne(from, path.join(to, fresh())),
   })
   const shape = `${DIRECTORIES * FILES_EACH} files, ${(DIRECTORIES * FILES_EACH * BYTES) / 1024 / 1024} MiB`
-  // What the one before left to be written to disk would slow the next one down.
+  // Unwritten data of the previous candidate would slow down the next one.
   const run = (title, candidates) => {
     execFileSync('sync', ['-f', base])
     return sideBySide(`${title} ${shape}`, candidates, { operations: 1, rounds: ROUNDS })

@@ -1,8 +1,8 @@
-// Interleaved rounds of several candidates, so that a noisy moment of the machine hits all of them.
+// Interleaved rounds of several candidates, so that load on the machine affects all of them.
 
 const median = (times) => times.sort((a, b) => a - b)[times.length >> 1]
 
-/** Runs `operations` calls, `atOnce` at a time, and gives the microseconds that one took. */
+/** Runs `operations` calls, `atOnce` at a time. Returns the microseconds per call. */
 async function round(operation, operations, atOnce) {
   const start = process.hrtime.bigint()
   for (let done = 0; done < operations; done += atOnce) {
@@ -12,8 +12,8 @@ async function round(operation, operations, atOnce) {
 }
 
 /**
- * Prints the median time of each candidate and how many times faster the first one is than each other. What `before`
- * does comes before each round and is not counted.
+ * Prints the median time of each candidate, and how many times faster the first one is than each other one.
+ * `before` runs before each round and is not counted.
  */
 export async function sideBySide(title, candidates, { operations, atOnce = 1, rounds = 7, before = () => {} }) {
   const times = Object.fromEntries(Object.keys(candidates).map((name) => [name, []]))

@@ -1,5 +1,5 @@
-// How long large arguments and results keep the event loop from anything else: the longest gap of a timer of 1 ms, and the
-// CPU time that the thread took in one, which holds on a busy machine too.
+// How long large arguments and results block the event loop: the longest gap of a timer of 1 ms, and the CPU time
+// of the thread in one gap, which is valid on a busy machine too.
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
@@ -9,7 +9,7 @@ import { Mount, VolumeStore } from '../index.js'
 const MIB = 1 << 20
 const ROUNDS = 5
 
-/** How long this thread has run, in milliseconds, whatever else the machine did. */
+/** Returns the CPU time of this thread in milliseconds. */
 function cpuTime() {
   const length = fs.readSync(schedstat, buffer, 0, buffer.length, 0)
   return Number(buffer.toString('latin1', 0, length).split(' ')[0]) / 1e6
@@ -17,7 +17,10 @@ function cpuTime() {
 
 const [schedstat, buffer] = [fs.openSync('/proc/thread-self/schedstat'), Buffer.alloc(64)]
 
-/** Runs `operation` and gives the most time, and the most CPU time of this thread, between two ticks of a timer of 1 ms. */
+/**
+ * Runs `operation`. Returns the most time, and the most CPU time of this thread, between two ticks of a timer of 1
+ * ms.
+ */
 async function longestGap(operation) {
   let [gap, cpu, last, lastCpu] = [0, 0, performance.now(), cpuTime()]
   const tick = () => {
@@ -34,7 +37,7 @@ async function longestGap(operation) {
   return { gap, cpu, result }
 }
 
-/** Prints the middle of some rounds, and the best and the worst: what else the machine does makes gaps of its own. */
+/** Prints the median, the best and the worst of some rounds: other load on the machine causes gaps too. */
 async function gaps(title, operation) {
   const found = []
   let result
@@ -44,15 +47,15 @@ async function gaps(title, operation) {
     result = measured.result
     found.push(measured)
   }
-  const told = ['gap', 'cpu'].map((name) => {
+  const summary = ['gap', 'cpu'].map((name) => {
     const [best, , middle, , worst] = found.map((each) => each[name]).sort((a, b) => a - b)
     return `${name} ${middle.toFixed(1)} ms (${best.toFixed(1)} to ${worst.toFixed(1)})`
   })
-  console.log(`${title.padEnd(38)} longest ${told.join(', longest ')}`)
+  console.log(`${title.padEnd(38)} longest ${summary.join(', longest ')}`)
   return result
 }
 
-/** The volumes are made as directories, which a home finds when it has no catalog. */
+/** Creates the volumes as directories, which a home without a catalog finds. */
 async function homeWith(dir, count) {
   const home = path.join(dir, `home-${count}`)
   for (let index = 0; index < count; index++) {
@@ -93,7 +96,7 @@ try {
   await gaps('attach of 10000 mounts from JSON', async () => {
     held.push(await store.attach('bench', copies))
   })
-  // These are synchronous: each is one turn.
+  // These calls are synchronous: each is one turn.
   for (const [name, options] of [
     ['toBubblewrap', {}],
     ['toOci', {}],

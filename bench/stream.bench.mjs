@@ -1,4 +1,4 @@
-// readStream and writeStream against fs.createReadStream and fs.createWriteStream on the same directory.
+// readStream and writeStream compared with fs.createReadStream and fs.createWriteStream on the same directory.
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
@@ -46,7 +46,7 @@ try {
   fs.rmSync(home, { recursive: true })
 }
 
-/** Writes byte by byte, heeding the stream's wish to wait. */
+/** Writes byte by byte, and waits for `drain` if the stream requests it. */
 async function writeBytes(stream) {
   const byte = Buffer.from('x')
   for (let written = 0; written < 100_000; written++) {

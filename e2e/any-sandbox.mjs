@@ -1,4 +1,4 @@
-// What holds in every sandbox alike. A suite brings its `sandbox`: `{ render, command, run }`.
+// Tests for every kind of sandbox. A suite passes its `sandbox`: `{ render, command, run }`.
 import { definesData } from './any-sandbox/data.mjs'
 import { definesLifecycle } from './any-sandbox/lifecycle.mjs'
 import { definesNested } from './any-sandbox/nested.mjs'

@@ -117,7 +117,7 @@ suite('Bubblewrap', bubblewrap.unavailable(), () => {
 
     for (const options of [{}, { nosuid: true }]) {
       const attachment = await store.attach('setuid', { '/tmp': Mount.named('data', options) })
-      // In the host's own user namespace, for another one would know no other user to be.
+      // In the user namespace of the host, because another one knows no other user.
       const root = ['--ro-bind', '/', '/', '--cap-drop', 'ALL', '--cap-add', 'CAP_SETUID', '--cap-add', 'CAP_SETGID']
       const asNobody = ['setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups', '/tmp/id', '-u']
       const args = [...root, ...bubblewrap.render(attachment), ...asNobody]

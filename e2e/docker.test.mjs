@@ -1,5 +1,5 @@
-// Docker's own command line, and in the place of its engine, which runs on few test machines, a server that keeps what
-// it is asked for. Debian 12 has no Docker of the version that this needs, so where there is none this is left out.
+// The command line of Docker, with a stand-in for its engine, which few test machines run: a server that records
+// the requests. Debian 12 has no Docker of the version that this needs, so the suite is skipped without one.
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -53,7 +53,7 @@ describe('Docker', { skip: unavailable() }, () => {
   }
 })
 
-/** What the engine is asked for, as the `HostConfig` of a container with these arguments. */
+/** Returns the `HostConfig` that Docker requests for a container with these arguments. */
 async function asked(t, args) {
   const socket = join(temporaryDirectory(t), 'docker.sock')
   let hostConfig

@@ -1,4 +1,4 @@
-// How long an attachment lasts: as long as the process it belongs to.
+// The lifetime of an attachment: as long as the process that owns it.
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -8,7 +8,7 @@ import { openStore } from './support.mjs'
 
 const INDEX = new URL('../index.js', import.meta.url).href
 
-/** Attaches the volume "data" in a Node process that then exits without a word. */
+/** Attaches the volume "data" in a Node.js process that then exits without detaching it. */
 function attachAndExit(home, options) {
   const program = `
     import { Mount, VolumeStore } from ${JSON.stringify(INDEX)}

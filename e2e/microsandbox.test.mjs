@@ -9,7 +9,7 @@ import { openStore, suite, temporaryDirectory } from './support.mjs'
 const NO_FLAGS = { readonly: false, noexec: false, nosuid: false, nodev: false }
 const ALL_FLAGS = { readonly: true, noexec: true, nosuid: true, nodev: true }
 
-/** What microsandbox takes where nothing is said. */
+/** The defaults of microsandbox. */
 const VIRTIOFS = { stat_virtualization: 'strict', host_permissions: 'private', follow_root_symlinks: false }
 const bind = (host, options = NO_FLAGS) => ({ type: 'Bind', host, options, ...VIRTIOFS, quota_mib: null })
 
@@ -82,7 +82,7 @@ suite('Microsandbox', microsandbox.unavailable(), () => {
     assert.deepEqual(mounts, { '/data': named('data', { ...NO_FLAGS, readonly: true }), '/disk': named('disk') })
     await attachment.detach()
 
-    // Told a name that it does not know, it deletes the directory.
+    // For a name that it does not know, it deletes the directory.
     const unknown = await store.attach('worker', { '/data': Mount.named('unknown') })
     assert.throws(() => unknown.toMicrosandbox({ byName: true }), UnsupportedMountError)
     await unknown.detach()
@@ -122,7 +122,7 @@ suite('Microsandbox', microsandbox.unavailable(), () => {
        const store = await VolumeStore.open({ home })
        await store.createVolume('data')
        await store.createVolume('disk', { kind: 'disk', sizeMib: 8 })
-       // As microsandbox's catalog has them.
+       // As in the catalog of microsandbox.
        const { DatabaseSync } = await import('node:sqlite')
        const catalog = new DatabaseSync(home + '/db/msb.db')
        catalog.exec(\`CREATE TABLE volume (id integer PRIMARY KEY, name text, quota_mib, size_bytes, labels, created_at,

@@ -1,4 +1,5 @@
-// Disk volumes in sandboxes that know no disks: mounted on the host, below the root directory that each is given.
+// Disk volumes in sandboxes that cannot mount disks: the host mounts them, below the root directory of each
+// sandbox.
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync } from 'node:fs'
@@ -16,7 +17,7 @@ import { needsRoot, openStore, suite, temporaryDirectory } from './support.mjs'
 const DISK = { mode: 'ensure-exists', kind: 'disk', sizeMib: 16 }
 const none = { toOci: () => [], toDocker: () => [] }
 
-/** Each runs a script in a root directory that `mountInto` has mounted into; `prepare` is told the directory. */
+/** Sandboxes that run a script in a root directory with the mounts of `mountInto`. `prepare` gets the directory. */
 const SANDBOXES = {
   bubblewrap: {
     unavailable: () => bubblewrap.unavailable() ?? (runc.busybox === null ? 'busybox is not installed' : null),
@@ -48,14 +49,16 @@ const SANDBOXES = {
   },
 }
 
-/** `dispose` deletes the root directory, which has to wait until nothing is mounted there. */
+/** `dispose` deletes the root directory. It must wait until nothing is mounted there. */
 async function runIn(t, { dispose, ...command }, prepare) {
   t.after(dispose)
   await prepare()
   return launch(command)
 }
 
-/** Runs a script with these mounts, and unmounts: before anything deletes the root directory with what it shows. */
+/**
+ * Runs a script with these mounts, and unmounts them before the root directory and what it shows could be deleted.
+ */
 async function run(t, sandbox, store, mounts, script) {
   const attachment = await store.attach('worker', mounts)
   let rootfs

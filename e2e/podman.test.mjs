@@ -65,7 +65,7 @@ suite('Podman', podman.unavailable(), () => {
     })
   }
 
-  test('a setuid program on a volume makes nobody root with nosuid; without it, it does', needsRoot, async (t) => {
+  test('a setuid program on a volume gives no user root rights with nosuid; without it, it does', needsRoot, async (t) => {
     const store = await openStore(t)
     const volume = await store.createVolume('data')
     copyFileSync(findTool('id'), join(volume.path, 'id'))
@@ -126,7 +126,7 @@ suite('Podman', podman.unavailable(), () => {
   })
 })
 
-/** The options of each mount, by its path in the container. */
+/** Returns the options of each mount, keyed by its path in the container. */
 async function mountsIn(attachment) {
   const { stdout } = podman.run(attachment, 'cat /proc/mounts')
   return new Map(stdout.trim().split('\n').map((line) => [line.split(' ')[1], line.split(' ')[3].split(',')]))

@@ -1,4 +1,4 @@
-// In a virtual machine: what `toQemu()` tells QEMU and the guest, judged by the guest's kernel, `e2fsck` and `qemu-img`.
+// In a virtual machine: the output of `toQemu()`, checked by the kernel of the guest, `e2fsck` and `qemu-img`.
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
@@ -13,7 +13,7 @@ import { openStore, snapshot, suite, temporaryDirectory } from './support.mjs'
 
 const sha256 = (file) => createHash('sha256').update(readFileSync(file)).digest('hex')
 
-/** Holds that a raw image's ext4 was unmounted and has no fault. */
+/** Asserts that the ext4 of a raw image was unmounted and has no fault. */
 function assertClean(image) {
   const { status, stdout, stderr } = spawnSync(findTool('e2fsck'), ['-fn', image], { encoding: 'utf8' })
   assert.equal(status, 0, stdout + stderr)
@@ -27,14 +27,14 @@ const TREE = {
   'deep/er/file': 'below\n',
 }
 
-/** A tree's files as `sha256sum` lists them. */
+/** Returns the files of a tree as `sha256sum` lists them. */
 const LISTED = Object.keys(TREE)
   .sort()
   .map((path) => `${createHash('sha256').update(TREE[path]).digest('hex')}  ./${path}\n`)
   .join('')
 const list = (directory) => `cd ${directory} && find . -type f | sort | tr '\\n' '\\0' | xargs -0 sha256sum`
 
-/** One tree in a raw, a qcow2 and a vmdk image, by format. */
+/** Creates one tree in a raw, a qcow2 and a vmdk image, keyed by format. */
 function imagesOfOneTree(t) {
   const directory = temporaryDirectory(t)
   const tree = join(directory, 'tree')
@@ -50,7 +50,7 @@ function imagesOfOneTree(t) {
   return images
 }
 
-/** Why there is nothing to make or judge images with, or null. */
+/** Returns why images cannot be created or checked here, or null. */
 function toolless() {
   const missing = ['qemu-img', 'mkfs.ext4'].find((tool) => findTool(tool) === null)
   return missing === undefined ? null : `${missing} is not installed`
@@ -58,7 +58,7 @@ function toolless() {
 
 suite('QEMU', qemu.unavailable() ?? toolless(), () => {
   test('what a guest wrote to a disk volume is whole, and the next guest reads it', async (t) => {
-    // A path that QEMU's own notation would take apart.
+    // A path that the syntax of QEMU would split.
     const store = await VolumeStore.open({ home: join(temporaryDirectory(t), 'a,b="c" {d}') })
     await store.createVolume('disk', { kind: 'disk', sizeMib: 64 })
     const attach = (name) => store.attach(name, { '/data': Mount.named('disk') })
@@ -78,7 +78,7 @@ suite('QEMU', qemu.unavailable() ?? toolless(), () => {
     assertClean(second.mounts[0].hostPath)
   })
 
-  test('a disk whose guest died has all that was synced, once it was mended', async (t) => {
+  test('a disk whose guest died has all that was synced, once it was repaired', async (t) => {
     const store = await openStore(t)
     await store.createVolume('disk', { kind: 'disk', sizeMib: 64 })
     const attach = (options) => store.attach('worker', { '/data': Mount.named('disk', options) })

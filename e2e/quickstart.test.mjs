@@ -13,7 +13,7 @@ import { suite, temporaryDirectory } from './support.mjs'
 
 const QUICKSTART = fileURLToPath(new URL('../examples/quickstart.mjs', import.meta.url))
 
-/** Runs it where it finds an empty directory for temporary files, which has to be empty again afterwards. */
+/** Runs the quickstart with an empty directory for temporary files, which must be empty again afterwards. */
 function quickstart(t, ...args) {
   const TMPDIR = temporaryDirectory(t)
   const options = { encoding: 'utf8', timeout: 600_000, env: { ...process.env, TMPDIR } }

@@ -46,7 +46,7 @@ suite('runc', runc.unavailable(), () => {
     assert.equal((await read({})).stdout.trim(), '3')
   })
 
-  test('a setuid program on a volume makes nobody root with nosuid; without it, it does', needsRoot, async (t) => {
+  test('a setuid program on a volume gives no user root rights with nosuid; without it, it does', needsRoot, async (t) => {
     const store = await openStore(t)
     const volume = await store.createVolume('data')
     copyFileSync(findTool('id'), join(volume.path, 'id'))

@@ -1,4 +1,4 @@
-// What every end-to-end suite needs: suites that name the tool they lack, stores that vanish, sandboxes that end.
+// Support for every end-to-end suite: suites that name their missing tool, temporary stores, sandboxes that end.
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -9,16 +9,18 @@ import { createInterface } from 'node:readline'
 import { describe, test } from 'node:test'
 import { VolumeStore } from '../index.js'
 
-/** The user that owns nothing. */
+/** The user ID of `nobody`. */
 export const NOBODY = 65534
 
-/** How long a sandbox may run: far longer than one that does not hang takes on a busy machine. */
+/** The timeout of a sandbox, far longer than it takes on a busy machine. */
 const MAX_RUN_MS = 180_000
 
-/** Some things only root can set up: device nodes, files of other users. For others these tests are skipped. */
+/**
+ * Only root can set up some things: device nodes, files of other users. These tests are skipped for other users.
+ */
 export const needsRoot = { skip: process.getuid() === 0 ? false : 'only root can set this up' }
 
-/** A suite of tests. Where its tool does not work (`unavailable` says why) it is skipped by name, in CI it fails. */
+/** A suite of tests. If its tool does not work (`unavailable` says why), it is skipped by name; in CI it fails. */
 export function suite(name, unavailable, define) {
   if (unavailable !== null && process.env.CI === 'true') {
     test(`${name} works here`, () => assert.fail(unavailable))
@@ -28,25 +30,28 @@ export function suite(name, unavailable, define) {
 }
 
 /**
- * Where temporary directories go. A mount in a sandbox starts with the flags of the file system it comes from, and
- * /tmp is often mounted with nosuid and nodev: there, nobody could see what a mount without them does.
+ * The directory for temporary directories. A mount in a sandbox starts with the flags of its source file system.
+ * /tmp is often mounted with nosuid and nodev: there, no test could see the effect of a mount without them.
  */
 const ROOM = [tmpdir(), '/var/tmp'].find((directory) => {
   const { status, stdout } = spawnSync('findmnt', ['-n', '-o', 'OPTIONS', '-T', directory], { encoding: 'utf8' })
   return status === 0 && !/nosuid|nodev|noexec/.test(stdout)
 })
 
-/** A directory of the host, removed when the test ends. */
+/** Creates a directory of the host, which is removed when the test ends. */
 export function temporaryDirectory(t) {
   const directory = mkdtempSync(join(ROOM ?? tmpdir(), 'sandbox-volumes-e2e-'))
   t.after(() => rmSync(directory, { recursive: true, force: true }))
   return directory
 }
 
-/** A store in a home of the test's own. */
+/** Opens a store in a temporary home. */
 export const openStore = (t) => VolumeStore.open({ home: join(temporaryDirectory(t), 'home') })
 
-/** Everything below a directory, by relative path: a file's content, or what else it is. */
+/**
+ * Returns everything below a directory, keyed by relative path: the content of a file, or the kind of another
+ * entry.
+ */
 export function snapshot(directory) {
   const describeEntry = (path) => {
     const stats = lstatSync(path)
@@ -57,17 +62,17 @@ export function snapshot(directory) {
   return Object.fromEntries(names.map((name) => [name, describeEntry(join(directory, name))]))
 }
 
-/** A sandbox to talk to while it lives. It is gone when the test ends, whatever happens. */
+/** Starts a sandbox to exchange lines with while it runs. It ends with the test at the latest. */
 export function start(t, { file, args, descriptors = [], dispose }) {
   const stdio = ['pipe', 'pipe', 'pipe', ...descriptors]
   const child = spawn(file, args, { stdio, timeout: MAX_RUN_MS, killSignal: 'SIGKILL' })
-  // Not 'close': a container that outlives its killed runc would hold the pipes open until it is disposed of.
+  // Not 'close': a container that outlives its killed runc keeps the pipes open until it is disposed of.
   const ended = once(child, 'exit').finally(() => dispose?.())
   t.after(async () => {
     child.kill('SIGKILL')
     await ended
   })
-  child.stdin.on('error', () => {}) // It ended before it read everything; `end` tells its status.
+  child.stdin.on('error', () => {}) // It ended before it read everything. `end` returns its status.
   let complaints = ''
   child.stderr.on('data', (text) => (complaints += text))
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()

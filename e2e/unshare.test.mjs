@@ -1,4 +1,4 @@
-// `attachment.mounts` by itself: enough for `mount` to make what was asked for.
+// `attachment.mounts` alone is enough for `mount` to create the mounts.
 import * as example from '../examples/sandboxes/unshare.mjs'
 import { whyNot } from '../examples/sandboxes/choose.mjs'
 import { launch } from '../examples/sandboxes/launch.mjs'

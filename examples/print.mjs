@@ -1,9 +1,9 @@
-// The quickstart's typography: numbered steps, and a bar before everything that a sandbox said.
+// The output of the quickstart: numbered steps, and a bar before each line of a sandbox.
 const emphasis = process.stdout.isTTY && !process.env.NO_COLOR
 const bold = (text) => (emphasis ? `\u001b[1m${text}\u001b[22m` : text)
 const dim = (text) => (emphasis ? `\u001b[2m${text}\u001b[22m` : text)
 
-// A reader that has seen enough, as in `| head`, is no reason to leave the rest undone.
+// A reader that stops early, as in `| head`, must not stop the program.
 process.stdout.on('error', () => {})
 
 let steps = 0
@@ -21,7 +21,7 @@ export function line(text) {
   console.log(`   ${text}`)
 }
 
-/** A command and what the sandbox answered. */
+/** Prints a command and the answer of the sandbox. */
 export function answer(script, { status, stdout, stderr }) {
   line(`$ ${script}`)
   for (const said of (stdout + stderr).trimEnd().split('\n')) {
@@ -32,7 +32,7 @@ export function answer(script, { status, stdout, stderr }) {
   }
 }
 
-/** Rows of text in aligned columns. */
+/** Returns rows of text in aligned columns. */
 export function table(rows) {
   const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)))
   for (const row of rows) {

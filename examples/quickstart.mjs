@@ -1,5 +1,5 @@
-// Takes a volume through its life: create, seed, list, attach to a real sandbox, look at it in every other one that
-// this machine has, detach, remove. It works in a temporary home and leaves nothing behind.
+// Shows the life of a volume: create, seed, list, attach to a real sandbox, read it in every other runtime of this
+// machine, detach, remove. It works in a temporary home and leaves nothing.
 //
 //     npm run quickstart
 //     node examples/quickstart.mjs --runtime=bubblewrap    (or runc, unshare, none)
@@ -18,7 +18,7 @@ import { seed } from './seed.mjs'
 
 const SOURCES = fileURLToPath(new URL('../src', import.meta.url))
 
-/** Commands for the sandbox, and whether it is to carry them out. */
+/** Commands for the sandbox, and whether each must succeed. */
 const COMMANDS = [
   ['find /data -type f | wc -l', true],
   ['head -n 3 /data/lib.rs', true],
@@ -66,7 +66,7 @@ async function quickstart(sandbox, home) {
     COMMANDS.forEach(([script]) => line(`bwrap … the arguments above … /bin/sh -c '${script}'`))
     line('On Debian, "apt install bubblewrap" brings a sandbox.')
   } else {
-    step(`Run commands in ${name}; what it says stands behind the bar`)
+    step(`Run commands in ${name}; its output follows the bar`)
     for (const [script, possible] of COMMANDS) {
       const result = launch(command(mounts, script))
       answer(script, result)

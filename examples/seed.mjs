@@ -1,10 +1,10 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join, relative, sep } from 'node:path'
 
-/** Copies a directory tree of the host into a volume, all files at once: `{ files, bytes }`. */
+/** Copies a directory tree of the host into a volume, all files at once. Returns `{ files, bytes }`. */
 export async function seed(files, directory) {
   const entries = await readdir(directory, { recursive: true, withFileTypes: true })
-  // Node 20.0 to 20.11 know a directory entry's `parentPath` as its `path`.
+  // Node.js 20.0 to 20.11 have `path` in place of `parentPath`.
   const onHost = (entry) => join(entry.parentPath ?? entry.path, entry.name)
   const inVolume = (entry) => relative(directory, onHost(entry)).split(sep).join('/')
 

@@ -1,4 +1,4 @@
-// What a volume or a directory of the host looks like from inside, and what of it reaches the host.
+// A volume or a directory of the host: its view in the sandbox, and the effects on the host.
 import assert from 'node:assert/strict'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import { Mount } from '../../index.js'
 import { openStore, snapshot, temporaryDirectory } from '../support.mjs'
 
-/** Tries every way to change what is at /data, and names those that worked. */
+/** Tries every way to change the entry at /data. Returns the names of those that worked. */
 const CHANGES = {
   overwrite: 'echo changed > /data/overwrite',
   append: 'echo more >> /data/append',

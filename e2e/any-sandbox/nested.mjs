@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { Mount } from '../../index.js'
 import { openStore, snapshot } from '../support.mjs'
 
-/** A store with volumes of these names, each with a file that says whose it is. */
+/** Creates a store with volumes of these names, each with a file that contains its name. */
 async function storeWith(t, ...names) {
   const store = await openStore(t)
   for (const name of names) {
@@ -17,7 +17,7 @@ async function storeWith(t, ...names) {
 const filesOf = async (store, name) => (await store.getVolume(name)).fs()
 
 export function definesNested(sandbox) {
-  test('children are made inside their parents, whatever the order they were given in', async (t) => {
+  test('children are made inside their parents, in whatever order they were passed', async (t) => {
     const store = await storeWith(t, 'outer', 'middle', 'inner')
     await (await filesOf(store, 'outer')).mkdir('mid')
     await (await filesOf(store, 'outer')).writeString('mid/covered', 'by the child')

@@ -1,4 +1,5 @@
-// Parts of volumes. For runtimes that are handed what was found: a guest that has all of the volume and wants another one's part to be the host's.
+// Subpaths of volumes. For runtimes that get a descriptor: a guest that has all of the volume tries to replace the
+// subpath of another guest by a directory of the host.
 import assert from 'node:assert/strict'
 import { mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,7 +9,7 @@ import { openStore, snapshot, start, temporaryDirectory } from '../support.mjs'
 
 const SHOW = 'cat /data/whose; echo written > /data/new; ls -a /data/..'
 
-/** A volume `shared` with a directory for each tenant, and what no guest may see. */
+/** Creates a volume `shared` with a directory for each tenant, and a file of the host that no guest may see. */
 async function tenants(t, ...names) {
   const store = await openStore(t)
   const volume = await store.createVolume('shared')
@@ -46,7 +47,7 @@ export function definesSubpath(sandbox) {
   })
 }
 
-/** For runtimes that are handed what was found. */
+/** For runtimes that get a descriptor. */
 export function definesHandedSubpath(sandbox) {
   test('a link that is put in the place of a part after it was attached changes nothing', async (t) => {
     const { store, volume, outside, part } = await tenants(t, 'alice')
@@ -59,7 +60,7 @@ export function definesHandedSubpath(sandbox) {
     assert.ok(stdout.startsWith('alice\n'), stdout)
     assert.equal(await volume.fs().readString('moved/new'), 'written\n')
     assert.deepEqual(snapshot(outside), before)
-    // A path instead of the descriptor would have led there.
+    // A path in place of the descriptor would have led there.
     const byPath = await store.attach('by-path', { '/data': Mount.bind(attachment.mounts[0].hostPath) })
     assert.equal(byPath.mounts[0].hostPath, outside)
   })
@@ -80,7 +81,7 @@ export function definesHandedSubpath(sandbox) {
         return null
       })
       if (attachment !== null) {
-        // A runtime that notices that something was moved while it mounted it does not start.
+        // A runtime that notices the move of a source during its mount does not start.
         const { status, stdout } = sandbox.run(attachment, SHOW)
         assert.ok(status === 0 ? stdout.startsWith('alice\n') : stdout === '', stdout)
         seen += status === 0

@@ -1,4 +1,4 @@
-// Memory as a directory.
+// tmpfs mounts.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Mount } from '../../index.js'

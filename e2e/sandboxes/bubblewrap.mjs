@@ -1,4 +1,4 @@
-// Bubblewrap with the host's /usr, as the examples start it.
+// Bubblewrap with the /usr of the host, as the examples start it.
 import * as example from '../../examples/sandboxes/bubblewrap.mjs'
 import { whyNot } from '../../examples/sandboxes/choose.mjs'
 import { launch } from '../../examples/sandboxes/launch.mjs'
@@ -10,7 +10,7 @@ export function unavailable() {
   return reason && `bubblewrap does not work here: ${reason}`
 }
 
-/** `extra` arguments come behind the mounts. */
+/** `extra` arguments follow the mounts. */
 export const command = (attachment, script, { extra = [] } = {}) => ({
   ...example.command([...render(attachment), ...extra], script),
   descriptors: attachment.descriptors(),

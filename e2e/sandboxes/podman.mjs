@@ -1,4 +1,4 @@
-// Podman with a root file system of nothing but a static busybox.
+// Podman with a root file system that contains only a static busybox.
 import { whyNot } from '../../examples/sandboxes/choose.mjs'
 import { launch } from '../../examples/sandboxes/launch.mjs'
 import * as example from '../../examples/sandboxes/podman.mjs'
@@ -14,7 +14,7 @@ export function unavailable() {
 
 export const render = (attachment) => attachment.toDocker({ engine: 'podman', byPath: true })
 
-/** `prepare` is given the root directory before the container starts; `extra` arguments come behind the mounts. */
+/** `prepare` gets the root directory before the container starts. `extra` arguments follow the mounts. */
 export const command = (attachment, script, { prepare, extra } = {}) =>
   example.command(render(attachment), script, {
     makeRoot: (rootfs) => {

@@ -1,4 +1,4 @@
-// runc with a root file system of nothing but a static busybox.
+// runc with a root file system that contains only a static busybox.
 import { execFileSync } from 'node:child_process'
 import { copyFileSync, mkdirSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
@@ -20,8 +20,8 @@ export function unavailable() {
 export const render = (attachment) => attachment.toOci({ byPath: true })
 
 /**
- * `adjust` may change the configuration. `hostLibraries` adds what a program of the host needs to run beside
- * busybox. `prepare` is given the root directory before the container starts.
+ * `adjust` may change the configuration. `hostLibraries` adds what a program of the host needs besides busybox.
+ * `prepare` gets the root directory before the container starts.
  */
 export const command = (attachment, script, { adjust, hostLibraries = false, prepare } = {}) =>
   example.command(render(attachment), script, {
@@ -36,7 +36,7 @@ export const command = (attachment, script, { adjust, hostLibraries = false, pre
 
 export const run = (attachment, script, options) => launch(command(attachment, script, options))
 
-/** Gives a root file system all the programs that busybox has. */
+/** Adds all programs of busybox to a root file system. */
 export function installBusybox(rootfs) {
   const bin = join(rootfs, 'bin')
   mkdirSync(bin)

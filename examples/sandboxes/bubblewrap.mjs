@@ -16,9 +16,9 @@ export function command(mounts, script) {
     file: findTool('bwrap') ?? 'bwrap',
     args: [
       ...['--unshare-all', '--die-with-parent', '--new-session'],
-      ...['--cap-drop', 'ALL'], // Where root starts it, what runs inside would keep them.
+      ...['--cap-drop', 'ALL'], // Started by root, the command would keep them.
       ...[...root, '--proc', '/proc', '--dev', '/dev'],
-      ...mounts, // Behind the root: a later mount covers an earlier one.
+      ...mounts, // After the root: a later mount covers an earlier one.
       ...['/bin/sh', '-c', script],
     ],
   }

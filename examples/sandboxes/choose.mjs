@@ -8,7 +8,7 @@ export const SANDBOXES = [bubblewrap, runc, podman, unshare]
 
 export const names = [...SANDBOXES.map(({ name }) => name), 'none']
 
-/** Why a sandbox cannot be had here, or null where it can: it is tried, for being installed says little. */
+/** Returns why a sandbox does not work here, or null. It is tried, because an installed one may not work. */
 export function whyNot(sandbox) {
   try {
     const { status, stderr } = launch(sandbox.command([], 'exit 0'))
@@ -18,7 +18,7 @@ export function whyNot(sandbox) {
   }
 }
 
-/** The sandbox asked for, else the first that works here; null for `none`, or where none does. */
+/** Returns the requested sandbox, else the first that works here. Returns null for `none`, or if none works. */
 export function choose(wanted) {
   if (wanted !== undefined && !names.includes(wanted)) {
     throw new Error(`There is no runtime "${wanted}"; choose one of: ${names.join(', ')}`)

@@ -1,10 +1,10 @@
 import { accessSync, constants, existsSync, lstatSync, readlinkSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
-/** Where Debian keeps runc, chroot and others; it is not in an ordinary user's PATH. */
+/** The directory of runc, chroot and others on Debian. It is not in the PATH of an ordinary user. */
 const ADMINISTRATORS = ['/usr/local/sbin', '/usr/sbin', '/sbin']
 
-/** A program's absolute path, or null where it is not installed. */
+/** Returns the absolute path of a program, or null if it is not installed. */
 export function findTool(name) {
   const directories = [...(process.env.PATH ?? '').split(delimiter), ...ADMINISTRATORS]
   return directories.map((directory) => join(directory, name)).find(isExecutable) ?? null
@@ -20,8 +20,8 @@ function isExecutable(path) {
 }
 
 /**
- * The directories that the host's programs need: `{ path, link }`. Where `/lib` is a link, as on Debian, `link`
- * is what it points to, and a sandbox's root gets the same link; the others are bound there read-only.
+ * Returns the directories that programs of the host need: `{ path, link }`. If `/lib` is a link, as on Debian,
+ * `link` is its target, and the root of a sandbox gets the same link. The others are bound there read-only.
  */
 export function hostSystem() {
   return ['/usr', '/bin', '/sbin', '/lib', '/lib64'].filter(existsSync).map((path) => ({

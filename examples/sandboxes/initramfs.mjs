@@ -1,10 +1,10 @@
-// The guest's first root file system: an archive in the format "newc" of cpio, which Linux unpacks when it boots.
-// Archives may follow one another.
+// The initial root file system of the guest: an archive in the format "newc" of cpio, which Linux unpacks when it
+// boots. Archives may follow one another.
 
 const DIRECTORY = 0o040755
 const FILE = 0o100755
 
-/** An archive of `{ path: content }`; a `null` is a directory, and every directory stands before what is in it. */
+/** Returns an archive of `{ path: content }`. A `null` is a directory. Every directory comes before its entries. */
 export function archive(entries) {
   const parts = Object.entries(entries).map(([path, content], at) =>
     content === null ? entry(at + 1, path, DIRECTORY, Buffer.alloc(0)) : entry(at + 1, path, FILE, Buffer.from(content)),
@@ -20,5 +20,5 @@ function entry(inode, path, mode, content) {
   return Buffer.concat([padded(Buffer.concat([Buffer.from(header), name])), padded(content)])
 }
 
-/** Everything starts at a multiple of four. */
+/** Pads to a multiple of four. */
 const padded = (bytes) => Buffer.concat([bytes, Buffer.alloc((4 - (bytes.length % 4)) % 4)])

@@ -3,8 +3,8 @@ import { spawnSync } from 'node:child_process'
 const MAX_RUN_MS = 180_000
 
 /**
- * Runs a sandbox to its end, with `descriptors` behind its standard error. It is killed if it takes too long, and
- * `dispose` always has the last word.
+ * Runs a sandbox until it ends, with `descriptors` after its standard error. Kills it if it takes too long. Always
+ * calls `dispose` last.
  */
 export function launch({ file, args, descriptors = [], dispose }) {
   try {

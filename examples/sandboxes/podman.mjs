@@ -1,4 +1,5 @@
-// Podman: `attachment.toDocker({ engine: 'podman' })` is a part of its command line; `toDocker()` is one of Docker's.
+// Podman: `attachment.toDocker({ engine: 'podman' })` is a part of its command line. `toDocker()` is a part of
+// Docker's.
 import { spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
@@ -13,7 +14,10 @@ export const render = (attachment) => attachment.toDocker({ engine: 'podman' })
 /** One mount a line. */
 export const show = (mounts) => mounts.join(' ').split(/ (?=--(?:mount|tmpfs) )/)
 
-/** `makeRoot` fills the container's root directory and returns arguments for it; `extra` ones come behind the mounts. */
+/**
+ * `makeRoot` fills the root directory of the container, and returns arguments for it. `extra` arguments follow the
+ * mounts.
+ */
 export function command(mounts, script, { makeRoot = showHostSystem, extra = [] } = {}) {
   const file = findTool('podman') ?? 'podman'
   const rootfs = mkdtempSync(join(tmpdir(), 'sandbox-volumes-podman-'))
@@ -23,8 +27,8 @@ export function command(mounts, script, { makeRoot = showHostSystem, extra = [] 
     rmSync(rootfs, { recursive: true, force: true })
   }
   try {
-    chmodSync(rootfs, 0o755) // Whoever the container's user is has to enter it.
-    // The directories that Podman would otherwise make there.
+    chmodSync(rootfs, 0o755) // Any user of the container must be able to enter it.
+    // The directories that Podman would otherwise create there.
     ;['dev', 'etc', 'proc', 'run', 'sys', 'tmp'].forEach((directory) => mkdirSync(join(rootfs, directory)))
     const root = makeRoot(rootfs)
     return {
@@ -32,7 +36,7 @@ export function command(mounts, script, { makeRoot = showHostSystem, extra = [] 
       args: [
         ...[...engine(), 'run', '--rm', '--interactive', '--name', container],
         ...['--network', 'none', '--cap-drop', 'all', '--security-opt', 'no-new-privileges'],
-        // What a host may refuse and nothing here needs.
+        // Features that a host may forbid and that are not needed here.
         ...['--ulimit', 'nofile=1024:1024', '--ulimit', 'nproc=1024:1024'],
         ...[...root, ...mounts, ...extra],
         ...['--rootfs', rootfs, '/bin/sh', '-c', script],
@@ -45,13 +49,13 @@ export function command(mounts, script, { makeRoot = showHostSystem, extra = [] 
   }
 }
 
-/** crun, which Podman prefers, does not run on every host, and as root no systemd may be there to ask. */
+/** crun, which Podman prefers, does not run on every host, and root may have no systemd. */
 function engine() {
   const root = process.getuid() === 0 ? ['--cgroup-manager', 'cgroupfs'] : []
   return [...(findTool('runc') === null ? [] : ['--runtime', 'runc']), ...root]
 }
 
-/** Gives the container the host's programs and libraries: links now, and the mounts that are still to be made. */
+/** Adds programs and libraries of the host to the container: creates the links, and returns the mounts to make. */
 function showHostSystem(rootfs) {
   const system = hostSystem()
   system.filter(({ link }) => link !== null).forEach(({ path, link }) => symlinkSync(link, join(rootfs, path)))

@@ -1,5 +1,5 @@
-// QEMU with Debian's own kernel and a busybox: `attachment.toQemu()` is a part of its command line, and the guest makes
-// the mounts. It is emulated, so that it runs where there is no KVM.
+// QEMU with the kernel of Debian and a busybox: `attachment.toQemu()` is a part of its command line, and the guest
+// makes the mounts. It is emulated, so that it runs without KVM.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
@@ -12,12 +12,12 @@ import { serve, unavailable as noDirectories } from './virtiofsd.mjs'
 
 export const name = 'qemu'
 
-/** The directory of the guest's kernel, `vmlinuz`, and of its modules. */
+/** The directory of the kernel of the guest, `vmlinuz`, and of its modules. */
 export const guestKernel = fileURLToPath(new URL('../../e2e/.cache/guest-kernel', import.meta.url))
 const MEMORY_MIB = 256
 const MAX_RUN_MS = 300_000
 
-/** Why no guest boots here, or null. */
+/** Returns why no guest boots here, or null. */
 export function unavailable() {
   for (const tool of ['qemu-system-x86_64', 'busybox']) {
     if (findTool(tool) === null) {
@@ -27,13 +27,13 @@ export function unavailable() {
   return existsSync(guestKernel) ? null : 'there is no kernel for the guest; get one with "bash e2e/fetch-guest-kernel.sh"'
 }
 
-/** Why a guest that shares directories does not boot here, or null. */
+/** Returns why a guest with shared directories does not boot here, or null. */
 export const whyNot = () => unavailable() ?? noDirectories()
 
-/** The guest's serial ports, each of which QEMU writes to a file. */
+/** The serial ports of the guest. QEMU writes each to a file. */
 const PORTS = ['console', 'stdout', 'stderr', 'status']
 
-// A panic ends QEMU as well, for it does not reboot.
+// A panic ends QEMU too, because it does not reboot.
 const COMMAND_LINE = 'console=ttyS0 quiet panic=-1 rdinit=/init'
 
 const PREPARE = `#!/bin/busybox sh
@@ -53,7 +53,10 @@ cat /stdout > /dev/ttyS1; cat /stderr > /dev/ttyS2; cat /status > /dev/ttyS3
 poweroff -f
 `
 
-/** What a guest starts with: busybox, the kernel's modules, and an init that loads them and then runs `script`. */
+/**
+ * Returns the initial files of a guest: busybox, the modules of the kernel, and an init that loads them and then
+ * runs `script`.
+ */
 export function rootFileSystem(script = CARRY_OUT) {
   const modules = readdirSync(join(guestKernel, 'modules')).map((name) => [
     `modules/${name}`,
@@ -73,8 +76,8 @@ let root
 const quote = (text) => `'${text.replaceAll("'", `'\\''`)}'`
 
 /**
- * Boots a guest, has it make the attachment's mounts and run a script, and waits until it has unmounted everything
- * and switched itself off.
+ * Boots a guest, which makes the mounts of the attachment and runs a script. Waits until it has unmounted
+ * everything and has powered off.
  */
 export async function run(attachment, script) {
   const directory = mkdtempSync(join(tmpdir(), 'sandbox-volumes-qemu-'))
@@ -104,7 +107,7 @@ export async function run(attachment, script) {
   }
 }
 
-/** Runs QEMU to its end, and gives its exit status, or what killed it, and its complaints. */
+/** Runs QEMU until it ends. Returns its exit status or signal, and its messages. */
 async function boot(directory, mounts) {
   const args = [
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', '-machine', 'q35', '-accel', 'tcg'],

@@ -1,4 +1,4 @@
-// runc: `attachment.toOci()` is a part of its config.json. So it is for crun and containerd.
+// runc: `attachment.toOci()` is a part of its config.json. The same holds for crun and containerd.
 import { execFileSync, spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
@@ -14,7 +14,7 @@ export const render = (attachment) => attachment.toOci()
 export const show = (mounts) => mounts.map((mount) => JSON.stringify(mount))
 
 /**
- * `makeRoot` fills the container's root directory and returns the mounts that belong to it; `adjust` may change
+ * `makeRoot` fills the root directory of the container, and returns the mounts that it needs. `adjust` may change
  * the configuration before it is written.
  */
 export function command(mounts, script, { makeRoot = showHostSystem, adjust } = {}) {
@@ -41,7 +41,10 @@ export function command(mounts, script, { makeRoot = showHostSystem, adjust } = 
   return { file, args: [...state, 'run', '--bundle', bundle, container], dispose }
 }
 
-/** runc's own template, for root or for an ordinary user, less what a host may refuse and nothing here needs. */
+/**
+ * Returns the template of runc, for root or for an ordinary user, without features that a host may forbid and that
+ * are not needed here.
+ */
 function template(file, bundle) {
   const rootless = process.getuid() === 0 ? [] : ['--rootless']
   execFileSync(file, ['spec', ...rootless], { cwd: bundle })
@@ -52,7 +55,7 @@ function template(file, bundle) {
   return config
 }
 
-/** Gives the container the host's programs and libraries: links now, and the mounts that are still to be made. */
+/** Adds programs and libraries of the host to the container: creates the links, and returns the mounts to make. */
 export function showHostSystem(rootfs, system = hostSystem()) {
   const linked = system.filter(({ link }) => link !== null)
   linked.forEach(({ path, link }) => symlinkSync(link, join(rootfs, path)))

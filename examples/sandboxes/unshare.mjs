@@ -1,5 +1,5 @@
-// No sandbox program at hand: util-linux, which every Linux has, makes the namespaces, and `mount` the mounts that
-// `attachment.mounts` lists. Good for looking around; for code that you do not trust, use bubblewrap or runc.
+// Without a sandbox program: util-linux, which every Linux has, creates the namespaces, and `mount` the mounts of
+// `attachment.mounts`. Use it to explore. For untrusted code, use bubblewrap or runc.
 import { mkdtempSync, rmdirSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -7,10 +7,10 @@ import { findTool, hostSystem } from './host-system.mjs'
 
 export const name = 'unshare'
 
-/** Shell commands, run in the directory that becomes the sandbox's root. */
+/** Shell commands, run in the directory that becomes the root of the sandbox. */
 export function render({ mounts }) {
   const readonlyTmpfs = mounts.filter(({ kind, readonly }) => kind === 'tmpfs' && readonly)
-  // Only at the end, because the mount points below them have to be made first.
+  // Only at the end, because the mount points below them must be created first.
   const sealed = readonlyTmpfs.map((mount) => remount(mount.guestPath, ['ro', ...flagsOf(mount)]))
   return [...mounts.flatMap(makeMount), ...sealed.reverse()]
 }
@@ -28,7 +28,7 @@ function makeMount(mount) {
 
 const flagsOf = (mount) => ['nosuid', 'nodev', 'noexec'].filter((flag) => mount[flag])
 
-/** The kernel takes a bind mount's flags only once it is there. */
+/** The kernel accepts the flags of a bind mount only after the bind. */
 function bind(hostPath, guestPath, flags) {
   const target = inRoot(guestPath)
   return [
@@ -57,7 +57,7 @@ export function command(mounts, script) {
     `cd ${quote(root)}`,
     ...[...system, ...bind('/dev/null', '/dev/null', []), ...bind('/dev/zero', '/dev/zero', [])],
     ...mounts,
-    // Without capabilities, what runs there can neither undo the mounts nor leave the root.
+    // Without capabilities, the command can neither undo the mounts nor leave the root.
     'drop="setpriv --no-new-privs --inh-caps=-all --bounding-set=-all"',
     `exec ${findTool('chroot') ?? 'chroot'} . $drop /bin/sh -c "$1"`,
   ]
@@ -66,6 +66,6 @@ export function command(mounts, script) {
   return {
     file: findTool('unshare') ?? 'unshare',
     args: [...namespaces, '/bin/sh', '-c', setup.join('\n'), 'sh', script],
-    dispose: () => rmdirSync(root), // Empty: all that was in it was in the sandbox's own mount namespace.
+    dispose: () => rmdirSync(root), // Empty: its content was only in the mount namespace of the sandbox.
   }
 }

@@ -1,4 +1,5 @@
-// The virtiofs servers of a virtual machine: virtiofsd, which came with QEMU up to 7.2 and is a program apart since.
+// The virtiofs servers of a virtual machine: virtiofsd, which was part of QEMU up to 7.2 and is a separate program
+// since.
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -8,7 +9,7 @@ import { findTool } from './host-system.mjs'
 /** The virtiofsd of this machine, or undefined. */
 export const program = ['virtiofsd', '../libexec/virtiofsd', '../lib/qemu/virtiofsd'].map(findTool).find((path) => path !== null)
 
-/** Why directories cannot be shared here, or null. */
+/** Returns why directories cannot be shared here, or null. */
 export function unavailable() {
   if (process.getuid() !== 0) {
     return 'virtiofsd is only started by root here'
@@ -21,8 +22,8 @@ export function unavailable() {
 }
 
 /**
- * Starts the server of one entry of `virtiofs`. It has a mount namespace of its own, so that a read-only bind mount
- * and the files that virtiofsd leaves in /run vanish with it.
+ * Starts the server of one entry of `virtiofs`, in a separate mount namespace. A read-only bind mount and the files
+ * of virtiofsd in /run vanish with the namespace.
  */
 export async function serve({ source, socket, readonly }) {
   const script = [

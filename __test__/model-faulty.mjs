@@ -1,4 +1,4 @@
-// A volume's methods as they are done without care, to see that the model tells.
+// Deliberately faulty implementations of the methods of a volume. The model must catch each one.
 import {
   constants,
   createReadStream,
@@ -12,17 +12,17 @@ import {
 import path from 'node:path'
 import { bytes, entry, text } from './model-calls.mjs'
 
-/** As many links as Linux follows. */
-const MOST_LINKS = 40
+/** How many links Linux follows. */
+const MAX_LINKS = 40
 
-/** How far a tree is walked that leads into itself. */
-const DEEPEST = 8
+/** How many levels are walked, for a tree that leads into itself. */
+const MAX_DEPTH = 8
 
 const kindOf = (place) => lstatSync(bytes(place), { throwIfNoEntry: false })
 
 /**
- * Refuses a place that is not in a directory, by its text or by where it leads, link by link. What is missing is taken
- * for a directory, for it may be made. Of the way there, only directories may be outside that are there already.
+ * Throws for a place that is outside a directory, by its text or by its links, link by link. A missing entry counts
+ * as a directory, because a call may create it. Directories on the way may be outside only if they exist.
  */
 function holdWithin(home, place) {
   const isWithin = (each) => each.startsWith(`${home}/`)
@@ -50,7 +50,7 @@ function holdWithin(home, place) {
       names.unshift(...target.split('/'))
       at = target.startsWith('/') ? '' : at
       links += 1
-      if (links > MOST_LINKS) {
+      if (links > MAX_LINKS) {
         return
       }
     }
@@ -61,17 +61,17 @@ function holdWithin(home, place) {
 }
 
 /**
- * Joined, and opened by name; one line a method where that will do. What would leave the home is left alone, which
- * counts.
+ * Returns methods that join paths and open by name. A call that would leave the home throws instead, which counts
+ * as caught.
  */
-export function careless({ root, outside }) {
+export function faultyFiles({ root, outside }) {
   const home = path.dirname(outside)
   const checked = (place) => {
     holdWithin(home, place)
     return bytes(place)
   }
   const join = (at) => checked(`${root}/${text(at)}`)
-  const told = (found) => {
+  const entryOf = (found) => {
     const kind = found.isFile() ? 'file' : found.isDirectory() ? 'directory' : 'symlink'
     return entry({ kind, mode: found.mode & 0o7777, size: found.size })
   }
@@ -87,7 +87,7 @@ export function careless({ root, outside }) {
     }
     await byName.mkdir(place, { recursive: true })
     await byName.chmod(place, mode & 0o777)
-    for (const name of depth < DEEPEST ? await byName.readdir(source, 'latin1') : []) {
+    for (const name of depth < MAX_DEPTH ? await byName.readdir(source, 'latin1') : []) {
       if (filter?.(bytes(name).toString()) !== false) {
         await copy(`${from}/${name}`, `${to}/${name}`, { filter }, tally, depth + 1)
       }
@@ -97,10 +97,10 @@ export function careless({ root, outside }) {
   const list = async (place, prefix, recursive, depth = 0) => {
     const names = (await byName.readdir(checked(place), 'latin1')).sort()
     const found = names.map((name) => {
-      const { kind, mode, size } = told(kindOf(`${place}/${name}`))
+      const { kind, mode, size } = entryOf(kindOf(`${place}/${name}`))
       return { path: prefix + name, pathBytes: bytes(prefix + name), kind, mode, size }
     })
-    for (const name of recursive && depth < DEEPEST ? names : []) {
+    for (const name of recursive && depth < MAX_DEPTH ? names : []) {
       if (isDirectory(`${place}/${name}`)) {
         found.push(...(await list(`${place}/${name}`, `${prefix}${name}/`, recursive, depth + 1)))
       }
@@ -126,7 +126,7 @@ export function careless({ root, outside }) {
     removeAll: async (at) => byName.rm(join(at), { recursive: true, force: true }),
     exists: async (at) => existsSync(join(at)),
     list: async (at, { recursive }) => list(text(join(at)), text(at) && `${text(at)}/`, recursive),
-    stat: async (at, { followSymlinks }) => told(await (followSymlinks ? byName.stat : byName.lstat)(join(at))),
+    stat: async (at, { followSymlinks }) => entryOf(await (followSymlinks ? byName.stat : byName.lstat)(join(at))),
     rename: async (from, to) => byName.rename(join(from), join(to)),
     copy: async (from, to) => void (await copy(text(join(from)), text(join(to)))),
     copyIn: async (from, to, options) => copy(from, text(join(to)), options),
