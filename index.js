@@ -1,6 +1,6 @@
 'use strict'
 
-// The names stand here one by one so that `import { createVolume } from 'sandbox-volumes'` finds them.
+// Each name is listed so that `import { createVolume } from 'sandbox-volumes'` finds it.
 const {
   VolumeStore,
   createVolume,

@@ -9,29 +9,29 @@
  */
 export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-wasip1'
 
-/** Handed to one operation; lib/call.js cancels it when the caller's signal fires. */
+/** Passed to one operation. lib/call.js cancels it when the caller's signal fires. */
 export declare class Cancellation {
-  /** A cancellation that has not happened. */
+  /** Creates a token that is not cancelled. */
   constructor()
-  /** Asks for it, which comes too late where the operation is past the point of no return. */
+  /** Requests cancellation. Has no effect after the commit point of the operation. */
   cancel(): void
 }
 
-/** Mounts that a sandbox holds. */
+/** An attachment: the mounts of one sandbox. */
 export declare class NativeAttachment {
-  /** Tells that JavaScript has it, and when it ends from now on. */
+  /** Marks the attachment as owned by JavaScript, which decides from now on when it ends. */
   claim(): void
-  /** Its id. */
+  /** The id of the attachment. */
   get id(): string
-  /** The sandbox's name. */
+  /** The name of the sandbox. */
   get sandbox(): string
-  /** The process that the attachment was made for. */
+  /** The process whose end frees the volumes. */
   get pid(): number
-  /** The resolved mounts, once. */
+  /** Takes the resolved mounts. Returns null after the first call. */
   takeMounts(): NativePages | null
   /** Arguments for `bwrap`. */
   toBubblewrap(options: unknown): string
-  /** The descriptors that bubblewrap is handed. */
+  /** The descriptors that bubblewrap inherits. */
   descriptors(): Array<number>
   /** The `mounts` of an OCI runtime's configuration. */
   toOci(options: unknown): PackedList
@@ -41,31 +41,31 @@ export declare class NativeAttachment {
   toDocker(options: unknown): string
   /** Arguments for `msb run`. */
   toMicrosandbox(options: unknown): string
-  /** The calls that tell microsandbox's SDK. */
+  /** The method calls that add the mounts to a `SandboxBuilder` of microsandbox. */
   sandboxCalls(options: unknown): PackedList
-  /** Releases what microsandbox locks itself, once its SDK was told. */
+  /** Releases the locks that microsandbox takes itself. Called after its SDK has the mounts. */
   releaseForSandbox(options: unknown): void
   /** A pod's volumes and their claims. */
   toKubernetes(options: unknown): Array<PackedList>
-  /** Gives the attachment to another process, and the number of that one. */
+  /** Makes another process the owner of the attachment. Returns its process ID. */
   handOver(pid: unknown, cancellation?: Cancellation | undefined | null): Promise<number>
-  /** `mountInto` */
+  /** `Attachment.mountInto` */
   mountInto(rootfs: unknown, cancellation?: Cancellation | undefined | null): Promise<void>
-  /** `unmount` */
+  /** `Attachment.unmount` */
   unmount(cancellation?: Cancellation | undefined | null): Promise<void>
-  /** Ends the attachment. */
+  /** `Attachment.detach` */
   detach(cancellation?: Cancellation | undefined | null): Promise<void>
 }
 
-/** A copy that lib/copying.js brings to its end. */
+/** A copy that lib/copying.js runs to completion. */
 export declare class NativeCopy {
-  /** How far it has come. */
-  tally(): CopyTally
+  /** Returns the progress so far. */
+  progress(): NativeCopyProgress
   /**
-   * Copies on, up to the commit point (null) or to what has to be asked for; `verdicts` answer what was asked last.
-   * `commits` has it pass the commit point as well.
+   * Copies until the next filter requests, and returns these, or until the commit point, and returns null.
+   * `decisions` answers the last filter requests. `commits` makes it pass the commit point as well.
    */
-  advance(verdicts: Array<boolean>, commits: boolean): Promise<CopyQuestion[] | null>
+  advance(decisions: Array<boolean>, commits: boolean): Promise<CopyFilterEntry[] | null>
   /** Passes the commit point, or undoes the copy if it was cancelled. */
   commit(): Promise<void>
 }
@@ -76,21 +76,21 @@ export declare class NativeFiles {
   append(path: unknown, data: unknown, options: unknown, cancellation?: Cancellation | undefined | null): Promise<void>
   /** `VolumeFs.copy` */
   copy(from: unknown, to: unknown, cancellation?: Cancellation | undefined | null): NativeCopy
-  /** `VolumeFs.copyIn`; `asks` where it has a filter. */
-  copyIn(host: unknown, to: unknown, options: unknown, asks: boolean, cancellation?: Cancellation | undefined | null): NativeCopy
-  /** `VolumeFs.copyOut`; `asks` where it has a filter. */
-  copyOut(from: unknown, host: unknown, options: unknown, asks: boolean, cancellation?: Cancellation | undefined | null): NativeCopy
+  /** `VolumeFs.copyIn`. `has_filter` makes `advance` return filter requests. */
+  copyIn(host: unknown, to: unknown, options: unknown, hasFilter: boolean, cancellation?: Cancellation | undefined | null): NativeCopy
+  /** `VolumeFs.copyOut`. `has_filter` makes `advance` return filter requests. */
+  copyOut(from: unknown, host: unknown, options: unknown, hasFilter: boolean, cancellation?: Cancellation | undefined | null): NativeCopy
   /** `VolumeFs.stat` */
   stat(path: unknown, options: unknown, cancellation?: Cancellation | undefined | null): Promise<object>
   /** `VolumeFs.rename` */
   rename(from: unknown, to: unknown, cancellation?: Cancellation | undefined | null): Promise<void>
-  /** `VolumeFs.list`; `whole` for a listing that will be in memory as a whole. */
+  /** `VolumeFs.list`. `whole` says that the caller collects all entries in memory. */
   list(path: unknown, options: unknown, whole: boolean): NativeListing
-  /** The data directory's absolute path on the host. */
+  /** The absolute host path of the volume's root directory. */
   get root(): string
   /** `VolumeFs.read` */
   read(path: unknown, cancellation?: Cancellation | undefined | null): Promise<Buffer>
-  /** `VolumeFs.readString`; a long text in pieces. */
+  /** `VolumeFs.readString`. Returns a long text in pieces. */
   readString(path: unknown, cancellation?: Cancellation | undefined | null): Promise<string | NativePages>
   /** `VolumeFs.write` */
   write(path: unknown, data: unknown, options: unknown, cancellation?: Cancellation | undefined | null): Promise<void>
@@ -102,25 +102,28 @@ export declare class NativeFiles {
   removeAll(path: unknown, cancellation?: Cancellation | undefined | null): Promise<void>
   /** `VolumeFs.exists` */
   exists(path: unknown, cancellation?: Cancellation | undefined | null): Promise<boolean>
-  /** What a `readStream` reads from; nothing is opened yet. */
+  /** Creates the file of a `readStream`. Opens nothing yet. */
   reader(path: unknown, options: unknown): NativeReader
-  /** What a `writeStream` writes to; nothing is opened yet. */
+  /** Creates the file of a `writeStream`. Opens nothing yet. */
   writer(path: unknown, options: unknown): NativeWriter
 }
 
-/** A listing, begun by the first call of `next`. */
+/** A directory listing. The first call of `next` starts it. */
 export declare class NativeListing {
-  /** The next entries. One call at a time; none after the last entries or an error. */
+  /**
+   * Reads the next entries. Allows one call at a time. After the last entries or an error it returns no
+   * entries.
+   */
   next(cancellation?: Cancellation | undefined | null): Promise<NativeBatch>
-  /** Ends the listing, at once or with the call of `next` that runs. */
+  /** Ends the listing: at once, or when the running call of `next` ends. */
   close(): void
 }
 
-/** The mounts that `attach` is given, added some at a time. */
+/** The mounts that `attach` takes, added in parts. */
 export declare class NativeMounts {
-  /** No mounts. */
+  /** Creates an empty set of mounts. */
   constructor()
-  /** Adds those of an object from guest paths to mount configurations. */
+  /** Adds the mounts of an object from guest paths to mount configurations. */
   add(mounts: unknown): void
 }
 
@@ -128,91 +131,79 @@ export declare class NativeMounts {
 export declare class NativePages {
   /** How many pages are left. */
   get left(): number
-  /** The next page; null after the last. */
+  /** Takes the next page. Returns null after the last one. */
   next(): string | null
 }
 
-/** A file that is read by a stream. */
+/** The file of a `readStream`. */
 export declare class NativeReader {
-  /** The most bytes that one read gives. */
+  /** How many bytes one read returns at most. */
   get highWaterMark(): number
-  /** Opens the file and gives how many bytes are to be read. */
+  /** Opens the file. Returns how many bytes there are to read. */
   open(): Promise<number>
   /**
-   * Fills `buffer`, which no other code may reach meanwhile, and gives how many bytes it got: fewer than it holds only
-   * at the end.
+   * Fills `buffer`, and returns how many bytes it read: fewer than the buffer holds only at the end. No
+   * other code may access `buffer` during the call.
    */
   read(buffer: unknown): Promise<number>
-  /** Has what runs end soon, and nothing begin. */
+  /** Ends what runs soon, and lets nothing start. */
   cancel(): void
   /** Closes the file. */
   close(): Promise<void>
 }
 
-/** An open store, and the slots at which its copies take turns. */
+/** An open store, and the slots that limit its copies. */
 export declare class NativeStore {
   /** `attachments`: `options` are `sandbox` and `volume`. */
   attachments(options: unknown, cancellation?: Cancellation | undefined | null): Promise<NativePages>
-  /** `detach`: ends the attachment of that id; `options` is `force`. */
+  /** `detach`: ends the attachment with this id. `options` is `force`. */
   detach(id: unknown, options: unknown, cancellation?: Cancellation | undefined | null): Promise<void>
-  /** `createVolume`: gives the volume's id and path. */
+  /** `createVolume`. Returns the id and the path of the volume. */
   create(name: unknown, options: Array<unknown>, cancellation?: Cancellation | undefined | null): Promise<object>
   /** `getVolume` */
   get(name: unknown, cancellation?: Cancellation | undefined | null): Promise<object>
-  /** `listVolumes`: `labels` is the filter. */
+  /** `listVolumes`. `labels` is the filter. */
   list(options: unknown, cancellation?: Cancellation | undefined | null): Promise<NativePages>
-  /** What the caller should hear of although its operation succeeded; each warning is given once. */
+  /** Takes the warnings of operations that succeeded. Returns each warning once. */
   takeWarnings(): Array<string>
-  /** What the caller should hear of the home; each warning is given once in a process. */
+  /** Takes the warnings about the home. Returns each warning once per process. */
   takeHomeWarnings(): Array<string>
-  /** `removeVolume`, and `remove` of a volume, which has an id. */
+  /** `removeVolume`. `remove` of a volume passes an id. */
   remove(name: unknown, id?: string | undefined | null, cancellation?: Cancellation | undefined | null): Promise<void>
-  /** `attach` of the mounts that were added to `mounts`. */
+  /** `attach` with the mounts that were added to `mounts`. */
   attach(sandbox: unknown, mounts: NativeMounts, options: unknown, cancellation?: Cancellation | undefined | null): Promise<NativeAttachment>
-  /** The files of the volume that has that id. */
+  /** Returns the files of the volume with this id. */
   files(name: unknown, id: string): NativeFiles
 }
 
-/** A file that is written by a stream. */
+/** The file of a `writeStream`. */
 export declare class NativeWriter {
-  /** How many bytes may be held before the writer is asked to wait. */
+  /** How many bytes a writer buffers before it applies backpressure. */
   get highWaterMark(): number
-  /** Opens the file, or makes it. */
+  /** Opens or creates the file. */
   open(): Promise<void>
-  /** Writes a piece: a string, a `Uint8Array`, or several of them that are put together. */
+  /** Writes a piece: a string, a `Uint8Array`, or an array of `Uint8Array` as one piece. */
   write(data: unknown): Promise<void>
   /** Completes the file. */
   finish(): Promise<void>
-  /** Has what runs end soon, and nothing begin. */
+  /** Ends what runs soon, and lets nothing start. */
   cancel(): void
-  /** Closes the file; of an atomic one that was not finished nothing stays. */
+  /** Closes the file. Discards an atomic write that was not finished. */
   close(): Promise<void>
 }
 
 /** `VolumeStore.check`: `options` are `home`, an absolute path, `repair` and `shared`. */
 export declare function checkStore(options: unknown, cancellation?: Cancellation | undefined | null): Promise<NativePages>
 
-/** Sets this environment up. `make_error` makes an error from its kind, code, message and details. */
+/** Sets up this environment. `make_error` creates an error from its kind, code, message and details. */
 export declare function connect(makeError: (kind: string, code: string, message: string, details: object) => Error): void
 
-/** An entry that the filter is asked for. */
-export interface CopyQuestion {
-  /** Its path from the top. */
+/** An entry that the filter decides on. */
+export interface CopyFilterEntry {
+  /** The path, relative to the top of the copy. */
   path: string
-  /** What it is. */
+  /** The kind of the entry. */
   kind: 'file' | 'directory' | 'symlink' | 'other'
-}
-
-/** How far a copy has come. */
-export interface CopyTally {
-  /** Files and links that were copied. */
-  files: number
-  /** Bytes of content that were copied. */
-  bytes: number
-  /** Links that were skipped. */
-  skippedLinks: number
-  /** The latest file, from the top. */
-  path: string
 }
 
 /** `Mount.bind` */
@@ -230,18 +221,30 @@ export declare function mountNamedWith(name: unknown, options: unknown, volume: 
 /** `Mount.tmpfs` */
 export declare function mountTmpfs(options: unknown): object
 
-/** Some entries, in columns. */
+/** Some entries of a listing, in columns. */
 export interface NativeBatch {
   /**
-   * For each run of entries of one directory what their paths begin with, then their names, each closed by a NUL;
-   * bytes where not all of it is UTF-8.
+   * The texts of each run of entries of one directory: the common start of the paths, then the names. A
+   * NUL ends each text. Bytes if not all of it is UTF-8.
    */
   text: string | Buffer
-  /** How many entries each run has. */
+  /** The count of entries of each run. */
   runs: Uint32Array
-  /** For each entry `st_mode`, the size in bytes, and when it was modified in milliseconds; NaN where unknown. */
-  facts: Float64Array
+  /** `st_mode`, the size in bytes and the modification time in milliseconds of each entry. NaN if unknown. */
+  stats: Float64Array
   isLast: boolean
+}
+
+/** The progress of a copy. */
+export interface NativeCopyProgress {
+  /** Files and links that were copied. */
+  files: number
+  /** Bytes of content that were copied. */
+  bytes: number
+  /** Symlinks that were skipped. */
+  skippedLinks: number
+  /** The latest file, relative to the top of the copy. */
+  path: string
 }
 
 /** `VolumeStore.open`: `options` are `home`, an absolute path, `durability`, `shared` and `maxConcurrentCopies`. */
@@ -249,9 +252,12 @@ export declare function openStore(options: unknown): Promise<NativeStore>
 
 /** A list of values. */
 export interface PackedList {
-  /** What the list is called in the rendering. */
+  /** The name of the list in the rendering. */
   name: string
-  /** JSON: the shapes of the values, and how many of which shape follow each other. Absent if they are the texts. */
+  /**
+   * JSON: the shapes of the values, and how many values in a row have which shape. Absent if all values
+   * are texts.
+   */
   layout?: string
   /** The texts that fill the shapes. */
   texts: string

@@ -14,7 +14,7 @@ class Attachment {
     this.#native = native
     this.#pid = native.pid
     Object.assign(this, { id: native.id, sandbox: native.sandbox })
-    // `handOver` changes it, and it is to be seen like the others.
+    // `handOver` changes it. It is enumerable like the other properties.
     Object.defineProperty(this, 'pid', { get: () => this.#pid, enumerable: true })
     this.mounts = Object.freeze(mounts)
     native.claim()
@@ -80,7 +80,7 @@ class Attachment {
   }
 }
 
-/** An attachment as `attachments` lists it, from the native side's JSON. */
+/** Creates an entry of the result of `attachments` from the JSON of the native side. */
 function toAttachmentInfo({ createdAtMs, volumes, disks, ...properties }) {
   return Object.freeze({
     ...properties,

@@ -4,14 +4,14 @@ const { isUint8Array } = require('node:util/types')
 const { invalidConfig } = require('./errors.js')
 
 /**
- * A path within a volume as the native side takes it. Bytes are copied, for the caller may change, resize or transfer
- * them at any time; what is neither a string nor bytes is refused there.
+ * Returns a path within a volume for the native side. Copies bytes, because the caller may change, resize or
+ * transfer them at any time. The native side rejects a value of another type.
  */
 function pathOf(path) {
   return isUint8Array(path) ? copyOfBytes('path', path) : path
 }
 
-/** A copy of a `Uint8Array` of any realm. Refuses one whose buffer was detached or became too short for it. */
+/** Copies a `Uint8Array` of any realm. Throws if its buffer was detached or became too short for it. */
 function copyOfBytes(field, bytes) {
   try {
     return new Uint8Array(bytes)
@@ -23,11 +23,14 @@ function copyOfBytes(field, bytes) {
   }
 }
 
-/** Refuses data whose buffer was detached or became too short for it: it has no bytes, and reads as empty. */
-function refuseLost(data) {
+/**
+ * Throws if the buffer of the data was detached or became too short for it. Such data has no bytes, and would be
+ * written as empty.
+ */
+function rejectDetached(data) {
   if (isUint8Array(data) && data.length === 0) {
     copyOfBytes('data', data)
   }
 }
 
-module.exports = { copyOfBytes, pathOf, refuseLost }
+module.exports = { copyOfBytes, pathOf, rejectDetached }

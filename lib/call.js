@@ -4,7 +4,7 @@ const native = require('./native.js')
 const { invalidConfig, errorClasses } = require('./errors.js')
 const { describe, isPlain } = require('./plain.js')
 
-/** Splits `{ signal, ...rest }`, the shape of every options object. */
+/** Splits an options object into `signal` and the rest. */
 function splitOptions(options) {
   if (options === undefined || options === null) {
     return { signal: undefined, rest: {} }
@@ -12,7 +12,8 @@ function splitOptions(options) {
   if (!isPlain(options)) {
     throw invalidConfig('options', `expected an object, got ${describe(options)}`)
   }
-  // Copied first: V8 reads a getter twice that is named beside the rest, of an object with slow properties.
+  // The copy comes first: V8 reads a getter that is named beside a rest pattern twice, if the object has slow
+  // properties.
   const { signal, ...rest } = { ...options }
   if (signal !== undefined && signal !== null && !isSignal(signal)) {
     throw invalidConfig('signal', 'expected an AbortSignal')
@@ -20,24 +21,24 @@ function splitOptions(options) {
   return { signal: signal ?? undefined, rest }
 }
 
-/** Whether a value is an `AbortSignal` of any realm, or an imitation, as `fs.promises` takes them. */
+/** Whether a value is an `AbortSignal` of any realm, or an imitation, as `fs.promises` accepts. */
 const isSignal = (value) => typeof value === 'object' && 'aborted' in value
 
-/** Why a signal was aborted; polyfills of the time before there were reasons have none. */
+/** Returns why a signal was aborted. Old polyfills have no reason. */
 function reasonOf(signal) {
   return signal.reason === undefined
     ? new DOMException('This operation was aborted', 'AbortError')
     : signal.reason
 }
 
-/** The standard's `signal.throwIfAborted()`, which some polyfills lack. */
+/** Does what the standard's `signal.throwIfAborted()` does, which some polyfills lack. */
 function throwIfAborted(signal) {
   if (signal?.aborted) {
     throw reasonOf(signal)
   }
 }
 
-/** The signal of an options object that may hold nothing else. */
+/** Returns the signal of an options object that allows no other option. */
 function onlySignal(options) {
   const { signal, rest } = splitOptions(options)
   for (const name of Object.keys(rest)) {
@@ -46,17 +47,20 @@ function onlySignal(options) {
   return signal
 }
 
-/** What a signal cancels: one listener each, for Node warns of more than ten and operations share signals. */
-const listened = new WeakMap()
+/**
+ * The cancellations of each signal. A signal has one listener, because operations share signals, and Node.js warns
+ * of more than ten listeners.
+ */
+const listeningBySignal = new WeakMap()
 
-/** Has `signal` cancel until the function that is returned is called. */
+/** Makes `signal` cancel `cancellation` until the returned function is called. */
 function cancelWith(signal, cancellation) {
-  let listening = listened.get(signal)
+  let listening = listeningBySignal.get(signal)
   if (listening === undefined) {
     const cancellations = new Set()
     const listener = () => cancellations.forEach((each) => each.cancel())
     listening = { cancellations, listener }
-    listened.set(signal, listening)
+    listeningBySignal.set(signal, listening)
     signal.addEventListener?.('abort', listener, { once: true })
   }
   const { cancellations, listener } = listening
@@ -65,33 +69,33 @@ function cancelWith(signal, cancellation) {
     cancellations.delete(cancellation)
     if (cancellations.size === 0) {
       signal.removeEventListener?.('abort', listener)
-      listened.delete(signal)
+      listeningBySignal.delete(signal)
     }
   }
 }
 
 /**
- * Runs one native operation. A signal that fires before the operation's point of no return undoes it, and the
- * promise rejects with the signal's reason; one that fires later comes too late, and the operation completes.
+ * Runs one native operation. A signal that fires before the commit point undoes the operation, and the promise
+ * rejects with its reason. A signal that fires later has no effect, and the operation completes.
  */
 async function call(signal, start) {
   throwIfAborted(signal)
   const cancellation = signal && new native.Cancellation()
-  const forget = cancellation && cancelWith(signal, cancellation)
+  const stopListening = cancellation && cancelWith(signal, cancellation)
   try {
     return await start(cancellation)
   } catch (error) {
-    // What an option's own getter threw is not ours to touch.
+    // An error of a getter of the options is passed on unchanged.
     if (error instanceof errorClasses.VolumeError) {
       if (error.code === 'ERR_ABORTED' && signal?.aborted) {
         throw reasonOf(signal)
       }
-      // The error was made where the work ended; its stack is to show who asked for it.
+      // The error was created where the work ended. Its stack must show the caller.
       Error.captureStackTrace(error, call)
     }
     throw error
   } finally {
-    forget?.()
+    stopListening?.()
   }
 }
 

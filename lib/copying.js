@@ -5,17 +5,17 @@ const { invalidConfig } = require('./errors.js')
 const { call, splitOptions } = require('./call.js')
 const { describe } = require('./plain.js')
 
-/** How often progress is told at most, in milliseconds. */
-const PROGRESS_EVERY = 50
+/** The least time between two calls of `onProgress`, in milliseconds. */
+const PROGRESS_INTERVAL_MS = 50
 
-/** Copies without asking or telling anybody. */
+/** Copies without callbacks. */
 async function copy(signal, prepare) {
   await call(signal, (cancellation) => prepare(cancellation).advance([], true))
 }
 
 /**
- * Copies between a volume and the host. `prepare` is given what is not for this side of the options, whether there
- * is a filter, and a cancellation.
+ * Copies between a volume and the host. `prepare` gets the options for the native side, whether there is a filter,
+ * and a cancellation.
  */
 async function transfer(options, prepare) {
   const { signal, rest } = splitOptions(options)
@@ -25,17 +25,17 @@ async function transfer(options, prepare) {
   return call(signal, async (cancellation = new native.Cancellation()) => {
     const job = prepare(settings, Boolean(filter), cancellation)
     const callbacks = new Callbacks(cancellation)
-    const tell = onProgress ? progressTeller(job, onProgress) : undefined
-    const timer = tell && setInterval(() => callbacks.run(tell), PROGRESS_EVERY)
+    const report = onProgress ? progressReporter(job, onProgress) : undefined
+    const timer = report && setInterval(() => callbacks.run(report), PROGRESS_INTERVAL_MS)
     const commits = !onProgress && !filter
     try {
       await advance(job, commits, (entries) =>
         callbacks.run(() => entries.map((entry) => decide(filter, entry))),
       )
       if (!commits) {
-        // What a callback throws before the commit point undoes the copy, so the last one is called before it.
+        // An error of a callback before the commit point undoes the copy, so the last call comes before it.
         clearInterval(timer)
-        callbacks.run(tell)
+        callbacks.run(report)
         await job.commit()
       }
     } catch (error) {
@@ -44,24 +44,24 @@ async function transfer(options, prepare) {
     } finally {
       clearInterval(timer)
     }
-    const { files, bytes, skippedLinks } = job.tally()
+    const { files, bytes, skippedLinks } = job.progress()
     return { files, bytes, skippedLinks }
   })
 }
 
-/** Advances a copy to its commit point, or past it. */
-async function advance(job, commits, ask) {
+/** Advances a copy to its commit point, or past it if `commits` is true. */
+async function advance(job, commits, decideEach) {
   let decisions = []
   for (;;) {
     const entries = await job.advance(decisions, commits)
     if (entries === null) {
       return
     }
-    decisions = ask(entries) ?? []
+    decisions = decideEach(entries) ?? []
   }
 }
 
-/** Runs the caller's functions: the first that throws ends the copy, and what it threw is what the caller gets. */
+/** Runs the functions of the caller. The first error ends the copy, and becomes the error of the copy. */
 class Callbacks {
   #cancellation
   #thrown
@@ -90,11 +90,11 @@ class Callbacks {
   }
 }
 
-/** Tells what changed since it was told last. */
-function progressTeller(job, onProgress) {
+/** Returns a function that calls `onProgress` if there is progress since the last call. */
+function progressReporter(job, onProgress) {
   let lastReported
   return () => {
-    const { files, bytes, path } = job.tally()
+    const { files, bytes, path } = job.progress()
     if (lastReported === undefined || lastReported.files !== files || lastReported.bytes !== bytes) {
       lastReported = { files, bytes }
       onProgress({ files, bytes, path })

@@ -6,10 +6,10 @@ const { pathOf } = require('./bytes.js')
 const { call, splitOptions, throwIfAborted } = require('./call.js')
 const { dateOf, kindOf, permissionsOf } = require('./metadata.js')
 
-/** How many numbers the native side tells of an entry: mode, size, modified. */
-const FACTS = 3
+/** How many numbers a batch has for each entry: mode, size, modification time. */
+const VALUES_PER_ENTRY = 3
 
-/** A promise of all entries that is worked on once somebody waits for it, and an async iterable of them. */
+/** A promise of all entries, and an async iterable of them. The listing starts when the promise is awaited. */
 class DirListing extends Promise {
   #begin
   #all
@@ -50,12 +50,15 @@ class DirListing extends Promise {
   }
 }
 
-/** What `list` gives. The arguments are those of the call, whatever becomes of them before the listing begins. */
+/**
+ * Creates the result of `list`. It copies the arguments, because the caller may change them before the listing
+ * starts.
+ */
 function listEntries(files, relPath, options) {
   try {
     const at = pathOf(relPath)
     const { signal, rest } = splitOptions(options)
-    return new DirListing((isWhole) => ({ signal, listing: files.list(at, rest, isWhole) }))
+    return new DirListing((collectsAll) => ({ signal, listing: files.list(at, rest, collectsAll) }))
   } catch (error) {
     return new DirListing(() => {
       throw error
@@ -63,33 +66,33 @@ function listEntries(files, relPath, options) {
   }
 }
 
-/** The batches of a listing, the next one always under way while one is used. */
+/** Yields the batches of a listing. The next batch is always requested while one is used. */
 async function* batchesOf(listing, signal) {
   const next = () => {
     const batch = call(signal, (cancellation) => listing.next(cancellation))
-    // It is awaited later, or not any more.
+    // The promise is awaited later, or never.
     batch.catch(() => {})
     return batch
   }
-  let coming = next()
+  let upcoming = next()
   try {
-    while (coming !== undefined) {
-      const batch = await coming
-      coming = batch.isLast ? undefined : next()
+    while (upcoming !== undefined) {
+      const batch = await upcoming
+      upcoming = batch.isLast ? undefined : next()
       yield batch
-      if (coming !== undefined) {
-        // Otherwise one that is here already would be used in the same turn of the event loop.
+      if (upcoming !== undefined) {
+        // Without this, a batch that is ready would be used in the same turn of the event loop.
         await nextTurn()
       }
     }
   } finally {
     listing.close()
-    await coming?.catch(() => {})
+    await upcoming?.catch(() => {})
   }
 }
 
-/** The entries of a batch: for each run what their paths begin with, and then their names. */
-function entriesOf({ text, runs, facts }) {
+/** Returns the entries of a batch. Each run of its texts is the common start of the paths, then the names. */
+function entriesOf({ text, runs, stats }) {
   const texts = typeof text === 'string' ? text.split('\0') : splitBytes(text)
   const entries = []
   let at = 0
@@ -97,21 +100,21 @@ function entriesOf({ text, runs, facts }) {
     const prefix = texts[at++]
     for (const end = at + count; at < end; at++) {
       const path = typeof prefix === 'string' ? prefix + texts[at] : Buffer.concat([prefix, texts[at]])
-      entries.push(entryOf(path, facts, entries.length * FACTS))
+      entries.push(entryOf(path, stats, entries.length * VALUES_PER_ENTRY))
     }
   }
   return entries
 }
 
-function entryOf(path, facts, at) {
-  const mode = facts[at]
+function entryOf(path, stats, at) {
+  const mode = stats[at]
   return {
     path: path.toString(),
     pathBytes: typeof path === 'string' || isUtf8(path) ? null : path,
     kind: kindOf(mode),
-    size: facts[at + 1],
+    size: stats[at + 1],
     mode: permissionsOf(mode),
-    modified: dateOf(facts[at + 2]),
+    modified: dateOf(stats[at + 2]),
   }
 }
 

@@ -1,19 +1,20 @@
 'use strict'
 
 /**
- * The name of an error class, in its prototype. This module may be loaded several times in one process while the addon is
- * shared, which then makes all errors by the classes that were loaded last: so classes are compared by their names.
+ * The key of the class name in the prototype of an error class. Classes are compared by this name: this module may
+ * be loaded several times in one process while the addon is shared, which creates all errors by the classes that
+ * were loaded last.
  */
 const CLASS = Symbol.for('sandbox-volumes.errorClass')
 
 const nameOf = (prototype) => (Object.hasOwn(prototype, CLASS) ? prototype[CLASS] : undefined)
 
-/** Every error of this package. `code` is stable; `message` says what to do. */
+/** Every error of this package. `code` is stable. `message` says what to do. */
 class VolumeError extends Error {
   static [Symbol.hasInstance](value) {
     const name = nameOf(this.prototype)
     if (name === undefined) {
-      // A caller's own subclass.
+      // A subclass of the caller.
       return Function.prototype[Symbol.hasInstance].call(this, value)
     }
     let object = value
@@ -29,7 +30,7 @@ class VolumeError extends Error {
     Object.assign(this, { code }, context)
   }
 
-  /** What `JSON.stringify` makes of it: an `Error` alone would leave out the name, the message and the cause. */
+  /** Returns the value for `JSON.stringify`, which would omit the name, the message and the cause of an `Error`. */
   toJSON() {
     const cause = this.cause instanceof Error ? { cause: { message: this.cause.message } } : {}
     return { name: this.name, message: this.message, ...this, ...cause }
@@ -50,7 +51,10 @@ class CatalogError extends VolumeError {}
 class FileSystemError extends VolumeError {}
 class InternalError extends VolumeError {}
 
-/** By the kind that the native side reports. An abort never reaches a caller: the signal's reason does. */
+/**
+ * Keyed by the kind that the native side reports. An abort never reaches a caller: the promise rejects with the
+ * reason of the signal.
+ */
 const classes = {
   ERR_VOLUME_NOT_FOUND: VolumeNotFoundError,
   ERR_VOLUME_ALREADY_EXISTS: VolumeAlreadyExistsError,

@@ -2,19 +2,19 @@
 
 const { VolumeError } = require('./errors.js').errorClasses
 
-/** The platforms that there is a package for, and their architectures. */
+/** The platforms that have a package, and their architectures. */
 const SUPPORTED = { linux: ['x64', 'arm64'] }
 
 /**
- * The error of an addon that did not load, which names the cause and what to do. `failure` is what native.js threw: its
- * causes are what happened at each attempt, the last first, of which it keeps the messages alone.
+ * Creates the error of an addon that did not load, with the cause and what to do. `failure` is what native.js
+ * threw. Its causes are the errors of each attempt, the last one first, with their messages only.
  */
 function explainLoadFailure(failure) {
   const attempts = causesOf(failure)
-  const { problem, because } = diagnose(attempts)
+  const { problem, cause } = diagnose(attempts)
   const error = new VolumeError(`The native addon of sandbox-volumes was not loaded: ${problem}`, 'ERR_ADDON_NOT_LOADED')
-  if (because !== undefined) {
-    Object.defineProperty(error, 'cause', { value: because, configurable: true, writable: true })
+  if (cause !== undefined) {
+    Object.defineProperty(error, 'cause', { value: cause, configurable: true, writable: true })
   }
   return error
 }
@@ -27,26 +27,26 @@ function causesOf(failure) {
   return causes
 }
 
-/** The first of the known causes that an attempt shows. */
+/** Finds the first known cause among the attempts. */
 function diagnose(attempts) {
   const isOverridden = Boolean(process.env.NAPI_RS_NATIVE_LIBRARY_PATH)
   if (!isOverridden && !SUPPORTED[process.platform]?.includes(process.arch)) {
     return { problem: unsupported() }
   }
   for (const explain of [addonsDisabled, readingDenied, ffiDenied, oldGlibc, otherLibc, notExecutable]) {
-    for (const because of attempts) {
-      const problem = explain(because.message)
+    for (const cause of attempts) {
+      const problem = explain(cause.message)
       if (problem !== undefined) {
-        return { problem, because }
+        return { problem, cause }
       }
     }
   }
   const found = attempts.find((attempt) => !isMissing(attempt))
   if (found !== undefined) {
     const hint = 'Install the package again; a file that is damaged or of another version is replaced by that.'
-    return { problem: `${found.message}. ${hint}`, because: found }
+    return { problem: `${found.message}. ${hint}`, cause: found }
   }
-  return { problem: isOverridden ? missingOverride() : missingPackage(attempts), because: attempts[0] }
+  return { problem: isOverridden ? missingOverride() : missingPackage(attempts), cause: attempts[0] }
 }
 
 function unsupported() {
@@ -124,7 +124,7 @@ function missingPackage(attempts) {
   )
 }
 
-/** The version of the glibc that this process runs with, if it does. */
+/** Returns the version of the glibc of this process, or undefined if it uses another libc. */
 function glibcVersion() {
   try {
     return process.report.getReport().header.glibcVersionRuntime

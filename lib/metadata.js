@@ -1,6 +1,6 @@
 'use strict'
 
-/** By the upper bits of `st_mode`. */
+/** Keyed by the upper bits of `st_mode`. */
 const KINDS = new Map([
   [0o04, 'directory'],
   [0o10, 'file'],
@@ -11,13 +11,13 @@ const kindOf = (mode) => KINDS.get(mode >> 12) ?? 'other'
 
 const permissionsOf = (mode) => mode & 0o7777
 
-/** A `Date`; null for what is not known, which the native side tells as NaN or null, or beyond what a `Date` can hold. */
+/** Returns a `Date`, or null for an unknown time (NaN or null) and for one that a `Date` cannot hold. */
 function dateOf(ms) {
   const date = new Date(ms ?? NaN)
   return Number.isNaN(date.getTime()) ? null : date
 }
 
-/** What `stat` gives. */
+/** Creates the result of `stat`. */
 function metadataOf({ mode, size, allocatedBytes, uid, gid, nlink, modifiedMs, accessedMs, createdMs }) {
   return {
     kind: kindOf(mode),

@@ -12,7 +12,7 @@ function frozen(config) {
   return Object.freeze(config)
 }
 
-/** The name that is meant, and the id where a volume was given instead of a name. */
+/** Returns the name of a volume, and its id if `volume` is an object of this package. */
 function volumeRef(volume) {
   return volume instanceof NamedVolume ? [volume.name, volume.id] : [volume, null]
 }
@@ -38,59 +38,62 @@ const Mount = Object.freeze({
 const MountKind = Object.freeze({ Bind: 'bind', Named: 'named', Tmpfs: 'tmpfs', Disk: 'disk' })
 
 /** How many mounts are read in one turn of the event loop. */
-const AT_ONCE = 200
+const MOUNTS_PER_TURN = 200
 
-/** The mounts as they are now, whatever the caller changes later. Taken in one turn, so nothing else is done to them. */
-class OwnMounts {
+/**
+ * A copy of the mounts, which later changes by the caller do not affect. It is taken in one turn of the event loop,
+ * so nothing else is done to them.
+ */
+class MountsSnapshot {
   #guestPaths
   #configs
 
   constructor(mounts) {
     this.#guestPaths = Object.keys(mounts)
-    this.#configs = this.#guestPaths.map((guestPath) => own(mounts[guestPath]))
+    this.#configs = this.#guestPaths.map((guestPath) => frozenCopy(mounts[guestPath]))
   }
 
   get count() {
     return this.#configs.length
   }
 
-  /** Some of them, by their guest paths, of which one may be called "__proto__". */
-  part(begin, end) {
+  /** Returns some of the mounts, keyed by their guest paths. A guest path may be "__proto__". */
+  slice(begin, end) {
     const configs = this.#configs.slice(begin, end)
     return Object.fromEntries(configs.map((config, at) => [this.#guestPaths[begin + at], config]))
   }
 }
 
-/** A mount that the caller cannot change: one that was made by `Mount` is frozen, and another is copied. */
-function own(config) {
-  const isSettled = Object.isFrozen(config) && Object.isFrozen(config?.labels)
-  return isSettled ? config : copyOfPlain(config)
+/** Returns a mount that the caller cannot change. A mount from `Mount` is frozen already; another one is copied. */
+function frozenCopy(config) {
+  const isFrozen = Object.isFrozen(config) && Object.isFrozen(config?.labels)
+  return isFrozen ? config : copyOfPlain(config)
 }
 
-/** The mounts as they are now. What is no object of mounts is refused when it is added. */
-function ownMounts(mounts) {
-  return isPlain(mounts) ? new OwnMounts(mounts) : mounts
+/** Copies the mounts. A value that is not a plain object is rejected when it is added. */
+function snapshotMounts(mounts) {
+  return isPlain(mounts) ? new MountsSnapshot(mounts) : mounts
 }
 
-/** Adds `mounts` to a plan of the native side. Gives a promise where there are more than one turn takes. */
+/** Adds `mounts` to a plan of the native side. Returns a promise if they take more than one turn. */
 function addMounts(plan, mounts) {
-  const owned = ownMounts(mounts)
-  if (!(owned instanceof OwnMounts)) {
-    plan.add(owned)
+  const snapshot = snapshotMounts(mounts)
+  if (!(snapshot instanceof MountsSnapshot)) {
+    plan.add(snapshot)
     return undefined
   }
-  if (owned.count > AT_ONCE) {
-    return addInTurns(plan, owned)
+  if (snapshot.count > MOUNTS_PER_TURN) {
+    return addInTurns(plan, snapshot)
   }
-  plan.add(owned.part(0, AT_ONCE))
+  plan.add(snapshot.slice(0, MOUNTS_PER_TURN))
   return undefined
 }
 
-async function addInTurns(plan, owned) {
-  for (let at = 0; at < owned.count; at += AT_ONCE) {
+async function addInTurns(plan, snapshot) {
+  for (let at = 0; at < snapshot.count; at += MOUNTS_PER_TURN) {
     await nextTurn()
-    plan.add(owned.part(at, at + AT_ONCE))
+    plan.add(snapshot.slice(at, at + MOUNTS_PER_TURN))
   }
 }
 
-module.exports = { Mount, MountKind, addMounts, ownMounts }
+module.exports = { Mount, MountKind, addMounts, snapshotMounts }

@@ -7,7 +7,10 @@ const VolumeKind = Object.freeze({ Dir: 'dir', Disk: 'disk' })
 const withVolumeKind = (kind) => Object.freeze({ kind })
 const withVolumeSize = (sizeMib) => Object.freeze({ sizeMib })
 const withVolumeQuota = (quotaMib) => Object.freeze({ quotaMib })
-/** A copy, so that a later change of `labels` changes nothing; what is not plain is refused where it is used. */
+/**
+ * Copies the labels, so that later changes have no effect. A value that is not plain is rejected where the option
+ * is used.
+ */
 const withVolumeLabels = (labels) =>
   Object.freeze({ labels: isPlain(labels) ? Object.freeze({ ...labels }) : labels })
 

@@ -1,13 +1,16 @@
 'use strict'
 
-/** The texts that the native side packed: each has a NUL behind it. */
+/** Returns the texts that the native side packed. A NUL ends each text. */
 function textsOf(packed) {
   const texts = packed.split('\0')
   texts.pop()
   return texts
 }
 
-/** The values of a list that the native side packed: how many of which shape follow each other, and their texts. */
+/**
+ * Returns the values of a list that the native side packed: how many values in a row have which shape, and their
+ * texts.
+ */
 function valuesOf({ layout, texts }) {
   if (layout === undefined) {
     return textsOf(texts)
@@ -25,19 +28,19 @@ function valuesOf({ layout, texts }) {
   return values
 }
 
-/** The lists of a rendering, by their names. */
+/** Returns the lists of a rendering, keyed by their names. */
 function listsOf(lists) {
   return Object.fromEntries(lists.map((list) => [list.name, valuesOf(list)]))
 }
 
-/** What makes the values of a shape, which is JSON with `{}` for each text. */
+/** Returns a function that creates the values of a shape, which is JSON with `{}` for each text. */
 function makerOf(shape) {
   if (typeof shape !== 'object' || shape === null) {
     return () => shape
   }
   if (Array.isArray(shape)) {
     const makers = shape.map(makerOf)
-    // Each value has an array of its own, which a caller may change.
+    // Each value gets a separate array, which a caller may change.
     return shape.some(isObject) ? (source) => makers.map((make) => make(source)) : () => shape.slice()
   }
   const names = Object.keys(shape)
@@ -47,7 +50,7 @@ function makerOf(shape) {
   const varying = names.filter((name) => isObject(shape[name]))
   const makers = varying.map((name) => makerOf(shape[name]))
   return (source) => {
-    // All of them have the fields in the same order.
+    // All values have the fields in the same order.
     const value = { ...shape }
     for (let at = 0; at < varying.length; at += 1) {
       value[varying[at]] = makers[at](source)

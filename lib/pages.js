@@ -2,7 +2,7 @@
 
 const { setImmediate: nextTurn } = require('node:timers/promises')
 
-/** The pages of a result, the event loop turning between two. */
+/** Yields the pages of a result. The event loop turns between two pages. */
 async function* pagesOf(pages) {
   while (pages.left > 0) {
     yield pages.next()
@@ -12,7 +12,7 @@ async function* pagesOf(pages) {
   }
 }
 
-/** All values of a result that comes in pages of JSON, each made into what it is to be. */
+/** Collects the values of a result that comes in pages of JSON. `make` converts each one. */
 async function valuesOf(pages, make) {
   const values = []
   for await (const page of pagesOf(pages)) {
@@ -23,7 +23,7 @@ async function valuesOf(pages, make) {
   return values
 }
 
-/** A text that comes in pieces, or as it is where it is short. */
+/** Returns a text that is passed in pieces, or as a string if it is short. */
 async function textOf(text) {
   if (typeof text === 'string') {
     return text
@@ -36,16 +36,16 @@ async function textOf(text) {
 }
 
 /** How many characters are encoded in one turn of the event loop. */
-const CHARACTERS = 256 * 1024
+const CHARACTERS_PER_TURN = 256 * 1024
 
-/** Whether there is a surrogate of the half that begins at `first`. */
+/** Whether the character is a surrogate of the half that begins at `first`. */
 const isSurrogate = (text, at, first) => (text.charCodeAt(at) & 0xfc00) === first
 
-/** Where the pieces of a text end that are encoded in one turn each, never within a surrogate pair. */
+/** Yields the ends of the pieces of a text, each encoded in one turn. Never cuts a surrogate pair. */
 function* endsOf(text) {
   for (let end = 0; end < text.length; yield end) {
-    end = Math.min(end + CHARACTERS, text.length)
-    // A high surrogate may also be a lone one. Behind the end of the text there is NaN, which is no surrogate.
+    end = Math.min(end + CHARACTERS_PER_TURN, text.length)
+    // A high surrogate may also be a lone one. After the end of the text the code is NaN, which is not a surrogate.
     const isWithinPair = isSurrogate(text, end - 1, 0xd800) && isSurrogate(text, end, 0xdc00)
     if (isWithinPair) {
       end += 1
@@ -53,9 +53,9 @@ function* endsOf(text) {
   }
 }
 
-/** Calls `use` with data to be written: at once as it is, or for a long text later with its UTF-8. */
+/** Calls `use` with the data of a write: at once with the data itself, or later with the UTF-8 of a long text. */
 function withEncoded(data, use) {
-  return typeof data === 'string' && data.length > CHARACTERS ? encode(data).then(use) : use(data)
+  return typeof data === 'string' && data.length > CHARACTERS_PER_TURN ? encode(data).then(use) : use(data)
 }
 
 async function encode(text) {

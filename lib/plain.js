@@ -1,9 +1,9 @@
 'use strict'
 
 /**
- * Whether a value is an object literal of any realm, or an object without a prototype: only these hold all they
- * have in their own properties, where a `Map` or an instance of a class would seem empty. `values.rs` has the same
- * rule.
+ * Whether a value is an object literal of any realm, or an object without a prototype. Only these hold all their
+ * properties themselves: a `Map` or an instance of a class would seem empty. `src/node/runtime/convert.rs` has the
+ * same rule.
  */
 function isPlain(value) {
   if (typeof value !== 'object' || value === null) {
@@ -13,15 +13,15 @@ function isPlain(value) {
   return prototype === null || Object.getPrototypeOf(prototype) === null
 }
 
-/** How deep options may nest; `values.rs` has the same limit. */
+/** How deep options may nest. `src/node/runtime/convert.rs` has the same limit. */
 const MAX_DEPTH = 4
 
-/** A copy of plain objects, so that each property is read once, and a later change of theirs changes nothing. */
+/** Copies plain objects, so that each property is read once, and later changes have no effect. */
 function copyOfPlain(value, depth = MAX_DEPTH) {
   if (depth === 0 || !isPlain(value)) {
     return value
   }
-  // It defines properties, for one may be called "__proto__", and is several times faster than each by itself.
+  // The spread defines properties, because a key may be "__proto__". It is several times faster than a loop.
   const copy = { ...value }
   for (const key in copy) {
     const field = copy[key]
@@ -32,7 +32,7 @@ function copyOfPlain(value, depth = MAX_DEPTH) {
   return copy
 }
 
-/** What a value that is not plain is, for messages: `a string`, `an array`, `a Map`, `an instance of Foo`. */
+/** Names a value that is not plain, for messages: `a string`, `an array`, `a Map`, `an instance of Foo`. */
 function describe(value) {
   if (value === undefined || value === null) {
     return 'nothing'

@@ -3,8 +3,10 @@
 const { invalidConfig } = require('./errors.js')
 
 /**
- * Tells microsandbox's `SandboxBuilder` of each mount: `{ guestPath, calls: [[method, ...arguments]] }`. Returns it.
- * Any object will do that has the methods; those of a mount are looked for before the first of them is called.
+ * Adds each mount to microsandbox's `SandboxBuilder`. A mount is `{ guestPath, calls: [[method, ...arguments]] }`.
+ * Returns the builder.
+ *
+ * Accepts any object with these methods. It checks all methods of a mount before the first call.
  */
 function makeMounts(builder, mounts) {
   if (typeof builder?.volume !== 'function') {
@@ -23,7 +25,7 @@ function makeMounts(builder, mounts) {
     try {
       builder.volume(guestPath, configure)
     } catch (error) {
-      // On its way through native code an error may become another one.
+      // Native code between may replace the error by another one.
       throw failure ?? error
     }
   }

@@ -8,11 +8,11 @@ const { invalidConfig } = require('./errors.js')
 const { Attachment, toAttachmentInfo } = require('./attachment.js')
 const { Volume, VolumeHandle } = require('./volume.js')
 const { call, onlySignal, splitOptions, throwIfAborted } = require('./call.js')
-const { addMounts, ownMounts } = require('./mount.js')
+const { addMounts, snapshotMounts } = require('./mount.js')
 const { valuesOf } = require('./pages.js')
 const { copyOfPlain } = require('./plain.js')
 
-/** Open stores of the module functions, by home. */
+/** Open stores of the module functions, keyed by home. */
 const defaultStores = new Map()
 
 class VolumeStore {
@@ -93,7 +93,7 @@ class VolumeStore {
   }
 }
 
-/** Options with their home made absolute, or the default one. */
+/** Returns the options with an absolute home, or with the default one. */
 function withHome(options) {
   if (options.home === '') {
     throw invalidConfig('home', 'a home must not be empty; leave it out for the default one')
@@ -102,17 +102,17 @@ function withHome(options) {
   return { ...options, home: home ?? defaultHome(), shared: options.shared ?? sharedByDefault() }
 }
 
-/** Whether the environment consents to a home that other users of the host may use. */
+/** Whether the environment variable accepts a home that other users of the host may use. */
 function sharedByDefault() {
   return process.env.SANDBOX_VOLUMES_SHARED === '1'
 }
 
-/** A home that a caller names, made absolute. */
+/** Makes a home of the caller absolute. */
 function resolved(home) {
-  refuseTilde('home', home)
+  rejectTilde('home', home)
   if (!path.isAbsolute(home)) {
     try {
-      // Unlike `process.cwd()`, this is not what the working directory was once.
+      // `process.cwd()` would return a cached directory that may be gone.
       fs.realpathSync.native('.')
     } catch (error) {
       const problem = `${JSON.stringify(home)} is relative, and the working directory is gone`
@@ -122,7 +122,7 @@ function resolved(home) {
   return path.resolve(home)
 }
 
-/** `MSB_HOME` where it is set, else `~/.microsandbox`. Never a place in the working directory. */
+/** Returns `MSB_HOME` if it is set, else `~/.microsandbox`. Never uses the working directory. */
 function defaultHome() {
   const home = process.env.MSB_HOME
   return home ? absolute('MSB_HOME', home) : path.join(userHome(), '.microsandbox')
@@ -139,9 +139,9 @@ function userHome() {
   return absolute('HOME', home)
 }
 
-/** The value of an environment variable, which must be an absolute path. */
+/** Returns the value of an environment variable, which must be an absolute path. */
 function absolute(name, value) {
-  refuseTilde(name, value)
+  rejectTilde(name, value)
   if (!path.isAbsolute(value)) {
     const found = value === '' ? 'it is empty' : `${JSON.stringify(value)} is relative`
     const variables = name === 'HOME' ? 'HOME or MSB_HOME' : name
@@ -150,15 +150,15 @@ function absolute(name, value) {
   return path.resolve(value)
 }
 
-/** Refuses `~`, `~/x` and `~user/x`, which only a shell expands. */
-function refuseTilde(name, value) {
+/** Throws for `~`, `~/x` and `~user/x`, which only a shell expands. */
+function rejectTilde(name, value) {
   if (/^~[^/]*(\/|$)/.test(value)) {
     const problem = `${JSON.stringify(value)} begins with a tilde, which only a shell expands`
     throw invalidConfig(name, `${problem}; set an absolute path`)
   }
 }
 
-/** Splits several options, of whose signals the last counts. */
+/** Splits several options objects. The last signal counts. */
 function splitEach(options) {
   const split = options.map(splitOptions)
   return {
@@ -167,15 +167,15 @@ function splitEach(options) {
   }
 }
 
-/** Options as they are now: the signal itself, and a copy of the rest. Each property is read once. */
-function optionsOf(options) {
+/** Copies options, except the signal. Reads each property once. */
+function copyOfOptions(options) {
   const { signal, rest } = splitOptions(options)
   return { ...copyOfPlain(rest), signal }
 }
 
 /**
- * The store of the default home as it is now, opened when first needed, which a call with bad options or an
- * aborted signal does not.
+ * Returns the store of the current default home, and opens it on first use. A call with bad options or an aborted
+ * signal does not open it.
  */
 async function defaultStore(...options) {
   throwIfAborted(splitEach(options).signal)
@@ -190,37 +190,37 @@ async function defaultStore(...options) {
 }
 
 async function createVolume(name, ...options) {
-  const given = options.map(optionsOf)
+  const given = options.map(copyOfOptions)
   return (await defaultStore(...given)).createVolume(name, ...given)
 }
 
 async function getVolume(name, options) {
-  const given = optionsOf(options)
+  const given = copyOfOptions(options)
   return (await defaultStore(given)).getVolume(name, given)
 }
 
 async function listVolumes(options) {
-  const given = optionsOf(options)
+  const given = copyOfOptions(options)
   return (await defaultStore(given)).listVolumes(given)
 }
 
 async function removeVolume(name, options) {
-  const given = optionsOf(options)
+  const given = copyOfOptions(options)
   return (await defaultStore(given)).removeVolume(name, given)
 }
 
 async function attach(sandbox, mounts, options) {
-  const [given, own] = [optionsOf(options), ownMounts(mounts)]
-  return (await defaultStore(given)).attach(sandbox, own, given)
+  const [given, snapshot] = [copyOfOptions(options), snapshotMounts(mounts)]
+  return (await defaultStore(given)).attach(sandbox, snapshot, given)
 }
 
 async function attachments(options) {
-  const given = optionsOf(options)
+  const given = copyOfOptions(options)
   return (await defaultStore(given)).attachments(given)
 }
 
 async function detach(id, options) {
-  const given = optionsOf(options)
+  const given = copyOfOptions(options)
   return (await defaultStore(given)).detach(id, given)
 }
 

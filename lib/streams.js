@@ -1,18 +1,18 @@
 'use strict'
 
 const { Readable, Writable } = require('node:stream')
-const { refuseLost } = require('./bytes.js')
+const { rejectDetached } = require('./bytes.js')
 const { cancelWith, reasonOf, splitOptions } = require('./call.js')
 
-/** Node's own, whatever may be in its place when a stream reads. */
+/** Node's own function, even if another one replaces it later. */
 const { allocUnsafeSlow } = Buffer
 
-/** Chunks are put together up to this much, and those that are as long are written by themselves. */
-const LARGE = 256 * 1024
+/** Small chunks are joined up to this length. A longer chunk is written alone. */
+const MAX_JOINED_BYTES = 256 * 1024
 
 /**
- * Calls back with how a promise ends, and outside of it, so that what a listener throws is an uncaught exception,
- * as with any stream.
+ * Calls `callback` with the outcome of a promise, and outside of the promise. So an error of a listener is an
+ * uncaught exception, as with any stream.
  */
 function settle(promise, callback) {
   promise.then(
@@ -22,20 +22,20 @@ function settle(promise, callback) {
 }
 
 /**
- * Ends what a stream's native side does. The stream is closed when its file is, for which a chunk that is under way
- * is waited for.
+ * Ends the operations of a stream, waits for the running chunk, and closes the file. The stream is closed when its
+ * file is.
  */
 function close(native, working, error, callback) {
   native.cancel()
   const closed = Promise.allSettled([working]).then(() => native.close())
-  settle(closed, (refused) => callback(error ?? refused))
+  settle(closed, (failure) => callback(error ?? failure))
 }
 
 class VolumeReadStream extends Readable {
   #native
-  /** How many bytes nobody has asked the native side for. */
-  #left = 0
-  /** The next chunk, which is being read while the one before it is consumed. */
+  /** How many bytes are not requested yet. */
+  #unread = 0
+  /** The next chunk, which is read while the previous one is consumed. */
   #ahead = null
   #reading = null
 
@@ -49,9 +49,9 @@ class VolumeReadStream extends Readable {
       callback()
       return
     }
-    settle(this.#native.open(), (error, left) => {
-      this.#left = left ?? 0
-      // What the stream was destroyed with says more.
+    settle(this.#native.open(), (error, unread) => {
+      this.#unread = unread ?? 0
+      // The error that destroyed the stream says more.
       callback(this.destroyed ? null : error)
     })
   }
@@ -67,30 +67,30 @@ class VolumeReadStream extends Readable {
         this.destroy(error)
         return
       }
-      if (this.#left > 0) {
+      if (this.#unread > 0) {
         this.#ahead = this.#next()
       }
       this.push(chunk)
     })
   }
 
-  /** Reads a chunk; null at the end. */
+  /** Reads a chunk. Returns null at the end. */
   #next() {
-    if (this.#left === 0) {
+    if (this.#unread === 0) {
       return Promise.resolve(null)
     }
-    // The native side fills it on another thread, so no other code sees it before.
-    const buffer = allocUnsafeSlow(Math.min(this.#native.highWaterMark, this.#left))
+    // The native side fills the buffer on another thread, so no other code may see it before.
+    const buffer = allocUnsafeSlow(Math.min(this.#native.highWaterMark, this.#unread))
     this.#reading = this.#native.read(buffer).then((length) => {
-      this.#left = length < buffer.length ? 0 : this.#left - length
+      this.#unread = length < buffer.length ? 0 : this.#unread - length
       return length === 0 ? null : buffer.subarray(0, length)
     })
-    // A failure is told to who asks for the chunk.
+    // The failure is reported to the request for this chunk.
     this.#reading.catch(() => {})
     return this.#reading
   }
 
-  /** Ends opening the file as well, for which Node waits before it calls `_destroy`. */
+  /** Ends also a running `open`, for which Node.js waits before it calls `_destroy`. */
   destroy(error, callback) {
     this.#native.cancel()
     return super.destroy(error, callback)
@@ -115,7 +115,7 @@ class VolumeWriteStream extends Writable {
       callback()
       return
     }
-    // What the stream was destroyed with says more.
+    // The error that destroyed the stream says more.
     settle(this.#native.open(), (error) => callback(this.destroyed ? null : error))
   }
 
@@ -142,7 +142,7 @@ class VolumeWriteStream extends Writable {
     settle(working, callback)
   }
 
-  /** Ends opening the file as well, for which Node waits before it calls `_destroy`. */
+  /** Ends also a running `open`, for which Node.js waits before it calls `_destroy`. */
   destroy(error, callback) {
     this.#native.cancel()
     return super.destroy(error, callback)
@@ -154,21 +154,21 @@ class VolumeWriteStream extends Writable {
 }
 
 /**
- * What is written at once each: large chunks as they are, runs of small ones together. The native side copies each before
- * the next one is asked for.
+ * Yields the pieces to write: large chunks as they are, runs of small ones as an array. The native side copies each
+ * piece before the next one is requested.
  */
 function* pieces(chunks) {
   let run = []
   let length = 0
   const flush = () => {
-    run.forEach(refuseLost)
+    run.forEach(rejectDetached)
     const piece = run.length === 1 ? run[0] : run
     run = []
     length = 0
     return piece
   }
   for (const { chunk } of chunks) {
-    if (length > 0 && length + chunk.length > LARGE) {
+    if (length > 0 && length + chunk.length > MAX_JOINED_BYTES) {
       yield flush()
     }
     run.push(chunk)
@@ -179,13 +179,19 @@ function* pieces(chunks) {
   }
 }
 
-/** What Node's own streams are destroyed with: always an error, where a signal's reason may be anything. */
+/**
+ * Creates the error that Node.js destroys its own streams with. It is always an `Error`; the reason of a signal may
+ * be any value.
+ */
 function abortError(signal) {
   const error = new Error('The operation was aborted', { cause: reasonOf(signal) })
   return Object.assign(error, { name: 'AbortError', code: 'ABORT_ERR' })
 }
 
-/** Has `signal` destroy `stream`. Node's `addAbortSignal` does the same with a listener each, of which it warns. */
+/**
+ * Makes `signal` destroy `stream`. `addAbortSignal` of Node.js does the same with one listener per stream, and
+ * warns of many.
+ */
 function destroyWith(signal, stream) {
   const cancel = () => stream.destroy(abortError(signal))
   if (signal.aborted) {
@@ -195,7 +201,7 @@ function destroyWith(signal, stream) {
   }
 }
 
-/** Makes a stream of what `prepare` gives for the options. */
+/** Creates a stream. `prepare` gets the options, and returns its native side. */
 function streamOf(Stream, options, prepare) {
   const { signal, rest } = splitOptions(options)
   const stream = new Stream(prepare(rest))

@@ -1,7 +1,7 @@
 'use strict'
 
 const { invalidConfig } = require('./errors.js')
-const { pathOf, refuseLost } = require('./bytes.js')
+const { pathOf, rejectDetached } = require('./bytes.js')
 const { call, onlySignal, splitOptions } = require('./call.js')
 const { listEntries } = require('./dir-listing.js')
 const { metadataOf } = require('./metadata.js')
@@ -30,7 +30,7 @@ class VolumeFs {
 
   async write(relPath, data, options) {
     const { signal, rest } = splitOptions(options)
-    refuseLost(data)
+    rejectDetached(data)
     const path = pathOf(relPath)
     return call(signal, (cancellation) =>
       withEncoded(data, (bytes) => this.#files.write(path, bytes, rest, cancellation)),
@@ -46,7 +46,7 @@ class VolumeFs {
 
   async append(relPath, data, options) {
     const { signal, rest } = splitOptions(options)
-    refuseLost(data)
+    rejectDetached(data)
     const path = pathOf(relPath)
     return call(signal, (cancellation) =>
       withEncoded(data, (bytes) => this.#files.append(path, bytes, rest, cancellation)),

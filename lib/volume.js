@@ -4,7 +4,7 @@ const { VolumeFs } = require('./volume-fs.js')
 const { call, onlySignal } = require('./call.js')
 const { dateOf } = require('./metadata.js')
 
-/** What a new volume and a looked-up one share. Properties are read-only; both are made by a store. */
+/** The base of a new volume and of a looked-up one. Stores create both. Properties are read-only. */
 class NamedVolume {
   #store
 

@@ -21,20 +21,20 @@
 pub mod catalog;
 /// The one error type: kinds, codes, context.
 pub mod error;
-/// New ext4 file systems.
+/// Creates ext4 file systems.
 pub mod ext4;
-/// Disk images: ext4 made in Rust, and what an image made elsewhere is.
+/// Disk images: create new ones, inspect existing ones.
 pub mod image;
 /// Names, sizes, kinds, records: parsed on entry, then trusted.
 pub mod model;
-/// What is mounted where in a guest, and how each runtime is told.
+/// Mounts of a guest, and their rendering for each runtime.
 pub mod mount;
 /// The Node.js addon.
 #[cfg(feature = "node")]
 mod node;
-/// Volumes from creation to removal, and what they are attached to.
+/// Volumes from creation to removal, and their attachments.
 pub mod store;
-/// Waiting, turns and cancellation.
+/// Waiting, locks and cancellation.
 pub mod sync;
 /// The operating system: descriptors, locks, processes.
 mod sys;

@@ -1,9 +1,9 @@
-//! An attachment as JavaScript sees it.
+//! The native side of `Attachment`.
 
 use super::packed::{PackedList, PackedTexts, pack_list, pack_lists, pack_texts};
 use super::runtime::arguments::host_path;
-use super::runtime::cancellation::{Cancellation, cancel_of};
-use super::runtime::convert::to_input;
+use super::runtime::cancellation::{Cancellation, cancel_token};
+use super::runtime::convert::to_option_value;
 use super::runtime::dispatch::run;
 use super::runtime::executor::{self, Pool};
 use super::runtime::js_error::or_throw;
@@ -24,37 +24,39 @@ use napi::bindgen_prelude::{ToNapiValue, Unknown};
 use napi_derive::napi;
 use std::sync::Arc;
 
-/// Mounts that a sandbox holds.
+/// An attachment: the mounts of one sandbox.
 #[napi]
 pub struct NativeAttachment {
     store: Arc<Store>,
     attachment: Attachment,
-    /// The mounts as JavaScript sees them, until it has asked for them.
+    /// The mounts as JSON, until `take_mounts` takes them.
     pages: Option<NativePages>,
-    /// Whether JavaScript has it. Until then nobody can detach it.
+    /// Whether a JavaScript `Attachment` exists. Until then no code can detach it.
     is_claimed: bool,
 }
 
 impl NativeAttachment {
-    /// To be called on a thread of ours, for it writes the mounts out.
+    /// Wraps an attachment, and writes its mounts as JSON. Called on a pool thread.
     pub fn new(store: Arc<Store>, attachment: Attachment) -> Self {
         let mounts = attachment.mounts.iter().map(|mount| to_json(&OptionValue::from(mount)));
         let pages = Some(NativePages::of_json(mounts));
         NativeAttachment { store, attachment, pages, is_claimed: false }
     }
 
-    /// The mounts, for a runtime that opens what this process holds.
+    /// Returns the mounts, for a runtime that opens what this process holds. Fails if the attachment was
+    /// detached.
     fn held_mounts(&self, env: &Env) -> napi::Result<&[ResolvedMount]> {
         or_throw(env, self.attachment.check_held())?;
         Ok(&self.attachment.mounts)
     }
 
-    /// Looks a volume up in microsandbox's catalog, without waiting for other programs.
-    fn look_up(&self) -> impl Fn(&VolumeName) -> Result<ByName> {
+    /// Returns a function that looks up a volume in microsandbox's catalog. It does not wait for other
+    /// programs.
+    fn volume_lookup(&self) -> impl Fn(&VolumeName) -> Result<ByName> {
         |name| self.store.named_in_microsandbox(&self.attachment, name)
     }
 
-    /// Releases what microsandbox locks itself, where it is to have it.
+    /// Releases the locks that microsandbox takes itself, if the options hand volumes over to it.
     fn release_locks(&self, env: &Env, options: &MicrosandboxOptions) -> napi::Result<()> {
         match options.hands_over() {
             true => or_throw(env, self.attachment.give_flock_away()),
@@ -63,45 +65,46 @@ impl NativeAttachment {
     }
 }
 
-/// Ends an attachment that JavaScript never got, mostly because its environment ended before.
+/// Detaches an attachment that JavaScript never got, mostly because its environment ended first.
 impl Drop for NativeAttachment {
     fn drop(&mut self) {
         if !self.is_claimed {
             let (store, id) = (self.store.clone(), self.attachment.id);
-            // What cannot be detached is held until the process ends, as one that was got and forgotten.
+            // If the detach fails, the attachment stays until the process ends, like one that JavaScript
+            // forgot.
             let detach = move || drop(store.detach(id));
-            let _refused = executor::submit(Pool::Blocking(None), Box::new(detach));
+            let _not_queued = executor::submit(Pool::Blocking(None), Box::new(detach));
         }
     }
 }
 
 #[napi]
 impl NativeAttachment {
-    /// Tells that JavaScript has it, and when it ends from now on.
+    /// Marks the attachment as owned by JavaScript, which decides from now on when it ends.
     #[napi(catch_unwind)]
     pub fn claim(&mut self) {
         self.is_claimed = true;
     }
 
-    /// Its id.
+    /// The id of the attachment.
     #[napi(getter, catch_unwind)]
     pub fn id(&self) -> String {
         self.attachment.id.to_string()
     }
 
-    /// The sandbox's name.
+    /// The name of the sandbox.
     #[napi(getter, catch_unwind)]
     pub fn sandbox(&self) -> String {
         self.attachment.sandbox.clone()
     }
 
-    /// The process that the attachment was made for.
+    /// The process whose end frees the volumes.
     #[napi(getter, catch_unwind)]
     pub fn pid(&self) -> u32 {
         self.attachment.pid
     }
 
-    /// The resolved mounts, once.
+    /// Takes the resolved mounts. Returns null after the first call.
     #[napi(catch_unwind)]
     pub fn take_mounts(&mut self) -> Option<NativePages> {
         self.pages.take()
@@ -110,12 +113,12 @@ impl NativeAttachment {
     /// Arguments for `bwrap`.
     #[napi(catch_unwind, ts_return_type = "string")]
     pub fn to_bubblewrap(&self, env: &Env, options: Unknown<'_>) -> napi::Result<PackedTexts> {
-        let options = or_throw(env, BubblewrapOptions::from_input(&to_input(options)?))?;
+        let options = or_throw(env, BubblewrapOptions::from_input(&to_option_value(options)?))?;
         let argv = bubblewrap::render(self.held_mounts(env)?, &options);
         or_throw(env, argv.and_then(pack_texts))
     }
 
-    /// The descriptors that bubblewrap is handed.
+    /// The descriptors that bubblewrap inherits.
     #[napi(catch_unwind)]
     pub fn descriptors(&self, env: &Env) -> napi::Result<Vec<i32>> {
         or_throw(env, self.attachment.descriptors())
@@ -124,7 +127,7 @@ impl NativeAttachment {
     /// The `mounts` of an OCI runtime's configuration.
     #[napi(catch_unwind)]
     pub fn to_oci(&self, env: &Env, options: Unknown<'_>) -> napi::Result<PackedList> {
-        let options = or_throw(env, OciOptions::from_input(&to_input(options)?))?;
+        let options = or_throw(env, OciOptions::from_input(&to_option_value(options)?))?;
         let mounts = oci::render(self.held_mounts(env)?, &options);
         or_throw(env, mounts.and_then(|mounts| pack_list("mounts", &mounts)))
     }
@@ -132,7 +135,7 @@ impl NativeAttachment {
     /// Arguments for QEMU, the virtiofs servers and the guest's mounts.
     #[napi(catch_unwind)]
     pub fn to_qemu(&self, env: &Env, options: Unknown<'_>) -> napi::Result<Vec<PackedList>> {
-        let options = or_throw(env, QemuOptions::from_input(&to_input(options)?))?;
+        let options = or_throw(env, QemuOptions::from_input(&to_option_value(options)?))?;
         let mounts = self.held_mounts(env)?;
         or_throw(env, pack_lists(&qemu::LISTS, |put| qemu::render_into(put, mounts, &options)))
     }
@@ -140,44 +143,44 @@ impl NativeAttachment {
     /// Arguments for `docker run` or `podman run`.
     #[napi(catch_unwind, ts_return_type = "string")]
     pub fn to_docker(&self, env: &Env, options: Unknown<'_>) -> napi::Result<PackedTexts> {
-        let options = or_throw(env, DockerOptions::from_input(&to_input(options)?))?;
+        let options = or_throw(env, DockerOptions::from_input(&to_option_value(options)?))?;
         or_throw(env, docker::render(self.held_mounts(env)?, options).and_then(pack_texts))
     }
 
     /// Arguments for `msb run`.
     #[napi(catch_unwind, ts_return_type = "string")]
     pub fn to_microsandbox(&self, env: &Env, options: Unknown<'_>) -> napi::Result<PackedTexts> {
-        let options = or_throw(env, MicrosandboxOptions::from_input(&to_input(options)?))?;
-        let argv = microsandbox::render(self.held_mounts(env)?, &options, &self.look_up());
+        let options = or_throw(env, MicrosandboxOptions::from_input(&to_option_value(options)?))?;
+        let argv = microsandbox::render(self.held_mounts(env)?, &options, &self.volume_lookup());
         let argv = or_throw(env, argv.and_then(pack_texts))?;
         self.release_locks(env, &options)?;
         Ok(argv)
     }
 
-    /// The calls that tell microsandbox's SDK.
+    /// The method calls that add the mounts to a `SandboxBuilder` of microsandbox.
     #[napi(catch_unwind)]
     pub fn sandbox_calls(&self, env: &Env, options: Unknown<'_>) -> napi::Result<PackedList> {
-        let options = or_throw(env, MicrosandboxOptions::from_input(&to_input(options)?))?;
-        let calls = microsandbox_sdk::render(self.held_mounts(env)?, &options, &self.look_up());
+        let options = or_throw(env, MicrosandboxOptions::from_input(&to_option_value(options)?))?;
+        let calls = microsandbox_sdk::render(self.held_mounts(env)?, &options, &self.volume_lookup());
         or_throw(env, calls.and_then(|calls| pack_list("calls", &calls)))
     }
 
-    /// Releases what microsandbox locks itself, once its SDK was told.
+    /// Releases the locks that microsandbox takes itself. Called after its SDK has the mounts.
     #[napi(catch_unwind)]
     pub fn release_for_sandbox(&self, env: &Env, options: Unknown<'_>) -> napi::Result<()> {
-        let options = or_throw(env, MicrosandboxOptions::from_input(&to_input(options)?))?;
+        let options = or_throw(env, MicrosandboxOptions::from_input(&to_option_value(options)?))?;
         self.release_locks(env, &options)
     }
 
     /// A pod's volumes and their claims.
     #[napi(catch_unwind)]
     pub fn to_kubernetes(&self, env: &Env, options: Unknown<'_>) -> napi::Result<Vec<PackedList>> {
-        let options = or_throw(env, KubernetesOptions::from_input(&to_input(options)?))?;
+        let options = or_throw(env, KubernetesOptions::from_input(&to_option_value(options)?))?;
         let (mounts, lists) = (self.held_mounts(env)?, kubernetes::lists_for(&options));
         or_throw(env, pack_lists(lists, |put| kubernetes::render_into(put, mounts, &options)))
     }
 
-    /// Gives the attachment to another process, and the number of that one.
+    /// Makes another process the owner of the attachment. Returns its process ID.
     #[napi(catch_unwind, ts_return_type = "Promise<number>")]
     pub fn hand_over<'e>(
         &self,
@@ -185,13 +188,13 @@ impl NativeAttachment {
         pid: Unknown<'_>,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<Unknown<'e>> {
-        let pid = or_throw(env, process_number(to_input(pid)?))?;
-        let (store, id, cancel) = (self.store.clone(), self.attachment.id, cancel_of(cancellation));
+        let pid = or_throw(env, process_id(to_option_value(pid)?))?;
+        let (store, id, cancel) = (self.store.clone(), self.attachment.id, cancel_token(cancellation));
         let work = move || store.hand_over(id, pid, &cancel).map(|()| pid);
         run(env, Pool::Blocking(None), work, |env, pid| pid.into_unknown(env))
     }
 
-    /// `mountInto`
+    /// `Attachment.mountInto`
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn mount_into<'e>(
         &self,
@@ -201,26 +204,26 @@ impl NativeAttachment {
     ) -> napi::Result<Unknown<'e>> {
         let rootfs = host_path(env, "rootfs", rootfs)?;
         let (store, attachment, cancel) =
-            (self.store.clone(), self.attachment.clone(), cancel_of(cancellation));
+            (self.store.clone(), self.attachment.clone(), cancel_token(cancellation));
         let work = move || store.mount_into(&attachment, &rootfs, &cancel);
         run(env, Pool::Blocking(None), work, |env, ()| ().into_unknown(env))
     }
 
-    /// `unmount`
+    /// `Attachment.unmount`
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn unmount<'e>(
         &self,
         env: &'e Env,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<Unknown<'e>> {
-        let (store, id, cancel) = (self.store.clone(), self.attachment.id, cancel_of(cancellation));
+        let (store, id, cancel) = (self.store.clone(), self.attachment.id, cancel_token(cancellation));
         run(env, Pool::Blocking(None), move || store.unmount(id, &cancel), |env, ()| ().into_unknown(env))
     }
 
-    /// Ends the attachment.
+    /// `Attachment.detach`
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn detach<'e>(&self, env: &'e Env, cancellation: Option<&Cancellation>) -> napi::Result<Unknown<'e>> {
-        let (store, id, cancel) = (self.store.clone(), self.attachment.id, cancel_of(cancellation));
+        let (store, id, cancel) = (self.store.clone(), self.attachment.id, cancel_token(cancellation));
         let work = move || {
             cancel.commit()?;
             store.detach_asked(id, &cancel)
@@ -229,7 +232,7 @@ impl NativeAttachment {
     }
 }
 
-fn process_number(pid: OptionValue) -> Result<u32> {
+fn process_id(pid: OptionValue) -> Result<u32> {
     let argument = OptionValue::Object(vec![("pid".to_owned(), pid)]);
     let pid = OptionReader::of("arguments", &argument, &["pid"])?.u32("pid")?;
     pid.ok_or_else(|| Error::invalid_config("pid", "expected the number of a process, got nothing"))

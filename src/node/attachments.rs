@@ -1,8 +1,8 @@
-//! `attachments` and `detach`: the attachments of a home, whoever made them.
+//! `attachments` and `detach`: all attachments of a home, of any process.
 
 use super::runtime::arguments::text;
-use super::runtime::cancellation::{Cancellation, cancel_of};
-use super::runtime::convert::to_input;
+use super::runtime::cancellation::{Cancellation, cancel_token};
+use super::runtime::convert::to_option_value;
 use super::runtime::dispatch::run;
 use super::runtime::executor::Pool;
 use super::runtime::js_error::or_throw;
@@ -26,20 +26,20 @@ impl NativeStore {
         options: Unknown<'_>,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<Unknown<'e>> {
-        let (sandbox, volume) = or_throw(env, filter(&to_input(options)?))?;
-        let (store, cancel) = (self.0.clone(), cancel_of(cancellation));
+        let (sandbox, volume) = or_throw(env, attachment_filter(&to_option_value(options)?))?;
+        let (store, cancel) = (self.0.clone(), cancel_token(cancellation));
         run(
             env,
             Pool::Bulk,
             move || {
                 let infos = store.attachments(sandbox.as_deref(), volume.as_ref(), &cancel)?;
-                Ok(NativePages::of_json(infos.iter().map(|info| plain(info).to_string())))
+                Ok(NativePages::of_json(infos.iter().map(|info| attachment_json(info).to_string())))
             },
             |env, pages| pages.into_unknown(env),
         )
     }
 
-    /// `detach`: ends the attachment of that id; `options` is `force`.
+    /// `detach`: ends the attachment with this id. `options` is `force`.
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn detach<'e>(
         &self,
@@ -49,23 +49,23 @@ impl NativeStore {
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<Unknown<'e>> {
         let id = or_throw(env, attachment_id(&text(env, "id", id)?))?;
-        let options = to_input(options)?;
+        let options = to_option_value(options)?;
         let force =
             OptionReader::of("DetachOptions", &options, &["force"]).and_then(|fields| fields.flag("force"));
         let force = or_throw(env, force)?.unwrap_or(false);
-        let (store, cancel) = (self.0.clone(), cancel_of(cancellation));
+        let (store, cancel) = (self.0.clone(), cancel_token(cancellation));
         let work = move || store.end_attachment(id, force, &cancel);
         run(env, Pool::Blocking(None), work, |env, ()| ().into_unknown(env))
     }
 }
 
-fn filter(options: &OptionValue) -> Result<(Option<String>, Option<VolumeName>)> {
+fn attachment_filter(options: &OptionValue) -> Result<(Option<String>, Option<VolumeName>)> {
     let fields = OptionReader::of("AttachmentsOptions", options, &["sandbox", "volume"])?;
     let volume = fields.text("volume")?.map(VolumeName::parse).transpose()?;
     Ok((fields.text("sandbox")?.map(str::to_owned), volume))
 }
 
-/// An id as `plain` writes it.
+/// Parses an id in the form that `attachment_json` writes.
 fn attachment_id(id: &str) -> Result<i64> {
     let digits = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit());
     id.parse().ok().filter(|_| digits).ok_or_else(|| {
@@ -74,7 +74,7 @@ fn attachment_id(id: &str) -> Result<i64> {
     })
 }
 
-/// Whether the process of an attachment runs, as JavaScript sees it.
+/// Returns the value of `owner` in JavaScript: whether the process of an attachment runs.
 pub fn owner_name(running: bool) -> &'static str {
     match running {
         true => "running",
@@ -82,7 +82,7 @@ pub fn owner_name(running: bool) -> &'static str {
     }
 }
 
-fn plain(info: &AttachmentInfo) -> Value {
+fn attachment_json(info: &AttachmentInfo) -> Value {
     let record = &info.record;
     let volumes = record.volumes.iter().map(|volume| {
         json!({

@@ -1,7 +1,7 @@
-//! `VolumeStore.check`.
+//! The native side of `VolumeStore.check`.
 
-use super::runtime::cancellation::{Cancellation, cancel_of};
-use super::runtime::convert::to_input;
+use super::runtime::cancellation::{Cancellation, cancel_token};
+use super::runtime::convert::to_option_value;
 use super::runtime::dispatch::run;
 use super::runtime::executor::Pool;
 use super::runtime::js_error::or_throw;
@@ -22,16 +22,16 @@ pub fn check_store<'e>(
     options: Unknown<'_>,
     cancellation: Option<&Cancellation>,
 ) -> napi::Result<Unknown<'e>> {
-    let options = to_input(options)?;
+    let options = to_option_value(options)?;
     let (home, options) = or_throw(env, check_options(&options))?;
-    let cancel = cancel_of(cancellation);
+    let cancel = cancel_token(cancellation);
     run(
         env,
-        // It looks at every volume.
+        // It visits every volume.
         Pool::Walk,
         move || {
             let problems = check(&home, options, &cancel)?;
-            Ok(NativePages::of_json(problems.iter().map(|problem| to_json(&plain(problem)))))
+            Ok(NativePages::of_json(problems.iter().map(|problem| to_json(&problem_value(problem)))))
         },
         |env, pages| pages.into_unknown(env),
     )
@@ -43,7 +43,7 @@ fn check_options(options: &OptionValue) -> Result<(PathBuf, CheckOptions)> {
     Ok((absolute_home(&fields)?, CheckOptions { repair, shared: fields.flag(SHARED)?.unwrap_or(false) }))
 }
 
-fn plain(problem: &HomeProblem) -> OptionValue {
+fn problem_value(problem: &HomeProblem) -> OptionValue {
     let text = |value: &str| OptionValue::Text(value.to_owned());
     let fields = [
         ("kind", text(name_of(&ProblemKind::NAMES, problem.kind))),

@@ -1,11 +1,13 @@
-//! Copies and appends as JavaScript sees them. A copy is an object that is advanced until it is whole, and then
-//! committed: in between JavaScript answers what it was asked, and meanwhile it looks how far the copy has come.
+//! The native side of copies and appends.
+//!
+//! lib/copying.js advances a copy until it is complete, then commits it. Between two steps JavaScript answers
+//! the filter requests of the last step. It may read the progress at any time.
 
-use super::files::{NativeFiles, in_turn_past_leases, nothing, pool_for_write};
+use super::files::{NativeFiles, pool_for_write, run_exclusive_with_retry, to_undefined};
 use super::runtime::arguments::{host_path, volume_path};
-use super::runtime::cancellation::{Cancellation, cancel_of};
-use super::runtime::convert::to_input;
-use super::runtime::data::{Copied, Data};
+use super::runtime::cancellation::{Cancellation, cancel_token};
+use super::runtime::convert::to_option_value;
+use super::runtime::data::{CopiedData, WriteData};
 use super::runtime::dispatch::{current, run, run_in_steps};
 use super::runtime::executor::{self, KeyedLimit, Pool};
 use super::runtime::js_error::or_throw;
@@ -22,8 +24,8 @@ use napi::bindgen_prelude::{ToNapiValue, Unknown};
 use napi_derive::napi;
 use std::sync::{Arc, Mutex, TryLockError};
 
-/// How many copies of one volume may wait for it at a time, so that threads are left for those of others.
-const MAX_COPIES_OF_A_VOLUME: usize = 16;
+/// How many copies of one volume may wait for it at a time, so that copies of other volumes find a thread.
+const MAX_COPIES_PER_VOLUME: usize = 16;
 
 #[napi]
 impl NativeFiles {
@@ -37,21 +39,21 @@ impl NativeFiles {
         options: Unknown<'_>,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<Unknown<'e>> {
-        let (files, path, cancel) = self.start(env, path, cancellation)?;
-        let data = Data::of(env, data)?;
-        let options = or_throw(env, append_options(&to_input(options)?))?;
+        let (files, path, cancel) = self.call_args(env, path, cancellation)?;
+        let data = WriteData::from_js(env, data)?;
+        let options = or_throw(env, append_options(&to_option_value(options)?))?;
         let pool = pool_for_write(data.len(), options.durable, false);
-        let its_lane = pool.clone();
-        // What others append meanwhile must not come between its bytes, so they are written at once.
-        let append = move |bytes: Copied| {
+        let retry_pool = pool.clone();
+        // The bytes are written at once, so that appends of others cannot come between them.
+        let append = move |bytes: CopiedData| {
             let prepared = files.prepare_write()?;
-            let turn = prepared.has_quota().then(|| KeyedLimit::one(files.queue(), &cancel));
+            let limit = prepared.has_quota().then(|| KeyedLimit::exclusive(files.queue(), &cancel));
             let append = move |cancel: &CancelToken| prepared.append_once(&path, &bytes, options, cancel);
-            in_turn_past_leases(turn, its_lane, cancel, append)
+            run_exclusive_with_retry(limit, retry_pool, cancel, append)
         };
         let later = pool.clone();
-        let work = move || data.with_whole(later, append);
-        run_in_steps(env, pool, work, nothing)
+        let work = move || data.with_all(later, append);
+        run_in_steps(env, pool, work, to_undefined)
     }
 
     /// `VolumeFs.copy`
@@ -67,7 +69,7 @@ impl NativeFiles {
         Ok(self.prepare(request, TransferOptions::default(), cancellation))
     }
 
-    /// `VolumeFs.copyIn`; `asks` where it has a filter.
+    /// `VolumeFs.copyIn`. `has_filter` makes `advance` return filter requests.
     #[napi(catch_unwind)]
     pub fn copy_in(
         &self,
@@ -75,15 +77,15 @@ impl NativeFiles {
         host: Unknown<'_>,
         to: Unknown<'_>,
         options: Unknown<'_>,
-        asks: bool,
+        has_filter: bool,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<NativeCopy> {
         let request = CopyRequest::In { host: host_path(env, HOST_PATH, host)?, to: volume_path(env, to)? };
-        let options = or_throw(env, transfer_options(&to_input(options)?, asks))?;
+        let options = or_throw(env, transfer_options(&to_option_value(options)?, has_filter))?;
         Ok(self.prepare(request, options, cancellation))
     }
 
-    /// `VolumeFs.copyOut`; `asks` where it has a filter.
+    /// `VolumeFs.copyOut`. `has_filter` makes `advance` return filter requests.
     #[napi(catch_unwind)]
     pub fn copy_out(
         &self,
@@ -91,12 +93,12 @@ impl NativeFiles {
         from: Unknown<'_>,
         host: Unknown<'_>,
         options: Unknown<'_>,
-        asks: bool,
+        has_filter: bool,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<NativeCopy> {
         let request =
             CopyRequest::Out { from: volume_path(env, from)?, host: host_path(env, HOST_PATH, host)? };
-        let options = or_throw(env, transfer_options(&to_input(options)?, asks))?;
+        let options = or_throw(env, transfer_options(&to_option_value(options)?, has_filter))?;
         Ok(self.prepare(request, options, cancellation))
     }
 }
@@ -108,113 +110,119 @@ impl NativeFiles {
         options: TransferOptions,
         cancellation: Option<&Cancellation>,
     ) -> NativeCopy {
-        let cancel = cancel_of(cancellation);
+        let cancel = cancel_token(cancellation);
         let copy = self.files().prepare_copy(request, options, &cancel).at_slots(self.slots());
-        let turn = KeyedLimit { key: self.files().queue(), limit: MAX_COPIES_OF_A_VOLUME, cancel };
-        NativeCopy { progress: copy.progress(), copy: Arc::new(Mutex::new(copy)), turn }
+        let limit = KeyedLimit { key: self.files().queue(), max_running: MAX_COPIES_PER_VOLUME, cancel };
+        NativeCopy { progress: copy.progress(), copy: Arc::new(Mutex::new(copy)), limit }
     }
 }
 
-/// A copy that lib/copying.js brings to its end.
+/// A copy that lib/copying.js runs to completion.
 #[napi]
 pub struct NativeCopy {
     copy: Arc<Mutex<VolumeCopy>>,
     progress: Arc<Progress>,
-    turn: KeyedLimit,
+    limit: KeyedLimit,
 }
 
-/// How far a copy has come.
+/// The progress of a copy.
 #[napi(object, object_from_js = false)]
-pub struct CopyTally {
+pub struct NativeCopyProgress {
     /// Files and links that were copied.
     pub files: f64,
     /// Bytes of content that were copied.
     pub bytes: f64,
-    /// Links that were skipped.
+    /// Symlinks that were skipped.
     pub skipped_links: f64,
-    /// The latest file, from the top.
+    /// The latest file, relative to the top of the copy.
     pub path: String,
 }
 
-/// An entry that the filter is asked for.
+/// An entry that the filter decides on.
 #[napi(object, object_from_js = false)]
-pub struct CopyQuestion {
-    /// Its path from the top.
+pub struct CopyFilterEntry {
+    /// The path, relative to the top of the copy.
     pub path: String,
-    /// What it is.
+    /// The kind of the entry.
     #[napi(ts_type = "'file' | 'directory' | 'symlink' | 'other'")]
     pub kind: &'static str,
 }
 
 #[napi]
 impl NativeCopy {
-    /// How far it has come.
+    /// Returns the progress so far.
     #[napi(catch_unwind)]
-    pub fn tally(&self) -> CopyTally {
-        let tally = self.progress.tally();
-        CopyTally {
-            files: tally.files as f64,
-            bytes: tally.bytes as f64,
-            skipped_links: tally.skipped_links as f64,
-            path: tally.path.to_string_lossy().into_owned(),
+    pub fn progress(&self) -> NativeCopyProgress {
+        let stats = self.progress.tally();
+        NativeCopyProgress {
+            files: stats.files as f64,
+            bytes: stats.bytes as f64,
+            skipped_links: stats.skipped_links as f64,
+            path: stats.path.to_string_lossy().into_owned(),
         }
     }
 
-    /// Copies on, up to the commit point (null) or to what has to be asked for; `verdicts` answer what was asked last.
-    /// `commits` has it pass the commit point as well.
-    #[napi(catch_unwind, ts_return_type = "Promise<CopyQuestion[] | null>")]
-    pub fn advance<'e>(&self, env: &'e Env, verdicts: Vec<bool>, commits: bool) -> napi::Result<Unknown<'e>> {
+    /// Copies until the next filter requests, and returns these, or until the commit point, and returns null.
+    /// `decisions` answers the last filter requests. `commits` makes it pass the commit point as well.
+    #[napi(catch_unwind, ts_return_type = "Promise<CopyFilterEntry[] | null>")]
+    pub fn advance<'e>(
+        &self,
+        env: &'e Env,
+        decisions: Vec<bool>,
+        commits: bool,
+    ) -> napi::Result<Unknown<'e>> {
         let copy = self.copy.clone();
-        let cancelled_at_end = current(env)?.endings.add(&self.turn.cancel);
+        let teardown_guard = current(env)?.teardown.add(&self.limit.cancel);
         let work = move || {
-            let _cancelled_at_end = cancelled_at_end;
-            with(&copy, |copy| match copy.advance(&verdicts)? {
+            let _teardown_guard = teardown_guard;
+            with(&copy, |copy| match copy.advance(&decisions)? {
                 None if commits => copy.commit().map(|()| None),
-                questions => Ok(questions),
+                requests => Ok(requests),
             })
         };
-        run(env, Pool::Copy(self.turn.clone()), work, questions)
+        run(env, Pool::Copy(self.limit.clone()), work, filter_entries)
     }
 
     /// Passes the commit point, or undoes the copy if it was cancelled.
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn commit<'e>(&self, env: &'e Env) -> napi::Result<Unknown<'e>> {
         let copy = self.copy.clone();
-        run(env, Pool::Blocking(None), move || with(&copy, VolumeCopy::commit), nothing)
+        run(env, Pool::Blocking(None), move || with(&copy, VolumeCopy::commit), to_undefined)
     }
 }
 
 impl Drop for NativeCopy {
-    /// Undoes a copy that was given up, off the JavaScript thread. If it cannot be locked, a job works on it and drops it.
+    /// Undoes an abandoned copy, off the JavaScript thread. If the copy is locked, the job that works on it
+    /// drops it.
     fn drop(&mut self) {
         if self.copy.try_lock().is_ok_and(|copy| copy.is_begun()) {
             let copy = self.copy.clone();
-            // If no thread can be had, the copy is undone where the job was refused.
-            let _refused = executor::submit(Pool::Walk, Box::new(move || drop(copy)));
+            // If no thread can be started, the copy is undone on this thread.
+            let _not_queued = executor::submit(Pool::Walk, Box::new(move || drop(copy)));
         }
     }
 }
 
-/// Works on a copy that nobody else works on: that may take as long as the copy has to go, and is not waited for.
+/// Runs `work` on a copy. Fails if another job works on it: a wait could take as long as the copy.
 fn with<T>(copy: &Mutex<VolumeCopy>, work: impl FnOnce(&mut VolumeCopy) -> Result<T>) -> Result<T> {
     match copy.try_lock() {
         Ok(mut copy) => work(&mut copy),
         Err(TryLockError::Poisoned(poisoned)) => work(&mut poisoned.into_inner()),
-        Err(TryLockError::WouldBlock) => Err(Error::internal("a copy was asked to go on while it did")),
+        Err(TryLockError::WouldBlock) => Err(Error::internal("a copy was advanced by two jobs at once")),
     }
 }
 
-fn questions(env: &Env, questions: Option<Vec<FilterRequest>>) -> napi::Result<Unknown<'_>> {
-    let plain = |question: FilterRequest| CopyQuestion {
-        path: question.path.to_string_lossy().into_owned(),
-        kind: match question.kind {
+fn filter_entries(env: &Env, requests: Option<Vec<FilterRequest>>) -> napi::Result<Unknown<'_>> {
+    let entry = |request: FilterRequest| CopyFilterEntry {
+        path: request.path.to_string_lossy().into_owned(),
+        kind: match request.kind {
             EntryKind::File => "file",
             EntryKind::Directory => "directory",
             EntryKind::Link => "symlink",
             EntryKind::Special => "other",
         },
     };
-    questions.map(|questions| questions.into_iter().map(plain).collect::<Vec<_>>()).into_unknown(env)
+    requests.map(|requests| requests.into_iter().map(entry).collect::<Vec<_>>()).into_unknown(env)
 }
 
 fn append_options(options: &OptionValue) -> Result<AppendOptions> {
@@ -226,9 +234,9 @@ fn append_options(options: &OptionValue) -> Result<AppendOptions> {
     Ok(AppendOptions { durable: fields.flag("durable")?.unwrap_or(false), mode })
 }
 
-fn transfer_options(options: &OptionValue, asks: bool) -> Result<TransferOptions> {
+fn transfer_options(options: &OptionValue, has_filter: bool) -> Result<TransferOptions> {
     let fields = OptionReader::of("TransferOptions", options, &["links"])?;
     let choices = [("refuse", SymlinkPolicy::Refuse), ("skip", SymlinkPolicy::Skip)];
     let links = fields.choice("links", &choices)?.unwrap_or(SymlinkPolicy::Refuse);
-    Ok(TransferOptions { links, asks })
+    Ok(TransferOptions { links, asks: has_filter })
 }

@@ -1,9 +1,9 @@
-//! DirListing, looking at and renaming the entries of a volume.
+//! The native side of `list`, `stat` and `rename`.
 
-use super::files::{NativeFiles, nothing};
+use super::files::{NativeFiles, to_undefined};
 use super::runtime::arguments::volume_path;
-use super::runtime::cancellation::{Cancellation, cancel_of};
-use super::runtime::convert::{from_input, to_input};
+use super::runtime::cancellation::{Cancellation, cancel_token};
+use super::runtime::convert::{from_option_value, to_option_value};
 use super::runtime::dispatch::{Outcome, run, run_in_steps};
 use super::runtime::executor::Pool;
 use super::runtime::js_error::or_throw;
@@ -19,13 +19,13 @@ use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
-/// How many entries a listing tells at once where that is done on the short pool, and elsewhere. The first is a
-/// millisecond's work, the second two, on the JavaScript thread as well.
-const FEW: usize = 1000;
-const MANY: usize = 2048;
+/// How many entries one batch of a listing has on [`Pool::Fast`] and on [`Pool::Bulk`]. The first takes a
+/// millisecond, the second two, on the JavaScript thread as well.
+const FAST_BATCH_ENTRIES: usize = 1000;
+const BULK_BATCH_ENTRIES: usize = 2048;
 
-/// The farthest from 1970 that a `Date` may be, in milliseconds.
-const FARTHEST_MS: f64 = 8.64e15;
+/// The most milliseconds from 1970 that a `Date` can hold, before or after.
+const MAX_DATE_MS: f64 = 8.64e15;
 
 #[napi]
 impl NativeFiles {
@@ -38,13 +38,13 @@ impl NativeFiles {
         options: Unknown<'_>,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<Unknown<'e>> {
-        let (files, path, cancel) = self.start(env, path, cancellation)?;
-        let follow = or_throw(env, flag("StatOptions", &to_input(options)?, "followSymlinks"))?;
+        let (files, path, cancel) = self.call_args(env, path, cancellation)?;
+        let follow = or_throw(env, flag("StatOptions", &to_option_value(options)?, "followSymlinks"))?;
         let work = move || {
             cancel.check()?;
             files.stat(&path, follow.unwrap_or(true))
         };
-        run(env, Pool::Fast, work, |env, stat| from_input(env, &plain(&stat)))
+        run(env, Pool::Fast, work, |env, stat| from_option_value(env, &stat_value(&stat)))
     }
 
     /// `VolumeFs.rename`
@@ -56,12 +56,12 @@ impl NativeFiles {
         to: Unknown<'_>,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<Unknown<'e>> {
-        let (files, from, cancel) = self.start(env, from, cancellation)?;
+        let (files, from, cancel) = self.call_args(env, from, cancellation)?;
         let to = volume_path(env, to)?;
-        run(env, Pool::Fast, move || files.rename(&from, &to, &cancel), nothing)
+        run(env, Pool::Fast, move || files.rename(&from, &to, &cancel), to_undefined)
     }
 
-    /// `VolumeFs.list`; `whole` for a listing that will be in memory as a whole.
+    /// `VolumeFs.list`. `whole` says that the caller collects all entries in memory.
     #[napi(catch_unwind)]
     pub fn list(
         &self,
@@ -70,51 +70,52 @@ impl NativeFiles {
         options: Unknown<'_>,
         whole: bool,
     ) -> napi::Result<NativeListing> {
-        let (files, path, _) = self.start(env, path, None)?;
-        let recursive = or_throw(env, flag("ListFilesOptions", &to_input(options)?, "recursive"))?;
+        let (files, path, _) = self.call_args(env, path, None)?;
+        let recursive = or_throw(env, flag("ListFilesOptions", &to_option_value(options)?, "recursive"))?;
         let options = ListOptions { recursive: recursive.unwrap_or(false), whole };
-        let state = Mutex::new(ListingState::ToBegin(files, path, options));
+        let state = Mutex::new(ListingState::NotStarted(files, path, options));
         Ok(NativeListing(Arc::new(ListingSlot(state))))
     }
 }
 
-/// A listing, begun by the first call of `next`.
+/// A directory listing. The first call of `next` starts it.
 #[napi]
 pub struct NativeListing(Arc<ListingSlot>);
 
 struct ListingSlot(Mutex<ListingState>);
 
 enum ListingState {
-    ToBegin(VolumeFs, OsString, ListOptions),
-    Begun(Box<DirListing>),
-    /// A call of `next` has the listing.
+    NotStarted(VolumeFs, OsString, ListOptions),
+    Started(Box<DirListing>),
+    /// A call of `next` uses the listing.
     Busy,
     Over,
 }
 
-/// Some entries, in columns.
+/// Some entries of a listing, in columns.
 #[napi(object)]
 pub struct NativeBatch {
-    /// For each run of entries of one directory what their paths begin with, then their names, each closed by a NUL;
-    /// bytes where not all of it is UTF-8.
+    /// The texts of each run of entries of one directory: the common start of the paths, then the names. A
+    /// NUL ends each text. Bytes if not all of it is UTF-8.
     pub text: Either<String, Buffer>,
-    /// How many entries each run has.
+    /// The count of entries of each run.
     pub runs: Uint32Array,
-    /// For each entry `st_mode`, the size in bytes, and when it was modified in milliseconds; NaN where unknown.
-    pub facts: Float64Array,
+    /// `st_mode`, the size in bytes and the modification time in milliseconds of each entry. NaN if unknown.
+    pub stats: Float64Array,
     pub is_last: bool,
 }
 
 #[napi]
 impl NativeListing {
-    /// The next entries. One call at a time; none after the last entries or an error.
+    /// Reads the next entries. Allows one call at a time. After the last entries or an error it returns no
+    /// entries.
     #[napi(catch_unwind, ts_return_type = "Promise<NativeBatch>")]
     pub fn next<'e>(&self, env: &'e Env, cancellation: Option<&Cancellation>) -> napi::Result<Unknown<'e>> {
-        let (slot, cancel) = (self.0.clone(), cancel_of(cancellation));
+        let (slot, cancel) = (self.0.clone(), cancel_token(cancellation));
         run_in_steps(env, slot.pool(), move || slot.next(cancel), |env, batch| batch.into_unknown(env))
     }
 
-    /// Ends the listing, at once or with the call of `next` that runs.
+    /// Ends the listing: at once, or when the running call of `next` ends.
     #[napi(catch_unwind)]
     pub fn close(&self) {
         *self.0.lock() = ListingState::Over;
@@ -128,7 +129,7 @@ impl ListingSlot {
 
     fn pool(&self) -> Pool {
         match &*self.lock() {
-            ListingState::ToBegin(_, _, ListOptions { recursive: false, .. }) => Pool::Fast,
+            ListingState::NotStarted(_, _, ListOptions { recursive: false, .. }) => Pool::Fast,
             _ => Pool::Bulk,
         }
     }
@@ -137,29 +138,38 @@ impl ListingSlot {
         cancel.check()?;
         let state = mem::replace(&mut *self.lock(), ListingState::Busy);
         match state {
-            ListingState::ToBegin(files, path, options) => {
+            ListingState::NotStarted(files, path, options) => {
                 let listing = Box::new(files.list(&path, options)?);
                 match (listing.is_small(), options.recursive) {
-                    (true, _) => self.tell(listing, FEW, &cancel).map(Outcome::Ready),
-                    (false, true) => self.tell(listing, MANY, &cancel).map(Outcome::Ready),
-                    (false, false) => {
-                        Ok(Outcome::later(Pool::Bulk, move || self.tell(listing, MANY, &cancel)))
+                    (true, _) => self.read_batch(listing, FAST_BATCH_ENTRIES, &cancel).map(Outcome::Ready),
+                    (false, true) => {
+                        self.read_batch(listing, BULK_BATCH_ENTRIES, &cancel).map(Outcome::Ready)
                     }
+                    (false, false) => Ok(Outcome::last_step_on(Pool::Bulk, move || {
+                        self.read_batch(listing, BULK_BATCH_ENTRIES, &cancel)
+                    })),
                 }
             }
-            ListingState::Begun(listing) => self.tell(listing, MANY, &cancel).map(Outcome::Ready),
+            ListingState::Started(listing) => {
+                self.read_batch(listing, BULK_BATCH_ENTRIES, &cancel).map(Outcome::Ready)
+            }
             ListingState::Busy | ListingState::Over => {
                 Ok(Outcome::Ready(EntryBatch { is_last: true, ..EntryBatch::default() }.into()))
             }
         }
     }
 
-    /// Tells of the next entries, and keeps what is left of the listing unless it was closed meanwhile.
-    fn tell(&self, mut listing: Box<DirListing>, most: usize, cancel: &CancelToken) -> Result<NativeBatch> {
-        let batch = listing.next(most, cancel)?;
+    /// Reads the next entries. Keeps the listing if it has more and was not closed in between.
+    fn read_batch(
+        &self,
+        mut listing: Box<DirListing>,
+        max_entries: usize,
+        cancel: &CancelToken,
+    ) -> Result<NativeBatch> {
+        let batch = listing.next(max_entries, cancel)?;
         let mut state = self.lock();
         if matches!(*state, ListingState::Busy) && !batch.is_last {
-            *state = ListingState::Begun(listing);
+            *state = ListingState::Started(listing);
         }
         Ok(batch.into())
     }
@@ -167,11 +177,10 @@ impl ListingSlot {
 
 impl From<EntryBatch> for NativeBatch {
     fn from(batch: EntryBatch) -> Self {
-        let facts = batch.facts.iter();
-        let facts =
-            facts.flat_map(|facts| [facts.mode.into(), facts.size as f64, milliseconds(facts.modified)]);
+        let stats = batch.facts.iter();
+        let stats = stats.flat_map(|stat| [stat.mode.into(), stat.size as f64, milliseconds(stat.modified)]);
         NativeBatch {
-            facts: facts.collect::<Vec<f64>>().into(),
+            stats: stats.collect::<Vec<f64>>().into(),
             runs: batch.runs.into(),
             is_last: batch.is_last,
             text: match String::from_utf8(batch.text) {
@@ -186,8 +195,8 @@ fn flag(owner: &'static str, options: &OptionValue, name: &'static str) -> Resul
     OptionReader::of(owner, options, &[name])?.flag(name)
 }
 
-/// What `lib/metadata.js` makes a `FileMetadata` of.
-fn plain(stat: &Stat) -> OptionValue {
+/// Returns the fields from which `lib/metadata.js` creates a `FileMetadata`.
+fn stat_value(stat: &Stat) -> OptionValue {
     let fields = [
         ("mode", stat.mode.into()),
         ("size", stat.size as f64),
@@ -204,7 +213,8 @@ fn plain(stat: &Stat) -> OptionValue {
     )
 }
 
-/// A time as a `Date` has it and as Node rounds it, in milliseconds; NaN where there is none or a `Date` cannot hold it.
+/// Converts a time to milliseconds of a `Date`, rounded as Node.js does. Returns NaN for `None`, and for a
+/// time that a `Date` cannot hold.
 fn milliseconds(time: Option<SystemTime>) -> f64 {
     let rounded = |span: Duration| (span.as_secs() as f64) * 1e3 + f64::from(span.subsec_nanos()) / 1e6;
     let since = match time.map(|time| time.duration_since(SystemTime::UNIX_EPOCH)) {
@@ -213,7 +223,7 @@ fn milliseconds(time: Option<SystemTime>) -> f64 {
         Some(Err(before)) => -rounded(before.duration()),
     };
     match (since + 0.5).floor() {
-        ms if ms.abs() <= FARTHEST_MS => ms,
+        ms if ms.abs() <= MAX_DATE_MS => ms,
         _ => f64::NAN,
     }
 }

@@ -1,10 +1,10 @@
-//! The files of one volume as JavaScript sees them.
+//! The native side of `VolumeFs`.
 
-use super::pauses::{past_leases, pause_for};
+use super::lease_retry::{pause_then, retry_while_leased};
 use super::runtime::arguments::volume_path;
-use super::runtime::cancellation::{Cancellation, cancel_of};
-use super::runtime::convert::to_input;
-use super::runtime::data::{Data, LARGE, Sink};
+use super::runtime::cancellation::{Cancellation, cancel_token};
+use super::runtime::convert::to_option_value;
+use super::runtime::data::{BULK_MIN_BYTES, DataSink, WriteData};
 use super::runtime::dispatch::{Convert, Outcome, run, run_in_steps};
 use super::runtime::executor::{KeyedLimit, Pool};
 use super::runtime::js_error::or_throw;
@@ -20,14 +20,14 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// From here on reading and writing takes longer than the jobs of the long pool may.
-const HUGE: usize = 4 << 20;
+/// From this length on, reading and writing takes too long for [`Pool::Bulk`].
+const TRANSFER_MIN_BYTES: usize = 4 << 20;
 
 /// The files of one volume.
 #[napi]
 pub struct NativeFiles {
     files: VolumeFs,
-    /// At which its copies take turns.
+    /// The slots that limit the copies of the store.
     slots: Arc<Slots>,
 }
 
@@ -44,17 +44,17 @@ impl NativeFiles {
         &self.slots
     }
 
-    /// What every call starts from.
-    pub fn start(
+    /// Returns the files, the parsed path and the token of a call.
+    pub fn call_args(
         &self,
         env: &Env,
         path: Unknown<'_>,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<(VolumeFs, OsString, CancelToken)> {
-        Ok((self.files.clone(), volume_path(env, path)?, cancel_of(cancellation)))
+        Ok((self.files.clone(), volume_path(env, path)?, cancel_token(cancellation)))
     }
 
-    /// Reads a whole file; a large one on another pool.
+    /// Reads a whole file, a large one on another pool.
     fn read_whole<'e, T: Send + 'static>(
         &self,
         env: &'e Env,
@@ -63,17 +63,17 @@ impl NativeFiles {
         read: fn(OpenedFile, &CancelToken) -> Result<T>,
         convert: Convert<T>,
     ) -> napi::Result<Unknown<'e>> {
-        let (files, path, cancel) = self.start(env, path, cancellation)?;
+        let (files, path, cancel) = self.call_args(env, path, cancellation)?;
         let work = move || {
             let reading = cancel.clone();
             let read = move |file: OpenedFile| {
                 let pool = pool_for_data(usize::try_from(file.size()).unwrap_or(usize::MAX));
                 match pool {
                     Pool::Fast => read(file, &reading).map(Outcome::Ready),
-                    pool => Ok(Outcome::later(pool, move || read(file, &reading))),
+                    pool => Ok(Outcome::last_step_on(pool, move || read(file, &reading))),
                 }
             };
-            past_leases(Pool::Fast, cancel, move |_| files.open_once(&path), read)
+            retry_while_leased(Pool::Fast, cancel, move |_| files.open_once(&path), read)
         };
         run_in_steps(env, Pool::Fast, work, convert)
     }
@@ -81,7 +81,7 @@ impl NativeFiles {
 
 #[napi]
 impl NativeFiles {
-    /// The data directory's absolute path on the host.
+    /// The absolute host path of the volume's root directory.
     #[napi(getter, catch_unwind)]
     pub fn root(&self) -> String {
         self.files.root().to_string_lossy().into_owned()
@@ -98,7 +98,7 @@ impl NativeFiles {
         self.read_whole(env, path, cancellation, OpenedFile::read, to_buffer)
     }
 
-    /// `VolumeFs.readString`; a long text in pieces.
+    /// `VolumeFs.readString`. Returns a long text in pieces.
     #[napi(catch_unwind, ts_return_type = "Promise<string | NativePages>")]
     pub fn read_string<'e>(
         &self,
@@ -108,7 +108,7 @@ impl NativeFiles {
     ) -> napi::Result<Unknown<'e>> {
         let read = |file: OpenedFile, cancel: &CancelToken| {
             let text = file.read_string(cancel)?;
-            Ok(match NativePages::is_for(&text) {
+            Ok(match NativePages::needs_pages(&text) {
                 true => Either::B(NativePages::of_text(&text)),
                 false => Either::A(text),
             })
@@ -126,36 +126,36 @@ impl NativeFiles {
         options: Unknown<'_>,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<Unknown<'e>> {
-        let (files, path, cancel) = self.start(env, path, cancellation)?;
-        let data = Data::of(env, data)?;
-        let options = or_throw(env, write_options(&to_input(options)?))?;
+        let (files, path, cancel) = self.call_args(env, path, cancellation)?;
+        let data = WriteData::from_js(env, data)?;
+        let options = or_throw(env, write_options(&to_option_value(options)?))?;
         let pool = pool_for_write(data.len(), options.durable, options.atomic);
         let later = pool.clone();
-        let write = move |data: Data| {
+        let write = move |data: WriteData| {
             let prepared = files.prepare_write()?;
             if !prepared.has_quota() {
                 let length = data.len() as u64;
                 let begin = move |cancel: &CancelToken| prepared.begin_write(&path, length, options, cancel);
-                return past_leases(later.clone(), cancel, begin, move |write| {
-                    pour_in_turn(data, later, write)
+                return retry_while_leased(later.clone(), cancel, begin, move |write| {
+                    write_exclusive(data, later, write)
                 });
             }
-            // Other writers of the volume wait while it has its turn, so it waits for nothing then.
-            data.with_whole(later.clone(), move |bytes| {
+            // Other writers of the volume wait for this one, so it must not wait for data while it runs.
+            data.with_all(later.clone(), move |bytes| {
                 match prepared.try_write(&path, &bytes, options, &cancel)? {
                     Some(()) => Ok(Outcome::Ready(())),
                     None => {
-                        let turn = Some(KeyedLimit::one(files.queue(), &cancel));
+                        let limit = Some(KeyedLimit::exclusive(files.queue(), &cancel));
                         let write =
                             move |cancel: &CancelToken| prepared.write_once(&path, &bytes, options, cancel);
-                        in_turn_past_leases(turn, later, cancel, write)
+                        run_exclusive_with_retry(limit, later, cancel, write)
                     }
                 }
             })
         };
-        let pools = pool.clone();
-        let work = move || data.if_there(pools, write);
-        run_in_steps(env, pool, work, nothing)
+        let check_pool = pool.clone();
+        let work = move || data.check_then(check_pool, write);
+        run_in_steps(env, pool, work, to_undefined)
     }
 
     /// `VolumeFs.mkdir`
@@ -166,14 +166,14 @@ impl NativeFiles {
         path: Unknown<'_>,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<Unknown<'e>> {
-        let (files, path, cancel) = self.start(env, path, cancellation)?;
+        let (files, path, cancel) = self.call_args(env, path, cancellation)?;
         let work = move || {
             let prepared = files.prepare_write()?;
             let has_quota = prepared.has_quota();
-            let turn = KeyedLimit::one(files.queue(), &cancel);
-            in_turn(has_quota, turn, move || prepared.mkdir(&path, &cancel))
+            let limit = KeyedLimit::exclusive(files.queue(), &cancel);
+            run_exclusive(has_quota, limit, move || prepared.mkdir(&path, &cancel))
         };
-        run_in_steps(env, Pool::Fast, work, nothing)
+        run_in_steps(env, Pool::Fast, work, to_undefined)
     }
 
     /// `VolumeFs.remove`
@@ -184,8 +184,8 @@ impl NativeFiles {
         path: Unknown<'_>,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<Unknown<'e>> {
-        let (files, path, cancel) = self.start(env, path, cancellation)?;
-        run(env, Pool::Fast, move || files.remove(&path, &cancel), nothing)
+        let (files, path, cancel) = self.call_args(env, path, cancellation)?;
+        run(env, Pool::Fast, move || files.remove(&path, &cancel), to_undefined)
     }
 
     /// `VolumeFs.removeAll`
@@ -196,15 +196,15 @@ impl NativeFiles {
         path: Unknown<'_>,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<Unknown<'e>> {
-        let (files, path, cancel) = self.start(env, path, cancellation)?;
+        let (files, path, cancel) = self.call_args(env, path, cancellation)?;
         let work = move || {
             let mut removal = files.prepare_remove_all(&path, &cancel)?;
             match removal.go_on(Some(Instant::now() + SLICE))? {
                 true => Ok(Outcome::Ready(())),
-                false => Ok(Outcome::later(Pool::Walk, move || removal.go_on(None).map(drop))),
+                false => Ok(Outcome::last_step_on(Pool::Walk, move || removal.go_on(None).map(drop))),
             }
         };
-        run_in_steps(env, Pool::Bulk, work, nothing)
+        run_in_steps(env, Pool::Bulk, work, to_undefined)
     }
 
     /// `VolumeFs.exists`
@@ -215,16 +215,16 @@ impl NativeFiles {
         path: Unknown<'_>,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<Unknown<'e>> {
-        let (files, path, cancel) = self.start(env, path, cancellation)?;
+        let (files, path, cancel) = self.call_args(env, path, cancellation)?;
         let work = move || {
             cancel.check()?;
             files.exists(&path)
         };
-        run(env, Pool::Fast, work, |env, there| there.into_unknown(env))
+        run(env, Pool::Fast, work, |env, exists| exists.into_unknown(env))
     }
 }
 
-impl Sink for OngoingWrite {
+impl DataSink for OngoingWrite {
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         OngoingWrite::write(self, bytes)
     }
@@ -234,34 +234,34 @@ impl Sink for OngoingWrite {
     }
 }
 
-/// Writes data to its file when no other write of this process does.
-fn pour_in_turn(data: Data, pool: Pool, mut write: OngoingWrite) -> Result<Outcome<()>> {
+/// Writes data to its file once no other write of this process uses the file.
+fn write_exclusive(data: WriteData, pool: Pool, mut write: OngoingWrite) -> Result<Outcome<()>> {
     match write.try_take_turn() {
-        Ok(true) => return data.pour(pool, write),
+        Ok(true) => return data.write_to(pool, write),
         Ok(false) => {}
         Err(error) => {
             let (pause, cancel, later) = (write.pause_after(error)?, write.cancel(), pool.clone());
-            return Ok(pause_for(pause, later, cancel, move || pour_in_turn(data, pool, write)));
+            return Ok(pause_then(pause, later, cancel, move || write_exclusive(data, pool, write)));
         }
     }
     Ok(Outcome::Parked(Box::new(move |resume| {
         write.on_turn(move |write, taken| {
-            let rest_lane = pool.clone();
-            resume(pool, Box::new(move || taken.and_then(|()| pour_in_turn(data, rest_lane, write))));
+            let later = pool.clone();
+            resume(pool, Box::new(move || taken.and_then(|()| write_exclusive(data, later, write))));
         });
     })))
 }
 
-/// Where that many bytes of a file are read or written.
+/// Returns the pool that reads or writes so many bytes of a file.
 pub(super) fn pool_for_data(length: usize) -> Pool {
     match length {
-        ..LARGE => Pool::Fast,
-        LARGE..HUGE => Pool::Bulk,
-        HUGE.. => Pool::Transfer,
+        ..BULK_MIN_BYTES => Pool::Fast,
+        BULK_MIN_BYTES..TRANSFER_MIN_BYTES => Pool::Bulk,
+        TRANSFER_MIN_BYTES.. => Pool::Transfer,
     }
 }
 
-/// The same, if they may have to be on disk, or in a file that replaces another.
+/// Returns the pool that writes so many bytes, with regard to `fsync` and to the rename of an atomic write.
 pub(super) fn pool_for_write(length: usize, durable: bool, atomic: bool) -> Pool {
     match pool_for_data(length) {
         Pool::Fast | Pool::Bulk if durable => Pool::Blocking(None),
@@ -270,52 +270,52 @@ pub(super) fn pool_for_write(length: usize, durable: bool, atomic: bool) -> Pool
     }
 }
 
-/// Writers of a volume with a quota take turns, so they wait elsewhere.
-pub fn in_turn(
+/// Runs a write. Writers of a volume with a quota run one at a time, on [`Pool::Blocking`].
+pub fn run_exclusive(
     has_quota: bool,
-    turn: KeyedLimit,
+    limit: KeyedLimit,
     write: impl FnOnce() -> Result<()> + Send + 'static,
 ) -> Result<Outcome<()>> {
     match has_quota {
-        true => Ok(Outcome::later(Pool::Blocking(Some(turn)), write)),
+        true => Ok(Outcome::last_step_on(Pool::Blocking(Some(limit)), write)),
         false => write().map(Outcome::Ready),
     }
 }
 
-/// Runs a write on `pool`, or with the volume's turn if writers of the volume take turns. While a guest holds a lease on
-/// the file, other operations have the pool and the turn.
-pub fn in_turn_past_leases(
-    turn: Option<KeyedLimit>,
+/// Runs a write on `pool`, or under `limit` if the volume has one writer at a time. While a guest holds a
+/// lease on the file, other operations can use the pool and the limit.
+pub fn run_exclusive_with_retry(
+    limit: Option<KeyedLimit>,
     pool: Pool,
     cancel: CancelToken,
     write: impl FnMut(&CancelToken) -> Result<()> + Send + 'static,
 ) -> Result<Outcome<()>> {
     let done = |()| Ok(Outcome::Ready(()));
-    let Some(turn) = turn else { return past_leases(pool, cancel, write, done) };
-    let pool = Pool::Blocking(Some(turn));
-    Ok(Outcome::Continue(pool.clone(), Box::new(move || past_leases(pool, cancel, write, done))))
+    let Some(limit) = limit else { return retry_while_leased(pool, cancel, write, done) };
+    let pool = Pool::Blocking(Some(limit));
+    Ok(Outcome::Continue(pool.clone(), Box::new(move || retry_while_leased(pool, cancel, write, done))))
 }
 
-/// What a call gives that gives nothing.
-pub fn nothing(env: &Env, (): ()) -> napi::Result<Unknown<'_>> {
+/// Converts the result of a call that returns nothing.
+pub fn to_undefined(env: &Env, (): ()) -> napi::Result<Unknown<'_>> {
     ().into_unknown(env)
 }
 
 fn to_buffer<'e>(env: &'e Env, content: Vec<u8>) -> napi::Result<Unknown<'e>> {
-    match content.len() < LARGE {
+    match content.len() < BULK_MIN_BYTES {
         true => BufferSlice::copy_from(env, content)?.into_unknown(env),
         false => Buffer::from(content).into_unknown(env),
     }
 }
 
-/// What a write may be given, and a stream that writes as well.
+/// The options of a write and of a write stream.
 pub(super) const WRITE_OPTIONS: [&str; 3] = ["atomic", "durable", "mode"];
 
 fn write_options(options: &OptionValue) -> Result<WriteOptions> {
     write_options_of(&OptionReader::of("WriteOptions", options, &WRITE_OPTIONS)?)
 }
 
-/// The options of a write among those of a call that takes others as well.
+/// Reads the options of a write from a call that has other options too.
 pub(super) fn write_options_of(fields: &OptionReader<'_>) -> Result<WriteOptions> {
     let mode = fields.u32("mode")?;
     if mode.is_some_and(|mode| mode > 0o7777) {

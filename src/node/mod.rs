@@ -1,7 +1,7 @@
-//! The Node.js addon: the only room that knows napi.
+//! The Node.js addon: the only room that uses napi.
 //!
-//! An exported function parses its arguments, names one call of the core and how to convert its result;
-//! [`dispatch`] runs it and settles the promise.
+//! An exported function parses its arguments, passes one call of the core to `runtime::dispatch`, and names
+//! the conversion of the result. The dispatcher runs the call and settles the promise.
 
 mod attachment;
 mod attachments;
@@ -9,9 +9,9 @@ mod check;
 mod copying;
 mod entries;
 mod files;
+mod lease_retry;
 mod mount;
 mod packed;
-mod pauses;
 mod runtime;
 mod store;
 mod streams;

@@ -1,7 +1,7 @@
-//! The five mount factories: plain options in, plain configurations out; and the mounts that `attach` is given.
+//! The native side of the five mount factories, and of the mounts that `attach` takes.
 
 use super::runtime::arguments::working_directory;
-use super::runtime::convert::{from_input, to_input};
+use super::runtime::convert::{from_option_value, to_option_value};
 use super::runtime::js_error::or_throw;
 use crate::error::{Error, Result};
 use crate::model::{OptionValue, VolumeId};
@@ -18,9 +18,9 @@ pub fn mount_bind<'e>(
     host_path: Unknown<'_>,
     options: Unknown<'_>,
 ) -> napi::Result<Unknown<'e>> {
-    let host_path = to_input(host_path)?;
+    let host_path = to_option_value(host_path)?;
     let cwd = working_directory(env, &host_path)?;
-    plain(env, MountConfig::bind(&host_path, &to_input(options)?, &cwd))
+    config_value(env, MountConfig::bind(&host_path, &to_option_value(options)?, &cwd))
 }
 
 /// `Mount.named`
@@ -31,7 +31,10 @@ pub fn mount_named<'e>(
     options: Unknown<'_>,
     id: Option<String>,
 ) -> napi::Result<Unknown<'e>> {
-    plain(env, of_volume(MountConfig::named(&to_input(name)?, &to_input(options)?), id))
+    config_value(
+        env,
+        restrict_to_volume(MountConfig::named(&to_option_value(name)?, &to_option_value(options)?), id),
+    )
 }
 
 /// `Mount.namedWith`
@@ -43,12 +46,16 @@ pub fn mount_named_with<'e>(
     volume: Unknown<'_>,
     id: Option<String>,
 ) -> napi::Result<Unknown<'e>> {
-    let config = MountConfig::named_with(&to_input(name)?, &to_input(options)?, &to_input(volume)?);
-    plain(env, of_volume(config, id))
+    let config = MountConfig::named_with(
+        &to_option_value(name)?,
+        &to_option_value(options)?,
+        &to_option_value(volume)?,
+    );
+    config_value(env, restrict_to_volume(config, id))
 }
 
-/// The mount of exactly the volume with that id, where lib/mount.js was given a volume and no name.
-fn of_volume(config: Result<MountConfig>, id: Option<String>) -> Result<MountConfig> {
+/// Restricts a mount to the volume with this id, if lib/mount.js was passed a volume and no name.
+fn restrict_to_volume(config: Result<MountConfig>, id: Option<String>) -> Result<MountConfig> {
     match id.and_then(|text| VolumeId::parse(&text)) {
         Some(id) => config?.of_volume(id),
         None => config,
@@ -58,7 +65,7 @@ fn of_volume(config: Result<MountConfig>, id: Option<String>) -> Result<MountCon
 /// `Mount.tmpfs`
 #[napi(catch_unwind, ts_return_type = "object")]
 pub fn mount_tmpfs<'e>(env: &'e Env, options: Unknown<'_>) -> napi::Result<Unknown<'e>> {
-    plain(env, MountConfig::tmpfs(&to_input(options)?))
+    config_value(env, MountConfig::tmpfs(&to_option_value(options)?))
 }
 
 /// `Mount.disk`
@@ -68,31 +75,31 @@ pub fn mount_disk<'e>(
     host_path: Unknown<'_>,
     options: Unknown<'_>,
 ) -> napi::Result<Unknown<'e>> {
-    let host_path = to_input(host_path)?;
+    let host_path = to_option_value(host_path)?;
     let cwd = working_directory(env, &host_path)?;
-    plain(env, MountConfig::disk(&host_path, &to_input(options)?, &cwd))
+    config_value(env, MountConfig::disk(&host_path, &to_option_value(options)?, &cwd))
 }
 
-/// The mounts that `attach` is given, added some at a time.
+/// The mounts that `attach` takes, added in parts.
 #[napi]
 pub struct NativeMounts(Vec<(String, MountConfig)>);
 
 #[napi]
 impl NativeMounts {
-    /// No mounts.
+    /// Creates an empty set of mounts.
     #[napi(constructor, catch_unwind)]
     pub fn new() -> Self {
         NativeMounts(Vec::new())
     }
 
-    /// Adds those of an object from guest paths to mount configurations.
+    /// Adds the mounts of an object from guest paths to mount configurations.
     #[napi(catch_unwind)]
     pub fn add(&mut self, env: &Env, mounts: Unknown<'_>) -> napi::Result<()> {
-        self.0.extend(or_throw(env, configs(to_input(mounts)?))?);
+        self.0.extend(or_throw(env, configs(to_option_value(mounts)?))?);
         Ok(())
     }
 
-    /// Leaves none.
+    /// Takes all mounts.
     pub fn take(&mut self) -> Vec<(String, MountConfig)> {
         mem::take(&mut self.0)
     }
@@ -109,6 +116,6 @@ fn configs(mounts: OptionValue) -> Result<Vec<(String, MountConfig)>> {
     parsed.collect()
 }
 
-fn plain<'e>(env: &'e Env, config: Result<MountConfig>) -> napi::Result<Unknown<'e>> {
-    from_input(env, &OptionValue::from(&or_throw(env, config)?))
+fn config_value<'e>(env: &'e Env, config: Result<MountConfig>) -> napi::Result<Unknown<'e>> {
+    from_option_value(env, &OptionValue::from(&or_throw(env, config)?))
 }

@@ -1,7 +1,8 @@
-//! Renderings of thousands of mounts, packed into few strings, of which lib/packed.js makes the values.
+//! Renderings of thousands of mounts, packed into few strings. lib/packed.js unpacks the values.
 //!
-//! The call that renders is synchronous, so its whole length is one turn of the event loop. Node-API takes several calls
-//! for each value, and `JSON.parse` reads every name again for every mount: both take several times longer.
+//! The call that renders is synchronous, so all of it runs in one turn of the event loop. Node-API needs
+//! several calls for each value, and `JSON.parse` reads every name again for every mount. Both take several
+//! times longer.
 
 use crate::error::{Error, Result};
 use crate::mount::runtime::rendered::{Put, Rendered};
@@ -11,21 +12,22 @@ use napi_derive::napi;
 use std::collections::HashMap;
 use std::fmt::Display;
 
-/// Ends each text. No path, name or option has it.
-const END: char = '\0';
+/// Ends each text. No path, name or option contains it.
+const TERMINATOR: char = '\0';
 
-/// What stands for a text in a shape.
-const HOLE: &[u8] = b"{}";
+/// The placeholder of a text in a shape.
+const PLACEHOLDER: &[u8] = b"{}";
 
-/// Texts one after the other. Node.js takes one that is ASCII several times faster if it is known to be.
+/// Texts one after the other. Node.js takes an ASCII text several times faster if its type says so.
 pub type PackedTexts = Either<Latin1String, String>;
 
 /// A list of values.
 #[napi(object, object_from_js = false)]
 pub struct PackedList {
-    /// What the list is called in the rendering.
+    /// The name of the list in the rendering.
     pub name: String,
-    /// JSON: the shapes of the values, and how many of which shape follow each other. Absent if they are the texts.
+    /// JSON: the shapes of the values, and how many values in a row have which shape. Absent if all values
+    /// are texts.
     pub layout: Option<String>,
     /// The texts that fill the shapes.
     #[napi(ts_type = "string")]
@@ -39,7 +41,7 @@ pub fn pack_texts(texts: Vec<String>) -> Result<PackedTexts> {
     packed.end()
 }
 
-/// Packs the lists of those names, whose values `render` puts there.
+/// Packs the lists with these names. `render` adds their values.
 pub fn pack_lists<'m>(
     names: &[&'static str],
     render: impl FnOnce(&mut Put<'_, 'm>) -> Result<()>,
@@ -72,14 +74,14 @@ struct Packer {
 impl Packer {
     fn add(&mut self, value: &Rendered<'_>) -> Result<()> {
         match value {
-            // In a list a word is a text like another, of the shape that is only a hole.
+            // In a list a word is packed like a text: its shape is only a placeholder.
             Rendered::Word(word) => self.shapes.add(&Rendered::Text((*word).into()), &mut self.texts),
             value => self.shapes.add(value, &mut self.texts),
         }
     }
 
     fn end(self, name: &str) -> Result<PackedList> {
-        let are_texts = self.shapes.all.iter().all(|shape| shape == HOLE);
+        let are_texts = self.shapes.all.iter().all(|shape| shape == PLACEHOLDER);
         let layout = (!are_texts).then(|| self.shapes.layout());
         Ok(PackedList { name: name.to_owned(), layout, texts: self.texts.end()? })
     }
@@ -94,12 +96,12 @@ struct Texts {
 impl Texts {
     fn push(&mut self, text: &str) {
         self.all.push_str(text);
-        self.all.push(END);
+        self.all.push(TERMINATOR);
         self.count += 1;
     }
 
     fn end(self) -> Result<PackedTexts> {
-        if self.all.bytes().filter(|byte| char::from(*byte) == END).count() != self.count {
+        if self.all.bytes().filter(|byte| char::from(*byte) == TERMINATOR).count() != self.count {
             return Err(Error::internal("a text of a rendering has a NUL"));
         }
         Ok(if self.all.is_ascii() { Either::A(self.all.into()) } else { Either::B(self.all) })
@@ -110,28 +112,28 @@ impl Texts {
 struct Shapes {
     all: Vec<Vec<u8>>,
     by_shape: HashMap<Vec<u8>, usize>,
-    /// A shape's place in `all`, and how many values in a row have it.
+    /// The index of a shape in `all`, and how many values in a row have it.
     runs: Vec<(usize, usize)>,
-    /// The shape that is being written.
-    written: Vec<u8>,
+    /// Buffer for the shape of the current value.
+    current: Vec<u8>,
 }
 
 impl Shapes {
     fn add(&mut self, value: &Rendered<'_>, texts: &mut Texts) -> Result<()> {
-        self.written.clear();
-        write_shape(value, &mut self.written, texts)
+        self.current.clear();
+        write_shape(value, &mut self.current, texts)
             .map_err(|error| Error::internal("a rendering has no shape").caused_by(error))?;
         if let Some((last, count)) = self.runs.last_mut()
-            && self.all.get(*last) == Some(&self.written)
+            && self.all.get(*last) == Some(&self.current)
         {
             *count += 1;
             return Ok(());
         }
-        let shape = match self.by_shape.get(&self.written) {
+        let shape = match self.by_shape.get(&self.current) {
             Some(known) => *known,
             None => {
-                self.all.push(self.written.clone());
-                self.by_shape.insert(self.written.clone(), self.all.len() - 1);
+                self.all.push(self.current.clone());
+                self.by_shape.insert(self.current.clone(), self.all.len() - 1);
                 self.all.len() - 1
             }
         };
@@ -155,7 +157,7 @@ fn array(values: impl Iterator<Item = impl Display>) -> String {
     array + "]"
 }
 
-/// Writes the JSON of a value with a hole for each text.
+/// Writes the JSON of a value, with a placeholder for each text.
 fn write_shape(value: &Rendered<'_>, shape: &mut Vec<u8>, texts: &mut Texts) -> serde_json::Result<()> {
     match value {
         Rendered::Null => shape.extend(b"null"),
@@ -163,7 +165,7 @@ fn write_shape(value: &Rendered<'_>, shape: &mut Vec<u8>, texts: &mut Texts) -> 
         Rendered::Number(number) => serde_json::to_writer(shape, number)?,
         Rendered::Word(word) => write_word(word, shape)?,
         Rendered::Text(text) => {
-            shape.extend(HOLE);
+            shape.extend(PLACEHOLDER);
             texts.push(text);
         }
         Rendered::List(values) => {
@@ -188,7 +190,7 @@ fn write_shape(value: &Rendered<'_>, shape: &mut Vec<u8>, texts: &mut Texts) -> 
     Ok(())
 }
 
-/// Writes the JSON of a name or word, in which there is mostly nothing to be escaped.
+/// Writes the JSON of a name or word. Mostly there is nothing to escape.
 fn write_word(word: &str, shape: &mut Vec<u8>) -> serde_json::Result<()> {
     if word.bytes().any(|byte| matches!(byte, b'"' | b'\\' | ..b' ')) {
         return serde_json::to_writer(shape, word);

@@ -1,11 +1,11 @@
-//! The store as JavaScript sees it.
+//! The native side of `VolumeStore`.
 
 use super::attachment::NativeAttachment;
 use super::files::NativeFiles;
 use super::mount::NativeMounts;
 use super::runtime::arguments::{text, volume_name, volume_ref};
-use super::runtime::cancellation::{Cancellation, cancel_of};
-use super::runtime::convert::{from_input, to_input};
+use super::runtime::cancellation::{Cancellation, cancel_token};
+use super::runtime::convert::{from_option_value, to_option_value};
 use super::runtime::dispatch::{Outcome, run, run_in_steps};
 use super::runtime::executor::{KeyedLimit, Pool};
 use super::runtime::js_error::or_throw;
@@ -23,27 +23,27 @@ use std::sync::Arc;
 
 const DURABILITIES: [(&str, Durability); 2] = [("full", Durability::Full), ("fast", Durability::Fast)];
 
-/// The option by which a caller consents to other users' rights on a home.
+/// The option by which a caller accepts that other users have rights on a home.
 pub const SHARED: &str = "shared";
 
 const MAX_CONCURRENT_COPIES: &str = "maxConcurrentCopies";
 
-/// How many copies work at a time if the caller does not say, and the most that a caller may have.
+/// How many copies run at a time by default, and the highest limit that a caller may set.
 const DEFAULT_COPIES: u32 = 4;
 const MAX_COPIES: u32 = 64;
 
-/// An open store, and the slots at which its copies take turns.
+/// An open store, and the slots that limit its copies.
 #[napi]
 pub struct NativeStore(pub(super) Arc<Store>, Arc<Slots>);
 
 /// `VolumeStore.open`: `options` are `home`, an absolute path, `durability`, `shared` and `maxConcurrentCopies`.
 #[napi(catch_unwind, ts_return_type = "Promise<NativeStore>")]
 pub fn open_store<'e>(env: &'e Env, options: Unknown<'_>) -> napi::Result<Unknown<'e>> {
-    let options = to_input(options)?;
+    let options = to_option_value(options)?;
     let (home, options, max_copies) = or_throw(env, store_options(&options))?;
     run(
         env,
-        // It waits for a writer of the catalog, and for what that keeps it from finishing.
+        // It waits for a writer of the catalog, and for a process that delays this writer.
         Pool::Blocking(None),
         move || Ok(NativeStore(Store::open_shared(&home, options)?, Arc::new(Slots::new(max_copies)))),
         |env, store| store.into_unknown(env),
@@ -65,7 +65,7 @@ fn store_options(options: &OptionValue) -> Result<(PathBuf, OpenOptions, usize)>
     Ok((absolute_home(&fields)?, OpenOptions { durability, shared }, max_copies))
 }
 
-/// The home that index.js has made absolute.
+/// Returns the home. lib/store.js has made it absolute.
 pub fn absolute_home(fields: &OptionReader<'_>) -> Result<PathBuf> {
     let home = fields.text("home")?.unwrap_or_default();
     match home.starts_with('/') && !home.contains('\0') {
@@ -76,7 +76,7 @@ pub fn absolute_home(fields: &OptionReader<'_>) -> Result<PathBuf> {
 
 #[napi]
 impl NativeStore {
-    /// `createVolume`: gives the volume's id and path.
+    /// `createVolume`. Returns the id and the path of the volume.
     #[napi(catch_unwind, ts_return_type = "Promise<object>")]
     pub fn create<'e>(
         &self,
@@ -86,17 +86,20 @@ impl NativeStore {
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<Unknown<'e>> {
         let name = volume_name(env, name)?;
-        let options = options.into_iter().map(to_input).collect::<napi::Result<Vec<_>>>()?;
+        let options = options.into_iter().map(to_option_value).collect::<napi::Result<Vec<_>>>()?;
         let spec = or_throw(env, VolumeSpec::from_options(&options))?;
-        let (store, cancel) = (self.0.clone(), cancel_of(cancellation));
+        let (store, cancel) = (self.0.clone(), cancel_token(cancellation));
         run(
             env,
-            turn(&store, Some(&name), &cancel),
+            pool_for_name(&store, Some(&name), &cancel),
             move || store.create(&name, &spec, &cancel),
             |env, created| {
                 let path = OptionValue::Text(created.path.to_string_lossy().into_owned());
                 let id = OptionValue::Text(created.id.to_string());
-                from_input(env, &OptionValue::Object(vec![("id".to_owned(), id), ("path".to_owned(), path)]))
+                from_option_value(
+                    env,
+                    &OptionValue::Object(vec![("id".to_owned(), id), ("path".to_owned(), path)]),
+                )
             },
         )
     }
@@ -110,12 +113,12 @@ impl NativeStore {
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<Unknown<'e>> {
         let name = volume_name(env, name)?;
-        let (store, cancel) = (self.0.clone(), cancel_of(cancellation));
-        let work = walk_in_steps(cancel, move |cancel| store.get(&name, cancel));
-        run_in_steps(env, Pool::Bulk, work, |env, info| from_input(env, &plain(&info)))
+        let (store, cancel) = (self.0.clone(), cancel_token(cancellation));
+        let work = walk_slice_first(cancel, move |cancel| store.get(&name, cancel));
+        run_in_steps(env, Pool::Bulk, work, |env, info| from_option_value(env, &volume_value(&info)))
     }
 
-    /// `listVolumes`: `labels` is the filter.
+    /// `listVolumes`. `labels` is the filter.
     #[napi(catch_unwind, ts_return_type = "Promise<NativePages>")]
     pub fn list<'e>(
         &self,
@@ -123,32 +126,32 @@ impl NativeStore {
         options: Unknown<'_>,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<Unknown<'e>> {
-        let filter = or_throw(env, list_filter(&to_input(options)?))?;
-        let (store, cancel) = (self.0.clone(), cancel_of(cancellation));
+        let filter = or_throw(env, list_filter(&to_option_value(options)?))?;
+        let (store, cancel) = (self.0.clone(), cancel_token(cancellation));
         run_in_steps(
             env,
             Pool::Bulk,
-            walk_in_steps(cancel, move |cancel| {
+            walk_slice_first(cancel, move |cancel| {
                 let infos = store.list(&filter, cancel)?;
-                Ok(NativePages::of_json(infos.iter().map(|info| to_json(&plain(info)))))
+                Ok(NativePages::of_json(infos.iter().map(|info| to_json(&volume_value(info)))))
             }),
             |env, pages| pages.into_unknown(env),
         )
     }
 
-    /// What the caller should hear of although its operation succeeded; each warning is given once.
+    /// Takes the warnings of operations that succeeded. Returns each warning once.
     #[napi(catch_unwind)]
     pub fn take_warnings(&self, env: &Env) -> napi::Result<Vec<String>> {
         or_throw(env, self.0.take_warnings())
     }
 
-    /// What the caller should hear of the home; each warning is given once in a process.
+    /// Takes the warnings about the home. Returns each warning once per process.
     #[napi(catch_unwind)]
     pub fn take_home_warnings(&self) -> Vec<String> {
         self.0.take_home_warnings()
     }
 
-    /// `removeVolume`, and `remove` of a volume, which has an id.
+    /// `removeVolume`. `remove` of a volume passes an id.
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn remove<'e>(
         &self,
@@ -158,18 +161,18 @@ impl NativeStore {
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<Unknown<'e>> {
         let volume = volume_ref(env, name, id.as_deref())?;
-        let (store, cancel) = (self.0.clone(), cancel_of(cancellation));
-        // The content is deleted where nothing short waits behind it, and without the name's turn: who waits for the name
-        // meanwhile is told why.
-        let pool = turn(&store, Some(&volume.name), &cancel);
+        let (store, cancel) = (self.0.clone(), cancel_token(cancellation));
+        // The content is deleted on a pool without short jobs, and without the keyed limit of the name. A
+        // caller that waits for the name in this time gets an error that says why.
+        let pool = pool_for_name(&store, Some(&volume.name), &cancel);
         let work = move || {
             let removal = store.begin_remove(volume, &cancel)?;
-            Ok(Outcome::later(Pool::Walk, move || removal.finish()))
+            Ok(Outcome::last_step_on(Pool::Walk, move || removal.finish()))
         };
         run_in_steps(env, pool, work, |env, ()| ().into_unknown(env))
     }
 
-    /// `attach` of the mounts that were added to `mounts`.
+    /// `attach` with the mounts that were added to `mounts`.
     #[napi(catch_unwind, ts_return_type = "Promise<NativeAttachment>")]
     pub fn attach<'e>(
         &self,
@@ -181,15 +184,15 @@ impl NativeStore {
     ) -> napi::Result<Unknown<'e>> {
         let sandbox = text(env, "sandbox", sandbox)?;
         let mounts = mounts.take();
-        let options = to_input(options)?;
+        let options = to_option_value(options)?;
         let pid = OptionReader::of("AttachOptions", &options, &["pid"]).and_then(|fields| fields.u32("pid"));
         let pid = or_throw(env, pid)?;
-        let (store, cancel) = (self.0.clone(), cancel_of(cancellation));
-        // It waits for names only where it may create volumes.
+        let (store, cancel) = (self.0.clone(), cancel_token(cancellation));
+        // It waits for name locks only if it may create volumes.
         let created = mounts.iter().find_map(|(_, config)| config.may_create());
         run(
             env,
-            turn(&store, created, &cancel),
+            pool_for_name(&store, created, &cancel),
             move || {
                 let attachment = store.attach(&sandbox, &plan(mounts)?, pid, &cancel)?;
                 Ok(NativeAttachment::new(store, attachment))
@@ -198,7 +201,7 @@ impl NativeStore {
         )
     }
 
-    /// The files of the volume that has that id.
+    /// Returns the files of the volume with this id.
     #[napi(catch_unwind)]
     pub fn files(&self, env: &Env, name: Unknown<'_>, id: String) -> napi::Result<NativeFiles> {
         let volume = volume_ref(env, name, Some(&id))?;
@@ -206,21 +209,21 @@ impl NativeStore {
     }
 }
 
-/// Where operations go that may have to wait for the lock of a volume's name.
-fn turn(store: &Store, name: Option<&VolumeName>, cancel: &CancelToken) -> Pool {
-    Pool::Blocking(name.map(|name| KeyedLimit::one(store.queue_of(name), cancel)))
+/// Returns the pool for operations that may wait for the lock of a volume name.
+fn pool_for_name(store: &Store, name: Option<&VolumeName>, cancel: &CancelToken) -> Pool {
+    Pool::Blocking(name.map(|name| KeyedLimit::exclusive(store.queue_of(name), cancel)))
 }
 
-/// Work that walks volumes: first for a slice of time, and if that was too short from the beginning where nothing
-/// short waits behind it.
-fn walk_in_steps<T: 'static>(
+/// Returns work that walks volumes for one slice of time. If that is too short, it starts again on
+/// [`Pool::Walk`], where no short job waits behind it.
+fn walk_slice_first<T: 'static>(
     cancel: CancelToken,
     walk: impl Fn(&CancelToken) -> Result<T> + Send + 'static,
 ) -> impl FnOnce() -> Result<Outcome<T>> + Send + 'static {
     move || {
         let first = cancel.of_a_slice();
         match walk(&first) {
-            Err(_) if first.is_slice_over() => Ok(Outcome::later(Pool::Walk, move || walk(&cancel))),
+            Err(_) if first.is_slice_over() => Ok(Outcome::last_step_on(Pool::Walk, move || walk(&cancel))),
             walked => walked.map(Outcome::Ready),
         }
     }
@@ -231,8 +234,8 @@ fn list_filter(options: &OptionValue) -> Result<Labels> {
     Ok(fields.labels("labels")?.unwrap_or_default())
 }
 
-/// A volume's properties, in the order that a handle shows them.
-fn plain(info: &VolumeInfo) -> OptionValue {
+/// Returns the properties of a volume, in the order of a `VolumeHandle`.
+fn volume_value(info: &VolumeInfo) -> OptionValue {
     let record = &info.record;
     let text = |value: &str| OptionValue::Text(value.to_owned());
     let number = |value: f64| OptionValue::Number(value);

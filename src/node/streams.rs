@@ -1,15 +1,16 @@
-//! What is behind the streams of lib/streams.js: a file that is read or written piece by piece, one job each.
+//! The native side of lib/streams.js: a file that jobs read or write piece by piece.
 //!
-//! A stream asks for one thing at a time, so that a job never waits for another of the same file.
+//! A stream requests one piece at a time, so that a job never waits for another job of the same file.
 
 use super::files::{
-    NativeFiles, WRITE_OPTIONS, in_turn, in_turn_past_leases, nothing, pool_for_data, write_options_of,
+    NativeFiles, WRITE_OPTIONS, pool_for_data, run_exclusive, run_exclusive_with_retry, to_undefined,
+    write_options_of,
 };
-use super::pauses::past_leases;
+use super::lease_retry::retry_while_leased;
 use super::runtime::arguments::volume_path;
 use super::runtime::cancellation::release_cancelled;
-use super::runtime::convert::to_input;
-use super::runtime::data::{Copied, Data, Sink};
+use super::runtime::convert::to_option_value;
+use super::runtime::data::{CopiedData, DataSink, WriteData};
 use super::runtime::dispatch::{BorrowedMemory, Outcome, run, run_in_steps};
 use super::runtime::executor::{self, KeyedLimit, Pool};
 use super::runtime::js_error::or_throw;
@@ -24,13 +25,13 @@ use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// How much one job reads, and how much a writer holds before it asks to wait.
-const HIGH_WATER_MARK: u32 = 512 * 1024;
+/// How much one job reads by default, and how much a writer buffers before it applies backpressure.
+const DEFAULT_HIGH_WATER_MARK: u32 = 512 * 1024;
 
-/// The most that a caller may have instead: 1 GiB.
-const HIGHEST_WATER_MARK: u32 = 1 << 30;
+/// The highest `highWaterMark` that a caller may set: 1 GiB.
+const MAX_HIGH_WATER_MARK: u32 = 1 << 30;
 
-/// A file that a stream has open, which is closed at the latest when the stream is garbage.
+/// The open file of a stream. The file is closed at the latest when the stream is garbage.
 struct StreamSlot<F: Send + 'static> {
     file: Arc<Mutex<Option<F>>>,
     cancel: CancelToken,
@@ -43,24 +44,24 @@ impl<F: Send + 'static> StreamSlot<F> {
         StreamSlot { file, cancel, is_open: Arc::default() }
     }
 
-    /// An attempt to open the file, with what was prepared for it, and to look at it.
+    /// Returns a function that tries to open the file with `prepared`, and then runs `inspect` on it.
     fn open<P: 'static, T: 'static>(
         &self,
         open: impl Fn(&P, &CancelToken) -> Result<F> + Send + 'static,
-        look: fn(&F) -> T,
+        inspect: fn(&F) -> T,
     ) -> impl Fn(&P, &CancelToken) -> Result<T> + Send + 'static {
         let (file, is_open) = (self.file.clone(), self.is_open.clone());
         move |prepared, cancel| {
             cancel.check()?;
             let opened = open(prepared, cancel)?;
-            let found = look(&opened);
+            let found = inspect(&opened);
             is_open.store(true, Ordering::Release);
             *lock(&file) = Some(opened);
             Ok(found)
         }
     }
 
-    /// A job that works on the open file.
+    /// Returns a job that uses the open file.
     fn use_open<T: 'static>(
         &self,
         work: impl FnOnce(&mut F, &CancelToken) -> Result<T> + Send + 'static,
@@ -72,7 +73,7 @@ impl<F: Send + 'static> StreamSlot<F> {
         }
     }
 
-    /// A job that closes the file.
+    /// Returns a job that closes the file.
     fn close(&self) -> impl FnOnce() -> Result<()> + Send + 'static {
         let (file, is_open) = (self.file.clone(), self.is_open.clone());
         move || {
@@ -83,18 +84,19 @@ impl<F: Send + 'static> StreamSlot<F> {
     }
 }
 
-/// Waits for one piece at most, which is as long as its buffer: lib/streams.js asks for one thing at a time.
+/// Locks the file. The wait is one piece at most, and a piece is as long as its buffer: lib/streams.js
+/// requests one at a time.
 fn lock<F>(file: &Mutex<Option<F>>) -> MutexGuard<'_, Option<F>> {
     file.lock().ignore_poison()
 }
 
-/// One piece of a stream on its way to the open file.
+/// The target of one piece of a write stream.
 struct StreamSink {
     file: Arc<Mutex<Option<StreamWriter>>>,
     cancel: CancelToken,
 }
 
-impl Sink for StreamSink {
+impl DataSink for StreamSink {
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         match lock(&self.file).as_mut() {
             Some(file) => file.write(bytes, &self.cancel),
@@ -116,13 +118,13 @@ impl<F: Send + 'static> Drop for StreamSlot<F> {
         self.cancel.cancel();
         if self.is_open.load(Ordering::Acquire) {
             let close = self.close();
-            // Where no thread can be had, the file is closed with the job that was refused.
-            let _refused = executor::submit(Pool::Blocking(None), Box::new(move || drop(close())));
+            // If no thread can be started, the file is closed when the job is dropped.
+            let _not_queued = executor::submit(Pool::Blocking(None), Box::new(move || drop(close())));
         }
     }
 }
 
-/// A file that is read by a stream.
+/// The file of a `readStream`.
 #[napi]
 pub struct NativeReader {
     files: VolumeFs,
@@ -132,7 +134,7 @@ pub struct NativeReader {
     file: StreamSlot<FileReader>,
 }
 
-/// A file that is written by a stream.
+/// The file of a `writeStream`.
 #[napi]
 pub struct NativeWriter {
     files: VolumeFs,
@@ -141,17 +143,17 @@ pub struct NativeWriter {
     from: WriteFrom,
     high_water_mark: u32,
     file: StreamSlot<StreamWriter>,
-    /// Whether others may write the volume meanwhile, so that each piece waits for its turn.
-    takes_turns: Arc<AtomicBool>,
+    /// Whether the volume has a quota, so that each piece waits until no other write runs.
+    has_quota: Arc<AtomicBool>,
 }
 
 #[napi]
 impl NativeFiles {
-    /// What a `readStream` reads from; nothing is opened yet.
+    /// Creates the file of a `readStream`. Opens nothing yet.
     #[napi(catch_unwind)]
     pub fn reader(&self, env: &Env, path: Unknown<'_>, options: Unknown<'_>) -> napi::Result<NativeReader> {
         let path = volume_path(env, path)?;
-        let (range, high_water_mark) = or_throw(env, read_options(&to_input(options)?))?;
+        let (range, high_water_mark) = or_throw(env, read_options(&to_option_value(options)?))?;
         Ok(NativeReader {
             files: self.files().clone(),
             path,
@@ -161,46 +163,46 @@ impl NativeFiles {
         })
     }
 
-    /// What a `writeStream` writes to; nothing is opened yet.
+    /// Creates the file of a `writeStream`. Opens nothing yet.
     #[napi(catch_unwind)]
     pub fn writer(&self, env: &Env, path: Unknown<'_>, options: Unknown<'_>) -> napi::Result<NativeWriter> {
         let (files, path) = (self.files().clone(), volume_path(env, path)?);
-        let (options, from, high_water_mark) = or_throw(env, write_options(&to_input(options)?))?;
-        let (file, takes_turns) = (StreamSlot::new(), Arc::default());
-        Ok(NativeWriter { files, path, options, from, high_water_mark, file, takes_turns })
+        let (options, from, high_water_mark) = or_throw(env, write_options(&to_option_value(options)?))?;
+        let (file, has_quota) = (StreamSlot::new(), Arc::default());
+        Ok(NativeWriter { files, path, options, from, high_water_mark, file, has_quota })
     }
 }
 
 #[napi]
 impl NativeReader {
-    /// The most bytes that one read gives.
+    /// How many bytes one read returns at most.
     #[napi(getter, catch_unwind)]
     pub fn high_water_mark(&self) -> u32 {
         self.high_water_mark
     }
 
-    /// Opens the file and gives how many bytes are to be read.
+    /// Opens the file. Returns how many bytes there are to read.
     #[napi(catch_unwind, ts_return_type = "Promise<number>")]
     pub fn open<'e>(&self, env: &'e Env) -> napi::Result<Unknown<'e>> {
         let (files, path, range) = (self.files.clone(), self.path.clone(), self.range);
         let open = self.file.open(move |(), _| files.open_reader_once(&path, range), FileReader::left);
         let cancel = self.file.cancel.clone();
         let attempt = move |cancel: &CancelToken| open(&(), cancel);
-        let work = move || past_leases(Pool::Fast, cancel, attempt, |left| Ok(Outcome::Ready(left)));
+        let work = move || retry_while_leased(Pool::Fast, cancel, attempt, |left| Ok(Outcome::Ready(left)));
         run_in_steps(env, Pool::Fast, work, |env, left| (left as f64).into_unknown(env))
     }
 
-    /// Fills `buffer`, which no other code may reach meanwhile, and gives how many bytes it got: fewer than it holds only
-    /// at the end.
+    /// Fills `buffer`, and returns how many bytes it read: fewer than the buffer holds only at the end. No
+    /// other code may access `buffer` during the call.
     #[napi(catch_unwind, ts_return_type = "Promise<number>")]
     pub fn read<'e>(&self, env: &'e Env, buffer: Unknown<'_>) -> napi::Result<Unknown<'e>> {
-        let mut buffer = BorrowedMemory::of(env, buffer)?;
+        let mut buffer = BorrowedMemory::from_js(env, buffer)?;
         let pool = pool_for_piece(buffer.len());
         let read = self.file.use_open(move |file, cancel| buffer.fill(|bytes| file.read_next(bytes, cancel)));
         run(env, pool, read, |env, length| (length as f64).into_unknown(env))
     }
 
-    /// Has what runs end soon, and nothing begin.
+    /// Ends what runs soon, and lets nothing start.
     #[napi(catch_unwind)]
     pub fn cancel(&self) {
         self.file.cancel.cancel();
@@ -210,19 +212,19 @@ impl NativeReader {
     /// Closes the file.
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn close<'e>(&self, env: &'e Env) -> napi::Result<Unknown<'e>> {
-        run(env, Pool::Bulk, self.file.close(), nothing)
+        run(env, Pool::Bulk, self.file.close(), to_undefined)
     }
 }
 
 #[napi]
 impl NativeWriter {
-    /// How many bytes may be held before the writer is asked to wait.
+    /// How many bytes a writer buffers before it applies backpressure.
     #[napi(getter, catch_unwind)]
     pub fn high_water_mark(&self) -> u32 {
         self.high_water_mark
     }
 
-    /// Opens the file, or makes it.
+    /// Opens or creates the file.
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn open<'e>(&self, env: &'e Env) -> napi::Result<Unknown<'e>> {
         let (files, path, options, from) = (self.files.clone(), self.path.clone(), self.options, self.from);
@@ -230,67 +232,69 @@ impl NativeWriter {
             prepared.open_writer_once(&path, options, from, cancel)
         };
         let (open, cancel) = (self.file.open(open, |_| ()), self.file.cancel.clone());
-        let takes_turns = self.takes_turns.clone();
-        // Emptying a large file takes long.
+        let has_quota = self.has_quota.clone();
+        // The truncation of a large file takes long.
         let pool = Pool::Blocking(None);
         let later = pool.clone();
         let work = move || {
             let prepared = files.prepare_write()?;
-            takes_turns.store(prepared.has_quota(), Ordering::Release);
-            let turn = prepared.has_quota().then(|| KeyedLimit::one(files.queue(), &cancel));
-            in_turn_past_leases(turn, later, cancel, move |cancel| open(&prepared, cancel))
+            has_quota.store(prepared.has_quota(), Ordering::Release);
+            let limit = prepared.has_quota().then(|| KeyedLimit::exclusive(files.queue(), &cancel));
+            run_exclusive_with_retry(limit, later, cancel, move |cancel| open(&prepared, cancel))
         };
-        run_in_steps(env, pool, work, nothing)
+        run_in_steps(env, pool, work, to_undefined)
     }
 
-    /// Writes a piece: a string, a `Uint8Array`, or several of them that are put together.
+    /// Writes a piece: a string, a `Uint8Array`, or an array of `Uint8Array` as one piece.
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn write<'e>(&self, env: &'e Env, data: Unknown<'_>) -> napi::Result<Unknown<'e>> {
-        let data = Data::of_several(env, data)?;
+        let data = WriteData::from_chunks(env, data)?;
         let mut sink = StreamSink { file: self.file.file.clone(), cancel: self.file.cancel.clone() };
         let pool = pool_for_piece(data.len());
         let later = pool.clone();
-        if !self.takes_turns.load(Ordering::Acquire) {
-            return run_in_steps(env, pool, move || data.pour(later, sink), nothing);
+        if !self.has_quota.load(Ordering::Acquire) {
+            return run_in_steps(env, pool, move || data.write_to(later, sink), to_undefined);
         }
-        // Slices that a piece held while it waits for its turn would be lacking to writes into other volumes.
-        let turn = KeyedLimit::one(self.files.queue(), &self.file.cancel);
-        let write = move |bytes: Copied| in_turn(true, turn, move || sink.write(&bytes));
-        run_in_steps(env, pool, move || data.with_whole(later, write), nothing)
+        // A piece that waits must not hold slices, because writes into other volumes need them.
+        let limit = KeyedLimit::exclusive(self.files.queue(), &self.file.cancel);
+        let write = move |bytes: CopiedData| run_exclusive(true, limit, move || sink.write(&bytes));
+        run_in_steps(env, pool, move || data.with_all(later, write), to_undefined)
     }
 
     /// Completes the file.
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn finish<'e>(&self, env: &'e Env) -> napi::Result<Unknown<'e>> {
-        let pool = self.pool_or(if self.options.durable { Pool::Blocking(None) } else { Pool::Bulk });
-        run(env, pool, self.file.use_open(StreamWriter::finish), nothing)
+        let pool =
+            self.exclusive_pool_or(if self.options.durable { Pool::Blocking(None) } else { Pool::Bulk });
+        run(env, pool, self.file.use_open(StreamWriter::finish), to_undefined)
     }
 
-    /// Has what runs end soon, and nothing begin.
+    /// Ends what runs soon, and lets nothing start.
     #[napi(catch_unwind)]
     pub fn cancel(&self) {
         self.file.cancel.cancel();
         release_cancelled();
     }
 
-    /// Closes the file; of an atomic one that was not finished nothing stays.
+    /// Closes the file. Discards an atomic write that was not finished.
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn close<'e>(&self, env: &'e Env) -> napi::Result<Unknown<'e>> {
-        run(env, Pool::Blocking(None), self.file.close(), nothing)
+        run(env, Pool::Blocking(None), self.file.close(), to_undefined)
     }
 }
 
 impl NativeWriter {
-    /// That pool, unless the volume's writers take turns.
-    fn pool_or(&self, pool: Pool) -> Pool {
-        match self.takes_turns.load(Ordering::Acquire) {
-            true => Pool::Blocking(Some(KeyedLimit::one(self.files.queue(), &self.file.cancel))),
+    /// Returns `pool`, or a pool with one writer at a time if the volume has a quota.
+    fn exclusive_pool_or(&self, pool: Pool) -> Pool {
+        match self.has_quota.load(Ordering::Acquire) {
+            true => Pool::Blocking(Some(KeyedLimit::exclusive(self.files.queue(), &self.file.cancel))),
             false => pool,
         }
     }
 }
 
-/// Where a piece of that many bytes is read or written. A short one belongs to a whole that is longer.
+/// Returns the pool that reads or writes one piece. A short piece belongs to a longer stream, so it does not
+/// use [`Pool::Fast`].
 fn pool_for_piece(length: usize) -> Pool {
     match pool_for_data(length) {
         Pool::Fast => Pool::Bulk,
@@ -299,10 +303,10 @@ fn pool_for_piece(length: usize) -> Pool {
 }
 
 fn high_water_mark(fields: &OptionReader<'_>) -> Result<u32> {
-    match fields.u32("highWaterMark")?.unwrap_or(HIGH_WATER_MARK) {
-        bytes @ 1..=HIGHEST_WATER_MARK => Ok(bytes),
+    match fields.u32("highWaterMark")?.unwrap_or(DEFAULT_HIGH_WATER_MARK) {
+        bytes @ 1..=MAX_HIGH_WATER_MARK => Ok(bytes),
         bytes => {
-            let problem = format!("expected from 1 to {HIGHEST_WATER_MARK} bytes, got {bytes}");
+            let problem = format!("expected from 1 to {MAX_HIGH_WATER_MARK} bytes, got {bytes}");
             Err(Error::invalid_config("highWaterMark", problem))
         }
     }

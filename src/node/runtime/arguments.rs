@@ -1,6 +1,6 @@
 //! Arguments that several exported functions take.
 
-use super::convert::to_input;
+use super::convert::to_option_value;
 use super::js_error::or_throw;
 use crate::error::Error;
 use crate::model::{OptionValue, VolumeName, VolumeRef};
@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 
 /// A string argument.
 pub fn text(env: &Env, name: &str, value: Unknown<'_>) -> napi::Result<String> {
-    let argument = to_input(value)?;
+    let argument = to_option_value(value)?;
     or_throw(env, argument.required_text(name).map(str::to_owned))
 }
 
-/// A path within a volume: a string, or bytes where a name is not UTF-8.
+/// A path within a volume: a string, or bytes if a name in it is not UTF-8.
 pub fn volume_path(env: &Env, value: Unknown<'_>) -> napi::Result<OsString> {
     match value.get_type()? {
         ValueType::Object => {
@@ -36,13 +36,14 @@ pub fn volume_name(env: &Env, value: Unknown<'_>) -> napi::Result<VolumeName> {
     or_throw(env, VolumeName::parse(&name))
 }
 
-/// A volume: its name, and its id where only the volume that has it is meant.
+/// A volume by its name. With an id, only the volume that has this id is meant.
 pub fn volume_ref(env: &Env, name: Unknown<'_>, id: Option<&str>) -> napi::Result<VolumeRef> {
     let name = text(env, "name", name)?;
     or_throw(env, VolumeRef::parse(&name, id))
 }
 
-/// Where a relative host path starts. The directory may have been deleted, which only matters to those.
+/// The directory that a relative host path starts at. Fails only for a relative path: the working directory
+/// may have been deleted.
 pub fn working_directory(env: &Env, host_path: &OptionValue) -> napi::Result<PathBuf> {
     match host_path {
         OptionValue::Text(path) if Path::new(path).is_relative() => {
@@ -53,13 +54,13 @@ pub fn working_directory(env: &Env, host_path: &OptionValue) -> napi::Result<Pat
     }
 }
 
-/// A path on the host; a relative one starts at the directory that this process works in now.
+/// A path on the host. A relative path starts at the current working directory of this process.
 pub fn host_path(env: &Env, field: &str, value: Unknown<'_>) -> napi::Result<PathBuf> {
-    let given = to_input(value)?;
-    let path = or_throw(env, given.required_text(field).map(str::to_owned))?;
+    let argument = to_option_value(value)?;
+    let path = or_throw(env, argument.required_text(field).map(str::to_owned))?;
     if path.is_empty() || path.contains('\0') {
         let problem = format!("{path:?} names nothing on the host");
         return or_throw(env, Err(Error::invalid_config(field, problem)));
     }
-    Ok(working_directory(env, &given)?.join(path))
+    Ok(working_directory(env, &argument)?.join(path))
 }

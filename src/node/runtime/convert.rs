@@ -1,18 +1,19 @@
-//! JavaScript values to plain ones, and back.
+//! Conversion between JavaScript values and [`OptionValue`].
 
 use crate::model::OptionValue;
 use napi::bindgen_prelude::{FromNapiValue, JsObjectValue, Null, Object, ToNapiValue, Unknown, Utf16String};
 use napi::{Env, JsValue, KeyCollectionMode, KeyConversion, KeyFilter, Property, ValueType};
 
-/// How deep an options object may nest; ours have two levels. `lib/plain.js` has the same limit.
-const DEEPEST: usize = 4;
+/// How deep an options object may nest. Ours have two levels. `lib/plain.js` has the same limit.
+const MAX_DEPTH: usize = 4;
 
-/// A JavaScript value as far as options go; what is no plain value is named by its type.
-pub fn to_input(value: Unknown<'_>) -> napi::Result<OptionValue> {
-    nested_input(value, DEEPEST)
+/// Converts a JavaScript value to an option value. A value that is not plain becomes [`OptionValue::Other`]
+/// with the name of its type.
+pub fn to_option_value(value: Unknown<'_>) -> napi::Result<OptionValue> {
+    nested_value(value, MAX_DEPTH)
 }
 
-fn nested_input(value: Unknown<'_>, depth: usize) -> napi::Result<OptionValue> {
+fn nested_value(value: Unknown<'_>, depth: usize) -> napi::Result<OptionValue> {
     Ok(match value.get_type()? {
         ValueType::Undefined | ValueType::Null => OptionValue::Absent,
         ValueType::Boolean => OptionValue::Bool(bool::from_unknown(value)?),
@@ -25,7 +26,8 @@ fn nested_input(value: Unknown<'_>, depth: usize) -> napi::Result<OptionValue> {
         ValueType::Object if depth == 0 => OptionValue::Other("an object nested too deep"),
         ValueType::Object => {
             let object = Object::from_unknown(value)?;
-            // What `Object.keys` gives, read by the key itself: as a C string it would end at a NUL.
+            // The keys of `Object.keys`. Each value is read by the key itself: as a C string the key would
+            // end at a NUL.
             let keys = object.get_all_property_names(
                 KeyCollectionMode::OwnOnly,
                 KeyFilter::Enumerable,
@@ -39,7 +41,7 @@ fn nested_input(value: Unknown<'_>, depth: usize) -> napi::Result<OptionValue> {
                 }
                 let value: Unknown<'_> = object.get_property(key)?;
                 entries.push(match text(key)? {
-                    Some(key) => (key, nested_input(value, depth - 1)?),
+                    Some(key) => (key, nested_value(value, depth - 1)?),
                     None => (String::from_unknown(key)?, OptionValue::Other("a name with a lone surrogate")),
                 });
             }
@@ -52,29 +54,29 @@ fn nested_input(value: Unknown<'_>, depth: usize) -> napi::Result<OptionValue> {
     })
 }
 
-/// A string; `None` if it has a surrogate without its other half, for which Node-API puts U+FFFD in UTF-8.
+/// Returns a string, or `None` if it has a lone surrogate, for which Node-API writes U+FFFD in UTF-8.
 fn text(value: Unknown<'_>) -> napi::Result<Option<String>> {
     let text = String::from_unknown(value)?;
-    let is_whole = || {
+    let has_no_lone_surrogate = || {
         let units = Utf16String::from_unknown(value)?;
         napi::Result::Ok(char::decode_utf16(units.iter().copied()).all(|unit| unit.is_ok()))
     };
-    Ok(match !text.contains(char::REPLACEMENT_CHARACTER) || is_whole()? {
+    Ok(match !text.contains(char::REPLACEMENT_CHARACTER) || has_no_lone_surrogate()? {
         true => Some(text),
         false => None,
     })
 }
 
-/// Whether an object is a literal of any realm, or one without a prototype: only these hold all they have in their
-/// own properties, where a `Map` or an instance of a class would seem empty. `lib/plain.js` has the same rule.
+/// Whether an object is a literal of any realm, or has no prototype. Only these hold all their properties
+/// themselves: a `Map` or an instance of a class would seem empty. `lib/plain.js` has the same rule.
 fn is_plain(object: Unknown<'_>) -> napi::Result<bool> {
     let prototype = Object::from_unknown(object)?.get_prototype()?;
     Ok(prototype.get_type()? == ValueType::Null
         || Object::from_unknown(prototype)?.get_prototype()?.get_type()? == ValueType::Null)
 }
 
-/// The JavaScript value of a plain one; what is absent is `null`.
-pub fn from_input<'e>(env: &'e Env, value: &OptionValue) -> napi::Result<Unknown<'e>> {
+/// Converts an option value to a JavaScript value. An absent value becomes `null`.
+pub fn from_option_value<'e>(env: &'e Env, value: &OptionValue) -> napi::Result<Unknown<'e>> {
     match value {
         OptionValue::Absent | OptionValue::Other(_) => Null.into_unknown(env),
         OptionValue::Bool(flag) => flag.into_unknown(env),
@@ -85,7 +87,7 @@ pub fn from_input<'e>(env: &'e Env, value: &OptionValue) -> napi::Result<Unknown
             let mut object = Object::new(env)?;
             let mut properties = Vec::with_capacity(entries.len());
             for (key, value) in entries {
-                let value = from_input(env, value)?;
+                let value = from_option_value(env, value)?;
                 properties.push(Property::new().with_name(env, key.as_str())?.with_value(&value));
             }
             object.define_properties(&properties)?;

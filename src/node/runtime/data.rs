@@ -1,8 +1,8 @@
-//! What a write is given, and how a job writes it.
+//! The data of a write, and how a job writes it.
 
 use super::dispatch::Outcome;
 use super::executor::Pool;
-use super::feed::{Fed, Next};
+use super::feed::{FeedReader, NextSlice};
 use super::feed_queue::{CopiedSlice, SLICE_BYTES};
 use super::js_error::or_throw;
 use crate::error::{Error, Result};
@@ -10,136 +10,140 @@ use napi::bindgen_prelude::{FromNapiValue, Uint8ArraySlice, Unknown};
 use napi::{Env, JsValue, ValueType};
 use std::ops::Deref;
 
-/// From here on copied data is charged to its environment, and reading and writing moves to the long pool.
-pub const LARGE: usize = 64 * 1024;
+/// From this length on, copied data is charged to its environment, and a job reads or writes on
+/// [`Pool::Bulk`].
+pub const BULK_MIN_BYTES: usize = 64 * 1024;
 
-/// Bytes for a job.
-pub enum Data {
-    /// Copied in the call.
-    Copied(Copied),
-    /// Copied when the job asks for them.
-    Fed(Fed),
+/// The bytes that a job writes.
+pub enum WriteData {
+    /// Copied during the call.
+    Copied(CopiedData),
+    /// Copied when the job requests them.
+    Fed(FeedReader),
 }
 
-/// Bytes in memory of our own.
-pub enum Copied {
-    /// Of which nobody keeps count.
-    Free(Vec<u8>),
-    /// Charged to their environment.
+/// Bytes in memory of this addon.
+pub enum CopiedData {
+    /// Not charged to the environment.
+    Uncharged(Vec<u8>),
+    /// Charged to the environment.
     Charged(CopiedSlice),
 }
 
-impl Deref for Copied {
+impl Deref for CopiedData {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
         match self {
-            Copied::Free(bytes) => bytes,
-            Copied::Charged(slice) => slice,
+            CopiedData::Uncharged(bytes) => bytes,
+            CopiedData::Charged(slice) => slice,
         }
     }
 }
 
-impl Data {
-    /// Takes a string or a `Uint8Array`, of which at most [`SLICE_BYTES`] bytes are copied here.
-    pub fn of(env: &Env, value: Unknown<'_>) -> napi::Result<Self> {
+impl WriteData {
+    /// Takes a string or a `Uint8Array`. Copies at most [`SLICE_BYTES`] bytes of an array here.
+    pub fn from_js(env: &Env, value: Unknown<'_>) -> napi::Result<Self> {
         if value.get_type()? == ValueType::String {
-            return Ok(Data::Copied(Copied::Free(String::from_unknown(value)?.into_bytes())));
+            return Ok(WriteData::Copied(CopiedData::Uncharged(String::from_unknown(value)?.into_bytes())));
         }
-        let refused = || Error::invalid_config("data", "expected a Uint8Array or a string");
-        let bytes = or_throw(env, Uint8ArraySlice::from_unknown(value).map_err(|_| refused()))?;
+        let wrong_type = || Error::invalid_config("data", "expected a Uint8Array or a string");
+        let bytes = or_throw(env, Uint8ArraySlice::from_unknown(value).map_err(|_| wrong_type()))?;
         let length = bytes.len();
         let copied = match length {
-            ..LARGE => Some(Copied::Free(bytes.to_vec())),
-            LARGE..=SLICE_BYTES => CopiedSlice::in_call(env, &bytes)?.map(Copied::Charged),
+            ..BULK_MIN_BYTES => Some(CopiedData::Uncharged(bytes.to_vec())),
+            BULK_MIN_BYTES..=SLICE_BYTES => CopiedSlice::in_call(env, &bytes)?.map(CopiedData::Charged),
             _ => None,
         };
-        copied.map_or_else(|| Fed::of(env, value, length).map(Data::Fed), |copied| Ok(Data::Copied(copied)))
+        copied.map_or_else(
+            || FeedReader::from_js(env, value, length).map(WriteData::Fed),
+            |copied| Ok(WriteData::Copied(copied)),
+        )
     }
 
-    /// Takes an array of them too, which are copied here: the caller keeps it short.
-    pub fn of_several(env: &Env, value: Unknown<'_>) -> napi::Result<Self> {
+    /// Takes also an array of `Uint8Array`, and copies all of it here. The caller keeps the array short.
+    pub fn from_chunks(env: &Env, value: Unknown<'_>) -> napi::Result<Self> {
         if value.get_type()? != ValueType::Object || !value.is_array()? {
-            return Data::of(env, value);
+            return WriteData::from_js(env, value);
         }
         let mut joined = Vec::new();
         for chunk in Vec::<Uint8ArraySlice<'_>>::from_unknown(value)? {
             joined.extend_from_slice(&chunk);
         }
-        Ok(Data::Copied(Copied::Free(joined)))
+        Ok(WriteData::Copied(CopiedData::Uncharged(joined)))
     }
 
-    /// How many bytes there are.
+    /// The length in bytes.
     pub fn len(&self) -> usize {
         match self {
-            Data::Copied(bytes) => bytes.len(),
-            Data::Fed(fed) => fed.len(),
+            WriteData::Copied(bytes) => bytes.len(),
+            WriteData::Fed(fed) => fed.len(),
         }
     }
 
-    /// Has `work` done, unless the data is found to be gone first.
-    pub fn if_there(
+    /// Runs `work`, or fails if the buffer of the data is lost by then.
+    pub fn check_then(
         self,
         pool: Pool,
         work: impl FnOnce(Self) -> Result<Outcome<()>> + Send + 'static,
     ) -> Result<Outcome<()>> {
-        let Data::Fed(fed) = self else { return work(self) };
+        let WriteData::Fed(fed) = self else { return work(self) };
         Ok(Outcome::Parked(Box::new(move |resume| {
-            fed.look(move |fed| {
-                let rest = move || fed.check().and_then(|()| work(Data::Fed(fed)));
+            fed.when_checked(move |fed| {
+                let rest = move || fed.check().and_then(|()| work(WriteData::Fed(fed)));
                 resume(pool, Box::new(rest));
             });
         })))
     }
 
-    /// Has `work` done with all of the data in memory, where it cannot be written slice by slice.
-    pub fn with_whole(
+    /// Runs `work` with all of the data in memory, for a write that cannot be done slice by slice.
+    pub fn with_all(
         self,
         pool: Pool,
-        work: impl FnOnce(Copied) -> Result<Outcome<()>> + Send + 'static,
+        work: impl FnOnce(CopiedData) -> Result<Outcome<()>> + Send + 'static,
     ) -> Result<Outcome<()>> {
         let fed = match self {
-            Data::Copied(bytes) => return work(bytes),
-            Data::Fed(fed) => fed,
+            WriteData::Copied(bytes) => return work(bytes),
+            WriteData::Fed(fed) => fed,
         };
-        fed.reserve_whole()?;
+        fed.reserve_all()?;
         Ok(Outcome::Parked(Box::new(move |resume| {
-            fed.collect(move |fed| {
-                resume(pool, Box::new(move || work(Copied::Free(fed.whole()?))));
+            fed.when_collected(move |fed| {
+                resume(pool, Box::new(move || work(CopiedData::Uncharged(fed.take_all()?))));
             });
         })))
     }
 
-    /// Writes the data to `sink` slice by slice, and completes it.
-    pub fn pour(self, pool: Pool, mut sink: impl Sink) -> Result<Outcome<()>> {
+    /// Writes the data to `sink` slice by slice, then finishes the sink.
+    pub fn write_to(self, pool: Pool, mut sink: impl DataSink) -> Result<Outcome<()>> {
         let fed = match self {
-            Data::Copied(bytes) => {
+            WriteData::Copied(bytes) => {
                 sink.write(&bytes)?;
                 return sink.finish().map(Outcome::Ready);
             }
-            Data::Fed(fed) => fed,
+            WriteData::Fed(fed) => fed,
         };
         loop {
             match fed.next()? {
-                Next::CopiedSlice(slice) => sink.write(&slice)?,
-                Next::End => return sink.finish().map(Outcome::Ready),
-                Next::Pending => break,
+                NextSlice::Bytes(slice) => sink.write(&slice)?,
+                NextSlice::End => return sink.finish().map(Outcome::Ready),
+                NextSlice::Pending => break,
             }
         }
         Ok(Outcome::Parked(Box::new(move |resume| {
             fed.when_ready(move |fed| {
-                let rest_lane = pool.clone();
-                resume(pool, Box::new(move || Data::Fed(fed).pour(rest_lane, sink)));
+                let later = pool.clone();
+                resume(pool, Box::new(move || WriteData::Fed(fed).write_to(later, sink)));
             });
         })))
     }
 }
 
-/// Where data goes. One that is dropped before it was finished undoes what it can.
-pub trait Sink: Send + 'static {
+/// The target of a write. A sink that is dropped before `finish` undoes what it can.
+pub trait DataSink: Send + 'static {
     /// Writes the next bytes.
     fn write(&mut self, bytes: &[u8]) -> Result<()>;
 
-    /// Completes what was written.
+    /// Completes the write.
     fn finish(self) -> Result<()>;
 }

@@ -1,7 +1,7 @@
-//! One generic job: work on a pool, its result converted on the JavaScript thread, its promise settled.
+//! Dispatcher: runs work on a pool, converts its result on the JavaScript thread, settles its promise.
 //!
-//! Finished jobs queue up and one threadsafe function settles all that are ready in a single turn of the event
-//! loop. It holds the loop open only while jobs are pending. Data comes to a job as a copy: see [`super::feed`].
+//! Finished jobs queue up. One threadsafe function settles all that are ready in one turn of the event loop.
+//! It keeps the event loop alive only while jobs are pending. A job gets data as a copy: see [`super::feed`].
 
 #![expect(unsafe_code, reason = "promises and the threadsafe function are used through Node-API itself")]
 
@@ -23,24 +23,24 @@ use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// What one JavaScript environment (the main thread, a worker) needs to have its jobs done.
+/// The state of one JavaScript environment (the main thread, a worker) for its jobs.
 pub struct Dispatcher {
-    finished: Mutex<Finished>,
-    /// Jobs whose promise is not settled. Changed on the JavaScript thread only.
+    finished: Mutex<FinishedJobs>,
+    /// Count of jobs whose promise is not settled. Changed on the JavaScript thread only.
     pending: AtomicUsize,
-    life: EnvLifetime,
+    lifetime: EnvLifetime,
     /// Data of JavaScript that jobs wait for.
     pub feeds: FeedQueue,
-    /// Operations that are undone if the environment ends before they are complete.
-    pub endings: EnvTeardown,
+    /// Operations to cancel if the environment ends before their commit point.
+    pub teardown: EnvTeardown,
     pub errors: ErrorFactory,
 }
 
-struct Finished {
+struct FinishedJobs {
     jobs: Vec<FinishedJob>,
     /// Whether a call of `drain` is queued already.
     is_woken: bool,
-    /// None before the set-up and once the environment is gone.
+    /// `None` before `connect`, and after the environment has ended.
     wake: Option<Wake>,
 }
 
@@ -49,10 +49,10 @@ struct FinishedJob {
     outcome: Result<Conversion>,
 }
 
-/// Makes the result a JavaScript value, on the JavaScript thread.
+/// Converts the result to a JavaScript value, on the JavaScript thread.
 type Conversion = Box<dyn FnOnce(&Env) -> napi::Result<sys::napi_value> + Send>;
 
-/// How a result becomes a JavaScript value.
+/// Converts a result to a JavaScript value.
 pub type Convert<T> = for<'e> fn(&'e Env, T) -> napi::Result<Unknown<'e>>;
 
 #[derive(Clone, Copy)]
@@ -64,17 +64,17 @@ unsafe impl Send for Deferred {}
 #[derive(Clone, Copy)]
 struct Wake(sys::napi_threadsafe_function);
 
-// SAFETY: a threadsafe function may be called from any thread; `Finished` drops it before Node frees it.
+// SAFETY: a threadsafe function may be called from any thread; `FinishedJobs` drops it before Node frees it.
 unsafe impl Send for Wake {}
 
-/// What a step of an operation has come to: the result, or the insight that there is more to do.
+/// The outcome of one step of an operation.
 pub enum Outcome<T> {
-    /// The result.
+    /// The operation is complete.
     Ready(T),
-    /// The next step, and its pool. It queues there behind the jobs that came before.
+    /// The next step, and its pool. It queues there behind earlier jobs.
     Continue(Pool, Work<T>),
-    /// The next step comes once what it needs is there. The function waits for that without a thread, and is called
-    /// with what resumes the operation.
+    /// The next step cannot run yet. The function registers a wait that takes no thread, and resumes the
+    /// operation later by the given closure.
     Parked(Box<dyn FnOnce(Resume<T>) + Send>),
 }
 
@@ -85,22 +85,23 @@ pub type Work<T> = Box<dyn FnOnce() -> Result<Outcome<T>> + Send>;
 pub type Resume<T> = Box<dyn FnOnce(Pool, Work<T>) + Send>;
 
 impl<T: 'static> Outcome<T> {
-    /// A last step, on another pool.
-    pub fn later(pool: Pool, rest: impl FnOnce() -> Result<T> + Send + 'static) -> Self {
+    /// Continues with a last step on another pool.
+    pub fn last_step_on(pool: Pool, rest: impl FnOnce() -> Result<T> + Send + 'static) -> Self {
         Outcome::Continue(pool, Box::new(move || rest().map(Outcome::Ready)))
     }
 }
 
-/// Sets this environment up; `errors` makes JavaScript errors. Called once for each environment.
+/// Sets up the dispatcher of this environment. `errors` creates JavaScript errors. Called once per
+/// environment.
 pub fn connect(env: &Env, errors: ErrorFactory) -> napi::Result<()> {
-    // If no thread can be had, what was to be deleted is left to the next operation that meets it.
+    // If no thread can be started, the next operation that finds the content deletes it.
     delete_elsewhere(|work| drop(executor::submit(Pool::Walk, work)));
     let dispatcher = Arc::new(Dispatcher {
-        finished: Mutex::new(Finished { jobs: Vec::new(), is_woken: false, wake: None }),
+        finished: Mutex::new(FinishedJobs { jobs: Vec::new(), is_woken: false, wake: None }),
         pending: AtomicUsize::new(0),
-        life: EnvLifetime::default(),
+        lifetime: EnvLifetime::default(),
         feeds: FeedQueue::default(),
-        endings: EnvTeardown::default(),
+        teardown: EnvTeardown::default(),
         errors,
     });
     let context = Arc::into_raw(dispatcher.clone()).cast_mut().cast::<c_void>();
@@ -123,22 +124,22 @@ pub fn connect(env: &Env, errors: ErrorFactory) -> napi::Result<()> {
             &mut wake,
         )
     };
-    ok(status)?;
-    // SAFETY: `wake` was just made, on this thread.
-    ok(unsafe { sys::napi_unref_threadsafe_function(env.raw(), wake) })?;
+    check_status(status)?;
+    // SAFETY: `wake` was just created, on this thread.
+    check_status(unsafe { sys::napi_unref_threadsafe_function(env.raw(), wake) })?;
     dispatcher.lock().wake = Some(Wake(wake));
     env.add_env_cleanup_hook(dispatcher.clone(), |dispatcher| dispatcher.end())?;
     env.set_instance_data(dispatcher, (), |_| {})
 }
 
-/// This environment's dispatcher.
+/// Returns the dispatcher of this environment.
 pub fn current(env: &Env) -> napi::Result<Arc<Dispatcher>> {
     env.get_instance_data::<Arc<Dispatcher>>()?
         .cloned()
         .ok_or_else(|| napi::Error::from_reason("sandbox-volumes was loaded without its index.js"))
 }
 
-/// Runs `work` on `pool` and gives the promise of its converted result.
+/// Runs `work` on `pool`. Returns a promise of its converted result.
 pub fn run<'e, T: Send + 'static>(
     env: &'e Env,
     pool: Pool,
@@ -148,7 +149,7 @@ pub fn run<'e, T: Send + 'static>(
     run_in_steps(env, pool, move || work().map(Outcome::Ready), convert)
 }
 
-/// The same for work that may find out on the way that it takes long.
+/// Runs work that may continue in further steps. Returns a promise of its converted result.
 pub fn run_in_steps<'e, T: Send + 'static>(
     env: &'e Env,
     pool: Pool,
@@ -158,7 +159,7 @@ pub fn run_in_steps<'e, T: Send + 'static>(
     let dispatcher = current(env)?;
     let (mut deferred, mut promise) = (ptr::null_mut(), ptr::null_mut());
     // SAFETY: `env` is valid on this thread and the two pointers are filled in by the call.
-    ok(unsafe { sys::napi_create_promise(env.raw(), &mut deferred, &mut promise) })?;
+    check_status(unsafe { sys::napi_create_promise(env.raw(), &mut deferred, &mut promise) })?;
     let deferred = Deferred(deferred);
     dispatcher.ref_loop(env)?;
     dispatcher.submit(pool, Box::new(work), deferred, convert);
@@ -173,7 +174,7 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
 }
 
 impl Dispatcher {
-    /// Queues a step, which queues the next one, until there is a result to settle the promise with.
+    /// Queues a step. Each step queues the next one, until a result settles the promise.
     fn submit<T: Send + 'static>(
         self: &Arc<Self>,
         pool: Pool,
@@ -198,8 +199,8 @@ impl Dispatcher {
         }
     }
 
-    /// Runs work so that a panic, a defect of ours, is an error like any other. Work that was still queued when
-    /// its environment ended is dropped.
+    /// Runs work, and reports a panic (a defect of this package) as an error. Drops work that was queued when
+    /// the environment ended.
     fn perform<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         if self.is_over() {
             return Err(Error::aborted());
@@ -210,29 +211,29 @@ impl Dispatcher {
 
     /// Whether the environment has ended.
     pub fn is_over(&self) -> bool {
-        self.life.is_over()
+        self.lifetime.is_over()
     }
 
-    /// Ends what waits for the environment, which ends, and waits for what fills its memory.
+    /// Handles the end of the environment: ends what waits for it, and waits for jobs that fill its memory.
     fn end(&self) {
-        self.life.end();
-        self.endings.cancel_all();
+        self.lifetime.end();
+        self.teardown.cancel_all();
         release_cancelled();
         self.feeds.end();
-        self.life.wait_for_borrowers();
+        self.lifetime.wait_for_borrowers();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Finished> {
+    fn lock(&self) -> MutexGuard<'_, FinishedJobs> {
         self.finished.lock().ignore_poison()
     }
 
-    /// Counts a pending job; the first one holds the event loop open.
+    /// Counts a pending job. The first one keeps the event loop alive.
     fn ref_loop(&self, env: &Env) -> napi::Result<()> {
         if self.pending.fetch_add(1, Ordering::Relaxed) == 0
             && let Some(Wake(wake)) = self.lock().wake
         {
             // SAFETY: called on the JavaScript thread with a threadsafe function that is not freed yet.
-            ok(unsafe { sys::napi_ref_threadsafe_function(env.raw(), wake) })?;
+            check_status(unsafe { sys::napi_ref_threadsafe_function(env.raw(), wake) })?;
         }
         Ok(())
     }
@@ -246,8 +247,8 @@ impl Dispatcher {
         }
     }
 
-    /// Queues a finished job and wakes the event loop. Once the environment is gone the result is dropped: one that owns
-    /// something undoes it then.
+    /// Queues a finished job and wakes the event loop. If the environment has ended, drops the result, which
+    /// undoes what it owns.
     fn finish<T: Send + 'static>(&self, deferred: Deferred, result: Result<T>, convert: Convert<T>) {
         let outcome = result.map(|result| -> Conversion {
             Box::new(move |env| convert(env, result).map(|value| value.raw()))
@@ -262,7 +263,7 @@ impl Dispatcher {
         drop(undelivered);
     }
 
-    /// Has the event loop call `drain`.
+    /// Makes the event loop call `drain`.
     pub fn wake(&self) {
         let undelivered = wake(&mut self.lock());
         drop(undelivered);
@@ -288,9 +289,9 @@ impl Dispatcher {
     }
 }
 
-/// Wakes the event loop if it is not woken already. Returns the jobs that cannot be delivered any more, which the caller
-/// drops without the lock.
-fn wake(finished: &mut Finished) -> Vec<FinishedJob> {
+/// Wakes the event loop unless a wake is pending. Returns the jobs that cannot be delivered any more. The
+/// caller drops them after it releases the lock.
+fn wake(finished: &mut FinishedJobs) -> Vec<FinishedJob> {
     let Some(Wake(wake)) = finished.wake.filter(|_| !finished.is_woken) else { return Vec::new() };
     let mode = sys::ThreadsafeFunctionCallMode::nonblocking;
     // SAFETY: `wake` is set, so Node has not freed it: `release` takes this lock first.
@@ -303,7 +304,7 @@ fn wake(finished: &mut Finished) -> Vec<FinishedJob> {
     Vec::new()
 }
 
-/// Settles the promises of all finished jobs, and copies what others wait for.
+/// Settles the promises of all finished jobs, and copies data that jobs wait for.
 unsafe extern "C" fn drain(
     env: sys::napi_env,
     _function: sys::napi_value,
@@ -313,7 +314,7 @@ unsafe extern "C" fn drain(
     if env.is_null() {
         return;
     }
-    // SAFETY: `context` is the dispatcher that `connect` handed over, alive until `release`.
+    // SAFETY: `context` is the dispatcher that `connect` passed, alive until `release`.
     let dispatcher = unsafe { &*context.cast::<Dispatcher>() };
     let env = Env::from_raw(env);
     let jobs = {
@@ -324,9 +325,10 @@ unsafe extern "C" fn drain(
     let settled = jobs.len();
     for job in jobs {
         let mut scope = ptr::null_mut();
-        // SAFETY: `env` is valid during this call and the scopes are closed in the order they were opened.
+        // SAFETY: `env` is valid during this call, and the scopes close in reverse order of opening.
         unsafe { sys::napi_open_handle_scope(env.raw(), &mut scope) };
-        // A panic must not unwind into Node; its promise stays unsettled, the others are served.
+        // A panic must not unwind into Node.js. The promise of that job stays unsettled; the other jobs go
+        // on.
         let _panicked = catch_unwind(AssertUnwindSafe(|| dispatcher.settle(&env, job)));
         // SAFETY: as above.
         unsafe { sys::napi_close_handle_scope(env.raw(), scope) };
@@ -337,9 +339,9 @@ unsafe extern "C" fn drain(
     dispatcher.feeds.serve(&env);
 }
 
-/// Node frees the threadsafe function after this: nobody may call it any more.
+/// Called when Node.js frees the threadsafe function. No thread may call it from now on.
 unsafe extern "C" fn release(_env: sys::napi_env, context: *mut c_void, _hint: *mut c_void) {
-    // SAFETY: takes back the reference count that `connect` handed over, once.
+    // SAFETY: takes back the reference count that `connect` passed, once.
     let dispatcher = unsafe { Arc::from_raw(context.cast::<Dispatcher>()) };
     let mut finished = dispatcher.lock();
     finished.wake = None;
@@ -348,33 +350,34 @@ unsafe extern "C" fn release(_env: sys::napi_env, context: *mut c_void, _hint: *
     drop(undelivered);
 }
 
-/// Memory of the environment that a job fills, and that no JavaScript can reach until the job is done.
+/// Memory of the environment that a job fills. No JavaScript can reach it until the job is done.
 pub struct BorrowedMemory {
     bytes: Uint8Array,
     owner: Arc<Dispatcher>,
 }
 
 impl BorrowedMemory {
-    /// Takes the memory of a `Uint8Array` that the caller shows to no other code.
-    pub fn of(env: &Env, value: Unknown<'_>) -> napi::Result<Self> {
+    /// Borrows the memory of a `Uint8Array`. The caller must not show the array to other code.
+    pub fn from_js(env: &Env, value: Unknown<'_>) -> napi::Result<Self> {
         Ok(BorrowedMemory { bytes: Uint8Array::from_unknown(value)?, owner: current(env)? })
     }
 
-    /// How many bytes there are.
+    /// The length in bytes.
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Hands the memory to `fill`, unless the environment that owns it has ended.
+    /// Passes the memory to `fill`. Fails with `Aborted` if the environment that owns it has ended.
     pub fn fill<T>(&mut self, fill: impl FnOnce(&mut [u8]) -> Result<T>) -> Result<T> {
-        let _borrowed = self.owner.life.borrow()?;
-        // SAFETY: the environment frees nothing while it is borrowed from, `bytes` holds the memory, and only
-        // lib/streams.js has it, which made it for this call: nothing detaches, resizes or reads it.
+        let _borrowed = self.owner.lifetime.borrow()?;
+        // SAFETY: the environment frees nothing while it is borrowed from, and `bytes` keeps the memory. Only
+        // lib/streams.js has the array, which it created for this call: no code detaches, resizes or reads
+        // it.
         fill(unsafe { self.bytes.as_mut() })
     }
 }
 
-fn ok(status: sys::napi_status) -> napi::Result<()> {
+fn check_status(status: sys::napi_status) -> napi::Result<()> {
     match status {
         sys::Status::napi_ok => Ok(()),
         status => Err(napi::Error::new(napi::Status::from(status), "Node-API refused a call".to_owned())),

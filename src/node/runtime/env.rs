@@ -1,15 +1,16 @@
-//! The life of a JavaScript environment.
+//! The lifetime of a JavaScript environment.
 
 use crate::error::{Error, Result};
 use crate::sync::{CancelToken, IgnorePoison};
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
-/// Whether the environment is still there, and how many jobs fill memory of it, which it must not free before.
+/// Whether the environment exists, and how many jobs fill memory of it. It must not free that memory before
+/// they end.
 #[derive(Default)]
 pub struct EnvLifetime {
     state: Mutex<EnvLifetimeState>,
-    returned: Condvar,
+    borrow_ended: Condvar,
 }
 
 #[derive(Default)]
@@ -23,17 +24,17 @@ impl EnvLifetime {
         self.state.lock().ignore_poison()
     }
 
-    /// Whether it has ended.
+    /// Whether the environment has ended.
     pub fn is_over(&self) -> bool {
         self.lock().is_over
     }
 
-    /// Ends it, so that it lends nothing more.
+    /// Marks the environment as ended, so that `borrow` fails from now on.
     pub fn end(&self) {
         self.lock().is_over = true;
     }
 
-    /// Keeps the environment until the guard is dropped; fails if it has ended.
+    /// Keeps the environment until the guard is dropped. Fails with `Aborted` if it has ended.
     pub fn borrow(&self) -> Result<BorrowGuard<'_>> {
         let mut state = self.lock();
         if state.is_over {
@@ -43,50 +44,51 @@ impl EnvLifetime {
         Ok(BorrowGuard(self))
     }
 
-    /// Waits until nothing of it is lent. Each borrower fills no more than its buffer.
+    /// Waits until all borrow guards are dropped. The wait is short: each borrower fills only its own buffer.
     pub fn wait_for_borrowers(&self) {
         let mut state = self.lock();
         while state.borrowers > 0 {
-            state = self.returned.wait(state).ignore_poison();
+            state = self.borrow_ended.wait(state).ignore_poison();
         }
     }
 }
 
-/// See [`EnvLifetime::borrow`].
+/// Returned by [`EnvLifetime::borrow`].
 pub struct BorrowGuard<'l>(&'l EnvLifetime);
 
 impl Drop for BorrowGuard<'_> {
     fn drop(&mut self) {
         self.0.lock().borrowers -= 1;
-        self.0.returned.notify_all();
+        self.0.borrow_ended.notify_all();
     }
 }
 
-/// What the end of the environment cancels.
+/// The operations that the end of the environment cancels.
 #[derive(Clone, Default)]
-pub struct EnvTeardown(Arc<Mutex<Running>>);
+pub struct EnvTeardown(Arc<Mutex<RunningOperations>>);
 
 #[derive(Default)]
-struct Running {
+struct RunningOperations {
     cancels: HashMap<u64, CancelToken>,
     next: u64,
 }
 
 impl EnvTeardown {
-    fn lock(&self) -> MutexGuard<'_, Running> {
+    fn lock(&self) -> MutexGuard<'_, RunningOperations> {
         self.0.lock().ignore_poison()
     }
 
-    /// Has the end cancel an operation, until the guard is dropped. Called while the environment is there.
-    pub fn add(&self, cancel: &CancelToken) -> EndingGuard {
+    /// Registers an operation for cancellation until the guard is dropped. Called while the environment
+    /// exists.
+    pub fn add(&self, cancel: &CancelToken) -> TeardownGuard {
         let mut running = self.lock();
         let id = running.next;
         running.next += 1;
         running.cancels.insert(id, cancel.clone());
-        EndingGuard { endings: self.clone(), id }
+        TeardownGuard { teardown: self.clone(), id }
     }
 
-    /// Cancels what has not passed its commit point.
+    /// Cancels every operation that has not passed its commit point.
     pub fn cancel_all(&self) {
         for cancel in self.lock().cancels.values() {
             cancel.cancel();
@@ -94,14 +96,14 @@ impl EnvTeardown {
     }
 }
 
-/// See [`EnvTeardown::add`].
-pub struct EndingGuard {
-    endings: EnvTeardown,
+/// Returned by [`EnvTeardown::add`].
+pub struct TeardownGuard {
+    teardown: EnvTeardown,
     id: u64,
 }
 
-impl Drop for EndingGuard {
+impl Drop for TeardownGuard {
     fn drop(&mut self) {
-        self.endings.lock().cancels.remove(&self.id);
+        self.teardown.lock().cancels.remove(&self.id);
     }
 }

@@ -1,5 +1,5 @@
-//! Thread pools of our own, one for each kind of job, so that a short job never queues behind a long one. libuv's pool
-//! stays with the user's own file calls.
+//! Thread pools of this addon, one for each kind of job, so that a short job never queues behind a long one.
+//! libuv's pool stays free for file calls of the user.
 
 #![expect(unsafe_code, reason = "setpriority has no safe wrapper among our dependencies")]
 
@@ -14,7 +14,7 @@ use std::sync::{Condvar, LazyLock, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// Which kind of job it is.
+/// The kind of a job.
 #[derive(Clone, Debug)]
 pub enum Pool {
     /// A few system calls on one file.
@@ -23,29 +23,30 @@ pub enum Pool {
     Bulk,
     /// Moves much data of one file.
     Transfer,
-    /// Walks a tree that took longer than a slice.
+    /// Walks a tree that takes longer than a slice.
     Walk,
-    /// Copies a tree or a file. The copies of one store also take turns at its slots.
+    /// Copies a tree or a file. The copies of one store also share its slots.
     Copy(KeyedLimit),
     /// Waits for the disk, or for a lock that another process may hold.
     Blocking(Option<KeyedLimit>),
 }
 
-/// Of jobs with the same key only some run at a time, so that those which wait for one lock never take all the threads.
+/// Limits how many jobs with the same key run at a time, so that jobs that wait for one lock never take all
+/// threads.
 #[derive(Clone, Debug)]
 pub struct KeyedLimit {
-    /// What they wait for.
+    /// Names what the jobs wait for.
     pub key: String,
-    /// How many of them run at a time.
-    pub limit: usize,
-    /// Once it is cancelled, a job does not wait for its turn.
+    /// How many jobs with this key run at a time.
+    pub max_running: usize,
+    /// A cancelled job does not wait for others with its key.
     pub cancel: CancelToken,
 }
 
 impl KeyedLimit {
-    /// A turn that only one job has at a time.
-    pub fn one(key: String, cancel: &CancelToken) -> Self {
-        KeyedLimit { key, limit: 1, cancel: cancel.clone() }
+    /// Allows one job with this key at a time.
+    pub fn exclusive(key: String, cancel: &CancelToken) -> Self {
+        KeyedLimit { key, max_running: 1, cancel: cancel.clone() }
     }
 }
 
@@ -53,7 +54,7 @@ type Job = Box<dyn FnOnce() + Send>;
 
 type KeyedJob = (Option<String>, Job);
 
-/// A job in the queue, with its turn.
+/// A job in the queue, with its key and its token.
 type QueuedJob = (Option<(String, CancelToken)>, Job);
 
 struct JobQueue {
@@ -61,72 +62,73 @@ struct JobQueue {
     max_threads: usize,
     niceness: libc::c_int,
     state: Mutex<QueueState>,
-    filled: Condvar,
-    release: AtomicU8,
+    job_queued: Condvar,
+    cancel_search: AtomicU8,
 }
 
-/// What becomes of a request to end cancelled jobs: nobody asked, somebody looks for such jobs, or it was asked for anew
-/// meanwhile.
-const UNASKED: u8 = 0;
-const LOOKING: u8 = 1;
-const ASKED: u8 = 2;
+/// States of a request to end cancelled jobs: none is pending, a thread searches for such jobs, or a further
+/// request came during the search.
+const NOT_REQUESTED: u8 = 0;
+const SEARCHING: u8 = 1;
+const REQUESTED: u8 = 2;
 
 struct QueueState {
     jobs: VecDeque<QueuedJob>,
-    /// Those that were cancelled, which end as soon as they run: they come before the others.
+    /// Cancelled jobs. They end as soon as they run, so they run before the others.
     cancelled: VecDeque<KeyedJob>,
-    /// How many threads there are that only end cancelled jobs.
-    enders: usize,
-    /// By the keys of the jobs that are queued or run.
-    turns: HashMap<String, KeyedJobs>,
+    /// How many threads run only cancelled jobs.
+    cancel_threads: usize,
+    /// Keyed by the keys of the jobs that are queued or run.
+    by_key: HashMap<String, KeyedJobs>,
     threads: usize,
     idle: usize,
 }
 
-/// How many threads of all pools may wait with another in their place.
+/// How many waiting threads of all pools may be replaced by another thread.
 const MAX_REPLACED: usize = 256;
 
 static REPLACED: AtomicUsize = AtomicUsize::new(0);
 
-/// How many threads of a pool may end cancelled jobs while all others work. Most take no time; one that has to undo
-/// something may.
-const MAX_ENDERS: usize = 8;
+/// How many extra threads of a pool may run cancelled jobs while all others work. Most of these jobs take no
+/// time, but one may have to undo its work.
+const MAX_CANCEL_THREADS: usize = 8;
 
-/// How many threads of a pool stay when there is nothing to do, and how long the others wait for a job.
-const KEPT_THREADS: usize = 16;
+/// How many idle threads a pool keeps, and how long the other threads wait for a job.
+const MAX_IDLE_THREADS: usize = 16;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The jobs of one key.
 #[derive(Default)]
 struct KeyedJobs {
-    /// How many are queued or run.
+    /// How many jobs are queued or run.
     running: usize,
-    /// Those that come after them.
+    /// Jobs that wait until one of these is done.
     parked: VecDeque<(CancelToken, Job)>,
 }
 
-static FAST: LazyLock<JobQueue> = LazyLock::new(|| JobQueue::new("volumes-short", 4, 0));
-static BULK: LazyLock<JobQueue> = LazyLock::new(|| JobQueue::new("volumes-long", 16, 0));
-static TRANSFER: LazyLock<JobQueue> = LazyLock::new(|| JobQueue::new("volumes-bulk", 16, 5));
+static FAST: LazyLock<JobQueue> = LazyLock::new(|| JobQueue::new("volumes-fast", 4, 0));
+static BULK: LazyLock<JobQueue> = LazyLock::new(|| JobQueue::new("volumes-bulk", 16, 0));
+static TRANSFER: LazyLock<JobQueue> = LazyLock::new(|| JobQueue::new("volume-transfer", 16, 5));
 static WALK: LazyLock<JobQueue> = LazyLock::new(|| JobQueue::new("volumes-walk", 8, 5));
 /// Most of these threads wait for a slot of their store.
-static COPY: LazyLock<JobQueue> = LazyLock::new(|| JobQueue::new("volumes-copies", 128, 5));
-/// A thread that waits costs little. There are more of them than volumes that are likely to be locked at once.
-static BLOCKING: LazyLock<JobQueue> = LazyLock::new(|| JobQueue::new("volumes-waiting", 128, 0));
+static COPY: LazyLock<JobQueue> = LazyLock::new(|| JobQueue::new("volumes-copy", 128, 5));
+/// A waiting thread costs little. There are more of them than volumes that are likely to be locked at once.
+static BLOCKING: LazyLock<JobQueue> = LazyLock::new(|| JobQueue::new("volume-blocking", 128, 0));
 
-/// Queues a job, which runs on a thread of its pool. Threads start when they are needed.
+/// Queues a job for a thread of its pool. Starts threads as needed. Fails if the pool has no thread and none
+/// can be started.
 pub fn submit(pool: Pool, job: Job) -> Result<()> {
     match pool {
         Pool::Fast => FAST.submit(None, job),
         Pool::Bulk => BULK.submit(None, job),
         Pool::Transfer => TRANSFER.submit(None, job),
         Pool::Walk => WALK.submit(None, job),
-        Pool::Copy(turn) => COPY.submit(Some(turn), job),
-        Pool::Blocking(turn) => BLOCKING.submit(turn, job),
+        Pool::Copy(limit) => COPY.submit(Some(limit), job),
+        Pool::Blocking(limit) => BLOCKING.submit(limit, job),
     }
 }
 
-/// Has cancelled jobs that wait for their turn end now. Returns at once, however many jobs there are.
+/// Ends cancelled jobs that wait for their key now. Returns at once, however many there are.
 pub fn release_cancelled() {
     BLOCKING.release_cancelled();
     COPY.release_cancelled();
@@ -135,38 +137,40 @@ pub fn release_cancelled() {
 impl JobQueue {
     fn new(name: &'static str, max_threads: usize, niceness: libc::c_int) -> Self {
         let (jobs, cancelled) = (VecDeque::new(), VecDeque::new());
-        let state = QueueState { jobs, cancelled, enders: 0, turns: HashMap::new(), threads: 0, idle: 0 };
-        let (state, filled, release) = (Mutex::new(state), Condvar::new(), AtomicU8::new(UNASKED));
-        JobQueue { name, max_threads, niceness, state, filled, release }
+        let state =
+            QueueState { jobs, cancelled, cancel_threads: 0, by_key: HashMap::new(), threads: 0, idle: 0 };
+        let (state, job_queued, cancel_search) =
+            (Mutex::new(state), Condvar::new(), AtomicU8::new(NOT_REQUESTED));
+        JobQueue { name, max_threads, niceness, state, job_queued, cancel_search }
     }
 
-    fn submit(&'static self, turn: Option<KeyedLimit>, job: Job) -> Result<()> {
+    fn submit(&'static self, limit: Option<KeyedLimit>, job: Job) -> Result<()> {
         let mut state = self.state.lock().ignore_poison();
-        if let Some(turn) = &turn
-            && let Some(turns) = state.turns.get_mut(&turn.key)
-            && turns.running >= turn.limit
+        if let Some(limit) = &limit
+            && let Some(jobs_of_key) = state.by_key.get_mut(&limit.key)
+            && jobs_of_key.running >= limit.max_running
         {
-            turns.parked.push_back((turn.cancel.clone(), job));
+            jobs_of_key.parked.push_back((limit.cancel.clone(), job));
             return Ok(());
         }
         match self.start_if_needed(&mut state) {
             Err(error) if state.threads == 0 => {
                 return Err(Error::internal("no thread could be started").caused_by(error));
             }
-            // The threads that run take this job in their turn.
+            // A running thread takes this job later.
             _ => {}
         }
-        let turn = turn.map(|turn| (turn.key, turn.cancel));
-        if let Some((key, _)) = &turn {
-            state.turns.entry(key.clone()).or_default().running += 1;
+        let keyed = limit.map(|limit| (limit.key, limit.cancel));
+        if let Some((key, _)) = &keyed {
+            state.by_key.entry(key.clone()).or_default().running += 1;
         }
-        state.jobs.push_back((turn, job));
+        state.jobs.push_back((keyed, job));
         drop(state);
-        self.filled.notify_one();
+        self.job_queued.notify_one();
         Ok(())
     }
 
-    /// Starts a thread for one more job, if those that are idle have others to do.
+    /// Starts a thread for one more job unless enough threads are idle.
     fn start_if_needed(&'static self, state: &mut QueueState) -> io::Result<()> {
         if state.idle <= state.jobs.len() && state.threads < self.max_threads {
             thread::Builder::new().name(self.name.to_owned()).spawn(|| self.work())?;
@@ -175,102 +179,105 @@ impl JobQueue {
         Ok(())
     }
 
-    /// Lets the next job with the key of one that is done come to its turn, behind those of other keys.
-    fn done(&self, key: String) {
+    /// Queues the next job with the key of a finished one, behind jobs of other keys.
+    fn finish_key(&self, key: String) {
         let mut state = self.state.lock().ignore_poison();
-        let Some(turns) = state.turns.get_mut(&key) else { return };
-        if let Some((cancel, next)) = turns.parked.pop_front() {
+        let Some(jobs_of_key) = state.by_key.get_mut(&key) else { return };
+        if let Some((cancel, next)) = jobs_of_key.parked.pop_front() {
             state.jobs.push_back((Some((key, cancel)), next));
             return;
         }
-        turns.running -= 1;
-        if turns.running == 0 {
-            state.turns.remove(&key);
+        jobs_of_key.running -= 1;
+        if jobs_of_key.running == 0 {
+            state.by_key.remove(&key);
         }
     }
 
-    /// Has the jobs that were cancelled run now, which ends them. They are looked for on another thread, once for all
-    /// that are cancelled meanwhile.
+    /// Runs the cancelled jobs now, which ends them. One thread searches for all that are cancelled during
+    /// the search.
     fn release_cancelled(&'static self) {
-        if self.release.swap(ASKED, Ordering::AcqRel) != UNASKED {
+        if self.cancel_search.swap(REQUESTED, Ordering::AcqRel) != NOT_REQUESTED {
             return;
         }
         let is_empty = {
-            self.release.store(LOOKING, Ordering::Release);
+            self.cancel_search.store(SEARCHING, Ordering::Release);
             let state = self.state.lock().ignore_poison();
-            state.jobs.is_empty() && state.turns.values().all(|turns| turns.parked.is_empty())
+            state.jobs.is_empty() && state.by_key.values().all(|jobs| jobs.parked.is_empty())
         };
-        if is_empty && self.has_looked() {
+        if is_empty && self.finish_cancel_search() {
             return;
         }
-        let looker = thread::Builder::new().name(self.name.to_owned()).spawn(|| self.look_for_cancelled());
-        if looker.is_err() {
-            self.look_for_cancelled();
+        let searcher = thread::Builder::new().name(self.name.to_owned()).spawn(|| self.search_cancelled());
+        if searcher.is_err() {
+            self.search_cancelled();
         }
     }
 
-    /// Ends the search for cancelled jobs, unless it was asked for anew.
-    fn has_looked(&self) -> bool {
-        self.release.compare_exchange(LOOKING, UNASKED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    /// Ends the search for cancelled jobs. Returns `false` if there was a further request.
+    fn finish_cancel_search(&self) -> bool {
+        self.cancel_search
+            .compare_exchange(SEARCHING, NOT_REQUESTED, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
     }
 
-    fn look_for_cancelled(&'static self) {
+    fn search_cancelled(&'static self) {
         loop {
-            self.release.store(LOOKING, Ordering::Release);
+            self.cancel_search.store(SEARCHING, Ordering::Release);
             let mut state = self.state.lock().ignore_poison();
-            state.take_out_cancelled();
-            // If none can be started, the threads that run end them.
-            let enders = state.cancelled.len().min(MAX_ENDERS);
-            while state.enders < enders
-                && thread::Builder::new().name(self.name.to_owned()).spawn(|| self.end_cancelled()).is_ok()
+            state.extract_cancelled();
+            // If no thread can be started, the running threads end them.
+            let cancel_threads = state.cancelled.len().min(MAX_CANCEL_THREADS);
+            while state.cancel_threads < cancel_threads
+                && thread::Builder::new().name(self.name.to_owned()).spawn(|| self.run_cancelled()).is_ok()
             {
-                state.enders += 1;
+                state.cancel_threads += 1;
             }
             drop(state);
-            if self.has_looked() {
+            if self.finish_cancel_search() {
                 return;
             }
         }
     }
 
-    fn end_cancelled(&'static self) {
+    fn run_cancelled(&'static self) {
         loop {
             let mut state = self.state.lock().ignore_poison();
             if !state.jobs.is_empty() {
-                // One of them may have had its turn because of what ended here. The threads that run come to it as well.
+                // A job may have been queued because another with its key ended here. If no thread can be
+                // started, a running thread takes it.
                 let _started = self.start_if_needed(&mut state);
-                self.filled.notify_one();
+                self.job_queued.notify_one();
             }
             let Some(job) = state.cancelled.pop_front() else {
-                state.enders -= 1;
+                state.cancel_threads -= 1;
                 return;
             };
             drop(state);
-            self.perform(job);
+            self.run(job);
         }
     }
 
-    fn perform(&self, (key, job): KeyedJob) {
-        // A job reports its own panics; this keeps the thread alive if that report fails as well.
+    fn run(&self, (key, job): KeyedJob) {
+        // A job reports its own panics. This keeps the thread alive if that report panics too.
         let _reported_by_the_job = catch_unwind(AssertUnwindSafe(job));
         if let Some(key) = key {
-            self.done(key);
+            self.finish_key(key);
         }
     }
 
     fn work(&'static self) {
         join_pool(self);
         if self.niceness != 0 {
-            // SAFETY: setpriority takes plain integers and touches no memory of ours; on Linux `who` 0 with
-            // PRIO_PROCESS is the calling thread. A refusal costs speed only.
+            // SAFETY: setpriority takes plain integers and touches no memory of this process. On Linux `who`
+            // 0 with PRIO_PROCESS is the calling thread. A failure costs speed only.
             unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, self.niceness) };
         }
         while let Some(job) = self.next() {
-            self.perform(job);
+            self.run(job);
         }
     }
 
-    /// The next job; returns `None` if the thread is not needed any more.
+    /// Returns the next job, or `None` if the thread is not needed any more.
     fn next(&self) -> Option<KeyedJob> {
         let mut state = self.state.lock().ignore_poison();
         let mut is_idle_for_long = false;
@@ -278,15 +285,15 @@ impl JobQueue {
             if let Some(job) = state.cancelled.pop_front() {
                 return Some(job);
             }
-            if let Some((turn, job)) = state.jobs.pop_front() {
-                return Some((turn.map(|(key, _)| key), job));
+            if let Some((keyed, job)) = state.jobs.pop_front() {
+                return Some((keyed.map(|(key, _)| key), job));
             }
-            if is_idle_for_long && state.threads > self.max_threads.min(KEPT_THREADS) {
+            if is_idle_for_long && state.threads > self.max_threads.min(MAX_IDLE_THREADS) {
                 state.threads -= 1;
                 return None;
             }
             state.idle += 1;
-            let waited = self.filled.wait_timeout(state, IDLE_TIMEOUT);
+            let waited = self.job_queued.wait_timeout(state, IDLE_TIMEOUT);
             let (woken, timeout) = waited.ignore_poison();
             (state, is_idle_for_long) = (woken, timeout.timed_out());
             state.idle -= 1;
@@ -295,33 +302,34 @@ impl JobQueue {
 }
 
 impl QueueState {
-    /// Moves the jobs that were cancelled to those that come first.
-    fn take_out_cancelled(&mut self) {
-        let QueueState { jobs, cancelled, turns, .. } = self;
-        for KeyedJobs { parked, .. } in turns.values_mut() {
+    /// Moves cancelled jobs to the queue that runs first.
+    fn extract_cancelled(&mut self) {
+        let QueueState { jobs, cancelled, by_key, .. } = self;
+        for KeyedJobs { parked, .. } in by_key.values_mut() {
             let (taken, kept): (VecDeque<_>, _) =
                 parked.drain(..).partition(|(cancel, _): &(CancelToken, Job)| cancel.check().is_err());
             *parked = kept;
             cancelled.extend(taken.into_iter().map(|(_, job)| (None, job)));
         }
         let is_cancelled =
-            |(turn, _): &QueuedJob| turn.as_ref().is_some_and(|(_, cancel)| cancel.check().is_err());
+            |(keyed, _): &QueuedJob| keyed.as_ref().is_some_and(|(_, cancel)| cancel.check().is_err());
         let (taken, kept): (VecDeque<_>, _) = jobs.drain(..).partition(is_cancelled);
         *jobs = kept;
-        cancelled.extend(taken.into_iter().map(|(turn, job)| (turn.map(|(key, _)| key), job)));
+        cancelled.extend(taken.into_iter().map(|(keyed, job)| (keyed.map(|(key, _)| key), job)));
     }
 }
 
 impl WaitingPool for JobQueue {
     fn replace_waiting(&'static self) -> bool {
-        let may_be = |replaced: usize| (replaced < MAX_REPLACED).then_some(replaced + 1);
-        if REPLACED.fetch_update(Ordering::AcqRel, Ordering::Acquire, may_be).is_err() {
+        let increment = |replaced: usize| (replaced < MAX_REPLACED).then_some(replaced + 1);
+        if REPLACED.fetch_update(Ordering::AcqRel, Ordering::Acquire, increment).is_err() {
             return false;
         }
         let mut state = self.state.lock().ignore_poison();
         state.threads = state.threads.saturating_sub(1);
         if !state.jobs.is_empty() && state.idle == 0 {
-            // If none can be started, the jobs wait for a thread that runs, as this one will.
+            // If no thread can be started, the jobs wait for a running thread. This one runs again after its
+            // wait.
             let _started = self.start_if_needed(&mut state);
         }
         true

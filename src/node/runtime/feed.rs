@@ -1,10 +1,11 @@
-//! Data of JavaScript for jobs on other threads.
+//! Feeds: data of JavaScript for jobs on other threads.
 //!
-//! JavaScript can detach, resize or share the memory of a buffer at any moment, so only its own thread touches it: it
-//! copies the data slice by slice, a job works on the copies, and a job that has none waits without a thread.
+//! JavaScript can detach, resize or share the memory of a buffer at any moment, so only its own thread
+//! touches it. That thread copies the data slice by slice, and a job works on the copies. A job without a
+//! slice waits without a thread.
 //!
-//! Jobs that still wait for others get no more than half of what an environment may hold in slices, so that those which
-//! wait for nothing else go on.
+//! Jobs that still wait for other jobs get at most half of the slices that an environment may hold. The rest
+//! is for jobs that wait for nothing else.
 
 use super::dispatch::{Dispatcher, current};
 use super::feed_queue::{CopiedSlice, SLICE_BYTES};
@@ -23,90 +24,90 @@ const MAX_AHEAD: usize = 4;
 
 type Resumption = Box<dyn FnOnce() + Send>;
 
-/// The data of one buffer, as long as it was in the call.
-pub struct Feed {
+/// The data of one buffer, with the length that the buffer had in the call.
+pub struct BufferFeed {
     pub owner: Arc<Dispatcher>,
     length: usize,
     state: Mutex<FeedState>,
 }
 
 struct FeedState {
-    /// The buffer, until it is copied.
+    /// The buffer, until all of it is copied.
     source: Option<ObjectRef<false>>,
-    wanted: Wanted,
+    request: FeedRequest,
     copied: usize,
     ready: VecDeque<CopiedSlice>,
-    whole: Vec<u8>,
-    fault: Option<Fault>,
-    /// Resumes the job when what it wants is there.
+    collected: Vec<u8>,
+    fault: Option<FeedFault>,
+    /// Resumes the job once its request is served.
     parked: Option<Resumption>,
     is_queued: bool,
 }
 
-/// What a job wants.
+/// The request of a job.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Wanted {
-    /// To know whether the buffer is still there, and slices if there is much room for them: it may still have to wait
-    /// for a job that needs slices itself.
-    Look,
+enum FeedRequest {
+    /// Check that the buffer is still there. Copies slices only if less than half of the limit is in use,
+    /// because the job may still wait for a job that needs slices itself.
+    Check,
     Slices,
-    /// Everything, in `whole`.
-    Whole,
-    /// No more: it has ended.
+    /// All of the data, in `collected`.
+    All,
+    /// Release the buffer: the job has ended.
     Release,
 }
 
 #[derive(Clone, Copy)]
-enum Fault {
+enum FeedFault {
     /// The buffer was detached or became shorter.
     Lost,
     /// The environment has ended.
     Ended,
 }
 
-impl From<Fault> for Error {
-    fn from(fault: Fault) -> Self {
+impl From<FeedFault> for Error {
+    fn from(fault: FeedFault) -> Self {
         match fault {
-            Fault::Lost => lost_data(),
-            Fault::Ended => Error::aborted(),
+            FeedFault::Lost => lost_data_error(),
+            FeedFault::Ended => Error::aborted(),
         }
     }
 }
 
-/// The error of data that is not there any more.
-pub fn lost_data() -> Error {
+/// Creates the error of a buffer that was lost.
+pub fn lost_data_error() -> Error {
     let problem = "its buffer was transferred or became too short before it was copied; leave it alone until the \
                    promise settles, or pass a copy";
     Error::invalid_config("data", problem)
 }
 
-impl Feed {
+impl BufferFeed {
     fn lock(&self) -> MutexGuard<'_, FeedState> {
         self.state.lock().ignore_poison()
     }
 
-    /// Does the next part of what is wanted; returns how many bytes it copied.
+    /// Serves the next part of the request. Returns how many bytes it copied.
     pub fn serve(self: &Arc<Self>, env: &Env) -> usize {
         let mut state = self.lock();
         state.is_queued = false;
-        let copied = match state.wanted {
-            Wanted::Release => 0,
+        let copied = match state.request {
+            FeedRequest::Release => 0,
             _ => self.copy(&mut state, env),
         };
-        if state.wanted == Wanted::Release || state.copied == self.length || state.fault.is_some() {
-            // What Node does not release now goes with the environment.
+        if state.request == FeedRequest::Release || state.copied == self.length || state.fault.is_some() {
+            // If Node.js cannot release the reference now, the end of the environment does.
             let _released = state.source.take().map(|source| source.unref(env));
         }
-        let (wants_more, is_there) = match state.wanted {
-            Wanted::Release => (false, true),
-            Wanted::Look => (state.ready.len() < MAX_AHEAD && self.owner.feeds.is_half_empty(), true),
-            Wanted::Slices => (state.ready.len() < MAX_AHEAD, true),
-            Wanted::Whole => (true, state.source.is_none()),
+        let (wants_more, is_served) = match state.request {
+            FeedRequest::Release => (false, true),
+            FeedRequest::Check => (state.ready.len() < MAX_AHEAD && self.owner.feeds.is_half_empty(), true),
+            FeedRequest::Slices => (state.ready.len() < MAX_AHEAD, true),
+            FeedRequest::All => (true, state.source.is_none()),
         };
         if wants_more && state.source.is_some() {
             self.enqueue(&mut state);
         }
-        let resumption = if is_there { state.parked.take() } else { None };
+        let resumption = if is_served { state.parked.take() } else { None };
         drop(state);
         if let Some(resume) = resumption {
             resume();
@@ -117,17 +118,19 @@ impl Feed {
     fn copy(&self, state: &mut FeedState, env: &Env) -> usize {
         let object = state.source.as_ref().map(|source| source.get_value(env));
         let bytes = object.map(|object| Uint8ArraySlice::from_unknown(object?.to_unknown()));
-        // A detached buffer has no bytes, and a view of a buffer that became too short for it has none either.
+        // A detached buffer is empty. A view is empty too if its buffer became too short for it.
         let Some(bytes) = bytes.and_then(napi::Result::ok).filter(|bytes| bytes.len() >= self.length) else {
-            state.fault = Some(Fault::Lost);
+            state.fault = Some(FeedFault::Lost);
             return 0;
         };
         let next = &bytes[state.copied..self.length.min(state.copied + SLICE_BYTES)];
-        match state.wanted {
-            Wanted::Release => return 0,
-            Wanted::Look if !self.owner.feeds.is_half_empty() => return 0,
-            Wanted::Whole => state.whole[state.copied..][..next.len()].copy_from_slice(next),
-            Wanted::Look | Wanted::Slices => state.ready.push_back(CopiedSlice::fed(&self.owner, next)),
+        match state.request {
+            FeedRequest::Release => return 0,
+            FeedRequest::Check if !self.owner.feeds.is_half_empty() => return 0,
+            FeedRequest::All => state.collected[state.copied..][..next.len()].copy_from_slice(next),
+            FeedRequest::Check | FeedRequest::Slices => {
+                state.ready.push_back(CopiedSlice::fed(&self.owner, next))
+            }
         }
         state.copied += next.len();
         next.len()
@@ -138,18 +141,18 @@ impl Feed {
         self.owner.feeds.push(self.clone());
     }
 
-    /// Asks the JavaScript thread for what is wanted, if there is more to come.
-    fn ask(self: &Arc<Self>, state: &mut FeedState) {
+    /// Queues the request for the JavaScript thread, if there is more to copy.
+    fn send_request(self: &Arc<Self>, state: &mut FeedState) {
         if !state.is_queued && state.source.is_some() {
             self.enqueue(state);
             self.owner.wake();
         }
     }
 
-    /// Ends the job, for its environment has ended.
+    /// Fails the job because its environment has ended.
     pub fn end(&self) {
         let mut state = self.lock();
-        state.fault = Some(Fault::Ended);
+        state.fault = Some(FeedFault::Ended);
         let resumption = state.parked.take();
         drop(state);
         if let Some(resume) = resumption {
@@ -158,67 +161,68 @@ impl Feed {
     }
 }
 
-/// What a job finds when it asks for more data.
-pub enum Next {
-    /// The bytes that follow.
-    CopiedSlice(CopiedSlice),
-    /// They are not copied yet.
+/// The next part of the data.
+pub enum NextSlice {
+    /// The next bytes.
+    Bytes(CopiedSlice),
+    /// The next bytes are not copied yet.
     Pending,
-    /// There are no more.
+    /// All bytes were returned.
     End,
 }
 
-/// A job's end of the data of one buffer.
-pub struct Fed(Arc<Feed>);
+/// The job's access to the data of one buffer.
+pub struct FeedReader(Arc<BufferFeed>);
 
-impl Fed {
-    /// Keeps a `Uint8Array` of `length` bytes, to be copied when a job asks for it.
-    pub fn of(env: &Env, bytes: Unknown<'_>, length: usize) -> napi::Result<Self> {
+impl FeedReader {
+    /// Keeps a reference to a `Uint8Array` of `length` bytes. A job requests the copies.
+    pub fn from_js(env: &Env, bytes: Unknown<'_>, length: usize) -> napi::Result<Self> {
         let state = FeedState {
             source: Some(Object::from_unknown(bytes)?.create_ref()?),
-            wanted: Wanted::Look,
+            request: FeedRequest::Check,
             copied: 0,
             ready: VecDeque::new(),
-            whole: Vec::new(),
+            collected: Vec::new(),
             fault: None,
             parked: None,
             is_queued: false,
         };
-        Ok(Fed(Arc::new(Feed { owner: current(env)?, length, state: Mutex::new(state) })))
+        Ok(FeedReader(Arc::new(BufferFeed { owner: current(env)?, length, state: Mutex::new(state) })))
     }
 
-    /// How many bytes there are.
+    /// The length in bytes.
     pub fn len(&self) -> usize {
         self.0.length
     }
 
-    /// Takes the next slice, and has the one after it copied. Fails if the buffer was detached or made shorter.
-    pub fn next(&self) -> Result<Next> {
+    /// Takes the next slice, and requests the one after it. Fails if the buffer was detached or made shorter.
+    pub fn next(&self) -> Result<NextSlice> {
         let mut state = self.0.lock();
         let slice = state.ready.pop_front();
-        state.wanted = Wanted::Slices;
+        state.request = FeedRequest::Slices;
         match (slice, state.fault) {
             (_, Some(fault)) => Err(fault.into()),
             (Some(slice), None) => {
-                self.0.ask(&mut state);
-                Ok(Next::CopiedSlice(slice))
+                self.0.send_request(&mut state);
+                Ok(NextSlice::Bytes(slice))
             }
-            (None, None) if state.copied == self.0.length => Ok(Next::End),
-            (None, None) => Ok(Next::Pending),
+            (None, None) if state.copied == self.0.length => Ok(NextSlice::End),
+            (None, None) => Ok(NextSlice::Pending),
         }
     }
 
-    /// Fails if the buffer was found to be detached or made shorter.
+    /// Fails if the JavaScript thread found the buffer detached or shorter.
     pub fn check(&self) -> Result<()> {
         self.0.lock().fault.map_or(Ok(()), |fault| Err(fault.into()))
     }
 
-    /// Calls `resume` once the JavaScript thread has looked whether the buffer is still there: see [`Fed::check`].
-    pub fn look(self, resume: impl FnOnce(Self) + Send + 'static) {
+    /// Calls `resume` once the JavaScript thread has checked that the buffer is still there: see
+    /// [`FeedReader::check`].
+    pub fn when_checked(self, resume: impl FnOnce(Self) + Send + 'static) {
         self.park(resume);
     }
 
-    /// Calls `resume` once [`Fed::next`] gives something.
+    /// Calls `resume` once [`FeedReader::next`] returns bytes, the end or an error.
     pub fn when_ready(self, resume: impl FnOnce(Self) + Send + 'static) {
         let is_ready = !self.0.lock().ready.is_empty();
         match is_ready {
@@ -227,32 +231,33 @@ impl Fed {
         }
     }
 
-    /// Makes room in memory for everything, before the first [`Fed::next`].
-    pub fn reserve_whole(&self) -> Result<()> {
-        let whole = reserve_memory(self.0.length);
-        let mut whole = whole.map_err(|_| Error::file_system("write", "", Errno::ENOMEM.into()))?;
-        // Takes the page faults off the JavaScript thread.
-        whole.resize(self.0.length, 0);
+    /// Reserves memory for all of the data. Called before the first [`FeedReader::next`].
+    pub fn reserve_all(&self) -> Result<()> {
+        let memory = reserve_memory(self.0.length);
+        let mut collected = memory.map_err(|_| Error::file_system("write", "", Errno::ENOMEM.into()))?;
+        // Moves the page faults off the JavaScript thread.
+        collected.resize(self.0.length, 0);
         let mut state = self.0.lock();
         let mut at = 0;
         for slice in state.ready.drain(..) {
-            whole[at..][..slice.len()].copy_from_slice(&slice);
+            collected[at..][..slice.len()].copy_from_slice(&slice);
             at += slice.len();
         }
-        state.whole = whole;
-        state.wanted = Wanted::Whole;
+        state.collected = collected;
+        state.request = FeedRequest::All;
         Ok(())
     }
 
-    /// Calls `resume` once everything is copied to the memory that was reserved, or cannot be: see [`Fed::whole`].
-    pub fn collect(self, resume: impl FnOnce(Self) + Send + 'static) {
+    /// Calls `resume` once all data is copied to the reserved memory, or cannot be copied: see
+    /// [`FeedReader::take_all`].
+    pub fn when_collected(self, resume: impl FnOnce(Self) + Send + 'static) {
         self.park(resume);
     }
 
-    /// What was collected.
-    pub fn whole(&self) -> Result<Vec<u8>> {
+    /// Takes the collected data. Fails if the buffer was detached or made shorter.
+    pub fn take_all(&self) -> Result<Vec<u8>> {
         self.check()?;
-        Ok(mem::take(&mut self.0.lock().whole))
+        Ok(mem::take(&mut self.0.lock().collected))
     }
 
     fn park(self, resume: impl FnOnce(Self) + Send + 'static) {
@@ -263,22 +268,22 @@ impl Fed {
             return resume(self);
         }
         state.parked = Some(Box::new(move || resume(self)));
-        feed.ask(&mut state);
+        feed.send_request(&mut state);
         drop(state);
-        // An environment that has ended serves none.
+        // An environment that has ended serves no request.
         if feed.owner.is_over() {
             feed.end();
         }
     }
 }
 
-impl Drop for Fed {
+impl Drop for FeedReader {
     fn drop(&mut self) {
         let mut state = self.0.lock();
-        state.wanted = Wanted::Release;
+        state.request = FeedRequest::Release;
         state.parked = None;
         let ready = mem::take(&mut state.ready);
-        self.0.ask(&mut state);
+        self.0.send_request(&mut state);
         drop(state);
         drop(ready);
     }

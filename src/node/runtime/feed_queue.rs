@@ -1,8 +1,8 @@
-//! The queue of jobs that want data of one JavaScript environment, and what it holds of copied data.
+//! The queue of feeds that wait for the JavaScript thread, and the accounting of copied data.
 
 use super::dispatch::{Dispatcher, current};
 use super::executor::{self, Pool};
-use super::feed::Feed;
+use super::feed::BufferFeed;
 use crate::sync::IgnorePoison;
 use napi::Env;
 use std::collections::VecDeque;
@@ -10,38 +10,38 @@ use std::mem;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// How much is copied at a time, 1 MiB.
+/// How much is copied at a time: 1 MiB.
 pub const SLICE_BYTES: usize = 1 << 20;
 
-/// How much is copied in one turn of the event loop, 4 MiB.
-const BURST: usize = 4 << 20;
+/// How much is copied in one turn of the event loop: 4 MiB.
+const MAX_BYTES_PER_TURN: usize = 4 << 20;
 
-/// How much one environment holds in slices, 16 MiB.
+/// How much one environment holds in slices: 16 MiB.
 const MAX_IN_FLIGHT: usize = 16 << 20;
 
-/// How much one environment holds of data that was copied in the call, 8 MiB.
+/// How much data that was copied during calls one environment holds: 8 MiB.
 const MAX_COPIED_IN_CALLS: usize = 8 << 20;
 
-/// How many buffers are kept to be used again: the page faults of new ones take longer than the copying.
+/// How many buffers are kept for reuse. The page faults of new buffers take longer than the copying.
 const MAX_SPARE: usize = 8;
 
-/// The jobs of one environment that want data. Copying yields to the event loop after [`BURST`], and stops while
-/// [`MAX_IN_FLIGHT`] bytes are copied that no job is done with.
+/// The feeds of one environment with a pending request. Copying yields to the event loop after
+/// [`MAX_BYTES_PER_TURN`], and stops while [`MAX_IN_FLIGHT`] bytes of slices are in use.
 #[derive(Default)]
 pub struct FeedQueue(Mutex<FeedQueueState>);
 
 #[derive(Default)]
 struct FeedQueueState {
-    hungry: VecDeque<Arc<Feed>>,
-    /// Bytes, by what they are charged to.
+    waiting: VecDeque<Arc<BufferFeed>>,
+    /// Bytes of slices that the JavaScript thread copied for waiting jobs.
     in_flight: usize,
     copied_in_calls: usize,
     spare: Vec<Vec<u8>>,
-    /// Whether copying waits for the event loop to turn.
+    /// Whether copying waits for the next turn of the event loop.
     is_yielding: bool,
 }
 
-/// At most [`SLICE_BYTES`] bytes that were copied, and are charged to their environment.
+/// At most [`SLICE_BYTES`] copied bytes, charged to their environment.
 pub struct CopiedSlice {
     bytes: Vec<u8>,
     owner: Arc<Dispatcher>,
@@ -49,7 +49,8 @@ pub struct CopiedSlice {
 }
 
 impl CopiedSlice {
-    /// Copies bytes in a call, unless much is copied already that no job is done with.
+    /// Copies bytes during a call. Returns `None` if calls have copied so much that it reaches
+    /// [`MAX_COPIED_IN_CALLS`].
     pub fn in_call(env: &Env, bytes: &[u8]) -> napi::Result<Option<Self>> {
         let owner = current(env)?;
         let mut queue = owner.feeds.lock();
@@ -97,7 +98,7 @@ impl Drop for CopiedSlice {
         if queue.spare.len() < MAX_SPARE {
             queue.spare.push(mem::take(&mut self.bytes));
         }
-        if !queue.hungry.is_empty() && !queue.is_yielding {
+        if !queue.waiting.is_empty() && !queue.is_yielding {
             drop(queue);
             self.owner.wake();
         }
@@ -109,54 +110,54 @@ impl FeedQueue {
         self.0.lock().ignore_poison()
     }
 
-    /// Copies what is wanted, on the JavaScript thread.
+    /// Serves pending requests, on the JavaScript thread.
     pub fn serve(&self, env: &Env) {
         let mut copied = 0;
         while let Some(feed) = self.next() {
             copied += feed.serve(env);
-            if copied >= BURST {
+            if copied >= MAX_BYTES_PER_TURN {
                 self.yield_to_loop(&feed.owner);
             }
         }
     }
 
-    fn next(&self) -> Option<Arc<Feed>> {
+    fn next(&self) -> Option<Arc<BufferFeed>> {
         let mut queue = self.lock();
         match queue.is_yielding || queue.in_flight >= MAX_IN_FLIGHT {
             true => None,
-            false => queue.hungry.pop_front(),
+            false => queue.waiting.pop_front(),
         }
     }
 
-    /// Whether less than half of what may be in flight is.
+    /// Whether less than half of [`MAX_IN_FLIGHT`] is in use.
     pub fn is_half_empty(&self) -> bool {
         self.lock().in_flight < MAX_IN_FLIGHT / 2
     }
 
-    /// Goes on when the event loop has turned. Node calls a threadsafe function again at once if it was woken during
-    /// the call, so another thread wakes it.
+    /// Continues in the next turn of the event loop. Node.js calls a threadsafe function again at once if it
+    /// was woken during the call, so another thread wakes it.
     fn yield_to_loop(&self, owner: &Arc<Dispatcher>) {
         self.lock().is_yielding = true;
         let waker = owner.clone();
-        let go_on = move || {
+        let resume = move || {
             waker.feeds.lock().is_yielding = false;
             waker.wake();
         };
-        if executor::submit(Pool::Fast, Box::new(go_on)).is_err() {
+        if executor::submit(Pool::Fast, Box::new(resume)).is_err() {
             self.lock().is_yielding = false;
         }
     }
 
-    /// Ends what waits for data.
+    /// Fails all jobs that wait for data.
     pub fn end(&self) {
-        let hungry = mem::take(&mut self.lock().hungry);
-        for feed in hungry {
+        let waiting = mem::take(&mut self.lock().waiting);
+        for feed in waiting {
             feed.end();
         }
     }
 
-    /// Queues a feed, which the JavaScript thread serves when it is woken.
-    pub fn push(&self, feed: Arc<Feed>) {
-        self.lock().hungry.push_back(feed);
+    /// Queues a feed. The JavaScript thread serves it when it is woken.
+    pub fn push(&self, feed: Arc<BufferFeed>) {
+        self.lock().waiting.push_back(feed);
     }
 }

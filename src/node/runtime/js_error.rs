@@ -1,4 +1,4 @@
-//! The one mapping from our errors to JavaScript's.
+//! The one mapping from [`Error`] to JavaScript errors.
 
 use super::dispatch;
 use crate::error::{Error, Result};
@@ -7,10 +7,11 @@ use napi::Env;
 use napi::bindgen_prelude::{FnArgs, Function, FunctionRef, Object, Unknown};
 use napi_derive::napi;
 
-/// `(kind, code, message, details) => Error`, which index.js provides, for the classes are defined there.
+/// `(kind, code, message, details) => Error`. lib/native.js provides it, because lib/errors.js defines the
+/// classes.
 pub type ErrorFactory = FunctionRef<FnArgs<(String, String, String, Object<'static>)>, Unknown<'static>>;
 
-/// Sets this environment up. `make_error` makes an error from its kind, code, message and details.
+/// Sets up this environment. `make_error` creates an error from its kind, code, message and details.
 #[napi(
     catch_unwind,
     ts_args_type = "makeError: (kind: string, code: string, message: string, details: object) => Error"
@@ -22,7 +23,7 @@ pub fn connect(
     dispatch::connect(env, make_error.create_ref()?)
 }
 
-/// The JavaScript error for `error`.
+/// Creates the JavaScript error for `error`.
 pub fn to_js_error<'e>(env: &'e Env, factory: &ErrorFactory, error: &Error) -> napi::Result<Unknown<'e>> {
     let context = error.context();
     let mut details = Object::new(env)?;
@@ -76,7 +77,7 @@ pub fn to_js_error<'e>(env: &'e Env, factory: &ErrorFactory, error: &Error) -> n
     factory.borrow_back(env)?.call((kind, error.code(), error.to_string(), details).into())
 }
 
-/// Throws an error of ours from a synchronous call.
+/// Throws an [`Error`] from a synchronous call.
 pub fn or_throw<T>(env: &Env, result: Result<T>) -> napi::Result<T> {
     result.map_err(|error| {
         let dispatcher = match dispatch::current(env) {

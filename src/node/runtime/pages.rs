@@ -1,17 +1,17 @@
-//! Results of any length, handed over a page at a time, so that no turn of the event loop takes long.
+//! Long results, passed page by page so that no turn of the event loop takes long.
 
 use crate::model::OptionValue;
 use napi_derive::napi;
 use serde_json::{Number, Value};
 use std::collections::VecDeque;
 
-/// How many values one page has at most, and how much text unless one value has more: either is about a millisecond's work
-/// on the JavaScript thread.
-const VALUES: usize = 200;
-const TEXT: usize = 128 * 1024;
+/// How many values one page has at most, and how many bytes unless one value is longer. Either takes about a
+/// millisecond on the JavaScript thread.
+const MAX_PAGE_VALUES: usize = 200;
+const MAX_PAGE_BYTES: usize = 128 * 1024;
 
-/// How much text one piece of a long one has, in bytes. Text that is not ASCII takes about two milliseconds then.
-const PIECE: usize = 512 * 1024;
+/// How many bytes one piece of a long text has. A piece that is not ASCII takes about two milliseconds.
+const MAX_PIECE_BYTES: usize = 512 * 1024;
 
 /// Pages that lib/pages.js takes one after the other.
 #[napi]
@@ -25,7 +25,7 @@ impl NativePages {
         u32::try_from(self.0.len()).unwrap_or(u32::MAX)
     }
 
-    /// The next page; null after the last.
+    /// Takes the next page. Returns null after the last one.
     #[napi(catch_unwind)]
     pub fn next(&mut self) -> Option<String> {
         self.0.pop_front()
@@ -33,11 +33,11 @@ impl NativePages {
 }
 
 impl NativePages {
-    /// Pages of JSON arrays, of values that are JSON. To be called on a thread of ours.
+    /// Creates pages of JSON arrays from values that are JSON. Called on a pool thread.
     pub fn of_json(values: impl IntoIterator<Item = String>) -> Self {
         let (mut pages, mut page, mut length) = (VecDeque::new(), Vec::new(), 0);
         for value in values {
-            if page.len() == VALUES || !page.is_empty() && length + value.len() > TEXT {
+            if page.len() == MAX_PAGE_VALUES || !page.is_empty() && length + value.len() > MAX_PAGE_BYTES {
                 pages.push_back(array(&page));
                 page.clear();
                 length = 0;
@@ -51,21 +51,22 @@ impl NativePages {
         NativePages(pages)
     }
 
-    /// Pages of one text, cut between characters.
+    /// Creates pages of one text, cut between characters.
     pub fn of_text(text: &str) -> Self {
         let (mut pages, mut rest) = (VecDeque::new(), text);
         while !rest.is_empty() {
-            let end = (PIECE..rest.len()).find(|at| rest.is_char_boundary(*at)).unwrap_or(rest.len());
-            let (piece, others) = rest.split_at(end);
+            let end =
+                (MAX_PIECE_BYTES..rest.len()).find(|at| rest.is_char_boundary(*at)).unwrap_or(rest.len());
+            let (piece, after) = rest.split_at(end);
             pages.push_back(piece.to_owned());
-            rest = others;
+            rest = after;
         }
         NativePages(pages)
     }
 
-    /// Whether a text is long enough to be handed over in pieces.
-    pub fn is_for(text: &str) -> bool {
-        text.len() > PIECE
+    /// Whether a text is so long that it is passed in pieces.
+    pub fn needs_pages(text: &str) -> bool {
+        text.len() > MAX_PIECE_BYTES
     }
 }
 
@@ -73,7 +74,7 @@ fn array(values: &[String]) -> String {
     format!("[{}]", values.join(","))
 }
 
-/// The JSON of a plain value, its fields in their order; what is absent is `null`.
+/// Returns the JSON of an option value, its fields in their order. An absent value becomes `null`.
 pub fn to_json(value: &OptionValue) -> String {
     match value {
         OptionValue::Absent | OptionValue::Other(_) => "null".to_owned(),

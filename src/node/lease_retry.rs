@@ -1,4 +1,5 @@
-//! Operations that wait for a lease, which hold no thread and no turn: one thread resumes them all.
+//! Retries of operations that fail because of a file lease. A waiting operation takes no thread and no keyed
+//! limit: one thread resumes all of them.
 
 use super::runtime::dispatch::Outcome;
 use super::runtime::executor::{self, Pool};
@@ -12,28 +13,28 @@ use std::sync::{Condvar, LazyLock, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How much longer a pause is for each operation that pauses already, so that all of them together make a bounded number
-/// of attempts a second, and the longest pause that comes of it.
+/// By how much each operation that already pauses lengthens a pause, and the longest pause that this may
+/// cause. So all of them together make a bounded number of attempts a second.
 const PAUSE_PER_OPERATION: Duration = Duration::from_millis(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long the thread waits for another operation.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-static PAUSES: LazyLock<Pauses> = LazyLock::new(Pauses::default);
+static PAUSED: LazyLock<PausedOperations> = LazyLock::new(PausedOperations::default);
 
-/// Runs `attempt` now, and again on `pool` while it fails because of a lease; then `rest` with what it returned. Each
-/// attempt but the first may wait for other operations as long as an operation of its own.
-pub fn past_leases<O: 'static, T: 'static>(
+/// Runs `attempt` now, and again on `pool` while it fails because of a lease. Then runs `rest` with its
+/// result. Each attempt but the first may wait for other operations as long as a separate operation may.
+pub fn retry_while_leased<O: 'static, T: 'static>(
     pool: Pool,
     cancel: CancelToken,
     attempt: impl FnMut(&CancelToken) -> Result<O> + Send + 'static,
     rest: impl FnOnce(O) -> Result<Outcome<T>> + Send + 'static,
 ) -> Result<Outcome<T>> {
-    attempt_after(LeaseWait::default(), pool, cancel, attempt, rest)
+    attempt_with(LeaseWait::default(), pool, cancel, attempt, rest)
 }
 
-fn attempt_after<O: 'static, T: 'static>(
+fn attempt_with<O: 'static, T: 'static>(
     mut wait: LeaseWait,
     pool: Pool,
     cancel: CancelToken,
@@ -46,12 +47,12 @@ fn attempt_after<O: 'static, T: 'static>(
     };
     let pause = wait.pause_after(error, &cancel)?;
     let (later, again) = (pool.clone(), cancel.of_a_step());
-    Ok(pause_for(pause, later, cancel, move || attempt_after(wait, pool, again, attempt, rest)))
+    Ok(pause_then(pause, later, cancel, move || attempt_with(wait, pool, again, attempt, rest)))
 }
 
-/// A step that runs `rest` on `pool` after about that time, or fails with `Aborted` at once if the operation is
-/// cancelled: see [`release_cancelled`].
-pub fn pause_for<T: 'static>(
+/// Returns a step that runs `rest` on `pool` after `pause`. It fails with `Aborted` at once if the operation
+/// is cancelled: see [`release_cancelled`].
+pub fn pause_then<T: 'static>(
     pause: Duration,
     pool: Pool,
     cancel: CancelToken,
@@ -60,68 +61,68 @@ pub fn pause_for<T: 'static>(
     Outcome::Parked(Box::new(move |resume| {
         let checked = cancel.clone();
         let rest = move || checked.check().and_then(|()| rest());
-        PAUSES.add(pause, cancel, Box::new(move || resume(pool, Box::new(rest))));
+        PAUSED.add(pause, cancel, Box::new(move || resume(pool, Box::new(rest))));
     }))
 }
 
-/// Has cancelled operations that pause end now. Returns at once, however many there are.
+/// Ends cancelled operations that pause. Returns at once, however many there are.
 pub fn release_cancelled() {
-    PAUSES.lock().has_cancelled = true;
-    PAUSES.changed.notify_one();
+    PAUSED.lock().has_cancelled = true;
+    PAUSED.changed.notify_one();
 }
 
 /// The operations that pause.
 #[derive(Default)]
-struct Pauses {
-    state: Mutex<State>,
+struct PausedOperations {
+    state: Mutex<PauseState>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
-    /// By the time when they go on, and a number that keeps those of one time apart.
-    waiting: BTreeMap<(Instant, u64), Waiter>,
+struct PauseState {
+    /// Keyed by the time of the resumption, and a number that makes the key unique.
+    waiting: BTreeMap<(Instant, u64), PausedOperation>,
     next_number: u64,
-    /// Whether there is a thread that resumes them.
+    /// Whether a thread runs that resumes them.
     is_served: bool,
-    /// Whether some may have been cancelled since that thread looked.
+    /// Whether an operation may have been cancelled since that thread checked.
     has_cancelled: bool,
 }
 
-struct Waiter {
+struct PausedOperation {
     cancel: CancelToken,
-    go_on: Box<dyn FnOnce() + Send>,
+    resume: Box<dyn FnOnce() + Send>,
 }
 
-impl Pauses {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl PausedOperations {
+    fn lock(&self) -> MutexGuard<'_, PauseState> {
         self.state.lock().ignore_poison()
     }
 
-    fn add(&'static self, pause: Duration, cancel: CancelToken, go_on: Box<dyn FnOnce() + Send>) {
+    fn add(&'static self, pause: Duration, cancel: CancelToken, resume: Box<dyn FnOnce() + Send>) {
         let mut state = self.lock();
         if !state.is_served {
-            let name = "volumes-pauses".to_owned();
+            let name = "volumes-leases".to_owned();
             state.is_served = thread::Builder::new().name(name).spawn(|| self.serve()).is_ok();
         }
         if !state.is_served {
-            // Without a thread that waits for all, each waits for itself.
+            // If no thread can be started, the operation sleeps on its own thread.
             drop(state);
             thread::sleep(pause);
-            return go_on();
+            return resume();
         }
         let others = u32::try_from(state.waiting.len()).unwrap_or(u32::MAX);
-        let among_others = PAUSE_PER_OPERATION.saturating_mul(others).min(LONGEST_PAUSE);
-        let (at, number) = (Instant::now() + pause.max(among_others), state.next_number);
+        let min_pause = PAUSE_PER_OPERATION.saturating_mul(others).min(MAX_PAUSE);
+        let (at, number) = (Instant::now() + pause.max(min_pause), state.next_number);
         state.next_number += 1;
-        // One that was cancelled before it came here is not looked for again.
+        // An operation that was cancelled before this call is not searched for again.
         state.has_cancelled |= cancel.check().is_err();
-        state.waiting.insert((at, number), Waiter { cancel, go_on });
+        state.waiting.insert((at, number), PausedOperation { cancel, resume });
         drop(state);
         self.changed.notify_one();
     }
 
-    /// Resumes operations whose pause is over, until there was none to wait for during some time.
+    /// Resumes operations at the end of their pauses. Returns after [`IDLE_TIMEOUT`] without any.
     fn serve(&self) {
         let mut state = self.lock();
         let mut is_idle_for_long = false;
@@ -131,11 +132,13 @@ impl Pauses {
             if has_cancelled || !due.is_empty() {
                 drop(state);
                 for waiter in due {
-                    // Queues a job, or reports that it cannot. This keeps the thread alive if that fails.
-                    let _reported = catch_unwind(AssertUnwindSafe(waiter.go_on));
+                    // It queues a job, or reports a failure to do so. This keeps the thread alive if that
+                    // panics.
+                    let _reported = catch_unwind(AssertUnwindSafe(waiter.resume));
                 }
                 if has_cancelled {
-                    // They may be queued for a turn, also those that were resumed just before they were cancelled.
+                    // Cancelled operations may wait for a keyed limit, also those that were resumed just
+                    // before.
                     executor::release_cancelled();
                 }
                 state = self.lock();
@@ -154,9 +157,9 @@ impl Pauses {
     }
 }
 
-impl State {
-    /// Takes out what goes on now, and tells whether some of that may have been cancelled.
-    fn take_due(&mut self, now: Instant) -> (Vec<Waiter>, bool) {
+impl PauseState {
+    /// Takes the operations to resume now. Returns also whether some of them may have been cancelled.
+    fn take_due(&mut self, now: Instant) -> (Vec<PausedOperation>, bool) {
         let later = self.waiting.split_off(&(now, u64::MAX));
         let mut due: Vec<_> = mem::replace(&mut self.waiting, later).into_values().collect();
         let has_cancelled = mem::take(&mut self.has_cancelled);
