@@ -7,7 +7,7 @@ mod volume;
 
 use sandbox_volumes::error::ErrorKind;
 use sandbox_volumes::model::{Labels, VolumeName, VolumeSpec};
-use sandbox_volumes::store::{Durability, Store, Work, delete_elsewhere};
+use sandbox_volumes::store::{BackgroundWork, Durability, Store, delete_in_background};
 use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::fs;
@@ -20,7 +20,7 @@ use volume::Volume;
 const ENTRIES: usize = 2_000;
 
 /// The work that operations left to others.
-static QUEUED: Mutex<Vec<Work>> = Mutex::new(Vec::new());
+static QUEUED: Mutex<Vec<BackgroundWork>> = Mutex::new(Vec::new());
 
 /// The queue of one test at a time.
 struct Queue(#[expect(dead_code, reason = "held")] MutexGuard<'static, ()>);
@@ -29,7 +29,7 @@ impl Queue {
     fn new() -> Self {
         static ONE_TEST: Mutex<()> = Mutex::new(());
         let queue = Queue(ONE_TEST.lock().unwrap_or_else(PoisonError::into_inner));
-        delete_elsewhere(|work| QUEUED.lock().unwrap().push(work));
+        delete_in_background(|work| QUEUED.lock().unwrap().push(work));
         QUEUED.lock().unwrap().clear();
         queue
     }

@@ -1,4 +1,4 @@
-//! Attachments and what they hold.
+//! Rows of attachments and of their leases.
 
 use super::holders::to_owner;
 use super::{CatalogReader, CatalogWriter, ImageLease};
@@ -6,68 +6,69 @@ use crate::error::Result;
 use crate::model::{ProcessIdentity, VolumeName};
 use rusqlite::{OptionalExtension, Row};
 
-/// An attachment that is about to be recorded.
+/// An attachment to insert.
 #[derive(Clone, Debug)]
 pub struct NewAttachment<'a> {
-    /// The sandbox it is made for.
+    /// Name of the sandbox.
     pub sandbox: &'a str,
-    /// The process it belongs to.
+    /// Process that owns the attachment.
     pub owner: &'a ProcessIdentity,
-    /// The volumes that it mounts, by their ids.
+    /// Volumes to mount, each with the id of its row.
     pub volumes: Vec<(i64, AttachedVolume)>,
-    /// The files of disk images that it mounts; what is shown of the image stands with the first of them.
+    /// Files of disk images to mount. The first file of each image of the host carries the image's path.
     pub images: Vec<(ImageLease, Option<AttachedImage>)>,
-    /// When it is made, in milliseconds since 1970.
+    /// Time of the attachment, in milliseconds since 1970.
     pub created_at_ms: i64,
-    /// Whether that process has the locks on the images, until the attachment ends or it does.
+    /// True if the owner holds the locks on the images until the attachment or the process ends.
     pub keeps_locks: bool,
 }
 
-/// An attachment as the catalog knows it. Its process may have ended since.
+/// An attachment as the catalog has it. Its process may have ended since.
 #[derive(Clone, Debug)]
 pub struct AttachmentRecord {
-    /// Its id.
+    /// Id of the row.
     pub id: i64,
-    /// The sandbox it was made for.
+    /// Name of the sandbox.
     pub sandbox: String,
-    /// The process it belongs to.
+    /// Process that owns the attachment.
     pub owner: ProcessIdentity,
-    /// When it was made, in milliseconds since 1970.
+    /// Time of the attachment, in milliseconds since 1970.
     pub created_at_ms: i64,
-    /// The volumes among its mounts.
+    /// Mounted volumes.
     pub volumes: Vec<AttachedVolume>,
-    /// The disk images of the host among its mounts.
+    /// Mounted disk images of the host.
     pub images: Vec<AttachedImage>,
 }
 
 /// One mount of a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttachedVolume {
-    /// The volume's name.
+    /// Name of the volume.
     pub name: String,
-    /// Where the guest sees it; none where an earlier version did not write it down.
+    /// Path at which the guest sees the mount. `None` if an earlier version, which did not record it, made the row.
     pub guest_path: Option<String>,
-    /// The part of the volume that is mounted; none is all of it.
+    /// Mounted part of the volume. `None` for the whole volume.
     pub subpath: Option<String>,
-    /// Whether it is only read.
+    /// True if the mount is read-only.
     pub readonly: bool,
 }
 
 /// One mount of a disk image of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttachedImage {
-    /// Its path on the host.
+    /// Path on the host.
     pub path: String,
-    /// Where the guest sees it.
+    /// Path at which the guest sees the mount.
     pub guest_path: Option<String>,
-    /// Whether it is only read.
+    /// True if the mount is read-only.
     pub readonly: bool,
 }
 
 const COLUMNS: &str = "id, sandbox, pid, start_time, boot_id, pid_namespace, created_at_ms";
 
 impl CatalogReader<'_> {
-    /// The attachments to that sandbox and of that volume, or all; newest first, the sandbox as tie-break.
+    /// Returns the attachments to `sandbox` and of `volume`, or all of them. The newest comes first; the sandbox
+    /// breaks ties.
     pub fn attachments(
         &self,
         sandbox: Option<&str>,
@@ -83,7 +84,7 @@ impl CatalogReader<'_> {
         found.map(|record| self.with_mounts(record?)).collect()
     }
 
-    /// The attachment of that id.
+    /// Returns the attachment with this id.
     pub fn attachment(&self, id: i64) -> Result<Option<AttachmentRecord>> {
         let mut statement =
             self.0.prepare_cached(&format!("SELECT {COLUMNS} FROM attachment WHERE id = ?1"))?;
@@ -137,8 +138,8 @@ fn to_record(row: &Row<'_>) -> rusqlite::Result<AttachmentRecord> {
 }
 
 impl CatalogWriter<'_> {
-    /// Records an attachment with its leases. The id is drawn at random, so that it means nothing in another catalog
-    /// that takes this one's place.
+    /// Inserts an attachment with its leases. The id is random, so that it means nothing in another catalog that
+    /// replaces this one.
     pub fn attach(&self, attachment: &NewAttachment<'_>) -> Result<i64> {
         let owner = attachment.owner;
         self.0
@@ -184,7 +185,7 @@ impl CatalogWriter<'_> {
         Ok(attachment_id)
     }
 
-    /// Gives an attachment to another process, which does not get the locks.
+    /// Makes another process the owner. That process does not get the locks.
     pub fn hand_over(&self, attachment_id: i64, owner: &ProcessIdentity) -> Result<()> {
         self.0
             .prepare_cached(
@@ -200,7 +201,7 @@ impl CatalogWriter<'_> {
         Ok(())
     }
 
-    /// Deletes an attachment and its leases; one that is gone already is fine.
+    /// Deletes an attachment and its leases. Succeeds if it is gone already.
     pub fn detach(&self, attachment_id: i64) -> Result<()> {
         self.0.prepare_cached("DELETE FROM attachment WHERE id = ?1")?.execute([attachment_id])?;
         Ok(())

@@ -1,47 +1,47 @@
-//! Who holds a volume or a disk image, and whether they still do.
+//! Attachments that hold a volume or a disk image.
 
 use super::{CatalogReader, CatalogWriter};
 use crate::error::Result;
 use crate::model::{ProcessIdentity, VolumeName};
 use rusqlite::{Params, Row};
 
-/// An attachment that holds something.
+/// An attachment that holds a volume or a disk image.
 #[derive(Clone, Debug)]
 pub struct HolderRow {
-    /// The attachment's id.
+    /// Id of the attachment.
     pub attachment_id: i64,
-    /// The sandbox it was made for.
+    /// Name of the sandbox.
     pub sandbox: String,
-    /// The process it belongs to.
+    /// Process that owns the attachment.
     pub owner: ProcessIdentity,
-    /// Whether it only reads what it holds.
+    /// True if the attachment only reads what it holds.
     pub readonly: bool,
-    /// Whether that process has the locks on the attachment's images, until the attachment ends or it does.
+    /// True if the owner holds the locks on the images until the attachment or the process ends.
     pub keeps_locks: bool,
 }
 
-/// One mount's hold on the file of a disk image: one writer, or many readers.
+/// The lease of one mount on the file of a disk image: one writer, or many readers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageLease {
-    /// The device that the file is on.
+    /// Device of the file.
     pub device: u64,
-    /// The file's number there.
+    /// Inode of the file.
     pub inode: u64,
-    /// Whether it is only read.
+    /// True if the mount is read-only.
     pub readonly: bool,
 }
 
-/// What holders are looked for by.
+/// The resource to find holders of.
 #[derive(Clone, Copy, Debug)]
 pub enum HeldResource {
-    /// Those that hold the volume of that id.
+    /// The volume with this row id.
     Volume(i64),
-    /// Those that hold an image in a way that does not go with this lease.
+    /// The image of this lease; only holders that conflict with the lease are found.
     Against(ImageLease),
 }
 
 impl CatalogReader<'_> {
-    /// The attachments that hold something, by their sandboxes' names.
+    /// Returns the attachments that hold a resource, ordered by sandbox.
     pub fn holders(&self, held: HeldResource) -> Result<Vec<HolderRow>> {
         let holders = match held {
             HeldResource::Volume(id) => self.query_holders("lease", "volume_id = ?1", [id])?,
@@ -54,7 +54,7 @@ impl CatalogReader<'_> {
         Ok(holders)
     }
 
-    /// Whether an attachment may write the volume of that name; one whose process ended may be among them.
+    /// Returns true if an attachment may write the volume. Its process may have ended.
     pub fn may_be_written(&self, volume: &VolumeName) -> Result<bool> {
         let mut statement = self.0.prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM lease JOIN volume ON volume.id = volume_id
@@ -63,7 +63,7 @@ impl CatalogReader<'_> {
         Ok(statement.query_row([volume.as_str()], |row| row.get(0))?)
     }
 
-    /// The processes that attachments belong to, each once.
+    /// Returns the processes that own attachments, each once.
     pub fn owners(&self) -> Result<Vec<ProcessIdentity>> {
         let mut statement = self
             .0
@@ -72,7 +72,7 @@ impl CatalogReader<'_> {
         Ok(owners.collect::<rusqlite::Result<_>>()?)
     }
 
-    /// An attachment holds what any of its leases on it says.
+    /// Returns one row for each attachment. It is read-only if all of its leases on the resource are.
     fn query_holders(
         &self,
         leases: &str,
@@ -98,7 +98,7 @@ impl CatalogReader<'_> {
 }
 
 impl CatalogWriter<'_> {
-    /// Deletes all attachments of a process, and gives their ids.
+    /// Deletes all attachments of a process and returns their ids.
     pub fn detach_all_of(&self, owner: &ProcessIdentity) -> Result<Vec<i64>> {
         let mut statement = self.0.prepare_cached(
             "DELETE FROM attachment WHERE pid = ?1 AND start_time = ?2 AND boot_id = ?3 AND pid_namespace = ?4
@@ -110,7 +110,7 @@ impl CatalogWriter<'_> {
     }
 }
 
-/// The process of an attachment's row.
+/// Reads the owner from the row of an attachment.
 pub(super) fn to_owner(row: &Row<'_>) -> rusqlite::Result<ProcessIdentity> {
     Ok(ProcessIdentity {
         pid: row.get("pid")?,

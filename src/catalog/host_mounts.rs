@@ -1,29 +1,29 @@
-//! Mounts that attachments have on the host, written down before they are put in place.
+//! Mounts on the host. Each is recorded before it is put in place.
 
 use super::{CatalogReader, CatalogWriter};
 use crate::error::Result;
 use rusqlite::{OptionalExtension, Params, Row};
 
-/// A mount that may be in place.
+/// A mount on the host that may be in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostMountRow {
-    /// Whose it is; the attachment may have ended.
+    /// Attachment of the mount, which may have ended.
     pub attachment_id: i64,
-    /// Its turn among the mounts of the attachment.
+    /// Position among the mounts of the attachment.
     pub sequence: u32,
-    /// Its guest path, for messages.
+    /// Guest path, for messages.
     pub guest_path: String,
-    /// The boot that it belongs to.
+    /// Boot id at the time of the mount.
     pub boot_id: String,
-    /// The mount name space that it is in.
+    /// Mount name space of the mount.
     pub mount_namespace: u64,
-    /// Its number in the list of mounts.
+    /// Mount id, which the kernel may reuse.
     pub mount_id: u64,
-    /// Its number that no other mount ever has; 0 where the kernel gives none.
+    /// Mount id that the kernel never reuses; 0 if the kernel has none.
     pub unique_id: u64,
-    /// The device that it shows.
+    /// Device of the mount's root.
     pub device: u64,
-    /// The file or directory of that device that it shows.
+    /// Inode of the mount's root.
     pub inode: u64,
 }
 
@@ -32,13 +32,13 @@ const MOUNTS: &str =
                       FROM host_mount";
 
 impl CatalogReader<'_> {
-    /// The mounts of all attachments, or of one, last ones first.
+    /// Returns the mounts of one attachment, or of all. The last mount comes first.
     pub fn host_mounts(&self, attachment: Option<i64>) -> Result<Vec<HostMountRow>> {
         self.query_mounts("?1 IS NULL OR attachment_id = ?1", [attachment])
     }
 
-    /// The mounts of attachments that have ended, last ones first.
-    pub fn mounts_left(&self) -> Result<Vec<HostMountRow>> {
+    /// Returns the mounts of attachments that have ended. The last mount comes first.
+    pub fn orphaned_mounts(&self) -> Result<Vec<HostMountRow>> {
         self.query_mounts("attachment_id NOT IN (SELECT id FROM attachment)", [])
     }
 
@@ -49,7 +49,7 @@ impl CatalogReader<'_> {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
-    /// Whether there is an attachment of that number.
+    /// Returns true if an attachment with this id exists.
     pub fn is_attached(&self, attachment: i64) -> Result<bool> {
         let mut statement = self.0.prepare_cached("SELECT 1 FROM attachment WHERE id = ?1")?;
         Ok(statement.query_row([attachment], |_| Ok(())).optional()?.is_some())
@@ -72,7 +72,7 @@ fn to_row(row: &Row<'_>) -> rusqlite::Result<HostMountRow> {
 }
 
 impl CatalogWriter<'_> {
-    /// Writes down a mount that is about to be put in place.
+    /// Records a mount before it is put in place.
     pub fn add_host_mount(&self, mount: &HostMountRow) -> Result<()> {
         self.0
             .prepare_cached("INSERT INTO host_mount VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
@@ -90,7 +90,7 @@ impl CatalogWriter<'_> {
         Ok(())
     }
 
-    /// Strikes a mount out that is in place no more.
+    /// Deletes the row of a mount that is no longer in place.
     pub fn delete_host_mount(&self, mount: &HostMountRow) -> Result<()> {
         self.0
             .prepare_cached("DELETE FROM host_mount WHERE attachment_id = ?1 AND sequence = ?2")?

@@ -1,21 +1,21 @@
-//! Intents: what is being done to a volume, written down before it is begun.
+//! Intents: a volume is being created or removed. An intent is written before the first change.
 
 use super::{CatalogReader, CatalogWriter};
 use crate::error::Result;
 use crate::model::{VolumeId, VolumeName};
 use rusqlite::Row;
 
-/// What is being done.
+/// The operation of an intent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Being made in the staging directory.
+    /// The volume is being created in the staging directory.
     Create,
-    /// On its way out through the trash directory.
+    /// The volume is being removed through the trash directory.
     Remove,
 }
 
 impl Action {
-    /// The name in the catalog and in errors.
+    /// Returns the name that the catalog and errors use.
     pub fn as_str(self) -> &'static str {
         match self {
             Action::Create => "create",
@@ -24,28 +24,27 @@ impl Action {
     }
 }
 
-/// A volume that somebody began to create or remove and has not finished with.
+/// A creation or removal of a volume that has not finished.
 #[derive(Clone, Debug)]
 pub struct Intent {
-    /// The volume's row.
+    /// Row of the volume.
     pub volume_id: i64,
-    /// Its name.
+    /// Name of the volume.
     pub name: VolumeName,
-    /// Its id.
+    /// Id of the volume.
     pub identity: VolumeId,
-    /// What is being done.
+    /// Operation on the volume.
     pub action: Action,
-    /// The entry in the staging or the trash directory.
+    /// Entry in the staging or the trash directory.
     pub entry: String,
-    /// Whether the file with the id is beside the volume until the volume's data was moved or deleted. False if that is
-    /// not known.
+    /// True if the volume's id file exists until the volume's data is moved or deleted. False if that is unknown.
     pub is_marked: bool,
-    /// Whether a removal began to delete the volume's content in its place, because it cannot be moved.
+    /// True if a removal began to delete the content in its place, because it cannot be moved.
     pub in_place: bool,
 }
 
 impl CatalogReader<'_> {
-    /// All intents, or those of one name. A row that no version of this program could have written is left out.
+    /// Returns the intents of one name, or all. Skips rows that no version of this program could have written.
     pub fn intents(&self, name: Option<&VolumeName>) -> Result<Vec<Intent>> {
         let mut statement = self.0.prepare_cached(
             "SELECT volume_id, name, action, entry, identity, identity_stored, in_place
@@ -74,7 +73,7 @@ fn to_intent(row: &Row<'_>) -> Option<Intent> {
 }
 
 impl CatalogWriter<'_> {
-    /// Writes down what is about to be done to a volume, which hides it from readers.
+    /// Inserts the intent of a volume, which hides the volume from readers.
     pub fn begin(&self, volume_id: i64, action: Action, entry: &str) -> Result<()> {
         self.0
             .prepare_cached("INSERT INTO intent (volume_id, action, entry) VALUES (?1, ?2, ?3)")?
@@ -82,10 +81,11 @@ impl CatalogWriter<'_> {
         Ok(())
     }
 
-    /// Writes down anew what is there already. Where another process wrote it and died, it may not be on disk yet.
-    /// Returns false, and writes nothing, if the intent is there no more.
+    /// Inserts an existing intent again. Returns false, and writes nothing, if the intent is gone.
+    ///
+    /// Crash safety: the process that wrote the intent may have died before the row was on disk.
     pub fn confirm(&self, intent: &Intent) -> Result<bool> {
-        // SQLite writes nothing for a row that is replaced by the same.
+        // SQLite writes nothing if a row is replaced by an equal one, so the row is deleted first.
         let mut statement =
             self.0.prepare_cached("DELETE FROM intent WHERE volume_id = ?1 AND entry = ?2")?;
         let is_there = statement.execute((intent.volume_id, &intent.entry))? == 1;
@@ -104,14 +104,14 @@ impl CatalogWriter<'_> {
         Ok(())
     }
 
-    /// Strikes the intent out: the volume is there, whole, but for the file that has its id.
-    pub fn settle_without_file(&self, volume_id: i64) -> Result<()> {
+    /// Deletes the intent. The volume is complete, except that its id file is missing.
+    pub fn delete_intent_without_id_file(&self, volume_id: i64) -> Result<()> {
         self.0.prepare_cached("UPDATE volume SET identity_stored = 0 WHERE id = ?1")?.execute([volume_id])?;
-        self.settle(volume_id)
+        self.delete_intent(volume_id)
     }
 
-    /// Strikes the intent out: the volume is there, whole.
-    pub fn settle(&self, volume_id: i64) -> Result<()> {
+    /// Deletes the intent. The volume is complete.
+    pub fn delete_intent(&self, volume_id: i64) -> Result<()> {
         self.0.prepare_cached("DELETE FROM intent WHERE volume_id = ?1")?.execute([volume_id])?;
         Ok(())
     }

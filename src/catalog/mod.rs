@@ -1,7 +1,7 @@
-//! The catalog: all SQL of the store, and nothing but SQL.
+//! The catalog of volumes: all SQL of the store, and only SQL.
 //!
-//! A volume's row carries an *intent* while it is being created or removed. Only rows without one are volumes
-//! to the outside, so a half-made or half-removed volume is never listed.
+//! While a volume is created or removed, its row has an *intent*. Only rows without an intent are listed, so a caller
+//! never sees an incomplete volume.
 
 #![forbid(unsafe_code)]
 
@@ -37,184 +37,189 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long an opening waits for a writer before it looks whether it needs to write at all.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Time for which an opening waits for a writer before it checks if it has to write at all.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a reader waits for writers before it leaves to a later one what it would have to write.
-const READER_PATIENCE: Duration = Duration::from_millis(200);
+/// Time for which a reader waits for writers. After that it leaves its write to a later operation.
+const READER_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// How many reads run at once.
-const READERS: usize = 2;
+/// Number of reads that run at once.
+const MAX_READERS: usize = 2;
 
-/// The name of write-ahead logging, by which readers and a writer do not wait for each other.
+/// Journal mode in which readers and a writer do not wait for each other.
 const WAL: &str = "wal";
 
-/// How long to wait where SQLite does not.
+/// Pause between two tries to get a lock for which SQLite does not wait.
 const BUSY_PAUSE: Duration = Duration::from_millis(1);
 
-/// Keeps others away until what it gives is dropped; it waits until the deadline.
+/// Acquires a lock, or fails at the deadline. Dropping the result releases the lock.
 pub type CatalogLock = Box<dyn Fn(Instant) -> Result<Box<dyn Any>> + Send + Sync>;
 
-/// What SQLite's own locks leave open: they exclude other processes, but not a second copy of SQLite in this one, which
-/// a second copy of the addon brings along.
+/// Locks for what SQLite's own locks leave open.
+///
+/// SQLite's locks exclude other processes. The locks do not exclude a second SQLite in this process, which each instance
+/// of the addon brings.
 pub struct CatalogLocks {
-    /// Lets one writer in at a time, whoever it is.
+    /// Excludes other writers, in this process and in others.
     pub writers: CatalogLock,
-    /// Lets one copy of SQLite in this process in at a time. It is only ever held for a moment.
-    pub copies: CatalogLock,
-    /// Whether there are other copies, or that could not be told.
-    pub has_copies: Box<dyn Fn() -> bool + Send + Sync>,
-    /// The file that stands at the catalog's path now.
+    /// Excludes the SQLites of other instances in this process. It is held for short operations only.
+    pub instances: CatalogLock,
+    /// Returns true if this process has other instances, or may have.
+    pub has_other_instances: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Returns the file that is at the catalog's path now.
     pub file: Box<dyn Fn() -> Option<FileNumbers> + Send + Sync>,
 }
 
-/// An open catalog. Every commit is on disk when it returns. Reads never wait for writers, unless there are other copies
-/// of SQLite in this process: then whoever writes or reads has all others of this process wait, for a moment.
+/// An open catalog.
+///
+/// Every commit is on disk when it returns. Reads do not wait for writers. If this process has other instances, each
+/// read and each write excludes the others for a short time.
 pub struct Catalog {
     path: PathBuf,
     file: Option<FileNumbers>,
     writer: ConnectionPool,
     readers: ConnectionPool,
-    gates: Arc<CatalogLocks>,
+    locks: Arc<CatalogLocks>,
 }
 
-/// Reading access, of one moment.
+/// Read access to one snapshot.
 pub struct CatalogReader<'c>(&'c Connection);
 
-/// Writing access, within one transaction.
+/// Write access within one transaction.
 pub struct CatalogWriter<'c>(rusqlite::Transaction<'c>);
 
 impl Catalog {
-    /// Opens the catalog at `path`, makes it or brings it up to date. A new one begins with the volumes that `found`
-    /// gives: those of a catalog that was lost.
+    /// Opens the catalog at `path`. Creates it, or migrates it to the newest version.
+    ///
+    /// A new catalog begins with the volumes that `found` returns: those of a catalog that was lost.
     pub fn open(
         path: &Path,
-        gates: CatalogLocks,
+        locks: CatalogLocks,
         found: impl FnOnce() -> Result<Vec<FoundVolume>>,
     ) -> Result<Self> {
-        let gates = Arc::new(gates);
+        let locks = Arc::new(locks);
         let deadline = Instant::now() + LONGEST_WAIT;
-        let writing = (gates.writers)(Instant::now() + PATIENCE);
-        let mut copies = (gates.copies)(deadline)?;
+        let writing = (locks.writers)(Instant::now() + OPEN_TIMEOUT);
+        let mut instance_lock = (locks.instances)(deadline)?;
         let prepare = |connection: &mut Connection| {
             schema::prepare(connection, |transaction| adopt_all(transaction, found))
         };
-        let (first, alone) = match writing {
-            Ok(alone) => (connect(path, &gates, prepare)?, Some(alone)),
-            // A writer that was stopped keeps nobody from reading.
-            Err(_) => match connect_to_complete(path, &gates)? {
+        let (first, write_lock) = match writing {
+            Ok(write_lock) => (connect(path, &locks, prepare)?, Some(write_lock)),
+            // A stopped writer must not keep readers out.
+            Err(_) => match connect_to_complete(path, &locks)? {
                 Some(complete) => (complete, None),
                 None => {
-                    drop(copies);
-                    let alone = (gates.writers)(deadline)?;
-                    copies = (gates.copies)(deadline)?;
-                    (connect(path, &gates, prepare)?, Some(alone))
+                    drop(instance_lock);
+                    let write_lock = (locks.writers)(deadline)?;
+                    instance_lock = (locks.instances)(deadline)?;
+                    (connect(path, &locks, prepare)?, Some(write_lock))
                 }
             },
         };
-        let (writer, none_yet) = (ConnectionPool::new(vec![first]), ConnectionPool::new(Vec::new()));
-        let file = (gates.file)();
-        let mut catalog = Catalog { path: path.to_owned(), file, writer, readers: none_yet, gates };
-        let readers = (0..READERS).map(|_| connect(path, &catalog.gates, |_| Ok(())));
+        let (writer, no_readers) = (ConnectionPool::new(vec![first]), ConnectionPool::new(Vec::new()));
+        let file = (locks.file)();
+        let mut catalog = Catalog { path: path.to_owned(), file, writer, readers: no_readers, locks };
+        let readers = (0..MAX_READERS).map(|_| connect(path, &catalog.locks, |_| Ok(())));
         catalog.readers = ConnectionPool::new(readers.collect::<Result<_>>()?);
-        drop((copies, alone));
+        drop((instance_lock, write_lock));
         Ok(catalog)
     }
 
-    /// Opens the catalog at `path` on a read-only file system, where `gates.writers` refuses. One of an earlier version
-    /// is copied into memory and brought up to date there. `has_log` tells whether a log is beside it; see
-    /// [`Catalog::open`] for `found`.
+    /// Opens the catalog at `path` on a read-only file system, where `writers` fails.
+    ///
+    /// A catalog of an earlier version is copied into memory and migrated there. `has_log` says that a write-ahead
+    /// log exists. See [`Catalog::open`] for `found`.
     pub fn open_read_only(
         path: &Path,
         has_log: bool,
-        gates: CatalogLocks,
+        locks: CatalogLocks,
         found: impl FnOnce() -> Result<Vec<FoundVolume>>,
     ) -> Result<Self> {
         let first = read_only::connect(path, has_log)?;
         schema::refuse_newer(&first)?;
         if !schema::is_newest(&first)? {
             let copy = read_only::copy(Some(&first), |copy| adopt_all(copy, found))?;
-            return Ok(Catalog::of_readers(path, first, vec![copy], gates));
+            return Ok(Catalog::of_readers(path, first, vec![copy], locks));
         }
-        let readers = (0..READERS).map(|_| read_only::connect(path, has_log)).collect::<Result<_>>()?;
-        Ok(Catalog::of_readers(path, first, readers, gates))
+        let readers = (0..MAX_READERS).map(|_| read_only::connect(path, has_log)).collect::<Result<_>>()?;
+        Ok(Catalog::of_readers(path, first, readers, locks))
     }
 
-    /// Makes a catalog in memory with the volumes that `found` returns, in place of one at `path` that a read-only file
-    /// system lacks.
+    /// Creates a catalog in memory with the volumes that `found` returns. It replaces the catalog at `path` that a
+    /// read-only file system lacks.
     pub fn open_in_memory(
         path: &Path,
-        gates: CatalogLocks,
+        locks: CatalogLocks,
         found: impl FnOnce() -> Result<Vec<FoundVolume>>,
     ) -> Result<Self> {
         let copy = read_only::copy(None, |copy| adopt_all(copy, found))?;
-        // Nothing is ever written through it.
+        // No statement writes through this connection.
         let first = Connection::open_in_memory()?;
-        Ok(Catalog::of_readers(path, first, vec![copy], gates))
+        Ok(Catalog::of_readers(path, first, vec![copy], locks))
     }
 
-    /// A catalog that is only read. A writer, too, is first lent a connection and then refused.
-    fn of_readers(path: &Path, first: Connection, readers: Vec<Connection>, gates: CatalogLocks) -> Self {
+    /// Builds a catalog for reading. A writer gets a connection from the pool and then fails.
+    fn of_readers(path: &Path, first: Connection, readers: Vec<Connection>, locks: CatalogLocks) -> Self {
         let (writer, readers) = (ConnectionPool::new(vec![first]), ConnectionPool::new(readers));
-        let file = (gates.file)();
-        Catalog { path: path.to_owned(), file, writer, readers, gates: Arc::new(gates) }
+        let file = (locks.file)();
+        Catalog { path: path.to_owned(), file, writer, readers, locks: Arc::new(locks) }
     }
 
-    /// Reads the whole catalog and refuses one that is damaged.
+    /// Fails if any part of the catalog is damaged.
     pub fn verify(&self) -> Result<()> {
-        self.read(|catalog| verify::content(catalog.0).and_then(|()| verify::tables(catalog.0)))
+        self.read(|catalog| verify::check_pages(catalog.0).and_then(|()| verify::check_tables(catalog.0)))
     }
 
     /// Runs `read` on a snapshot.
     pub fn read<T>(&self, read: impl FnOnce(&CatalogReader<'_>) -> Result<T>) -> Result<T> {
         let deadline = Instant::now() + LONGEST_WAIT;
         self.readers.with(deadline, |connection| {
-            let _copies = (self.gates.copies)(deadline)?;
-            verify::bound(connection)?;
+            let _instance_lock = (self.locks.instances)(deadline)?;
+            verify::limit_steps(connection)?;
             let snapshot = connection.transaction()?;
             read(&CatalogReader(&snapshot))
         })
     }
 
-    /// Brings what the log holds into the catalog itself, so that the log is written from its beginning again and takes
-    /// no more room.
+    /// Runs a checkpoint, so that the log is written from its beginning and does not grow.
     pub fn checkpoint_wal(&self) -> Result<()> {
         let deadline = Instant::now() + LONGEST_WAIT;
         self.writer.with(deadline, |connection| {
-            let _alone = (self.gates.writers)(deadline)?;
-            let _copies = (self.gates.copies)(deadline)?;
+            let _write_lock = (self.locks.writers)(deadline)?;
+            let _instance_lock = (self.locks.instances)(deadline)?;
             connection.busy_timeout(Duration::ZERO)?;
             Ok(connection.query_row("PRAGMA wal_checkpoint(RESTART)", (), |_| Ok(()))?)
         })
     }
 
-    /// Fails unless a write could begin now, or soon: a reader that has something to write does not wait for longer.
+    /// Fails if a write cannot begin within the time that a reader waits.
     pub fn check_writable_soon(&self) -> Result<()> {
-        let deadline = Instant::now() + READER_PATIENCE;
+        let deadline = Instant::now() + READER_TIMEOUT;
         self.writer.with(deadline, |connection| {
-            let _alone = (self.gates.writers)(deadline)?;
-            let _copies = (self.gates.copies)(deadline)?;
-            connection.busy_timeout(READER_PATIENCE)?;
+            let _write_lock = (self.locks.writers)(deadline)?;
+            let _instance_lock = (self.locks.instances)(deadline)?;
+            connection.busy_timeout(READER_TIMEOUT)?;
             Ok(connection.transaction_with_behavior(TransactionBehavior::Immediate)?.rollback()?)
         })
     }
 
-    /// Runs `write` as one transaction, which is committed if it succeeds and rolled back if it fails.
+    /// Runs `write` as one transaction. Commits it if `write` succeeds, and rolls it back if `write` fails.
     pub fn write<T>(&self, write: impl FnOnce(&CatalogWriter<'_>) -> Result<T>) -> Result<T> {
         let deadline = Instant::now() + LONGEST_WAIT;
         self.writer.with(deadline, |connection| {
-            let _alone = (self.gates.writers)(deadline)?;
-            // While another program writes, the copies in this process go on reading.
+            let _write_lock = (self.locks.writers)(deadline)?;
+            // While another program writes, the other instances in this process can read.
             connection.busy_timeout(Duration::ZERO)?;
-            verify::bound(connection)?;
-            let (_copies, transaction) = loop {
-                let copies = (self.gates.copies)(deadline)?;
+            verify::limit_steps(connection)?;
+            let (_instance_lock, transaction) = loop {
+                let instance_lock = (self.locks.instances)(deadline)?;
                 match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
                     Err(error) if is_busy(&error) && Instant::now() < deadline => {
-                        drop(copies);
+                        drop(instance_lock);
                         std::thread::sleep(BUSY_PAUSE);
                     }
-                    begun => break (copies, begun?),
+                    begun => break (instance_lock, begun?),
                 }
             };
             let writer = CatalogWriter(transaction);
@@ -228,7 +233,7 @@ impl Catalog {
 impl Drop for Catalog {
     fn drop(&mut self) {
         let connections = [self.writer.take_all(), self.readers.take_all()].into_iter().flatten().collect();
-        retained::close(&self.path, self.file, &self.gates, connections);
+        retained::close(&self.path, self.file, &self.locks, connections);
     }
 }
 
@@ -239,7 +244,7 @@ impl fmt::Debug for Catalog {
 }
 
 impl CatalogWriter<'_> {
-    /// Reading access within this transaction.
+    /// Returns read access within this transaction.
     pub fn reader(&self) -> CatalogReader<'_> {
         CatalogReader(&self.0)
     }
@@ -249,24 +254,24 @@ fn adopt_all(connection: &Connection, found: impl FnOnce() -> Result<Vec<FoundVo
     found()?.iter().try_for_each(|volume| volumes::adopt(connection, volume).map(drop))
 }
 
-/// Connects to a catalog, which is made where it is missing, and has it prepared.
+/// Connects to a catalog and prepares it. Creates the file if it is missing.
 fn connect(
     path: &Path,
-    gates: &Arc<CatalogLocks>,
+    locks: &Arc<CatalogLocks>,
     prepare: impl FnOnce(&mut Connection) -> Result<()>,
 ) -> Result<Connection> {
     let connected =
-        retained::open(path, OpenFlags::default() | OpenFlags::SQLITE_OPEN_NOFOLLOW, gates, |connection| {
+        retained::open(path, OpenFlags::default() | OpenFlags::SQLITE_OPEN_NOFOLLOW, locks, |connection| {
             set_up(connection)?;
             prepare(connection).map(|()| true)
         })?;
     connected.ok_or_else(|| Error::internal("a catalog was neither ready nor refused"))
 }
 
-/// Connects to a catalog that is there and needs no preparation; none where it does.
-fn connect_to_complete(path: &Path, gates: &Arc<CatalogLocks>) -> Result<Option<Connection>> {
+/// Connects to an existing catalog that needs no preparation. Returns `None` if it needs one.
+fn connect_to_complete(path: &Path, locks: &Arc<CatalogLocks>) -> Result<Option<Connection>> {
     let flags = (OpenFlags::default() - OpenFlags::SQLITE_OPEN_CREATE) | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let connected = retained::open(path, flags, gates, |connection| {
+    let connected = retained::open(path, flags, locks, |connection| {
         connection.busy_timeout(LONGEST_WAIT)?;
         let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
         let is_complete = mode == WAL && schema::is_newest(connection)?;
@@ -283,8 +288,8 @@ fn connect_to_complete(path: &Path, gates: &Arc<CatalogLocks>) -> Result<Option<
 
 fn set_up(connection: &mut Connection) -> Result<()> {
     connection.busy_timeout(LONGEST_WAIT)?;
-    verify::bound(connection)?;
-    // Closing a connection writes nothing: not into a catalog that is refused, nor outside the gate.
+    verify::limit_steps(connection)?;
+    // Closing must write nothing: neither to a catalog that was rejected, nor outside of the instance lock.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // No version of the catalog has a view.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
@@ -296,8 +301,9 @@ fn set_up(connection: &mut Connection) -> Result<()> {
     Ok(())
 }
 
-/// Turns write-ahead logging on, which the file then remembers. Of two programs that do so at once SQLite
-/// refuses one without waiting, so that one tries again.
+/// Turns write-ahead logging on, which the file stores.
+///
+/// SQLite does not wait if another program does the same at once, so the statement is retried.
 fn enter_wal(connection: &Connection) -> Result<()> {
     let deadline = Instant::now() + LONGEST_WAIT;
     loop {
@@ -308,13 +314,13 @@ fn enter_wal(connection: &Connection) -> Result<()> {
     }
 }
 
-/// Whether an error of the catalog says that its file is damaged or not ours.
+/// Returns true if the error says that the catalog's file is damaged or no catalog.
 pub fn is_damage(error: &Error) -> bool {
     cause_of(error).is_some_and(is_corrupt)
 }
 
-/// Whether an error of the catalog may say that there is no room for it: SQLite tells a quota that is used up from no
-/// other failure to write.
+/// Returns true if the error may mean that the disk is full. SQLite reports an exceeded quota like any other failed
+/// write.
 pub fn may_lack_room(error: &Error) -> bool {
     use rusqlite::ffi::{SQLITE_FULL, SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_WRITE};
     let code = cause_of(error).and_then(rusqlite::Error::sqlite_error).map(|error| error.extended_code);
@@ -331,7 +337,8 @@ fn cause_of(error: &Error) -> Option<&rusqlite::Error> {
 
 fn is_corrupt(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, OperationInterrupted, Unknown};
-    // SQLite's general error, of a table or a column that is missing or there already, and a statement without an end.
+    // `Unknown` is SQLite's general error: a table or column is missing or exists already. `OperationInterrupted` is
+    // a statement without an end.
     let broken = [NotADatabase, DatabaseCorrupt, Unknown, OperationInterrupted];
     matches!(error, rusqlite::Error::SqlInputError { .. })
         || error.sqlite_error_code().is_some_and(|code| broken.contains(&code))
@@ -342,7 +349,7 @@ fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked))
 }
 
-/// Where SQLite reports failures, they are the catalog's.
+/// Maps every error of SQLite to an error of the catalog.
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
         use rusqlite::ErrorCode;
@@ -352,7 +359,7 @@ impl From<rusqlite::Error> for Error {
                 LONGEST_WAIT.as_secs()
             ),
             _ if is_corrupt(&error) => {
-                "is damaged. It was left as it is; VolumeStore.check({ repair: true }) keeps it aside and finds the \
+                "is damaged. It was left as it is; VolumeStore.check({ repair: true }) renames it and finds the \
                  volumes again."
                     .to_owned()
             }

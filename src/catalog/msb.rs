@@ -1,7 +1,7 @@
-//! Reads microsandbox's own catalog, `db/msb.db`. Nothing is written to it.
+//! Read access to microsandbox's catalog, `db/msb.db`. Nothing is written to it.
 //!
-//! A connection stays open as long as this process lives. POSIX releases a process's locks on a file when it closes any
-//! descriptor of it, and microsandbox's SDK may have a SQLite of its own in this process.
+//! A connection stays open until the process ends. POSIX releases the locks of a process on a file when it closes any
+//! descriptor of the file, and microsandbox's SDK may have its own SQLite in this process.
 
 use super::FileNumbers;
 use crate::error::{Error, Result};
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 use std::time::Duration;
 
-/// The columns of `volume` that every version has that is read here.
+/// Columns of `volume` that this module reads and that every supported version has.
 const COLUMNS: [&str; 11] = [
     "id",
     "name",
@@ -29,55 +29,55 @@ const COLUMNS: [&str; 11] = [
     "disk_fstype",
 ];
 
-/// The columns of `volume` that newer versions add, and the triggers that belong to them.
+/// Columns of `volume` that newer versions add, and the triggers that belong to them.
 const CREATION_COLUMNS: [&str; 2] = ["creation_state", "pending_creation_sandbox_id"];
 const CREATION_TRIGGERS: [&str; 2] = ["volume_creation_no_delete", "standalone_volume_no_delete"];
 
-/// The catalog's file.
+/// The file of microsandbox's catalog.
 pub struct MsbCatalog {
-    /// Where it is.
+    /// Path of the catalog.
     pub path: PathBuf,
-    /// The file that is there now; `None` if there is none.
+    /// Returns the file that is at the path now; `None` if there is no file.
     pub current: Box<dyn Fn() -> Option<FileNumbers>>,
-    /// How long to wait for another program's lock.
+    /// Time to wait for the lock of another program.
     pub wait: Duration,
 }
 
-/// A volume as microsandbox knows it.
+/// A volume in microsandbox's catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MsbVolume {
-    /// Its row: a volume that is removed and made again has another one.
+    /// Id of the row. A volume that is removed and created again has another id.
     pub id: i64,
-    /// Directory or disk.
+    /// Kind of the volume.
     pub kind: VolumeKind,
-    /// The size of a disk.
+    /// Size of a disk volume.
     pub capacity_bytes: Option<u64>,
-    /// Whether it is still being created.
+    /// True while microsandbox creates the volume.
     pub is_incomplete: bool,
-    /// The sandbox that it is being created for.
+    /// Sandbox that the volume is being created for.
     pub creating_sandbox: Option<String>,
 }
 
-/// A sandbox that runs, or may run.
+/// A sandbox that runs or may run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActiveSandbox {
-    /// Its name.
+    /// Name of the sandbox.
     pub name: String,
-    /// What it mounts; `None` if its configuration cannot be read.
+    /// Mounts of the sandbox; `None` if its configuration cannot be read.
     pub sources: Option<Vec<MountedSource>>,
 }
 
-/// What a sandbox mounts.
+/// The source of a sandbox's mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MountedSource {
-    /// A volume, by its name.
+    /// A volume, by name.
     Volume(String),
-    /// A path of the host.
+    /// A path on the host.
     Host(PathBuf),
 }
 
 impl MsbCatalog {
-    /// The volume of that name.
+    /// Returns the volume with this name.
     pub fn volume(&self, name: &VolumeName) -> Result<Option<MsbVolume>> {
         self.read(|catalog, has_creation| {
             let creation = match has_creation {
@@ -103,7 +103,7 @@ impl MsbCatalog {
         })
     }
 
-    /// The sandboxes that run, or may run.
+    /// Returns the sandboxes that run or may run.
     pub fn active_sandboxes(&self) -> Result<Vec<ActiveSandbox>> {
         let found = self.read(|catalog, _| {
             let columns = columns_of(catalog, "sandbox")?;
@@ -134,7 +134,8 @@ impl MsbCatalog {
         found.ok_or_else(|| unknown(&self.path, "lacks columns of the table \"sandbox\"", None))
     }
 
-    /// Runs `read` on a snapshot whose schema is known; `read` is told whether volumes have a state of creation.
+    /// Runs `read` on a snapshot with a known schema. The second argument of `read` is true if volumes have a
+    /// creation state.
     fn read<T>(&self, read: impl FnOnce(&Transaction<'_>, bool) -> rusqlite::Result<T>) -> Result<T> {
         let shared = self.connection()?;
         let mut shared = locked(&shared);
@@ -151,7 +152,7 @@ impl MsbCatalog {
         read(&snapshot, has_creation).map_err(failed)
     }
 
-    /// Fails if the table of volumes is not one that is known.
+    /// Fails if the table of volumes is unknown. Returns true if volumes have a creation state.
     fn check_schema(&self, catalog: &Connection) -> Result<bool> {
         let failed = |error| failed(&self.path, error);
         let unknown = |problem: &str| {
@@ -203,13 +204,13 @@ impl MsbCatalog {
     }
 }
 
-/// The connections by file, and by whether they wait for other programs.
+/// Connections by file, and by whether a connection waits for other programs.
 type MsbConnections = HashMap<(FileNumbers, bool), Arc<Mutex<SharedConnection>>>;
 
 struct SharedConnection {
     connection: Connection,
-    /// The version of the schema that was found to be known, which SQLite counts up with each change of it, and whether
-    /// volumes have a state of creation.
+    /// Schema version that was checked last, and whether volumes have a creation state. SQLite increments the version
+    /// with each change of the schema.
     checked: Option<(i64, bool)>,
 }
 
@@ -224,7 +225,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn connect(path: &Path, wait: Duration) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    // Readers of a catalog with a write-ahead log write to its index. Where that is refused, SQLite can do without.
+    // A reader of a catalog in WAL mode writes to the log's index. If that is not permitted, SQLite reads without it.
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_WRITE)
         .or_else(|_| Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_ONLY))?;
     connection.busy_timeout(wait)?;
@@ -236,11 +237,11 @@ fn connect(path: &Path, wait: Duration) -> rusqlite::Result<Connection> {
 
 struct Column {
     name: String,
-    /// Whether a new row has to state a value.
+    /// True if a new row must set the column.
     is_required: bool,
 }
 
-/// The columns of a table; none if there is no such table.
+/// Returns the columns of a table. The list is empty if the table does not exist.
 fn columns_of(catalog: &Connection, table: &str) -> rusqlite::Result<Vec<Column>> {
     let sql = "SELECT name, \"notnull\" AND dflt_value IS NULL FROM pragma_table_info(?1)
                WHERE EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1)";
@@ -249,7 +250,7 @@ fn columns_of(catalog: &Connection, table: &str) -> rusqlite::Result<Vec<Column>
     statement.query_map([table], columns)?.collect()
 }
 
-/// What a sandbox's configuration mounts; `None` if it is not one that is understood.
+/// Returns the mounts of a sandbox's configuration. Returns `None` if the configuration is not understood.
 fn mounted_sources(configuration: &[u8]) -> Option<Vec<MountedSource>> {
     let configuration: Value = serde_json::from_slice(configuration).ok()?;
     let configuration = configuration.as_object()?;
@@ -274,7 +275,7 @@ fn mounted_sources(configuration: &[u8]) -> Option<Vec<MountedSource>> {
     Some(sources)
 }
 
-/// A failure to read microsandbox's catalog; `problem` completes the sentence that begins with its path.
+/// Builds the error of a failed read. `problem` completes the sentence that begins with the path.
 fn unreadable(path: &Path, problem: impl std::fmt::Display) -> Error {
     Error::catalog(format!("of microsandbox, {path:?}, {problem}"))
 }

@@ -1,4 +1,4 @@
-//! A few connections, lent out one at a time, with a bound on the wait.
+//! A pool of SQLite connections with a bound on the wait.
 
 use crate::error::{Error, Result};
 use crate::sync::{IgnorePoison, LONGEST_WAIT};
@@ -17,16 +17,16 @@ impl ConnectionPool {
         ConnectionPool { idle: Mutex::new(connections), returned: Condvar::new() }
     }
 
-    /// Lends a connection to `work`, waiting for one until `deadline`.
+    /// Runs `work` with a connection. Fails if no connection is free at `deadline`.
     pub fn with<T>(&self, deadline: Instant, work: impl FnOnce(&mut Connection) -> Result<T>) -> Result<T> {
-        let mut lent = PooledConnection { from: self, connection: Some(self.take(deadline)?) };
-        match lent.connection.as_mut() {
+        let mut pooled = PooledConnection { pool: self, connection: Some(self.take(deadline)?) };
+        match pooled.connection.as_mut() {
             Some(connection) => work(connection),
             None => Err(Error::internal("a catalog connection was lent out twice")),
         }
     }
 
-    /// Those that are not lent out, which leave.
+    /// Removes and returns the connections that are not in use.
     pub fn take_all(&mut self) -> Vec<Connection> {
         std::mem::take(self.idle.get_mut().ignore_poison())
     }
@@ -49,17 +49,17 @@ impl ConnectionPool {
     }
 }
 
-/// Gives its connection back when dropped, a panic in `work` included.
+/// Returns its connection to the pool when dropped, also after a panic in `work`.
 struct PooledConnection<'p> {
-    from: &'p ConnectionPool,
+    pool: &'p ConnectionPool,
     connection: Option<Connection>,
 }
 
 impl Drop for PooledConnection<'_> {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
-            self.from.idle.lock().ignore_poison().push(connection);
-            self.from.returned.notify_one();
+            self.pool.idle.lock().ignore_poison().push(connection);
+            self.pool.returned.notify_one();
         }
     }
 }

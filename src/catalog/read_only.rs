@@ -1,8 +1,8 @@
-//! A catalog on a read-only file system, which is read as it is.
+//! Reading a catalog on a read-only file system.
 //!
-//! SQLite keeps an index of its log beside the catalog, and locks. Where another mount of the same file system is
-//! written, both are there and are used. Else nobody can change the catalog: its log is read without the index and locks,
-//! and a catalog without a log like any other file.
+//! SQLite keeps locks and an index of the log beside the catalog. If another mount of the same file system is
+//! written, both exist and are used. Otherwise no process can change the catalog. Then a log is read without its
+//! index and without locks, and a catalog without a log is read like an immutable file.
 
 use super::{schema, verify};
 use crate::error::{Error, Result};
@@ -14,10 +14,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// How many pages are copied in one step.
-const PAGES_AT_ONCE: i32 = 1024;
+/// Number of pages that one step of a backup copies.
+const PAGES_PER_STEP: i32 = 1024;
 
-/// Connects to the catalog at `path`, beside which there is a log if `has_log`.
+/// Connects to the catalog at `path`. `has_log` says that a log exists beside it.
 pub fn connect(path: &Path, has_log: bool) -> Result<Connection> {
     match open(path, "mode=ro", false) {
         Err(error) if cannot_have_index(&error) => match has_log {
@@ -28,21 +28,21 @@ pub fn connect(path: &Path, has_log: bool) -> Result<Connection> {
     }
 }
 
-/// Copies a catalog, or an empty one, into memory and brings it up to date there; `fill` is called for a new one. The
-/// copy does not change.
+/// Copies a catalog, or an empty one, into memory and migrates the copy. `fill` is called for a new catalog. The copy
+/// is read-only.
 pub fn copy(
     catalog: Option<&Connection>,
     fill: impl FnOnce(&Transaction<'_>) -> Result<()>,
 ) -> Result<Connection> {
     let mut copy = Connection::open_in_memory()?;
     if let Some(catalog) = catalog {
-        Backup::new(catalog, &mut copy)?.run_to_completion(PAGES_AT_ONCE, Duration::ZERO, None)?;
+        Backup::new(catalog, &mut copy)?.run_to_completion(PAGES_PER_STEP, Duration::ZERO, None)?;
     }
-    verify::bound(&mut copy)?;
+    verify::limit_steps(&mut copy)?;
     copy.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
     copy.pragma_update(None, "trusted_schema", false)?;
     schema::prepare(&mut copy, fill)?;
-    // A volume has the same id each time, until its own can be written.
+    // Each opening must give a volume the same id until the id can be written.
     copy.execute(
         "UPDATE volume SET identity = printf('%016x%016x', coalesce(created_at_ms, 0), id)
          WHERE NOT identity_stored",
@@ -58,9 +58,9 @@ fn open(path: &Path, parameters: &str, alone: bool) -> Result<Connection> {
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let mut connection = Connection::open_with_flags(address(path, parameters), flags)?;
-    verify::bound(&mut connection)?;
+    verify::limit_steps(&mut connection)?;
     if alone {
-        // Before the first look at the log, so that its index is made in memory.
+        // The mode must be set before the first read of the log. Then SQLite keeps the index in memory.
         connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     }
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
@@ -69,7 +69,7 @@ fn open(path: &Path, parameters: &str, alone: bool) -> Result<Connection> {
     Ok(connection)
 }
 
-/// The path as SQLite's URI.
+/// Returns the path as a `file:` URI of SQLite.
 fn address(path: &Path, parameters: &str) -> String {
     let mut address = "file:".to_owned();
     for byte in path.as_os_str().as_bytes() {
@@ -82,7 +82,7 @@ fn address(path: &Path, parameters: &str) -> String {
     address + "?" + parameters
 }
 
-/// Whether it was for want of the log, or of its index, that nothing could be read.
+/// Returns true if the read failed because the log or its index cannot be opened.
 fn cannot_have_index(error: &Error) -> bool {
     let code = super::cause_of(error).and_then(rusqlite::Error::sqlite_error_code);
     matches!(code, Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))

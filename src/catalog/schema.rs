@@ -1,4 +1,4 @@
-//! The schema, its version and the migrations to it.
+//! The schema, its version and its migrations.
 
 use super::verify::damaged;
 use crate::error::{Error, Result};
@@ -6,16 +6,16 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 /// A step from one version of the catalog to the next.
 struct Migration {
-    /// The lowest version that a program must know to use the catalog after this step. An additive step keeps the one
-    /// of the step before, so that older programs go on.
+    /// Lowest version that a program must know to use the catalog after this step. An additive step keeps the value
+    /// of the step before, so that older programs can use the catalog.
     min_reader: i64,
     sql: &'static str,
 }
 
-/// Each entry takes a catalog from the version of its index to the next; entries are never changed once released.
+/// The migrations. Entry N migrates version N to N + 1. A released entry never changes.
 ///
-/// `user_version` in the file is the lowest version that a program must know, for which every release looks. From
-/// version 4 on, the table `schema_version` has the version itself.
+/// `user_version` in the file is the lowest version that a program must know; every release checks it. Since version
+/// 4, the table `schema_version` holds the version itself.
 const MIGRATIONS: &[Migration] = &[
     Migration {
         min_reader: 1,
@@ -73,16 +73,15 @@ const MIGRATIONS: &[Migration] = &[
     Migration {
         min_reader: 3,
         sql: "
-    -- Where the guest sees it; none for attachments that an earlier version made.
+    -- Path at which the guest sees the mount; NULL for attachments that an earlier version made.
     ALTER TABLE lease ADD COLUMN guest_path TEXT;
-    -- The part of the volume that is mounted; none is all of it.
+    -- Mounted part of the volume; NULL for the whole volume.
     ALTER TABLE lease ADD COLUMN subpath TEXT;
     ALTER TABLE image_lease ADD COLUMN guest_path TEXT;
-    -- The image of the host that was asked for; none for a disk volume's, and for an image's further files.
+    -- Path of an image of the host; NULL for a disk volume, and for an image's further files.
     ALTER TABLE image_lease ADD COLUMN path TEXT;
 
-    -- The mounts that attachments have on the host. One may outlive its attachment, where nobody could take it away yet,
-    -- and so does its row.
+    -- Mounts of attachments on the host. A mount that could not be unmounted outlives its attachment, with its row.
     CREATE TABLE host_mount (
         attachment_id   INTEGER NOT NULL,
         sequence        INTEGER NOT NULL,
@@ -103,14 +102,14 @@ const MIGRATIONS: &[Migration] = &[
     CREATE TABLE schema_version (version INTEGER NOT NULL) STRICT;
     INSERT INTO schema_version VALUES (4);
 
-    -- Tells a volume from every other one: 32 lower-case hexadecimal digits.
+    -- Unique id of the volume: 32 lower-case hexadecimal digits.
     ALTER TABLE volume ADD COLUMN identity TEXT;
-    -- Whether the file beside the volume has it too.
+    -- Whether the volume's id file exists.
     ALTER TABLE volume ADD COLUMN identity_stored INTEGER NOT NULL DEFAULT 0;
     UPDATE volume SET identity = lower(hex(randomblob(16)));
     CREATE UNIQUE INDEX volume_by_identity ON volume (identity);
     CREATE INDEX volume_without_file ON volume (id) WHERE NOT identity_stored;
-    -- A program of version 3 inserts volumes without one.
+    -- A program of version 3 inserts volumes without an id.
     CREATE TRIGGER volume_identity AFTER INSERT ON volume WHEN NEW.identity IS NULL BEGIN
         UPDATE volume SET identity = lower(hex(randomblob(16))) WHERE id = NEW.id;
     END;
@@ -126,9 +125,9 @@ const MIGRATIONS: &[Migration] = &[
     Migration {
         min_reader: 3,
         sql: "
-    -- Whether the process that it belongs to has the locks on its images, until it ends or the process does.
+    -- Whether the owner holds the locks on the images until the attachment or the process ends.
     ALTER TABLE attachment ADD COLUMN keeps_locks INTEGER NOT NULL DEFAULT 0;
-    -- The locks stay where they are. A program of an earlier version hands an attachment over as well.
+    -- The new owner does not get the locks. Programs of earlier versions hand attachments over as well.
     CREATE TRIGGER attachment_handed_over AFTER UPDATE OF pid ON attachment BEGIN
         UPDATE attachment SET keeps_locks = 0 WHERE id = NEW.id;
     END;
@@ -136,8 +135,10 @@ const MIGRATIONS: &[Migration] = &[
     },
 ];
 
-/// Brings the catalog to the newest version in one transaction. `fill` is called within it where the catalog is a
-/// new one, so that none is ever left new and unfilled.
+/// Migrates the catalog to the newest version in one transaction. `fill` is called in the same transaction if the
+/// catalog is new.
+///
+/// Crash safety: a catalog is never new and unfilled.
 pub fn prepare(connection: &mut Connection, fill: impl FnOnce(&Transaction<'_>) -> Result<()>) -> Result<()> {
     if is_newest(connection)? {
         return Ok(());
@@ -161,31 +162,32 @@ pub fn prepare(connection: &mut Connection, fill: impl FnOnce(&Transaction<'_>) 
     Ok(())
 }
 
-/// Whether there is nothing to prepare. A newer program may have added to the catalog what this one does not know.
+/// Returns true if no migration is needed. A newer program may have added to the catalog what this one does not know.
 pub fn is_newest(connection: &Connection) -> Result<bool> {
     Ok(version(connection)? >= MIGRATIONS.len() as i64)
 }
 
-/// Whether the catalog has just the newest version that this program knows.
+/// Returns true if the catalog has exactly the newest version that this program knows.
 pub fn is_of_this_version(connection: &Connection) -> Result<bool> {
     Ok(version(connection)? == MIGRATIONS.len() as i64
         && Some(min_reader(connection)?) == newest_min_reader())
 }
 
-/// Whether that is so but for the lowest version that a program must know, which is another one's.
+/// Returns true if the version is the newest, and the lowest version that a program must know is not the one of that
+/// version.
 pub fn has_wrong_min_reader(connection: &Connection) -> Result<bool> {
     Ok(version(connection)? == MIGRATIONS.len() as i64
         && Some(min_reader(connection)?) != newest_min_reader())
 }
 
-/// Whether a newer program wrote the catalog: its versions go together, and this program does not know them.
+/// Returns true if a newer program wrote the catalog: its two versions agree, and this program does not know them.
 pub fn is_newer(connection: &Connection) -> Result<bool> {
     let version = version(connection)?;
     let is_ours = version <= MIGRATIONS.len() as i64;
     Ok(!is_ours && has_version_table(connection)? && version >= min_reader(connection)?)
 }
 
-/// Writes the newest version to a catalog that has its tables.
+/// Writes the newest version to a catalog that has the tables of that version.
 pub fn restore_version(connection: &mut Connection) -> Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute("DELETE FROM schema_version", ())?;
@@ -198,7 +200,7 @@ fn newest_min_reader() -> Option<i64> {
     MIGRATIONS.last().map(|migration| migration.min_reader)
 }
 
-/// Refuses a catalog that only newer programs may use, before anything in it is touched.
+/// Fails, before any change, if only newer programs may use the catalog.
 pub fn refuse_newer(connection: &Connection) -> Result<()> {
     let (needed, known) = (min_reader(connection)?, MIGRATIONS.len());
     if needed > known as i64 {

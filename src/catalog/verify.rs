@@ -1,4 +1,4 @@
-//! Whether a catalog is what this program would have written, and a bound on what a damaged one can cost.
+//! Checks that a catalog is intact, and a bound on the work that a damaged one can cause.
 
 use super::{CatalogLocks, schema};
 use crate::error::{Error, Result};
@@ -9,43 +9,43 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Instant;
 
-/// How many steps of SQLite's machine pass between two looks at their number.
-const STEPS_BETWEEN: i32 = 1_000_000;
+/// Steps of SQLite's virtual machine between two calls of the progress handler.
+const STEPS_PER_CALL: i32 = 1_000_000;
 
-/// How often it is looked until a transaction is ended. Listing 50,000 volumes takes a few million steps.
-const MAX_LOOKS: u32 = 200;
+/// Calls of the progress handler before it ends a transaction. Listing 50,000 volumes takes a few million steps.
+const MAX_PROGRESS_CALLS: u32 = 200;
 
-/// Ends a transaction of this connection that takes too many steps, as a view or a trigger without an end would.
-pub fn bound(connection: &mut Connection) -> Result<()> {
-    let mut looks = 0;
+/// Interrupts a transaction that takes too many steps, as an endless view or trigger would.
+pub fn limit_steps(connection: &mut Connection) -> Result<()> {
+    let mut calls = 0;
     connection.progress_handler(
-        STEPS_BETWEEN,
+        STEPS_PER_CALL,
         Some(move || {
-            looks += 1;
-            looks > MAX_LOOKS
+            calls += 1;
+            calls > MAX_PROGRESS_CALLS
         }),
     )?;
     Ok(())
 }
 
-/// An error that says that the catalog is damaged, and how.
+/// Returns an error that says that the catalog is damaged, and how.
 pub fn damaged(how: &str) -> Error {
     rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), Some(how.to_owned())).into()
 }
 
-/// Refuses a catalog whose pages do not fit together.
-pub fn content(connection: &Connection) -> Result<()> {
-    let verdict: String = connection.query_row("PRAGMA quick_check(1)", (), |row| row.get(0))?;
-    match verdict.as_str() {
+/// Fails if the pages of the catalog are inconsistent.
+pub fn check_pages(connection: &Connection) -> Result<()> {
+    let problem: String = connection.query_row("PRAGMA quick_check(1)", (), |row| row.get(0))?;
+    match problem.as_str() {
         "ok" => Ok(()),
-        _ => Err(damaged(&verdict)),
+        _ => Err(damaged(&problem)),
     }
 }
 
-/// Refuses a catalog that lacks a table or a column of the newest version, and one of just that version that has more
-/// than its tables and triggers.
-pub fn tables(connection: &Connection) -> Result<()> {
-    let (expected, found) = (newest()?, contents(connection)?);
+/// Fails if the catalog lacks a table or a column of the newest version. Fails also if a catalog of exactly that
+/// version has additional triggers or views.
+pub fn check_tables(connection: &Connection) -> Result<()> {
+    let (expected, found) = (newest_objects()?, schema_objects(connection)?);
     match expected.iter().find(|expected| !found.contains(*expected)) {
         Some(missing) => return Err(damaged(&format!("it has no {missing}"))),
         None if schema::has_wrong_min_reader(connection)? => {
@@ -58,14 +58,16 @@ pub fn tables(connection: &Connection) -> Result<()> {
     more.map_or(Ok(()), |more| Err(damaged(&format!("it has a {more}"))))
 }
 
-/// Gives a catalog that has just the tables of the newest version that version back; false if it has others, is a newer
-/// program's, or its pages do not fit together, and then it stays as it is.
-pub fn restore_version(path: &Path, gates: CatalogLocks) -> Result<bool> {
+/// Restores the version of a catalog whose tables are those of the newest version.
+///
+/// Returns false, and changes nothing, if the tables differ, a newer program wrote the catalog, or its pages are
+/// inconsistent.
+pub fn restore_version(path: &Path, locks: CatalogLocks) -> Result<bool> {
     let deadline = Instant::now() + LONGEST_WAIT;
-    let _alone = (gates.writers)(deadline)?;
-    let _copies = (gates.copies)(deadline)?;
-    if (gates.has_copies)() {
-        // To close a connection would release the locks that other copies of SQLite have.
+    let _write_lock = (locks.writers)(deadline)?;
+    let _instance_lock = (locks.instances)(deadline)?;
+    if (locks.has_other_instances)() {
+        // Closing a connection would release the locks of the other instances.
         return Ok(false);
     }
     let flags = (OpenFlags::default() - OpenFlags::SQLITE_OPEN_CREATE) | OpenFlags::SQLITE_OPEN_NOFOLLOW;
@@ -73,9 +75,9 @@ pub fn restore_version(path: &Path, gates: CatalogLocks) -> Result<bool> {
     connection.busy_timeout(LONGEST_WAIT)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
-    let restored = bound(&mut connection).and_then(|()| {
-        content(&connection)?;
-        let fits = contents(&connection)? == newest()?
+    let restored = limit_steps(&mut connection).and_then(|()| {
+        check_pages(&connection)?;
+        let fits = schema_objects(&connection)? == newest_objects()?
             && !schema::is_of_this_version(&connection)?
             && !schema::is_newer(&connection)?;
         if fits {
@@ -89,15 +91,15 @@ pub fn restore_version(path: &Path, gates: CatalogLocks) -> Result<bool> {
     }
 }
 
-/// What the newest version has.
-fn newest() -> Result<BTreeSet<String>> {
+/// Returns the columns, triggers and views of the newest version.
+fn newest_objects() -> Result<BTreeSet<String>> {
     let mut connection = Connection::open_in_memory()?;
     schema::prepare(&mut connection, |_| Ok(()))?;
-    contents(&connection)
+    schema_objects(&connection)
 }
 
-/// The columns of all tables, and all triggers and views, each as text.
-fn contents(connection: &Connection) -> Result<BTreeSet<String>> {
+/// Returns the columns of all tables, the triggers and the views, each as text.
+fn schema_objects(connection: &Connection) -> Result<BTreeSet<String>> {
     let mut statement = connection.prepare(
         "SELECT 'column ' || s.name || '.' || c.name || ' ' || c.type || ' ' || c.hidden
          FROM sqlite_schema AS s, pragma_table_xinfo(s.name) AS c
@@ -108,7 +110,7 @@ fn contents(connection: &Connection) -> Result<BTreeSet<String>> {
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Whether something runs by itself when the catalog is used.
+/// Returns true if SQLite runs this object by itself when the catalog is used.
 fn is_active(content: &str) -> bool {
     content.starts_with("trigger ") || content.starts_with("view ")
 }

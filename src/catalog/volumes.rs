@@ -1,4 +1,4 @@
-//! Volume rows.
+//! Rows of volumes.
 
 use super::{CatalogReader, CatalogWriter};
 use crate::error::{Error, Result};
@@ -11,32 +11,32 @@ use std::collections::{BTreeMap, HashSet};
 const COLUMNS: &str =
     "id, identity, name, kind, quota_mib, capacity_bytes, disk_format, disk_fstype, labels, created_at_ms";
 
-/// A volume that was found by its directory.
+/// A volume that was discovered by its directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundVolume {
-    /// The directory's name.
+    /// Name of the directory.
     pub name: VolumeName,
-    /// The id in the file beside it; `None` if there is none.
+    /// Id in the volume's id file; `None` if there is no file.
     pub identity: Option<VolumeId>,
-    /// When the directory was made, in milliseconds since 1970, where that is known.
+    /// Creation time of the directory, in milliseconds since 1970, if known.
     pub created_at_ms: Option<i64>,
-    /// The format and the size of the image that it holds, for a disk volume.
+    /// Format and size of the image, for a disk volume.
     pub disk: Option<(DiskFormat, Option<u64>)>,
 }
 
 /// A row that no version of this program could have written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidRow {
-    /// The row's id.
+    /// Id of the row.
     pub id: i64,
-    /// Its name as it stands there, which may be no volume's.
+    /// Name in the row. It may be an invalid volume name.
     pub name: String,
-    /// What is wrong with it.
+    /// Reason why the row is invalid.
     pub problem: String,
 }
 
 impl CatalogReader<'_> {
-    /// The volume of that name; one that is being created or removed is none.
+    /// Returns the volume with this name. Returns `None` while the volume is being created or removed.
     pub fn volume(&self, name: &VolumeName) -> Result<Option<VolumeRecord>> {
         let sql = format!(
             "SELECT {COLUMNS} FROM volume
@@ -46,17 +46,17 @@ impl CatalogReader<'_> {
         found.transpose()
     }
 
-    /// The volume of an intent. Returns `None` if no version of this program could have written its row.
+    /// Returns the volume of an intent. Returns `None` if no version of this program could have written its row.
     pub fn intended_volume(&self, id: i64) -> Result<Option<VolumeRecord>> {
         let sql = format!("SELECT {COLUMNS} FROM volume WHERE id = ?1");
         let found = self.0.prepare_cached(&sql)?.query_row([id], to_record).optional()?;
         Ok(found.and_then(Result::ok))
     }
 
-    /// All volumes, newest first, name as tie-break.
+    /// Returns all volumes, the newest first; the name breaks ties.
     ///
-    /// A row that no version of this program could have written is input too, and an unusable one must not
-    /// hide the others: it is told apart from them.
+    /// An invalid row must not hide the others, so the second list has the rows that no version of this program could
+    /// have written.
     pub fn volumes(&self) -> Result<(Vec<VolumeRecord>, Vec<InvalidRow>)> {
         let sql = format!(
             "SELECT {COLUMNS} FROM volume
@@ -64,30 +64,31 @@ impl CatalogReader<'_> {
              ORDER BY created_at_ms DESC NULLS LAST, name"
         );
         let mut statement = self.0.prepare_cached(&sql)?;
-        let (mut records, mut unusable) = (Vec::new(), Vec::new());
+        let (mut records, mut invalid) = (Vec::new(), Vec::new());
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             match to_record(row)? {
                 Ok(record) => records.push(record),
-                Err(error) => unusable.push(InvalidRow {
+                Err(error) => invalid.push(InvalidRow {
                     id: row.get("id")?,
                     name: row.get_ref("name")?.as_str().unwrap_or_default().to_owned(),
                     problem: error.to_string(),
                 }),
             }
         }
-        Ok((records, unusable))
+        Ok((records, invalid))
     }
 }
 
 impl CatalogReader<'_> {
-    /// Whether the name is taken, be it by a volume that is being created or removed, or by an unusable row.
+    /// Returns true if any row has the name, also that of an invalid row or of a volume that is being created or
+    /// removed.
     pub fn has_row(&self, name: &VolumeName) -> Result<bool> {
         let mut statement = self.0.prepare_cached("SELECT 1 FROM volume WHERE name = ?1")?;
         Ok(statement.exists([name.as_str()])?)
     }
 
-    /// The volumes whose id no file has yet, by their rows; one that is being created or removed is none of them.
+    /// Returns the rows and names of volumes without an id file. Skips volumes that are being created or removed.
     pub fn volumes_without_file(&self) -> Result<Vec<(i64, VolumeName)>> {
         let mut statement = self.0.prepare_cached(
             "SELECT id, name FROM volume
@@ -100,14 +101,14 @@ impl CatalogReader<'_> {
 }
 
 impl CatalogReader<'_> {
-    /// All names that are taken; see [`CatalogReader::has_row`].
+    /// Returns all names that are in use; see [`CatalogReader::has_row`].
     pub fn names(&self) -> Result<HashSet<String>> {
         let mut statement = self.0.prepare_cached("SELECT name FROM volume")?;
         let names = statement.query_map((), |row| row.get(0))?;
         Ok(names.collect::<rusqlite::Result<_>>()?)
     }
 
-    /// Whether a file has the id of some volume; one that is being created or removed is none of them.
+    /// Returns true if a volume has an id file. Ignores volumes that are being created or removed.
     pub fn has_volume_with_file(&self) -> Result<bool> {
         let sql = "SELECT 1 FROM volume WHERE identity_stored AND id NOT IN (SELECT volume_id FROM intent)";
         Ok(self.0.prepare_cached(sql)?.exists(())?)
@@ -115,7 +116,7 @@ impl CatalogReader<'_> {
 }
 
 impl CatalogWriter<'_> {
-    /// Records that no file has the id of any volume, but of those that are being created or removed.
+    /// Records that no volume has an id file. Skips volumes that are being created or removed.
     pub fn forget_identity_files(&self) -> Result<()> {
         let sql = "UPDATE volume SET identity_stored = 0
                    WHERE identity_stored AND id NOT IN (SELECT volume_id FROM intent)";
@@ -123,8 +124,8 @@ impl CatalogWriter<'_> {
         Ok(())
     }
 
-    /// Adds a volume, whose id the caller puts in a file before the volume is visible, and returns the number of its
-    /// row. Returns `None` if the name is taken, be it by one that is being created or removed.
+    /// Inserts a volume and returns the id of its row. The caller writes the id file before the volume becomes
+    /// visible. Returns `None` if the name is in use, also by a volume that is being created or removed.
     pub fn insert_volume(
         &self,
         name: &VolumeName,
@@ -156,12 +157,12 @@ impl CatalogWriter<'_> {
         Ok((inserted == 1).then(|| self.0.last_insert_rowid()))
     }
 
-    /// Adds a volume that was found by its directory; false where the name is taken.
+    /// Inserts a volume that was discovered by its directory. Returns false if the name is in use.
     pub fn adopt_volume(&self, volume: &FoundVolume) -> Result<bool> {
         adopt(&self.0, volume)
     }
 
-    /// Records that the file beside a volume has its id.
+    /// Records that the id file of a volume exists.
     pub fn mark_identity_stored(&self, id: i64) -> Result<()> {
         self.0.prepare_cached("UPDATE volume SET identity_stored = 1 WHERE id = ?1")?.execute([id])?;
         Ok(())
@@ -174,8 +175,10 @@ impl CatalogWriter<'_> {
     }
 }
 
-/// What only the row knew is lost: the labels and a quota. A volume without an id, or with that of another one, as a
-/// directory that was copied by hand has it, gets a new one.
+/// Inserts a discovered volume. Labels and a quota are lost, because only the row had them.
+///
+/// A volume gets a new id if it has none, or the id of another volume. A directory that was copied by hand has such
+/// an id.
 pub(super) fn adopt(connection: &Connection, volume: &FoundVolume) -> Result<bool> {
     let kind = if volume.disk.is_some() { VolumeKind::Disk } else { VolumeKind::Dir };
     let inserted = connection
@@ -197,33 +200,33 @@ pub(super) fn adopt(connection: &Connection, volume: &FoundVolume) -> Result<boo
     Ok(inserted == 1)
 }
 
-/// A row as a record; the inner error is about what the row says, the outer one about reading it.
+/// Converts a row. The inner error is about the content of the row, the outer one about reading it.
 fn to_record(row: &Row<'_>) -> rusqlite::Result<Result<VolumeRecord>> {
     let record = || {
         let name: String = row.get("name")?;
         let kind: String = row.get("kind")?;
         let labels: String = row.get("labels")?;
-        let unusable = |what: &str| Error::catalog(format!("holds a row that is not usable: {what}"));
+        let invalid = |what: &str| Error::catalog(format!("holds a row that is not usable: {what}"));
         let pairs: BTreeMap<String, String> = match serde_json::from_str(&labels) {
             Ok(serde_json::Value::Object(entries)) => entries
                 .into_iter()
                 .map(|(key, value)| value.as_str().map(|text| (key, text.to_owned())))
                 .collect::<Option<_>>()
-                .ok_or_else(|| unusable("labels"))?,
-            _ => return Err(unusable("labels")),
+                .ok_or_else(|| invalid("labels"))?,
+            _ => return Err(invalid("labels")),
         };
         Ok(VolumeRecord {
             id: row.get("id")?,
             identity: row
                 .get::<_, Option<String>>("identity")?
                 .and_then(|text| VolumeId::parse(&text))
-                .ok_or_else(|| unusable("identity"))?,
-            name: VolumeName::parse(&name).map_err(|error| unusable("name").caused_by(error))?,
-            kind: VolumeKind::parse(&kind).ok_or_else(|| unusable("kind"))?,
+                .ok_or_else(|| invalid("identity"))?,
+            name: VolumeName::parse(&name).map_err(|error| invalid("name").caused_by(error))?,
+            kind: VolumeKind::parse(&kind).ok_or_else(|| invalid("kind"))?,
             quota_mib: row.get("quota_mib")?,
             capacity_bytes: row.get::<_, Option<i64>>("capacity_bytes")?.map(|bytes| bytes as u64),
             disk_format: match row.get::<_, Option<String>>("disk_format")? {
-                Some(name) => Some(DiskFormat::parse(&name).ok_or_else(|| unusable("disk_format"))?),
+                Some(name) => Some(DiskFormat::parse(&name).ok_or_else(|| invalid("disk_format"))?),
                 None => None,
             },
             disk_fstype: row.get("disk_fstype")?,

@@ -1,4 +1,4 @@
-//! The catalog's files, before they are opened: whether they are files, and whose.
+//! The catalog's files before SQLite opens them: their kinds and their rights.
 
 use super::layout::{CATALOG, CATALOG_SUFFIXES, DAMAGED, HomeDirs, catalog_files};
 use crate::catalog::{Catalog, FoundVolume};
@@ -7,8 +7,8 @@ use crate::sys::unique_token;
 use std::path::PathBuf;
 
 impl HomeDirs {
-    /// What stands in place of one of the catalog's files and is none: its entry and its kind.
-    pub fn unfit_catalog_file(&self) -> Result<Option<(String, &'static str)>> {
+    /// Returns the first entry of the catalog that exists and is no regular file, with its kind.
+    pub fn invalid_catalog_file(&self) -> Result<Option<(String, &'static str)>> {
         for entry in catalog_files() {
             if let Some(kind) = self.databases().unfit_for_file(&entry)? {
                 return Ok(Some((entry, kind)));
@@ -17,9 +17,9 @@ impl HomeDirs {
         Ok(None)
     }
 
-    /// Refuses what no file of the catalog can be opened as, before it is opened: a FIFO would wait for ever.
-    pub fn refuse_unfit_catalog(&self) -> Result<()> {
-        match self.unfit_catalog_file()? {
+    /// Fails if an entry of the catalog is no regular file. Opening a FIFO would block for ever.
+    pub fn refuse_invalid_catalog_file(&self) -> Result<()> {
+        match self.invalid_catalog_file()? {
             Some((entry, kind)) => Err(Error::catalog(format!(
                 "cannot be opened: {:?} is {kind}, not a file. VolumeStore.check({{ repair: true }}) moves it out of the \
                  way.",
@@ -29,8 +29,10 @@ impl HomeDirs {
         }
     }
 
-    /// Leaves other users no right on the catalog's files, and makes the catalog's own first, so that SQLite makes the
-    /// others like it. What is refused is behind a directory that is private.
+    /// Removes the rights of other users on the catalog's files. The catalog is created first, so that SQLite gives
+    /// its other files the same mode.
+    ///
+    /// A failure is ignored: the directory is private.
     pub fn make_catalog_private(&self) {
         let _refused = self.databases().make_empty_file(CATALOG);
         for entry in catalog_files() {
@@ -38,18 +40,18 @@ impl HomeDirs {
         }
     }
 
-    /// Moves an entry of the catalog's directory out of the way, whatever it is, and returns where it is kept.
-    pub fn put_entry_aside(&self, entry: &str) -> Result<PathBuf> {
+    /// Renames an entry of the catalog's directory, of any kind, and returns its new path.
+    pub fn quarantine_entry(&self, entry: &str) -> Result<PathBuf> {
         let kept = format!("{entry}{DAMAGED}{}", unique_token());
         self.databases().move_to(entry, self.databases(), &kept)?;
-        self.put_on_disk(self.databases())?;
+        self.sync_dir(self.databases())?;
         Ok(self.databases().path_of(&kept))
     }
 
-    /// Opens the catalog; a new one begins with the volumes that `found` returns. On a read-only file system that has none,
-    /// it is in memory.
+    /// Opens the catalog. A new one begins with the volumes that `found` returns. A catalog that a read-only file
+    /// system lacks is created in memory.
     pub fn open_catalog(&self, found: impl FnOnce() -> Result<Vec<FoundVolume>>) -> Result<Catalog> {
-        let (path, gates) = (self.catalog_file(), self.catalog_gates()?);
+        let (path, gates) = (self.catalog_file(), self.catalog_locks()?);
         if !self.is_read_only() {
             return Catalog::open(&path, gates, found);
         }

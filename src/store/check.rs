@@ -1,6 +1,6 @@
-//! Finding, and on request mending, what a person's hands or an old crash left.
+//! Finds and, on request, repairs what manual changes or a crash left in a home.
 
-use super::attach::liveness::living;
+use super::attach::liveness::live_holders;
 use super::layout::HomeDirs;
 use super::volume::discover::FoundEntry;
 use super::{Durability, StoreHandle, check_home};
@@ -11,34 +11,35 @@ use crate::sync::CancelToken;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-/// What is wrong.
+/// Kind of a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProblemKind {
-    /// The catalog is no database, a broken one, or no file. Mended by keeping it under another name and finding the
-    /// volumes again; one whose version alone is wrong gets the right one.
+    /// The catalog is not a database, is damaged, or is not a file.
+    ///
+    /// Repair renames it and discovers the volumes again. A catalog with only a wrong version gets the right version.
     CatalogDamaged,
-    /// There are volumes, but no catalog. Mended by finding them again, as every open does.
+    /// Volumes exist, but no catalog. Repair discovers the volumes again, as every opening does.
     CatalogMissing,
-    /// A directory that the catalog does not know. Mended by making it a volume, without a quota or labels.
+    /// The catalog does not have this directory. Repair makes it a volume without a quota or labels.
     UnknownDirectory,
-    /// A volume whose directory is gone. Mended by striking it out, unless it is attached.
+    /// The directory of a volume is missing. Repair deletes the volume's row, unless the volume is attached.
     MissingDirectory,
-    /// A row of the catalog that no version of this program could have written. Mended by striking it out.
+    /// No version of this program could have written this row. Repair deletes the row.
     InvalidRow,
-    /// Something that an operation left which did not come to its end. Mended by finishing or undoing that.
+    /// An operation did not finish. Repair finishes it or rolls it back.
     IncompleteOperation,
-    /// A disk volume whose image is missing or damaged. Not mended.
+    /// The image of a disk volume is missing or damaged. It is not repaired.
     BadImage,
-    /// Something in the volumes directory that is no volume's. Mended by moving it out of the way where a directory of the
-    /// store's own is to be; else not.
+    /// An entry of the volumes directory does not belong to a volume. Repair renames it if it is at the place of a
+    /// directory of the store. Other entries stay.
     UnrecognizedEntry,
-    /// A directory of the home on which other users of the host have rights. Mended by taking these away, where it is
-    /// this user's.
+    /// Other users of the host have rights on a directory of the home. Repair removes these rights if this user owns
+    /// the directory.
     OpenToOthers,
 }
 
 impl ProblemKind {
-    /// The names that JavaScript uses.
+    /// The names in JavaScript.
     pub const NAMES: [(&'static str, ProblemKind); 9] = [
         ("catalog-damaged", ProblemKind::CatalogDamaged),
         ("catalog-missing", ProblemKind::CatalogMissing),
@@ -52,18 +53,18 @@ impl ProblemKind {
     ];
 }
 
-/// One thing that is wrong with a home.
+/// A problem of a home.
 #[derive(Clone, Debug)]
 pub struct HomeProblem {
-    /// What is wrong.
+    /// Kind of the problem.
     pub kind: ProblemKind,
-    /// The volume, where it is about one.
+    /// The affected volume, if any.
     pub volume: Option<String>,
-    /// Where it is.
+    /// Path of the affected file or directory.
     pub path: PathBuf,
-    /// The same in words.
+    /// Description of the problem.
     pub message: String,
-    /// Whether it was mended.
+    /// True if the problem was repaired.
     pub repaired: bool,
 }
 
@@ -72,7 +73,7 @@ impl HomeProblem {
         HomeProblem { kind, volume: None, path, message, repaired: false }
     }
 
-    fn of(mut self, volume: &str) -> Self {
+    fn in_volume(mut self, volume: &str) -> Self {
         self.volume = Some(volume.to_owned());
         self
     }
@@ -83,12 +84,12 @@ impl HomeProblem {
     }
 }
 
-/// What is checked.
+/// Options of [`check()`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CheckOptions {
-    /// Whether what can be mended is.
+    /// True to repair what can be repaired.
     pub repair: bool,
-    /// Whether other users' rights on the home are meant to be; see [`super::OpenOptions`].
+    /// True if other users' rights on the home are intended; see [`super::OpenOptions`].
     pub shared: bool,
 }
 
@@ -98,17 +99,18 @@ impl From<bool> for CheckOptions {
     }
 }
 
-/// Looks a home over. Nothing is changed unless `repair` is asked for; then what can be mended without losing
-/// anything is, and each problem says whether it was. A home that does not exist has no problems. One that other users
-/// may write is not looked into, and one on a read-only file system is not mended.
+/// Checks a home. Changes it only with `repair`, and then only what can be repaired without a loss.
+///
+/// A home that does not exist has no problems. The volumes of a home that other users may write are not checked. A
+/// home on a read-only file system is not repaired.
 pub fn check(
     home: &Path,
     options: impl Into<CheckOptions>,
     cancel: &CancelToken,
 ) -> Result<Vec<HomeProblem>> {
     let mut options = options.into();
-    let (mut problems, are_left) = check_home::check_directories(home, options.repair)?;
-    if are_left {
+    let (mut problems, any_left) = check_home::check_directories(home, options.repair)?;
+    if any_left {
         return Ok(problems);
     }
     let layout = match HomeDirs::open_existing(home, Durability::Full)? {
@@ -125,13 +127,13 @@ pub fn check(
 }
 
 impl StoreHandle {
-    /// Looks for what is wrong with a home whose catalog is sound.
+    /// Checks a home with an intact catalog.
     pub(super) fn check(&self, repair: bool, cancel: &CancelToken) -> Result<Vec<HomeProblem>> {
-        let mut problems = self.check_unfinished(repair)?;
-        let (records, unusable) = self.catalog.read(|catalog| catalog.volumes())?;
-        for row in &unusable {
+        let mut problems = self.check_incomplete_operations(repair)?;
+        let (records, invalid) = self.catalog.read(|catalog| catalog.volumes())?;
+        for row in &invalid {
             cancel.check()?;
-            problems.push(self.check_unusable(row, repair, cancel)?);
+            problems.push(self.check_invalid_row(row, repair, cancel)?);
         }
         for record in &records {
             cancel.check()?;
@@ -148,9 +150,9 @@ impl StoreHandle {
         Ok(problems)
     }
 
-    /// An id that a volume left which is gone: a directory of that name, made later, would get it.
+    /// Checks for the id of a volume that is gone. A later directory with the same name would get that id.
     fn check_stale(&self, name: &VolumeName, repair: bool) -> Result<Option<HomeProblem>> {
-        if !self.holds_undisturbed(name, || self.is_stale(name))? {
+        if !self.holds_under_name_lock(name, || self.is_stale(name))? {
             return Ok(None);
         }
         let repaired = repair && self.delete_stale_identity(name)?;
@@ -159,56 +161,59 @@ impl StoreHandle {
         Ok(Some(HomeProblem::new(ProblemKind::IncompleteOperation, path, message).repaired(repaired)))
     }
 
-    fn check_unfinished(&self, repair: bool) -> Result<Vec<HomeProblem>> {
-        let mut problems = self.unfinished()?;
+    fn check_incomplete_operations(&self, repair: bool) -> Result<Vec<HomeProblem>> {
+        let mut problems = self.incomplete_operations()?;
         if repair && !problems.is_empty() {
-            self.layout.keep_none()?;
+            self.layout.clear_undeletable()?;
             self.recover()?;
-            // What the disk or a lock refused to recovery is still there.
-            let left = self.unfinished()?;
+            // Recovery leaves what the file system or a lock did not permit.
+            let remaining = self.incomplete_operations()?;
             for problem in &mut problems {
-                let is_it =
-                    |left: &HomeProblem| (&left.path, &left.volume) == (&problem.path, &problem.volume);
-                problem.repaired = !left.iter().any(is_it);
+                let is_same =
+                    |other: &HomeProblem| (&other.path, &other.volume) == (&problem.path, &problem.volume);
+                problem.repaired = !remaining.iter().any(is_same);
                 if !problem.repaired && problem.volume.is_none() {
-                    problem.message = self.reason_to_stay(problem);
+                    problem.message = self.undeletable_message(problem);
                 }
             }
         }
         Ok(problems)
     }
 
-    /// Says why a leftover in the staging or trash directory could not be deleted.
-    fn reason_to_stay(&self, problem: &HomeProblem) -> String {
+    /// Returns a message that says why a leftover in the staging or trash directory could not be deleted.
+    fn undeletable_message(&self, problem: &HomeProblem) -> String {
         let entry = problem.path.file_name().and_then(OsStr::to_str);
         let dir = [&self.layout.staging, &self.layout.trash]
             .into_iter()
             .find(|dir| problem.path.starts_with(dir.path()));
         match entry.zip(dir).map(|(entry, dir)| self.clear_leftover(dir, entry)) {
             Some(Err(error)) => format!(
-                "An operation that did not come to its end left this, and it cannot be deleted: {error} Opening the \
+                "An operation that did not finish left this, and it cannot be deleted: {error} Opening the \
                  store tries again."
             ),
             _ => problem.message.clone(),
         }
     }
 
-    /// Intents and leftovers whose owner is dead: those whose lock is free.
-    fn unfinished(&self) -> Result<Vec<HomeProblem>> {
+    /// Returns abandoned intents and leftovers: those whose lock is free.
+    fn incomplete_operations(&self) -> Result<Vec<HomeProblem>> {
         let mut problems = Vec::new();
         for intent in self.catalog.read(|catalog| catalog.intents(None))? {
-            let is_left = || {
-                let left = self.catalog.read(|catalog| catalog.intents(Some(&intent.name)))?;
-                Ok(left.iter().any(|left| left.volume_id == intent.volume_id))
+            let remains = || {
+                let intents = self.catalog.read(|catalog| catalog.intents(Some(&intent.name)))?;
+                Ok(intents.iter().any(|other| other.volume_id == intent.volume_id))
             };
-            if !self.layout.is_worked_on(&intent.name)? && self.holds_undisturbed(&intent.name, is_left)? {
+            if !self.layout.is_work_locked(&intent.name)?
+                && self.holds_under_name_lock(&intent.name, remains)?
+            {
                 let name = intent.name.as_str();
                 let message = format!(
-                    "Creating or removing volume {name:?} did not come to its end. The next operation on it, or \
+                    "Creating or removing volume {name:?} did not finish. The next operation on it, or \
                      opening the store, finishes or undoes it."
                 );
                 let path = self.layout.volumes.path_of(name);
-                problems.push(HomeProblem::new(ProblemKind::IncompleteOperation, path, message).of(name));
+                problems
+                    .push(HomeProblem::new(ProblemKind::IncompleteOperation, path, message).in_volume(name));
             }
         }
         for dir in [&self.layout.staging, &self.layout.trash] {
@@ -217,8 +222,7 @@ impl StoreHandle {
                 let message = match self.lock_abandoned(dir, text) {
                     Ok(None) => continue,
                     Ok(Some(_lock)) => {
-                        "An operation that did not come to its end left this. Opening the store deletes it."
-                            .to_owned()
+                        "An operation that did not finish left this. Opening the store deletes it.".to_owned()
                     }
                     Err(error) if error.kind() == ErrorKind::FileSystem => {
                         format!(
@@ -233,14 +237,14 @@ impl StoreHandle {
         Ok(problems)
     }
 
-    fn check_unusable(&self, row: &InvalidRow, repair: bool, cancel: &CancelToken) -> Result<HomeProblem> {
+    fn check_invalid_row(&self, row: &InvalidRow, repair: bool, cancel: &CancelToken) -> Result<HomeProblem> {
         let name = &row.name;
         if repair {
-            self.strike_unusable(row, cancel)?;
+            self.delete_invalid_row(row, cancel)?;
         }
         let message = format!("The catalog's row of {name:?} is not usable: {}", row.problem);
         let problem = HomeProblem::new(ProblemKind::InvalidRow, self.layout.catalog_path(), message);
-        Ok(problem.of(name).repaired(repair))
+        Ok(problem.in_volume(name).repaired(repair))
     }
 
     fn check_volume(
@@ -251,29 +255,30 @@ impl StoreHandle {
     ) -> Result<Option<HomeProblem>> {
         let name = record.name.as_str();
         let path = self.layout.volumes.path_of(name);
-        let is_missing = || Ok(self.is_still(record)? && !self.layout.volumes.contains(name)?);
-        if is_missing()? && self.holds_undisturbed(&record.name, is_missing)? {
+        let is_missing = || Ok(self.still_exists(record)? && !self.layout.volumes.contains(name)?);
+        if is_missing()? && self.holds_under_name_lock(&record.name, is_missing)? {
             let repaired = repair && self.delete_record(record, cancel)?;
             let message = format!(
-                "The directory of volume {name:?} is gone: somebody deleted it. What was in it is lost; removing the \
+                "The directory of volume {name:?} is gone: it was deleted manually. Its content is lost; removing the \
                  volume frees its name."
             );
             let problem = HomeProblem::new(ProblemKind::MissingDirectory, path, message);
-            return Ok(Some(problem.of(name).repaired(repaired)));
+            return Ok(Some(problem.in_volume(name).repaired(repaired)));
         }
-        let has_bad_image = || Ok(self.is_still(record)? && self.inspect_volume(record).is_err());
+        let has_bad_image = || Ok(self.still_exists(record)? && self.inspect_volume(record).is_err());
         if record.kind == VolumeKind::Disk
             && let Err(error) = self.inspect_volume(record)
-            && self.holds_undisturbed(&record.name, has_bad_image)?
+            && self.holds_under_name_lock(&record.name, has_bad_image)?
         {
-            return Ok(Some(HomeProblem::new(ProblemKind::BadImage, path, error.to_string()).of(name)));
+            return Ok(Some(
+                HomeProblem::new(ProblemKind::BadImage, path, error.to_string()).in_volume(name),
+            ));
         }
         Ok(None)
     }
 
-    /// Whether something that was seen of a name holds while nobody creates or removes it. What somebody is about to
-    /// change at this moment does not.
-    fn holds_undisturbed(&self, name: &VolumeName, seen: impl Fn() -> Result<bool>) -> Result<bool> {
+    /// Returns true if `seen` is true under the name lock. Returns false if another operation holds that lock.
+    fn holds_under_name_lock(&self, name: &VolumeName, seen: impl Fn() -> Result<bool>) -> Result<bool> {
         if self.layout.is_read_only() {
             return seen();
         }
@@ -283,24 +288,25 @@ impl StoreHandle {
         }
     }
 
-    /// Deletes the row of a volume without a directory, and what is ours beside it; false where it is attached or came
-    /// back.
+    /// Deletes the row of a volume without a directory, and its id and quota files. Returns false if the volume is
+    /// attached or its directory exists again.
     fn delete_record(&self, record: &VolumeRecord, cancel: &CancelToken) -> Result<bool> {
         let _lock = self.layout.lock(&record.name, cancel)?;
         self.write_to_free(|catalog| {
-            let free = living(catalog, HeldResource::Volume(record.id), None)?.is_empty();
-            let strike = free && !self.layout.volumes.contains(record.name.as_str())?;
-            if strike {
-                // Crash safety: before the row, so that a directory of that name, made later, never gets this id.
+            let free = live_holders(catalog, HeldResource::Volume(record.id), None)?.is_empty();
+            let delete = free && !self.layout.volumes.contains(record.name.as_str())?;
+            if delete {
+                // Crash safety: the id file goes before the row, so that a later directory with this name never gets
+                // this id.
                 self.layout.delete_files_beside(&record.name)?;
                 catalog.delete_volume(record.id)?;
             }
-            Ok(strike)
+            Ok(delete)
         })
     }
 
-    /// Deletes an unusable row. What is ours beside its directory stays for the volume that the directory becomes.
-    fn strike_unusable(&self, row: &InvalidRow, cancel: &CancelToken) -> Result<()> {
+    /// Deletes an invalid row. If the directory exists, its id and quota files stay for the volume that it becomes.
+    fn delete_invalid_row(&self, row: &InvalidRow, cancel: &CancelToken) -> Result<()> {
         let name = VolumeName::parse(&row.name).ok();
         let _lock = name.as_ref().map(|name| self.layout.lock(name, cancel)).transpose()?;
         self.write_to_free(|catalog| {
@@ -334,7 +340,7 @@ impl StoreHandle {
                     let is_known = self.catalog.read(|catalog| catalog.has_row(&found.name))?;
                     Ok(!is_known && volumes.contains(name)?)
                 };
-                if !is_unknown()? || !self.holds_undisturbed(&found.name, is_unknown)? {
+                if !is_unknown()? || !self.holds_under_name_lock(&found.name, is_unknown)? {
                     return Ok(None);
                 }
                 let repaired = repair && self.adopt(found, cancel)?;
@@ -342,12 +348,12 @@ impl StoreHandle {
                     "The catalog does not know the directory {name:?}. As a volume it has neither a quota nor labels."
                 );
                 let problem = HomeProblem::new(ProblemKind::UnknownDirectory, volumes.path_of(name), message);
-                Ok(Some(problem.of(name).repaired(repaired)))
+                Ok(Some(problem.in_volume(name).repaired(repaired)))
             }
         }
     }
 
-    /// Makes a directory a volume; false where it is gone, or became one meanwhile.
+    /// Makes a directory a volume. Returns false if it is gone or is a volume already.
     fn adopt(&self, found: &FoundVolume, cancel: &CancelToken) -> Result<bool> {
         let _lock = self.layout.lock(&found.name, cancel)?;
         self.catalog.write(|catalog| {

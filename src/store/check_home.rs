@@ -1,4 +1,4 @@
-//! Checking a home before its catalog is trusted: who may use it, and whether the catalog is one.
+//! Checks a home before its catalog is trusted: the rights of other users, and the catalog's files.
 
 use super::check::{CheckOptions, HomeProblem, ProblemKind};
 use super::layout::{DAMAGED, HomeDirs};
@@ -10,15 +10,15 @@ use crate::sys::unique_token;
 use std::path::Path;
 
 impl HomeDirs {
-    /// Looks for other users' rights on the home. Also returns whether nobody else can change what is in it.
+    /// Checks for other users' rights on the home. Also returns true if no other user can change its content.
     pub fn check_rights(&self, options: CheckOptions) -> Result<(Vec<HomeProblem>, bool)> {
         let mut problems = Vec::new();
         if options.shared {
             return Ok((problems, true));
         }
-        for exposed in self.exposed()? {
+        for exposed in self.exposed_dirs()? {
             let repaired = options.repair && self.make_private(&exposed.path)?;
-            let message = match (repaired, &exposed.refused) {
+            let message = match (repaired, &exposed.rejection) {
                 (true, _) => format!("{} It is now private.", exposed.problem()),
                 (false, Some(_)) => format!("{} No store of this home is opened.", exposed.problem()),
                 (false, None) => exposed.problem(),
@@ -26,17 +26,19 @@ impl HomeDirs {
             let problem = HomeProblem::new(ProblemKind::OpenToOthers, exposed.path, message);
             problems.push(problem.repaired(repaired));
         }
-        let trusted = self.exposed()?.iter().all(|exposed| exposed.refused.is_none());
+        let trusted = self.exposed_dirs()?.iter().all(|exposed| exposed.rejection.is_none());
         Ok((problems, trusted))
     }
 }
 
-/// Finds what stands in place of the store's own directories among the volumes and is none, and on request moves it out of
-/// the way. Also returns whether some is left.
+/// Finds, among the store's own directories in the volumes directory, entries that are no directory. Repair renames
+/// them. Also returns true if any remains.
 pub fn check_directories(home: &Path, repair: bool) -> Result<(Vec<HomeProblem>, bool)> {
-    let Some((volumes, unfit)) = HomeDirs::unfit_directories(home)? else { return Ok((Vec::new(), false)) };
-    let (mut problems, mut are_left) = (Vec::new(), false);
-    for (entry, kind) in unfit {
+    let Some((volumes, invalid)) = HomeDirs::invalid_directories(home)? else {
+        return Ok((Vec::new(), false));
+    };
+    let (mut problems, mut any_left) = (Vec::new(), false);
+    for (entry, kind) in invalid {
         let path = volumes.path_of(entry);
         let kept = format!("{entry}{DAMAGED}{}", unique_token());
         let moved = match repair && !volumes.is_read_only()? {
@@ -51,20 +53,20 @@ pub fn check_directories(home: &Path, repair: bool) -> Result<(Vec<HomeProblem>,
             false => format!("{path:?} is {kind}, not a directory, so that no store of this home is opened."),
         };
         problems.push(HomeProblem::new(ProblemKind::UnrecognizedEntry, path, message).repaired(moved));
-        are_left |= !moved;
+        any_left |= !moved;
     }
-    Ok((problems, are_left))
+    Ok((problems, any_left))
 }
 
-/// Checks the catalog, and if it is sound, the volumes.
+/// Checks the catalog and, if it is intact, the volumes.
 pub fn check(
     home: &Path,
     layout: HomeDirs,
     options: CheckOptions,
     cancel: &CancelToken,
 ) -> Result<Vec<HomeProblem>> {
-    let (mut problems, unfit) = check_files(&layout, options.repair)?;
-    if unfit {
+    let (mut problems, is_invalid) = check_files(&layout, options.repair)?;
+    if is_invalid {
         return Ok(problems);
     }
     if !layout.has_catalog()? {
@@ -76,22 +78,21 @@ pub fn check(
     match sound {
         Ok(catalog) => problems.extend(StoreHandle::new(layout, catalog)?.check(options.repair, cancel)?),
         Err(error) if error.kind() == ErrorKind::Catalog => {
-            problems.extend(mend_catalog(home, layout, options, error, cancel)?);
+            problems.extend(repair_catalog(home, layout, options, error, cancel)?);
         }
         Err(error) => return Err(error),
     }
     Ok(problems)
 }
 
-/// Finds what stands in place of the catalog's files and is none, and on request moves it out of the way. Also returns
-/// whether some is left.
+/// Finds entries of the catalog that are no regular file. Repair renames them. Also returns true if any remains.
 fn check_files(layout: &HomeDirs, repair: bool) -> Result<(Vec<HomeProblem>, bool)> {
     let mut problems = Vec::new();
-    while let Some((entry, kind)) = layout.unfit_catalog_file()? {
+    while let Some((entry, kind)) = layout.invalid_catalog_file()? {
         let path = layout.databases().path_of(&entry);
         let mut message = format!("{path:?} is {kind}, not a file.");
         if repair {
-            let kept = layout.put_entry_aside(&entry)?;
+            let kept = layout.quarantine_entry(&entry)?;
             message = format!("{path:?} was {kind}, not a file, and is now kept as {kept:?}.");
         }
         problems.push(HomeProblem::new(ProblemKind::CatalogDamaged, path, message).repaired(repair));
@@ -103,7 +104,7 @@ fn check_files(layout: &HomeDirs, repair: bool) -> Result<(Vec<HomeProblem>, boo
 }
 
 fn check_without_catalog(home: &Path, layout: &HomeDirs, options: CheckOptions) -> Result<Vec<HomeProblem>> {
-    let found = layout.found_volumes()?;
+    let found = layout.discovered_volumes()?;
     if found.is_empty() {
         return Ok(Vec::new());
     }
@@ -111,7 +112,7 @@ fn check_without_catalog(home: &Path, layout: &HomeDirs, options: CheckOptions) 
         reopen(home, options)?;
     }
     let message = format!(
-        "There is no catalog, but {} volumes stand in the volumes directory. Opening the store finds them again; their \
+        "There is no catalog, but {} volumes are in the volumes directory. Opening the store finds them again; their \
          quotas and labels are lost.",
         found.len()
     );
@@ -119,9 +120,11 @@ fn check_without_catalog(home: &Path, layout: &HomeDirs, options: CheckOptions) 
     Ok(vec![problem.repaired(options.repair)])
 }
 
-/// Gives a catalog that is whole its right version back. A damaged one is kept under another name, whole, and a new one
-/// begins with the volumes that are there. One of a newer program stays as it is, and the error is returned.
-fn mend_catalog(
+/// Repairs a catalog.
+///
+/// An intact one gets its right version back. A damaged one is renamed, and a new one begins with the discovered
+/// volumes. The catalog of a newer program is not changed, and the error is returned.
+fn repair_catalog(
     home: &Path,
     layout: HomeDirs,
     options: CheckOptions,
@@ -131,7 +134,7 @@ fn mend_catalog(
     let problem = |message: String| {
         HomeProblem::new(ProblemKind::CatalogDamaged, layout.catalog_path(), message).repaired(options.repair)
     };
-    if options.repair && catalog::restore_version(&layout.catalog_file(), layout.catalog_gates()?)? {
+    if options.repair && catalog::restore_version(&layout.catalog_file(), layout.catalog_locks()?)? {
         let message =
             "The volume catalog had another version than its tables; it has theirs now, and nothing is lost.";
         let mut problems = vec![problem(message.to_owned())];
@@ -142,10 +145,10 @@ fn mend_catalog(
         return Err(error);
     }
     if !options.repair {
-        let message = format!("{error} Its volumes are found again by their directories when it is mended.");
+        let message = format!("{error} Its volumes are found again by their directories when it is repaired.");
         return Ok(vec![problem(message)]);
     }
-    let kept = layout.put_catalog_aside()?;
+    let kept = layout.quarantine_catalog()?;
     reopen(home, options)?;
     let message = format!(
         "The volume catalog was damaged and is now kept as {kept:?}. The volumes were found again by their \

@@ -1,20 +1,22 @@
-//! The store: volumes of one home directory, from creation to removal, and what they are attached to.
+//! The store: the volumes of one home directory, from creation to removal, and their attachments.
 //!
-//! Whoever changes a volume holds its name's lock, writes the intent down, does the work and commits; while content is
-//! deleted, the lock of that work is held in place of the name's. So a crash at any instant leaves the old state, the new
-//! one, or an intent that the next operation to meet it finishes or undoes.
+//! An operation that changes a volume takes the name lock, writes an intent, works, and commits. While it deletes
+//! content, it holds the work lock instead of the name lock.
+//!
+//! Crash safety: a crash leaves the old state, the new state, or an intent. The next operation that finds the intent
+//! finishes it or rolls it back.
 
 #![forbid(unsafe_code)]
 
 mod attach;
+mod background;
 mod catalog_files;
 mod check;
 mod check_home;
-mod elsewhere;
 mod files;
-mod kept;
 mod layout;
 mod privacy;
+mod undeletable;
 mod volume;
 mod warnings;
 
@@ -26,8 +28,8 @@ pub use crate::volume_fs::{
 };
 pub use attach::attachment::Attachment;
 pub use attach::query::AttachmentInfo;
+pub use background::{BackgroundWork, delete_in_background};
 pub use check::{CheckOptions, HomeProblem, ProblemKind, check};
-pub use elsewhere::{Work, delete_elsewhere};
 pub use files::copy::{CopyRequest, TransferOptions, VolumeCopy};
 pub use files::ongoing_write::{OngoingWrite, release_cancelled_writes};
 pub use files::streams::StreamWriter;
@@ -42,7 +44,6 @@ use crate::error::{Error, Result};
 use crate::model::{VolumeName, VolumeRecord, VolumeRef};
 use crate::sync::IgnorePoison;
 use crate::volume_fs::QuotaLocks;
-use attach::liveness::living;
 use files::root_cache::RootCache;
 pub use layout::Durability;
 use layout::{HomeDirs, HomeFileIds};
@@ -50,7 +51,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, RwLock, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
-use volume::recover::later_if_refused;
+use volume::recover::ignore_refusal;
 use warnings::Warnings;
 
 /// The volumes of one home directory.
@@ -58,87 +59,87 @@ use warnings::Warnings;
 pub struct Store {
     home: PathBuf,
     options: OpenOptions,
-    opened: RwLock<Arc<StoreHandle>>,
+    handle: RwLock<Arc<StoreHandle>>,
 }
 
-/// The descriptors and connections behind a store.
+/// The open directories and catalog of a store.
 #[derive(Debug)]
 pub(crate) struct StoreHandle {
     layout: HomeDirs,
     catalog: Arc<Catalog>,
-    /// To notice when one of them was deleted or replaced.
-    places: HomeFileIds,
-    /// Who writes a volume that has a quota.
-    turns: Arc<QuotaLocks>,
-    trees: RootCache,
+    /// Ids of the paths at the opening, which show if one of them was deleted or replaced.
+    file_ids: HomeFileIds,
+    /// Locks of the volumes with a quota.
+    quota_locks: Arc<QuotaLocks>,
+    root_cache: RootCache,
     warnings: Mutex<Warnings>,
-    /// Itself, for work that outlasts an operation.
-    shared: Weak<StoreHandle>,
+    /// This handle, for work that outlasts an operation.
+    this: Weak<StoreHandle>,
 }
 
 impl Store {
-    /// Opens the home at an absolute path, makes what is missing, and finishes or undoes what a dead process
-    /// left.
+    /// Opens the home at an absolute path and creates what is missing. Finishes or rolls back the operations of dead
+    /// processes.
     ///
-    /// A home that other users may write is refused, unless `options` consent to that.
+    /// Fails if other users may write the home, unless `options` permit that.
     pub fn open(home: &Path, options: impl Into<OpenOptions>) -> Result<Self> {
         let options = options.into();
-        let opened = StoreHandle::open(home, options)?;
-        Ok(Store { home: home.to_owned(), options, opened: RwLock::new(opened) })
+        let handle = StoreHandle::open(home, options)?;
+        Ok(Store { home: home.to_owned(), options, handle: RwLock::new(handle) })
     }
 
-    /// The store of a home that this process has open already, else a newly opened one. Either way, what a dead
-    /// process left is finished or undone.
+    /// Returns the store of a home that this process has open, or opens it. Finishes or rolls back the operations of
+    /// dead processes in both cases.
     pub fn open_shared(home: &Path, options: impl Into<OpenOptions>) -> Result<Arc<Self>> {
         let options = options.into();
         let key = (home.to_owned(), options);
-        let known = shared().get(&key).and_then(Weak::upgrade);
+        let known = open_stores().get(&key).and_then(Weak::upgrade);
         if let Some(store) = known {
-            store.opened()?.recover()?;
+            store.handle()?.recover()?;
             return Ok(store);
         }
         let store = Arc::new(Store::open(home, options)?);
-        let mut stores = shared();
+        let mut stores = open_stores();
         stores.retain(|_, store| store.strong_count() > 0);
         stores.insert(key, Arc::downgrade(&store));
         Ok(store)
     }
 
-    /// The home directory.
+    /// Returns the home directory.
     pub fn home(&self) -> &Path {
         &self.home
     }
 
-    /// Tells a volume's operations that wait for each other from those of every other volume.
+    /// Returns a key that is equal for operations on the same volume, which wait for each other.
     pub fn queue_of(&self, name: &VolumeName) -> String {
         format!("{}\0{name}", self.home.display())
     }
 
-    /// The open home; opened anew where what is its own is no longer what it was.
-    fn opened(&self) -> Result<Arc<StoreHandle>> {
-        let opened = self.opened_before();
-        if opened.is_current()? {
-            return Ok(opened);
+    /// Returns the open home. Opens it again if one of its directories or the catalog was replaced.
+    fn handle(&self) -> Result<Arc<StoreHandle>> {
+        let handle = self.last_handle();
+        if handle.is_current()? {
+            return Ok(handle);
         }
-        // Without the lock, for it may take long. Of several that do it at once one is kept.
-        let anew = StoreHandle::open(&self.home, self.options)?;
-        let mut current = self.opened.write().ignore_poison();
+        // The opening may take long, so it runs without the lock. If several threads do this, one result is kept.
+        let reopened = StoreHandle::open(&self.home, self.options)?;
+        let mut current = self.handle.write().ignore_poison();
         if !current.is_current()? {
-            current.clone_from(&anew);
+            current.clone_from(&reopened);
         }
         Ok(current.clone())
     }
 
-    /// The home as it was opened last, which may be another one by now.
-    fn opened_before(&self) -> Arc<StoreHandle> {
-        self.opened.read().ignore_poison().clone()
+    /// Returns the home that was opened last, which may have been replaced since.
+    fn last_handle(&self) -> Arc<StoreHandle> {
+        self.handle.read().ignore_poison().clone()
     }
 }
 
-/// The stores that this process has open, by home.
+/// Stores that this process has open, by home.
 type Stores = HashMap<(PathBuf, OpenOptions), Weak<Store>>;
 
-fn shared() -> MutexGuard<'static, Stores> {
+fn open_stores() -> MutexGuard<'static, Stores> {
     static STORES: LazyLock<Mutex<Stores>> = LazyLock::new(Mutex::default);
     STORES.lock().ignore_poison()
 }
@@ -147,40 +148,42 @@ impl StoreHandle {
     fn open(home: &Path, options: OpenOptions) -> Result<Arc<Self>> {
         let layout = HomeDirs::open(home, options.durability)?;
         let exposed = if options.shared { Vec::new() } else { layout.refuse_untrusted()? };
-        layout.refuse_unfit_catalog()?;
+        layout.refuse_invalid_catalog_file()?;
         if !options.shared {
             layout.make_catalog_private();
         }
-        let catalog = layout.open_catalog(|| layout.found_volumes())?;
+        let catalog = layout.open_catalog(|| layout.discovered_volumes())?;
         layout.sync_catalog_directory()?;
-        layout.keep_spare();
-        let opened = StoreHandle::new(layout, catalog)?;
-        opened.warn_of_exposed(&exposed);
-        if !opened.layout.is_read_only() {
-            later_if_refused(opened.forget_lost_identities())?;
-            later_if_refused(opened.delete_stale_identities())?;
+        layout.fill_reserve();
+        let handle = StoreHandle::new(layout, catalog)?;
+        handle.warn_of_exposed(&exposed);
+        if !handle.layout.is_read_only() {
+            ignore_refusal(handle.forget_lost_identities())?;
+            ignore_refusal(handle.delete_stale_identities())?;
         }
-        opened.recover()?;
-        Ok(opened)
+        handle.recover()?;
+        Ok(handle)
     }
 
     fn new(layout: HomeDirs, catalog: Catalog) -> Result<Arc<Self>> {
         let catalog = Arc::new(catalog);
-        let asked = catalog.clone();
-        let places = layout.places()?;
-        let turns = QuotaLocks::new(Box::new(move |name| asked.read(|catalog| catalog.may_be_written(name))));
-        Ok(Arc::new_cyclic(|shared| StoreHandle {
+        let catalog_of_locks = catalog.clone();
+        let file_ids = layout.file_ids()?;
+        let quota_locks = QuotaLocks::new(Box::new(move |name| {
+            catalog_of_locks.read(|catalog| catalog.may_be_written(name))
+        }));
+        Ok(Arc::new_cyclic(|this| StoreHandle {
             layout,
             catalog,
-            places,
-            turns: Arc::new(turns),
-            trees: RootCache::default(),
+            file_ids,
+            quota_locks: Arc::new(quota_locks),
+            root_cache: RootCache::default(),
             warnings: Mutex::default(),
-            shared: shared.clone(),
+            this: this.clone(),
         }))
     }
 
-    /// The record of the volume that is meant. An intent that a dead process left of its name is settled first.
+    /// Returns the record of a volume. An abandoned intent of its name is resolved first.
     fn volume(&self, wanted: impl Into<VolumeRef>) -> Result<VolumeRecord> {
         let wanted = wanted.into();
         let name = &wanted.name;
@@ -191,7 +194,7 @@ impl StoreHandle {
             })
         };
         let found = match look_up()? {
-            (None, true) if self.settles_if_abandoned(name)? => look_up()?.0,
+            (None, true) if self.try_resolve_if_abandoned(name)? => look_up()?.0,
             (found, _) => found,
         };
         found
@@ -199,8 +202,8 @@ impl StoreHandle {
             .ok_or_else(|| Error::volume_not_found(name.as_str()))
     }
 
-    /// Writes to the catalog what lets go of something. That must not need room on a disk which is full, so it may use
-    /// what the catalog's log takes already, and what was set aside.
+    /// Commits a transaction that frees resources. It must succeed on a full disk, so it may use the space of the log
+    /// and the reserve file.
     fn write_to_free<T>(&self, write: impl Fn(&CatalogWriter<'_>) -> Result<T>) -> Result<T> {
         let lacks_room = |written: &Result<T>| written.as_ref().is_err_and(catalog::may_lack_room);
         let mut written = self.catalog.write(&write);
@@ -208,25 +211,25 @@ impl StoreHandle {
             return written;
         }
         loop {
-            // Where this is refused, there may be room for a longer log.
+            // If the checkpoint fails, a longer log may still fit.
             let _refused = self.catalog.checkpoint_wal();
             written = self.catalog.write(&write);
-            if !lacks_room(&written) || !self.layout.give_up_spare()? {
+            if !lacks_room(&written) || !self.layout.release_reserve()? {
                 break;
             }
         }
-        self.layout.keep_spare();
+        self.layout.fill_reserve();
         written
     }
 
-    /// Whether the volume of that name is still the one of that record.
-    fn is_still(&self, record: &VolumeRecord) -> Result<bool> {
+    /// Returns true if the volume in `record` still exists.
+    fn still_exists(&self, record: &VolumeRecord) -> Result<bool> {
         let now = self.catalog.read(|catalog| catalog.volume(&record.name))?;
         Ok(now.is_some_and(|now| now.id == record.id))
     }
 
     fn is_current(&self) -> Result<bool> {
-        Ok(self.layout.places()? == self.places)
+        Ok(self.layout.file_ids()? == self.file_ids)
     }
 }
 

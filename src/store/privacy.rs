@@ -1,20 +1,20 @@
-//! Keeping a home to its user: what is private, what is reported, and what is refused.
+//! Rights of other users on a home: which are permitted, reported or rejected.
 //!
-//! Whoever can read the volumes directory reads every volume and runs the set-id programs that guests made. Whoever can
-//! write there, or in the home, puts other directories in place of them.
+//! A user who can read the volumes directory can read every volume and run the set-id programs that guests made. A
+//! user who can write the volumes directory or the home can replace directories in it.
 
 use super::Durability;
 use super::layout::HomeDirs;
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
-/// How a home is opened.
+/// Options for the opening of a home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct OpenOptions {
-    /// When a change of a volume is on disk.
+    /// When a change of a volume is flushed to disk.
     pub durability: Durability,
-    /// Whether the caller consents to other users' rights on the home. Then nothing about them is refused, reported or
-    /// changed.
+    /// True if the caller accepts other users' rights on the home. Then these rights are not rejected, reported or
+    /// removed.
     pub shared: bool,
 }
 
@@ -27,20 +27,20 @@ impl From<Durability> for OpenOptions {
 /// A directory of the home on which other users have rights.
 #[derive(Clone, Debug)]
 pub struct ExposedDir {
-    /// Its path.
+    /// Path of the directory.
     pub path: PathBuf,
-    /// Why the home is refused; `None` if it is only reported.
-    pub refused: Option<String>,
+    /// Reason to reject the home; `None` if the rights are only reported.
+    pub rejection: Option<String>,
 }
 
 impl ExposedDir {
-    /// What is wrong, as a sentence.
+    /// Returns a sentence that describes the problem.
     pub fn problem(&self) -> String {
         let path = &self.path;
-        match &self.refused {
+        match &self.rejection {
             Some(why) => format!("{path:?} {why}"),
             None => format!(
-                "{path:?} is open to other users of this host: they may read volumes and run set-id programs that \
+                "{path:?} is open to other users of this host, who may read volumes and run set-id programs that \
                  guests made."
             ),
         }
@@ -48,23 +48,23 @@ impl ExposedDir {
 }
 
 impl HomeDirs {
-    /// The directories of the home on which other users have rights.
-    pub fn exposed(&self) -> Result<Vec<ExposedDir>> {
+    /// Returns the directories of the home on which other users have rights.
+    pub fn exposed_dirs(&self) -> Result<Vec<ExposedDir>> {
         let mut exposed = Vec::new();
         for dir in [&self.volumes, self.databases()].into_iter().filter(|dir| !dir.is_missing()) {
             let rights = dir.others_rights()?;
-            let refused = match rights.foreign_owner {
+            let rejection = match rights.foreign_owner {
                 Some(owner) => Some(format!("belongs to another user of this host, with the id {owner}.")),
                 None if rights.writable => Some("may be written by other users of this host.".to_owned()),
                 None => None,
             };
-            if refused.is_some() || rights.open && rights.is_ours {
-                exposed.push(ExposedDir { path: dir.path().to_owned(), refused });
+            if rejection.is_some() || rights.open && rights.is_ours {
+                exposed.push(ExposedDir { path: dir.path().to_owned(), rejection });
             }
         }
         let rights = self.home.others_rights()?;
-        let refused = match rights.foreign_owner {
-            // The sticky bit binds all but the owner.
+        let rejection = match rights.foreign_owner {
+            // The sticky bit does not restrict the owner of the directory.
             Some(owner) => Some(format!(
                 "belongs to another user of this host, with the id {owner}, who can replace what is in it."
             )),
@@ -73,16 +73,16 @@ impl HomeDirs {
             }
             None => None,
         };
-        if refused.is_some() {
-            exposed.push(ExposedDir { path: self.home.path().to_owned(), refused });
+        if rejection.is_some() {
+            exposed.push(ExposedDir { path: self.home.path().to_owned(), rejection });
         }
         Ok(exposed)
     }
 
-    /// Refuses a home that an untrusted user may write, and returns what is open to others.
+    /// Fails if an untrusted user may write the home. Returns the directories that are open to others.
     pub fn refuse_untrusted(&self) -> Result<Vec<ExposedDir>> {
-        let exposed = self.exposed()?;
-        match exposed.iter().find(|exposed| exposed.refused.is_some()) {
+        let exposed = self.exposed_dirs()?;
+        match exposed.iter().find(|exposed| exposed.rejection.is_some()) {
             Some(refused) => Err(Error::invalid_config(
                 "home",
                 format!(
@@ -96,7 +96,7 @@ impl HomeDirs {
         }
     }
 
-    /// Takes other users' rights on a directory of the home away; false if it is not this user's.
+    /// Removes other users' rights on a directory of the home. Returns false if this user does not own it.
     pub fn make_private(&self, path: &Path) -> Result<bool> {
         let mut own = [&self.home, &self.volumes, self.databases()].into_iter();
         match own.find(|dir| dir.path() == path) {

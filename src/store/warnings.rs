@@ -1,4 +1,4 @@
-//! What a caller should hear of although its operation succeeded.
+//! Warnings of operations that succeed.
 
 use super::privacy::ExposedDir;
 use super::{Store, StoreHandle};
@@ -9,35 +9,35 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{LazyLock, Mutex};
 
-/// The directories that this process has warned of.
+/// Directories that this process has warned about.
 static WARNED: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default);
 
-/// Each warning is given once for an open home.
+/// Warnings of an open home. Each is returned once.
 #[derive(Debug, Default)]
 pub struct Warnings {
-    given: HashSet<String>,
-    waiting: Vec<String>,
+    reported: HashSet<String>,
+    pending: Vec<String>,
     of_home: Vec<String>,
 }
 
 impl Store {
-    /// The warnings that nobody has taken yet.
+    /// Returns the warnings that were not returned before.
     pub fn take_warnings(&self) -> Result<Vec<String>> {
-        let opened = self.opened()?;
-        let mut warnings = opened.warnings.lock().ignore_poison();
-        Ok(std::mem::take(&mut warnings.waiting))
+        let handle = self.handle()?;
+        let mut warnings = handle.warnings.lock().ignore_poison();
+        Ok(std::mem::take(&mut warnings.pending))
     }
 
     /// Returns the warnings about the home itself that were not returned before.
     pub fn take_home_warnings(&self) -> Vec<String> {
-        let opened = self.opened_before();
-        let mut warnings = opened.warnings.lock().ignore_poison();
+        let handle = self.last_handle();
+        let mut warnings = handle.warnings.lock().ignore_poison();
         std::mem::take(&mut warnings.of_home)
     }
 }
 
 impl StoreHandle {
-    /// Warns of directories of the home that are open to other users, of each once in this process.
+    /// Warns about directories of the home that are open to other users, once per directory in this process.
     pub(super) fn warn_of_exposed(&self, exposed: &[ExposedDir]) {
         let mut warned = WARNED.lock().ignore_poison();
         let mut warnings = self.warnings.lock().ignore_poison();
@@ -49,16 +49,16 @@ impl StoreHandle {
         }
     }
 
-    /// Warns of rows that are left out of a listing.
-    pub(super) fn warn_of(&self, rows: &[InvalidRow]) {
+    /// Warns about rows that a listing skips.
+    pub(super) fn warn_of_invalid(&self, rows: &[InvalidRow]) {
         let mut warnings = self.warnings.lock().ignore_poison();
         for row in rows {
             let warning = format!(
-                "The catalog's row of {:?} is left out: {}. VolumeStore.check({{ repair: true }}) strikes it out.",
+                "The catalog's row of {:?} is left out: {}. VolumeStore.check({{ repair: true }}) deletes it.",
                 row.name, row.problem
             );
-            if warnings.given.insert(warning.clone()) {
-                warnings.waiting.push(warning);
+            if warnings.reported.insert(warning.clone()) {
+                warnings.pending.push(warning);
             }
         }
     }

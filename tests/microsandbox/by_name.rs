@@ -103,8 +103,8 @@ fn a_microsandbox_with_its_volumes_elsewhere_finds_none_of_these_by_name() {
         (json!({ "paths": { "volumes": elsewhere.path() } }).to_string(), "has its volumes in"),
         (json!({ "paths": { "volumes": "volumes" } }).to_string(), "has its volumes in \"volumes\""),
         (json!({ "paths": { "volumes": "/no/such/place" } }).to_string(), "has its volumes in"),
-        (json!({ "paths": { "volumes": 1 } }).to_string(), "does not tell where"),
-        ("{".to_owned(), "does not tell where"),
+        (json!({ "paths": { "volumes": 1 } }).to_string(), "does not say where"),
+        ("{".to_owned(), "does not say where"),
     ] {
         fs::write(home.path("config.json"), config).unwrap();
         refused(&home, &attached(&home, "data"), says);

@@ -11,7 +11,7 @@ use super::executor::{self, Pool};
 use super::feed_queue::FeedQueue;
 use super::js_error::{ErrorFactory, to_js_error};
 use crate::error::{Error, Result};
-use crate::store::delete_elsewhere;
+use crate::store::delete_in_background;
 use crate::sync::IgnorePoison;
 use napi::bindgen_prelude::{FromNapiValue, Uint8Array, Unknown};
 use napi::{Env, JsValue, sys};
@@ -95,7 +95,7 @@ impl<T: 'static> Outcome<T> {
 /// environment.
 pub fn connect(env: &Env, errors: ErrorFactory) -> napi::Result<()> {
     // If no thread can be started, the next operation that finds the content deletes it.
-    delete_elsewhere(|work| drop(executor::submit(Pool::Walk, work)));
+    delete_in_background(|work| drop(executor::submit(Pool::Walk, work)));
     let dispatcher = Arc::new(Dispatcher {
         finished: Mutex::new(FinishedJobs { jobs: Vec::new(), is_woken: false, wake: None }),
         pending: AtomicUsize::new(0),

@@ -1,4 +1,4 @@
-//! Attaching mounts to a sandbox: all of them or none.
+//! Attaches mounts to a sandbox: all of them or none.
 
 use super::disk::PendingDisk;
 use super::fd_registry::{self, HeldFds};
@@ -16,45 +16,46 @@ use crate::store::{Store, StoreHandle, now_ms};
 use crate::sync::CancelToken;
 use std::os::fd::OwnedFd;
 
-/// The longest sandbox name, in bytes.
+/// Maximum length of a sandbox's name in bytes.
 const MAX_SANDBOX_BYTES: usize = 255;
 
-/// How often what appears and vanishes between two looks is looked at again.
-const ROUNDS: u32 = 16;
+/// Maximum number of attempts if a volume appears or vanishes between two lookups.
+const MAX_ATTEMPTS: u32 = 16;
 
 /// Mounts that a sandbox holds until it is detached or its process ends.
 #[derive(Clone, Debug)]
 pub struct Attachment {
-    /// The attachment's number in the catalog.
+    /// Id of the attachment in the catalog.
     pub id: i64,
-    /// The sandbox's name.
+    /// Name of the sandbox.
     pub sandbox: String,
-    /// The process it belongs to.
+    /// Process that owns the attachment.
     pub pid: u32,
-    /// The mounts, parents before children.
+    /// Mounts, parents before children.
     pub mounts: Vec<ResolvedMount>,
-    /// What microsandbox knew of the volumes.
+    /// What microsandbox's catalog had about the volumes.
     pub(crate) seen: SeenByMicrosandbox,
 }
 
-/// What an attachment has used so far.
+/// Resources of an attachment that is not recorded yet.
 #[derive(Default)]
 struct PendingAttachment {
     mounts: Vec<ResolvedMount>,
-    /// Volumes with a lease to be taken, and what is mounted of them.
+    /// Volumes to lease, each with its mount.
     leases: Vec<(VolumeRecord, AttachedVolume)>,
     /// Disks among the mounts.
     disks: Vec<PendingDisk>,
-    /// Parts of volumes among the mounts, by the descriptors that runtimes are handed.
-    parts: Vec<OwnedFd>,
-    /// Volumes that were created on the way.
+    /// Descriptors of mounted subpaths, which runtimes get.
+    subpaths: Vec<OwnedFd>,
+    /// Volumes that this attachment created.
     created: Vec<VolumeRef>,
 }
 
 impl Store {
-    /// Attaches `mounts`, in the order that [`crate::mount::plan`] gave them, to `sandbox`. The attachment
-    /// belongs to `pid`, by default this process. On any failure, volumes that this call created are removed
-    /// again and nothing else is touched.
+    /// Attaches `mounts` to `sandbox`, in the order of [`crate::mount::plan`].
+    ///
+    /// The process `pid`, by default this one, owns the attachment. On a failure, the volumes that this call created
+    /// are removed again, and nothing else changes.
     pub fn attach(
         &self,
         sandbox: &str,
@@ -65,39 +66,39 @@ impl Store {
         check_sandbox(sandbox)?;
         let pid = pid.unwrap_or_else(std::process::id);
         let owner = identify(pid)?;
-        let opened = self.opened()?;
-        fd_registry::take_left_flocks();
-        let mut rounds = ROUNDS;
+        let handle = self.handle()?;
+        fd_registry::reclaim_flocks();
+        let mut attempts = MAX_ATTEMPTS;
         loop {
-            let mut taken = PendingAttachment::default();
+            let mut pending = PendingAttachment::default();
             let resolved = mounts.iter().try_for_each(|(guest_path, config)| {
                 cancel.check()?;
-                let resolved = self.resolve(&opened, guest_path, config, cancel, &mut taken);
+                let resolved = self.resolve(&handle, guest_path, config, cancel, &mut pending);
                 resolved.map_err(|error| error.in_mount(guest_path.as_str()))
             });
-            let checked = resolved.and_then(|()| opened.check_mount_points(&taken.mounts));
-            let error = match checked.and_then(|()| opened.record(sandbox, &owner, &taken, cancel)) {
+            let checked = resolved.and_then(|()| handle.check_mount_points(&pending.mounts));
+            let error = match checked.and_then(|()| handle.record(sandbox, &owner, &pending, cancel)) {
                 Ok(id) => {
-                    let disks = taken.disks.into_iter().map(PendingDisk::into_held).collect();
-                    fd_registry::keep_open(id, HeldFds::new(disks, taken.parts));
-                    let names = taken.leases.iter().map(|(volume, _)| &volume.name);
-                    let seen = opened.seen_by_microsandbox(names);
+                    let disks = pending.disks.into_iter().map(PendingDisk::into_held).collect();
+                    fd_registry::keep_open(id, HeldFds::new(disks, pending.subpaths));
+                    let names = pending.leases.iter().map(|(volume, _)| &volume.name);
+                    let seen = handle.seen_by_microsandbox(names);
                     return Ok(Attachment {
                         id,
                         sandbox: sandbox.to_owned(),
                         pid,
-                        mounts: taken.mounts,
+                        mounts: pending.mounts,
                         seen,
                     });
                 }
-                Err(error) => opened.or_removal_of(&taken.leases, error),
+                Err(error) => handle.volume_not_found_or(&pending.leases, error),
             };
-            // What is locked could not be removed.
-            taken.disks.clear();
-            taken.created.iter().rev().for_each(|volume| self.take_back(volume));
-            rounds -= 1;
-            let may_try_again = lost_an_ensured_volume(mounts, &error) || opened.frees_what_is_in_use(&error);
-            if rounds == 0 || !may_try_again {
+            // A locked image could not be removed.
+            pending.disks.clear();
+            pending.created.iter().rev().for_each(|volume| self.rollback_create(volume));
+            attempts -= 1;
+            let may_retry = lost_ensured_volume(mounts, &error) || handle.frees_volume_in_use(&error);
+            if attempts == 0 || !may_retry {
                 return Err(error);
             }
         }
@@ -105,38 +106,39 @@ impl Store {
 
     fn resolve(
         &self,
-        opened: &StoreHandle,
+        handle: &StoreHandle,
         guest_path: &GuestPath,
         config: &MountConfig,
         cancel: &CancelToken,
-        taken: &mut PendingAttachment,
+        pending: &mut PendingAttachment,
     ) -> Result<()> {
         let readonly = config.flags().readonly;
         let origin = match config.source() {
             MountSource::Bind { host } => {
-                let (host, file) = resolve_bind_source(&opened.layout, host)?;
+                let (host, file) = resolve_bind_source(&handle.layout, host)?;
                 ResolvedSource::Bind { host, file }
             }
             MountSource::Tmpfs { size_mib } => ResolvedSource::Tmpfs { size_mib: *size_mib },
             MountSource::Named { volume: wanted, provision, subpath } => {
                 let name = &wanted.name;
-                let volume = self.provision(opened, wanted, provision, cancel, taken)?;
+                let volume = self.provision(handle, wanted, provision, cancel, pending)?;
                 let lease = AttachedVolume {
                     name: name.to_string(),
                     guest_path: Some(guest_path.to_string()),
                     subpath: subpath.as_ref().map(ToString::to_string),
                     readonly,
                 };
-                taken.leases.push((volume.clone(), lease));
+                pending.leases.push((volume.clone(), lease));
                 match (volume.kind, subpath) {
                     (VolumeKind::Dir, Some(subpath)) => {
-                        let make = provision.spec().is_some();
-                        let (origin, part) = opened.resolve_part(&volume, subpath, make, cancel)?;
-                        taken.parts.push(part);
+                        let create = provision.spec().is_some();
+                        let (origin, subpath_fd) =
+                            handle.resolve_subpath(&volume, subpath, create, cancel)?;
+                        pending.subpaths.push(subpath_fd);
                         origin
                     }
                     (VolumeKind::Dir, None) => {
-                        let host = opened.layout.volumes.path_of(name.as_str());
+                        let host = handle.layout.volumes.path_of(name.as_str());
                         let quota_mib = volume.quota_mib;
                         ResolvedSource::Named {
                             volume: name.clone(),
@@ -149,20 +151,20 @@ impl Store {
                     (VolumeKind::Disk, _) => {
                         config.refuse_virtiofs_policies()?;
                         config.refuse_subpath()?;
-                        let (origin, disk) = opened.resolve_disk_volume(guest_path, &volume, readonly)?;
-                        taken.disks.push(disk);
+                        let (origin, disk) = handle.resolve_disk_volume(guest_path, &volume, readonly)?;
+                        pending.disks.push(disk);
                         origin
                     }
                 }
             }
             MountSource::Disk { host, format, fstype } => {
                 let (origin, disk) =
-                    opened.resolve_disk_image(guest_path, host, *format, fstype.as_deref(), readonly)?;
-                taken.disks.push(disk);
+                    handle.resolve_disk_image(guest_path, host, *format, fstype.as_deref(), readonly)?;
+                pending.disks.push(disk);
                 origin
             }
         };
-        taken.mounts.push(ResolvedMount {
+        pending.mounts.push(ResolvedMount {
             guest_path: guest_path.clone(),
             origin,
             flags: config.flags(),
@@ -174,31 +176,31 @@ impl Store {
 
     fn provision(
         &self,
-        opened: &StoreHandle,
+        handle: &StoreHandle,
         wanted: &VolumeRef,
         provision: &Provision,
         cancel: &CancelToken,
-        taken: &mut PendingAttachment,
+        pending: &mut PendingAttachment,
     ) -> Result<VolumeRecord> {
-        let (name, existing) = (&wanted.name, || opened.volume(wanted));
+        let (name, existing) = (&wanted.name, || handle.volume(wanted));
         let mut create = |spec: &VolumeSpec| {
-            let id = self.create_volume(opened, name, spec, &cancel.nested())?;
-            taken.created.push(VolumeRef::exactly(name, id));
+            let id = self.create_volume(handle, name, spec, &cancel.nested())?;
+            pending.created.push(VolumeRef::exactly(name, id));
             existing()
         };
         match provision {
             Provision::Existing => existing(),
             Provision::Create(spec) => create(spec),
             Provision::EnsureExists(spec) => {
-                let mut rounds = ROUNDS;
+                let mut attempts = MAX_ATTEMPTS;
                 loop {
                     match existing() {
                         Err(error) if error.kind() == ErrorKind::VolumeNotFound => {}
                         found => return found.and_then(|volume| compatible(volume, spec)),
                     }
-                    rounds -= 1;
+                    attempts -= 1;
                     match create(spec) {
-                        Err(error) if error.kind() == ErrorKind::VolumeAlreadyExists && rounds > 0 => {}
+                        Err(error) if error.kind() == ErrorKind::VolumeAlreadyExists && attempts > 0 => {}
                         created => return created,
                     }
                 }
@@ -206,16 +208,16 @@ impl Store {
         }
     }
 
-    /// Removes a volume that this call created, unless somebody attached it meanwhile; then it is theirs.
-    fn take_back(&self, volume: &VolumeRef) {
+    /// Removes a volume that this call created. An attachment of another process keeps the volume.
+    fn rollback_create(&self, volume: &VolumeRef) {
         let removal = self.begin_remove_volume(volume, true, &CancelToken::default());
-        let _kept_where_refused = removal.and_then(BegunRemoval::finish);
+        let _kept_if_refused = removal.and_then(BegunRemoval::finish);
     }
 }
 
 impl Attachment {
-    /// Refuses to describe an attachment that has ended: its volumes may be removed, or attached elsewhere, and its
-    /// descriptors may be reused for other files.
+    /// Fails if the attachment has ended. Its volumes may be removed or attached again, and its descriptor numbers
+    /// may be reused.
     pub fn check_held(&self) -> Result<()> {
         match fd_registry::is_held(self.id) {
             true => Ok(()),
@@ -227,14 +229,14 @@ impl Attachment {
         }
     }
 
-    /// Releases the `flock` on the disks, for a microsandbox that is told to mount them and takes it itself. What tells
-    /// other attachments and QEMU that the disks are in use stays.
+    /// Releases the `flock` on the disks, for a microsandbox that mounts them and takes the `flock` itself. The
+    /// leases and the record locks, which other attachments and QEMU check, stay.
     pub fn give_flock_away(&self) -> Result<()> {
         let failed = |error| Error::file_system("flock", "attached disk", error);
         fd_registry::give_flock_away(self.id).map_err(failed)
     }
 
-    /// The descriptors of the parts of volumes, in the order of the mounts.
+    /// Returns the descriptors of mounted subpaths, in the order of the mounts.
     pub fn descriptors(&self) -> Result<Vec<i32>> {
         self.check_held()?;
         Ok(self.mounts.iter().filter_map(ResolvedMount::part).map(|part| part.descriptor).collect())
@@ -246,24 +248,24 @@ impl StoreHandle {
         &self,
         sandbox: &str,
         owner: &ProcessIdentity,
-        taken: &PendingAttachment,
+        pending: &PendingAttachment,
         cancel: &CancelToken,
     ) -> Result<i64> {
         self.catalog.write(|catalog| {
             reap_dead(catalog)?;
-            for (volume, _) in &taken.leases {
+            for (volume, _) in &pending.leases {
                 let name = volume.name.as_str();
                 let current = catalog.reader().volume(&volume.name)?;
                 if current.is_none_or(|current| current.id != volume.id) {
                     return Err(Error::volume_not_found(name));
                 }
-                // A runtime follows whatever stands there, so it must be a directory and no link.
+                // A runtime follows a symbolic link at this path, so the entry must be a directory.
                 self.layout.volumes.open_child(name).map_err(|error| error.in_volume(name))?;
             }
-            let volumes = taken.leases.iter().map(|(volume, lease)| (volume.id, lease.clone())).collect();
-            let images = self.lease_disks(catalog, &taken.disks)?;
+            let volumes = pending.leases.iter().map(|(volume, lease)| (volume.id, lease.clone())).collect();
+            let images = self.lease_disks(catalog, &pending.disks)?;
             let created_at_ms = now_ms();
-            // Another process, for which this one attaches, does not have the locks.
+            // Another process that becomes the owner does not get the locks.
             let keeps_locks = owner.pid == std::process::id();
             let attachment = NewAttachment { sandbox, owner, volumes, images, created_at_ms, keeps_locks };
             let id = catalog.attach(&attachment)?;
@@ -272,9 +274,9 @@ impl StoreHandle {
         })
     }
 
-    /// What is to be told of a failure: that a volume was removed meanwhile, where what failed was to look at one.
-    fn or_removal_of(&self, leases: &[(VolumeRecord, AttachedVolume)], error: Error) -> Error {
-        let was_removed = |volume: &VolumeRecord| self.is_still(volume).is_ok_and(|still| !still);
+    /// Returns `VolumeNotFound` if a volume was removed and `error` is a consequence of that.
+    fn volume_not_found_or(&self, leases: &[(VolumeRecord, AttachedVolume)], error: Error) -> Error {
+        let was_removed = |volume: &VolumeRecord| self.still_exists(volume).is_ok_and(|still| !still);
         match error.kind() {
             ErrorKind::FileSystem | ErrorKind::DiskImage => {
                 let removed = leases.iter().map(|(volume, _)| volume).find(|volume| was_removed(volume));
@@ -285,7 +287,7 @@ impl StoreHandle {
     }
 }
 
-/// Whether a volume is what would have been created with the same options; labels aside.
+/// Returns the volume if creation with the same options would produce it. Labels are ignored.
 fn compatible(volume: VolumeRecord, spec: &VolumeSpec) -> Result<VolumeRecord> {
     let quota = |mib: Option<u32>| mib.map_or("unlimited".to_owned(), |mib| mib.to_string());
     let size = |bytes: Option<u64>| bytes.map_or("none".to_owned(), |bytes| (bytes / MIB).to_string());
@@ -295,7 +297,7 @@ fn compatible(volume: VolumeRecord, spec: &VolumeSpec) -> Result<VolumeRecord> {
         (option_names::QUOTA_MIB, quota(spec.quota_mib()), quota(volume.quota_mib)),
         (option_names::SIZE_MIB, size(disk.map(DiskSpec::capacity_bytes)), size(volume.capacity_bytes)),
     ];
-    // The format matters to nobody who did not ask for one.
+    // The format is compared only if the caller stated one.
     if let (Some(wanted), Some(format)) = (disk.and_then(|disk| disk.stated_format), volume.disk_format) {
         compared.push((option_names::FORMAT, wanted.as_str().to_owned(), format.as_str().to_owned()));
     }
@@ -310,8 +312,8 @@ fn compatible(volume: VolumeRecord, spec: &VolumeSpec) -> Result<VolumeRecord> {
     }
 }
 
-/// Whether a volume that is to be there in any case was removed after it had been found; then it is made anew.
-fn lost_an_ensured_volume(mounts: &[(GuestPath, MountConfig)], error: &Error) -> bool {
+/// Returns true if a volume that must exist was removed after the lookup. It is then created again.
+fn lost_ensured_volume(mounts: &[(GuestPath, MountConfig)], error: &Error) -> bool {
     let is_lost = |volume: &VolumeName| error.context().volume.as_deref() == Some(volume.as_str());
     error.kind() == ErrorKind::VolumeNotFound
         && mounts.iter().any(|(_, config)| match config.source() {
@@ -320,7 +322,7 @@ fn lost_an_ensured_volume(mounts: &[(GuestPath, MountConfig)], error: &Error) ->
         })
 }
 
-/// A sandbox's name, which messages show.
+/// Checks a sandbox's name, which messages contain.
 pub fn check_sandbox(sandbox: &str) -> Result<()> {
     let shown = sandbox.chars().take(MAX_SANDBOX_BYTES).collect::<String>();
     if sandbox.is_empty() || sandbox.len() > MAX_SANDBOX_BYTES || sandbox.chars().any(char::is_control) {

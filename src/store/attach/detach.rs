@@ -1,7 +1,7 @@
-//! Ending attachments, and taking away the mounts that they have on the host.
+//! Ends attachments and unmounts their mounts on the host.
 
 use super::fd_registry;
-use super::liveness::{ProcessState, life_of, reap_dead};
+use super::liveness::{ProcessState, process_state, reap_dead};
 use super::mount_lock::MountLock;
 use crate::catalog::HostMountRow;
 use crate::error::{Error, ErrorKind, Result};
@@ -10,20 +10,21 @@ use crate::sync::CancelToken;
 use crate::sys::{FileId, MountIdentity, boot_id, mount_namespace, mount_namespaces_in_use, take_away};
 
 impl Store {
-    /// Ends an attachment; one that has ended is fine. Its mounts are taken away first, and its disk images closed
-    /// whatever becomes of the catalog.
+    /// Ends an attachment. Succeeds if it has ended already.
+    ///
+    /// Its mounts are unmounted first. Its disk images are closed even if the catalog fails.
     pub fn detach(&self, id: i64) -> Result<()> {
         self.detach_asked(id, &CancelToken::default())
     }
 
-    /// The same for a call that may have stood in a queue, and cannot be cancelled any more.
+    /// Ends an attachment for a call that may have waited in a queue, and that cannot be cancelled any more.
     pub fn detach_asked(&self, id: i64, asked: &CancelToken) -> Result<()> {
-        let _turn = MountLock::take(id, asked.may_wait_until(), &CancelToken::default())?;
+        let _lock = MountLock::acquire(id, asked.may_wait_until(), &CancelToken::default())?;
         fd_registry::close(id);
-        let opened = self.opened()?;
+        let handle = self.handle()?;
         loop {
-            let mounts = opened.write_to_free(|catalog| {
-                let (mounts, _) = by_place(catalog.reader().host_mounts(Some(id))?)?;
+            let mounts = handle.write_to_free(|catalog| {
+                let (mounts, _) = partition_by_namespace(catalog.reader().host_mounts(Some(id))?)?;
                 if mounts.is_empty() {
                     catalog.detach(id)?;
                 }
@@ -32,19 +33,20 @@ impl Store {
             if mounts.is_empty() {
                 return Ok(());
             }
-            opened.unmount_all(&mounts)?;
+            handle.unmount_all(&mounts)?;
         }
     }
 
-    /// Takes the attachment's mounts away, last ones first; without any, nothing is done. What still uses one keeps it
-    /// until it ends.
+    /// Unmounts the attachment's mounts, the last one first. A process that uses a mount keeps it until the process
+    /// ends.
     pub fn unmount(&self, id: i64, cancel: &CancelToken) -> Result<()> {
-        let _turn = MountLock::take(id, cancel.may_wait_until(), cancel)?;
+        let _lock = MountLock::acquire(id, cancel.may_wait_until(), cancel)?;
         cancel.commit()?;
-        let opened = self.opened()?;
-        let (here, elsewhere) = by_place(opened.catalog.read(|catalog| catalog.host_mounts(Some(id)))?)?;
-        let unmounted = opened.unmount_all(&here);
-        fd_registry::take_lent_flocks(id);
+        let handle = self.handle()?;
+        let (here, elsewhere) =
+            partition_by_namespace(handle.catalog.read(|catalog| catalog.host_mounts(Some(id)))?)?;
+        let unmounted = handle.unmount_all(&here);
+        fd_registry::reclaim_lent_flocks(id);
         unmounted?;
         match elsewhere.is_empty() {
             true => Ok(()),
@@ -57,7 +59,7 @@ impl Store {
 }
 
 impl StoreHandle {
-    /// Takes mounts of this name space away, in this order, and strikes out those that are gone.
+    /// Unmounts mounts of this mount name space, in this order. Deletes the rows of those that are gone.
     pub(crate) fn unmount_all(&self, mounts: &[HostMountRow]) -> Result<()> {
         if mounts.is_empty() {
             return Ok(());
@@ -74,24 +76,24 @@ impl StoreHandle {
         result
     }
 
-    /// Ends the attachments of processes that ended, and takes away their mounts and those that they left before. What
-    /// cannot be taken away now stays written down. Nothing is written where there is nothing to do.
+    /// Ends the attachments of dead processes and unmounts their mounts, also those of earlier attachments. A mount
+    /// that cannot be unmounted keeps its row. Writes nothing if there is nothing to do.
     pub(crate) fn reap_dead_attachments(&self) -> Result<()> {
         let owners = self.catalog.read(|catalog| catalog.owners())?;
-        if owners.iter().any(|owner| life_of(owner) == ProcessState::Ended) {
+        if owners.iter().any(|owner| process_state(owner) == ProcessState::Ended) {
             self.write_to_free(reap_dead)?;
         }
-        let left = self.catalog.read(|catalog| catalog.mounts_left())?;
-        if !left.is_empty() {
-            let _kept_for_later = self.take_away_left(left);
+        let orphans = self.catalog.read(|catalog| catalog.orphaned_mounts())?;
+        if !orphans.is_empty() {
+            let _kept_on_failure = self.unmount_orphans(orphans);
         }
         Ok(())
     }
 
-    fn take_away_left(&self, left: Vec<HostMountRow>) -> Result<()> {
-        let (here, elsewhere) = by_place(left)?;
+    fn unmount_orphans(&self, orphans: Vec<HostMountRow>) -> Result<()> {
+        let (here, elsewhere) = partition_by_namespace(orphans)?;
         if !elsewhere.is_empty() {
-            // A mount ends with its name space, and that with its last process.
+            // A mount ends with its mount name space, and the name space ends with its last process.
             let used = mount_namespaces_in_use().map_err(failed("scandir", "/proc"))?;
             self.write_to_free(|catalog| {
                 let mut gone = elsewhere.iter().filter(|mount| !used.contains(&mount.mount_namespace));
@@ -101,8 +103,8 @@ impl StoreHandle {
         self.unmount_all(&here)
     }
 
-    /// Whether a disk that was in use may be free now, for those who used it ended and left it mounted.
-    pub(crate) fn frees_what_is_in_use(&self, error: &Error) -> bool {
+    /// Returns true if a disk in use may be free now, because a dead process had left it mounted.
+    pub(crate) fn frees_volume_in_use(&self, error: &Error) -> bool {
         let count = || self.catalog.read(|catalog| Ok(catalog.host_mounts(None)?.len()));
         error.kind() == ErrorKind::VolumeInUse
             && count().is_ok_and(|before| {
@@ -113,16 +115,16 @@ impl StoreHandle {
     }
 }
 
-/// The mounts that can be taken away from here, those of an earlier boot among them, and those of other mount name
+/// Splits mounts: those that can be unmounted from here, or are of an earlier boot, and those of other mount name
 /// spaces.
-fn by_place(mounts: Vec<HostMountRow>) -> Result<(Vec<HostMountRow>, Vec<HostMountRow>)> {
+fn partition_by_namespace(mounts: Vec<HostMountRow>) -> Result<(Vec<HostMountRow>, Vec<HostMountRow>)> {
     let (boot, namespace) =
         (this_boot()?, mount_namespace().map_err(failed("stat", "/proc/thread-self/ns/mnt"))?);
     let is_here = |mount: &HostMountRow| mount.boot_id != boot || mount.mount_namespace == namespace;
     Ok(mounts.into_iter().partition(is_here))
 }
 
-/// Takes a mount of this name space away; one that is gone is fine.
+/// Unmounts a mount of this mount name space. Succeeds if it is gone already.
 fn unmount(mount: &HostMountRow) -> Result<()> {
     if mount.boot_id != this_boot()? {
         return Ok(());

@@ -1,32 +1,33 @@
-//! Disks among the mounts of an attachment: what they are, and that nobody else is in the way.
+//! Disks among the mounts of an attachment, and the locks that give exclusive access to them.
 
 use super::fd_registry::{FlockHolder, HeldDisk};
 use super::host_path::{check_writable, open_image};
+use super::liveness::live_holders;
 use crate::catalog::{AttachedImage, CatalogWriter, HeldResource, ImageLease};
 use crate::error::{Error, Result};
 use crate::image::{self, Inspected};
 use crate::model::{DiskFormat, VolumeName, VolumeRecord};
 use crate::mount::{GuestPath, ResolvedSource};
-use crate::store::{StoreHandle, living};
+use crate::store::StoreHandle;
 use crate::sys::{FileId, HeldFile, file_in_memory, path_to_open};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-/// A disk that an attachment is about to hold.
+/// A disk of an attachment that is not recorded yet.
 #[derive(Debug)]
 pub struct PendingDisk {
     guest_path: GuestPath,
     volume: Option<VolumeName>,
     path: PathBuf,
-    /// The image, and the extents of one that consists of several files.
+    /// The image, followed by its extents if it consists of several files.
     files: Vec<HeldFile>,
-    /// What a runtime opens instead of an image that names other files.
+    /// File that a runtime opens instead of an image that names other files.
     stand_in: Option<HeldFile>,
     readonly: bool,
 }
 
 impl PendingDisk {
-    /// The files that were checked, to be kept open as long as the disk is held.
+    /// Returns the checked files, which stay open while the disk is attached.
     pub fn into_held(self) -> HeldDisk {
         HeldDisk {
             guest_path: self.guest_path,
@@ -37,15 +38,17 @@ impl PendingDisk {
         }
     }
 
-    /// Takes a file of the disk, unless somebody works with it: other attachments by their leases, other programs and
-    /// the attachments of other homes by their locks.
-    fn take(&self, catalog: &CatalogWriter<'_>, file: &HeldFile, lease: ImageLease) -> Result<()> {
+    /// Locks a file of the disk. Fails if it is in use.
+    ///
+    /// Other attachments of this home have leases on the file. Other programs, and the attachments of other homes,
+    /// have locks on it.
+    fn lock_file(&self, catalog: &CatalogWriter<'_>, file: &HeldFile, lease: ImageLease) -> Result<()> {
         let in_use = |holders| {
             let volume = self.volume.as_ref().map(VolumeName::as_str);
             Err(Error::disk_in_use(volume, &self.path, holders))
         };
-        // What this process still has open for those that ended is closed here, before the lock is tried.
-        let holders = living(catalog, HeldResource::Against(lease), None)?;
+        // This closes the descriptors that this process still has for ended attachments, before the lock is tried.
+        let holders = live_holders(catalog, HeldResource::Against(lease), None)?;
         let failed = |error| Error::file_system("flock", &self.path, error);
         if holders.iter().any(|holder| holder.running) || !file.lock(self.readonly).map_err(failed)? {
             return in_use(holders);
@@ -54,7 +57,7 @@ impl PendingDisk {
             true => holders,
             false => {
                 let proof = file.sees_all_locks().map_err(failed)?.then_some(lease);
-                living(catalog, HeldResource::Against(lease), proof)?
+                live_holders(catalog, HeldResource::Against(lease), proof)?
             }
         };
         match holders.is_empty() {
@@ -65,7 +68,7 @@ impl PendingDisk {
 }
 
 impl StoreHandle {
-    /// The image of a disk volume as a mount shows it.
+    /// Resolves a mount of a disk volume.
     pub(crate) fn resolve_disk_volume(
         &self,
         guest_path: &GuestPath,
@@ -79,7 +82,7 @@ impl StoreHandle {
         let origin = ResolvedSource::Disk {
             volume: Some(volume.name.clone()),
             host: path.clone(),
-            // No guest can reach the directory, so what stands at this path is what was checked.
+            // No guest can change the directory, so the path still leads to the checked file.
             open: path.clone(),
             format: inspected.format,
             fstype: inspected.fstype.map(str::to_owned),
@@ -98,8 +101,9 @@ impl StoreHandle {
         ))
     }
 
-    /// A disk image of the host as a mount shows it. Whatever takes its place later, or that of its extents: a runtime
-    /// opens the files that were checked.
+    /// Resolves a mount of a disk image of the host.
+    ///
+    /// TOCTOU: another file may replace the image or an extent later. A runtime opens the files that were checked.
     pub(crate) fn resolve_disk_image(
         &self,
         guest_path: &GuestPath,
@@ -135,8 +139,8 @@ impl StoreHandle {
         ))
     }
 
-    /// Takes the disks of an attachment that is being recorded, and gives the leases on them: one writer or many
-    /// readers of each image. The first lease on an image of the host tells which it is.
+    /// Locks the disks of an attachment that is being recorded, and returns the leases on them: one writer or many
+    /// readers of each image. The first lease on an image of the host carries its path.
     pub(crate) fn lease_disks(
         &self,
         catalog: &CatalogWriter<'_>,
@@ -164,7 +168,7 @@ impl StoreHandle {
                          of readers; make both read-only, or mount it once",
                     ));
                 }
-                disk.take(catalog, file, lease)?;
+                disk.lock_file(catalog, file, lease)?;
                 leases.push((lease, image.take()));
             }
         }

@@ -1,8 +1,7 @@
-//! The files that attachments hand on by their descriptors, open as long as their attachment lasts: attached disks, and
-//! parts of volumes.
+//! Descriptors that stay open while an attachment lasts: of attached disks and mounted subpaths.
 //!
-//! A runtime is given such a descriptor or its path, and other homes see our locks on a disk, so these belong to the
-//! process: not to a store, which may be opened anew or be let go of while its attachments last.
+//! Runtimes get such a descriptor or its path, and other homes see the locks on a disk. So the descriptors belong to
+//! the process. A store may be opened again or dropped while its attachments last.
 
 use crate::mount::GuestPath;
 use crate::sync::IgnorePoison;
@@ -16,62 +15,62 @@ use std::sync::{LazyLock, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a call waits for the kernel to end a loop device that nobody uses any more.
+/// Maximum wait of one call for the kernel to end an unused loop device.
 const LOOP_DEVICE_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// How often a `flock` that is to be taken again is tried, at first and at last.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+/// First and last pause between two attempts to take a `flock` back.
+const MIN_RETRY_PAUSE: Duration = Duration::from_millis(5);
+const MAX_RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// What one attachment keeps open.
+/// Open descriptors of one attachment.
 #[derive(Debug, Default)]
 pub struct HeldFds {
-    /// Its disks.
+    /// Attached disks.
     pub disks: Vec<HeldDisk>,
-    /// The parts of volumes that it mounts.
-    pub parts: Vec<OwnedFd>,
-    /// Whether a runtime was told to take the `flock` on its disks, so that it is not taken here any more.
+    /// Mounted subpaths.
+    pub subpaths: Vec<OwnedFd>,
+    /// True if a runtime takes the `flock` on the disks itself, so that it is not taken back.
     gave_flock_away: bool,
 }
 
 impl HeldFds {
-    /// What an attachment is about to keep open.
-    pub fn new(disks: Vec<HeldDisk>, parts: Vec<OwnedFd>) -> Self {
-        HeldFds { disks, parts, gave_flock_away: false }
+    /// Collects the descriptors of an attachment.
+    pub fn new(disks: Vec<HeldDisk>, subpaths: Vec<OwnedFd>) -> Self {
+        HeldFds { disks, subpaths, gave_flock_away: false }
     }
 }
 
 /// The files of one disk.
 #[derive(Debug)]
 pub struct HeldDisk {
-    /// Where it is attached.
+    /// Guest path of the disk.
     pub guest_path: GuestPath,
-    /// The image, and the extents of one that consists of several files.
+    /// The image, followed by its extents if it consists of several files.
     pub files: Vec<HeldFile>,
-    /// What a runtime opens instead of an image that names other files.
+    /// File that a runtime opens instead of an image that names other files.
     #[expect(dead_code, reason = "it is kept open")]
     pub stand_in: Option<HeldFile>,
-    /// Whether the disk is only read.
+    /// True if the mount is read-only.
     pub readonly: bool,
-    /// Who has the `flock` on the files.
+    /// Holder of the `flock` on the files.
     pub flock: FlockHolder,
 }
 
-/// Who has the `flock` on a disk's files.
+/// Holder of the `flock` on a disk's files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FlockHolder {
     /// The attachment.
     #[default]
     Attachment,
-    /// A loop device, or it is about to take it.
+    /// A loop device, which has the `flock` or is about to take it.
     Borrower,
-    /// A loop device that was let go of. Something may use it still; once it has ended, the attachment takes it again.
+    /// A loop device that was released and may still be in use. After its end, the attachment takes the `flock` back.
     LeavingBorrower,
 }
 
 impl HeldDisk {
-    /// Takes the `flock` again if it is free; what cannot be taken is tried another time.
-    fn take_flock_back(&mut self) {
+    /// Takes the `flock` back if it is free.
+    fn reclaim_flock(&mut self) {
         let take = |file: &HeldFile| file.take_flock(self.readonly).unwrap_or(false);
         if self.flock == FlockHolder::LeavingBorrower && self.files.iter().all(take) {
             self.flock = FlockHolder::Attachment;
@@ -79,30 +78,31 @@ impl HeldDisk {
     }
 }
 
-/// By the attachment's number, which is drawn at random.
-fn held() -> MutexGuard<'static, HashMap<i64, HeldFds>> {
-    static HELD: LazyLock<Mutex<HashMap<i64, HeldFds>>> = LazyLock::new(Mutex::default);
-    HELD.lock().ignore_poison()
+/// Returns the registry, by the random ids of the attachments.
+fn registry() -> MutexGuard<'static, HashMap<i64, HeldFds>> {
+    static REGISTRY: LazyLock<Mutex<HashMap<i64, HeldFds>>> = LazyLock::new(Mutex::default);
+    REGISTRY.lock().ignore_poison()
 }
 
-/// Keeps the files of an attachment open; also of one that has none, which then counts as held until it ends.
+/// Registers the descriptors of an attachment. An attachment without descriptors is registered too, so that
+/// [`is_held`] returns true.
 pub fn keep_open(attachment: i64, files: HeldFds) {
-    held().insert(attachment, files);
+    registry().insert(attachment, files);
 }
 
-/// Opens the image of the disk that is attached at a guest path once more; none where it is not held any more.
+/// Opens the image that is attached at a guest path again. Returns `None` if it is not attached any more.
 pub fn reopen_image(attachment: i64, guest_path: &GuestPath, access: Access) -> io::Result<Option<File>> {
-    let held = held();
+    let held = registry();
     let disk =
         held.get(&attachment).and_then(|held| held.disks.iter().find(|disk| disk.guest_path == *guest_path));
     let image = disk.and_then(|disk| disk.files.first());
     image.map(|image| reopen(image.as_fd(), access).map(File::from)).transpose()
 }
 
-/// Releases the `flock` on the disks of an attachment, once and for good, for a runtime that takes it itself. What else
-/// tells others that they are attached stays.
+/// Releases the `flock` on the disks of an attachment for good, for a runtime that takes it itself. Leases and record
+/// locks stay.
 pub fn give_flock_away(attachment: i64) -> io::Result<()> {
-    let mut held = held();
+    let mut held = registry();
     match held.get_mut(&attachment) {
         Some(held) if !held.gave_flock_away => {
             held.gave_flock_away = true;
@@ -114,7 +114,7 @@ pub fn give_flock_away(attachment: i64) -> io::Result<()> {
 
 /// Releases the `flock` on the disk that is attached at a guest path, for a loop device that takes it itself.
 pub fn lend_flock(attachment: i64, guest_path: &GuestPath) -> io::Result<()> {
-    let mut held = held();
+    let mut held = registry();
     let disks = held.get_mut(&attachment).into_iter().flat_map(|held| &mut held.disks);
     disks.filter(|disk| disk.guest_path == *guest_path).try_for_each(|disk| {
         disk.flock = FlockHolder::Borrower;
@@ -122,77 +122,84 @@ pub fn lend_flock(attachment: i64, guest_path: &GuestPath) -> io::Result<()> {
     })
 }
 
-/// Takes what [`lend_flock`] released again. What a borrower still has after a moment, it holds itself; it is taken as
-/// soon as the borrower has ended, unless it was given away or the attachment has ended by then.
-pub fn take_lent_flocks(attachment: i64) {
+/// Takes back what [`lend_flock`] released.
+///
+/// A loop device that is still in use after the timeout keeps its `flock`. The `flock` is taken back after the
+/// device's end, unless it was given away or the attachment has ended by then.
+pub fn reclaim_lent_flocks(attachment: i64) {
     let deadline = Instant::now() + LOOP_DEVICE_TIMEOUT;
-    if let Some(held) = held().get_mut(&attachment) {
+    if let Some(held) = registry().get_mut(&attachment) {
         let lent = held.disks.iter_mut().filter(|disk| disk.flock == FlockHolder::Borrower);
         lent.for_each(|disk| disk.flock = FlockHolder::LeavingBorrower);
     }
-    while take_free_flocks(&mut held(), Some(attachment)) {
+    while reclaim_free_flocks(&mut registry(), Some(attachment)) {
         if Instant::now() >= deadline {
-            return take_in_background();
+            return reclaim_in_background();
         }
-        thread::sleep(SHORTEST_PAUSE);
+        thread::sleep(MIN_RETRY_PAUSE);
     }
 }
 
-/// Takes what borrowers still had when their mounts were taken away, and have let go of since.
-pub fn take_left_flocks() {
-    take_free_flocks(&mut held(), None);
+/// Takes back each `flock` that a released loop device does not hold any more.
+pub fn reclaim_flocks() {
+    reclaim_free_flocks(&mut registry(), None);
 }
 
-/// Takes each `flock` of an attachment, or of all, that its borrower is leaving and has let go of. Nothing is waited
-/// for, and whether it was given away is looked at under the same lock. True if some are left.
-fn take_free_flocks(held: &mut HashMap<i64, HeldFds>, of: Option<i64>) -> bool {
-    let wanted = held.iter_mut().filter(|(id, held)| of.is_none_or(|of| of == **id) && !held.gave_flock_away);
-    wanted.flat_map(|(_, held)| &mut held.disks).fold(false, |left, disk| {
-        disk.take_flock_back();
-        left || disk.flock == FlockHolder::LeavingBorrower
+/// Takes back each free `flock` of one attachment, or of all. Does not wait. Returns true if a released loop device
+/// still holds one.
+///
+/// TOCTOU: `gave_flock_away` is checked under the lock of the registry.
+fn reclaim_free_flocks(held: &mut HashMap<i64, HeldFds>, of: Option<i64>) -> bool {
+    let selected =
+        held.iter_mut().filter(|(id, held)| of.is_none_or(|of| of == **id) && !held.gave_flock_away);
+    selected.flat_map(|(_, held)| &mut held.disks).fold(false, |remains, disk| {
+        disk.reclaim_flock();
+        remains || disk.flock == FlockHolder::LeavingBorrower
     })
 }
 
-/// Goes on taking what is left, on one thread, until nothing is. Without a thread, later calls do.
-fn take_in_background() {
-    /// Whether there is the thread; changed under the lock of what is held, under which it finds that nothing is left.
-    static RUNS: AtomicBool = AtomicBool::new(false);
-    let _held = held();
-    if RUNS.swap(true, Ordering::Relaxed) {
+/// Takes back the remaining locks on one thread, until none remains. If the thread cannot be started, later calls do
+/// this.
+fn reclaim_in_background() {
+    /// True while the thread runs. It changes only under the lock of the registry, under which the thread finds
+    /// nothing left.
+    static IS_RUNNING: AtomicBool = AtomicBool::new(false);
+    let _registry = registry();
+    if IS_RUNNING.swap(true, Ordering::Relaxed) {
         return;
     }
     let started = thread::Builder::new().name("take-flocks".to_owned()).spawn(|| {
-        let mut pause = SHORTEST_PAUSE;
+        let mut pause = MIN_RETRY_PAUSE;
         loop {
-            let mut held = held();
-            if !take_free_flocks(&mut held, None) {
-                RUNS.store(false, Ordering::Relaxed);
+            let mut held = registry();
+            if !reclaim_free_flocks(&mut held, None) {
+                IS_RUNNING.store(false, Ordering::Relaxed);
                 return;
             }
             drop(held);
             thread::sleep(pause);
-            pause = LONGEST_PAUSE.min(pause * 2);
+            pause = MAX_RETRY_PAUSE.min(pause * 2);
         }
     });
     if started.is_err() {
-        RUNS.store(false, Ordering::Relaxed);
+        IS_RUNNING.store(false, Ordering::Relaxed);
     }
 }
 
-/// The part of a volume that an attachment holds by the descriptor of that number; none where it is not held any more.
-pub fn part(attachment: i64, descriptor: i32) -> io::Result<Option<OwnedFd>> {
-    let held = held();
-    let part =
-        held.get(&attachment).and_then(|held| held.parts.iter().find(|part| part.as_raw_fd() == descriptor));
-    part.map(OwnedFd::try_clone).transpose()
+/// Returns the mounted subpath with this descriptor number. Returns `None` if the attachment does not hold it.
+pub fn subpath(attachment: i64, descriptor: i32) -> io::Result<Option<OwnedFd>> {
+    let held = registry();
+    let subpath =
+        held.get(&attachment).and_then(|held| held.subpaths.iter().find(|fd| fd.as_raw_fd() == descriptor));
+    subpath.map(OwnedFd::try_clone).transpose()
 }
 
-/// Closes the files of an attachment that has ended.
+/// Closes the descriptors of an ended attachment.
 pub fn close(attachment: i64) {
-    drop(held().remove(&attachment));
+    drop(registry().remove(&attachment));
 }
 
-/// Whether an attachment of this process has not ended yet, so that its files are open.
+/// Returns true if an attachment of this process has not ended, so that its descriptors are open.
 pub fn is_held(attachment: i64) -> bool {
-    held().contains_key(&attachment)
+    registry().contains_key(&attachment)
 }

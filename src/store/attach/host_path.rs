@@ -1,4 +1,4 @@
-//! Finding what a bind mount names on the host.
+//! Resolves paths of the host that mounts name.
 
 #![expect(clippy::disallowed_methods, reason = "the one place that resolves paths of the host's own by name")]
 
@@ -14,11 +14,11 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-/// The real path of a bind mount's source, and whether it is a file: it is that or a directory, and nothing that
-/// overlaps the store's own.
+/// Returns the real path of a bind mount's source, and true if it is a file. Fails if it is neither a file nor a
+/// directory, or overlaps the store's directories.
 ///
-/// The path is the host's, not a guest's, and is handed to a runtime by name; links are resolved here, so that
-/// what was checked is what is named.
+/// The path is the host's, not a guest's, and a runtime gets it by name. Symbolic links are resolved here, so that
+/// the name leads to what was checked.
 pub fn resolve_bind_source(layout: &HomeDirs, source: &Path) -> Result<(PathBuf, bool)> {
     let failed = |error| Error::file_system("realpath", source, error);
     let real = std::fs::canonicalize(source).map_err(failed)?;
@@ -37,13 +37,13 @@ pub fn resolve_bind_source(layout: &HomeDirs, source: &Path) -> Result<(PathBuf,
     }
 }
 
-/// Opens a disk image: a regular file that is not among the store's own, and that this process may write unless it
-/// is `readonly`.
+/// Opens a disk image. Fails if it is no regular file, belongs to the store, or is to be written and this process may
+/// not write it.
 pub fn open_image(layout: &HomeDirs, source: &Path, readonly: bool) -> Result<image::OpenedImage> {
     let opened = image::open(source, |real, id| {
         refuse_private(MountKind::Disk, layout, source, real)?;
-        match layout.is_catalogs(id)? {
-            true => Err(private(MountKind::Disk, source)),
+        match layout.is_catalog_file(id)? {
+            true => Err(private_path_error(MountKind::Disk, source)),
             false => Ok(()),
         }
     })?;
@@ -59,26 +59,26 @@ pub fn open_image(layout: &HomeDirs, source: &Path, readonly: bool) -> Result<im
     }
 }
 
-/// Refuses a file that this process may not write. A runtime would find out later, and say less.
+/// Fails if this process may not write the file. A runtime would fail later, with a less precise error.
 pub fn check_writable(file: &File, path: &Path) -> Result<()> {
     let opened = reopen(file.as_fd(), Access::Write);
     opened.map(drop).map_err(|error| Error::file_system("open", path, error))
 }
 
-/// Refuses what holds, or is held by, a directory of the store's own.
+/// Fails if a path contains, or is below, a directory of the store.
 fn refuse_private(kind: MountKind, layout: &HomeDirs, source: &Path, real: &Path) -> Result<()> {
     match overlaps_private(layout, real)? {
-        true => Err(private(kind, source)),
+        true => Err(private_path_error(kind, source)),
         false => Ok(()),
     }
 }
 
-/// Whether a path free of links holds, or is held by, a directory of the store's own.
+/// Returns true if a real path contains, or is below, a directory of the store.
 pub fn overlaps_private(layout: &HomeDirs, real: &Path) -> Result<bool> {
     any_private(layout, |own| Ok(is_in(real, own)? || is_in(own, real)?))
 }
 
-/// Whether a directory, by its path free of links, is one of the store's own or below one.
+/// Returns true if a real path is, or is below, a directory of the store.
 pub fn is_in_private(layout: &HomeDirs, real: &Path) -> Result<bool> {
     any_private(layout, |own| is_in(real, own))
 }
@@ -93,7 +93,7 @@ fn any_private(layout: &HomeDirs, is_one: impl Fn(&Path) -> Result<bool>) -> Res
     Ok(false)
 }
 
-fn private(kind: MountKind, source: &Path) -> Error {
+fn private_path_error(kind: MountKind, source: &Path) -> Error {
     let problem = format!(
         "{source:?} holds volumes or their catalog, or is held by them, and would give a sandbox more than it may \
          have; attach a volume with Mount.named"
@@ -101,14 +101,14 @@ fn private(kind: MountKind, source: &Path) -> Error {
     Error::invalid_config(kind.as_str(), problem)
 }
 
-/// Whether `path` is `dir` or below it, as directories go: another mount may show the same one elsewhere.
+/// Returns true if `path` is `dir` or below it. Compares inodes, because another mount may show the same directory.
 pub fn is_in(path: &Path, dir: &Path) -> Result<bool> {
     let dir = FileId::at(dir)?;
     path.ancestors().try_fold(false, |found, ancestor| Ok(found || FileId::at(ancestor)? == dir))
 }
 
-/// Opens what a bind mount shows, which may only be what its source was when it was resolved: a link on the way is
-/// refused, and so is what is no file or directory any more.
+/// Opens the source of a bind mount. Fails if it is not what it was when it was resolved: if a symbolic link is on
+/// the path, or its kind has changed.
 pub fn open_source(source: &Path, is_file: bool) -> Result<OwnedFd> {
     let failed = |error| Error::file_system("open", source, error);
     let found = open_without_links(source).map_err(failed)?;
@@ -120,14 +120,15 @@ pub fn open_source(source: &Path, is_file: bool) -> Result<OwnedFd> {
     }
 }
 
-/// Opens the directory that a bind mount shows, for looking at what is in it. Only what was found to be a directory is
-/// opened, by its descriptor: to open a FIFO by name would wait for its other end.
+/// Opens the source directory of a bind mount for reading.
+///
+/// TOCTOU: the entry is opened as O_PATH and checked first. Opening a FIFO by name would block.
 pub fn open_source_directory(source: &Path) -> Result<OwnedFd> {
     let found = open_source(source, false)?;
     readable_directory(found.as_fd()).map_err(|error| Error::file_system("open", source, error))
 }
 
-/// The same of a path that leads to a descriptor of ours.
+/// Opens a directory for reading, by the path of a descriptor of this process.
 pub fn open_held_directory(path: &Path) -> Result<OwnedFd> {
     let failed = |error| Error::file_system("open", path, error);
     let found = open_host_entry(path).map_err(failed)?;

@@ -1,4 +1,4 @@
-//! The processes that attachments belong to.
+//! The processes that own attachments.
 
 use super::fd_registry;
 use crate::catalog::{CatalogWriter, HeldResource, ImageLease};
@@ -6,18 +6,19 @@ use crate::error::{AttachmentHolder, Error, Result};
 use crate::model::ProcessIdentity;
 use crate::sys::{ProcessLookup, boot_id, look_up_process, pid_namespace};
 
-/// What is known of a process that an attachment belongs to.
+/// State of a process that owns an attachment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProcessState {
-    /// It runs.
+    /// The process runs.
     Running,
-    /// It has ended.
+    /// The process has ended.
     Ended,
-    /// It cannot be looked at, or its number belongs to another name space (a container's). It may be running.
+    /// The process cannot be looked up, or its PID belongs to another PID name space, such as a container's. It may
+    /// be running.
     Unknown,
 }
 
-/// The living process of that number.
+/// Identifies the running process with this PID.
 pub fn identify(pid: u32) -> Result<ProcessIdentity> {
     let failed = |error| Error::file_system("open", format!("/proc/{pid}/stat"), error);
     let start_time = match look_up_process(pid).map_err(failed)? {
@@ -38,8 +39,8 @@ pub fn identify(pid: u32) -> Result<ProcessIdentity> {
     })
 }
 
-/// What is known of a process.
-pub fn life_of(process: &ProcessIdentity) -> ProcessState {
+/// Returns the state of a process.
+pub fn process_state(process: &ProcessIdentity) -> ProcessState {
     if boot_id().is_ok_and(|id| id != process.boot_id) {
         return ProcessState::Ended;
     }
@@ -58,10 +59,11 @@ pub fn life_of(process: &ProcessIdentity) -> ProcessState {
     }
 }
 
-/// The attachments that hold something; those of processes that ended end here. `locked` is an image on which the caller
-/// got a lock that no other program's was in the way of: a process that cannot be looked at, as one of a container, has
-/// ended if it would have that lock.
-pub fn living(
+/// Returns the running holders of a resource. Ends the attachments of dead processes.
+///
+/// `locked` is an image on which the caller got a lock without a conflict. A process with an unknown state has ended
+/// if it would have held that lock.
+pub fn live_holders(
     catalog: &CatalogWriter<'_>,
     held: HeldResource,
     locked: Option<ImageLease>,
@@ -69,30 +71,31 @@ pub fn living(
     let reader = catalog.reader();
     let unlocked = locked.map_or(Ok(Vec::new()), |image| reader.holders(HeldResource::Against(image)))?;
     let lost_its_lock = |id| unlocked.iter().any(|holder| holder.attachment_id == id && holder.keeps_locks);
-    let mut living = Vec::new();
+    let mut live = Vec::new();
     for holder in reader.holders(held)? {
-        let life = life_of(&holder.owner);
-        if life == ProcessState::Ended || life == ProcessState::Unknown && lost_its_lock(holder.attachment_id)
+        let state = process_state(&holder.owner);
+        if state == ProcessState::Ended
+            || state == ProcessState::Unknown && lost_its_lock(holder.attachment_id)
         {
             catalog.detach(holder.attachment_id)?;
             fd_registry::close(holder.attachment_id);
             continue;
         }
-        living.push(AttachmentHolder {
+        live.push(AttachmentHolder {
             id: holder.attachment_id,
             sandbox: holder.sandbox,
             pid: holder.owner.pid,
-            running: life == ProcessState::Running,
+            running: state == ProcessState::Running,
             readonly: holder.readonly,
         });
     }
-    Ok(living)
+    Ok(live)
 }
 
-/// Ends the attachments of processes that ended.
+/// Ends the attachments of dead processes.
 pub fn reap_dead(catalog: &CatalogWriter<'_>) -> Result<()> {
     for owner in catalog.reader().owners()? {
-        if life_of(&owner) == ProcessState::Ended {
+        if process_state(&owner) == ProcessState::Ended {
             catalog.detach_all_of(&owner)?.into_iter().for_each(fd_registry::close);
         }
     }
@@ -107,9 +110,9 @@ mod tests {
 
     #[test]
     fn a_thread_that_an_earlier_release_attached_to_runs_until_it_ends() {
-        let ((told, tid), (end, ended)) = (channel(), channel::<()>());
+        let ((send_tid, tid), (end, ended)) = (channel(), channel::<()>());
         let thread = thread::spawn(move || {
-            told.send(nix::unistd::gettid().as_raw() as u32).unwrap();
+            send_tid.send(nix::unistd::gettid().as_raw() as u32).unwrap();
             let _ended = ended.recv();
         });
         let pid = tid.recv().unwrap();
@@ -117,16 +120,16 @@ mod tests {
             panic!("{pid} is a thread")
         };
         let process = ProcessIdentity { pid, start_time, ..identify(std::process::id()).unwrap() };
-        assert_eq!(life_of(&process), ProcessState::Running);
+        assert_eq!(process_state(&process), ProcessState::Running);
         assert_eq!(
-            life_of(&ProcessIdentity { start_time: start_time + 1, ..process.clone() }),
+            process_state(&ProcessIdentity { start_time: start_time + 1, ..process.clone() }),
             ProcessState::Ended
         );
         drop(end);
         thread.join().unwrap();
-        while life_of(&process) == ProcessState::Running {
+        while process_state(&process) == ProcessState::Running {
             thread::yield_now();
         }
-        assert_eq!(life_of(&process), ProcessState::Ended);
+        assert_eq!(process_state(&process), ProcessState::Ended);
     }
 }

@@ -1,4 +1,4 @@
-//! Beside microsandbox: which of our volumes its catalog knows, and which its sandboxes have mounted.
+//! microsandbox with the same home: which volumes its catalog has, and which its sandboxes have mounted.
 
 use super::host_path::is_in;
 use crate::catalog::{ActiveSandbox, MountedSource, MsbCatalog, MsbVolume};
@@ -19,25 +19,25 @@ use std::time::Duration;
 const CATALOG: &str = "msb.db";
 const CONFIGURATION: &str = "config.json";
 
-/// The directory of the journals of microsandbox's downgrades, and what a finished one says.
+/// Directory with the journals of microsandbox's downgrades, and the phase of a finished one.
 const DOWNGRADES: &str = "self-downgrade";
 const JOURNAL: &str = "journal.json";
 const PHASE: &str = "phase";
 const COMPLETE: &str = "complete";
 
-/// The longest configuration or journal that is read.
+/// Maximum length of a configuration or journal in bytes.
 const MAX_JSON_BYTES: u64 = 1 << 20;
 
-/// What was found about microsandbox when volumes were attached.
+/// What microsandbox's files had about the volumes at the time of the attachment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SeenByMicrosandbox {
-    /// Why microsandbox finds none of this home's volumes by their names.
+    /// Reason why microsandbox does not find this home's volumes by name.
     elsewhere: Option<String>,
-    /// The rows of the volumes that its catalog has.
+    /// Rows of the volumes in microsandbox's catalog.
     rows: Vec<(VolumeName, i64)>,
 }
 
-/// Where microsandbox looks for volumes by their names.
+/// The directory in which microsandbox looks up volumes by name.
 enum VolumesDirectory {
     Ours,
     Other(PathBuf),
@@ -45,19 +45,19 @@ enum VolumesDirectory {
 }
 
 impl Store {
-    /// Whether microsandbox, with this home, finds the attached volume of that name in its catalog. It does not wait for
-    /// other programs, so it may be called where nothing may block.
+    /// Returns whether microsandbox, with this home, finds the attached volume by its name. Does not wait for other
+    /// programs, so it may be called where blocking is not permitted.
     ///
-    /// microsandbox up to 0.7.11 that is told to mount a name which its catalog lacks finds the directory in its way, and
-    /// its rollback deletes it.
+    /// microsandbox up to 0.7.11 deletes the directory if its catalog lacks the name: the directory is in its way,
+    /// and its rollback deletes it.
     pub fn named_in_microsandbox(&self, attachment: &Attachment, name: &VolumeName) -> Result<ByName> {
-        let opened = self.opened_before();
+        let handle = self.last_handle();
         let seen = &attachment.seen;
         if let Some(problem) = &seen.elsewhere {
             return Ok(ByName::Unknown(problem.clone()));
         }
         let attached = seen.rows.iter().find(|(seen, _)| seen == name).map(|(_, row)| *row);
-        Ok(match opened.row_of(name)? {
+        Ok(match handle.row_of(name)? {
             None => ByName::Unknown(format!("its catalog has no volume {:?}", name.as_str())),
             Some(row) if row.is_incomplete => {
                 ByName::Unknown(format!("it is still creating the volume {:?}", name.as_str()))
@@ -72,8 +72,8 @@ impl Store {
 }
 
 impl StoreHandle {
-    /// Fails with `VolumeInUse` if a running sandbox of microsandbox has the volume mounted, or may have. Waits so long
-    /// for a catalog that another program has locked.
+    /// Fails with `VolumeInUse` if a running sandbox of microsandbox has mounted the volume, or may have. `wait` is
+    /// the maximum wait for a catalog that another program has locked.
     pub(crate) fn refuse_mounted_in_microsandbox(&self, name: &VolumeName, wait: Duration) -> Result<()> {
         let Some(catalog) = self.msb_catalog(wait)? else { return Ok(()) };
         self.refuse_downgrade(&catalog.path)?;
@@ -96,7 +96,8 @@ impl StoreHandle {
         }
     }
 
-    /// What microsandbox knows of volumes that are being attached. What cannot be told now, the renderer finds out.
+    /// Reads what microsandbox's catalog has about volumes that are being attached. An error is ignored here; the
+    /// renderer reports it.
     pub(crate) fn seen_by_microsandbox<'n>(
         &self,
         names: impl Iterator<Item = &'n VolumeName>,
@@ -112,7 +113,7 @@ impl StoreHandle {
                 self.layout.volumes.path()
             )),
             VolumesDirectory::Unknown(error) => {
-                Some(format!("its {CONFIGURATION:?} does not tell where its volumes are: {error}"))
+                Some(format!("its {CONFIGURATION:?} does not say where its volumes are: {error}"))
             }
         };
         let row = |name: &VolumeName| Some((name.clone(), self.row_of(name).ok()??.id));
@@ -138,7 +139,7 @@ impl StoreHandle {
         found.unwrap_or_else(VolumesDirectory::Unknown)
     }
 
-    /// The row of a volume in microsandbox's catalog, without waiting for other programs.
+    /// Returns the row of a volume in microsandbox's catalog. Does not wait for other programs.
     fn row_of(&self, name: &VolumeName) -> Result<Option<MsbVolume>> {
         match self.msb_catalog(Duration::ZERO)? {
             Some(catalog) => catalog.volume(name),
@@ -146,7 +147,7 @@ impl StoreHandle {
         }
     }
 
-    /// microsandbox's catalog, if there is one.
+    /// Returns microsandbox's catalog, if it exists.
     fn msb_catalog(&self, wait: Duration) -> Result<Option<MsbCatalog>> {
         let databases = self.layout.databases();
         let path = databases.path_of(CATALOG);
@@ -165,7 +166,7 @@ impl StoreHandle {
         Ok(Some(MsbCatalog { path, current, wait }))
     }
 
-    /// Fails if microsandbox is in the middle of a downgrade of its catalog.
+    /// Fails if microsandbox is downgrading its catalog.
     fn refuse_downgrade(&self, catalog: &Path) -> Result<()> {
         let databases = self.layout.databases();
         if !databases.contains(DOWNGRADES)? {
@@ -182,7 +183,7 @@ impl StoreHandle {
             let journal = read_json(&path.join(JOURNAL))?;
             if journal.is_none_or(|journal| journal[PHASE] != COMPLETE) {
                 let problem = format!(
-                    "of microsandbox, {catalog:?}, is being downgraded, as {path:?} tells. Let microsandbox finish that \
+                    "of microsandbox, {catalog:?}, is being downgraded, as {path:?} shows. Let microsandbox finish that \
                      first."
                 );
                 return Err(Error::catalog(problem));
@@ -192,9 +193,9 @@ impl StoreHandle {
     }
 }
 
-/// Whether a path of the host leads to a directory or into it.
+/// Returns true if a path of the host leads to a directory or into it.
 fn leads_into(host: &Path, directory: &Path) -> bool {
-    // A path that leads nowhere any more, a process's descriptor for example, is told by its name alone.
+    // A path that leads nowhere any more, such as that of a closed descriptor, is compared by name only.
     let leads_into = |path: &Path| path.starts_with(directory) || is_in(path, directory).unwrap_or(false);
     leads_into(host) || real_path(host).is_some_and(|real| leads_into(&real))
 }
@@ -204,7 +205,7 @@ fn real_path(path: &Path) -> Option<PathBuf> {
     std::fs::canonicalize(path).ok()
 }
 
-/// Reads a file of microsandbox's own; `None` if there is none.
+/// Reads a JSON file of microsandbox. Returns `None` if it does not exist.
 fn read_json(path: &Path) -> Result<Option<Value>> {
     let failed = |error: std::io::Error| Error::file_system("open", path, error);
     let found = match open_host_file(path, |_, _| Ok::<(), std::io::Error>(())) {

@@ -1,4 +1,4 @@
-//! Attachments: what a sandbox holds, until it is detached or its process ends.
+//! Attachments: the volumes and disks that a sandbox holds until it is detached or its process ends.
 
 pub mod attachment;
 pub mod detach;

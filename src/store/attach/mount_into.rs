@@ -1,9 +1,10 @@
-//! Making an attachment's mounts on the host, below a root directory that a sandbox engine prepares.
+//! Mounts an attachment on the host, below a root directory that a sandbox engine prepares.
 //!
-//! Every mount is made whole where nobody sees it, which is where most that can fail does. Then all are written down at
-//! once, and put in place parents first. What is undone on a failure, the next one to open the home undoes after a
-//! crash: the mounts by what was written down, and what was not in place yet is gone with the process, loop devices
-//! included.
+//! Every mount is first completed while it is detached, where most errors occur. Then all mounts are recorded at
+//! once, and moved into place, parents before children.
+//!
+//! Crash safety: the next opening of the home unmounts what was recorded. Detached mounts and their loop devices end
+//! with the process.
 
 use super::fd_registry;
 use super::host_path::{open_source, overlaps_private};
@@ -24,28 +25,29 @@ use nix::errno::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-/// What an argument is called in messages.
+/// Names of arguments in messages.
 const ROOTFS: &str = "rootfs";
 const ATTACHMENT: &str = "attachment";
 
-/// A mount that is whole, and what was made for it.
-struct Prepared<'m> {
+/// A complete, detached mount, and the mount points that were created for it.
+struct PreparedMount<'m> {
     plan: HostMount<'m>,
     mount: DetachedMount,
     made: Vec<MadeEntry>,
 }
 
 impl Store {
-    /// Makes the attachment's mounts below the directory `rootfs`, an absolute path of the host's own: all of them, or
-    /// none. They last until [`Store::unmount`], [`Store::detach`], or the first time that the home is opened, from
-    /// this mount name space, after the process that the attachment belongs to ended.
+    /// Mounts the attachment below the directory `rootfs`, an absolute path of the host: all mounts or none.
+    ///
+    /// The mounts last until [`Store::unmount`] or [`Store::detach`]. After the owner's end, the mounts last until the home
+    /// is opened from this mount name space.
     pub fn mount_into(&self, attachment: &Attachment, rootfs: &Path, cancel: &CancelToken) -> Result<()> {
         attachment.check_held()?;
         let plans = host::render(&attachment.mounts)?;
-        let _turn = MountLock::take(attachment.id, cancel.may_wait_until(), cancel)?;
+        let _lock = MountLock::acquire(attachment.id, cancel.may_wait_until(), cancel)?;
         let mounted = self.mount_all(attachment, plans, rootfs, cancel);
         if mounted.is_err() {
-            fd_registry::take_lent_flocks(attachment.id);
+            fd_registry::reclaim_lent_flocks(attachment.id);
         }
         mounted
     }
@@ -57,35 +59,36 @@ impl Store {
         rootfs: &Path,
         cancel: &CancelToken,
     ) -> Result<()> {
-        let opened = self.opened()?;
-        let root = opened.open_root(rootfs)?;
+        let handle = self.handle()?;
+        let root = handle.open_root(rootfs)?;
         attachment.check_held()?;
         let mut prepared = Vec::with_capacity(plans.len());
         for plan in plans {
             cancel.check()?;
-            let mount = opened.prepare(attachment.id, &plan)?;
-            prepared.push(Prepared { plan, mount, made: Vec::new() });
+            let mount = handle.prepare(attachment.id, &plan)?;
+            prepared.push(PreparedMount { plan, mount, made: Vec::new() });
         }
-        let rows = opened.write_down(attachment.id, &prepared)?;
+        let rows = handle.record_mounts(attachment.id, &prepared)?;
         let placed = prepared.iter_mut().try_for_each(|prepared| {
             cancel.check()?;
-            prepared.put_below(&root)
+            prepared.move_below(&root)
         });
-        let kept =
-            placed.and_then(|()| opened.check_kept(attachment.id, &rows)).and_then(|()| cancel.commit());
+        let kept = placed
+            .and_then(|()| handle.check_rows_remain(attachment.id, &rows))
+            .and_then(|()| cancel.commit());
         if kept.is_err() {
-            undo(prepared);
-            // What is still in place after all is left to the next one to open the home.
-            let _later = opened.unmount_all(&rows);
+            unmount_prepared(prepared);
+            // The next opening of the home unmounts what remains.
+            let _later = handle.unmount_all(&rows);
         }
         kept
     }
 }
 
-/// Takes away what was put in place, last ones first, and what was made for it.
-fn undo(prepared: Vec<Prepared<'_>>) {
-    for Prepared { mount, made, .. } in prepared.into_iter().rev() {
-        // Refused where it was never put in place.
+/// Unmounts, the last mount first, and removes the mount points that were created.
+fn unmount_prepared(prepared: Vec<PreparedMount<'_>>) {
+    for PreparedMount { mount, made, .. } in prepared.into_iter().rev() {
+        // Fails if the mount was never put in place.
         let _not_in_place = mount.take_away();
         drop(mount);
         made.into_iter().rev().for_each(MadeEntry::remove);
@@ -110,9 +113,9 @@ impl StoreHandle {
         }
     }
 
-    /// Makes a mount with all its restrictions, in no place yet.
+    /// Creates a detached mount with all its restrictions.
     fn prepare(&self, attachment: i64, plan: &HostMount<'_>) -> Result<DetachedMount> {
-        let refused = |failed| refused(plan, failed);
+        let map_error = |failed| mount_error(plan, failed);
         let mount = match (&plan.mount.origin, &plan.file_system) {
             (ResolvedSource::Disk { host, .. }, Some(file_system)) => {
                 let device = open_device(attachment, plan, host, file_system.kind)?;
@@ -126,35 +129,35 @@ impl StoreHandle {
                         );
                         Error::disk_image(host, problem).caused_by(failed.error)
                     }
-                    _ => refused(failed),
+                    _ => map_error(failed),
                 })?
             }
             (_, Some(file_system)) => {
                 DetachedMount::of_file_system(file_system.kind, file_system.kind, &file_system.options)
-                    .map_err(refused)?
+                    .map_err(map_error)?
             }
-            (_, None) => {
-                DetachedMount::showing(self.open_shown(attachment, plan)?.as_fd()).map_err(refused)?
-            }
+            (_, None) => DetachedMount::showing(self.open_mount_source(attachment, plan)?.as_fd())
+                .map_err(map_error)?,
         };
         for (point, is_file) in &plan.mount_points {
-            let opened = open_mount_point(mount.as_fd(), Path::new(point), kind(*is_file), &mut Vec::new());
-            opened.map_err(|error| unfit(plan, error))?;
+            let opened =
+                open_mount_point(mount.as_fd(), Path::new(point), entry_kind(*is_file), &mut Vec::new());
+            opened.map_err(|error| mount_point_error(plan, error))?;
         }
         let MountFlags { readonly, noexec, nosuid, nodev } = plan.flags;
-        mount.restrict(Restrictions { readonly, noexec, nosuid, nodev }).map_err(refused)?;
+        mount.restrict(Restrictions { readonly, noexec, nosuid, nodev }).map_err(map_error)?;
         Ok(mount)
     }
 
     /// Opens the directory or file of the host that a mount shows.
-    fn open_shown(&self, attachment: i64, plan: &HostMount<'_>) -> Result<OwnedFd> {
+    fn open_mount_source(&self, attachment: i64, plan: &HostMount<'_>) -> Result<OwnedFd> {
         match &plan.mount.origin {
             ResolvedSource::Bind { host, file } => open_source(host, *file),
-            // The very part that was checked, whatever stands at its path by now.
+            // The pinned subpath that was checked, even if another entry is at its path now.
             ResolvedSource::Named { host, part: Some(part), .. } => {
-                fd_registry::part(attachment, part.descriptor)
+                fd_registry::subpath(attachment, part.descriptor)
                     .map_err(|error| Error::file_system("dup", host, error))?
-                    .ok_or_else(has_ended)
+                    .ok_or_else(attachment_ended)
             }
             ResolvedSource::Named { volume, part: None, .. } => {
                 let dir = self.layout.volumes.open_child(volume.as_str());
@@ -166,9 +169,9 @@ impl StoreHandle {
         }
     }
 
-    /// Writes down where the mounts are to be found, unless the attachment has ended or has mounts already.
-    fn write_down(&self, attachment: i64, prepared: &[Prepared<'_>]) -> Result<Vec<HostMountRow>> {
-        let rows = (0..).zip(prepared).map(|(sequence, Prepared { plan, mount, .. })| {
+    /// Records the mounts. Fails if the attachment has ended or has mounts already.
+    fn record_mounts(&self, attachment: i64, prepared: &[PreparedMount<'_>]) -> Result<Vec<HostMountRow>> {
+        let rows = (0..).zip(prepared).map(|(sequence, PreparedMount { plan, mount, .. })| {
             let guest_path = plan.mount.guest_path.as_str();
             row(attachment, sequence, guest_path, mount)
                 .map_err(|error| Error::file_system("statx", guest_path, error))
@@ -176,7 +179,7 @@ impl StoreHandle {
         let rows = rows.collect::<Result<Vec<_>>>()?;
         self.catalog.write(|catalog| {
             if !catalog.reader().is_attached(attachment)? {
-                return Err(has_ended());
+                return Err(attachment_ended());
             }
             if !catalog.reader().host_mounts(Some(attachment))?.is_empty() {
                 return Err(Error::invalid_config(
@@ -189,27 +192,27 @@ impl StoreHandle {
         Ok(rows)
     }
 
-    /// Refuses mounts that somebody has struck out meanwhile: who opened the home after the attachment's process ended.
-    fn check_kept(&self, attachment: i64, rows: &[HostMountRow]) -> Result<()> {
+    /// Fails if the rows were deleted: an opening of the home found that the owner had ended.
+    fn check_rows_remain(&self, attachment: i64, rows: &[HostMountRow]) -> Result<()> {
         let kept = self.catalog.read(|catalog| catalog.host_mounts(Some(attachment)))?;
         match kept.len() == rows.len() {
             true => Ok(()),
-            false => Err(has_ended()),
+            false => Err(attachment_ended()),
         }
     }
 }
 
-impl Prepared<'_> {
-    fn put_below(&mut self, root: &OwnedFd) -> Result<()> {
-        let Prepared { plan, mount, made } = self;
+impl PreparedMount<'_> {
+    fn move_below(&mut self, root: &OwnedFd) -> Result<()> {
+        let PreparedMount { plan, mount, made } = self;
         let path = Path::new(plan.mount.guest_path.as_str().trim_start_matches('/'));
-        let point = open_mount_point(root.as_fd(), path, kind(plan.mount.is_file()), made);
-        let point = point.map_err(|error| unfit(plan, error))?;
-        mount.put_on(point.as_fd()).map_err(|failed| refused(plan, failed))
+        let point = open_mount_point(root.as_fd(), path, entry_kind(plan.mount.is_file()), made);
+        let point = point.map_err(|error| mount_point_error(plan, error))?;
+        mount.put_on(point.as_fd()).map_err(|failed| mount_error(plan, failed))
     }
 }
 
-/// A loop device with the very image that was checked, locked for as long as a file system uses it.
+/// Creates a loop device for the image that was checked. It holds a `flock` as long as a file system uses it.
 fn open_device(attachment: i64, plan: &HostMount<'_>, host: &Path, fstype: &str) -> Result<LoopDevice> {
     let failed = |call| move |error| Error::file_system(call, host, error);
     let (access, readonly) = match plan.flags.readonly {
@@ -218,8 +221,8 @@ fn open_device(attachment: i64, plan: &HostMount<'_>, host: &Path, fstype: &str)
     };
     let image =
         fd_registry::reopen_image(attachment, &plan.mount.guest_path, access).map_err(failed("open"))?;
-    let image = image.ok_or_else(has_ended)?;
-    // The loop device holds the image longer than this process may live, so it has locks of its own.
+    let image = image.ok_or_else(attachment_ended)?;
+    // The loop device may outlive this process, so it needs its own locks.
     fd_registry::lend_flock(attachment, &plan.mount.guest_path).map_err(failed("flock"))?;
     if !lock_while_open(&image, readonly).map_err(failed("flock"))? {
         let volume = match &plan.mount.origin {
@@ -236,7 +239,7 @@ fn open_device(attachment: i64, plan: &HostMount<'_>, host: &Path, fstype: &str)
         );
         return Err(Error::unsupported_mount(host::RUNTIME, guest_path, problem));
     }
-    LoopDevice::showing(&image, readonly).map_err(|failed| refused(plan, failed))
+    LoopDevice::showing(&image, readonly).map_err(|failed| mount_error(plan, failed))
 }
 
 fn row(
@@ -259,11 +262,11 @@ fn row(
     })
 }
 
-fn kind(is_file: bool) -> EntryKind {
+fn entry_kind(is_file: bool) -> EntryKind {
     if is_file { EntryKind::File } else { EntryKind::Directory }
 }
 
-fn has_ended() -> Error {
+fn attachment_ended() -> Error {
     Error::invalid_config(ATTACHMENT, "it was detached, or its process ended; attach the mounts again")
 }
 
@@ -271,8 +274,8 @@ fn errno_of(failed: &CallFailed) -> Errno {
     failed.error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw)
 }
 
-/// What a system call that makes mounts refused.
-fn refused(plan: &HostMount<'_>, failed: CallFailed) -> Error {
+/// Converts an error of a system call that mounts.
+fn mount_error(plan: &HostMount<'_>, failed: CallFailed) -> Error {
     let guest_path = plan.mount.guest_path.as_str();
     let is_disk = matches!(plan.mount.origin, ResolvedSource::Disk { .. });
     match errno_of(&failed) {
@@ -304,17 +307,17 @@ fn refused(plan: &HostMount<'_>, failed: CallFailed) -> Error {
     }
 }
 
-/// Why nothing can be mounted at a guest path.
-fn unfit(plan: &HostMount<'_>, error: MountPointError) -> Error {
+/// Returns the error for a guest path at which nothing can be mounted.
+fn mount_point_error(plan: &HostMount<'_>, error: MountPointError) -> Error {
     let guest_path = plan.mount.guest_path.as_str();
     match error {
         MountPointError::Link => Error::mount_point_escape(guest_path),
         MountPointError::Unfit(kind) => {
             let (errno, problem) = match kind {
                 EntryKind::Directory => {
-                    (Errno::ENOTDIR, "what stands at the mount point, or above it, is no directory")
+                    (Errno::ENOTDIR, "what is at the mount point, or above it, is no directory")
                 }
-                _ => (Errno::EISDIR, "what stands at the mount point of a file is no file"),
+                _ => (Errno::EISDIR, "what is at the mount point of a file is no file"),
             };
             Error::file_system_because("mount", guest_path, errno, problem)
         }

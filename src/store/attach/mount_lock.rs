@@ -1,20 +1,20 @@
-//! One at a time mounts or unmounts an attachment.
+//! Excludes concurrent mounts and unmounts of one attachment.
 
 use crate::error::{Error, Result};
 use crate::sync::{CancelToken, KeyedGuard, KeyedLock, LONGEST_WAIT};
 use std::sync::LazyLock;
 use std::time::Instant;
 
-/// The turn of whoever holds it, until dropped.
+/// The lock of one attachment. Dropping it releases the lock.
 #[derive(Debug)]
 pub struct MountLock(#[expect(dead_code, reason = "it is held")] KeyedGuard<'static, i64>);
 
 impl MountLock {
-    /// Waits for the turn at an attachment, until the deadline.
-    pub fn take(attachment: i64, deadline: Instant, cancel: &CancelToken) -> Result<Self> {
-        static TURNS: LazyLock<KeyedLock<i64>> = LazyLock::new(KeyedLock::default);
-        let taken = TURNS.take(&attachment, deadline, cancel)?;
-        taken.map(MountLock).ok_or_else(|| Error::attachment_busy(attachment, LONGEST_WAIT))
+    /// Acquires the lock of an attachment. Fails if it is still held at `deadline`.
+    pub fn acquire(attachment: i64, deadline: Instant, cancel: &CancelToken) -> Result<Self> {
+        static LOCKS: LazyLock<KeyedLock<i64>> = LazyLock::new(KeyedLock::default);
+        let guard = LOCKS.take(&attachment, deadline, cancel)?;
+        guard.map(MountLock).ok_or_else(|| Error::attachment_busy(attachment, LONGEST_WAIT))
     }
 }
 
@@ -24,11 +24,11 @@ mod tests {
     use crate::error::ErrorKind;
 
     #[test]
-    fn a_turn_is_waited_for_until_the_deadline_only() {
-        let take = || MountLock::take(-1, Instant::now(), &CancelToken::default());
-        let turn = take().unwrap();
-        assert_eq!(take().unwrap_err().kind(), ErrorKind::VolumeInUse);
-        drop(turn);
-        take().unwrap();
+    fn a_lock_is_waited_for_until_the_deadline_only() {
+        let acquire = || MountLock::acquire(-1, Instant::now(), &CancelToken::default());
+        let lock = acquire().unwrap();
+        assert_eq!(acquire().unwrap_err().kind(), ErrorKind::VolumeInUse);
+        drop(lock);
+        acquire().unwrap();
     }
 }

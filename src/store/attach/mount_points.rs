@@ -1,8 +1,7 @@
-//! Mounts below other mounts.
+//! Mount points of mounts below other mounts.
 //!
-//! A runtime makes a mount point that is missing and follows a link that stands there, on the host's side and with
-//! the host's rights. Where a guest may have planted the link, the mount would be made somewhere else, or a
-//! file on the host.
+//! A runtime creates a missing mount point, and follows a symbolic link at the mount point, with the host's paths and
+//! rights. If a guest made the link, the runtime would mount elsewhere or create a file on the host.
 
 use super::host_path::{open_held_directory, open_source_directory};
 use crate::error::{Error, Result};
@@ -12,7 +11,7 @@ use crate::volume_fs::{MountPoint, look_at_mount_point};
 use std::path::Path;
 
 impl StoreHandle {
-    /// Refuses a mount whose mount point in the mount above it is not what a runtime needs.
+    /// Fails if a mount point inside another mount is not what a runtime needs.
     pub(crate) fn check_mount_points(&self, mounts: &[ResolvedMount]) -> Result<()> {
         for (at, mount) in mounts.iter().enumerate() {
             let parent = mounts[..at].iter().rev().find_map(|outer| {
@@ -29,7 +28,7 @@ impl StoreHandle {
         let refused = |problem: String| Err(Error::invalid_guest_path(mount.guest_path.as_str(), problem));
         let outer_path = outer.guest_path.as_str();
         let (root, host) = match &outer.origin {
-            // What a guest's file system holds cannot be looked at, nor does a link there lead to the host.
+            // The content of a guest's file system cannot be checked. A link there does not lead to the host.
             ResolvedSource::Tmpfs { .. } | ResolvedSource::Disk { .. } => return Ok(()),
             _ if outer.is_file() => {
                 return refused(format!("is below \"{outer_path}\", where a file is mounted"));

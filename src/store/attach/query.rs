@@ -1,26 +1,26 @@
-//! Attachments as anybody who has the home may see, give on and end them.
+//! Lists, hands over and ends attachments of any process that uses the home.
 
 use super::attachment::check_sandbox;
 use super::fd_registry;
-use super::liveness::{ProcessState, identify, life_of, reap_dead};
+use super::liveness::{ProcessState, identify, process_state, reap_dead};
 use crate::catalog::{AttachmentRecord, CatalogWriter};
 use crate::error::{AttachmentHolder, Error, Result};
 use crate::model::VolumeName;
 use crate::store::Store;
 use crate::sync::CancelToken;
 
-/// An attachment that has not ended, as far as that can be told.
+/// An attachment that has not ended, as far as is known.
 #[derive(Clone, Debug)]
 pub struct AttachmentInfo {
-    /// What the catalog knows.
+    /// The attachment's row in the catalog.
     pub record: AttachmentRecord,
-    /// Whether its process was seen running; else it is one of another PID name space.
+    /// True if the owner is running. False if its state is unknown, as in another PID name space.
     pub running: bool,
 }
 
 impl Store {
-    /// The attachments to that sandbox and of that volume, or all; newest first, the sandbox as tie-break. Those whose
-    /// process ended are left out.
+    /// Returns the attachments to `sandbox` and of `volume`, or all. The newest comes first; the sandbox breaks ties.
+    /// Attachments of dead processes are skipped.
     pub fn attachments(
         &self,
         sandbox: Option<&str>,
@@ -29,9 +29,9 @@ impl Store {
     ) -> Result<Vec<AttachmentInfo>> {
         sandbox.map_or(Ok(()), check_sandbox)?;
         cancel.check()?;
-        fd_registry::take_left_flocks();
-        let opened = self.opened()?;
-        let records = opened.catalog.read(|catalog| {
+        fd_registry::reclaim_flocks();
+        let handle = self.handle()?;
+        let records = handle.catalog.read(|catalog| {
             if let Some(name) = volume
                 && catalog.volume(name)?.is_none()
             {
@@ -39,24 +39,24 @@ impl Store {
             }
             catalog.attachments(sandbox, volume)
         })?;
-        Ok(records.into_iter().filter_map(still_there).collect())
+        Ok(records.into_iter().filter_map(live_info).collect())
     }
 
-    /// Gives an attachment to the process of that number, whose end then frees what it holds. What this process keeps
-    /// open for it stays open.
+    /// Makes the process `pid` the owner, so that its end frees the volumes. The descriptors stay open in this
+    /// process.
     pub fn hand_over(&self, id: i64, pid: u32, cancel: &CancelToken) -> Result<()> {
         let owner = identify(pid)?;
-        self.opened()?.catalog.write(|catalog| {
-            living_attachment(catalog, id)?;
+        self.handle()?.catalog.write(|catalog| {
+            live_attachment(catalog, id)?;
             catalog.hand_over(id, &owner)?;
             cancel.commit()
         })
     }
 
-    /// Ends an attachment of whatever process; with `force` also one whose process is seen running.
+    /// Ends an attachment of any process. Without `force`, fails if its owner is running.
     pub fn end_attachment(&self, id: i64, force: bool, cancel: &CancelToken) -> Result<()> {
-        self.opened()?.write_to_free(|catalog| {
-            let AttachmentInfo { record, running } = living_attachment(catalog, id)?;
+        self.handle()?.write_to_free(|catalog| {
+            let AttachmentInfo { record, running } = live_attachment(catalog, id)?;
             if running && !force {
                 let readonly = record.volumes.iter().map(|volume| volume.readonly);
                 let readonly = readonly.chain(record.images.iter().map(|image| image.readonly)).all(|it| it);
@@ -76,14 +76,14 @@ impl Store {
     }
 }
 
-fn living_attachment(catalog: &CatalogWriter<'_>, id: i64) -> Result<AttachmentInfo> {
-    let found = catalog.reader().attachment(id)?.and_then(still_there);
+fn live_attachment(catalog: &CatalogWriter<'_>, id: i64) -> Result<AttachmentInfo> {
+    let found = catalog.reader().attachment(id)?.and_then(live_info);
     found.ok_or_else(|| Error::attachment_not_found(id))
 }
 
-fn still_there(record: AttachmentRecord) -> Option<AttachmentInfo> {
-    match life_of(&record.owner) {
+fn live_info(record: AttachmentRecord) -> Option<AttachmentInfo> {
+    match process_state(&record.owner) {
         ProcessState::Ended => None,
-        life => Some(AttachmentInfo { record, running: life == ProcessState::Running }),
+        state => Some(AttachmentInfo { record, running: state == ProcessState::Running }),
     }
 }

@@ -1,4 +1,4 @@
-//! Parts of volumes among the mounts of an attachment.
+//! Subpaths of volumes among the mounts of an attachment.
 
 use crate::error::Result;
 use crate::model::VolumeRecord;
@@ -11,24 +11,25 @@ use nix::errno::Errno;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 impl StoreHandle {
-    /// A part of a directory volume as a mount shows it; what is missing is made where `make` says so. A guest that
-    /// has the volume may put something else in its place at any moment: a runtime is handed on the very one that was
-    /// found.
-    pub(crate) fn resolve_part(
+    /// Resolves a subpath of a directory volume. Creates it if it is missing and `make` is true.
+    ///
+    /// TOCTOU: a guest may replace the entry at any time. A runtime gets the descriptor of the entry that was
+    /// checked.
+    pub(crate) fn resolve_subpath(
         &self,
         volume: &VolumeRecord,
         subpath: &Subpath,
-        make: bool,
+        create: bool,
         cancel: &CancelToken,
     ) -> Result<(ResolvedSource, OwnedFd)> {
         let name = &volume.name;
         let root =
             self.layout.volumes.open_child(name.as_str()).map_err(|error| error.in_volume(name.as_str()))?;
-        let tree = VolumeRoot::new(name.clone(), root.try_clone()?).in_turns(&self.turns);
-        let found = match tree.part(subpath.as_str()) {
-            Err(error) if make && error.is_refusal(&[Errno::ENOENT]) => {
-                self.make_part(&tree, volume, subpath, cancel)?;
-                tree.part(subpath.as_str())
+        let volume_root = VolumeRoot::new(name.clone(), root.try_clone()?).in_turns(&self.quota_locks);
+        let found = match volume_root.part(subpath.as_str()) {
+            Err(error) if create && error.is_refusal(&[Errno::ENOENT]) => {
+                self.create_subpath(&volume_root, volume, subpath, cancel)?;
+                volume_root.part(subpath.as_str())
             }
             found => found,
         };
@@ -49,17 +50,18 @@ impl StoreHandle {
         Ok((origin, descriptor))
     }
 
-    fn make_part(
+    fn create_subpath(
         &self,
-        tree: &VolumeRoot,
+        volume_root: &VolumeRoot,
         volume: &VolumeRecord,
         subpath: &Subpath,
         cancel: &CancelToken,
     ) -> Result<()> {
-        let make = || tree.mkdir_for_owner(subpath.as_str(), Quota::mib(volume.quota_mib), &cancel.nested());
+        let create =
+            || volume_root.mkdir_for_owner(subpath.as_str(), Quota::mib(volume.quota_mib), &cancel.nested());
         match volume.quota_mib {
-            Some(_) => self.in_turn(&volume.name, cancel, make),
-            None => make(),
+            Some(_) => self.with_quota_lock(&volume.name, cancel, create),
+            None => create(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Copying within a volume, from the host into it, and from it to the host.
+//! Copies within a volume, from the host into it, and from it to the host.
 
 use super::volume_fs::{VolumeFs, WriteSession};
 use crate::error::{Error, Result};
@@ -18,44 +18,44 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-/// What a directory that is made inside a volume keeps of its mode: permissions and the sticky bit.
+/// Mode bits that a new directory in a volume keeps: the permissions and the sticky bit.
 const MODE_INSIDE: u32 = 0o1777;
 
-/// What one that is made on the host keeps of a guest's: permissions.
+/// Mode bits that a new directory on the host keeps: the permissions.
 const MODE_OUTSIDE: u32 = 0o777;
 
-/// What is copied where to. A path on the host is absolute.
+/// The source and destination of a copy. A path of the host is absolute.
 #[derive(Clone, Debug)]
 pub enum CopyRequest {
-    /// Within the volume.
+    /// A copy within the volume.
     Within {
-        /// What.
+        /// Path of the source.
         from: OsString,
-        /// The exact path of the copy.
+        /// Exact path of the copy.
         to: OsString,
     },
-    /// From the host into the volume.
+    /// A copy from the host into the volume.
     In {
-        /// What, on the host.
+        /// Path of the source on the host.
         host: PathBuf,
-        /// The exact path of the copy, in the volume.
+        /// Exact path of the copy in the volume.
         to: OsString,
     },
-    /// From the volume to the host.
+    /// A copy from the volume to the host.
     Out {
-        /// What, in the volume.
+        /// Path of the source in the volume.
         from: OsString,
-        /// The exact path of the copy, on the host.
+        /// Exact path of the copy on the host.
         host: PathBuf,
     },
 }
 
-/// How it is copied between a volume and the host.
+/// Options of a copy between a volume and the host.
 #[derive(Clone, Copy, Debug)]
 pub struct TransferOptions {
-    /// What becomes of links that may lead outside the copied tree.
+    /// What to do with symbolic links that may lead outside of the copied tree.
     pub links: SymlinkPolicy,
-    /// Whether each entry below the top is asked for first.
+    /// True to ask the filter about each entry below the top.
     pub asks: bool,
 }
 
@@ -65,7 +65,7 @@ impl Default for TransferOptions {
     }
 }
 
-/// A copy, from when it is asked for until it is all there or undone.
+/// A copy, from its request until it is complete or rolled back.
 #[derive(Debug)]
 pub struct VolumeCopy {
     files: VolumeFs,
@@ -77,13 +77,13 @@ pub struct VolumeCopy {
 
 #[derive(Debug)]
 enum CopyStage {
-    Asked(CopyRequest, TransferOptions),
+    Requested(CopyRequest, TransferOptions),
     Begun(Box<CopyJob>),
-    Over,
+    Finished,
 }
 
 impl VolumeFs {
-    /// Prepares a copy; nothing is looked at before it [advances](VolumeCopy::advance).
+    /// Prepares a copy. No path is looked up before [`advance`](VolumeCopy::advance).
     pub fn prepare_copy(
         &self,
         request: CopyRequest,
@@ -95,7 +95,7 @@ impl VolumeFs {
             cancel: cancel.clone(),
             progress: Arc::default(),
             slot: Arc::default(),
-            stage: CopyStage::Asked(request, options),
+            stage: CopyStage::Requested(request, options),
         }
     }
 
@@ -134,7 +134,7 @@ impl VolumeFs {
         self.prepare_copy(request, options, cancel).run()
     }
 
-    /// Adds to the end of a file.
+    /// Appends data to a file.
     pub fn append(
         &self,
         path: impl AsRef<OsStr>,
@@ -147,56 +147,58 @@ impl VolumeFs {
 }
 
 impl VolumeCopy {
-    /// Has the copy take turns with others at `slots`.
+    /// Limits the number of concurrent copies by `slots`.
     pub fn at_slots(self, slots: &Arc<Slots>) -> Self {
         VolumeCopy { slot: Arc::new(Slot::of(slots)), ..self }
     }
 
-    /// How far it has come, also while it advances on another thread.
+    /// Returns the progress. It changes while the copy advances on another thread.
     pub fn progress(&self) -> Arc<Progress> {
         self.progress.clone()
     }
 
-    /// Whether there is something to undo.
+    /// Returns true if the copy has begun, so that a failure must be rolled back.
     pub fn is_begun(&self) -> bool {
         matches!(self.stage, CopyStage::Begun(_))
     }
 
-    /// Copies on, up to the commit point (`None`) or to what has to be asked for; `verdicts` answer, in order, what was
-    /// asked last. An error undoes what did not stand at the destination before, and so does dropping the copy before
-    /// [`commit`](VolumeCopy::commit).
-    pub fn advance(&mut self, verdicts: &[bool]) -> Result<Option<Vec<FilterRequest>>> {
-        let advanced = self.advance_at_slot(verdicts);
+    /// Copies until the commit point (`None`) or until the filter must decide. `decisions` answer the last requests,
+    /// in order.
+    ///
+    /// An error deletes what did not exist at the destination before. Dropping the copy before
+    /// [`commit`](VolumeCopy::commit) does the same.
+    pub fn advance(&mut self, decisions: &[bool]) -> Result<Option<Vec<FilterRequest>>> {
+        let advanced = self.advance_at_slot(decisions);
         self.slot.leave();
         advanced
     }
 
-    /// Passes the commit point, which a cancellation may have come before: then the copy is undone.
+    /// Passes the commit point. If the copy was cancelled before, it is rolled back.
     pub fn commit(&mut self) -> Result<()> {
-        let committed = match std::mem::replace(&mut self.stage, CopyStage::Over) {
+        let committed = match std::mem::replace(&mut self.stage, CopyStage::Finished) {
             CopyStage::Begun(job) => job.commit(),
-            CopyStage::Asked(..) | CopyStage::Over => Ok(()),
+            CopyStage::Requested(..) | CopyStage::Finished => Ok(()),
         };
         self.slot.leave();
         committed
     }
 
-    fn advance_at_slot(&mut self, verdicts: &[bool]) -> Result<Option<Vec<FilterRequest>>> {
-        let mut job = match std::mem::replace(&mut self.stage, CopyStage::Over) {
-            CopyStage::Asked(request, options) => Box::new(self.begin(request, options)?),
+    fn advance_at_slot(&mut self, decisions: &[bool]) -> Result<Option<Vec<FilterRequest>>> {
+        let mut job = match std::mem::replace(&mut self.stage, CopyStage::Finished) {
+            CopyStage::Requested(request, options) => Box::new(self.begin(request, options)?),
             CopyStage::Begun(job) => job,
-            CopyStage::Over => return Ok(None),
+            CopyStage::Finished => return Ok(None),
         };
-        let questions = job.advance(verdicts)?;
+        let requests = job.advance(decisions)?;
         self.stage = CopyStage::Begun(job);
-        Ok(questions)
+        Ok(requests)
     }
 
-    /// Copies everything, whatever would be asked for.
+    /// Copies everything, without a filter.
     fn run(mut self) -> Result<CopyStats> {
-        let mut answers = Vec::new();
-        while let Some(questions) = self.advance(&answers)? {
-            answers = vec![true; questions.len()];
+        let mut decisions = Vec::new();
+        while let Some(requests) = self.advance(&decisions)? {
+            decisions = vec![true; requests.len()];
         }
         self.commit()?;
         Ok(self.progress.tally())
@@ -204,24 +206,24 @@ impl VolumeCopy {
 
     fn begin(&self, request: CopyRequest, options: TransferOptions) -> Result<CopyJob> {
         self.slot.go_on(&self.cancel)?;
-        let opened = self.files.store.opened()?;
-        let tree = self.files.tree_of(&opened)?;
-        let layout = &opened.layout;
-        let (source, target, owner) = match &request {
+        let handle = self.files.store.handle()?;
+        let volume_root = self.files.open_root_in(&handle)?;
+        let layout = &handle.layout;
+        let (source, dest, owner) = match &request {
             CopyRequest::Within { from, to } => {
-                let source = tree.copy_source(from)?;
-                let target = tree.copy_target(to, source.facts.kind())?;
-                (source, target, OwnerPolicy::Preserve)
+                let source = volume_root.copy_source(from)?;
+                let dest = volume_root.copy_target(to, source.facts.kind())?;
+                (source, dest, OwnerPolicy::Preserve)
             }
             CopyRequest::In { host, to } => {
                 let source = host_source(layout, host)?;
-                let target = tree.copy_target(to, source.facts.kind())?;
-                (source, target, OwnerPolicy::CurrentUser)
+                let dest = volume_root.copy_target(to, source.facts.kind())?;
+                (source, dest, OwnerPolicy::CurrentUser)
             }
             CopyRequest::Out { from, host } => {
-                let source = tree.copy_source(from)?;
-                let target = host_target(layout, host, source.facts.kind())?;
-                (source, target, OwnerPolicy::CurrentUser)
+                let source = volume_root.copy_source(from)?;
+                let dest = host_dest(layout, host, source.facts.kind())?;
+                (source, dest, OwnerPolicy::CurrentUser)
             }
         };
         let rules = CopyPolicy {
@@ -235,33 +237,32 @@ impl VolumeCopy {
             into: match request {
                 CopyRequest::Out { .. } => None,
                 _ => {
-                    let volume = self.files.prepare_write_in(opened)?;
-                    Some(Box::new(CopyWriter::new(volume, tree, &self.cancel, self.slot.clone())))
+                    let volume = self.files.prepare_write_in(handle)?;
+                    Some(Box::new(CopyWriter::new(volume, volume_root, &self.cancel, self.slot.clone())))
                 }
             },
             asks: options.asks,
             cancel: self.cancel.clone(),
             slot: self.slot.clone(),
         };
-        Ok(CopyJob::new(source, target, rules, self.progress.clone()))
+        Ok(CopyJob::new(source, dest, rules, self.progress.clone()))
     }
 }
 
-/// Who writes into a volume while a copy lasts.
+/// Writes of a copy into a volume.
 #[derive(Debug)]
 struct CopyWriter {
     volume: WriteSession,
-    tree: VolumeRoot,
+    volume_root: VolumeRoot,
     cancel: CancelToken,
     slot: Arc<Slot>,
-    /// Held by the one of the copy's threads that stands in the volume's queue, so that none loses its patience with
-    /// the others.
-    queues: Mutex<()>,
+    /// Held by the one thread of the copy that waits for the quota lock, so that the other threads do not time out.
+    quota_wait: Mutex<()>,
 }
 
 impl CopyWriter {
-    fn new(volume: WriteSession, tree: VolumeRoot, cancel: &CancelToken, slot: Arc<Slot>) -> Self {
-        CopyWriter { volume, tree, cancel: cancel.of_a_step(), slot, queues: Mutex::default() }
+    fn new(volume: WriteSession, volume_root: VolumeRoot, cancel: &CancelToken, slot: Arc<Slot>) -> Self {
+        CopyWriter { volume, volume_root, cancel: cancel.of_a_step(), slot, quota_wait: Mutex::default() }
     }
 }
 
@@ -271,11 +272,11 @@ impl IntoVolume for CopyWriter {
     }
 
     fn told(&self, error: Error) -> Error {
-        self.tree.told_of_copy(error)
+        self.volume_root.told_of_copy(error)
     }
 
     fn root(&self) -> BorrowedFd<'_> {
-        self.tree.root()
+        self.volume_root.root()
     }
 
     fn is_limited(&self) -> bool {
@@ -289,17 +290,17 @@ impl IntoVolume for CopyWriter {
         claim: &mut Reservation,
         write: &mut dyn FnMut() -> Result<()>,
     ) -> Result<()> {
-        let _queues = self.queues.lock().ignore_poison();
+        let _quota_wait = self.quota_wait.lock().ignore_poison();
         let mut write = || {
-            self.tree.admit(self.volume.rules().quota, path, demand, claim, &self.cancel)?;
+            self.volume_root.admit(self.volume.rules().quota, path, demand, claim, &self.cancel)?;
             write()
         };
-        if let Some(()) = self.volume.try_in_turn(&mut write)? {
+        if let Some(()) = self.volume.try_with_quota_lock(&mut write)? {
             return Ok(());
         }
-        // Copies into other volumes work meanwhile.
+        // Copies into other volumes use the slot during the wait.
         self.slot.leave();
-        self.volume.in_turn(&self.cancel, write)
+        self.volume.with_quota_lock(&self.cancel, write)
     }
 }
 
@@ -310,7 +311,7 @@ fn host_source(layout: &HomeDirs, path: &Path) -> Result<CopySource> {
     Ok(CopySource { side: Endpoint::on_host(path), fd, facts })
 }
 
-fn host_target(layout: &HomeDirs, path: &Path, kind: EntryKind) -> Result<CopyDest> {
+fn host_dest(layout: &HomeDirs, path: &Path, kind: EntryKind) -> Result<CopyDest> {
     let failed = |error| Error::file_system("open", path, error);
     let side = Endpoint::on_host(path);
     if kind == EntryKind::Directory {
@@ -325,9 +326,9 @@ fn host_target(layout: &HomeDirs, path: &Path, kind: EntryKind) -> Result<CopyDe
         }
     }
     let (holder, name) = open_host_holder(path).map_err(failed)?;
-    // What stands at the name is not followed, but replaced.
+    // An entry at the name is replaced, and a symbolic link there is not followed.
     if is_in_private(layout, &holder.real)? {
-        return Err(private(path));
+        return Err(private_path_error(path));
     }
     Ok(CopyDest { side, place: CopyDestPlace::Entry { holder: holder.fd, name } })
 }
@@ -335,11 +336,11 @@ fn host_target(layout: &HomeDirs, path: &Path, kind: EntryKind) -> Result<CopyDe
 fn refuse_private(layout: &HomeDirs, path: &Path, real: &Path) -> Result<()> {
     match overlaps_private(layout, real)? {
         false => Ok(()),
-        true => Err(private(path)),
+        true => Err(private_path_error(path)),
     }
 }
 
-fn private(path: &Path) -> Error {
+fn private_path_error(path: &Path) -> Error {
     Error::invalid_config(
         HOST_PATH,
         format!(
@@ -368,10 +369,10 @@ mod tests {
         let spec = VolumeSpec::from_options(&[OptionValue::from(json!({ "quotaMib": 1 }))]).unwrap();
         store.create(&name, &spec, &CancelToken::default()).unwrap();
         let files = store.files(&name);
-        let opened = store.opened().unwrap();
-        let tree = files.tree_of(&opened).unwrap();
-        let volume = files.prepare_write_in(opened).unwrap();
-        let writer = CopyWriter::new(volume, tree, &CancelToken::default(), Arc::default());
+        let handle = store.handle().unwrap();
+        let volume_root = files.open_root_in(&handle).unwrap();
+        let volume = files.prepare_write_in(handle).unwrap();
+        let writer = CopyWriter::new(volume, volume_root, &CancelToken::default(), Arc::default());
         let admit = |path: &str, write: &mut dyn FnMut() -> Result<()>| {
             writer.admit(path, SpaceRequest::default(), &mut Reservation::default(), write)
         };
@@ -383,7 +384,7 @@ mod tests {
             });
             let mut write = || {
                 begun.send(()).unwrap();
-                // As long as measuring a large volume may take.
+                // Measuring a large volume may take this long.
                 let early = ends.recv_timeout(LONGEST_WAIT + Duration::from_secs(1));
                 assert!(early.is_err(), "{early:?}");
                 Ok(())

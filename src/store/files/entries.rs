@@ -1,4 +1,4 @@
-//! Looking at the entries of a volume by name, and renaming them.
+//! Looks up, renames and lists the entries of a volume.
 
 use crate::error::Result;
 use crate::store::VolumeFs;
@@ -7,20 +7,20 @@ use crate::volume_fs::{DirListing, ListOptions, Stat};
 use std::ffi::OsStr;
 
 impl VolumeFs {
-    /// What stands at a path; with `follow`, what a link there leads to.
+    /// Returns the metadata of an entry. With `follow`, a symbolic link is followed.
     pub fn stat(&self, path: impl AsRef<OsStr>, follow: bool) -> Result<Stat> {
-        self.tree()?.stat(path, follow)
+        self.open_root()?.stat(path, follow)
     }
 
     /// Renames an entry within the volume.
     pub fn rename(&self, from: impl AsRef<OsStr>, to: impl AsRef<OsStr>, cancel: &CancelToken) -> Result<()> {
-        let tree = self.tree()?;
+        let volume_root = self.open_root()?;
         cancel.commit()?;
-        tree.rename(from, to)
+        volume_root.rename(from, to)
     }
 
-    /// Begins to list a directory. Unlike these files, the listing holds descriptors until it is dropped.
+    /// Begins to list a directory. The listing holds descriptors until it is dropped.
     pub fn list(&self, path: impl AsRef<OsStr>, options: ListOptions) -> Result<DirListing> {
-        self.tree()?.list(path, options)
+        self.open_root()?.list(path, options)
     }
 }

@@ -1,4 +1,4 @@
-//! The files of a volume: one call each for what a caller does with them.
+//! The files of a volume, with one call for each operation.
 
 pub mod copy;
 pub mod entries;

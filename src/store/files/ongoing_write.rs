@@ -1,4 +1,4 @@
-//! Whole files that are written while their content still comes.
+//! Writes of whole files whose content arrives in chunks.
 
 use super::volume_fs::WriteSession;
 use crate::error::{Error, Result};
@@ -9,36 +9,36 @@ use std::ffi::OsStr;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-/// The files that this process writes in place chunk by chunk. Two such writes of one file would mix their chunks.
+/// Files that this process writes in place, chunk by chunk. Two concurrent writes of one file would mix their chunks.
 static WRITTEN: LazyLock<Relay<FileId>> = LazyLock::new(Relay::default);
 
-/// How often a write begins again whose file was removed before its turn came.
-const RETRIES: usize = 16;
+/// Maximum number of restarts of a write whose file was removed before it got the file's lock.
+const MAX_RESTARTS: usize = 16;
 
-/// A write of a whole file in progress. One that is dropped before it was finished is undone, as far as a write of its
-/// kind can be.
+/// A write of a whole file in progress. If it is dropped before [`finish`](OngoingWrite::finish), it is rolled back
+/// as far as possible.
 #[derive(Debug)]
 pub struct OngoingWrite {
     volume: WriteSession,
     file: ChunkedWrite,
     target: Option<FileId>,
-    /// How often its file was gone when it had its turn.
-    begun_again: usize,
+    /// Number of restarts so far.
+    restarts: usize,
     cancel: CancelToken,
     lease: LeaseWait,
     is_finished: bool,
-    /// Released last, after an unfinished write is undone.
-    turn: Option<Baton<FileId>>,
+    /// Dropped last, after an unfinished write is rolled back.
+    baton: Option<Baton<FileId>>,
 }
 
-/// Has cancelled writes that wait for their turn at a file end now.
+/// Makes cancelled writes that wait for a file fail now.
 pub fn release_cancelled_writes() {
     WRITTEN.release_cancelled();
 }
 
 impl WriteSession {
-    /// Begins a write of `length` bytes in a volume without a quota. Before the first chunk it takes its turn at the
-    /// file: see [`OngoingWrite::try_take_turn`]. Fails with `EAGAIN` if a guest holds a lease on the file.
+    /// Begins a write of `length` bytes in a volume without a quota. Before the first chunk it must acquire the file:
+    /// see [`OngoingWrite::try_take_turn`]. Fails with `EAGAIN` if a guest holds a lease on the file.
     pub fn begin_write(
         &self,
         path: impl AsRef<OsStr>,
@@ -46,16 +46,16 @@ impl WriteSession {
         options: WriteOptions,
         cancel: &CancelToken,
     ) -> Result<OngoingWrite> {
-        let tree = self.files.tree_of(&self.opened)?;
+        let volume_root = self.files.open_root_in(&self.handle)?;
         let mut write = OngoingWrite {
-            file: tree.begin_write(path, length, options, &self.rules(), cancel)?,
+            file: volume_root.begin_write(path, length, options, &self.rules(), cancel)?,
             volume: self.clone(),
             target: None,
-            begun_again: 0,
+            restarts: 0,
             cancel: cancel.clone(),
             lease: LeaseWait::default(),
             is_finished: false,
-            turn: None,
+            baton: None,
         };
         write.target = write.file.target_id()?;
         Ok(write)
@@ -63,55 +63,57 @@ impl WriteSession {
 }
 
 impl OngoingWrite {
-    /// Takes this write's turn at its file unless another write of this process has it; then returns `false`. One that
-    /// has its turn already only makes sure that its file is still there: who made that may have removed it, and this
-    /// write then begins again, with the file that it opens or makes now. Fails with `EAGAIN` if a guest holds a lease
-    /// on that: see [`OngoingWrite::pause_after`].
+    /// Acquires the file for this write. Returns `false` if another write of this process has it.
+    ///
+    /// TOCTOU: the operation that created the file may have removed it. Then this write restarts with the file that
+    /// it opens or creates now.
+    ///
+    /// Fails with `EAGAIN` if a guest holds a lease on the file: see [`OngoingWrite::pause_after`].
     pub fn try_take_turn(&mut self) -> Result<bool> {
         while let Some(target) = &self.target {
-            if self.turn.is_none() {
-                self.turn = WRITTEN.try_take(target);
+            if self.baton.is_none() {
+                self.baton = WRITTEN.try_take(target);
             }
-            if self.turn.is_none() {
+            if self.baton.is_none() {
                 return Ok(false);
             }
             let (file, rules, cancel) = (&mut self.file, self.volume.rules(), &self.cancel);
             if !file.begin_again_if_removed(&rules, cancel)? {
                 break;
             }
-            self.turn = None;
+            self.baton = None;
             self.target = self.file.target_id()?;
-            self.begun_again += 1;
-            if self.begun_again > RETRIES {
+            self.restarts += 1;
+            if self.restarts > MAX_RESTARTS {
                 return Err(Error::internal("a file that is written is removed again and again"));
             }
         }
         Ok(true)
     }
 
-    /// The cancellation of the operation.
+    /// Returns the cancel token of the operation.
     pub fn cancel(&self) -> CancelToken {
         self.cancel.clone()
     }
 
-    /// Gives the turn back after a failure because of a lease, and returns how long to wait before it is taken again.
-    /// Fails with the error of another failure.
+    /// Releases the file after a failure that a lease caused, and returns the time to wait before the next attempt.
+    /// Fails with any other error.
     pub fn pause_after(&mut self, error: Error) -> Result<Duration> {
         let pause = self.lease.pause_after(error, &self.cancel)?;
         self.file.share();
-        self.turn = None;
+        self.baton = None;
         Ok(pause)
     }
 
-    /// Calls `go_on` when it is this write's turn at its file, which is then to be [taken](Self::try_take_turn), or with an
-    /// error once it is cancelled: see [`release_cancelled_writes`]. `go_on` must not block, nor drop the write.
+    /// Calls `go_on` when the file may be [acquired](Self::try_take_turn), or with an error if the write is
+    /// cancelled: see [`release_cancelled_writes`]. `go_on` must not block or drop the write.
     pub fn on_turn(mut self, go_on: impl FnOnce(Self, Result<()>) + Send + 'static) {
         let Some(target) = self.target else { return go_on(self, Ok(())) };
         let cancel = self.cancel.clone();
-        WRITTEN.take(&target, &cancel, move |turn| {
+        WRITTEN.take(&target, &cancel, move |baton| {
             self.file.share();
-            let taken = turn.map(|turn| self.turn = Some(turn));
-            go_on(self, taken);
+            let acquired = baton.map(|baton| self.baton = Some(baton));
+            go_on(self, acquired);
         });
     }
 

@@ -1,9 +1,10 @@
-//! The trees of directory volumes that were used lately, held open.
+//! A cache of open roots of directory volumes.
 //!
-//! Opening a volume's root and learning from the catalog that it is no disk takes longer than most of what is then
-//! done with a file. While a root is held no other file gets its number, so one look tells whether it is what still
-//! stands at the volume's path: whoever removed, replaced or remade the volume, or its home, put something else there.
-//! So a root that stands there is still the root of the volume with the id that was held with it.
+//! Opening a root and reading the volume's kind from the catalog takes longer than most file operations.
+//!
+//! TOCTOU: while a root is open, no other directory gets its inode number. So one `stat` of the path shows if the
+//! volume, or its home, was removed, replaced or created again. If the inode is the same, the root still belongs to
+//! the volume with the cached id.
 
 use crate::error::Result;
 use crate::model::{VolumeId, VolumeName, VolumeRef};
@@ -14,44 +15,44 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 
-/// How many are held.
-const MOST: usize = 64;
+/// Maximum number of open roots.
+const MAX_OPEN_ROOTS: usize = 64;
 
-/// A volume's tree, its root, and the id of the volume.
+/// The root of a volume, its inode, and the id of the volume.
 #[derive(Clone, Debug)]
 pub struct CachedRoot {
-    pub tree: VolumeRoot,
-    pub root: FileId,
-    pub volume: VolumeId,
+    pub root: VolumeRoot,
+    pub file_id: FileId,
+    pub volume_id: VolumeId,
 }
 
 #[derive(Debug, Default)]
 pub struct RootCache(Mutex<HashMap<VolumeName, CachedRoot>>);
 
 impl RootCache {
-    /// The tree of the volume that is meant, if it is held and its root is what stands at `path` now.
-    pub fn at(&self, wanted: &VolumeRef, path: &Path) -> Result<Option<VolumeRoot>> {
-        let held = self.lock().get(&wanted.name).cloned();
-        let Some(held) = held.filter(|held| wanted.admits(held.volume)) else { return Ok(None) };
-        match FileId::at_entry(path)? == Some(held.root) {
-            true => Ok(Some(held.tree)),
+    /// Returns the root of a volume if it is cached and is still at `path`.
+    pub fn get(&self, wanted: &VolumeRef, path: &Path) -> Result<Option<VolumeRoot>> {
+        let cached = self.lock().get(&wanted.name).cloned();
+        let Some(cached) = cached.filter(|cached| wanted.admits(cached.volume_id)) else { return Ok(None) };
+        match FileId::at_entry(path)? == Some(cached.file_id) {
+            true => Ok(Some(cached.root)),
             false => {
-                self.let_go(&wanted.name);
+                self.remove(&wanted.name);
                 Ok(None)
             }
         }
     }
 
-    pub fn hold(&self, name: &VolumeName, tree: CachedRoot) {
-        let mut held = self.lock();
-        if held.len() >= MOST {
-            held.clear();
+    pub fn insert(&self, name: &VolumeName, root: CachedRoot) {
+        let mut cached = self.lock();
+        if cached.len() >= MAX_OPEN_ROOTS {
+            cached.clear();
         }
-        held.insert(name.clone(), tree);
+        cached.insert(name.clone(), root);
     }
 
-    /// A volume that is removed gives its space back once nobody holds it.
-    pub fn let_go(&self, name: &VolumeName) {
+    /// Removes a root. The space of a removed volume is freed when its root is closed.
+    pub fn remove(&self, name: &VolumeName) {
         self.lock().remove(name);
     }
 

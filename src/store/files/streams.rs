@@ -1,4 +1,4 @@
-//! Files of a volume that are read and written piece by piece.
+//! Streams that read and write files of a volume.
 
 use super::volume_fs::WriteSession;
 use crate::error::{Error, Result};
@@ -7,16 +7,16 @@ use crate::sync::CancelToken;
 use crate::volume_fs::{FileReader, FileWriter, ReadRange, WriteFrom, WriteOptions, past_leases};
 use std::ffi::OsStr;
 
-/// How much is written between two looks at the abort signal, and in one turn where writers take turns.
-const PIECE: usize = 4 << 20;
+/// Maximum number of bytes between two checks of the abort signal, and under one quota lock.
+const MAX_PIECE_BYTES: usize = 4 << 20;
 
 impl VolumeFs {
-    /// Opens a regular file for reading piece by piece.
+    /// Opens a regular file for a stream of reads.
     pub fn open_reader(&self, path: impl AsRef<OsStr>, range: ReadRange) -> Result<FileReader> {
         self.open_reader_with(path, range, &CancelToken::default())
     }
 
-    /// The same, so that waiting for the holder of a lease can be cancelled.
+    /// Opens a regular file for a stream of reads. The wait for the holder of a lease can be cancelled.
     pub fn open_reader_with(
         &self,
         path: impl AsRef<OsStr>,
@@ -26,12 +26,12 @@ impl VolumeFs {
         past_leases(cancel, || self.open_reader_once(&path, range))
     }
 
-    /// The same, but fails with `EAGAIN` if a guest holds a lease on the file.
+    /// Opens a regular file for a stream of reads. Fails with `EAGAIN` if a guest holds a lease on the file.
     pub fn open_reader_once(&self, path: impl AsRef<OsStr>, range: ReadRange) -> Result<FileReader> {
-        self.tree()?.open_reader(path, range)
+        self.open_root()?.open_reader(path, range)
     }
 
-    /// Opens or makes a file for writing piece by piece.
+    /// Opens or creates a file for a stream of writes.
     pub fn open_writer(
         &self,
         path: impl AsRef<OsStr>,
@@ -45,7 +45,7 @@ impl VolumeFs {
 }
 
 impl WriteSession {
-    /// Opens or makes a file for writing piece by piece. Fails with `EAGAIN` if a guest holds a lease on the file.
+    /// Opens or creates a file for a stream of writes. Fails with `EAGAIN` if a guest holds a lease on the file.
     pub fn open_writer_once(
         &self,
         path: impl AsRef<OsStr>,
@@ -53,16 +53,16 @@ impl WriteSession {
         from: WriteFrom,
         cancel: &CancelToken,
     ) -> Result<StreamWriter> {
-        let tree = self.files.tree_of(&self.opened)?;
-        // It may make an entry, which takes room.
-        let open = || tree.open_writer(path, options, from, &self.rules(), cancel);
-        let file = self.in_turn(&cancel.of_a_step(), open)?;
+        let volume_root = self.files.open_root_in(&self.handle)?;
+        // A new entry needs space, so the quota lock is held.
+        let open = || volume_root.open_writer(path, options, from, &self.rules(), cancel);
+        let file = self.with_quota_lock(&cancel.of_a_step(), open)?;
         Ok(StreamWriter { volume: self.clone(), file, finished: false })
     }
 }
 
-/// A file of a volume that is being written. One that is dropped before it was finished leaves what a plain stream
-/// wrote, and nothing of an atomic one.
+/// A stream of writes. If it is dropped before [`finish`](StreamWriter::finish), a plain stream leaves what it wrote,
+/// and an atomic one leaves nothing.
 #[derive(Debug)]
 pub struct StreamWriter {
     volume: WriteSession,
@@ -71,24 +71,24 @@ pub struct StreamWriter {
 }
 
 impl StreamWriter {
-    /// Writes all of `bytes` behind those before.
+    /// Appends all of `bytes`.
     pub fn write(&mut self, bytes: &[u8], cancel: &CancelToken) -> Result<()> {
         let rules = self.volume.rules();
-        for piece in bytes.chunks(PIECE) {
-            self.volume.in_turn(&cancel.of_a_step(), || self.file.write(piece, &rules, cancel))?;
+        for piece in bytes.chunks(MAX_PIECE_BYTES) {
+            self.volume.with_quota_lock(&cancel.of_a_step(), || self.file.write(piece, &rules, cancel))?;
         }
         Ok(())
     }
 
-    /// Completes the file: an atomic one now takes the old one's place, a durable one is on disk thereafter.
+    /// Completes the file. An atomic stream replaces the old file, and a durable one is flushed to disk.
     pub fn finish(&mut self, cancel: &CancelToken) -> Result<()> {
-        let WriteSession { files, opened, .. } = &self.volume;
+        let WriteSession { files, handle, .. } = &self.volume;
         if self.volume.has_quota() {
-            // Before its turn, which others wait for.
+            // Other writers wait for the quota lock, so the file is flushed before.
             self.file.sync()?;
         }
-        let finish = || self.file.finish(&files.tree_of(opened)?, &self.volume.rules(), cancel);
-        if !self.volume.in_turn(&cancel.of_a_step(), finish)? {
+        let finish = || self.file.finish(&files.open_root_in(handle)?, &self.volume.rules(), cancel);
+        if !self.volume.with_quota_lock(&cancel.of_a_step(), finish)? {
             return Err(Error::volume_not_found(files.volume.name.as_str()));
         }
         self.finished = true;
@@ -99,7 +99,7 @@ impl StreamWriter {
 impl Drop for StreamWriter {
     fn drop(&mut self) {
         if !self.finished {
-            // What cannot be deleted now is a leftover like a dead process's, which the next to open the home clears.
+            // If this fails, a leftover remains, which the next opening of the home deletes.
             let _left = self.file.discard(&self.volume.rules());
         }
     }

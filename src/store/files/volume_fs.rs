@@ -1,4 +1,4 @@
-//! File operations on a volume by name.
+//! File operations on a volume.
 
 use super::root_cache::CachedRoot;
 use crate::error::{Error, Result};
@@ -17,11 +17,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// How often a volume's root is opened again if another directory takes its place at that moment.
+/// Maximum number of attempts to open a root that other directories replace.
 const MAX_OPEN_ATTEMPTS: usize = 64;
 
-/// The files of one volume. Each call looks at the volume anew, so one that was removed is not found, and nothing
-/// brings it back; one of the same name is another, unless the name alone is what was asked for.
+/// The files of one volume. Each call looks up the volume again, so the files of a removed volume are not found.
+///
+/// A later volume with the same name is another volume, unless the caller asked for the name only.
 #[derive(Clone, Debug)]
 pub struct VolumeFs {
     pub(crate) store: Arc<Store>,
@@ -30,7 +31,7 @@ pub struct VolumeFs {
 }
 
 impl Store {
-    /// The files of the volume that is meant: of a name, whichever volume has it when a file is asked for.
+    /// Returns the files of a volume. If `volume` is only a name, each call uses the volume that has the name then.
     pub fn files(self: &Arc<Self>, volume: impl Into<VolumeRef>) -> VolumeFs {
         let volume = volume.into();
         let root = data_path(&self.home, &volume.name);
@@ -39,7 +40,7 @@ impl Store {
 }
 
 impl StoreHandle {
-    /// Refuses the files of a disk volume, which are those of its inner file system.
+    /// Fails if the volume is a disk volume. A disk's files are in its inner file system.
     fn refuse_disk_volume(&self, volume: &VolumeRecord) -> Result<()> {
         if volume.kind == VolumeKind::Disk {
             let name = &volume.name;
@@ -52,25 +53,26 @@ impl StoreHandle {
         Ok(())
     }
 
-    /// Lets one writer of a volume work at a time: in this process in a queue, among processes by a lock.
-    pub(crate) fn in_turn<T>(
+    /// Runs `work` under the quota lock of a volume. The lock is a queue in this process and a file lock among
+    /// processes.
+    pub(crate) fn with_quota_lock<T>(
         &self,
         name: &VolumeName,
         cancel: &CancelToken,
         work: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
         let deadline = cancel.may_wait_until();
-        self.turns.take(name, deadline, cancel, || self.lock_quota(name, deadline, cancel), work)
+        self.quota_locks.take(name, deadline, cancel, || self.lock_quota(name, deadline, cancel), work)
     }
 }
 
 impl VolumeFs {
-    /// The data directory's absolute path on the host.
+    /// Returns the absolute path of the data directory on the host.
     pub fn root(&self) -> &PathBuf {
         &self.root
     }
 
-    /// See [`Store::queue_of`].
+    /// Returns the key of the volume's operations; see [`Store::queue_of`].
     pub fn queue(&self) -> String {
         self.store.queue_of(&self.volume.name)
     }
@@ -80,27 +82,27 @@ impl VolumeFs {
         self.open_with(path, &CancelToken::default())
     }
 
-    /// The same, so that waiting for the holder of a lease can be cancelled.
+    /// Opens a regular file for reading. The wait for the holder of a lease can be cancelled.
     pub fn open_with(&self, path: impl AsRef<OsStr>, cancel: &CancelToken) -> Result<OpenedFile> {
         past_leases(cancel, || self.open_once(&path))
     }
 
-    /// The same, but fails with `EAGAIN` if a guest holds a lease on the file: see [`LeaseWait`].
+    /// Opens a regular file for reading. Fails with `EAGAIN` if a guest holds a lease on the file: see [`LeaseWait`].
     ///
     /// [`LeaseWait`]: crate::volume_fs::LeaseWait
     pub fn open_once(&self, path: impl AsRef<OsStr>) -> Result<OpenedFile> {
-        self.tree()?.open_file(path)
+        self.open_root()?.open_file(path)
     }
 
-    /// Looks up what a write has to know.
+    /// Looks up the quota for a write.
     pub fn prepare_write(&self) -> Result<WriteSession> {
-        self.prepare_write_in(self.store.opened()?)
+        self.prepare_write_in(self.store.handle()?)
     }
 
-    /// The same in a home that was opened.
-    pub(crate) fn prepare_write_in(&self, opened: Arc<StoreHandle>) -> Result<WriteSession> {
-        let quota_mib = opened.volume(&self.volume)?.quota_mib;
-        Ok(WriteSession { files: self.clone(), opened, quota_mib })
+    /// Looks up the quota for a write in an open home.
+    pub(crate) fn prepare_write_in(&self, handle: Arc<StoreHandle>) -> Result<WriteSession> {
+        let quota_mib = handle.volume(&self.volume)?.quota_mib;
+        Ok(WriteSession { files: self.clone(), handle, quota_mib })
     }
 
     /// Writes a whole file.
@@ -114,87 +116,90 @@ impl VolumeFs {
         self.prepare_write()?.write(path, content, options, cancel)
     }
 
-    /// Makes a directory and what is missing above it.
+    /// Creates a directory and its missing parents.
     pub fn mkdir(&self, path: impl AsRef<OsStr>, cancel: &CancelToken) -> Result<()> {
         self.prepare_write()?.mkdir(path, cancel)
     }
 
     /// Removes one entry.
     pub fn remove(&self, path: impl AsRef<OsStr>, cancel: &CancelToken) -> Result<()> {
-        let tree = self.tree()?;
+        let volume_root = self.open_root()?;
         cancel.commit()?;
-        tree.remove(path)
+        volume_root.remove(path)
     }
 
     /// Removes an entry and everything below it.
     pub fn remove_all(&self, path: impl AsRef<OsStr>, cancel: &CancelToken) -> Result<()> {
-        let tree = self.tree()?;
+        let volume_root = self.open_root()?;
         cancel.commit()?;
-        tree.remove_all(path)
+        volume_root.remove_all(path)
     }
 
-    /// Prepares the same, to be removed in slices.
+    /// Prepares the removal of an entry and everything below it, in slices.
     pub fn prepare_remove_all(
         &self,
         path: impl AsRef<OsStr>,
         cancel: &CancelToken,
     ) -> Result<PreparedRemoval> {
-        let tree = self.tree()?;
+        let volume_root = self.open_root()?;
         cancel.commit()?;
-        Ok(PreparedRemoval { removal: tree.begin_remove_all(path)?, volume: self.volume.name.clone() })
+        Ok(PreparedRemoval { removal: volume_root.begin_remove_all(path)?, volume: self.volume.name.clone() })
     }
 
-    /// Whether something is there.
+    /// Returns true if an entry exists at the path.
     pub fn exists(&self, path: impl AsRef<OsStr>) -> Result<bool> {
-        self.tree()?.exists(path)
+        self.open_root()?.exists(path)
     }
 
-    /// The volume's tree, for what needs nothing else of the store.
-    pub(crate) fn tree(&self) -> Result<VolumeRoot> {
-        match self.store.opened_before().trees.at(&self.volume, &self.root)? {
-            Some(tree) => Ok(tree),
-            None => self.tree_of(self.store.opened()?.as_ref()),
+    /// Returns the volume's root, for operations that need nothing else of the store.
+    pub(crate) fn open_root(&self) -> Result<VolumeRoot> {
+        match self.store.last_handle().root_cache.get(&self.volume, &self.root)? {
+            Some(volume_root) => Ok(volume_root),
+            None => self.open_root_in(self.store.handle()?.as_ref()),
         }
     }
 
-    pub(crate) fn tree_of(&self, opened: &StoreHandle) -> Result<VolumeRoot> {
-        if let Some(tree) = opened.trees.at(&self.volume, &self.root)? {
-            return Ok(tree);
+    pub(crate) fn open_root_in(&self, handle: &StoreHandle) -> Result<VolumeRoot> {
+        if let Some(volume_root) = handle.root_cache.get(&self.volume, &self.root)? {
+            return Ok(volume_root);
         }
         for _ in 0..MAX_OPEN_ATTEMPTS {
-            if let Some(tree) = self.try_open_tree(opened)? {
-                return Ok(tree);
+            if let Some(volume_root) = self.try_open_root(handle)? {
+                return Ok(volume_root);
             }
         }
         let busy = Error::file_system("open", ".", Errno::EBUSY.into());
         Err(busy.in_volume(self.volume.name.as_str()))
     }
 
-    /// Opens the volume's root. Returns `None` if another directory was put in its place meanwhile.
-    fn try_open_tree(&self, opened: &StoreHandle) -> Result<Option<VolumeRoot>> {
-        let (volumes, name) = (&opened.layout.volumes, &self.volume.name);
+    /// Opens the volume's root. Returns `None` if another directory replaced it during the opening.
+    fn try_open_root(&self, handle: &StoreHandle) -> Result<Option<VolumeRoot>> {
+        let (volumes, name) = (&handle.layout.volumes, &self.volume.name);
         let open = || match volumes.open_child(name.as_str()) {
             Err(error) if error.is_refusal(&[Errno::ENOENT]) => Ok(None),
             opened => opened.map(Some),
         };
         let dir = match open()? {
             Some(dir) => dir,
-            // Where a dead process left an intent, this settles it, which may put the directory back in its place.
-            None => opened
+            // This lookup resolves an abandoned intent, which may move the directory back into place.
+            None => handle
                 .volume(&self.volume)
                 .and_then(|_| open()?.ok_or_else(|| Error::volume_not_found(name.as_str())))?,
         };
-        let volume = opened.volume(&self.volume)?;
-        opened.refuse_disk_volume(&volume)?;
-        // TOCTOU: the volume may have been removed and made again since its directory was opened. One that stands there
-        // before and after its record was read is that volume's: no later one has its number while it is open.
+        let volume = handle.volume(&self.volume)?;
+        handle.refuse_disk_volume(&volume)?;
+        // TOCTOU: the volume may have been removed and created again since its directory was opened. If the directory
+        // is at its path before and after the record is read, it is that volume's. No later directory gets its inode
+        // number while it is open.
         if !volumes.is_entry(name.as_str(), dir.as_fd())? {
             return Ok(None);
         }
-        let root = FileId::of_open(dir.as_fd()).map_err(|error| Error::file_system("stat", ".", error))?;
-        let tree = VolumeRoot::new(name.clone(), dir.try_clone()?).in_turns(&opened.turns);
-        opened.trees.hold(name, CachedRoot { tree: tree.clone(), root, volume: volume.identity });
-        Ok(Some(tree))
+        let file_id = FileId::of_open(dir.as_fd()).map_err(|error| Error::file_system("stat", ".", error))?;
+        let volume_root = VolumeRoot::new(name.clone(), dir.try_clone()?).in_turns(&handle.quota_locks);
+        handle
+            .root_cache
+            .insert(name, CachedRoot { root: volume_root.clone(), file_id, volume_id: volume.identity });
+        Ok(Some(volume_root))
     }
 }
 
@@ -206,24 +211,24 @@ pub struct PreparedRemoval {
 }
 
 impl PreparedRemoval {
-    /// Removes on until everything is gone, or with `until` to about that time; returns whether everything is gone.
+    /// Continues until everything is removed, or until about `until`. Returns true if everything is removed.
     pub fn go_on(&mut self, until: Option<Instant>) -> Result<bool> {
         let gone = self.removal.as_mut().map_or(Ok(true), |removal| removal.go_on(until));
         gone.map_err(|error| error.in_volume(self.volume.as_str()))
     }
 }
 
-/// A write that may be carried out on another thread, which one of a volume with a quota should be: it waits for
-/// its turn, and may have to measure the volume.
+/// A write that can run on another thread. With a quota, it should: it waits for the quota lock and may have to
+/// measure the volume.
 #[derive(Clone, Debug)]
 pub struct WriteSession {
     pub(crate) files: VolumeFs,
-    pub(crate) opened: Arc<StoreHandle>,
+    pub(crate) handle: Arc<StoreHandle>,
     pub(crate) quota_mib: Option<u32>,
 }
 
 impl WriteSession {
-    /// Whether the volume has a quota.
+    /// Returns true if the volume has a quota.
     pub fn has_quota(&self) -> bool {
         self.quota_mib.is_some()
     }
@@ -239,8 +244,8 @@ impl WriteSession {
         past_leases(cancel, || self.write_once(&path, content, options, cancel))
     }
 
-    /// The same, but fails with `EAGAIN` if a guest holds a lease on the file: see [`LeaseWait`]. The volume's turn is
-    /// given back then.
+    /// Writes a whole file. Fails with `EAGAIN` if a guest holds a lease on the file: see [`LeaseWait`]. The quota
+    /// lock is released then.
     ///
     /// [`LeaseWait`]: crate::volume_fs::LeaseWait
     pub fn write_once(
@@ -250,11 +255,13 @@ impl WriteSession {
         options: WriteOptions,
         cancel: &CancelToken,
     ) -> Result<()> {
-        self.in_turn(cancel, || self.write_now(path, content, options, cancel))
+        self.with_quota_lock(cancel, || self.write_now(path, content, options, cancel))
     }
 
-    /// The same, unless it would take longer than writing does: because another writer has the turn, because the volume
-    /// has to be measured, or because a guest holds a lease on the file. Then it returns `None`, and nothing was written.
+    /// Writes a whole file unless that would take long.
+    ///
+    /// Returns `None`, and writes nothing, if another writer holds the quota lock, the volume must be measured, or a
+    /// guest holds a lease on the file.
     pub fn try_write(
         &self,
         path: impl AsRef<OsStr>,
@@ -262,7 +269,7 @@ impl WriteSession {
         options: WriteOptions,
         cancel: &CancelToken,
     ) -> Result<Option<()>> {
-        match self.try_in_turn(|| self.write_now(path, content, options, cancel)) {
+        match self.try_with_quota_lock(|| self.write_now(path, content, options, cancel)) {
             Err(error) if is_lease(&error) => Ok(None),
             written => written,
         }
@@ -275,38 +282,42 @@ impl WriteSession {
         options: WriteOptions,
         cancel: &CancelToken,
     ) -> Result<()> {
-        self.files.tree_of(&self.opened)?.write(path, content, options, &self.rules(), cancel)
+        self.files.open_root_in(&self.handle)?.write(path, content, options, &self.rules(), cancel)
     }
 
-    /// Makes a directory and what is missing above it.
+    /// Creates a directory and its missing parents.
     pub fn mkdir(&self, path: impl AsRef<OsStr>, cancel: &CancelToken) -> Result<()> {
         let quota = Quota::mib(self.quota_mib);
-        self.in_turn(cancel, || self.files.tree_of(&self.opened)?.mkdir(path, quota, cancel))
+        self.with_quota_lock(cancel, || self.files.open_root_in(&self.handle)?.mkdir(path, quota, cancel))
     }
 
-    /// What the volume asks of who writes into it.
+    /// Returns the volume's rules for writes.
     pub(crate) fn rules(&self) -> WriteRules<'_> {
-        WriteRules { staging: &self.opened.layout.staging, quota: Quota::mib(self.quota_mib) }
+        WriteRules { staging: &self.handle.layout.staging, quota: Quota::mib(self.quota_mib) }
     }
 
-    pub(crate) fn in_turn<T>(&self, cancel: &CancelToken, write: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub(crate) fn with_quota_lock<T>(
+        &self,
+        cancel: &CancelToken,
+        write: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
         match self.has_quota() {
-            // From being admitted to having written, nobody else may use up what was found free.
-            true => self.opened.in_turn(&self.files.volume.name, cancel, write),
+            // From the reservation to the end of the write, no other writer may use the free space.
+            true => self.handle.with_quota_lock(&self.files.volume.name, cancel, write),
             false => write(),
         }
     }
 
-    /// The same, unless that would take long; see [`try_write`](WriteSession::try_write).
-    pub(crate) fn try_in_turn<T>(&self, write: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
-        let (turns, layout, name) = (&self.opened.turns, &self.opened.layout, &self.files.volume.name);
+    /// Runs `write` under the quota lock unless that would take long; see [`try_write`](WriteSession::try_write).
+    pub(crate) fn try_with_quota_lock<T>(&self, write: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
+        let (locks, layout, name) = (&self.handle.quota_locks, &self.handle.layout, &self.files.volume.name);
         match self.has_quota() {
-            true => turns.try_take(name, || layout.try_lock_quota(name), write),
+            true => locks.try_take(name, || layout.try_lock_quota(name), write),
             false => write().map(Some),
         }
     }
 
-    /// Adds to the end of a file.
+    /// Appends data to a file.
     pub fn append(
         &self,
         path: impl AsRef<OsStr>,
@@ -317,7 +328,7 @@ impl WriteSession {
         past_leases(cancel, || self.append_once(&path, data, options, cancel))
     }
 
-    /// The same, but fails with `EAGAIN` if a guest holds a lease on the file.
+    /// Appends data to a file. Fails with `EAGAIN` if a guest holds a lease on the file.
     pub fn append_once(
         &self,
         path: impl AsRef<OsStr>,
@@ -326,6 +337,8 @@ impl WriteSession {
         cancel: &CancelToken,
     ) -> Result<()> {
         let quota = Quota::mib(self.quota_mib);
-        self.in_turn(cancel, || self.files.tree_of(&self.opened)?.append(path, data, options, quota, cancel))
+        self.with_quota_lock(cancel, || {
+            self.files.open_root_in(&self.handle)?.append(path, data, options, quota, cancel)
+        })
     }
 }

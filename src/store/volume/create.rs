@@ -1,4 +1,4 @@
-//! Creating a volume.
+//! Creates volumes.
 
 use super::identity::new_identity;
 use crate::catalog::{Action, Intent};
@@ -10,47 +10,48 @@ use crate::sync::CancelToken;
 use crate::sys::Dir;
 use std::path::PathBuf;
 
-/// The mode of a volume's own directory: sandboxes may run as other users. Above it, everything is 0700.
+/// Mode of a volume's root. Sandboxes may run as other users; the directories above have mode 0700.
 const VOLUME_MODE: u32 = 0o755;
 
 /// A volume that was just created.
 #[derive(Clone, Debug)]
 pub struct CreatedVolume {
-    /// Its id.
+    /// Id of the volume.
     pub id: VolumeId,
-    /// The path of its directory.
+    /// Path of the volume's directory.
     pub path: PathBuf,
 }
 
 impl Store {
-    /// Creates a volume. It is there whole, and on disk, or not at all.
+    /// Creates a volume. It exists completely and on disk, or not at all.
     pub fn create(
         &self,
         name: &VolumeName,
         spec: &VolumeSpec,
         cancel: &CancelToken,
     ) -> Result<CreatedVolume> {
-        let opened = self.opened()?;
-        let id = self.create_volume(&opened, name, spec, cancel)?;
-        Ok(CreatedVolume { id, path: opened.layout.volumes.path_of(name.as_str()) })
+        let handle = self.handle()?;
+        let id = self.create_volume(&handle, name, spec, cancel)?;
+        Ok(CreatedVolume { id, path: handle.layout.volumes.path_of(name.as_str()) })
     }
 
     /// Creates a volume and returns its id.
     pub(crate) fn create_volume(
         &self,
-        opened: &StoreHandle,
+        handle: &StoreHandle,
         name: &VolumeName,
         spec: &VolumeSpec,
         cancel: &CancelToken,
     ) -> Result<VolumeId> {
-        let _lock = opened.lock_settled(name, cancel)?;
-        let intent = opened.intend_to_create(name, spec)?;
-        let made = opened.make(&intent, spec, cancel);
-        match made.and_then(|()| opened.catalog.write(|catalog| catalog.settle(intent.volume_id))) {
+        let _lock = handle.lock_resolved(name, cancel)?;
+        let intent = handle.intend_to_create(name, spec)?;
+        let created = handle.create_in_staging(&intent, spec, cancel);
+        match created.and_then(|()| handle.catalog.write(|catalog| catalog.delete_intent(intent.volume_id))) {
             Ok(()) => Ok(intent.identity),
             Err(error) => {
-                // Where undoing fails as well, the next one to hold the lock does it, and that error says less.
-                let _undone = opened.undo_creation(&intent);
+                // If the rollback fails too, the next holder of the name lock rolls back. That error is less useful
+                // than this one.
+                let _undone = handle.rollback_creation(&intent);
                 Err(error)
             }
         }
@@ -74,40 +75,40 @@ impl StoreHandle {
         Ok(Intent { volume_id, name, identity, action, entry, is_marked: false, in_place: false })
     }
 
-    /// Takes the directory back out of sight, so that it is the intent's to delete, now or later.
-    fn undo_creation(&self, intent: &Intent) -> Result<()> {
+    /// Moves the directory back to the staging directory, so that the intent is rolled back, now or later.
+    fn rollback_creation(&self, intent: &Intent) -> Result<()> {
         let (staging, volumes) = (&self.layout.staging, &self.layout.volumes);
         if !staging.contains(&intent.entry)? {
             volumes.move_to(intent.name.as_str(), staging, &intent.entry)?;
         }
-        self.settle_creation(intent)
+        self.resolve_creation(intent)
     }
 
-    /// Makes a volume's directory; where it has a quota that the kernel keeps, as a subvolume.
-    fn make_directory(&self, entry: &str, spec: &VolumeSpec) -> Result<Dir> {
+    /// Creates a volume's directory. It is a subvolume if the kernel can enforce the quota.
+    fn create_directory(&self, entry: &str, spec: &VolumeSpec) -> Result<Dir> {
         let staging = &self.layout.staging;
         if let Some(mib) = spec.quota_mib() {
             let limited = staging.create_limited_child(entry, VOLUME_MODE, u64::from(mib) * MIB)?;
             if let Some(limited) = limited {
-                self.layout.put_file_system_on_disk(&limited)?;
+                self.layout.sync_file_system_of(&limited)?;
                 return Ok(limited);
             }
         }
         staging.create_child(entry, VOLUME_MODE)
     }
 
-    /// Makes the directory, for a disk with its image, aside and moves it into place, where nothing stands.
-    fn make(&self, intent: &Intent, spec: &VolumeSpec, cancel: &CancelToken) -> Result<()> {
-        let made = self.make_directory(&intent.entry, spec)?;
+    /// Creates the directory, with an image for a disk, in the staging directory. Then moves it into place.
+    fn create_in_staging(&self, intent: &Intent, spec: &VolumeSpec, cancel: &CancelToken) -> Result<()> {
+        let created = self.create_directory(&intent.entry, spec)?;
         if let Some(disk) = spec.disk() {
-            self.make_image(&made, &intent.name, disk)
+            self.create_image(&created, &intent.name, disk)
                 .map_err(|error| error.in_volume(intent.name.as_str()))?;
         }
-        self.layout.put_on_disk(&made)?;
-        // Crash safety: the file is there before the volume is, and goes when the creation is undone.
+        self.layout.sync_dir(&created)?;
+        // Crash safety: the id file exists before the volume does, and the rollback deletes it.
         self.layout.store_identity(&intent.name, intent.identity)?;
         cancel.commit()?;
         self.layout.staging.move_to(&intent.entry, &self.layout.volumes, intent.name.as_str())?;
-        self.layout.put_on_disk(&self.layout.volumes)
+        self.layout.sync_dir(&self.layout.volumes)
     }
 }

@@ -1,4 +1,4 @@
-//! Volumes told by their directories alone, where the catalog does not know them.
+//! Discovers volumes by their directories if the catalog does not have them.
 
 use crate::catalog::FoundVolume;
 use crate::error::Result;
@@ -11,16 +11,16 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::time::UNIX_EPOCH;
 
-/// What stands in the volumes directory under a name that a volume may have.
+/// An entry of the volumes directory.
 pub enum FoundEntry {
-    /// A directory: a volume's.
+    /// The directory of a volume.
     Volume(FoundVolume),
-    /// Something else: a file, a link, or a directory of a name that no volume has.
+    /// A file, a symbolic link, or a directory whose name is no volume name.
     Unrecognized(String),
 }
 
 impl HomeDirs {
-    /// What stands in the volumes directory besides the store's own.
+    /// Returns the entries of the volumes directory, without the store's own directories.
     pub fn entries(&self) -> Result<Vec<FoundEntry>> {
         let mut entries = Vec::new();
         for entry in self.volumes.names()? {
@@ -32,7 +32,7 @@ impl HomeDirs {
             let dir = name.map(|name| (self.volumes.open_child(name.as_str()), name));
             entries.push(match dir {
                 Some((Ok(dir), name)) => FoundEntry::Volume(self.found(&dir, name)?),
-                // It was removed since it was listed.
+                // The entry was removed after the listing.
                 Some((Err(error), _)) if error.is_refusal(&[Errno::ENOENT]) => continue,
                 _ => FoundEntry::Unrecognized(shown.into_owned()),
             });
@@ -40,9 +40,10 @@ impl HomeDirs {
         Ok(entries)
     }
 
-    /// A directory that holds an image of ours and nothing else is a disk volume's. A guest could make its directory
-    /// look like one, which gains it nothing: the volume is then refused as a directory, and its image checked as a
-    /// disk.
+    /// Describes a directory. It is a disk volume if it contains only an image with the store's name.
+    ///
+    /// A guest can make its directory look like that, which gains nothing. The volume is then rejected as a
+    /// directory, and its image is checked as a disk.
     fn found(&self, dir: &Dir, name: VolumeName) -> Result<FoundVolume> {
         let entries = dir.names()?;
         let disk = DiskSpec::FORMATS.into_iter().map(|(_, format)| format).find_map(|format| {
@@ -62,8 +63,8 @@ impl HomeDirs {
         Ok(FoundVolume { name, identity, created_at_ms, disk })
     }
 
-    /// The volumes among them, by name.
-    pub fn found_volumes(&self) -> Result<Vec<FoundVolume>> {
+    /// Returns the discovered volumes, ordered by name.
+    pub fn discovered_volumes(&self) -> Result<Vec<FoundVolume>> {
         let volumes = self.entries()?.into_iter().filter_map(|entry| match entry {
             FoundEntry::Volume(volume) => Some(volume),
             FoundEntry::Unrecognized(_) => None,

@@ -13,13 +13,12 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The mode of a new image: a virtual machine runs as the user who starts it.
+/// Mode of a new image. A virtual machine runs as the user who starts it.
 const IMAGE_MODE: u32 = 0o600;
 
 impl StoreHandle {
-    /// Makes the image of a new disk volume in its directory: a file system that is whole, and of the image only
-    /// what differs from zeros.
-    pub(crate) fn make_image(&self, dir: &Dir, name: &VolumeName, disk: DiskSpec) -> Result<()> {
+    /// Creates the image of a new disk volume with a complete file system. Only content that is not zero is written.
+    pub(crate) fn create_image(&self, dir: &Dir, name: &VolumeName, disk: DiskSpec) -> Result<()> {
         let failed = |error| Error::file_system("getrandom", dir.path(), error);
         let content = ext4::format(&Ext4Options {
             size_bytes: disk.capacity_bytes(),
@@ -35,11 +34,11 @@ impl StoreHandle {
             DiskFormat::Qcow2 => image::create_qcow2(&file, &path, disk.capacity_bytes(), &content)?,
             _ => image::create_raw(&file, &path, disk.capacity_bytes(), &content)?,
         }
-        self.layout.put_file_on_disk(&file, &path)
+        self.layout.sync_file(&file, &path)
     }
 
-    /// The open image of a disk volume and its path; none for a directory volume, and where somebody deleted the
-    /// image by hand.
+    /// Returns the open image of a disk volume and its path. Returns `None` for a directory volume, or if the image
+    /// was deleted manually.
     pub(crate) fn image_of(&self, volume: &VolumeRecord) -> Result<Option<(File, PathBuf)>> {
         if volume.kind == VolumeKind::Dir {
             return Ok(None);
@@ -49,12 +48,12 @@ impl StoreHandle {
         Ok(dir.open_existing_file(entry)?.map(|file| (File::from(file), dir.path_of(entry))))
     }
 
-    /// The image of a disk volume and what it is now; damaged or missing, it is refused.
+    /// Inspects the image of a disk volume. Fails if it is damaged or missing.
     pub(crate) fn inspect_volume(&self, volume: &VolumeRecord) -> Result<(File, PathBuf, Inspected)> {
         let name = volume.name.as_str();
         let inspect = || {
             let Some((file, path)) = self.image_of(volume)? else {
-                let problem = "is missing: somebody deleted it. Remove the volume, or put the image back";
+                let problem = "is missing: it was deleted manually. Remove the volume, or put the image back";
                 return Err(Error::disk_image(self.layout.volumes.path_of(name), problem));
             };
             let directory = self.layout.volumes.open_child(name)?;
@@ -71,14 +70,13 @@ impl StoreHandle {
         inspect().map_err(|error| error.in_volume(name))
     }
 
-    /// Keeps other programs from the image of a disk volume that is to be removed, until what this gives is dropped.
-    /// Refused where a program holds a lock on it.
+    /// Locks the image of a disk volume that is to be removed. Fails if another program holds a lock on it.
     pub(crate) fn lock_image_of(&self, volume: &VolumeRecord) -> Result<Option<ImageLock>> {
         let name = volume.name.as_str();
         let (file, path) = match self.image_of(volume) {
             Ok(Some(image)) => image,
             Ok(None) => return Ok(None),
-            // The directory was deleted by hand, or something else put in its place.
+            // The directory was deleted or replaced manually.
             Err(error) if error.is_refusal(&[Errno::ENOENT, Errno::ENOTDIR, Errno::ELOOP]) => {
                 return Ok(None);
             }

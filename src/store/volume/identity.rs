@@ -1,7 +1,7 @@
-//! The files that hold the ids of volumes.
+//! Id files: each holds the id of one volume.
 //!
-//! A catalog that was lost takes the ids from there. The directory is private: a guest reaches only what is below its
-//! volume's root. A file is changed under the lock of its volume's name alone.
+//! If the catalog is lost, the ids are read from these files. Their directory is private: a guest reaches only what
+//! is below its volume's root. A file changes only under its volume's name lock.
 
 use crate::error::{Error, Result};
 use crate::model::{VolumeId, VolumeName};
@@ -12,21 +12,21 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 
-/// The longest text that is read from such a file.
+/// Maximum length of an id file in bytes.
 const MAX_BYTES: u64 = 64;
 
-/// Draws the id of a new volume.
+/// Generates a random id for a new volume.
 pub fn new_identity() -> Result<VolumeId> {
     let bytes = random_bytes().map_err(|error| Error::file_system("getrandom", "", error))?;
     Ok(VolumeId::from_bytes(bytes))
 }
 
 impl HomeDirs {
-    /// Writes a volume's id to the file beside it, and puts that on disk where the store was opened so.
+    /// Writes a volume's id file, and flushes it if the store is durable.
     pub fn store_identity(&self, name: &VolumeName, id: VolumeId) -> Result<()> {
         let file = self.write_identity(name, id)?;
-        self.put_file_on_disk(&file, &self.ids.path_of(name.as_str()))?;
-        self.put_on_disk(&self.ids)
+        self.sync_file(&file, &self.ids.path_of(name.as_str()))?;
+        self.sync_dir(&self.ids)
     }
 
     fn write_identity(&self, name: &VolumeName, id: VolumeId) -> Result<File> {
@@ -37,7 +37,7 @@ impl HomeDirs {
         Ok(file)
     }
 
-    /// The id in the file beside a volume. Returns `None` if there is no such file, or no id in it.
+    /// Returns the id in a volume's id file. Returns `None` if the file does not exist or has no valid id.
     pub fn stored_identity(&self, name: &VolumeName) -> Option<VolumeId> {
         let file = File::from(self.ids.open_existing_file(name.as_str()).ok()??);
         let mut text = String::new();
@@ -45,22 +45,22 @@ impl HomeDirs {
         VolumeId::parse(text.trim_end())
     }
 
-    /// Deletes the file of a volume that is removed.
+    /// Deletes the id file of a volume that is removed.
     pub fn delete_identity(&self, name: &VolumeName) -> Result<()> {
         self.ids.unlink(name.as_str())
     }
 
-    /// Deletes all files of ours beside a volume that is gone, and puts that on disk where the store was opened so. The
-    /// caller holds the name's lock.
+    /// Deletes the id file and the quota files of a volume that is gone, and flushes that if the store is durable.
+    /// The caller holds the name lock.
     pub fn delete_files_beside(&self, name: &VolumeName) -> Result<()> {
         self.delete_quota_files(name)?;
         self.delete_identity(name)?;
-        self.put_on_disk(&self.ids)
+        self.sync_dir(&self.ids)
     }
 }
 
 impl StoreHandle {
-    /// The names of volumes whose ids are left of them, unless they were only just made.
+    /// Returns the names of id files whose volume is gone. Skips volumes that are being created.
     pub(crate) fn stale_identities(&self) -> Result<Vec<VolumeName>> {
         let entries = self.layout.ids.names()?;
         let known = self.catalog.read(|catalog| catalog.names())?;
@@ -76,7 +76,7 @@ impl StoreHandle {
         Ok(stale)
     }
 
-    /// Whether the id of a name belongs neither to a row of the catalog nor to a directory.
+    /// Returns true if the id file of a name has neither a row in the catalog nor a directory.
     pub(crate) fn is_stale(&self, name: &VolumeName) -> Result<bool> {
         let entry = name.as_str();
         Ok(self.layout.ids.contains(entry)?
@@ -84,7 +84,7 @@ impl StoreHandle {
             && !self.catalog.read(|catalog| catalog.has_row(name))?)
     }
 
-    /// Deletes the id that a volume left, and what else is ours beside it; returns false if the name is being used.
+    /// Deletes the id file and the quota files of a volume that is gone. Returns false if the name is in use.
     pub(crate) fn delete_stale_identity(&self, name: &VolumeName) -> Result<bool> {
         let Some(_lock) = self.layout.try_lock(name)? else { return Ok(false) };
         let is_stale = self.is_stale(name)?;
@@ -94,12 +94,12 @@ impl StoreHandle {
         Ok(is_stale)
     }
 
-    /// Deletes the ids of volumes that are gone: a power cut left them, or the catalog was lost.
+    /// Deletes the id files of volumes that are gone, because of a power failure or a lost catalog.
     pub(crate) fn delete_stale_identities(&self) -> Result<()> {
         self.stale_identities()?.iter().try_for_each(|name| self.delete_stale_identity(name).map(drop))
     }
 
-    /// Has the files of all volumes written again if there are none: the directory of them was deleted or replaced.
+    /// Marks all id files as missing if the directory of them is empty: it was deleted or replaced.
     pub(crate) fn forget_lost_identities(&self) -> Result<()> {
         if !self.layout.ids.names()?.is_empty() {
             return Ok(());
@@ -109,13 +109,13 @@ impl StoreHandle {
             false => Ok(()),
         }
     }
-    /// Writes the files of volumes that an earlier version made, or that were found without an id.
+    /// Writes the id files of volumes that an earlier version created or that were discovered without an id.
     pub(crate) fn store_missing_identities(&self) -> Result<()> {
         let missing = self.catalog.read(|catalog| catalog.volumes_without_file())?;
         let mut stored = Vec::new();
         for (row, name) in missing {
             let Some(_lock) = self.layout.try_lock(&name)? else { continue };
-            // TOCTOU: the volume of that name may have been removed, and made again, before the lock was taken.
+            // TOCTOU: the volume of that name may have been removed and created again before the lock was taken.
             let current = self.catalog.read(|catalog| catalog.volume(&name))?;
             if let Some(volume) = current.filter(|volume| volume.id == row) {
                 self.layout.write_identity(&name, volume.identity)?;
@@ -125,8 +125,8 @@ impl StoreHandle {
         if stored.is_empty() {
             return Ok(());
         }
-        // Crash safety: one flush for all files comes before the catalog says that they are there.
-        self.layout.put_file_system_on_disk(&self.layout.ids)?;
+        // Crash safety: one flush for all files comes before the catalog records them.
+        self.layout.sync_file_system_of(&self.layout.ids)?;
         self.catalog.write(|catalog| stored.iter().try_for_each(|row| catalog.mark_identity_stored(*row)))
     }
 }

@@ -1,7 +1,7 @@
-//! The life of a volume: creation, look-up, removal, and what a crash leaves.
+//! The life of a volume: creation, lookup, removal, and recovery after a crash.
 
 pub mod create;
-pub mod delete_trash;
+pub mod delete_tree;
 pub mod discover;
 pub mod disk;
 pub mod identity;

@@ -1,4 +1,4 @@
-//! Looking volumes up.
+//! Looks up and lists volumes.
 
 use crate::error::{Error, Result};
 use crate::model::{Labels, MIB, VolumeKind, VolumeName, VolumeRecord};
@@ -11,33 +11,33 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-/// Nothing is there, or no directory that this process may read.
-const UNCOUNTED: [Errno; 4] = [Errno::ENOENT, Errno::EACCES, Errno::ENOTDIR, Errno::ELOOP];
+/// Errors that mean that no directory exists that this process may read.
+const UNREADABLE: [Errno; 4] = [Errno::ENOENT, Errno::EACCES, Errno::ENOTDIR, Errno::ELOOP];
 
-/// A volume's record and what was measured when it was looked up.
+/// A volume's record and its usage at the time of the lookup.
 #[derive(Clone, Debug)]
 pub struct VolumeInfo {
-    /// What the catalog knows.
+    /// The volume's row in the catalog.
     pub record: VolumeRecord,
-    /// The data directory on the host.
+    /// Data directory on the host.
     pub path: PathBuf,
-    /// The bytes allocated on the host.
+    /// Bytes allocated on the host.
     pub used_bytes: u64,
-    /// Who enforces the quota at this moment; none where there is none.
+    /// What enforces the quota now; `None` if the volume has no quota.
     pub quota_enforcement: Option<QuotaEnforcement>,
 }
 
-/// Who holds a volume to its quota.
+/// What enforces a volume's quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QuotaEnforcement {
-    /// The kernel, whoever writes.
+    /// The kernel, for every writer.
     Kernel,
     /// This library, for what the host writes through it.
     Host,
 }
 
 impl QuotaEnforcement {
-    /// The name that JavaScript sees.
+    /// Returns the name in JavaScript.
     pub fn as_str(self) -> &'static str {
         match self {
             QuotaEnforcement::Kernel => "kernel",
@@ -47,47 +47,48 @@ impl QuotaEnforcement {
 }
 
 impl Store {
-    /// The volume of that name.
+    /// Returns the volume with this name.
     pub fn get(&self, name: &VolumeName, cancel: &CancelToken) -> Result<VolumeInfo> {
-        let opened = self.opened()?;
-        let info = opened.measured(opened.volume(name)?, cancel)?;
+        let handle = self.handle()?;
+        let info = handle.measure(handle.volume(name)?, cancel)?;
         info.ok_or_else(|| Error::volume_not_found(name.as_str()))
     }
 
-    /// The volumes that carry all labels of `filter`, newest first, name as tie-break.
+    /// Returns the volumes that have all labels of `filter`, the newest first; the name breaks ties.
     pub fn list(&self, filter: &Labels, cancel: &CancelToken) -> Result<Vec<VolumeInfo>> {
-        let opened = self.opened()?;
+        let handle = self.handle()?;
         let look_up =
-            || opened.catalog.read(|catalog| Ok((catalog.volumes()?, catalog.intents(None)?.is_empty())));
-        let ((records, unusable), _) = match look_up()? {
-            (_, false) if opened.settles_abandoned_intents(cancel)? => look_up()?,
+            || handle.catalog.read(|catalog| Ok((catalog.volumes()?, catalog.intents(None)?.is_empty())));
+        let ((records, invalid), _) = match look_up()? {
+            (_, false) if handle.try_resolve_abandoned_intents(cancel)? => look_up()?,
             found => found,
         };
-        opened.warn_of(&unusable);
+        handle.warn_of_invalid(&invalid);
         let matching = records.into_iter().filter(|record| record.labels.matches(filter));
-        matching.filter_map(|record| opened.measured(record, cancel).transpose()).collect()
+        matching.filter_map(|record| handle.measure(record, cancel).transpose()).collect()
     }
 }
 
 impl StoreHandle {
-    /// Measures a volume; none where it was removed since its record was read. A record whose directory somebody
-    /// deleted by hand stays visible, with nothing used, so that it can be removed.
-    fn measured(&self, record: VolumeRecord, cancel: &CancelToken) -> Result<Option<VolumeInfo>> {
+    /// Measures a volume. Returns `None` if it was removed after its record was read.
+    ///
+    /// A record whose directory was deleted manually stays visible, with no usage, so that it can be removed.
+    fn measure(&self, record: VolumeRecord, cancel: &CancelToken) -> Result<Option<VolumeInfo>> {
         let (volumes, name) = (&self.layout.volumes, record.name.as_str());
         let used_bytes = match self.used_bytes(&record, cancel) {
             Ok(bytes) => bytes,
-            Err(error) if error.is_refusal(&UNCOUNTED) => 0,
+            Err(error) if error.is_refusal(&UNREADABLE) => 0,
             Err(error) => return Err(error.in_volume(name)),
         };
-        if used_bytes == 0 && !self.is_still(&record)? {
+        if used_bytes == 0 && !self.still_exists(&record)? {
             return Ok(None);
         }
-        let quota_enforcement = record.quota_mib.map(|mib| self.enforcement(&record.name, mib));
+        let quota_enforcement = record.quota_mib.map(|mib| self.quota_enforcement(&record.name, mib));
         Ok(Some(VolumeInfo { path: volumes.path_of(name), record, used_bytes, quota_enforcement }))
     }
 
-    /// Looked up in the file system, which alone knows: a volume may have been copied to another one.
-    fn enforcement(&self, name: &VolumeName, mib: u32) -> QuotaEnforcement {
+    /// Checks the limit in the file system, because the volume may have been copied to another one.
+    fn quota_enforcement(&self, name: &VolumeName, mib: u32) -> QuotaEnforcement {
         let root = self.layout.volumes.open_child(name.as_str()).ok();
         let subvolume = root.and_then(|root| Subvolume::of_root(root.as_fd()).ok()?);
         match subvolume.and_then(|subvolume| subvolume.quota()) {
@@ -96,7 +97,7 @@ impl StoreHandle {
         }
     }
 
-    /// What a directory volume's tree takes on the host, or a disk volume's image.
+    /// Returns the bytes that a directory volume's tree, or a disk volume's image, takes on the host.
     fn used_bytes(&self, record: &VolumeRecord, cancel: &CancelToken) -> Result<u64> {
         match record.kind {
             VolumeKind::Dir => {

@@ -1,9 +1,9 @@
-//! Finishing or undoing what a dead process left.
+//! Finishes or rolls back operations of dead processes.
 //!
-//! An intent belongs to the operation that holds its name's lock or, while it deletes content, the lock of that work. If
-//! both are free the owner is dead, and whichever operation meets the intent settles it, under the name's lock.
+//! The operation that holds the name lock owns an intent. While it deletes content, it holds the work lock instead.
+//! If both are free, the owner is dead. The next operation that finds the intent takes the name lock and resolves it.
 
-use super::delete_trash::{discard, discard_with_help};
+use super::delete_tree::{delete_tree, delete_tree_with_helper};
 use crate::catalog::{Action, Intent};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::VolumeName;
@@ -14,104 +14,106 @@ use crate::sys::{Dir, FileLock, ReflinkRename};
 use nix::errno::Errno;
 use std::time::{Duration, Instant};
 
-/// How long to wait before looking again whether an operation still works on a volume.
+/// Pause between two checks if an operation still holds the work lock.
 const WORK_PAUSE: Duration = Duration::from_millis(2);
 
-/// How long the settling of an intent may take.
+/// Time limits for the resolution of an intent.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct SettleLimits {
-    /// How long to wait for a catalog that is being written; zero for an operation that only reads, which gets an answer
+pub(crate) struct ResolveLimits {
+    /// Maximum wait for a catalog that is being written. Zero for an operation that only reads, so that it returns
     /// while the catalog is blocked.
     pub wait: Duration,
-    /// When the deletion of content goes on elsewhere; `None` to delete all of it.
+    /// Time at which the deletion of content moves to the background queue; `None` to delete all of it.
     pub until: Option<Instant>,
 }
 
-impl SettleLimits {
-    /// Of an operation that only reads.
+impl ResolveLimits {
+    /// Returns the limits of an operation that only reads.
     fn of_reader() -> Self {
-        SettleLimits { wait: Duration::ZERO, until: Some(Instant::now() + SLICE) }
+        ResolveLimits { wait: Duration::ZERO, until: Some(Instant::now() + SLICE) }
     }
 
-    /// Of an operation that waits for the name.
+    /// Returns the limits of an operation that waits for the name.
     fn of_writer() -> Self {
-        SettleLimits { wait: LONGEST_WAIT, until: Some(Instant::now() + SLICE) }
+        ResolveLimits { wait: LONGEST_WAIT, until: Some(Instant::now() + SLICE) }
     }
 }
 
 impl StoreHandle {
-    /// Settles every intent, clears every leftover and ends every attachment that no living process has. What
-    /// cannot be done now must not keep the volumes away: it stays for the next time.
+    /// Resolves every abandoned intent, deletes every leftover and ends the attachments of dead processes.
+    ///
+    /// A failure must not make the volumes unavailable: the next opening tries again.
     pub(crate) fn recover(&self) -> Result<()> {
         if self.layout.is_read_only() {
             return Ok(());
         }
-        let settled = self
+        let resolved = self
             .resolve_abandoned_intents(
-                SettleLimits { wait: LONGEST_WAIT, until: None },
+                ResolveLimits { wait: LONGEST_WAIT, until: None },
                 &CancelToken::default(),
             )
             .and_then(|()| self.reap_dead_attachments())
             .and_then(|()| self.store_missing_identities());
-        later_if_refused(settled)?;
+        ignore_refusal(resolved)?;
         self.clear_leftovers(&self.layout.staging)?;
         self.clear_leftovers(&self.layout.trash)
     }
 
-    /// Ends at the first that the catalog refuses: it would have each of them wait. One that the disk refuses, also
-    /// its lock, keeps none of the others from being settled.
-    fn resolve_abandoned_intents(&self, limits: SettleLimits, cancel: &CancelToken) -> Result<()> {
+    /// Resolves all abandoned intents. Stops at the first error of the catalog, for which each intent would wait.
+    /// Skips an intent if the file system, or its lock, fails.
+    fn resolve_abandoned_intents(&self, limits: ResolveLimits, cancel: &CancelToken) -> Result<()> {
         for intent in self.catalog.read(|catalog| catalog.intents(None))? {
             cancel.check()?;
             match self.resolve_if_abandoned(&intent.name, limits) {
                 Err(error) if error.kind() == ErrorKind::FileSystem => {}
-                settled => settled.map(drop)?,
+                resolved => resolved.map(drop)?,
             }
         }
         Ok(())
     }
 
-    /// Settles what dead processes left, for one who only reads; false where the disk or the catalog refused that, or
-    /// the catalog is being written for longer than a reader waits.
-    pub(crate) fn settles_abandoned_intents(&self, cancel: &CancelToken) -> Result<bool> {
-        let settled = self.resolve_abandoned_intents(SettleLimits::of_reader(), cancel);
-        done_unless_refused(settled.map(|()| true))
+    /// Resolves abandoned intents for an operation that only reads. Returns false if the file system or the catalog
+    /// did not permit it, or the catalog is locked longer than a reader waits.
+    pub(crate) fn try_resolve_abandoned_intents(&self, cancel: &CancelToken) -> Result<bool> {
+        let resolved = self.resolve_abandoned_intents(ResolveLimits::of_reader(), cancel);
+        false_if_refused(resolved.map(|()| true))
     }
 
-    /// The same for one name; false also where a living operation is at work on it.
-    pub(crate) fn settles_if_abandoned(&self, name: &VolumeName) -> Result<bool> {
-        done_unless_refused(self.resolve_if_abandoned(name, SettleLimits::of_reader()))
+    /// Resolves the abandoned intent of one name for an operation that only reads. Also returns false if an operation
+    /// works on the name.
+    pub(crate) fn try_resolve_if_abandoned(&self, name: &VolumeName) -> Result<bool> {
+        false_if_refused(self.resolve_if_abandoned(name, ResolveLimits::of_reader()))
     }
 
-    /// Settles the intent of a name, unless a living operation is at work on it. Returns whether none is.
-    fn resolve_if_abandoned(&self, name: &VolumeName, limits: SettleLimits) -> Result<bool> {
+    /// Resolves the intent of a name. Returns false if an operation works on the name.
+    fn resolve_if_abandoned(&self, name: &VolumeName, limits: ResolveLimits) -> Result<bool> {
         let Some(lock) = self.layout.try_lock(name)? else { return Ok(false) };
         match self.intent_of(name)? {
-            Some(_) if self.layout.is_worked_on(name)? => Ok(false),
+            Some(_) if self.layout.is_work_locked(name)? => Ok(false),
             Some(intent) => {
                 if limits.wait.is_zero() {
                     self.catalog.check_writable_soon()?;
                 }
-                self.settle(&intent, lock, limits)
+                self.resolve_intent(&intent, lock, limits)
             }
             None => Ok(true),
         }
     }
 
-    /// Locks a name once no other operation works on it, and what a dead process left of it is settled.
-    pub(crate) fn lock_settled(&self, name: &VolumeName, cancel: &CancelToken) -> Result<FileLock> {
+    /// Acquires the name lock after other operations have finished and an abandoned intent is resolved.
+    pub(crate) fn lock_resolved(&self, name: &VolumeName, cancel: &CancelToken) -> Result<FileLock> {
         let deadline = cancel.may_wait_until();
-        let mut settled = None;
+        let mut resolved = None;
         loop {
             let lock = self.layout.lock_until(name, deadline, cancel)?;
             let Some(intent) = self.intent_of(name)? else { return Ok(lock) };
-            if self.layout.is_worked_on(name)? {
+            if self.layout.is_work_locked(name)? {
                 drop(lock);
-            } else if settled.as_ref() == Some(&intent.entry) {
-                // What could not be settled is an error of what the caller is about to do.
+            } else if resolved.as_ref() == Some(&intent.entry) {
+                // The caller's operation fails if the intent could not be resolved.
                 return Ok(lock);
-            } else if self.settle(&intent, lock, SettleLimits::of_writer())? {
-                settled = Some(intent.entry);
+            } else if self.resolve_intent(&intent, lock, ResolveLimits::of_writer())? {
+                resolved = Some(intent.entry);
                 continue;
             }
             cancel.check()?;
@@ -122,94 +124,97 @@ impl StoreHandle {
         }
     }
 
-    /// The intent of a name, of which there is one at most.
+    /// Returns the intent of a name. A name has at most one.
     fn intent_of(&self, name: &VolumeName) -> Result<Option<Intent>> {
         Ok(self.catalog.read(|catalog| catalog.intents(Some(name)))?.pop())
     }
 
-    /// Brings the volume of an intent to a whole state. The caller gives the name's lock. Returns false if content is still
-    /// deleted elsewhere.
-    fn settle(&self, intent: &Intent, lock: FileLock, limits: SettleLimits) -> Result<bool> {
+    /// Resolves an intent, so that the volume is complete or gone. The caller passes the name lock. Returns false if
+    /// content is still being deleted in the background.
+    fn resolve_intent(&self, intent: &Intent, lock: FileLock, limits: ResolveLimits) -> Result<bool> {
         if EntryOwner::of(&intent.entry) != EntryOwner::Volume(intent.name.clone()) {
-            // Not written by us, so nothing was done, and the entry may be a path to anywhere.
-            return self.write_to_free(|catalog| catalog.settle(intent.volume_id)).map(|()| true);
+            // This program did not write such an intent, so nothing was done. The entry may be a path to anywhere.
+            return self.write_to_free(|catalog| catalog.delete_intent(intent.volume_id)).map(|()| true);
         }
         match intent.action {
-            // A removal that cannot be finished leaves the volume listed; whoever asks for it again is told.
-            Action::Remove => match self.settle_removal(intent, lock, limits) {
+            // A removal that cannot be finished leaves the volume listed. The next removal reports the error.
+            Action::Remove => match self.resolve_removal(intent, lock, limits) {
                 Err(error) if error.kind() != ErrorKind::Catalog => Ok(true),
-                settled => settled,
+                resolved => resolved,
             },
-            Action::Create => self.settle_creation(intent).map(|()| true),
+            Action::Create => self.resolve_creation(intent).map(|()| true),
         }
     }
 
-    /// A volume still in staging never was: it is undone. One that was moved into place is whole.
-    pub(crate) fn settle_creation(&self, intent: &Intent) -> Result<()> {
+    /// Rolls back a creation whose directory is still in the staging directory. Completes one whose directory is in
+    /// place.
+    pub(crate) fn resolve_creation(&self, intent: &Intent) -> Result<()> {
         let (staging, volumes) = (&self.layout.staging, &self.layout.volumes);
         let in_place = !staging.contains(&intent.entry)? && volumes.contains(intent.name.as_str())?;
-        // In place or taken back: where it is now has to be on disk before the catalog says so.
-        self.layout.put_on_disk(volumes)?;
+        // Crash safety: the rename, into place or back, must be on disk before the catalog records it.
+        self.layout.sync_dir(volumes)?;
         if in_place {
-            return self.write_to_free(|catalog| catalog.settle(intent.volume_id));
+            return self.write_to_free(|catalog| catalog.delete_intent(intent.volume_id));
         }
-        discard(staging, &intent.entry, &staging.path_of(&intent.entry))?;
+        delete_tree(staging, &intent.entry, &staging.path_of(&intent.entry))?;
         self.layout.delete_identity(&intent.name)?;
-        // Crash safety: before the row, so that a directory of that name, made later, never gets this id.
-        self.layout.put_on_disk(&self.layout.ids)?;
+        // Crash safety: the id file goes before the row, so that a later directory with this name never gets this id.
+        self.layout.sync_dir(&self.layout.ids)?;
         self.write_to_free(|catalog| catalog.delete_volume(intent.volume_id))
     }
 
-    /// Deletes what has no intent: the trail of an operation that died before it wrote one or after it struck
-    /// one out, and files of interrupted atomic writes. What is not ours stays, and so does what cannot be deleted,
-    /// which keeps none of the others from it: [`crate::store::check()`] reports it.
+    /// Deletes leftovers without an intent: of operations that died before they wrote one or after they deleted it,
+    /// and of interrupted atomic writes.
+    ///
+    /// Unrecognized entries stay. An entry that cannot be deleted stays too, and [`crate::store::check()`] reports
+    /// it.
     fn clear_leftovers(&self, dir: &Dir) -> Result<()> {
         for entry in dir.names()? {
             let Some(text) = entry.to_str() else { continue };
-            later_if_refused(self.clear_leftover(dir, text))?;
+            ignore_refusal(self.clear_leftover(dir, text))?;
         }
         Ok(())
     }
 
-    /// Deletes one such entry; one that is in use, or not ours, stays.
+    /// Deletes one leftover. An entry that is in use or unrecognized stays.
     pub(crate) fn clear_leftover(&self, dir: &Dir, entry: &str) -> Result<()> {
         let Some(lock) = self.lock_abandoned(dir, entry)? else { return Ok(()) };
-        let discard = || self.discard_leftover(dir, entry);
+        let delete = || self.delete_leftover(dir, entry);
         match EntryOwner::of(entry) {
-            EntryOwner::Volume(name) => match self.layout.claim_work(&name) {
+            EntryOwner::Volume(name) => match self.layout.acquire_work_lock(&name) {
                 Ok(Some(work)) => {
-                    // Content is not deleted under the lock of a name, for which others wait.
+                    // Other operations wait for the name lock, so content is not deleted under it.
                     drop(lock);
-                    let discarded = discard();
-                    work.delete(&self.layout).and(discarded)
+                    let deleted = delete();
+                    work.delete(&self.layout).and(deleted)
                 }
                 Ok(None) => Ok(()),
-                // There is no room for that file.
-                Err(_) => discard(),
+                // No space for the file of the work lock.
+                Err(_) => delete(),
             },
             EntryOwner::Cloned(clone) => {
-                self.remove_passing(&clone)?;
-                discard()
+                self.remove_clone(&clone)?;
+                delete()
             }
-            EntryOwner::File | EntryOwner::Unrecognized => discard(),
+            EntryOwner::File | EntryOwner::Unrecognized => delete(),
         }
     }
 
-    /// Starts no process for a leftover for which one was started in vain before; `check` that repairs tries again.
-    fn discard_leftover(&self, dir: &Dir, entry: &str) -> Result<()> {
-        let is_kept = self.layout.is_kept(entry);
-        let mut may_help = !is_kept;
-        let discarded = discard_with_help(dir, entry, &dir.path_of(entry), &mut may_help);
-        if !is_kept && !may_help {
-            self.layout.keep(entry);
+    /// Deletes a leftover. Starts no helper process if an earlier one failed; a `check` that repairs tries again.
+    fn delete_leftover(&self, dir: &Dir, entry: &str) -> Result<()> {
+        let is_undeletable = self.layout.is_undeletable(entry);
+        let mut may_start_helper = !is_undeletable;
+        let deleted = delete_tree_with_helper(dir, entry, &dir.path_of(entry), &mut may_start_helper);
+        if !is_undeletable && !may_start_helper {
+            self.layout.add_undeletable(entry);
         }
-        discarded
+        deleted
     }
 
-    /// Removes a clone that was not yet in place from whichever volume it stands in. One that cannot be looked at keeps
-    /// none of the others from that.
-    fn remove_passing(&self, clone: &ReflinkRename) -> Result<()> {
-        let (records, _unusable) = self.catalog.read(|catalog| catalog.volumes())?;
+    /// Removes a clone that was not renamed into place from the volume that contains it. A volume that cannot be
+    /// opened does not prevent a search of the others.
+    fn remove_clone(&self, clone: &ReflinkRename) -> Result<()> {
+        let (records, _invalid) = self.catalog.read(|catalog| catalog.volumes())?;
         let mut result = Ok(());
         for record in records {
             let removed = match self.layout.volumes.open_child(record.name.as_str()) {
@@ -221,40 +226,42 @@ impl StoreHandle {
         result
     }
 
-    /// The lock of an entry of the staging or trash directory that belongs to nobody who lives; none where the entry is
-    /// gone meanwhile. It is to be held until the entry is deleted: a file that was only just made is locked by its
-    /// maker in the next moment.
+    /// Locks an entry of the staging or trash directory whose owner is dead. Returns `None` if the entry is gone or
+    /// has an owner.
+    ///
+    /// TOCTOU: the caller holds the lock until the entry is deleted. The creator of a new file locks it a moment
+    /// later.
     pub(crate) fn lock_abandoned(&self, dir: &Dir, entry: &str) -> Result<Option<FileLock>> {
         let lock = match EntryOwner::of(entry) {
             EntryOwner::Volume(name) => match self.layout.try_lock(&name)? {
-                Some(_) if self.layout.is_worked_on(&name)? => None,
+                Some(_) if self.layout.is_work_locked(&name)? => None,
                 lock => lock,
             },
             EntryOwner::File | EntryOwner::Cloned(_) => FileLock::try_acquire_leftover(dir, entry)?,
             EntryOwner::Unrecognized => None,
         };
         match lock {
-            Some(lock) if dir.contains(entry)? && !self.is_intended(entry)? => Ok(Some(lock)),
+            Some(lock) if dir.contains(entry)? && !self.has_intent(entry)? => Ok(Some(lock)),
             _ => Ok(None),
         }
     }
 
-    fn is_intended(&self, entry: &str) -> Result<bool> {
+    fn has_intent(&self, entry: &str) -> Result<bool> {
         let intents = self.catalog.read(|catalog| catalog.intents(None))?;
         Ok(intents.iter().any(|intent| intent.entry == entry))
     }
 }
 
-/// What could not be settled now is as it was, for one who only reads.
-fn done_unless_refused(result: Result<bool>) -> Result<bool> {
+/// Returns false if the resolution failed for a reason that does not matter to an operation that only reads.
+fn false_if_refused(result: Result<bool>) -> Result<bool> {
     match result {
         Err(error) if matches!(error.kind(), ErrorKind::FileSystem | ErrorKind::Catalog) => Ok(false),
         result => result,
     }
 }
 
-/// What could not be done now is left for the next one to open the home.
-pub(crate) fn later_if_refused(result: Result<()>) -> Result<()> {
+/// Ignores an error of the file system or the catalog. The next opening of the home tries again.
+pub(crate) fn ignore_refusal(result: Result<()>) -> Result<()> {
     match result {
         Err(error) if matches!(error.kind(), ErrorKind::FileSystem | ErrorKind::Catalog) => Ok(()),
         result => result,

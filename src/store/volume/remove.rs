@@ -1,14 +1,15 @@
-//! Removing a volume.
+//! Removes volumes.
 
-use super::delete_trash::Discarding;
+use super::delete_tree::TreeDeletion;
 use super::name_locks::WorkLock;
-use super::recover::SettleLimits;
+use super::recover::ResolveLimits;
 use crate::catalog::{Action, CatalogWriter, HeldResource, ImageLease, Intent};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{VolumeRecord, VolumeRef};
-use crate::store::elsewhere;
+use crate::store::attach::liveness::live_holders;
+use crate::store::background;
 use crate::store::layout::new_entry;
-use crate::store::{Store, StoreHandle, living};
+use crate::store::{Store, StoreHandle};
 use crate::sync::{CancelToken, LONGEST_WAIT};
 use crate::sys::{FileLock, ImageLock, regain_access_to};
 use nix::errno::Errno;
@@ -17,80 +18,82 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// A volume that nobody finds any more and whose content is still to be deleted. If it is dropped, the intent stays,
-/// which the next operation to meet it finishes.
+/// A volume that is no longer listed and whose content is not deleted yet. If it is dropped, its intent stays, and
+/// the next operation that finds the intent finishes the removal.
 #[derive(Debug)]
 pub struct BegunRemoval {
-    opened: Arc<StoreHandle>,
+    handle: Arc<StoreHandle>,
     intent: Intent,
-    work: Deletion,
-    /// Keeps other programs from the image until it is deleted.
+    work: ContentDeletion,
+    /// Lock on the image until the image is deleted.
     _image: Option<ImageLock>,
 }
 
-/// The deletion of content that was moved to the trash, and the lock that tells that its owner lives.
+/// The deletion of content in the trash, with the lock that marks its owner as alive.
 #[derive(Debug)]
-struct Deletion {
-    content: Result<Content>,
+struct ContentDeletion {
+    content: Result<RemovedContent>,
     work: Option<WorkLock>,
-    /// Where there is no room for the file of the other lock, the name's lock tells the same.
+    /// The name lock, which replaces the work lock if there is no space for that file.
     _lock: Option<FileLock>,
 }
 
-/// What is deleted.
+/// The content to delete.
 #[derive(Debug)]
-struct Content {
-    /// Whether it is in the trash; in its place where it cannot be moved.
+struct RemovedContent {
+    /// True if the content is in the trash. False if it cannot be moved and is deleted in its place.
     in_trash: bool,
-    discarding: Discarding,
+    deletion: TreeDeletion,
 }
 
 impl Store {
-    /// Deletes a volume's data and its record; a volume that is meant by its id, and no other of its name. Refused while it is attached. Where its data cannot be deleted,
-    /// the volume stays listed with what is left, and removal can be tried again.
+    /// Deletes a volume's data and its record. Fails if the volume is attached.
+    ///
+    /// A `volume` with an id means no other volume of the same name. If the data cannot be deleted, the volume stays
+    /// listed with what is left, and the caller can remove it again.
     pub fn remove(&self, volume: impl Into<VolumeRef>, cancel: &CancelToken) -> Result<()> {
         self.begin_remove(volume, cancel)?.finish()
     }
 
-    /// The first part of [`Self::remove`], which takes the same time for each volume and passes the commit point.
+    /// Runs the first part of [`Self::remove`], up to the commit point. It takes the same time for each volume.
     pub fn begin_remove(&self, volume: impl Into<VolumeRef>, cancel: &CancelToken) -> Result<BegunRemoval> {
         self.begin_remove_volume(&volume.into(), false, cancel)
     }
 
-    /// The same; one that was created in vain is in no sandbox yet.
+    /// Begins to remove a volume. With `in_vain`, the caller has just created the volume, so no sandbox uses it.
     pub(crate) fn begin_remove_volume(
         &self,
         volume: &VolumeRef,
         in_vain: bool,
         cancel: &CancelToken,
     ) -> Result<BegunRemoval> {
-        let (opened, name) = (self.opened()?, &volume.name);
-        let lock = opened.lock_settled(name, cancel)?;
+        let (handle, name) = (self.handle()?, &volume.name);
+        let lock = handle.lock_resolved(name, cancel)?;
         if !in_vain {
-            // A volume that is not there is in no sandbox, whatever microsandbox's catalog is.
-            opened.check_listed(volume)?;
-            opened.refuse_mounted_in_microsandbox(name, LONGEST_WAIT)?;
+            // A missing volume is in no sandbox, even if microsandbox's catalog cannot be read.
+            handle.check_listed(volume)?;
+            handle.refuse_mounted_in_microsandbox(name, LONGEST_WAIT)?;
         }
         cancel.commit()?;
-        let intended = match opened.intend_to_remove(volume) {
-            Err(error) if opened.frees_what_is_in_use(&error) => opened.intend_to_remove(volume),
+        let intended = match handle.intend_to_remove(volume) {
+            Err(error) if handle.frees_volume_in_use(&error) => handle.intend_to_remove(volume),
             intended => intended,
         };
         let (intent, image) = intended?;
-        let work = opened.begin_deletion(&intent, lock);
-        Ok(BegunRemoval { opened, intent, work, _image: image })
+        let work = handle.begin_deletion(&intent, lock);
+        Ok(BegunRemoval { handle, intent, work, _image: image })
     }
 }
 
 impl BegunRemoval {
-    /// Deletes the content and then the record, which takes as long as the content is large.
+    /// Deletes the content and then the record. This takes longer for more content.
     pub fn finish(self) -> Result<()> {
-        self.opened.go_on_deletion(&self.intent, self.work, None).map(drop)
+        self.handle.continue_deletion(&self.intent, self.work, None).map(drop)
     }
 }
 
 impl StoreHandle {
-    /// Fails with `VolumeNotFound` if there is no such volume. The caller holds the name's lock.
+    /// Fails with `VolumeNotFound` if the volume does not exist. The caller holds the name lock.
     fn check_listed(&self, wanted: &VolumeRef) -> Result<()> {
         let found = self.catalog.read(|catalog| catalog.volume(&wanted.name))?;
         match found.is_some_and(|volume| wanted.admits(volume.identity)) {
@@ -99,31 +102,35 @@ impl StoreHandle {
         }
     }
 
-    /// Writes down that a volume is to be removed, and keeps other programs from its image meanwhile.
+    /// Writes the intent to remove a volume, and locks its image.
     fn intend_to_remove(&self, wanted: &VolumeRef) -> Result<(Intent, Option<ImageLock>)> {
         let name = &wanted.name;
         let entry = new_entry(name);
         let (volume, image) = self.write_to_free(|catalog| {
             let volume = catalog.reader().volume(name)?.filter(|volume| wanted.admits(volume.identity));
             let volume = volume.ok_or_else(|| Error::volume_not_found(name.as_str()))?;
-            let image = self.claim_unused(catalog, &volume)?;
+            let image = self.lock_if_unused(catalog, &volume)?;
             catalog.begin(volume.id, Action::Remove, &entry)?;
             Ok((volume, image))
         })?;
         let (volume_id, identity) = (volume.id, volume.identity);
         let (name, action) = (name.clone(), Action::Remove);
-        // This is the first to move the volume, so it needs no mark.
+        // No other removal can have moved the volume, so no mark is needed.
         Ok((Intent { volume_id, name, identity, action, entry, is_marked: false, in_place: false }, image))
     }
 
-    /// Fails with `VolumeInUse` if an attachment, or a program that locked its image, uses the volume. Returns what keeps
-    /// other programs from the image.
-    fn claim_unused(&self, catalog: &CatalogWriter<'_>, volume: &VolumeRecord) -> Result<Option<ImageLock>> {
+    /// Fails with `VolumeInUse` if an attachment uses the volume, or a program has locked its image. Returns the lock
+    /// on the image.
+    fn lock_if_unused(
+        &self,
+        catalog: &CatalogWriter<'_>,
+        volume: &VolumeRecord,
+    ) -> Result<Option<ImageLock>> {
         let name = volume.name.as_str();
         let (held, refused) =
             (HeldResource::Volume(volume.id), |holders| Err(Error::volume_attached(name, holders)));
-        // What this process still has open for those that ended is closed here, before the lock is tried.
-        let holders = living(catalog, held, None)?;
+        // This closes the descriptors that this process still has for ended attachments, before the lock is tried.
+        let holders = live_holders(catalog, held, None)?;
         if holders.iter().any(|holder| holder.running) {
             return refused(holders);
         }
@@ -137,58 +144,61 @@ impl StoreHandle {
             _ => None,
         };
         let proof = proof.map(|id| ImageLease { device: id.device(), inode: id.inode(), readonly: false });
-        let holders = living(catalog, held, proof)?;
+        let holders = live_holders(catalog, held, proof)?;
         if holders.is_empty() { image } else { refused(holders) }
     }
 
-    /// Finishes the removal that another process began. If that had not moved the volume yet, all that a removal looks at
-    /// is looked at again, and a volume that may be in use by now stays: the intent is dropped. The caller gives the
-    /// name's lock. Returns false if the content is deleted [elsewhere](elsewhere::delete_elsewhere), which takes longer
-    /// than the caller does.
-    pub(crate) fn settle_removal(
+    /// Finishes the removal of a dead process. The caller passes the name lock.
+    ///
+    /// If that process had not moved the volume yet, all checks of a removal run again. If the volume may be in use
+    /// now, it stays and the intent is deleted.
+    ///
+    /// Returns false if the [background queue](background::delete_in_background) deletes the content, because that takes
+    /// too long for the caller.
+    pub(crate) fn resolve_removal(
         &self,
         intent: &Intent,
         lock: FileLock,
-        limits: SettleLimits,
+        limits: ResolveLimits,
     ) -> Result<bool> {
-        let has_begun = intent.in_place || !self.is_unmoved(intent)?;
+        let has_begun = intent.in_place || !self.is_in_place(intent)?;
         let looked = match has_begun {
             true => Ok(()),
             false => self.refuse_mounted_in_microsandbox(&intent.name, limits.wait),
         };
         if limits.wait.is_zero() && looked.as_ref().is_err_and(|error| error.kind() != ErrorKind::VolumeInUse)
         {
-            // Another operation, which waits longer, gets to know more.
+            // Another operation, which waits longer, gets a more precise result.
             return looked.map(|()| true);
         }
         if !has_begun {
-            // Crash safety: a process that put the volume back may have died before that was on disk.
-            self.layout.put_on_disk(&self.layout.volumes)?;
+            // Crash safety: a process that moved the volume back may have died before the rename was on disk.
+            self.layout.sync_dir(&self.layout.volumes)?;
         }
         let claimed = self.write_to_free(|catalog| {
             if !catalog.confirm(intent)? {
-                // Its owner came to the end since the intent was read.
+                // The owner of the intent finished after the intent was read.
                 return Ok(None);
             }
             let image = match (has_begun, &looked, catalog.reader().intended_volume(intent.volume_id)?) {
                 (true, ..) => return Ok(Some(None)),
-                (false, Ok(()), Some(volume)) => self.claim_unused(catalog, &volume),
-                (false, ..) => return catalog.settle(intent.volume_id).map(|()| None),
+                (false, Ok(()), Some(volume)) => self.lock_if_unused(catalog, &volume),
+                (false, ..) => return catalog.delete_intent(intent.volume_id).map(|()| None),
             };
             match image {
                 Ok(image) => Ok(Some(image)),
                 Err(error) if error.kind() == ErrorKind::Catalog => Err(error),
-                Err(_in_use) => catalog.settle(intent.volume_id).map(|()| None),
+                Err(_in_use) => catalog.delete_intent(intent.volume_id).map(|()| None),
             }
         })?;
         match claimed {
             Some(image) => {
-                let queue = limits.until.and_then(|_| elsewhere::queue());
+                let queue = limits.until.and_then(|_| background::queue());
                 let until = limits.until.filter(|_| queue.is_some());
-                let work = self.go_on_deletion(intent, self.begin_deletion(intent, lock), until)?;
+                let work = self.continue_deletion(intent, self.begin_deletion(intent, lock), until)?;
                 let Some(work) = work else { return Ok(true) };
-                if let (Some(opened), Some(queue)) = (self.shared.upgrade(), queue) {
-                    let rest = BegunRemoval { opened, intent: intent.clone(), work, _image: image };
+                if let (Some(handle), Some(queue)) = (self.this.upgrade(), queue) {
+                    let rest = BegunRemoval { handle, intent: intent.clone(), work, _image: image };
                     // A volume that cannot be deleted is listed again.
                     queue(Box::new(move || drop(rest.finish())));
                 }
@@ -198,9 +208,9 @@ impl StoreHandle {
         }
     }
 
-    /// Whether the volume stands where it was when its removal was begun.
-    fn is_unmoved(&self, intent: &Intent) -> Result<bool> {
-        // Once the volume was moved, microsandbox may have made another one of its name.
+    /// Returns true if the volume is still where it was when its removal began.
+    fn is_in_place(&self, intent: &Intent) -> Result<bool> {
+        // After the volume was moved, microsandbox may have created another one with its name.
         let was_moved =
             intent.is_marked && self.layout.stored_identity(&intent.name) != Some(intent.identity);
         Ok(!was_moved
@@ -208,45 +218,50 @@ impl StoreHandle {
             && self.layout.volumes.contains(intent.name.as_str())?)
     }
 
-    /// Moves the data to the trash and exchanges the name's lock for that of the work. Each step is skipped where another
-    /// process did it. The intent keeps the name, and the lock of the work tells that its owner lives.
-    fn begin_deletion(&self, intent: &Intent, lock: FileLock) -> Deletion {
+    /// Moves the data to the trash and replaces the name lock by the work lock. Skips the steps that another process
+    /// did.
+    ///
+    /// The intent reserves the name, and the work lock marks its owner as alive.
+    fn begin_deletion(&self, intent: &Intent, lock: FileLock) -> ContentDeletion {
         let content = self.move_to_trash(intent).and_then(|in_trash| self.content(intent, in_trash));
-        let work = self.layout.claim_work(&intent.name).ok().flatten();
+        let work = self.layout.acquire_work_lock(&intent.name).ok().flatten();
         let _lock = work.is_none().then_some(lock);
-        Deletion { content, work, _lock }
+        ContentDeletion { content, work, _lock }
     }
 
-    fn content(&self, intent: &Intent, in_trash: bool) -> Result<Content> {
+    fn content(&self, intent: &Intent, in_trash: bool) -> Result<RemovedContent> {
         let (trash, volumes, name) = (&self.layout.trash, &self.layout.volumes, intent.name.as_str());
         let (dir, entry) = if in_trash { (trash, intent.entry.as_str()) } else { (volumes, name) };
-        Ok(Content { in_trash, discarding: Discarding::new(dir, entry, &volumes.path_of(name), true)? })
+        Ok(RemovedContent {
+            in_trash,
+            deletion: TreeDeletion::new(dir, entry, &volumes.path_of(name), true)?,
+        })
     }
 
-    /// Deletes the data and then the record, or puts what is left back where the data cannot be deleted. With `until` it
-    /// stops at about that time, and returns what is left to do.
-    fn go_on_deletion(
+    /// Deletes the data and then the record. If the data cannot be deleted, moves the rest back into place. With
+    /// `until`, stops at about that time and returns the remaining work.
+    fn continue_deletion(
         &self,
         intent: &Intent,
-        deletion: Deletion,
+        content_deletion: ContentDeletion,
         until: Option<Instant>,
-    ) -> Result<Option<Deletion>> {
+    ) -> Result<Option<ContentDeletion>> {
         let name = intent.name.as_str();
-        let Deletion { content, work, _lock } = deletion;
+        let ContentDeletion { content, work, _lock } = content_deletion;
         let (trash, volumes) = (&self.layout.trash, &self.layout.volumes);
         let deleted = content.and_then(|mut content| {
-            if !content.discarding.go_on(until)? {
+            if !content.deletion.go_on(until)? {
                 return Ok(Some(content));
             }
             if !content.in_trash {
-                self.layout.put_on_disk(volumes)?;
+                self.layout.sync_dir(volumes)?;
                 self.layout.delete_identity(&intent.name)?;
-                self.layout.put_on_disk(&self.layout.ids)?;
+                self.layout.sync_dir(&self.layout.ids)?;
             }
             Ok(None)
         });
         let result = match deleted {
-            Ok(Some(content)) => return Ok(Some(Deletion { content: Ok(content), work, _lock })),
+            Ok(Some(content)) => return Ok(Some(ContentDeletion { content: Ok(content), work, _lock })),
             deleted => deleted.map(drop),
         };
         match &result {
@@ -256,35 +271,36 @@ impl StoreHandle {
             Err(_) => {
                 if trash.contains(&intent.entry)? {
                     trash.move_to(&intent.entry, volumes, name)?;
-                    self.layout.put_on_disk(volumes)?;
+                    self.layout.sync_dir(volumes)?;
                 }
-                self.write_to_free(|catalog| catalog.settle_without_file(intent.volume_id))?;
-                // Where this is refused, the next one to open the home writes the file.
+                self.write_to_free(|catalog| catalog.delete_intent_without_id_file(intent.volume_id))?;
+                // If this fails, the next opening of the home writes the id file.
                 let _later = self.store_missing_identities();
             }
         }
-        // As long as there is the intent, that lock is held. A file that stays is the next removal's to delete.
+        // The work lock is held as long as the intent exists. A lock file that stays is deleted by the next removal.
         let _left = work.map_or(Ok(()), |work| work.delete(&self.layout));
-        // With the volume gone there may be room that there was not before.
-        self.layout.keep_spare();
+        // The removed volume may have freed space.
+        self.layout.fill_reserve();
         result.map(|()| None).map_err(|error| error.in_volume(name))
     }
 
-    /// Moves the data to the trash, and deletes what is ours beside it. Returns false if the data cannot be moved and is to
-    /// be deleted in its place. The caller holds the name's lock.
+    /// Moves the data to the trash, and deletes the id file and the quota files. Returns false if the data cannot be
+    /// moved and must be deleted in its place. The caller holds the name lock.
     fn move_to_trash(&self, intent: &Intent) -> Result<bool> {
         let (volumes, trash, name) = (&self.layout.volumes, &self.layout.trash, intent.name.as_str());
         let mut in_place = false;
-        if self.is_unmoved(intent)? {
+        if self.is_in_place(intent)? {
             let moved = || volumes.move_to(name, trash, &intent.entry);
             match moved() {
-                // A guest of the same user may have made its root unwritable, which moving it needs.
+                // A guest of the same user may have made its root unwritable, which prevents a rename.
                 Err(error) if error.is_refusal(&[Errno::EACCES]) => {
                     regain_access_to(volumes.as_fd(), Path::new(name)).map_err(|_| error)?;
                     moved()?;
                 }
-                // A directory of a lower layer of an overlay cannot be moved. Crash safety: the intent hides the volume
-                // until all of it is deleted.
+                // A directory of a lower layer of an overlay cannot be renamed.
+                //
+                // Crash safety: the intent hides the volume until all of it is deleted.
                 Err(error) if error.is_refusal(&[Errno::EXDEV]) => {
                     self.write_to_free(|catalog| catalog.mark_in_place(intent.volume_id))?;
                     in_place = true;
@@ -292,14 +308,15 @@ impl StoreHandle {
                 result => result?,
             }
         }
-        // Also where it was moved before: whoever did that may have died before it was on disk.
-        self.layout.put_on_disk(volumes)?;
-        self.trees.let_go(&intent.name);
+        // Crash safety: this also flushes a rename of a process that died before it flushed.
+        self.layout.sync_dir(volumes)?;
+        self.root_cache.remove(&intent.name);
         self.layout.delete_quota_files(&intent.name)?;
         if !in_place {
             self.layout.delete_identity(&intent.name)?;
-            // Crash safety: before the name's lock is released, which lets others make the directory.
-            self.layout.put_on_disk(&self.layout.ids)?;
+            // Crash safety: the id file goes before the name lock is released, because then others may create the
+            // directory.
+            self.layout.sync_dir(&self.layout.ids)?;
         }
         Ok(!in_place)
     }

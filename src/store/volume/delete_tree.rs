@@ -1,0 +1,66 @@
+//! Deletes directories of volumes from the staging and trash directories.
+
+use crate::error::Result;
+use crate::sys::{Dir, Reach, Subvolume};
+use crate::volume_fs::Removal;
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::Instant;
+
+/// Deletes an entry of the staging or trash directory and everything below it. Also deletes files of ids that this
+/// process's user was granted.
+///
+/// A subvolume is emptied like a directory, so that a mount in it, or an undeletable file, stays. Then its limit is
+/// deleted.
+pub fn delete_tree(dir: &Dir, entry: &str, shown: &Path) -> Result<()> {
+    delete_tree_with_helper(dir, entry, shown, &mut true)
+}
+
+/// Deletes an entry like [`delete_tree`].
+///
+/// Only if `may_start_helper` is true, a helper process is started for files of ids that this process's user was granted.
+/// Sets `may_start_helper` to false if that process could not delete everything.
+pub fn delete_tree_with_helper(
+    dir: &Dir,
+    entry: &str,
+    shown: &Path,
+    may_start_helper: &mut bool,
+) -> Result<()> {
+    let mut deletion = TreeDeletion::new(dir, entry, shown, *may_start_helper)?;
+    let deleted = deletion.go_on(None);
+    *may_start_helper &= deleted.is_ok() || !deletion.removal.was_helped();
+    deleted.map(drop)
+}
+
+/// A deletion in slices; see [`delete_tree`].
+#[derive(Debug)]
+pub struct TreeDeletion {
+    dir: OwnedFd,
+    subvolume: Option<Subvolume>,
+    removal: Removal,
+}
+
+impl TreeDeletion {
+    /// Prepares a deletion. Only if `may_start_helper` is true, a helper process is started for files of ids that this
+    /// process's user was granted.
+    pub fn new(dir: &Dir, entry: &str, shown: &Path, may_start_helper: bool) -> Result<Self> {
+        let subvolume =
+            dir.open_child(entry).ok().and_then(|child| Subvolume::of_root(child.as_fd()).ok()?);
+        let mut removal = Removal::new(dir.try_clone()?, OsStr::new(entry), shown);
+        if may_start_helper {
+            removal = removal.with_granted_ids(Reach::ThisProgram);
+        }
+        Ok(TreeDeletion { dir: dir.try_clone()?, subvolume, removal })
+    }
+
+    /// Continues until everything is deleted. With `until`, returns `false` at about that time, or before a long
+    /// step, if more remains.
+    pub fn go_on(&mut self, until: Option<Instant>) -> Result<bool> {
+        let is_gone = self.removal.go_on(until)?;
+        if let Some(subvolume) = self.subvolume.take_if(|_| is_gone) {
+            let _where_the_kernel_does_it_itself = subvolume.forget_quota(self.dir.as_fd());
+        }
+        Ok(is_gone)
+    }
+}
