@@ -289,7 +289,7 @@ fn connect_to_complete(path: &Path, locks: &Arc<CatalogLocks>) -> Result<Option<
 fn set_up(connection: &mut Connection) -> Result<()> {
     connection.busy_timeout(LONGEST_WAIT)?;
     verify::limit_steps(connection)?;
-    // Closing must write nothing: neither to a catalog that was rejected, nor outside of the instance lock.
+    // Closing must write nothing: neither to a rejected catalog, nor outside of the instance lock.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // No version of the catalog has a view.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;

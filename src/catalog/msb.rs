@@ -1,7 +1,7 @@
 //! Read access to microsandbox's catalog, `db/msb.db`. Nothing is written to it.
 //!
-//! A connection stays open until the process ends. POSIX releases the locks of a process on a file when it closes any
-//! descriptor of the file, and microsandbox's SDK may have its own SQLite in this process.
+//! A connection stays open until the process ends. POSIX releases the locks of a process on a file when the process
+//! closes any descriptor of the file. microsandbox's SDK may have its own SQLite, with locks, in this process.
 
 use super::FileNumbers;
 use crate::error::{Error, Result};
@@ -304,7 +304,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_configuration_tells_what_is_mounted() {
+    fn a_configuration_lists_its_mounts() {
         let sources = mounted_sources(
             br#"{"image":{"Bind":{"path":"/root"}},"mounts":[{"type":"Named","name":"v"},
                 {"type":"Tmpfs","guest":"/t"},{"type":"Bind","host":"/h"},{"type":"DiskImage","host":"/d"}]}"#,
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_that_is_not_understood_tells_nothing() {
+    fn a_configuration_that_is_not_understood_has_no_mounts() {
         for text in [
             "",
             "[]",

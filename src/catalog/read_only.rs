@@ -1,8 +1,10 @@
 //! Reading a catalog on a read-only file system.
 //!
 //! SQLite keeps locks and an index of the log beside the catalog. If another mount of the same file system is
-//! written, both exist and are used. Otherwise no process can change the catalog. Then a log is read without its
-//! index and without locks, and a catalog without a log is read like an immutable file.
+//! written, both exist and are used.
+//!
+//! Otherwise no process can change the catalog. Then a log is read without its index and without locks. A catalog
+//! without a log is read like an immutable file.
 
 use super::{schema, verify};
 use crate::error::{Error, Result};

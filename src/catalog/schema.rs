@@ -173,8 +173,7 @@ pub fn is_of_this_version(connection: &Connection) -> Result<bool> {
         && Some(min_reader(connection)?) == newest_min_reader())
 }
 
-/// Returns true if the version is the newest, and the lowest version that a program must know is not the one of that
-/// version.
+/// Returns true if the version is the newest, but the lowest version that a program must know is wrong.
 pub fn has_wrong_min_reader(connection: &Connection) -> Result<bool> {
     Ok(version(connection)? == MIGRATIONS.len() as i64
         && Some(min_reader(connection)?) != newest_min_reader())

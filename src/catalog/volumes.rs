@@ -55,8 +55,8 @@ impl CatalogReader<'_> {
 
     /// Returns all volumes, the newest first; the name breaks ties.
     ///
-    /// An invalid row must not hide the others, so the second list has the rows that no version of this program could
-    /// have written.
+    /// The second list has the rows that no version of this program could have written. An invalid row must not hide
+    /// the others.
     pub fn volumes(&self) -> Result<(Vec<VolumeRecord>, Vec<InvalidRow>)> {
         let sql = format!(
             "SELECT {COLUMNS} FROM volume
@@ -81,8 +81,7 @@ impl CatalogReader<'_> {
 }
 
 impl CatalogReader<'_> {
-    /// Returns true if any row has the name, also that of an invalid row or of a volume that is being created or
-    /// removed.
+    /// Returns true if any row has the name. Invalid rows, and volumes that are being created or removed, count too.
     pub fn has_row(&self, name: &VolumeName) -> Result<bool> {
         let mut statement = self.0.prepare_cached("SELECT 1 FROM volume WHERE name = ?1")?;
         Ok(statement.exists([name.as_str()])?)

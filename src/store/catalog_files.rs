@@ -1,12 +1,58 @@
-//! The catalog's files before SQLite opens them: their kinds and their rights.
+//! The catalog's files: their paths, kinds and rights, and the opening of the catalog.
 
-use super::layout::{CATALOG, CATALOG_SUFFIXES, DAMAGED, HomeDirs, catalog_files};
+use super::home_dirs::HomeDirs;
+use super::paths::{CATALOG, CATALOG_SUFFIXES, DAMAGED, catalog_files};
 use crate::catalog::{Catalog, FoundVolume};
 use crate::error::{Error, Result};
-use crate::sys::unique_token;
+use crate::sync::LONGEST_WAIT;
+use crate::sys::{FileId, unique_token};
 use std::path::PathBuf;
+use std::time::Instant;
 
 impl HomeDirs {
+    /// Returns true if the catalog exists and is not empty. A catalog is empty while it is being created.
+    pub fn has_catalog(&self) -> Result<bool> {
+        Ok(self.databases.length_of(CATALOG)?.is_some_and(|length| length > 0))
+    }
+
+    /// Returns true if a file, under any name, is one of SQLite's files of the catalog. Closing such a file would
+    /// release SQLite's locks.
+    pub fn is_catalog_file(&self, id: FileId) -> Result<bool> {
+        let mut entries = CATALOG_SUFFIXES.iter().map(|suffix| format!("{CATALOG}{suffix}"));
+        entries.try_fold(false, |found, entry| {
+            Ok(found || FileId::at(&self.databases.path_of(&entry))? == Some(id))
+        })
+    }
+
+    /// Renames the catalog and its log, and returns the new path.
+    pub fn quarantine_catalog(&self) -> Result<PathBuf> {
+        let _lock = self.catalog_write_lock()(Instant::now() + LONGEST_WAIT)?;
+        let kept = format!("{CATALOG}{DAMAGED}{}", unique_token());
+        for suffix in CATALOG_SUFFIXES {
+            let entry = format!("{CATALOG}{suffix}");
+            if self.databases.contains(&entry)? {
+                self.databases.move_to(&entry, &self.databases, &format!("{kept}{suffix}"))?;
+            }
+        }
+        self.sync.dir(&self.databases)?;
+        Ok(self.databases.path_of(&kept))
+    }
+
+    /// Returns the catalog's path.
+    pub fn catalog_path(&self) -> PathBuf {
+        self.databases.path_of(CATALOG)
+    }
+
+    /// Returns the catalog's path without symbolic links, which SQLite does not follow.
+    pub fn catalog_file(&self) -> PathBuf {
+        self.databases.real_path().join(CATALOG)
+    }
+
+    /// Flushes the catalog's directory entry.
+    pub fn sync_catalog_directory(&self) -> Result<()> {
+        self.sync.dir(&self.databases)
+    }
+
     /// Returns the first entry of the catalog that exists and is no regular file, with its kind.
     pub fn invalid_catalog_file(&self) -> Result<Option<(String, &'static str)>> {
         for entry in catalog_files() {
@@ -44,7 +90,7 @@ impl HomeDirs {
     pub fn quarantine_entry(&self, entry: &str) -> Result<PathBuf> {
         let kept = format!("{entry}{DAMAGED}{}", unique_token());
         self.databases().move_to(entry, self.databases(), &kept)?;
-        self.sync_dir(self.databases())?;
+        self.sync.dir(self.databases())?;
         Ok(self.databases().path_of(&kept))
     }
 

@@ -1,7 +1,7 @@
 //! Finds and, on request, repairs what manual changes or a crash left in a home.
 
 use super::attach::liveness::live_holders;
-use super::layout::HomeDirs;
+use super::home_dirs::HomeDirs;
 use super::volume::discover::FoundEntry;
 use super::{Durability, StoreHandle, check_home};
 use crate::catalog::{FoundVolume, HeldResource, InvalidRow};
@@ -113,15 +113,15 @@ pub fn check(
     if any_left {
         return Ok(problems);
     }
-    let layout = match HomeDirs::open_existing(home, Durability::Full)? {
-        Some(layout) => layout,
+    let dirs = match HomeDirs::open_existing(home, Durability::Full)? {
+        Some(dirs) => dirs,
         None => return Ok(problems),
     };
-    options.repair &= !layout.is_read_only();
-    let (rights, trusted) = layout.check_rights(options)?;
+    options.repair &= !dirs.is_read_only();
+    let (rights, trusted) = dirs.check_rights(options)?;
     problems.extend(rights);
     if trusted {
-        problems.extend(check_home::check(home, layout, options, cancel)?);
+        problems.extend(check_home::check(home, dirs, options, cancel)?);
     }
     Ok(problems)
 }
@@ -139,7 +139,7 @@ impl StoreHandle {
             cancel.check()?;
             problems.extend(self.check_volume(record, repair, cancel)?);
         }
-        for entry in self.layout.entries()? {
+        for entry in self.dirs.entries()? {
             cancel.check()?;
             problems.extend(self.check_entry(&entry, repair, cancel)?);
         }
@@ -157,14 +157,14 @@ impl StoreHandle {
         }
         let repaired = repair && self.delete_stale_identity(name)?;
         let message = format!("The id of a volume {:?} is left, and there is no such volume.", name.as_str());
-        let path = self.layout.ids.path_of(name.as_str());
+        let path = self.dirs.ids.path_of(name.as_str());
         Ok(Some(HomeProblem::new(ProblemKind::IncompleteOperation, path, message).repaired(repaired)))
     }
 
     fn check_incomplete_operations(&self, repair: bool) -> Result<Vec<HomeProblem>> {
         let mut problems = self.incomplete_operations()?;
         if repair && !problems.is_empty() {
-            self.layout.clear_undeletable()?;
+            self.dirs.clear_undeletable()?;
             self.recover()?;
             // Recovery leaves what the file system or a lock did not permit.
             let remaining = self.incomplete_operations()?;
@@ -183,7 +183,7 @@ impl StoreHandle {
     /// Returns a message that says why a leftover in the staging or trash directory could not be deleted.
     fn undeletable_message(&self, problem: &HomeProblem) -> String {
         let entry = problem.path.file_name().and_then(OsStr::to_str);
-        let dir = [&self.layout.staging, &self.layout.trash]
+        let dir = [&self.dirs.staging, &self.dirs.trash]
             .into_iter()
             .find(|dir| problem.path.starts_with(dir.path()));
         match entry.zip(dir).map(|(entry, dir)| self.clear_leftover(dir, entry)) {
@@ -203,7 +203,7 @@ impl StoreHandle {
                 let intents = self.catalog.read(|catalog| catalog.intents(Some(&intent.name)))?;
                 Ok(intents.iter().any(|other| other.volume_id == intent.volume_id))
             };
-            if !self.layout.is_work_locked(&intent.name)?
+            if !self.dirs.locks.is_work_locked(&intent.name)?
                 && self.holds_under_name_lock(&intent.name, remains)?
             {
                 let name = intent.name.as_str();
@@ -211,12 +211,12 @@ impl StoreHandle {
                     "Creating or removing volume {name:?} did not finish. The next operation on it, or \
                      opening the store, finishes or undoes it."
                 );
-                let path = self.layout.volumes.path_of(name);
+                let path = self.dirs.volumes.path_of(name);
                 problems
                     .push(HomeProblem::new(ProblemKind::IncompleteOperation, path, message).in_volume(name));
             }
         }
-        for dir in [&self.layout.staging, &self.layout.trash] {
+        for dir in [&self.dirs.staging, &self.dirs.trash] {
             for entry in dir.names()? {
                 let Some(text) = entry.to_str() else { continue };
                 let message = match self.lock_abandoned(dir, text) {
@@ -243,7 +243,7 @@ impl StoreHandle {
             self.delete_invalid_row(row, cancel)?;
         }
         let message = format!("The catalog's row of {name:?} is not usable: {}", row.problem);
-        let problem = HomeProblem::new(ProblemKind::InvalidRow, self.layout.catalog_path(), message);
+        let problem = HomeProblem::new(ProblemKind::InvalidRow, self.dirs.catalog_path(), message);
         Ok(problem.in_volume(name).repaired(repair))
     }
 
@@ -254,8 +254,8 @@ impl StoreHandle {
         cancel: &CancelToken,
     ) -> Result<Option<HomeProblem>> {
         let name = record.name.as_str();
-        let path = self.layout.volumes.path_of(name);
-        let is_missing = || Ok(self.still_exists(record)? && !self.layout.volumes.contains(name)?);
+        let path = self.dirs.volumes.path_of(name);
+        let is_missing = || Ok(self.still_exists(record)? && !self.dirs.volumes.contains(name)?);
         if is_missing()? && self.holds_under_name_lock(&record.name, is_missing)? {
             let repaired = repair && self.delete_record(record, cancel)?;
             let message = format!(
@@ -279,10 +279,10 @@ impl StoreHandle {
 
     /// Returns true if `seen` is true under the name lock. Returns false if another operation holds that lock.
     fn holds_under_name_lock(&self, name: &VolumeName, seen: impl Fn() -> Result<bool>) -> Result<bool> {
-        if self.layout.is_read_only() {
+        if self.dirs.is_read_only() {
             return seen();
         }
-        match self.layout.try_lock(name)? {
+        match self.dirs.locks.try_lock(name)? {
             Some(_lock) => seen(),
             None => Ok(false),
         }
@@ -291,14 +291,14 @@ impl StoreHandle {
     /// Deletes the row of a volume without a directory, and its id and quota files. Returns false if the volume is
     /// attached or its directory exists again.
     fn delete_record(&self, record: &VolumeRecord, cancel: &CancelToken) -> Result<bool> {
-        let _lock = self.layout.lock(&record.name, cancel)?;
+        let _lock = self.dirs.locks.lock(&record.name, cancel)?;
         self.write_to_free(|catalog| {
             let free = live_holders(catalog, HeldResource::Volume(record.id), None)?.is_empty();
-            let delete = free && !self.layout.volumes.contains(record.name.as_str())?;
+            let delete = free && !self.dirs.volumes.contains(record.name.as_str())?;
             if delete {
                 // Crash safety: the id file goes before the row, so that a later directory with this name never gets
                 // this id.
-                self.layout.delete_files_beside(&record.name)?;
+                self.dirs.delete_files_beside(&record.name)?;
                 catalog.delete_volume(record.id)?;
             }
             Ok(delete)
@@ -308,12 +308,12 @@ impl StoreHandle {
     /// Deletes an invalid row. If the directory exists, its id and quota files stay for the volume that it becomes.
     fn delete_invalid_row(&self, row: &InvalidRow, cancel: &CancelToken) -> Result<()> {
         let name = VolumeName::parse(&row.name).ok();
-        let _lock = name.as_ref().map(|name| self.layout.lock(name, cancel)).transpose()?;
+        let _lock = name.as_ref().map(|name| self.dirs.locks.lock(name, cancel)).transpose()?;
         self.write_to_free(|catalog| {
             if let Some(name) = &name
-                && !self.layout.volumes.contains(name.as_str())?
+                && !self.dirs.volumes.contains(name.as_str())?
             {
-                self.layout.delete_files_beside(name)?;
+                self.dirs.delete_files_beside(name)?;
             }
             catalog.delete_volume(row.id)
         })
@@ -325,7 +325,7 @@ impl StoreHandle {
         repair: bool,
         cancel: &CancelToken,
     ) -> Result<Option<HomeProblem>> {
-        let volumes = &self.layout.volumes;
+        let volumes = &self.dirs.volumes;
         match entry {
             FoundEntry::Unrecognized(name) => {
                 let message = format!(
@@ -355,9 +355,9 @@ impl StoreHandle {
 
     /// Makes a directory a volume. Returns false if it is gone or is a volume already.
     fn adopt(&self, found: &FoundVolume, cancel: &CancelToken) -> Result<bool> {
-        let _lock = self.layout.lock(&found.name, cancel)?;
+        let _lock = self.dirs.locks.lock(&found.name, cancel)?;
         self.catalog.write(|catalog| {
-            Ok(self.layout.volumes.contains(found.name.as_str())? && catalog.adopt_volume(found)?)
+            Ok(self.dirs.volumes.contains(found.name.as_str())? && catalog.adopt_volume(found)?)
         })
     }
 }

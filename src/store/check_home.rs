@@ -1,7 +1,8 @@
 //! Checks a home before its catalog is trusted: the rights of other users, and the catalog's files.
 
 use super::check::{CheckOptions, HomeProblem, ProblemKind};
-use super::layout::{DAMAGED, HomeDirs};
+use super::home_dirs::HomeDirs;
+use super::paths::DAMAGED;
 use super::{Durability, OpenOptions, StoreHandle};
 use crate::catalog;
 use crate::error::{Error, ErrorKind, Result};
@@ -61,24 +62,24 @@ pub fn check_directories(home: &Path, repair: bool) -> Result<(Vec<HomeProblem>,
 /// Checks the catalog and, if it is intact, the volumes.
 pub fn check(
     home: &Path,
-    layout: HomeDirs,
+    dirs: HomeDirs,
     options: CheckOptions,
     cancel: &CancelToken,
 ) -> Result<Vec<HomeProblem>> {
-    let (mut problems, is_invalid) = check_files(&layout, options.repair)?;
+    let (mut problems, is_invalid) = check_files(&dirs, options.repair)?;
     if is_invalid {
         return Ok(problems);
     }
-    if !layout.has_catalog()? {
-        problems.extend(check_without_catalog(home, &layout, options)?);
+    if !dirs.has_catalog()? {
+        problems.extend(check_without_catalog(home, &dirs, options)?);
         return Ok(problems);
     }
     let no_tables = || Err(catalog::damaged("it has no tables"));
-    let sound = layout.open_catalog(no_tables).and_then(|catalog| catalog.verify().map(|()| catalog));
+    let sound = dirs.open_catalog(no_tables).and_then(|catalog| catalog.verify().map(|()| catalog));
     match sound {
-        Ok(catalog) => problems.extend(StoreHandle::new(layout, catalog)?.check(options.repair, cancel)?),
+        Ok(catalog) => problems.extend(StoreHandle::new(dirs, catalog)?.check(options.repair, cancel)?),
         Err(error) if error.kind() == ErrorKind::Catalog => {
-            problems.extend(repair_catalog(home, layout, options, error, cancel)?);
+            problems.extend(repair_catalog(home, dirs, options, error, cancel)?);
         }
         Err(error) => return Err(error),
     }
@@ -86,13 +87,13 @@ pub fn check(
 }
 
 /// Finds entries of the catalog that are no regular file. Repair renames them. Also returns true if any remains.
-fn check_files(layout: &HomeDirs, repair: bool) -> Result<(Vec<HomeProblem>, bool)> {
+fn check_files(dirs: &HomeDirs, repair: bool) -> Result<(Vec<HomeProblem>, bool)> {
     let mut problems = Vec::new();
-    while let Some((entry, kind)) = layout.invalid_catalog_file()? {
-        let path = layout.databases().path_of(&entry);
+    while let Some((entry, kind)) = dirs.invalid_catalog_file()? {
+        let path = dirs.databases().path_of(&entry);
         let mut message = format!("{path:?} is {kind}, not a file.");
         if repair {
-            let kept = layout.quarantine_entry(&entry)?;
+            let kept = dirs.quarantine_entry(&entry)?;
             message = format!("{path:?} was {kind}, not a file, and is now kept as {kept:?}.");
         }
         problems.push(HomeProblem::new(ProblemKind::CatalogDamaged, path, message).repaired(repair));
@@ -103,8 +104,8 @@ fn check_files(layout: &HomeDirs, repair: bool) -> Result<(Vec<HomeProblem>, boo
     Ok((problems, false))
 }
 
-fn check_without_catalog(home: &Path, layout: &HomeDirs, options: CheckOptions) -> Result<Vec<HomeProblem>> {
-    let found = layout.discovered_volumes()?;
+fn check_without_catalog(home: &Path, dirs: &HomeDirs, options: CheckOptions) -> Result<Vec<HomeProblem>> {
+    let found = dirs.discovered_volumes()?;
     if found.is_empty() {
         return Ok(Vec::new());
     }
@@ -116,7 +117,7 @@ fn check_without_catalog(home: &Path, layout: &HomeDirs, options: CheckOptions) 
          quotas and labels are lost.",
         found.len()
     );
-    let problem = HomeProblem::new(ProblemKind::CatalogMissing, layout.catalog_path(), message);
+    let problem = HomeProblem::new(ProblemKind::CatalogMissing, dirs.catalog_path(), message);
     Ok(vec![problem.repaired(options.repair)])
 }
 
@@ -126,29 +127,30 @@ fn check_without_catalog(home: &Path, layout: &HomeDirs, options: CheckOptions) 
 /// volumes. The catalog of a newer program is not changed, and the error is returned.
 fn repair_catalog(
     home: &Path,
-    layout: HomeDirs,
+    dirs: HomeDirs,
     options: CheckOptions,
     error: Error,
     cancel: &CancelToken,
 ) -> Result<Vec<HomeProblem>> {
     let problem = |message: String| {
-        HomeProblem::new(ProblemKind::CatalogDamaged, layout.catalog_path(), message).repaired(options.repair)
+        HomeProblem::new(ProblemKind::CatalogDamaged, dirs.catalog_path(), message).repaired(options.repair)
     };
-    if options.repair && catalog::restore_version(&layout.catalog_file(), layout.catalog_locks()?)? {
+    if options.repair && catalog::restore_version(&dirs.catalog_file(), dirs.catalog_locks()?)? {
         let message =
             "The volume catalog had another version than its tables; it has theirs now, and nothing is lost.";
         let mut problems = vec![problem(message.to_owned())];
-        problems.extend(check(home, layout, options, cancel)?);
+        problems.extend(check(home, dirs, options, cancel)?);
         return Ok(problems);
     }
     if !catalog::is_damage(&error) {
         return Err(error);
     }
     if !options.repair {
-        let message = format!("{error} Its volumes are found again by their directories when it is repaired.");
+        let message =
+            format!("{error} Its volumes are found again by their directories when it is repaired.");
         return Ok(vec![problem(message)]);
     }
-    let kept = layout.quarantine_catalog()?;
+    let kept = dirs.quarantine_catalog()?;
     reopen(home, options)?;
     let message = format!(
         "The volume catalog was damaged and is now kept as {kept:?}. The volumes were found again by their \

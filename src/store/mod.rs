@@ -11,11 +11,15 @@
 mod attach;
 mod background;
 mod catalog_files;
+mod catalog_locks;
+mod catalog_reserve;
 mod check;
 mod check_home;
 mod files;
-mod layout;
+mod home_dirs;
+mod paths;
 mod privacy;
+mod sync_policy;
 mod undeletable;
 mod volume;
 mod warnings;
@@ -35,6 +39,7 @@ pub use files::ongoing_write::{OngoingWrite, release_cancelled_writes};
 pub use files::streams::StreamWriter;
 pub use files::volume_fs::{PreparedRemoval, VolumeFs, WriteSession};
 pub use privacy::OpenOptions;
+pub use sync_policy::Durability;
 pub use volume::create::CreatedVolume;
 pub use volume::query::{QuotaEnforcement, VolumeInfo};
 pub use volume::remove::BegunRemoval;
@@ -45,8 +50,7 @@ use crate::model::{VolumeName, VolumeRecord, VolumeRef};
 use crate::sync::IgnorePoison;
 use crate::volume_fs::QuotaLocks;
 use files::root_cache::RootCache;
-pub use layout::Durability;
-use layout::{HomeDirs, HomeFileIds};
+use home_dirs::{HomeDirs, HomeFileIds};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, RwLock, Weak};
@@ -65,7 +69,7 @@ pub struct Store {
 /// The open directories and catalog of a store.
 #[derive(Debug)]
 pub(crate) struct StoreHandle {
-    layout: HomeDirs,
+    dirs: HomeDirs,
     catalog: Arc<Catalog>,
     /// Ids of the paths at the opening, which show if one of them was deleted or replaced.
     file_ids: HomeFileIds,
@@ -146,18 +150,18 @@ fn open_stores() -> MutexGuard<'static, Stores> {
 
 impl StoreHandle {
     fn open(home: &Path, options: OpenOptions) -> Result<Arc<Self>> {
-        let layout = HomeDirs::open(home, options.durability)?;
-        let exposed = if options.shared { Vec::new() } else { layout.refuse_untrusted()? };
-        layout.refuse_invalid_catalog_file()?;
+        let dirs = HomeDirs::open(home, options.durability)?;
+        let exposed = if options.shared { Vec::new() } else { dirs.refuse_untrusted()? };
+        dirs.refuse_invalid_catalog_file()?;
         if !options.shared {
-            layout.make_catalog_private();
+            dirs.make_catalog_private();
         }
-        let catalog = layout.open_catalog(|| layout.discovered_volumes())?;
-        layout.sync_catalog_directory()?;
-        layout.fill_reserve();
-        let handle = StoreHandle::new(layout, catalog)?;
+        let catalog = dirs.open_catalog(|| dirs.discovered_volumes())?;
+        dirs.sync_catalog_directory()?;
+        dirs.reserve.fill();
+        let handle = StoreHandle::new(dirs, catalog)?;
         handle.warn_of_exposed(&exposed);
-        if !handle.layout.is_read_only() {
+        if !handle.dirs.is_read_only() {
             ignore_refusal(handle.forget_lost_identities())?;
             ignore_refusal(handle.delete_stale_identities())?;
         }
@@ -165,15 +169,15 @@ impl StoreHandle {
         Ok(handle)
     }
 
-    fn new(layout: HomeDirs, catalog: Catalog) -> Result<Arc<Self>> {
+    fn new(dirs: HomeDirs, catalog: Catalog) -> Result<Arc<Self>> {
         let catalog = Arc::new(catalog);
         let catalog_of_locks = catalog.clone();
-        let file_ids = layout.file_ids()?;
+        let file_ids = dirs.file_ids()?;
         let quota_locks = QuotaLocks::new(Box::new(move |name| {
             catalog_of_locks.read(|catalog| catalog.may_be_written(name))
         }));
         Ok(Arc::new_cyclic(|this| StoreHandle {
-            layout,
+            dirs,
             catalog,
             file_ids,
             quota_locks: Arc::new(quota_locks),
@@ -214,11 +218,11 @@ impl StoreHandle {
             // If the checkpoint fails, a longer log may still fit.
             let _refused = self.catalog.checkpoint_wal();
             written = self.catalog.write(&write);
-            if !lacks_room(&written) || !self.layout.release_reserve()? {
+            if !lacks_room(&written) || !self.dirs.reserve.release()? {
                 break;
             }
         }
-        self.layout.fill_reserve();
+        self.dirs.reserve.fill();
         written
     }
 
@@ -229,7 +233,7 @@ impl StoreHandle {
     }
 
     fn is_current(&self) -> Result<bool> {
-        Ok(self.layout.file_ids()? == self.file_ids)
+        Ok(self.dirs.file_ids()? == self.file_ids)
     }
 }
 

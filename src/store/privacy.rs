@@ -4,7 +4,7 @@
 //! user who can write the volumes directory or the home can replace directories in it.
 
 use super::Durability;
-use super::layout::HomeDirs;
+use super::home_dirs::HomeDirs;
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 

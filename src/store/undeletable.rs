@@ -1,7 +1,7 @@
 //! A list of leftovers that could not be deleted, not even by a helper process. Without it, each opening of the home
 //! would start that process for each of them again.
 
-use super::layout::HomeDirs;
+use super::home_dirs::HomeDirs;
 use crate::error::{Error, Result};
 use std::fs::File;
 use std::io::{Read, Write};

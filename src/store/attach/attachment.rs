@@ -115,7 +115,7 @@ impl Store {
         let readonly = config.flags().readonly;
         let origin = match config.source() {
             MountSource::Bind { host } => {
-                let (host, file) = resolve_bind_source(&handle.layout, host)?;
+                let (host, file) = resolve_bind_source(&handle.dirs, host)?;
                 ResolvedSource::Bind { host, file }
             }
             MountSource::Tmpfs { size_mib } => ResolvedSource::Tmpfs { size_mib: *size_mib },
@@ -138,7 +138,7 @@ impl Store {
                         origin
                     }
                     (VolumeKind::Dir, None) => {
-                        let host = handle.layout.volumes.path_of(name.as_str());
+                        let host = handle.dirs.volumes.path_of(name.as_str());
                         let quota_mib = volume.quota_mib;
                         ResolvedSource::Named {
                             volume: name.clone(),
@@ -260,7 +260,7 @@ impl StoreHandle {
                     return Err(Error::volume_not_found(name));
                 }
                 // A runtime follows a symbolic link at this path, so the entry must be a directory.
-                self.layout.volumes.open_child(name).map_err(|error| error.in_volume(name))?;
+                self.dirs.volumes.open_child(name).map_err(|error| error.in_volume(name))?;
             }
             let volumes = pending.leases.iter().map(|(volume, lease)| (volume.id, lease.clone())).collect();
             let images = self.lease_disks(catalog, &pending.disks)?;

@@ -112,7 +112,7 @@ impl StoreHandle {
         fstype: Option<&str>,
         readonly: bool,
     ) -> Result<(ResolvedSource, PendingDisk)> {
-        let image::OpenedImage { file, path, directory } = open_image(&self.layout, source, readonly)?;
+        let image::OpenedImage { file, path, directory } = open_image(&self.dirs, source, readonly)?;
         let inspected = image::inspect(&file, source, directory.as_fd(), format)?;
         inspected.check_mountable(source, readonly, fstype.is_some())?;
         let Inspected { format, fstype: found, parts, .. } = inspected;

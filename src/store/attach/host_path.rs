@@ -5,7 +5,7 @@
 use crate::error::{Error, Result};
 use crate::image;
 use crate::mount::MountKind;
-use crate::store::layout::HomeDirs;
+use crate::store::home_dirs::HomeDirs;
 use crate::sys::{
     Access, EntryKind, FileId, FileStat, open_host_entry, open_without_links, readable_directory, reopen,
 };
@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 ///
 /// The path is the host's, not a guest's, and a runtime gets it by name. Symbolic links are resolved here, so that
 /// the name leads to what was checked.
-pub fn resolve_bind_source(layout: &HomeDirs, source: &Path) -> Result<(PathBuf, bool)> {
+pub fn resolve_bind_source(dirs: &HomeDirs, source: &Path) -> Result<(PathBuf, bool)> {
     let failed = |error| Error::file_system("realpath", source, error);
     let real = std::fs::canonicalize(source).map_err(failed)?;
     let kind = std::fs::symlink_metadata(&real).map_err(failed)?.file_type();
@@ -27,7 +27,7 @@ pub fn resolve_bind_source(layout: &HomeDirs, source: &Path) -> Result<(PathBuf,
         let problem = format!("{source:?} is neither a file nor a directory");
         return Err(Error::invalid_config(MountKind::Bind.as_str(), problem));
     }
-    refuse_private(MountKind::Bind, layout, source, &real)?;
+    refuse_private(MountKind::Bind, dirs, source, &real)?;
     match real.to_str() {
         Some(_) => Ok((real, kind.is_file())),
         None => Err(Error::invalid_config(
@@ -37,12 +37,12 @@ pub fn resolve_bind_source(layout: &HomeDirs, source: &Path) -> Result<(PathBuf,
     }
 }
 
-/// Opens a disk image. Fails if it is no regular file, belongs to the store, or is to be written and this process may
-/// not write it.
-pub fn open_image(layout: &HomeDirs, source: &Path, readonly: bool) -> Result<image::OpenedImage> {
+/// Opens a disk image. Fails if it is no regular file or belongs to the store. Unless `readonly`, also fails if this
+/// process may not write it.
+pub fn open_image(dirs: &HomeDirs, source: &Path, readonly: bool) -> Result<image::OpenedImage> {
     let opened = image::open(source, |real, id| {
-        refuse_private(MountKind::Disk, layout, source, real)?;
-        match layout.is_catalog_file(id)? {
+        refuse_private(MountKind::Disk, dirs, source, real)?;
+        match dirs.is_catalog_file(id)? {
             true => Err(private_path_error(MountKind::Disk, source)),
             false => Ok(()),
         }
@@ -66,25 +66,25 @@ pub fn check_writable(file: &File, path: &Path) -> Result<()> {
 }
 
 /// Fails if a path contains, or is below, a directory of the store.
-fn refuse_private(kind: MountKind, layout: &HomeDirs, source: &Path, real: &Path) -> Result<()> {
-    match overlaps_private(layout, real)? {
+fn refuse_private(kind: MountKind, dirs: &HomeDirs, source: &Path, real: &Path) -> Result<()> {
+    match overlaps_private(dirs, real)? {
         true => Err(private_path_error(kind, source)),
         false => Ok(()),
     }
 }
 
 /// Returns true if a real path contains, or is below, a directory of the store.
-pub fn overlaps_private(layout: &HomeDirs, real: &Path) -> Result<bool> {
-    any_private(layout, |own| Ok(is_in(real, own)? || is_in(own, real)?))
+pub fn overlaps_private(dirs: &HomeDirs, real: &Path) -> Result<bool> {
+    any_private(dirs, |own| Ok(is_in(real, own)? || is_in(own, real)?))
 }
 
 /// Returns true if a real path is, or is below, a directory of the store.
-pub fn is_in_private(layout: &HomeDirs, real: &Path) -> Result<bool> {
-    any_private(layout, |own| is_in(real, own))
+pub fn is_in_private(dirs: &HomeDirs, real: &Path) -> Result<bool> {
+    any_private(dirs, |own| is_in(real, own))
 }
 
-fn any_private(layout: &HomeDirs, is_one: impl Fn(&Path) -> Result<bool>) -> Result<bool> {
-    for own in layout.private_directories() {
+fn any_private(dirs: &HomeDirs, is_one: impl Fn(&Path) -> Result<bool>) -> Result<bool> {
+    for own in dirs.private_directories() {
         let own = std::fs::canonicalize(own).map_err(|error| Error::file_system("realpath", own, error))?;
         if is_one(&own)? {
             return Ok(true);

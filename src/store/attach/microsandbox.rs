@@ -80,7 +80,7 @@ impl StoreHandle {
         let row = catalog.volume(name)?;
         let creating = row.and_then(|row| row.creating_sandbox);
         let is_by_name = !matches!(self.volumes_of_microsandbox(), VolumesDirectory::Other(_));
-        let place = self.layout.volumes.path_of(name.as_str());
+        let place = self.dirs.volumes.path_of(name.as_str());
         let mounts = |source: &MountedSource| match source {
             MountedSource::Volume(volume) => is_by_name && volume == name.as_str(),
             MountedSource::Host(host) => leads_into(host, &place),
@@ -110,7 +110,7 @@ impl StoreHandle {
             VolumesDirectory::Ours => None,
             VolumesDirectory::Other(path) => Some(format!(
                 "its {CONFIGURATION:?} has its volumes in {path:?}, and these are in {:?}",
-                self.layout.volumes.path()
+                self.dirs.volumes.path()
             )),
             VolumesDirectory::Unknown(error) => {
                 Some(format!("its {CONFIGURATION:?} does not say where its volumes are: {error}"))
@@ -121,14 +121,14 @@ impl StoreHandle {
     }
 
     fn volumes_of_microsandbox(&self) -> VolumesDirectory {
-        let found = read_json(&self.layout.home.path_of(CONFIGURATION)).and_then(|configuration| {
+        let found = read_json(&self.dirs.home.path_of(CONFIGURATION)).and_then(|configuration| {
             let volumes = configuration.as_ref().map(|found| &found["paths"]["volumes"]);
             let path = match volumes {
                 None | Some(Value::Null) => return Ok(VolumesDirectory::Ours),
                 Some(volumes) => volumes.as_str().map(PathBuf::from),
             };
             let path = path.ok_or_else(|| Error::catalog("has \"paths.volumes\" that is no path"))?;
-            let volumes = &self.layout.volumes;
+            let volumes = &self.dirs.volumes;
             let ours = FileId::of_open(volumes.as_fd())
                 .map_err(|error| Error::file_system("stat", volumes.path(), error))?;
             match path.is_absolute() && FileId::at(&path)? == Some(ours) {
@@ -149,10 +149,10 @@ impl StoreHandle {
 
     /// Returns microsandbox's catalog, if it exists.
     fn msb_catalog(&self, wait: Duration) -> Result<Option<MsbCatalog>> {
-        let databases = self.layout.databases();
+        let databases = self.dirs.databases();
         let path = databases.path_of(CATALOG);
         match stat_at(databases.as_fd(), OsStr::new(CATALOG)) {
-            Ok(facts) if facts.kind() == EntryKind::File => {}
+            Ok(stat) if stat.kind() == EntryKind::File => {}
             Ok(_) => {
                 return Err(Error::catalog(format!("of microsandbox, {path:?}, is not a regular file")));
             }
@@ -168,7 +168,7 @@ impl StoreHandle {
 
     /// Fails if microsandbox is downgrading its catalog.
     fn refuse_downgrade(&self, catalog: &Path) -> Result<()> {
-        let databases = self.layout.databases();
+        let databases = self.dirs.databases();
         if !databases.contains(DOWNGRADES)? {
             return Ok(());
         }
@@ -176,7 +176,7 @@ impl StoreHandle {
         for name in downgrades.names()? {
             let path = downgrades.path().join(&name);
             let is_directory =
-                stat_at(downgrades.as_fd(), &name).is_ok_and(|facts| facts.kind() == EntryKind::Directory);
+                stat_at(downgrades.as_fd(), &name).is_ok_and(|stat| stat.kind() == EntryKind::Directory);
             if name.as_encoded_bytes().starts_with(b".") || !is_directory {
                 continue;
             }

@@ -102,7 +102,7 @@ impl StoreHandle {
         if facts.kind() != EntryKind::Directory {
             return Err(failed(Errno::ENOTDIR.into()));
         }
-        match overlaps_private(&self.layout, &real)? {
+        match overlaps_private(&self.dirs, &real)? {
             false => Ok(fd),
             true => Err(Error::invalid_config(
                 ROOTFS,
@@ -160,7 +160,7 @@ impl StoreHandle {
                     .ok_or_else(attachment_ended)
             }
             ResolvedSource::Named { volume, part: None, .. } => {
-                let dir = self.layout.volumes.open_child(volume.as_str());
+                let dir = self.dirs.volumes.open_child(volume.as_str());
                 dir.map_err(|error| error.in_volume(volume.as_str()))?.try_clone()
             }
             ResolvedSource::Tmpfs { .. } | ResolvedSource::Disk { .. } => {

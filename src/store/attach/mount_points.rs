@@ -36,7 +36,7 @@ impl StoreHandle {
             ResolvedSource::Bind { host, .. } => (open_source_directory(host)?, host),
             ResolvedSource::Named { open, host, part: Some(_), .. } => (open_held_directory(open)?, host),
             ResolvedSource::Named { volume, host, .. } => {
-                (self.layout.volumes.open_child(volume.as_str())?.try_clone()?, host)
+                (self.dirs.volumes.open_child(volume.as_str())?.try_clone()?, host)
             }
         };
         let wants_file = mount.is_file();

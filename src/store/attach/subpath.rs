@@ -24,7 +24,7 @@ impl StoreHandle {
     ) -> Result<(ResolvedSource, OwnedFd)> {
         let name = &volume.name;
         let root =
-            self.layout.volumes.open_child(name.as_str()).map_err(|error| error.in_volume(name.as_str()))?;
+            self.dirs.volumes.open_child(name.as_str()).map_err(|error| error.in_volume(name.as_str()))?;
         let volume_root = VolumeRoot::new(name.clone(), root.try_clone()?).in_turns(&self.quota_locks);
         let found = match volume_root.part(subpath.as_str()) {
             Err(error) if create && error.is_refusal(&[Errno::ENOENT]) => {
@@ -34,7 +34,7 @@ impl StoreHandle {
             found => found,
         };
         let PinnedSubpath { descriptor, is_file } = found?;
-        let root = self.layout.volumes.path_of(name.as_str());
+        let root = self.dirs.volumes.path_of(name.as_str());
         let origin = ResolvedSource::Named {
             volume: name.clone(),
             host: root.join(subpath.as_str()),

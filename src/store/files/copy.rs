@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::model::option_names::HOST_PATH;
 use crate::store::AppendOptions;
 use crate::store::attach::host_path::{is_in_private, overlaps_private};
-use crate::store::layout::HomeDirs;
+use crate::store::home_dirs::HomeDirs;
 use crate::sync::{CancelToken, IgnorePoison, Slot, Slots};
 use crate::sys::{Dir, EntryKind, HostEntry, open_host_entry, open_host_holder};
 use crate::volume_fs::{
@@ -208,7 +208,7 @@ impl VolumeCopy {
         self.slot.go_on(&self.cancel)?;
         let handle = self.files.store.handle()?;
         let volume_root = self.files.open_root_in(&handle)?;
-        let layout = &handle.layout;
+        let dirs = &handle.dirs;
         let (source, dest, owner) = match &request {
             CopyRequest::Within { from, to } => {
                 let source = volume_root.copy_source(from)?;
@@ -216,13 +216,13 @@ impl VolumeCopy {
                 (source, dest, OwnerPolicy::Preserve)
             }
             CopyRequest::In { host, to } => {
-                let source = host_source(layout, host)?;
+                let source = host_source(dirs, host)?;
                 let dest = volume_root.copy_target(to, source.facts.kind())?;
                 (source, dest, OwnerPolicy::CurrentUser)
             }
             CopyRequest::Out { from, host } => {
                 let source = volume_root.copy_source(from)?;
-                let dest = host_dest(layout, host, source.facts.kind())?;
+                let dest = host_dest(dirs, host, source.facts.kind())?;
                 (source, dest, OwnerPolicy::CurrentUser)
             }
         };
@@ -256,7 +256,7 @@ struct CopyWriter {
     volume_root: VolumeRoot,
     cancel: CancelToken,
     slot: Arc<Slot>,
-    /// Held by the one thread of the copy that waits for the quota lock, so that the other threads do not time out.
+    /// Held by the thread of the copy that waits for the quota lock. So the other threads do not time out.
     quota_wait: Mutex<()>,
 }
 
@@ -304,20 +304,20 @@ impl IntoVolume for CopyWriter {
     }
 }
 
-fn host_source(layout: &HomeDirs, path: &Path) -> Result<CopySource> {
+fn host_source(dirs: &HomeDirs, path: &Path) -> Result<CopySource> {
     let HostEntry { fd, facts, real } =
         open_host_entry(path).map_err(|error| Error::file_system("open", path, error))?;
-    refuse_private(layout, path, &real)?;
+    refuse_private(dirs, path, &real)?;
     Ok(CopySource { side: Endpoint::on_host(path), fd, facts })
 }
 
-fn host_dest(layout: &HomeDirs, path: &Path, kind: EntryKind) -> Result<CopyDest> {
+fn host_dest(dirs: &HomeDirs, path: &Path, kind: EntryKind) -> Result<CopyDest> {
     let failed = |error| Error::file_system("open", path, error);
     let side = Endpoint::on_host(path);
     if kind == EntryKind::Directory {
         match open_host_entry(path) {
             Ok(found) if found.facts.kind() == EntryKind::Directory => {
-                refuse_private(layout, path, &found.real)?;
+                refuse_private(dirs, path, &found.real)?;
                 return Ok(CopyDest { side, place: CopyDestPlace::Directory(found.fd) });
             }
             Ok(_) => return Err(failed(Errno::ENOTDIR.into())),
@@ -327,14 +327,14 @@ fn host_dest(layout: &HomeDirs, path: &Path, kind: EntryKind) -> Result<CopyDest
     }
     let (holder, name) = open_host_holder(path).map_err(failed)?;
     // An entry at the name is replaced, and a symbolic link there is not followed.
-    if is_in_private(layout, &holder.real)? {
+    if is_in_private(dirs, &holder.real)? {
         return Err(private_path_error(path));
     }
     Ok(CopyDest { side, place: CopyDestPlace::Entry { holder: holder.fd, name } })
 }
 
-fn refuse_private(layout: &HomeDirs, path: &Path, real: &Path) -> Result<()> {
-    match overlaps_private(layout, real)? {
+fn refuse_private(dirs: &HomeDirs, path: &Path, real: &Path) -> Result<()> {
+    match overlaps_private(dirs, real)? {
         false => Ok(()),
         true => Err(private_path_error(path)),
     }

@@ -3,7 +3,7 @@
 use super::root_cache::CachedRoot;
 use crate::error::{Error, Result};
 use crate::model::{VolumeKind, VolumeName, VolumeRecord, VolumeRef, option_names};
-use crate::store::layout::data_path;
+use crate::store::paths::data_path;
 use crate::store::{Store, StoreHandle};
 use crate::sync::CancelToken;
 use crate::sys::FileId;
@@ -174,7 +174,7 @@ impl VolumeFs {
 
     /// Opens the volume's root. Returns `None` if another directory replaced it during the opening.
     fn try_open_root(&self, handle: &StoreHandle) -> Result<Option<VolumeRoot>> {
-        let (volumes, name) = (&handle.layout.volumes, &self.volume.name);
+        let (volumes, name) = (&handle.dirs.volumes, &self.volume.name);
         let open = || match volumes.open_child(name.as_str()) {
             Err(error) if error.is_refusal(&[Errno::ENOENT]) => Ok(None),
             opened => opened.map(Some),
@@ -260,8 +260,8 @@ impl WriteSession {
 
     /// Writes a whole file unless that would take long.
     ///
-    /// Returns `None`, and writes nothing, if another writer holds the quota lock, the volume must be measured, or a
-    /// guest holds a lease on the file.
+    /// Returns `None`, and writes nothing, if another writer holds the quota lock or the volume must be measured.
+    /// Also returns `None` if a guest holds a lease on the file.
     pub fn try_write(
         &self,
         path: impl AsRef<OsStr>,
@@ -293,7 +293,7 @@ impl WriteSession {
 
     /// Returns the volume's rules for writes.
     pub(crate) fn rules(&self) -> WriteRules<'_> {
-        WriteRules { staging: &self.handle.layout.staging, quota: Quota::mib(self.quota_mib) }
+        WriteRules { staging: &self.handle.dirs.staging, quota: Quota::mib(self.quota_mib) }
     }
 
     pub(crate) fn with_quota_lock<T>(
@@ -310,9 +310,9 @@ impl WriteSession {
 
     /// Runs `write` under the quota lock unless that would take long; see [`try_write`](WriteSession::try_write).
     pub(crate) fn try_with_quota_lock<T>(&self, write: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
-        let (locks, layout, name) = (&self.handle.quota_locks, &self.handle.layout, &self.files.volume.name);
+        let (locks, dirs, name) = (&self.handle.quota_locks, &self.handle.dirs, &self.files.volume.name);
         match self.has_quota() {
-            true => locks.try_take(name, || layout.try_lock_quota(name), write),
+            true => locks.try_take(name, || dirs.locks.try_lock_quota(name), write),
             false => write().map(Some),
         }
     }

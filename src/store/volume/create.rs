@@ -4,7 +4,7 @@ use super::identity::new_identity;
 use crate::catalog::{Action, Intent};
 use crate::error::{Error, Result};
 use crate::model::{MIB, VolumeId, VolumeName, VolumeSpec};
-use crate::store::layout::new_entry;
+use crate::store::paths::new_entry;
 use crate::store::{Store, StoreHandle, now_ms};
 use crate::sync::CancelToken;
 use crate::sys::Dir;
@@ -32,7 +32,7 @@ impl Store {
     ) -> Result<CreatedVolume> {
         let handle = self.handle()?;
         let id = self.create_volume(&handle, name, spec, cancel)?;
-        Ok(CreatedVolume { id, path: handle.layout.volumes.path_of(name.as_str()) })
+        Ok(CreatedVolume { id, path: handle.dirs.volumes.path_of(name.as_str()) })
     }
 
     /// Creates a volume and returns its id.
@@ -65,7 +65,7 @@ impl StoreHandle {
             let Some(volume_id) = catalog.insert_volume(name, identity, spec, now_ms())? else {
                 return Err(Error::volume_already_exists(name.as_str()));
             };
-            if self.layout.volumes.contains(name.as_str())? {
+            if self.dirs.volumes.contains(name.as_str())? {
                 return Err(Error::volume_directory_exists(name.as_str()));
             }
             catalog.begin(volume_id, Action::Create, &entry)?;
@@ -77,7 +77,7 @@ impl StoreHandle {
 
     /// Moves the directory back to the staging directory, so that the intent is rolled back, now or later.
     fn rollback_creation(&self, intent: &Intent) -> Result<()> {
-        let (staging, volumes) = (&self.layout.staging, &self.layout.volumes);
+        let (staging, volumes) = (&self.dirs.staging, &self.dirs.volumes);
         if !staging.contains(&intent.entry)? {
             volumes.move_to(intent.name.as_str(), staging, &intent.entry)?;
         }
@@ -86,11 +86,11 @@ impl StoreHandle {
 
     /// Creates a volume's directory. It is a subvolume if the kernel can enforce the quota.
     fn create_directory(&self, entry: &str, spec: &VolumeSpec) -> Result<Dir> {
-        let staging = &self.layout.staging;
+        let staging = &self.dirs.staging;
         if let Some(mib) = spec.quota_mib() {
             let limited = staging.create_limited_child(entry, VOLUME_MODE, u64::from(mib) * MIB)?;
             if let Some(limited) = limited {
-                self.layout.sync_file_system_of(&limited)?;
+                self.dirs.sync.file_system(&limited)?;
                 return Ok(limited);
             }
         }
@@ -104,11 +104,11 @@ impl StoreHandle {
             self.create_image(&created, &intent.name, disk)
                 .map_err(|error| error.in_volume(intent.name.as_str()))?;
         }
-        self.layout.sync_dir(&created)?;
+        self.dirs.sync.dir(&created)?;
         // Crash safety: the id file exists before the volume does, and the rollback deletes it.
-        self.layout.store_identity(&intent.name, intent.identity)?;
+        self.dirs.store_identity(&intent.name, intent.identity)?;
         cancel.commit()?;
-        self.layout.staging.move_to(&intent.entry, &self.layout.volumes, intent.name.as_str())?;
-        self.layout.sync_dir(&self.layout.volumes)
+        self.dirs.staging.move_to(&intent.entry, &self.dirs.volumes, intent.name.as_str())?;
+        self.dirs.sync.dir(&self.dirs.volumes)
     }
 }

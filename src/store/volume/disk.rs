@@ -5,7 +5,7 @@ use crate::ext4::{self, Ext4Options};
 use crate::image::{self, Inspected};
 use crate::model::{DiskFormat, DiskSpec, VolumeKind, VolumeName, VolumeRecord};
 use crate::store::StoreHandle;
-use crate::store::layout::image_entry;
+use crate::store::paths::image_entry;
 use crate::sys::{Dir, ImageLock, lock_image, random_bytes, random_uuid};
 use nix::errno::Errno;
 use std::fs::File;
@@ -29,12 +29,12 @@ impl StoreHandle {
         })?;
         let entry = image_entry(disk.format());
         let file = File::from(dir.create_file(entry, IMAGE_MODE)?);
-        let path = self.layout.volumes.path_of(name.as_str()).join(entry);
+        let path = self.dirs.volumes.path_of(name.as_str()).join(entry);
         match disk.format() {
             DiskFormat::Qcow2 => image::create_qcow2(&file, &path, disk.capacity_bytes(), &content)?,
             _ => image::create_raw(&file, &path, disk.capacity_bytes(), &content)?,
         }
-        self.layout.sync_file(&file, &path)
+        self.dirs.sync.file(&file, &path)
     }
 
     /// Returns the open image of a disk volume and its path. Returns `None` for a directory volume, or if the image
@@ -43,7 +43,7 @@ impl StoreHandle {
         if volume.kind == VolumeKind::Dir {
             return Ok(None);
         }
-        let dir = self.layout.volumes.open_child(volume.name.as_str())?;
+        let dir = self.dirs.volumes.open_child(volume.name.as_str())?;
         let entry = image_entry(volume.disk_format.unwrap_or(DiskFormat::Raw));
         Ok(dir.open_existing_file(entry)?.map(|file| (File::from(file), dir.path_of(entry))))
     }
@@ -54,9 +54,9 @@ impl StoreHandle {
         let inspect = || {
             let Some((file, path)) = self.image_of(volume)? else {
                 let problem = "is missing: it was deleted manually. Remove the volume, or put the image back";
-                return Err(Error::disk_image(self.layout.volumes.path_of(name), problem));
+                return Err(Error::disk_image(self.dirs.volumes.path_of(name), problem));
             };
-            let directory = self.layout.volumes.open_child(name)?;
+            let directory = self.dirs.volumes.open_child(name)?;
             let format = volume.disk_format.unwrap_or(DiskFormat::Raw);
             let inspected = image::inspect(&file, &path, directory.as_fd(), Some(format))?;
             match volume.capacity_bytes.is_some_and(|bytes| inspected.capacity_bytes < bytes) {

@@ -6,7 +6,7 @@
 use crate::error::{Error, Result};
 use crate::model::{VolumeId, VolumeName};
 use crate::store::StoreHandle;
-use crate::store::layout::HomeDirs;
+use crate::store::home_dirs::HomeDirs;
 use crate::sys::random_bytes;
 use std::fs::File;
 use std::io::Read;
@@ -25,8 +25,8 @@ impl HomeDirs {
     /// Writes a volume's id file, and flushes it if the store is durable.
     pub fn store_identity(&self, name: &VolumeName, id: VolumeId) -> Result<()> {
         let file = self.write_identity(name, id)?;
-        self.sync_file(&file, &self.ids.path_of(name.as_str()))?;
-        self.sync_dir(&self.ids)
+        self.sync.file(&file, &self.ids.path_of(name.as_str()))?;
+        self.sync.dir(&self.ids)
     }
 
     fn write_identity(&self, name: &VolumeName, id: VolumeId) -> Result<File> {
@@ -53,16 +53,16 @@ impl HomeDirs {
     /// Deletes the id file and the quota files of a volume that is gone, and flushes that if the store is durable.
     /// The caller holds the name lock.
     pub fn delete_files_beside(&self, name: &VolumeName) -> Result<()> {
-        self.delete_quota_files(name)?;
+        self.locks.delete_quota_files(name)?;
         self.delete_identity(name)?;
-        self.sync_dir(&self.ids)
+        self.sync.dir(&self.ids)
     }
 }
 
 impl StoreHandle {
     /// Returns the names of id files whose volume is gone. Skips volumes that are being created.
     pub(crate) fn stale_identities(&self) -> Result<Vec<VolumeName>> {
-        let entries = self.layout.ids.names()?;
+        let entries = self.dirs.ids.names()?;
         let known = self.catalog.read(|catalog| catalog.names())?;
         let mut stale = Vec::new();
         for entry in entries {
@@ -79,17 +79,17 @@ impl StoreHandle {
     /// Returns true if the id file of a name has neither a row in the catalog nor a directory.
     pub(crate) fn is_stale(&self, name: &VolumeName) -> Result<bool> {
         let entry = name.as_str();
-        Ok(self.layout.ids.contains(entry)?
-            && !self.layout.volumes.contains(entry)?
+        Ok(self.dirs.ids.contains(entry)?
+            && !self.dirs.volumes.contains(entry)?
             && !self.catalog.read(|catalog| catalog.has_row(name))?)
     }
 
     /// Deletes the id file and the quota files of a volume that is gone. Returns false if the name is in use.
     pub(crate) fn delete_stale_identity(&self, name: &VolumeName) -> Result<bool> {
-        let Some(_lock) = self.layout.try_lock(name)? else { return Ok(false) };
+        let Some(_lock) = self.dirs.locks.try_lock(name)? else { return Ok(false) };
         let is_stale = self.is_stale(name)?;
         if is_stale {
-            self.layout.delete_files_beside(name)?;
+            self.dirs.delete_files_beside(name)?;
         }
         Ok(is_stale)
     }
@@ -101,7 +101,7 @@ impl StoreHandle {
 
     /// Marks all id files as missing if the directory of them is empty: it was deleted or replaced.
     pub(crate) fn forget_lost_identities(&self) -> Result<()> {
-        if !self.layout.ids.names()?.is_empty() {
+        if !self.dirs.ids.names()?.is_empty() {
             return Ok(());
         }
         match self.catalog.read(|catalog| catalog.has_volume_with_file())? {
@@ -114,11 +114,11 @@ impl StoreHandle {
         let missing = self.catalog.read(|catalog| catalog.volumes_without_file())?;
         let mut stored = Vec::new();
         for (row, name) in missing {
-            let Some(_lock) = self.layout.try_lock(&name)? else { continue };
+            let Some(_lock) = self.dirs.locks.try_lock(&name)? else { continue };
             // TOCTOU: the volume of that name may have been removed and created again before the lock was taken.
             let current = self.catalog.read(|catalog| catalog.volume(&name))?;
             if let Some(volume) = current.filter(|volume| volume.id == row) {
-                self.layout.write_identity(&name, volume.identity)?;
+                self.dirs.write_identity(&name, volume.identity)?;
                 stored.push(row);
             }
         }
@@ -126,7 +126,7 @@ impl StoreHandle {
             return Ok(());
         }
         // Crash safety: one flush for all files comes before the catalog records them.
-        self.layout.sync_file_system_of(&self.layout.ids)?;
+        self.dirs.sync.file_system(&self.dirs.ids)?;
         self.catalog.write(|catalog| stored.iter().try_for_each(|row| catalog.mark_identity_stored(*row)))
     }
 }

@@ -9,12 +9,28 @@
 use crate::error::{Error, Result};
 use crate::model::VolumeName;
 use crate::store::StoreHandle;
-use crate::store::layout::{HomeDirs, SEPARATOR};
+use crate::store::paths::SEPARATOR;
 use crate::sync::{CancelToken, LONGEST_WAIT};
-use crate::sys::{ExistingLock, FileLock};
+use crate::sys::{Dir, ExistingLock, FileLock};
 use std::time::Instant;
 
-impl HomeDirs {
+/// The lock files of all volumes of a home.
+#[derive(Debug)]
+pub struct NameLocks {
+    dir: Dir,
+}
+
+impl NameLocks {
+    /// Returns the locks in a directory.
+    pub fn new(dir: Dir) -> Self {
+        NameLocks { dir }
+    }
+
+    /// Returns the directory of the lock files.
+    pub fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
     /// Acquires the name lock. Fails if another operation holds it for too long.
     pub fn lock(&self, name: &VolumeName, cancel: &CancelToken) -> Result<FileLock> {
         self.lock_until(name, cancel.may_wait_until(), cancel)
@@ -23,13 +39,13 @@ impl HomeDirs {
     /// Acquires the name lock. Fails if another operation still holds it at `deadline`.
     pub fn lock_until(&self, name: &VolumeName, deadline: Instant, cancel: &CancelToken) -> Result<FileLock> {
         let left = deadline.saturating_duration_since(Instant::now());
-        FileLock::acquire(&self.locks, &name_lock_entry(name), left, || cancel.check())?
+        FileLock::acquire(&self.dir, &name_lock_entry(name), left, || cancel.check())?
             .ok_or_else(|| Error::volume_busy(name.as_str(), LONGEST_WAIT))
     }
 
     /// Acquires the name lock if it is free.
     pub fn try_lock(&self, name: &VolumeName) -> Result<Option<FileLock>> {
-        FileLock::try_acquire(&self.locks, &name_lock_entry(name))
+        FileLock::try_acquire(&self.dir, &name_lock_entry(name))
     }
 
     /// Acquires the quota lock of a volume. Fails if another process still holds it at `deadline`. Returns `None` if
@@ -42,7 +58,7 @@ impl HomeDirs {
     ) -> Result<Option<FileLock>> {
         let acquire = |entry: String| {
             let left = deadline.saturating_duration_since(Instant::now());
-            match FileLock::acquire_existing(&self.locks, &entry, left, || cancel.check())? {
+            match FileLock::acquire_existing(&self.dir, &entry, left, || cancel.check())? {
                 Some(ExistingLock::Acquired(lock)) => Ok(Some(lock)),
                 Some(ExistingLock::Missing) => Ok(None),
                 None => Err(Error::volume_busy(name.as_str(), LONGEST_WAIT)),
@@ -59,28 +75,28 @@ impl HomeDirs {
     /// Acquires the quota lock if it is free, no other process waits for it, and its files exist.
     pub fn try_lock_quota(&self, name: &VolumeName) -> Result<Option<FileLock>> {
         let [current, next] = quota_lock_entries(name);
-        match FileLock::try_acquire_own(&self.locks, &next)? {
-            Some(_next) => FileLock::try_acquire_own(&self.locks, &current),
+        match FileLock::try_acquire_own(&self.dir, &next)? {
+            Some(_next) => FileLock::try_acquire_own(&self.dir, &current),
             None => Ok(None),
         }
     }
 
     /// Deletes the files of a volume's quota lock. The caller holds the name lock, and the volume is being removed.
     pub fn delete_quota_files(&self, name: &VolumeName) -> Result<()> {
-        quota_lock_entries(name).iter().try_for_each(|entry| self.locks.unlink(entry))
+        quota_lock_entries(name).iter().try_for_each(|entry| self.dir.unlink(entry))
     }
 
     /// Acquires the work lock of a volume with an intent. Returns `None` if another operation holds it.
     pub fn acquire_work_lock(&self, name: &VolumeName) -> Result<Option<WorkLock>> {
         let entry = work_lock_entry(name);
-        let lock = FileLock::try_acquire(&self.locks, &entry)?;
+        let lock = FileLock::try_acquire(&self.dir, &entry)?;
         Ok(lock.map(|lock| WorkLock { entry, _lock: lock }))
     }
 
     /// Returns true if an operation holds the work lock of a volume.
     pub fn is_work_locked(&self, name: &VolumeName) -> Result<bool> {
         let entry = work_lock_entry(name);
-        let held = FileLock::acquire_existing(&self.locks, &entry, Default::default(), || Ok(()))?;
+        let held = FileLock::acquire_existing(&self.dir, &entry, Default::default(), || Ok(()))?;
         Ok(held.is_none())
     }
 }
@@ -94,8 +110,8 @@ pub struct WorkLock {
 
 impl WorkLock {
     /// Deletes the lock file while the lock is held.
-    pub fn delete(self, layout: &HomeDirs) -> Result<()> {
-        layout.locks.unlink(&self.entry)
+    pub fn delete(self, locks: &NameLocks) -> Result<()> {
+        locks.dir.unlink(&self.entry)
     }
 }
 
@@ -108,16 +124,16 @@ impl StoreHandle {
         cancel: &CancelToken,
     ) -> Result<FileLock> {
         loop {
-            if let Some(lock) = self.layout.lock_quota(name, deadline, cancel)? {
+            if let Some(lock) = self.dirs.locks.lock_quota(name, deadline, cancel)? {
                 return Ok(lock);
             }
-            let _lock = self.layout.lock_until(name, deadline, cancel)?;
+            let _lock = self.dirs.locks.lock_until(name, deadline, cancel)?;
             // Under the name lock an existing volume is not removed, so these files cannot outlive it.
             if self.catalog.read(|catalog| catalog.volume(name))?.is_none() {
                 return Err(Error::volume_not_found(name.as_str()));
             }
             for entry in quota_lock_entries(name) {
-                self.layout.locks.open_or_create_file(&entry)?;
+                self.dirs.locks.dir.open_or_create_file(&entry)?;
             }
         }
     }

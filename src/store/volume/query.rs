@@ -74,7 +74,7 @@ impl StoreHandle {
     ///
     /// A record whose directory was deleted manually stays visible, with no usage, so that it can be removed.
     fn measure(&self, record: VolumeRecord, cancel: &CancelToken) -> Result<Option<VolumeInfo>> {
-        let (volumes, name) = (&self.layout.volumes, record.name.as_str());
+        let (volumes, name) = (&self.dirs.volumes, record.name.as_str());
         let used_bytes = match self.used_bytes(&record, cancel) {
             Ok(bytes) => bytes,
             Err(error) if error.is_refusal(&UNREADABLE) => 0,
@@ -89,7 +89,7 @@ impl StoreHandle {
 
     /// Checks the limit in the file system, because the volume may have been copied to another one.
     fn quota_enforcement(&self, name: &VolumeName, mib: u32) -> QuotaEnforcement {
-        let root = self.layout.volumes.open_child(name.as_str()).ok();
+        let root = self.dirs.volumes.open_child(name.as_str()).ok();
         let subvolume = root.and_then(|root| Subvolume::of_root(root.as_fd()).ok()?);
         match subvolume.and_then(|subvolume| subvolume.quota()) {
             Some(quota) if quota.limit <= u64::from(mib) * MIB => QuotaEnforcement::Kernel,
@@ -101,7 +101,7 @@ impl StoreHandle {
     fn used_bytes(&self, record: &VolumeRecord, cancel: &CancelToken) -> Result<u64> {
         match record.kind {
             VolumeKind::Dir => {
-                let dir = self.layout.volumes.open_child(record.name.as_str())?;
+                let dir = self.dirs.volumes.open_child(record.name.as_str())?;
                 VolumeRoot::new(record.name.clone(), dir.try_clone()?).used_bytes(cancel)
             }
             VolumeKind::Disk => {

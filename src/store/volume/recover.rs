@@ -8,7 +8,7 @@ use crate::catalog::{Action, Intent};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::VolumeName;
 use crate::store::StoreHandle;
-use crate::store::layout::EntryOwner;
+use crate::store::paths::EntryOwner;
 use crate::sync::{CancelToken, LONGEST_WAIT, SLICE};
 use crate::sys::{Dir, FileLock, ReflinkRename};
 use nix::errno::Errno;
@@ -44,7 +44,7 @@ impl StoreHandle {
     ///
     /// A failure must not make the volumes unavailable: the next opening tries again.
     pub(crate) fn recover(&self) -> Result<()> {
-        if self.layout.is_read_only() {
+        if self.dirs.is_read_only() {
             return Ok(());
         }
         let resolved = self
@@ -55,8 +55,8 @@ impl StoreHandle {
             .and_then(|()| self.reap_dead_attachments())
             .and_then(|()| self.store_missing_identities());
         ignore_refusal(resolved)?;
-        self.clear_leftovers(&self.layout.staging)?;
-        self.clear_leftovers(&self.layout.trash)
+        self.clear_leftovers(&self.dirs.staging)?;
+        self.clear_leftovers(&self.dirs.trash)
     }
 
     /// Resolves all abandoned intents. Stops at the first error of the catalog, for which each intent would wait.
@@ -73,7 +73,7 @@ impl StoreHandle {
     }
 
     /// Resolves abandoned intents for an operation that only reads. Returns false if the file system or the catalog
-    /// did not permit it, or the catalog is locked longer than a reader waits.
+    /// did not permit it. Also returns false if the catalog is locked longer than a reader waits.
     pub(crate) fn try_resolve_abandoned_intents(&self, cancel: &CancelToken) -> Result<bool> {
         let resolved = self.resolve_abandoned_intents(ResolveLimits::of_reader(), cancel);
         false_if_refused(resolved.map(|()| true))
@@ -87,9 +87,9 @@ impl StoreHandle {
 
     /// Resolves the intent of a name. Returns false if an operation works on the name.
     fn resolve_if_abandoned(&self, name: &VolumeName, limits: ResolveLimits) -> Result<bool> {
-        let Some(lock) = self.layout.try_lock(name)? else { return Ok(false) };
+        let Some(lock) = self.dirs.locks.try_lock(name)? else { return Ok(false) };
         match self.intent_of(name)? {
-            Some(_) if self.layout.is_work_locked(name)? => Ok(false),
+            Some(_) if self.dirs.locks.is_work_locked(name)? => Ok(false),
             Some(intent) => {
                 if limits.wait.is_zero() {
                     self.catalog.check_writable_soon()?;
@@ -105,9 +105,9 @@ impl StoreHandle {
         let deadline = cancel.may_wait_until();
         let mut resolved = None;
         loop {
-            let lock = self.layout.lock_until(name, deadline, cancel)?;
+            let lock = self.dirs.locks.lock_until(name, deadline, cancel)?;
             let Some(intent) = self.intent_of(name)? else { return Ok(lock) };
-            if self.layout.is_work_locked(name)? {
+            if self.dirs.locks.is_work_locked(name)? {
                 drop(lock);
             } else if resolved.as_ref() == Some(&intent.entry) {
                 // The caller's operation fails if the intent could not be resolved.
@@ -149,17 +149,17 @@ impl StoreHandle {
     /// Rolls back a creation whose directory is still in the staging directory. Completes one whose directory is in
     /// place.
     pub(crate) fn resolve_creation(&self, intent: &Intent) -> Result<()> {
-        let (staging, volumes) = (&self.layout.staging, &self.layout.volumes);
+        let (staging, volumes) = (&self.dirs.staging, &self.dirs.volumes);
         let in_place = !staging.contains(&intent.entry)? && volumes.contains(intent.name.as_str())?;
         // Crash safety: the rename, into place or back, must be on disk before the catalog records it.
-        self.layout.sync_dir(volumes)?;
+        self.dirs.sync.dir(volumes)?;
         if in_place {
             return self.write_to_free(|catalog| catalog.delete_intent(intent.volume_id));
         }
         delete_tree(staging, &intent.entry, &staging.path_of(&intent.entry))?;
-        self.layout.delete_identity(&intent.name)?;
+        self.dirs.delete_identity(&intent.name)?;
         // Crash safety: the id file goes before the row, so that a later directory with this name never gets this id.
-        self.layout.sync_dir(&self.layout.ids)?;
+        self.dirs.sync.dir(&self.dirs.ids)?;
         self.write_to_free(|catalog| catalog.delete_volume(intent.volume_id))
     }
 
@@ -181,12 +181,12 @@ impl StoreHandle {
         let Some(lock) = self.lock_abandoned(dir, entry)? else { return Ok(()) };
         let delete = || self.delete_leftover(dir, entry);
         match EntryOwner::of(entry) {
-            EntryOwner::Volume(name) => match self.layout.acquire_work_lock(&name) {
+            EntryOwner::Volume(name) => match self.dirs.locks.acquire_work_lock(&name) {
                 Ok(Some(work)) => {
                     // Other operations wait for the name lock, so content is not deleted under it.
                     drop(lock);
                     let deleted = delete();
-                    work.delete(&self.layout).and(deleted)
+                    work.delete(&self.dirs.locks).and(deleted)
                 }
                 Ok(None) => Ok(()),
                 // No space for the file of the work lock.
@@ -202,11 +202,11 @@ impl StoreHandle {
 
     /// Deletes a leftover. Starts no helper process if an earlier one failed; a `check` that repairs tries again.
     fn delete_leftover(&self, dir: &Dir, entry: &str) -> Result<()> {
-        let is_undeletable = self.layout.is_undeletable(entry);
+        let is_undeletable = self.dirs.is_undeletable(entry);
         let mut may_start_helper = !is_undeletable;
         let deleted = delete_tree_with_helper(dir, entry, &dir.path_of(entry), &mut may_start_helper);
         if !is_undeletable && !may_start_helper {
-            self.layout.add_undeletable(entry);
+            self.dirs.add_undeletable(entry);
         }
         deleted
     }
@@ -217,7 +217,7 @@ impl StoreHandle {
         let (records, _invalid) = self.catalog.read(|catalog| catalog.volumes())?;
         let mut result = Ok(());
         for record in records {
-            let removed = match self.layout.volumes.open_child(record.name.as_str()) {
+            let removed = match self.dirs.volumes.open_child(record.name.as_str()) {
                 Err(error) if error.is_refusal(&[Errno::ENOENT]) => Ok(()),
                 root => root.and_then(|root| clone.remove_from(&root)),
             };
@@ -233,8 +233,8 @@ impl StoreHandle {
     /// later.
     pub(crate) fn lock_abandoned(&self, dir: &Dir, entry: &str) -> Result<Option<FileLock>> {
         let lock = match EntryOwner::of(entry) {
-            EntryOwner::Volume(name) => match self.layout.try_lock(&name)? {
-                Some(_) if self.layout.is_work_locked(&name)? => None,
+            EntryOwner::Volume(name) => match self.dirs.locks.try_lock(&name)? {
+                Some(_) if self.dirs.locks.is_work_locked(&name)? => None,
                 lock => lock,
             },
             EntryOwner::File | EntryOwner::Cloned(_) => FileLock::try_acquire_leftover(dir, entry)?,

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{VolumeRecord, VolumeRef};
 use crate::store::attach::liveness::live_holders;
 use crate::store::background;
-use crate::store::layout::new_entry;
+use crate::store::paths::new_entry;
 use crate::store::{Store, StoreHandle};
 use crate::sync::{CancelToken, LONGEST_WAIT};
 use crate::sys::{FileLock, ImageLock, regain_access_to};
@@ -173,7 +173,7 @@ impl StoreHandle {
         }
         if !has_begun {
             // Crash safety: a process that moved the volume back may have died before the rename was on disk.
-            self.layout.sync_dir(&self.layout.volumes)?;
+            self.dirs.sync.dir(&self.dirs.volumes)?;
         }
         let claimed = self.write_to_free(|catalog| {
             if !catalog.confirm(intent)? {
@@ -211,11 +211,10 @@ impl StoreHandle {
     /// Returns true if the volume is still where it was when its removal began.
     fn is_in_place(&self, intent: &Intent) -> Result<bool> {
         // After the volume was moved, microsandbox may have created another one with its name.
-        let was_moved =
-            intent.is_marked && self.layout.stored_identity(&intent.name) != Some(intent.identity);
+        let was_moved = intent.is_marked && self.dirs.stored_identity(&intent.name) != Some(intent.identity);
         Ok(!was_moved
-            && !self.layout.trash.contains(&intent.entry)?
-            && self.layout.volumes.contains(intent.name.as_str())?)
+            && !self.dirs.trash.contains(&intent.entry)?
+            && self.dirs.volumes.contains(intent.name.as_str())?)
     }
 
     /// Moves the data to the trash and replaces the name lock by the work lock. Skips the steps that another process
@@ -224,13 +223,13 @@ impl StoreHandle {
     /// The intent reserves the name, and the work lock marks its owner as alive.
     fn begin_deletion(&self, intent: &Intent, lock: FileLock) -> ContentDeletion {
         let content = self.move_to_trash(intent).and_then(|in_trash| self.content(intent, in_trash));
-        let work = self.layout.acquire_work_lock(&intent.name).ok().flatten();
+        let work = self.dirs.locks.acquire_work_lock(&intent.name).ok().flatten();
         let _lock = work.is_none().then_some(lock);
         ContentDeletion { content, work, _lock }
     }
 
     fn content(&self, intent: &Intent, in_trash: bool) -> Result<RemovedContent> {
-        let (trash, volumes, name) = (&self.layout.trash, &self.layout.volumes, intent.name.as_str());
+        let (trash, volumes, name) = (&self.dirs.trash, &self.dirs.volumes, intent.name.as_str());
         let (dir, entry) = if in_trash { (trash, intent.entry.as_str()) } else { (volumes, name) };
         Ok(RemovedContent {
             in_trash,
@@ -248,15 +247,15 @@ impl StoreHandle {
     ) -> Result<Option<ContentDeletion>> {
         let name = intent.name.as_str();
         let ContentDeletion { content, work, _lock } = content_deletion;
-        let (trash, volumes) = (&self.layout.trash, &self.layout.volumes);
+        let (trash, volumes) = (&self.dirs.trash, &self.dirs.volumes);
         let deleted = content.and_then(|mut content| {
             if !content.deletion.go_on(until)? {
                 return Ok(Some(content));
             }
             if !content.in_trash {
-                self.layout.sync_dir(volumes)?;
-                self.layout.delete_identity(&intent.name)?;
-                self.layout.sync_dir(&self.layout.ids)?;
+                self.dirs.sync.dir(volumes)?;
+                self.dirs.delete_identity(&intent.name)?;
+                self.dirs.sync.dir(&self.dirs.ids)?;
             }
             Ok(None)
         });
@@ -271,7 +270,7 @@ impl StoreHandle {
             Err(_) => {
                 if trash.contains(&intent.entry)? {
                     trash.move_to(&intent.entry, volumes, name)?;
-                    self.layout.sync_dir(volumes)?;
+                    self.dirs.sync.dir(volumes)?;
                 }
                 self.write_to_free(|catalog| catalog.delete_intent_without_id_file(intent.volume_id))?;
                 // If this fails, the next opening of the home writes the id file.
@@ -279,16 +278,16 @@ impl StoreHandle {
             }
         }
         // The work lock is held as long as the intent exists. A lock file that stays is deleted by the next removal.
-        let _left = work.map_or(Ok(()), |work| work.delete(&self.layout));
+        let _left = work.map_or(Ok(()), |work| work.delete(&self.dirs.locks));
         // The removed volume may have freed space.
-        self.layout.fill_reserve();
+        self.dirs.reserve.fill();
         result.map(|()| None).map_err(|error| error.in_volume(name))
     }
 
     /// Moves the data to the trash, and deletes the id file and the quota files. Returns false if the data cannot be
     /// moved and must be deleted in its place. The caller holds the name lock.
     fn move_to_trash(&self, intent: &Intent) -> Result<bool> {
-        let (volumes, trash, name) = (&self.layout.volumes, &self.layout.trash, intent.name.as_str());
+        let (volumes, trash, name) = (&self.dirs.volumes, &self.dirs.trash, intent.name.as_str());
         let mut in_place = false;
         if self.is_in_place(intent)? {
             let moved = || volumes.move_to(name, trash, &intent.entry);
@@ -309,14 +308,14 @@ impl StoreHandle {
             }
         }
         // Crash safety: this also flushes a rename of a process that died before it flushed.
-        self.layout.sync_dir(volumes)?;
+        self.dirs.sync.dir(volumes)?;
         self.root_cache.remove(&intent.name);
-        self.layout.delete_quota_files(&intent.name)?;
+        self.dirs.locks.delete_quota_files(&intent.name)?;
         if !in_place {
-            self.layout.delete_identity(&intent.name)?;
+            self.dirs.delete_identity(&intent.name)?;
             // Crash safety: the id file goes before the name lock is released, because then others may create the
             // directory.
-            self.layout.sync_dir(&self.layout.ids)?;
+            self.dirs.sync.dir(&self.dirs.ids)?;
         }
         Ok(!in_place)
     }
