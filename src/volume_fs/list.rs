@@ -72,7 +72,7 @@ impl EntryBatch {
 pub struct DirListing {
     volume: VolumeName,
     options: ListOptions,
-    way: DirCursor,
+    way: DirCursor<Dir>,
     visits: VisitedDirs,
     current: Option<CurrentDir>,
     /// What the paths of the current directory's entries begin with: nothing, or its own path and a slash.
@@ -124,7 +124,7 @@ impl VolumeRoot {
     pub fn list(self, path: impl AsRef<OsStr>, options: ListOptions) -> Result<DirListing> {
         let path = VolumePath::parse(path)?;
         let top = self.at("scandir", &path, |dir, rest| dir.open_dir(rest))?;
-        let mut way = DirCursor::from(top);
+        let mut way = DirCursor::new(top);
         let opened = CurrentDir::open(&mut way, DirPos::default());
         let current = opened.map_err(|error| self.refused("scandir", &path, error))?;
         Ok(DirListing {
@@ -306,12 +306,12 @@ impl DirListing {
 }
 
 impl CurrentDir {
-    fn open(way: &mut DirCursor, spot: DirPos) -> io::Result<Self> {
+    fn open(way: &mut DirCursor<Dir>, spot: DirPos) -> io::Result<Self> {
         const FLAGS: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
         let dir = way.open(&spot)?;
         let stream = Stream::openat(&dir, ".", FLAGS, Mode::empty())?;
         let names = Names::Streamed(stream.into_iter());
-        Ok(CurrentDir { spot: way.base_below(spot, &dir), dir, names, subdirectories: Vec::new() })
+        Ok(CurrentDir { spot: way.anchor_below(spot, &dir), dir, names, subdirectories: Vec::new() })
     }
 }
 

@@ -1,16 +1,16 @@
 //! What a directory of a copy gets: owner, rights and attributes.
 
-use super::cursor::DirPair;
+use super::dir_pair::DirPair;
 use super::endpoint::{EndpointResult, EndpointSide};
 use super::job::CopyContext;
 use super::policy::OwnerPolicy;
 use crate::error::Result;
 use crate::sys::{CopiedRights, FileStat, Inheritance, inherited_group, mode_of_new_directory};
+use crate::volume_fs::walk::cursor::TreePath;
 use nix::sys::stat::{Mode, fchmod};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::fchown;
-use std::path::Path;
 
 /// The mode of a directory that is settled once it is opened.
 pub const UNSETTLED: u32 = 0o700;
@@ -33,10 +33,15 @@ pub fn final_mode(context: &CopyContext, original: BorrowedFd<'_>) -> EndpointRe
 }
 
 /// Gives a new directory what it gets before it is filled, and returns the mode that is still to be set, if any.
-pub fn settle(context: &CopyContext, pair: &DirPair, facts: &FileStat, path: &Path) -> Result<Option<u32>> {
+pub fn settle(
+    context: &CopyContext,
+    pair: &DirPair,
+    facts: &FileStat,
+    path: &TreePath,
+) -> Result<Option<u32>> {
     let rights = CopiedRights::of(pair.from.as_fd(), facts)
-        .map_err(|error| context.sides.from.refused("listxattr", path, error))?;
-    let refused = |syscall, error: io::Error| context.sides.to.refused(syscall, path, error);
+        .map_err(|error| context.sides.from.refused("listxattr", &path.to_path_buf(), error))?;
+    let refused = |syscall, error: io::Error| context.sides.to.refused(syscall, &path.to_path_buf(), error);
     rights.give_attributes(pair.from.as_fd(), pair.to.as_fd()).map_err(|error| refused("setxattr", error))?;
     give_owner(context, pair, facts).map_err(|error| refused("fchown", error))?;
     mode_of_new_directory(pair.to.as_fd(), mode_of(context, facts, &rights))
@@ -44,9 +49,9 @@ pub fn settle(context: &CopyContext, pair: &DirPair, facts: &FileStat, path: &Pa
 }
 
 /// Sets the mode that settling left.
-pub fn change_mode(context: &CopyContext, pair: &DirPair, mode: u32, path: &Path) -> Result<()> {
+pub fn change_mode(context: &CopyContext, pair: &DirPair, mode: u32, path: &TreePath) -> Result<()> {
     let changed = fchmod(&pair.to, Mode::from_bits_truncate(mode));
-    changed.map_err(|errno| context.sides.to.refused("fchmod", path, errno))
+    changed.map_err(|errno| context.sides.to.refused("fchmod", &path.to_path_buf(), errno))
 }
 
 fn mode_of(context: &CopyContext, facts: &FileStat, rights: &CopiedRights) -> u32 {

@@ -69,13 +69,13 @@ impl Endpoint {
 
 /// EndpointSide of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum EndpointSide {
+pub enum EndpointSide {
     From,
     To,
 }
 
 /// A refusal on one side.
-pub(super) type EndpointResult<T> = std::result::Result<T, (EndpointSide, io::Error)>;
+pub type EndpointResult<T> = std::result::Result<T, (EndpointSide, io::Error)>;
 
 /// Both.
 #[derive(Debug)]
@@ -85,10 +85,15 @@ pub(super) struct Endpoints {
 }
 
 impl Endpoints {
-    pub fn named<T>(&self, syscall: &'static str, below: &Path, result: EndpointResult<T>) -> Result<T> {
+    pub fn named<T>(
+        &self,
+        syscall: &'static str,
+        below: impl FnOnce() -> PathBuf,
+        result: EndpointResult<T>,
+    ) -> Result<T> {
         result.map_err(|(which, error)| match which {
-            EndpointSide::From => self.from.refused(syscall, below, error),
-            EndpointSide::To => self.to.refused(syscall, below, error),
+            EndpointSide::From => self.from.refused(syscall, &below(), error),
+            EndpointSide::To => self.to.refused(syscall, &below(), error),
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Copying what is no directory: a regular file, or a symbolic link as a link.
 
-use super::cursor::DirPair;
+use super::dir_pair::DirPair;
 use super::file::{copy_file, open_found};
 use super::job::CopyContext;
 use super::link::stays_within;
@@ -11,6 +11,7 @@ use crate::sys::{
     EntryKind, FileStat, TransferBuffer, create_link, give_link, link_target, open_if_regular, open_o_path,
     stat_at, unlink_entry,
 };
+use crate::volume_fs::walk::cursor::TreePath;
 use crate::volume_fs::{Reservation, SpaceRequest};
 use nix::errno::Errno;
 use std::ffi::OsStr;
@@ -30,7 +31,7 @@ const SHORT_TARGET: usize = 60;
 pub struct TaskBatch {
     pub pair: Arc<DirPair>,
     /// The directory's path from the top.
-    pub prefix: Arc<PathBuf>,
+    pub prefix: Arc<TreePath>,
     /// How many levels it is below the top.
     pub depth: usize,
     pub entries: Vec<SourceEntry>,
@@ -41,7 +42,7 @@ pub struct CopyTask<'e> {
     pub context: &'e CopyContext,
     pub to: BorrowedFd<'e>,
     pub name: &'e OsStr,
-    pub prefix: &'e Arc<PathBuf>,
+    pub prefix: &'e Arc<TreePath>,
     /// The name on the path from the top; empty for the top itself.
     pub below: &'e OsStr,
 }

@@ -1,6 +1,6 @@
 //! One copy from its beginning to its end, or undone.
 
-use super::cursor::{DirPair, busy};
+use super::dir_pair::{DirPair, busy};
 use super::directory::{UNSETTLED, final_mode, has_heirs};
 use super::endpoint::Endpoints;
 use super::entry::{CopyTask, not_copied};
@@ -17,6 +17,7 @@ use crate::sys::{
     readable_directory, remove_directory,
 };
 use crate::volume_fs::new_file::CopyRecord;
+use crate::volume_fs::walk::cursor::TreePath;
 use crate::volume_fs::{Reservation, SpaceRequest};
 use nix::errno::Errno;
 use std::ffi::{OsStr, OsString};
@@ -41,7 +42,7 @@ pub(super) struct CopyContext {
     /// What was made below the top, if the copy made the top too, and so is undone if it fails.
     pub record: Option<CopyRecord>,
     /// The path of the top's directory from the top.
-    no_prefix: Arc<PathBuf>,
+    no_prefix: Arc<TreePath>,
 }
 
 impl CopyContext {
@@ -239,7 +240,7 @@ impl CopyJob {
                     true => final_mode(context, from.as_fd()),
                     false => Ok(UNSETTLED),
                 });
-                let mode = sides.named("listxattr", top, mode)?;
+                let mode = sides.named("listxattr", PathBuf::new, mode)?;
                 let is_new = context.make_directory(holder.as_fd(), &name, mode, PathBuf::new)?;
                 let opened = open_subdirectory(holder.as_fd(), Path::new(&name))
                     .and_then(|dir| Ok((FileId::of_open(dir.as_fd())?, dir)));

@@ -4,7 +4,7 @@
 //! opened and never followed, so that whoever swaps what on either side gets nothing read or written elsewhere. One
 //! thread walks; what is no directory is copied by several. Depth costs neither stack nor descriptors.
 
-mod cursor;
+mod dir_pair;
 mod directory;
 mod endpoint;
 mod entry;

@@ -1,6 +1,7 @@
 //! How far a copy has come, for whoever looks from another thread.
 
 use crate::sync::IgnorePoison;
+use crate::volume_fs::walk::cursor::TreePath;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +13,7 @@ pub struct Progress {
     files: AtomicU64,
     bytes: AtomicU64,
     skipped_links: AtomicU64,
-    latest: Mutex<(Arc<PathBuf>, OsString)>,
+    latest: Mutex<(Arc<TreePath>, OsString)>,
 }
 
 /// What was counted at one moment.
@@ -44,7 +45,7 @@ impl Progress {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(super) fn add_file(&self, prefix: &Arc<PathBuf>, name: &OsStr) {
+    pub(super) fn add_file(&self, prefix: &Arc<TreePath>, name: &OsStr) {
         self.files.fetch_add(1, Ordering::Relaxed);
         let mut latest = self.latest.lock().ignore_poison();
         latest.0 = prefix.clone();

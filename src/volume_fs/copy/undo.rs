@@ -44,7 +44,7 @@ impl Top {
         let Some(top) = top.ok().filter(|top| FileId::of_open(top.as_fd()).ok() == Some(self.id)) else {
             return;
         };
-        let mut undo = Undo { record, way: DirCursor::from(dir_from(top)), tasks: Vec::new() };
+        let mut undo = Undo { record, way: DirCursor::new(dir_from(top)), tasks: Vec::new() };
         let _what_is_left_stays = undo.empty(DirPos::default());
         while let Some(task) = undo.tasks.pop() {
             match task {
@@ -60,7 +60,7 @@ impl Top {
 
 struct Undo<'r> {
     record: &'r CopyRecord,
-    way: DirCursor,
+    way: DirCursor<Dir>,
     tasks: Vec<Task>,
 }
 
@@ -78,7 +78,7 @@ impl Undo<'_> {
     /// Removes what the copy made in a directory, except directories, which are visited first.
     fn empty(&mut self, spot: DirPos) -> io::Result<()> {
         let dir = self.way.open(&spot)?;
-        let children = self.way.base_below(spot, &dir);
+        let children = self.way.anchor_below(spot, &dir);
         for entry in EntryReader::of(dir.as_fd())? {
             let (name, kind) = entry?;
             if kind.is_none_or(|kind| kind == EntryKind::Directory) {

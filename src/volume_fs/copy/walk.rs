@@ -1,6 +1,6 @@
 //! Walking the tree that is copied: makes its directories, and hands out what is in them.
 
-use super::cursor::{DirPair, PairCursor, PairPos};
+use super::dir_pair::DirPair;
 use super::directory::{UNSETTLED, change_mode, final_mode, has_heirs, settle};
 use super::endpoint::EndpointSide;
 use super::entry::TaskBatch;
@@ -8,6 +8,7 @@ use super::job::{CopyContext, FilterRequest};
 use super::worker_pool::WorkerPool;
 use crate::error::Result;
 use crate::sys::{EntryKind, EntryReader, FileStat, open_o_path, stat_at};
+use crate::volume_fs::walk::cursor::{DirCursor, DirPos, TreePath};
 use crate::volume_fs::walk::visited::VisitedDirs;
 use cap_std::fs::Metadata;
 use nix::errno::Errno;
@@ -15,7 +16,6 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// How many entries are handed out together.
@@ -34,19 +34,19 @@ const OWNER_RIGHTS: u32 = 0o700;
 #[derive(Debug)]
 enum WalkTask {
     /// A directory is to be copied, which has been made for it, or was there before.
-    Visit { spot: PairPos, depth: usize, is_new: bool },
+    Visit { spot: DirPos, depth: usize, is_new: bool },
     /// A directory is filled, and gets a mode that would have kept us from filling it.
-    SetMode { spot: PairPos, mode: u32 },
+    SetMode { spot: DirPos, mode: u32 },
 }
 
 /// A directory whose entries are handed out.
 #[derive(Debug)]
 struct WalkPlace {
     pair: Arc<DirPair>,
-    prefix: Arc<PathBuf>,
+    prefix: Arc<TreePath>,
     depth: usize,
     /// What its subdirectories' spots begin with.
-    children: PairPos,
+    children: DirPos,
     /// Whether the copy's directory gives what is made in it more than a mode.
     has_heirs: bool,
 }
@@ -63,7 +63,7 @@ pub type SourceEntry = (OsString, EntryKind);
 
 #[derive(Debug)]
 pub struct Walk {
-    way: PairCursor,
+    way: DirCursor<DirPair>,
     tasks: Vec<WalkTask>,
     here: Option<WalkPosition>,
     /// What is asked for, by directory.
@@ -73,9 +73,9 @@ pub struct Walk {
 
 impl Walk {
     pub fn new(top: DirPair, is_new: bool) -> Self {
-        let visit = WalkTask::Visit { spot: PairPos::top(), depth: 0, is_new };
+        let visit = WalkTask::Visit { spot: DirPos::default(), depth: 0, is_new };
         let visits = VisitedDirs::begin(top.from.as_fd());
-        Walk { way: PairCursor::new(top), tasks: vec![visit], here: None, asked: Vec::new(), visits }
+        Walk { way: DirCursor::new(top), tasks: vec![visit], here: None, asked: Vec::new(), visits }
     }
 
     /// Goes on until an answer is needed or everything is copied. `verdicts` answer what was asked last, in order.
@@ -132,7 +132,7 @@ impl Walk {
         let Some((place, _)) = self.asked.last() else { return false };
         match self.tasks.last() {
             Some(WalkTask::Visit { spot, .. }) => {
-                self.asked.len() >= ASKED_DIRECTORIES || !spot.is_as_far_as(&place.children)
+                self.asked.len() >= ASKED_DIRECTORIES || !spot.keeps_anchors_of(&place.children)
             }
             _ => true,
         }
@@ -147,7 +147,7 @@ impl Walk {
         self.asked.iter().flat_map(of_one).collect()
     }
 
-    fn visit(&mut self, context: &CopyContext, spot: PairPos, depth: usize, is_new: bool) -> Result<()> {
+    fn visit(&mut self, context: &CopyContext, spot: DirPos, depth: usize, is_new: bool) -> Result<()> {
         let path = self.way.path_of(&spot);
         let pair = match self.way.open(&spot) {
             // Removed since it was listed: what is made of it is empty.
@@ -156,11 +156,11 @@ impl Walk {
             }
             Err((EndpointSide::To, error)) if is_no_directory(&error) => {
                 let problem = "something that is no directory is in the way of one";
-                return Err(context.sides.to.refused_because(&path, Errno::ENOTDIR, problem));
+                return Err(context.sides.to.refused_because(&path.to_path_buf(), Errno::ENOTDIR, problem));
             }
-            opened => context.sides.named("open", &path, opened)?,
+            opened => context.sides.named("open", || path.to_path_buf(), opened)?,
         };
-        let from_refused = |error| context.sides.from.refused("scandir", &path, error);
+        let from_refused = |error| context.sides.from.refused("scandir", &path.to_path_buf(), error);
         let facts = FileStat::of(pair.from.as_fd()).map_err(from_refused)?;
         if facts.id() == context.top {
             return Err(context.copied_into_itself());
@@ -182,18 +182,23 @@ impl Walk {
             }
         }
         let listing = EntryReader::of(pair.from.as_fd()).map_err(from_refused)?;
-        let children = self.way.base_below(spot, &pair);
-        let has_heirs = context.sides.named("getxattr", &path, has_heirs(pair.to.as_fd()))?;
+        let children = self.way.anchor_below(spot, &pair);
+        let has_heirs = context.sides.named("getxattr", || path.to_path_buf(), has_heirs(pair.to.as_fd()))?;
         let place = WalkPlace { pair, prefix: Arc::new(path), depth, children, has_heirs };
         self.here = Some(WalkPosition { place: Arc::new(place), listing });
         Ok(())
     }
 
-    fn set_mode(&mut self, context: &CopyContext, spot: &PairPos, mode: u32) -> Result<()> {
+    fn set_mode(&mut self, context: &CopyContext, spot: &DirPos, mode: u32) -> Result<()> {
         let path = self.way.path_of(spot);
         match self.way.open(spot) {
             Err((EndpointSide::From, error)) if error.kind() == ErrorKind::NotFound => Ok(()),
-            opened => change_mode(context, &*context.sides.named("open", &path, opened)?, mode, &path),
+            opened => change_mode(
+                context,
+                &*context.sides.named("open", || path.to_path_buf(), opened)?,
+                mode,
+                &path,
+            ),
         }
     }
 
@@ -231,7 +236,7 @@ impl Walk {
 impl WalkPosition {
     fn next_entries(&mut self, context: &CopyContext, most: usize) -> Result<Vec<SourceEntry>> {
         let WalkPlace { pair, prefix, .. } = &*self.place;
-        let refused = |error| context.sides.from.refused("scandir", prefix, error);
+        let refused = |error| context.sides.from.refused("scandir", &prefix.to_path_buf(), error);
         let mut entries = Vec::new();
         for entry in self.listing.by_ref() {
             let (name, kind) = entry.map_err(refused)?;
@@ -258,7 +263,7 @@ impl WalkPlace {
         let path = || self.prefix.join(name);
         let mode = match self.has_heirs.then(|| open_o_path(self.pair.from.as_fd(), name)) {
             Some(Ok((original, _))) => {
-                context.sides.named("listxattr", &path(), final_mode(context, original.as_fd()))?
+                context.sides.named("listxattr", path, final_mode(context, original.as_fd()))?
             }
             // It is looked at again when it is visited.
             Some(Err(_)) | None => UNSETTLED,

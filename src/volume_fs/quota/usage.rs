@@ -43,7 +43,7 @@ impl VolumeRoot {
         let mut used = Usage { bytes: allocated(&root.dir_metadata().map_err(failed)?), entries: 1 };
         let mut linked = HashSet::new();
         let mut visits = VisitedDirs::begin(root.as_fd());
-        let mut way = DirCursor::from(root);
+        let mut way = DirCursor::new(root);
         let mut pending = vec![DirPos::default()];
         while let Some(next) = pending.pop() {
             cancel.check()?;
@@ -53,7 +53,7 @@ impl VolumeRoot {
                 if !is_top && !visits.try_visit(&facts)? {
                     return Ok(());
                 }
-                let children = way.base_below(next, &dir);
+                let children = way.anchor_below(next, &dir);
                 measure(&dir, facts.dev(), &children, &mut linked, &mut pending, &mut used, cancel)
             });
             match measured {
