@@ -294,7 +294,7 @@ fn a_kind_of_volume_is_spelled_once_and_a_mounts_only_with_its_field() {
 fn the_checks_see_a_forbidden_arrow() {
     let sees = |path: &str, text: &str| !forbidden_arrows(&Source::new(path, text)).is_empty();
     assert!(sees("model/x.rs", "use crate::sys::Dir;"));
-    assert!(sees("mount/x.rs", "fn f() { crate::volume_fs::purge() }"));
+    assert!(sees("mount/x.rs", "fn f() { crate::volume_fs::remove_tree() }"));
     assert!(sees("node/x.rs", "use crate::volume_fs::Tree;"));
     assert!(sees("catalog/x.rs", "use crate::{model, store};"));
     assert!(sees("model/x.rs", "use super::super::sys::Dir;"));

@@ -108,7 +108,7 @@ fn a_streamed_listing_tells_the_same_as_a_whole_one() {
         let (mut entries, mut is_last) = (Vec::new(), false);
         while !is_last {
             let batch = listing.next(most, &CancelToken::default()).unwrap();
-            assert!(batch.facts.len() <= most);
+            assert!(batch.metadata.len() <= most);
             is_last = batch.is_last;
             entries.extend(batch.entries());
         }
@@ -185,7 +185,7 @@ fn check_deep(levels: usize, options: ListOptions) {
         let (mut entries, mut longest, mut held) = (0, 0, 0);
         loop {
             let batch = listing.next(4096, &CancelToken::default()).unwrap();
-            entries += batch.facts.len();
+            entries += batch.metadata.len();
             held = held.max(open_descriptors() - before);
             longest = batch.entries().map(|(path, _)| path.as_os_str().len()).fold(longest, usize::max);
             if batch.is_last {
@@ -272,13 +272,13 @@ fn case_20_a_listing_whose_volume_is_removed_ends_and_tells_nothing_of_the_next_
     let volume = Volume::new(json!({}));
     volume.files.mkdir("a/b", &CancelToken::default()).unwrap();
     let mut listing = volume.files.list("", WHOLE).unwrap();
-    assert_eq!(listing.next(1, &CancelToken::default()).unwrap().facts.len(), 1);
+    assert_eq!(listing.next(1, &CancelToken::default()).unwrap().metadata.len(), 1);
     volume.store.remove(&volume.name, &CancelToken::default()).unwrap();
     let spec = sandbox_volumes::model::VolumeSpec::from_options(&[]).unwrap();
     volume.store.create(&volume.name, &spec, &CancelToken::default()).unwrap();
     volume.files.mkdir("a/c", &CancelToken::default()).unwrap();
     let batch = listing.next(10, &CancelToken::default()).unwrap();
-    assert!(batch.is_last && batch.facts.is_empty());
+    assert!(batch.is_last && batch.metadata.is_empty());
 }
 
 #[test]

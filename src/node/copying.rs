@@ -153,7 +153,7 @@ impl NativeCopy {
     /// Returns the progress so far.
     #[napi(catch_unwind)]
     pub fn progress(&self) -> NativeCopyProgress {
-        let stats = self.progress.tally();
+        let stats = self.progress.stats();
         NativeCopyProgress {
             files: stats.files as f64,
             bytes: stats.bytes as f64,

@@ -177,7 +177,7 @@ impl ListingSlot {
 
 impl From<EntryBatch> for NativeBatch {
     fn from(batch: EntryBatch) -> Self {
-        let stats = batch.facts.iter();
+        let stats = batch.metadata.iter();
         let stats = stats.flat_map(|stat| [stat.mode.into(), stat.size as f64, milliseconds(stat.modified)]);
         NativeBatch {
             stats: stats.collect::<Vec<f64>>().into(),

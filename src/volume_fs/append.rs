@@ -1,4 +1,4 @@
-//! Adding to the end of files.
+//! Appends to files.
 
 use super::quota::reserve::{Reservation, SpaceRequest};
 use super::quota::usage::growth;
@@ -10,18 +10,19 @@ use cap_std::fs::Metadata;
 use std::ffi::OsStr;
 use std::io::Write;
 
-/// How data is added.
+/// How to append data.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AppendOptions {
-    /// The data is on disk before the call returns.
+    /// Puts the data on disk before the call returns.
     pub durable: bool,
     /// The mode of a file that does not exist yet, less the umask; 0644 by default.
     pub mode: Option<u32>,
 }
 
 impl VolumeRoot {
-    /// Adds `data` to the end of the regular file at `path`, made where it is missing; the directory that holds it
-    /// must exist. What others add meanwhile stays (`O_APPEND`). A link that stays inside is followed.
+    /// Appends `data` to the regular file at `path`, and creates the file if it is missing. The parent directory must
+    /// exist. Keeps what other processes append at the same time (`O_APPEND`). Follows a link that stays inside the
+    /// volume.
     pub fn append(
         &self,
         path: impl AsRef<OsStr>,
@@ -31,9 +32,9 @@ impl VolumeRoot {
         cancel: &CancelToken,
     ) -> Result<()> {
         let path = VolumePath::parse(path)?;
-        let admit = |found: Option<&Metadata>| {
+        let reserve = |found: Option<&Metadata>| {
             let length = data.len() as u64;
-            let demand = match found {
+            let request = match found {
                 Some(found) => SpaceRequest {
                     length,
                     growth: growth(found, found.len(), length),
@@ -41,10 +42,10 @@ impl VolumeRoot {
                 },
                 None => SpaceRequest::whole(length, 0),
             };
-            quota.admit_more(self, path.as_str(), demand, &mut Reservation::default(), cancel)
+            quota.reserve_more(self, path.as_str(), request, &mut Reservation::default(), cancel)
         };
         let options = WriteOptions { atomic: false, durable: options.durable, mode: options.mode };
-        let opened = self.open_or_make(&path, Access::Append, options, cancel, admit)?;
+        let opened = self.open_or_create(&path, Access::Append, options, cancel, reserve)?;
         self.fill(&path, opened, options, cancel, |file| file.write_all(data))
     }
 }

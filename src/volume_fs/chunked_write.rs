@@ -1,4 +1,4 @@
-//! Writing whole files whose content comes in chunks.
+//! Writes whole files whose content comes in chunks.
 
 use super::atomic_write::{PublishTarget, TempFile};
 use super::quota::usage::allocated;
@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 
-/// A write of a whole file in progress. The caller discards one that it does not finish.
+/// A write of a whole file in progress. The caller discards a write that it does not finish.
 #[derive(Debug)]
 pub struct ChunkedWrite {
     tree: VolumeRoot,
@@ -29,15 +29,15 @@ pub struct ChunkedWrite {
 
 #[derive(Debug)]
 enum WriteOutput {
-    /// The file itself, and its place if it was created.
+    /// The file itself, and its entry if this write created it.
     Existing(File, Option<CreatedFile>),
-    /// A new file that takes the place of the old one at the end.
+    /// A new file that replaces the old one at the end.
     Replacement(TempFile, Box<PublishTarget>),
 }
 
 impl VolumeRoot {
-    /// Begins a write of `length` bytes to the file at `path`: see [`VolumeRoot::write`]. A plain write opens or creates the
-    /// file, and changes no content before the first chunk.
+    /// Begins a write of `length` bytes to the file at `path`: see [`VolumeRoot::write`]. A plain write opens or
+    /// creates the file, and changes no content before the first chunk.
     pub fn begin_write(
         &self,
         path: impl AsRef<OsStr>,
@@ -60,48 +60,48 @@ impl VolumeRoot {
         rules: &WriteRules<'_>,
         cancel: &CancelToken,
     ) -> Result<WriteOutput> {
-        let admit = |given_back: u64| rules.quota.admit(self, path.as_str(), length, given_back, cancel);
+        let reserve = |freed: u64| rules.quota.reserve(self, path.as_str(), length, freed, cancel);
         Ok(match options.atomic {
             true => {
-                let target = self.target(path)?;
-                admit(target.given_back())?;
-                let staged = TempFile::create(rules.staging, &target, options.new_file_mode())
-                    .map_err(|error| self.told(error, path.as_str()))?;
-                WriteOutput::Replacement(staged, Box::new(target))
+                let target = self.publish_target(path)?;
+                reserve(target.freed())?;
+                let temp_file = TempFile::create(rules.staging, &target, options.new_file_mode())
+                    .map_err(|error| self.map_error(error, path.as_str()))?;
+                WriteOutput::Replacement(temp_file, Box::new(target))
             }
             false => {
-                let admit = |found: Option<&Metadata>| admit(found.map_or(0, allocated));
-                let (file, made) = self.open_or_make(path, Access::Write, options, cancel, admit)?;
-                WriteOutput::Existing(file, made)
+                let reserve = |found: Option<&Metadata>| reserve(found.map_or(0, allocated));
+                let (file, created) = self.open_or_create(path, Access::Write, options, cancel, reserve)?;
+                WriteOutput::Existing(file, created)
             }
         })
     }
 }
 
 impl ChunkedWrite {
-    /// The file that is written in place; `None` for a replacement, of which no other write knows.
+    /// Returns the file that is written in place; `None` for a replacement, which no other write can open.
     pub fn target_id(&self) -> Result<Option<FileId>> {
         match &self.output {
             WriteOutput::Existing(file, _) => {
                 let id = FileId::of_open(file.as_fd());
-                id.map(Some).map_err(|error| self.tree.refused("stat", &self.path, error))
+                id.map(Some).map_err(|error| self.tree.io_error("stat", &self.path, error))
             }
             WriteOutput::Replacement(..) => Ok(None),
         }
     }
 
-    /// Says that another write had its turn at the file, which may have written it.
+    /// Records that another write had its turn at the file and may have written to it.
     pub fn share(&self) {
-        if let WriteOutput::Existing(_, Some(made)) = &self.output {
-            made.file.share();
+        if let WriteOutput::Existing(_, Some(created)) = &self.output {
+            created.file.share();
         }
     }
 
-    /// Before the first chunk: opens or creates the file at the path anew where no entry leads to the opened one any more,
-    /// and tells whether that is another one now.
-    pub fn begin_again_if_removed(&mut self, rules: &WriteRules<'_>, cancel: &CancelToken) -> Result<bool> {
+    /// Opens or creates the file at the path again if the open file has no name left. Returns whether that is another
+    /// file now. Must be called before the first chunk.
+    pub fn reopen_if_removed(&mut self, rules: &WriteRules<'_>, cancel: &CancelToken) -> Result<bool> {
         let WriteOutput::Existing(file, _) = &self.output else { return Ok(false) };
-        if !has_no_name(file).map_err(|error| self.tree.refused("stat", &self.path, error))? {
+        if !has_no_name(file).map_err(|error| self.tree.io_error("stat", &self.path, error))? {
             return Ok(false);
         }
         let before = self.target_id()?;
@@ -110,17 +110,17 @@ impl ChunkedWrite {
         Ok(self.target_id()? != before)
     }
 
-    /// Writes the next chunk. The first one is the commit point of a plain write.
+    /// Writes the next chunk. The first chunk is the commit point of a plain write.
     pub fn write(&mut self, chunk: &[u8], cancel: &CancelToken) -> Result<()> {
         self.commit_plain(cancel)?;
         let mut file = match &self.output {
             WriteOutput::Existing(file, _) => file,
-            WriteOutput::Replacement(staged, _) => {
+            WriteOutput::Replacement(temp_file, _) => {
                 cancel.check()?;
-                staged.file()
+                temp_file.file()
             }
         };
-        file.write_all(chunk).map_err(|error| self.tree.refused("write", &self.path, error))
+        file.write_all(chunk).map_err(|error| self.tree.io_error("write", &self.path, error))
     }
 
     fn commit_plain(&mut self, cancel: &CancelToken) -> Result<()> {
@@ -131,46 +131,46 @@ impl ChunkedWrite {
         Ok(())
     }
 
-    /// Completes the file after its last chunk. It is the commit point of an atomic write.
+    /// Completes the file after its last chunk. This is the commit point of an atomic write.
     pub fn finish(&mut self, rules: &WriteRules<'_>, cancel: &CancelToken) -> Result<()> {
         self.commit_plain(cancel)?;
         let ChunkedWrite { tree, path, options, length, is_in_place, .. } = self;
         let new_entry = match &self.output {
-            WriteOutput::Existing(file, made) => {
+            WriteOutput::Existing(file, created) => {
                 let finished = cut_off(file, *length)
                     .and_then(|()| if options.durable { file.sync_all() } else { Ok(()) });
-                finished.map_err(|error| tree.refused("write", path, error))?;
-                made.as_ref().map(|made| &made.place)
+                finished.map_err(|error| tree.io_error("write", path, error))?;
+                created.as_ref().map(|created| &created.entry)
             }
-            WriteOutput::Replacement(staged, target) => {
-                let put = tree.publish(path, staged, target, rules.staging, cancel);
+            WriteOutput::Replacement(temp_file, target) => {
+                let put = tree.publish(path, temp_file, target, rules.staging, cancel);
                 put.map_err(|error| error.in_volume(tree.volume.as_str()))?;
-                Some(&target.place)
+                Some(&target.entry)
             }
         };
         *is_in_place = true;
-        new_entry.map_or(Ok(()), |place| tree.sync_holder(path, place, options.durable))
+        new_entry.map_or(Ok(()), |entry| tree.sync_parents(path, entry, options.durable))
     }
 
-    /// Undoes a write that was not finished: removes the file that it created, unless
-    /// another write opened that too. A plain write leaves in an existing file
-    /// what it wrote.
+    /// Undoes a write that was not finished: removes the file that it created, unless another write opened that file
+    /// too. A plain write does not restore the content of an existing file.
     pub fn discard(&self, rules: &WriteRules<'_>) {
-        // What cannot be removed from staging is a leftover like a dead process's, which the next opener removes.
+        // Crash safety: a file that cannot be removed from staging is a leftover, which the next opener of the home
+        // removes.
         let _removed = match &self.output {
             _ if self.is_in_place => Ok(()),
             WriteOutput::Existing(_, None) => Ok(()),
-            WriteOutput::Existing(_, Some(made)) => {
-                made.remove();
+            WriteOutput::Existing(_, Some(created)) => {
+                created.remove();
                 Ok(())
             }
-            WriteOutput::Replacement(staged, _) => staged.discard(rules.staging),
+            WriteOutput::Replacement(temp_file, _) => temp_file.discard(rules.staging),
         };
     }
 }
 
-/// Cuts off what the old content was longer: truncating a non-empty file before it is written makes some file systems
-/// flush it.
+/// Truncates the old content that lies beyond `length`. Truncating a non-empty file before it is written makes some
+/// file systems flush it.
 fn cut_off(file: &File, length: u64) -> io::Result<()> {
     match file.metadata()?.len() > length {
         true => file.set_len(length),

@@ -1,4 +1,4 @@
-//! Telling whether something is there.
+//! Checks whether an entry exists.
 
 use super::{VolumePath, VolumeRoot};
 use crate::error::Result;
@@ -6,7 +6,7 @@ use nix::errno::Errno;
 use std::ffi::OsStr;
 
 impl VolumeRoot {
-    /// Whether `path` leads to something, links inside the volume followed. Where that cannot be told, an error.
+    /// Returns whether `path` leads to an entry. Follows links inside the volume. Fails if that cannot be determined.
     pub fn exists(&self, path: impl AsRef<OsStr>) -> Result<bool> {
         let path = VolumePath::parse(path)?;
         match self.at("stat", &path, |dir, rest| dir.metadata(rest)) {

@@ -1,5 +1,6 @@
-//! DirListing a directory, or all below it, a batch at a time.
+//! Lists a directory, or all entries below it, one batch at a time.
 
+use super::entry_batch::EntryBatch;
 use super::walk::cursor::{DirCursor, DirPos};
 use super::walk::visited::VisitedDirs;
 use super::{EntryMetadata, VolumePath, VolumeRoot};
@@ -16,74 +17,49 @@ use std::ffi::{CStr, OsStr};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-/// How many bytes of names a batch has before it is closed.
-const BATCH_BYTES: usize = 1 << 20;
+/// The length in bytes of the names in a batch after which it is closed.
+const MAX_BATCH_BYTES: usize = 1 << 20;
 
-/// How many entries a whole listing has at most, and how many bytes of names: what a process has memory for.
-const MOST: ListedTotals = ListedTotals { entries: 2_000_000, bytes: 256 << 20 };
+/// The most entries and bytes of names of a whole listing, which the caller holds in memory.
+const MAX_WHOLE_LISTING: ListedTotals = ListedTotals { entries: 2_000_000, bytes: 256 << 20 };
 
-/// How large a directory is on disk, in bytes, that is surely read in a few milliseconds.
-const SMALL: u64 = 256 << 10;
+/// The size on disk, in bytes, of a directory that is certain to be read in a few milliseconds.
+const SMALL_DIR_BYTES: u64 = 256 << 10;
 
-/// How a directory is listed.
+/// How to list a directory.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ListOptions {
-    /// All that is below as well. Links are not followed, mounts not entered, nor directories that are made meanwhile.
+    /// Lists the entries of all subdirectories as well. Follows no links, enters no mounts, and enters no directories
+    /// that are created after the listing began.
     pub recursive: bool,
-    /// Each directory's entries by the bytes of their names, for who will have the whole listing in memory: one
-    /// that is too long for that is an `EFBIG` error. Otherwise in the order of the file system.
+    /// Sorts each directory's entries by the bytes of their names, for a caller that holds the listing in memory. Fails
+    /// with `EFBIG` if the listing is too long for that. Otherwise the order is that of the file system.
     pub whole: bool,
 }
 
-/// Some entries, in columns.
-#[derive(Debug, Default)]
-pub struct EntryBatch {
-    /// For each run of entries of one directory what their paths begin with, then their names, each closed by a NUL.
-    pub text: Vec<u8>,
-    /// How many entries each run has.
-    pub runs: Vec<u32>,
-    /// What the entries are.
-    pub facts: Vec<EntryMetadata>,
-    /// Whether these are the last.
-    pub is_last: bool,
-}
-
-impl EntryBatch {
-    /// The entries with their paths from the volume's root.
-    pub fn entries(&self) -> impl Iterator<Item = (PathBuf, EntryMetadata)> {
-        let mut texts = self.text.split(|byte| *byte == 0);
-        let paths = self.runs.iter().flat_map(move |count| {
-            let prefix = texts.next().unwrap_or_default();
-            let names: Vec<_> = texts.by_ref().take(*count as usize).collect();
-            names.into_iter().map(move |name| PathBuf::from(OsStr::from_bytes(&[prefix, name].concat())))
-        });
-        paths.zip(self.facts.iter().copied())
-    }
-}
-
-/// A listing that has begun. It holds descriptors, as many for a tree of any depth, until it is dropped.
+/// A listing in progress. It holds descriptors until it is dropped; their number does not depend on the depth of the
+/// tree.
 ///
-/// A directory's entries come together, those of its subdirectories after them. What vanishes meanwhile is left out; a
-/// directory or an entry that this process may not look at is an error.
+/// The entries of a directory come together, and those of its subdirectories after them. Skips entries that are removed
+/// during the listing. Fails on a directory or entry that this process may not read.
 #[derive(Debug)]
 pub struct DirListing {
     volume: VolumeName,
     options: ListOptions,
-    way: DirCursor<Dir>,
-    visits: VisitedDirs,
+    cursor: DirCursor<Dir>,
+    visited: VisitedDirs,
     current: Option<CurrentDir>,
-    /// What the paths of the current directory's entries begin with: nothing, or its own path and a slash.
+    /// The prefix of the paths of the current directory's entries: empty, or the directory's path and a slash.
     prefix: Vec<u8>,
-    /// The directories around the current one that hold some still to be entered, the outermost first.
+    /// The directories above the current one that have subdirectories still to be entered, the outermost first.
     levels: Vec<PendingDir>,
-    told: ListedTotals,
-    most: ListedTotals,
+    listed: ListedTotals,
+    max: ListedTotals,
 }
 
-/// How much was told.
+/// How much was listed.
 #[derive(Clone, Copy, Debug, Default)]
 struct ListedTotals {
     entries: usize,
@@ -93,118 +69,119 @@ struct ListedTotals {
 /// The directory that is read.
 #[derive(Debug)]
 struct CurrentDir {
-    spot: DirPos,
+    pos: DirPos,
     dir: Arc<Dir>,
     names: Names,
-    /// The names of those to enter, each closed by a NUL.
+    /// The names of the subdirectories to enter, each ended by a NUL.
     subdirectories: Vec<u8>,
 }
 
 #[derive(Debug)]
 enum Names {
     Streamed(OwningIter),
-    /// All names, each closed by a NUL, and where those that were not told yet begin, the last one first.
+    /// All names, each ended by a NUL, and the offsets of those not listed yet, the last one first.
     Sorted(Vec<u8>, Vec<usize>),
 }
 
 /// A directory that was read.
 #[derive(Debug)]
 struct PendingDir {
-    spot: DirPos,
-    /// The length of what the paths of its entries begin with.
+    pos: DirPos,
+    /// The length of the prefix of its entries' paths.
     prefix: usize,
-    /// The names of its subdirectories, each closed by a NUL.
+    /// The names of its subdirectories, each ended by a NUL.
     subdirectories: Vec<u8>,
-    /// How much of that was entered.
+    /// How many bytes of these names were entered.
     entered: usize,
 }
 
 impl VolumeRoot {
-    /// Begins to list the directory at `path`; a link inside the volume at its end is followed.
+    /// Begins to list the directory at `path`. Follows a final link that stays inside the volume.
     pub fn list(self, path: impl AsRef<OsStr>, options: ListOptions) -> Result<DirListing> {
         let path = VolumePath::parse(path)?;
         let top = self.at("scandir", &path, |dir, rest| dir.open_dir(rest))?;
-        let mut way = DirCursor::new(top);
-        let opened = CurrentDir::open(&mut way, DirPos::default());
-        let current = opened.map_err(|error| self.refused("scandir", &path, error))?;
+        let mut cursor = DirCursor::new(top);
+        let opened = CurrentDir::open(&mut cursor, DirPos::default());
+        let current = opened.map_err(|error| self.io_error("scandir", &path, error))?;
         Ok(DirListing {
             volume: self.volume,
             options,
-            way,
-            visits: VisitedDirs::begin(current.dir.as_fd()),
+            cursor,
+            visited: VisitedDirs::begin(current.dir.as_fd()),
             current: Some(current),
-            prefix: path.prefix_of_entries(),
+            prefix: path.entries_prefix(),
             levels: Vec::new(),
-            told: ListedTotals::default(),
-            most: MOST,
+            listed: ListedTotals::default(),
+            max: MAX_WHOLE_LISTING,
         })
     }
 }
 
 impl DirListing {
-    /// Whether all of it will surely be told in a few milliseconds, seeing how large the directory is on disk.
+    /// Returns whether the whole listing is certain to take only a few milliseconds, judged by the directory's size on
+    /// disk.
     pub fn is_small(&self) -> bool {
-        let size = |reading: &CurrentDir| reading.dir.dir_metadata().map(|found| found.size());
+        let size = |current: &CurrentDir| current.dir.dir_metadata().map(|found| found.size());
         let size = self.current.as_ref().map(size);
-        !self.options.recursive && size.is_some_and(|size| size.is_ok_and(|size| size <= SMALL))
+        !self.options.recursive && size.is_some_and(|size| size.is_ok_and(|size| size <= SMALL_DIR_BYTES))
     }
 
-    /// The next `most` entries, or fewer where their names are long. After an error there are none.
-    pub fn next(&mut self, most: usize, cancel: &CancelToken) -> Result<EntryBatch> {
+    /// Returns the next `max` entries, or fewer if their names are long. Returns no more entries after an error.
+    pub fn next(&mut self, max: usize, cancel: &CancelToken) -> Result<EntryBatch> {
         let mut batch = EntryBatch::default();
-        let mut begun = false;
-        while batch.facts.len() < most && batch.text.len() < BATCH_BYTES {
+        let mut has_begun = false;
+        while batch.metadata.len() < max && batch.text.len() < MAX_BATCH_BYTES {
             cancel.check()?;
-            let Some(mut reading) = self.current.take() else {
+            let Some(mut current) = self.current.take() else {
                 if !self.enter_next()? {
                     batch.is_last = true;
                     break;
                 }
-                begun = false;
+                has_begun = false;
                 continue;
             };
             if self.options.whole {
-                self.sort(&mut reading, cancel)?;
+                self.sort(&mut current, cancel)?;
             }
-            if !begun {
-                batch.begin(&self.prefix);
-                begun = true;
+            if !has_begun {
+                batch.begin_run(&self.prefix);
+                has_begun = true;
             }
-            match self.tell(&mut reading, &mut batch, most)? {
-                true => self.current = Some(reading),
-                false => self.leave(reading),
+            match self.read_entries(&mut current, &mut batch, max)? {
+                true => self.current = Some(current),
+                false => self.finish_dir(current),
             }
         }
         self.count(&batch)?;
         Ok(batch)
     }
 
-    /// Tells of some entries of the directory, and whether there are more.
-    fn tell(&self, reading: &mut CurrentDir, batch: &mut EntryBatch, most: usize) -> Result<bool> {
-        const BETWEEN_LOOKS_AT_THE_SIGNAL: usize = 256;
+    /// Reads some entries of the directory. Returns whether there are more.
+    fn read_entries(&self, current: &mut CurrentDir, batch: &mut EntryBatch, max: usize) -> Result<bool> {
+        const MAX_ENTRIES_PER_CHECK: usize = 256;
         let mut name = Vec::new();
-        for _ in 0..BETWEEN_LOOKS_AT_THE_SIGNAL.min(most - batch.facts.len()) {
-            match reading.names.next_into(&mut name) {
+        for _ in 0..MAX_ENTRIES_PER_CHECK.min(max - batch.metadata.len()) {
+            match current.names.next_into(&mut name) {
                 Ok(true) => {}
                 Ok(false) => return Ok(false),
-                Err(errno) => return Err(self.failed("scandir", None, errno)),
+                Err(errno) => return Err(self.io_error("scandir", None, errno)),
             }
             let entry = CStr::from_bytes_until_nul(&name).unwrap_or_default();
-            match fstatat(&reading.dir, entry, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            match fstatat(&current.dir, entry, AtFlags::AT_SYMLINK_NOFOLLOW) {
                 Ok(found) => {
                     if self.options.recursive && found.st_mode & libc::S_IFMT == libc::S_IFDIR {
-                        reading.subdirectories.extend_from_slice(&name);
+                        current.subdirectories.extend_from_slice(&name);
                     }
                     batch.add(&name, EntryMetadata::of(&found));
                 }
                 Err(Errno::ENOENT) => {}
-                Err(errno) => return Err(self.failed("lstat", Some(entry), errno)),
+                Err(errno) => return Err(self.io_error("lstat", Some(entry), errno)),
             }
         }
         Ok(true)
     }
 
-    /// Opens the next directory; none where all were.
+    /// Opens the next directory. Returns `false` if all were opened.
     fn enter_next(&mut self) -> Result<bool> {
         while let Some(level) = self.levels.last_mut() {
             let left = &level.subdirectories[level.entered..];
@@ -217,69 +194,69 @@ impl DirListing {
             self.prefix.truncate(level.prefix);
             self.prefix.extend_from_slice(name);
             self.prefix.push(b'/');
-            let opened = CurrentDir::open(&mut self.way, level.spot.child(OsStr::from_bytes(name)));
+            let opened = CurrentDir::open(&mut self.cursor, level.pos.child(OsStr::from_bytes(name)));
             let entered =
-                opened.and_then(|it| Ok(self.visits.try_visit(&it.dir.dir_metadata()?)?.then_some(it)));
+                opened.and_then(|it| Ok(self.visited.try_visit(&it.dir.dir_metadata()?)?.then_some(it)));
             match entered {
-                Ok(Some(reading)) => {
-                    self.current = Some(reading);
+                Ok(Some(current)) => {
+                    self.current = Some(current);
                     return Ok(true);
                 }
                 Ok(None) => {}
                 Err(error) => match error.raw_os_error().map(Errno::from_raw) {
-                    // Gone, swapped, or a mount.
+                    // TOCTOU: the directory was removed or replaced since its name was read, or it is a mount.
                     Some(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EXDEV) => {}
-                    errno => return Err(self.failed("scandir", None, errno.unwrap_or(Errno::EIO))),
+                    errno => return Err(self.io_error("scandir", None, errno.unwrap_or(Errno::EIO))),
                 },
             }
         }
         Ok(false)
     }
 
-    fn leave(&mut self, reading: CurrentDir) {
-        // Those that have no more to enter go now, so that a chain of directories takes no memory.
+    fn finish_dir(&mut self, current: CurrentDir) {
+        // Drops the directories that have nothing left to enter, so that a chain of directories takes no memory.
         while self.levels.last().is_some_and(|level| level.entered == level.subdirectories.len()) {
             self.levels.pop();
         }
         self.levels.push(PendingDir {
-            spot: reading.spot,
+            pos: current.pos,
             prefix: self.prefix.len(),
-            subdirectories: reading.subdirectories,
+            subdirectories: current.subdirectories,
             entered: 0,
         });
     }
 
-    /// Reads all names of a directory, if that was not done yet.
-    fn sort(&self, reading: &mut CurrentDir, cancel: &CancelToken) -> Result<()> {
-        if matches!(reading.names, Names::Sorted(..)) {
+    /// Reads and sorts all names of a directory, unless that is done already.
+    fn sort(&self, current: &mut CurrentDir, cancel: &CancelToken) -> Result<()> {
+        if matches!(current.names, Names::Sorted(..)) {
             return Ok(());
         }
         let (mut names, mut begins, mut name) = (Vec::new(), Vec::new(), Vec::new());
-        while reading.names.next_into(&mut name).map_err(|errno| self.failed("scandir", None, errno))? {
+        while current.names.next_into(&mut name).map_err(|errno| self.io_error("scandir", None, errno))? {
             begins.push(names.len());
             names.extend_from_slice(&name);
             if begins.len() % 1024 == 0 {
                 cancel.check()?;
-                self.check(ListedTotals { entries: begins.len(), bytes: names.len() })?;
+                self.check_totals(ListedTotals { entries: begins.len(), bytes: names.len() })?;
             }
         }
-        // Two names differ at the NUL that closes one of them if not before, and a NUL is less than any other byte.
+        // Two names differ at the latest at the NUL that ends one of them. A NUL is less than any other byte.
         begins.sort_unstable_by(|one, other| names[*other..].cmp(&names[*one..]));
-        reading.names = Names::Sorted(names, begins);
+        current.names = Names::Sorted(names, begins);
         Ok(())
     }
 
     fn count(&mut self, batch: &EntryBatch) -> Result<()> {
-        self.check(ListedTotals { entries: batch.facts.len(), bytes: batch.text.len() })?;
-        self.told.entries += batch.facts.len();
-        self.told.bytes += batch.text.len();
+        self.check_totals(ListedTotals { entries: batch.metadata.len(), bytes: batch.text.len() })?;
+        self.listed.entries += batch.metadata.len();
+        self.listed.bytes += batch.text.len();
         Ok(())
     }
 
-    /// Refuses to tell this much more, where somebody will have the whole listing in memory.
-    fn check(&self, more: ListedTotals) -> Result<()> {
-        let ListedTotals { entries, bytes } = self.most;
-        let fits = self.told.entries + more.entries <= entries && self.told.bytes + more.bytes <= bytes;
+    /// Fails with `EFBIG` if `more` would exceed the limits of a listing that the caller holds in memory.
+    fn check_totals(&self, more: ListedTotals) -> Result<()> {
+        let ListedTotals { entries, bytes } = self.max;
+        let fits = self.listed.entries + more.entries <= entries && self.listed.bytes + more.bytes <= bytes;
         if fits || !self.options.whole {
             return Ok(());
         }
@@ -290,11 +267,11 @@ impl DirListing {
         Err(error.in_volume(self.volume.as_str()))
     }
 
-    fn failed(&self, syscall: &'static str, entry: Option<&CStr>, errno: Errno) -> Error {
+    fn io_error(&self, syscall: &'static str, entry: Option<&CStr>, errno: Errno) -> Error {
         Error::file_system(syscall, self.path(entry), errno.into()).in_volume(self.volume.as_str())
     }
 
-    /// The path of the current directory or of an entry of it, for messages.
+    /// Returns the path of the current directory or of one of its entries, for messages.
     fn path(&self, entry: Option<&CStr>) -> String {
         let mut path = self.prefix.clone();
         match entry {
@@ -306,17 +283,17 @@ impl DirListing {
 }
 
 impl CurrentDir {
-    fn open(way: &mut DirCursor<Dir>, spot: DirPos) -> io::Result<Self> {
+    fn open(cursor: &mut DirCursor<Dir>, pos: DirPos) -> io::Result<Self> {
         const FLAGS: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
-        let dir = way.open(&spot)?;
+        let dir = cursor.open(&pos)?;
         let stream = Stream::openat(&dir, ".", FLAGS, Mode::empty())?;
         let names = Names::Streamed(stream.into_iter());
-        Ok(CurrentDir { spot: way.anchor_below(spot, &dir), dir, names, subdirectories: Vec::new() })
+        Ok(CurrentDir { pos: cursor.anchor_below(pos, &dir), dir, names, subdirectories: Vec::new() })
     }
 }
 
 impl Names {
-    /// Puts the next name and a NUL into `name`; false where there is none.
+    /// Stores the next name and a NUL in `name`. Returns `false` if there is no next name.
     fn next_into(&mut self, name: &mut Vec<u8>) -> nix::Result<bool> {
         name.clear();
         match self {
@@ -337,28 +314,12 @@ impl Names {
     }
 }
 
-impl EntryBatch {
-    fn begin(&mut self, prefix: &[u8]) {
-        self.text.extend_from_slice(prefix);
-        self.text.push(0);
-        self.runs.push(0);
-    }
-
-    fn add(&mut self, name: &[u8], facts: EntryMetadata) {
-        self.text.extend_from_slice(name);
-        self.facts.push(facts);
-        if let Some(run) = self.runs.last_mut() {
-            *run += 1;
-        }
-    }
-}
-
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a test makes the tree that it lists")]
 mod tests {
     use super::*;
 
-    fn listing(whole: bool, most: ListedTotals) -> (tempfile::TempDir, DirListing) {
+    fn listing(whole: bool, max: ListedTotals) -> (tempfile::TempDir, DirListing) {
         let root = tempfile::tempdir().unwrap();
         for name in ["a", "b", "d"] {
             std::fs::create_dir(root.path().join(name)).unwrap();
@@ -367,18 +328,18 @@ mod tests {
         let opened = std::fs::File::open(root.path()).unwrap();
         let tree = VolumeRoot::new(VolumeName::parse("v").unwrap(), opened.into());
         let mut listing = tree.list("", ListOptions { recursive: true, whole }).unwrap();
-        listing.most = most;
+        listing.max = max;
         (root, listing)
     }
 
     fn last(listing: &mut DirListing) -> Result<usize> {
-        let mut told = 0;
+        let mut listed = 0;
         loop {
             let batch = listing.next(2, &CancelToken::default())?;
-            assert!(batch.facts.len() <= 2);
-            told += batch.entries().count();
+            assert!(batch.metadata.len() <= 2);
+            listed += batch.entries().count();
             if batch.is_last {
-                return Ok(told);
+                return Ok(listed);
             }
         }
     }
@@ -392,8 +353,8 @@ mod tests {
             (5, 10, false, Ok(6)),
         ] {
             let (_root, mut listing) = listing(whole, ListedTotals { entries, bytes });
-            let told = last(&mut listing).map_err(|error| error.code());
-            assert_eq!(told, expected, "{entries} entries, {bytes} bytes, whole: {whole}");
+            let listed = last(&mut listing).map_err(|error| error.code());
+            assert_eq!(listed, expected, "{entries} entries, {bytes} bytes, whole: {whole}");
         }
     }
 }

@@ -1,16 +1,16 @@
-//! What a directory's entries are, as far as a listing tells.
+//! Metadata of a directory's entries, as a listing returns it.
 
 use nix::sys::stat::FileStat;
 use std::time::{Duration, SystemTime};
 
-/// What one entry is; of a link, what the link itself is.
+/// Metadata of one entry; for a link, that of the link itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryMetadata {
     /// Kind and permission bits, as in `st_mode`.
     pub mode: u32,
     /// The length in bytes.
     pub size: u64,
-    /// When the content last changed; none where the file system tells a time that there is not.
+    /// When the content last changed; `None` if the file system returns an invalid time.
     pub modified: Option<SystemTime>,
 }
 
@@ -21,7 +21,7 @@ impl EntryMetadata {
     }
 }
 
-/// A guest's own file system may tell any number.
+/// Converts a time of `stat`. A guest's own file system may return any number.
 fn time(seconds: i64, nanoseconds: i64) -> Option<SystemTime> {
     let whole = Duration::from_secs(seconds.unsigned_abs());
     let second = match seconds < 0 {
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_told_as_far_as_there_are_such() {
+    fn a_time_is_converted_if_it_is_valid() {
         let epoch = SystemTime::UNIX_EPOCH;
         assert_eq!(time(1, 5), Some(epoch + Duration::new(1, 5)));
         assert_eq!(time(-1, 5), Some(epoch - Duration::from_secs(1) + Duration::from_nanos(5)));

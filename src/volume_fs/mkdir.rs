@@ -1,4 +1,4 @@
-//! Making directories.
+//! Creates directories.
 
 use super::quota::estimate::BLOCK;
 use super::{Quota, VolumePath, VolumeRoot, dir_from};
@@ -16,32 +16,32 @@ use std::path::Path;
 /// The mode of a new directory, less the umask.
 const NEW_DIRECTORY_MODE: u32 = 0o755;
 
-/// Whose new directories are.
+/// The owner of new directories.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum MadeFor {
+enum NewDirOwner {
     /// This process's user.
-    Us,
-    /// The owner of the directory that each is made in, as far as this process may give files away.
-    OwnerAbove,
+    CurrentUser,
+    /// The owner of each directory's parent, as far as this process may change owners.
+    ParentOwner,
 }
 
 impl VolumeRoot {
-    /// Makes the directory and all that are missing above it (mode 0755 less the umask). One that is there
-    /// already is fine, be it through a link that stays inside. Each new one counts as a block.
+    /// Creates the directory and all missing parents (mode 0755 less the umask). Accepts an existing directory, also
+    /// through a link that stays inside. Each new directory counts as one block.
     pub fn mkdir(&self, path: impl AsRef<OsStr>, quota: Quota, cancel: &CancelToken) -> Result<()> {
-        self.make(path, MadeFor::Us, quota, cancel)
+        self.mkdir_as(path, NewDirOwner::CurrentUser, quota, cancel)
     }
 
-    /// The same, of directories that each belong to the owner of the one that they are made in, as far as this process
-    /// may give them away.
+    /// Creates directories like [`VolumeRoot::mkdir`]. Gives each to the owner of its parent, as far as this process
+    /// may change owners.
     pub fn mkdir_for_owner(&self, path: impl AsRef<OsStr>, quota: Quota, cancel: &CancelToken) -> Result<()> {
-        self.make(path, MadeFor::OwnerAbove, quota, cancel)
+        self.mkdir_as(path, NewDirOwner::ParentOwner, quota, cancel)
     }
 
-    fn make(
+    fn mkdir_as(
         &self,
         path: impl AsRef<OsStr>,
-        made_for: MadeFor,
+        owner: NewDirOwner,
         quota: Quota,
         cancel: &CancelToken,
     ) -> Result<()> {
@@ -49,19 +49,19 @@ impl VolumeRoot {
         if quota.is_limited() {
             let missing = self.missing_components(&path);
             if missing > 0 {
-                quota.admit(self, path.as_str(), missing * BLOCK, 0, cancel)?;
+                quota.reserve(self, path.as_str(), missing * BLOCK, 0, cancel)?;
             }
         }
         cancel.commit()?;
         let mut builder = DirBuilder::new();
         builder.mode(NEW_DIRECTORY_MODE);
-        let make_last = || self.at("mkdir", &path, |dir, rest| dir.create_dir_with(rest, &builder));
-        match made_for {
-            MadeFor::OwnerAbove => self.make_each(&path, made_for)?,
-            MadeFor::Us => match make_last() {
-                Err(error) if error.is_refusal(&[Errno::ENOENT]) => self.make_each(&path, made_for)?,
+        let create_last = || self.at("mkdir", &path, |dir, rest| dir.create_dir_with(rest, &builder));
+        match owner {
+            NewDirOwner::ParentOwner => self.create_each(&path, owner)?,
+            NewDirOwner::CurrentUser => match create_last() {
+                Err(error) if error.is_refusal(&[Errno::ENOENT]) => self.create_each(&path, owner)?,
                 Err(error) if error.is_refusal(&[Errno::EEXIST]) => {}
-                made => made?,
+                created => created?,
             },
         }
         self.at("mkdir", &path, |dir, rest| match dir.metadata(rest)?.is_dir() {
@@ -70,7 +70,7 @@ impl VolumeRoot {
         })
     }
 
-    /// How many components of a path are missing, as it is now: all behind the first that is.
+    /// Counts the components of a path that are missing now: all after the first missing one.
     fn missing_components(&self, path: &VolumePath) -> u64 {
         let lengths: Vec<_> = path.components().map(|(_, length)| length).collect();
         let is_missing = |length: &usize| {
@@ -80,25 +80,25 @@ impl VolumeRoot {
         (lengths.len() - lengths.partition_point(|length| !is_missing(length))) as u64
     }
 
-    /// Makes one component after the other, each in the one before it. What the last one is, is not looked at.
-    fn make_each(&self, path: &VolumePath, made_for: MadeFor) -> Result<()> {
-        let refused = |error| self.refused("mkdir", path, error);
-        let mut holder = self.root.try_clone().map_err(refused)?;
-        // The directories that were gone through since the last link, which `..` leads back to.
+    /// Creates one component after the other, each in the one before it. Does not check what the last component is.
+    fn create_each(&self, path: &VolumePath, owner: NewDirOwner) -> Result<()> {
+        let io_error = |error| self.io_error("mkdir", path, error);
+        let mut parent = self.root.try_clone().map_err(io_error)?;
+        // The directories that were passed since the last link, to which `..` leads back.
         let mut above = Vec::new();
         let mut components = path.components().peekable();
         while let Some((name, length)) = components.next() {
             let found = match name == ".." {
-                true => above.pop().and_then(|id| step_up(&holder, id)),
+                true => above.pop().and_then(|id| step_up(&parent, id)),
                 false => {
-                    above.push(FileId::of_open(holder.as_fd()).map_err(refused)?);
-                    step(&holder, name, made_for).map_err(refused)?
+                    above.push(FileId::of_open(parent.as_fd()).map_err(io_error)?);
+                    step(&parent, name, owner).map_err(io_error)?
                 }
             };
-            holder = match found {
+            parent = match found {
                 Some(dir) => dir,
                 None if components.peek().is_none() => return Ok(()),
-                // A link may lead out of the directory that holds it, and yet not out of the volume.
+                // A link may lead out of its parent directory and still stay inside the volume.
                 None => {
                     above.clear();
                     self.at("mkdir", &path.up_to(length), |dir, rest| dir.open_dir(rest))?
@@ -109,31 +109,31 @@ impl VolumeRoot {
     }
 }
 
-/// Opens the directory above, if it still is the one that was gone through on the way down. A guest may have moved
-/// `holder` anywhere, so what is above it is not used before that is known.
-fn step_up(holder: &Dir, expected: FileId) -> Option<Dir> {
-    let parent = open_parent(holder.as_fd()).ok()?;
+/// Opens the parent of `dir` if it is the directory that was passed on the way down. TOCTOU: a guest may have moved
+/// `dir` anywhere, so its parent is not used before that is known.
+fn step_up(dir: &Dir, expected: FileId) -> Option<Dir> {
+    let parent = open_parent(dir.as_fd()).ok()?;
     let is_expected = FileId::of_open(parent.as_fd()).ok()? == expected;
     is_expected.then(|| dir_from(parent))
 }
 
-/// Makes the directory `name` in `holder`, unless something is there, and opens it; none where it is a link, a mount,
-/// not to be read, or no directory.
-fn step(holder: &Dir, name: &OsStr, made_for: MadeFor) -> io::Result<Option<Dir>> {
-    let is_new = match mkdirat(holder, name, Mode::from_bits_truncate(NEW_DIRECTORY_MODE)) {
+/// Creates the directory `name` in `parent` unless an entry exists, and opens it. Returns `None` if it is a link, a
+/// mount, unreadable, or not a directory.
+fn step(parent: &Dir, name: &OsStr, owner: NewDirOwner) -> io::Result<Option<Dir>> {
+    let is_new = match mkdirat(parent, name, Mode::from_bits_truncate(NEW_DIRECTORY_MODE)) {
         Ok(()) => true,
         Err(Errno::EEXIST) => false,
         Err(errno) => return Err(errno.into()),
     };
-    match open_subdirectory(holder.as_fd(), Path::new(name)) {
+    match open_subdirectory(parent.as_fd(), Path::new(name)) {
         Ok(dir) => {
-            if is_new && made_for == MadeFor::OwnerAbove {
-                give_to_owner_of(holder.as_fd(), dir.as_fd())?;
+            if is_new && owner == NewDirOwner::ParentOwner {
+                give_to_owner_of(parent.as_fd(), dir.as_fd())?;
             }
             Ok(Some(dir_from(dir)))
         }
         Err(error) => match error.raw_os_error().map(Errno::from_raw) {
-            // What may not be read may still be passed through.
+            // A directory that may not be read may still be traversed.
             Some(Errno::ELOOP | Errno::ENOTDIR | Errno::EXDEV | Errno::EACCES) => Ok(None),
             _ => Err(error),
         },
@@ -154,9 +154,9 @@ mod tests {
         fs::create_dir(&outside).unwrap();
         let opened = |path| Dir::from_std_file(File::open(path).unwrap());
         let id = FileId::of_open(opened(inside.clone()).as_fd()).unwrap();
-        let holder = opened(inside.join("sub"));
-        assert!(step_up(&holder, id).is_some());
+        let dir = opened(inside.join("sub"));
+        assert!(step_up(&dir, id).is_some());
         fs::rename(inside.join("sub"), outside.join("sub")).unwrap();
-        assert!(step_up(&holder, id).is_none());
+        assert!(step_up(&dir, id).is_none());
     }
 }

@@ -1,8 +1,8 @@
 //! Files inside one volume: the only room that opens paths a guest may have written.
 //!
-//! Every path is resolved by the kernel beneath the volume's directory descriptor (cap-std: `openat2` with
-//! `RESOLVE_BENEATH`). The guest may change the tree at any moment, so nothing here checks a path and then
-//! uses it: a step either acts on a descriptor or is one system call.
+//! The kernel resolves every path beneath the volume's directory descriptor (cap-std: `openat2` with
+//! `RESOLVE_BENEATH`). The guest may change the tree at any moment, so no code here checks a path and then uses it.
+//! Each step acts on a descriptor or is one system call.
 
 #![forbid(unsafe_code)]
 
@@ -10,6 +10,7 @@ mod append;
 mod atomic_write;
 mod chunked_write;
 mod copy;
+mod entry_batch;
 mod exists;
 mod lease_wait;
 mod list;
@@ -38,15 +39,16 @@ pub use copy::{
     CopyDest, CopyDestPlace, CopyJob, CopyPolicy, CopySource, CopyStats, Endpoint, FilterRequest, IntoVolume,
     OwnerPolicy, Progress, SymlinkPolicy,
 };
-pub use lease_wait::{LeaseWait, is_lease, past_leases};
-pub use list::{DirListing, EntryBatch, ListOptions};
+pub use entry_batch::EntryBatch;
+pub use lease_wait::{LeaseWait, is_lease_error, retry_past_leases};
+pub use list::{DirListing, ListOptions};
 pub use metadata::EntryMetadata;
-pub use mount_point::{MountPoint, look_at_mount_point};
+pub use mount_point::{MountPoint, inspect_mount_point};
 pub use quota::lock::QuotaLocks;
 pub use quota::reserve::{Quota, Reservation, SpaceRequest};
 pub use read::OpenedFile;
 pub use read_stream::{FileReader, ReadRange};
-pub use removal::{Removal, purge};
+pub use removal::{Removal, remove_tree};
 pub use stat::Stat;
 pub use subpath::PinnedSubpath;
 pub use write::{WriteOptions, WriteRules};
@@ -65,48 +67,46 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-/// How often a step is tried again that met a link which was none any more when cap-std, without `openat2`,
-/// read it.
-const RETRIES: usize = 16;
+/// How many times to retry a step when a link was replaced before cap-std, without `openat2`, read it.
+const MAX_RETRIES: usize = 16;
 
-/// A directory volume's data, held by descriptor.
+/// The root directory of a directory volume, held by descriptor.
 #[derive(Clone, Debug)]
 pub struct VolumeRoot {
     root: Arc<Dir>,
     volume: VolumeName,
-    turns: Option<Arc<QuotaLocks>>,
+    quota_locks: Option<Arc<QuotaLocks>>,
 }
 
 impl VolumeRoot {
-    /// The tree below an open directory.
+    /// Wraps the open root directory of a volume.
     pub fn new(volume: VolumeName, root: OwnedFd) -> Self {
-        VolumeRoot { root: Arc::new(dir_from(root)), volume, turns: None }
+        VolumeRoot { root: Arc::new(dir_from(root)), volume, quota_locks: None }
     }
 
-    /// The same tree, to be written in turns where it has a quota.
-    pub fn in_turns(self, turns: &Arc<QuotaLocks>) -> Self {
-        VolumeRoot { turns: Some(turns.clone()), ..self }
+    /// Makes writes take the volume's quota lock, if it has a quota.
+    pub fn with_quota_locks(self, quota_locks: &Arc<QuotaLocks>) -> Self {
+        VolumeRoot { quota_locks: Some(quota_locks.clone()), ..self }
     }
 
-    /// Runs one step on `path`, with the directory to resolve it from, and names `syscall` and `path` where the
-    /// system refuses.
+    /// Runs one step on `path`, with the directory to resolve it from. Adds `syscall` and `path` to an error.
     fn at<T>(
         &self,
         syscall: &'static str,
         path: &VolumePath,
         step: impl Fn(&Dir, &Path) -> io::Result<T>,
     ) -> Result<T> {
-        self.resolve(path, step).map_err(|error| self.refused(syscall, path, error))
+        self.resolve(path, step).map_err(|error| self.io_error(syscall, path, error))
     }
 
     /// Runs one step on `path`, with the directory to resolve it from.
     fn resolve<T>(&self, path: &VolumePath, step: impl Fn(&Dir, &Path) -> io::Result<T>) -> io::Result<T> {
         let attempt = || {
-            let (start, rest) = self.start(path)?;
+            let (start, rest) = self.resolve_start(path)?;
             step(&start, rest)
         };
         let mut result = attempt();
-        for _ in 0..RETRIES {
+        for _ in 0..MAX_RETRIES {
             match &result {
                 Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => result = attempt(),
                 _ => break,
@@ -115,9 +115,9 @@ impl VolumeRoot {
         result
     }
 
-    /// Where to resolve `path` from: the root, or for a path longer than the kernel takes at once (`PATH_MAX`)
-    /// the directory that its first pieces lead to. In such a path each piece stays beneath the one before.
-    fn start<'p>(&self, path: &'p VolumePath) -> io::Result<(ResolveStart<'_>, &'p Path)> {
+    /// Returns the directory to resolve `path` from, and the rest of the path. That is the root, or for a path beyond
+    /// `PATH_MAX` the directory that its first pieces lead to. Each piece of such a path stays beneath the one before.
+    fn resolve_start<'p>(&self, path: &'p VolumePath) -> io::Result<(ResolveStart<'_>, &'p Path)> {
         let mut start = ResolveStart::Root(&self.root);
         let (pieces, last) = path.pieces();
         for piece in pieces {
@@ -126,10 +126,10 @@ impl VolumeRoot {
         Ok((start, last))
     }
 
-    fn refused(&self, syscall: &'static str, path: &VolumePath, error: io::Error) -> Error {
+    fn io_error(&self, syscall: &'static str, path: &VolumePath, error: io::Error) -> Error {
         let error = match is_escape(&error) {
             true => Error::path_escape(path.as_str()),
-            false if self.is_over_the_kernels_quota(error.raw_os_error()) => {
+            false if self.exceeds_kernel_quota(error.raw_os_error()) => {
                 Error::quota_refused(self.volume.as_str(), path.as_str())
             }
             false => Error::file_system(syscall, path.as_str(), error),
@@ -138,23 +138,23 @@ impl VolumeRoot {
     }
 }
 
-/// cap-std's own refusal of what leads outside: the one error of this kind that carries no number of the system's.
+/// Returns whether cap-std refused a path that leads outside: its only error of this kind without an errno.
 fn is_escape(error: &io::Error) -> bool {
     error.raw_os_error().is_none() && error.kind() == io::ErrorKind::PermissionDenied
 }
 
 impl VolumeRoot {
-    /// Names `path` in an error of a step taken for it, which may have been on a temp file; where it was the volume's
-    /// own quota that the kernel refused it for, says so.
-    fn told(&self, error: Error, path: &str) -> Error {
-        match self.is_over_the_kernels_quota(error.context().errno) {
+    /// Adds `path` to an error of a step taken for it, which may have been on a temp file. Says so if the kernel
+    /// enforced the volume's own quota.
+    fn map_error(&self, error: Error, path: &str) -> Error {
+        match self.exceeds_kernel_quota(error.context().errno) {
             true => Error::quota_refused(self.volume.as_str(), path),
             false => error.at_path(path).in_volume(self.volume.as_str()),
         }
     }
 
-    /// Whether it is the volume's own quota that the kernel refused something for, and not a user's.
-    fn is_over_the_kernels_quota(&self, errno: Option<i32>) -> bool {
+    /// Returns whether the kernel enforced the volume's own quota, and not that of a user.
+    fn exceeds_kernel_quota(&self, errno: Option<i32>) -> bool {
         let is_limited = || Subvolume::of_root(self.root.as_fd()).is_ok_and(|found| found.is_some());
         errno == Some(Errno::EDQUOT as i32) && is_limited()
     }

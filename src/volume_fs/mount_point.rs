@@ -1,4 +1,4 @@
-//! Looking at where a runtime will mount something below a tree that a guest may have written.
+//! Inspects where a runtime will mount something below a tree that a guest may have written.
 
 use super::dir_from;
 use crate::error::{Error, Result};
@@ -8,41 +8,41 @@ use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-/// What stands at a mount point.
+/// The kind of entry at a mount point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MountPoint {
     /// A directory.
     Directory,
     /// A regular file.
     File,
-    /// Nothing yet.
+    /// No entry yet.
     Missing,
-    /// A link, on the way or at the end, or something else that nothing can be mounted on.
-    Unfit,
+    /// A link, as a parent or as the last component, or another entry that nothing can be mounted on.
+    Unusable,
 }
 
-/// What stands at `path` below the directory `root`, no link followed. `shown` is its path in messages.
-pub fn look_at_mount_point(root: OwnedFd, path: &Path, shown: &Path) -> Result<MountPoint> {
-    let failed = |error| Error::file_system("stat", shown, error);
-    let (Some(name), Some(parent)) = (path.file_name(), path.parent()) else {
+/// Returns the kind of entry at `path` below the directory `root`. Follows no link. `shown` is the path in messages.
+pub fn inspect_mount_point(root: OwnedFd, path: &Path, shown: &Path) -> Result<MountPoint> {
+    let io_error = |error| Error::file_system("stat", shown, error);
+    let (Some(name), Some(parent_path)) = (path.file_name(), path.parent()) else {
         return Ok(MountPoint::Directory);
     };
-    let holder = match parent.as_os_str().is_empty() {
+    let parent = match parent_path.as_os_str().is_empty() {
         true => root,
-        false => match open_subdirectory(root.as_fd(), parent) {
-            Ok(holder) => holder,
+        false => match open_subdirectory(root.as_fd(), parent_path) {
+            Ok(parent) => parent,
             Err(error) => match error.raw_os_error().map(Errno::from_raw) {
                 Some(Errno::ENOENT) => return Ok(MountPoint::Missing),
-                Some(Errno::ELOOP | Errno::ENOTDIR) => return Ok(MountPoint::Unfit),
-                _ => return Err(failed(error)),
+                Some(Errno::ELOOP | Errno::ENOTDIR) => return Ok(MountPoint::Unusable),
+                _ => return Err(io_error(error)),
             },
         },
     };
-    match dir_from(holder).symlink_metadata(name) {
+    match dir_from(parent).symlink_metadata(name) {
         Ok(found) if found.is_dir() => Ok(MountPoint::Directory),
         Ok(found) if found.is_file() => Ok(MountPoint::File),
-        Ok(_) => Ok(MountPoint::Unfit),
+        Ok(_) => Ok(MountPoint::Unusable),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(MountPoint::Missing),
-        Err(error) => Err(failed(error)),
+        Err(error) => Err(io_error(error)),
     }
 }

@@ -1,5 +1,5 @@
-//! Files that a call makes, and removes again if it fails. Where another call opened one to write it, it belongs to both:
-//! what the other call wrote must not go with it.
+//! Files that a call creates, and removes if it fails. A file that another call opened for writing belongs to both
+//! calls: removing it would lose what the other call wrote.
 
 use crate::sync::IgnorePoison;
 use crate::sys::{EntryKind, FileId, FileStamp, remove_directory, unlink_entry};
@@ -11,21 +11,21 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard};
 
-/// What this process is making.
-static IN_THE_MAKING: LazyLock<Mutex<HashMap<FileId, Making>>> = LazyLock::new(Mutex::default);
+/// The files that this process is creating.
+static NEW_ENTRIES: LazyLock<Mutex<HashMap<FileId, NewEntry>>> = LazyLock::new(Mutex::default);
 
-/// A file that is being made, or one of a copy that is.
+/// A file that a call is creating, or an entry of a copy in progress.
 #[derive(Clone, Copy, Debug)]
-struct Making {
+struct NewEntry {
     /// See [`FileStamp::born`].
     born: u64,
-    /// Whether another call opened it to write.
+    /// Whether another call opened the file for writing.
     is_shared: bool,
-    /// The copy that it is a part of.
+    /// The copy that the entry belongs to.
     copy: Option<CopyId>,
 }
 
-impl Making {
+impl NewEntry {
     fn is(&self, found: &FileStamp) -> bool {
         self.born == found.born()
     }
@@ -34,42 +34,42 @@ impl Making {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct CopyId(u32);
 
-/// A file that a call made and has not completed.
+/// A file that a call created and has not completed.
 #[derive(Debug)]
 pub struct NewFile(FileId);
 
 impl NewFile {
-    /// The one that was just made.
+    /// Registers a file that was just created.
     pub fn of(file: BorrowedFd<'_>) -> io::Result<Self> {
         let found = FileStamp::of(file)?;
-        let making = Making { born: found.born(), is_shared: false, copy: None };
-        match in_the_making().entry(found.id()) {
-            // The file of a call that still works was removed, and its number given to this one.
+        let new_entry = NewEntry { born: found.born(), is_shared: false, copy: None };
+        match new_entries().entry(found.id()) {
+            // The file of a call in progress was removed, and this file got its inode number.
             Entry::Occupied(mut old) if old.get().copy.is_none() => old.get_mut().is_shared = true,
-            Entry::Occupied(mut old) => *old.get_mut() = making,
-            Entry::Vacant(new) => drop(new.insert(making)),
+            Entry::Occupied(mut old) => *old.get_mut() = new_entry,
+            Entry::Vacant(new) => drop(new.insert(new_entry)),
         }
         Ok(NewFile(found.id()))
     }
 
-    /// Leaves it there, also if its call fails.
+    /// Keeps the file even if its call fails.
     pub fn share(&self) {
-        rely_on(self.0);
+        mark_shared(self.0);
     }
 
-    /// Removes the entry of that name if it still is this file, and no other call wrote this file.
+    /// Removes the entry `name` if it still is this file, and no other call wrote to the file.
     pub fn remove(&self, dir: BorrowedFd<'_>, name: &OsStr) {
-        // Held until it is removed: a call that opens it later finds that it has no name any more.
-        let all = in_the_making();
-        let made = all.get(&self.0).filter(|made| !made.is_shared);
-        // TOCTOU: a guest or another process may put another file there between the look and the removal. No system
-        // call removes an entry only if it is a certain file, and one that was moved aside to be looked at would be
-        // missing for that time.
-        let is_it = |made: &Making| {
-            FileStamp::at(dir, name).is_ok_and(|found| found.id() == self.0 && made.is(&found))
+        // Held until the file is removed: a call that opens it later sees that it has no name left.
+        let all = new_entries();
+        let created = all.get(&self.0).filter(|created| !created.is_shared);
+        // TOCTOU: a guest or another process may put another file there between the check and the removal. No system
+        // call removes an entry only if it is a certain file. Renaming the entry to check it would make it disappear
+        // for that time.
+        let is_it = |created: &NewEntry| {
+            FileStamp::at(dir, name).is_ok_and(|found| found.id() == self.0 && created.is(&found))
         };
-        if made.is_some_and(is_it) {
-            // The error that led here says more than one of cleaning up.
+        if created.is_some_and(is_it) {
+            // The original error says more than an error of the cleanup.
             let _removed = unlink_entry(dir, name);
         }
     }
@@ -77,22 +77,22 @@ impl NewFile {
 
 impl Drop for NewFile {
     fn drop(&mut self) {
-        // One that is a part of a copy stays in the making until that is over.
-        if let Entry::Occupied(made) = in_the_making().entry(self.0)
-            && made.get().copy.is_none()
+        // An entry of a copy stays registered until the copy is over.
+        if let Entry::Occupied(created) = new_entries().entry(self.0)
+            && created.get().copy.is_none()
         {
-            made.remove();
+            created.remove();
         }
     }
 }
 
-/// What a copy of a directory made so far, below its top: it removes nothing else if it fails. Each entry takes about 60
-/// bytes of memory until the copy is over.
+/// The entries that a copy of a directory created so far below its top. A copy that fails removes only these. Each
+/// takes about 60 bytes of memory until the copy is over.
 #[derive(Debug)]
 pub struct CopyRecord(CopyId);
 
 impl CopyRecord {
-    /// One of a copy that begins.
+    /// Creates the record of a copy that begins.
     pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         CopyRecord(CopyId(NEXT.fetch_add(1, Ordering::Relaxed)))
@@ -100,37 +100,36 @@ impl CopyRecord {
 
     /// Adds a file that the copy completed.
     pub fn add_file(&self, file: &NewFile) {
-        if let Some(making) = in_the_making().get_mut(&file.0) {
-            making.copy = Some(self.0);
+        if let Some(new_entry) = new_entries().get_mut(&file.0) {
+            new_entry.copy = Some(self.0);
         }
     }
 
-    /// Adds a directory or link that the copy just made. Another entry that took its place in between is left out if it is
-    /// of another kind.
+    /// Adds a directory or link that the copy just created. Leaves out an entry of another kind that replaced it since.
     pub fn add_entry(&self, dir: BorrowedFd<'_>, name: &OsStr, kind: EntryKind) {
         if let Ok(found) = FileStamp::at(dir, name)
             && found.kind() == kind
         {
-            let making = Making { born: found.born(), is_shared: false, copy: Some(self.0) };
-            in_the_making().insert(found.id(), making);
+            let new_entry = NewEntry { born: found.born(), is_shared: false, copy: Some(self.0) };
+            new_entries().insert(found.id(), new_entry);
         }
     }
 
-    /// Whether the copy made what was found, and it has no other name.
-    pub fn has_made(&self, found: &FileStamp) -> bool {
-        self.is_own(&in_the_making(), found)
+    /// Returns whether the copy created the entry that was found, and it has no other hard link.
+    pub fn has_created(&self, found: &FileStamp) -> bool {
+        self.is_own(&new_entries(), found)
     }
 
-    fn is_own(&self, all: &HashMap<FileId, Making>, found: &FileStamp) -> bool {
-        let made = all.get(&found.id()).filter(|made| made.copy == Some(self.0));
-        let is_own = made.is_some_and(|made| !made.is_shared && made.is(found));
+    fn is_own(&self, all: &HashMap<FileId, NewEntry>, found: &FileStamp) -> bool {
+        let created = all.get(&found.id()).filter(|created| created.copy == Some(self.0));
+        let is_own = created.is_some_and(|created| !created.is_shared && created.is(found));
         is_own && (found.kind() == EntryKind::Directory || !found.has_other_names())
     }
 
-    /// Removes the entry of that name if the copy made it and no other call wrote it; a directory only if it is empty.
+    /// Removes the entry `name` if the copy created it and no other call wrote to it; a directory only if it is empty.
     /// TOCTOU: as [`NewFile::remove`].
     pub fn remove(&self, dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
-        let all = in_the_making();
+        let all = new_entries();
         let found = FileStamp::at(dir, name)?;
         match (self.is_own(&all, &found), found.kind()) {
             (false, _) => Ok(()),
@@ -142,22 +141,22 @@ impl CopyRecord {
 
 impl Drop for CopyRecord {
     fn drop(&mut self) {
-        let mut all = in_the_making();
-        all.retain(|_, making| making.copy != Some(self.0));
+        let mut all = new_entries();
+        all.retain(|_, new_entry| new_entry.copy != Some(self.0));
         all.shrink_to(MIN_CAPACITY);
     }
 }
 
-/// How many files the list has room for when little is being made.
+/// The capacity of the list, in entries, when few files are being created.
 const MIN_CAPACITY: usize = 1 << 10;
 
-/// Says that an existing file was opened to be written, so that the call that makes it, if one does, leaves it there.
-pub fn rely_on(file: FileId) {
-    if let Some(making) = in_the_making().get_mut(&file) {
-        making.is_shared = true;
+/// Records that an existing file was opened for writing, so that the call that is creating it keeps it.
+pub fn mark_shared(file: FileId) {
+    if let Some(new_entry) = new_entries().get_mut(&file) {
+        new_entry.is_shared = true;
     }
 }
 
-fn in_the_making() -> MutexGuard<'static, HashMap<FileId, Making>> {
-    IN_THE_MAKING.lock().ignore_poison()
+fn new_entries() -> MutexGuard<'static, HashMap<FileId, NewEntry>> {
+    NEW_ENTRIES.lock().ignore_poison()
 }

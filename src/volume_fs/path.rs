@@ -1,20 +1,20 @@
-//! Paths relative to a volume's root, as far as their bytes alone can judge them.
+//! Paths relative to a volume's root, checked as far as their bytes allow.
 
 use crate::error::{Error, Result};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// The longest path handed to the kernel at once; `PATH_MAX` counts the closing NUL.
-const PIECE_BYTES: usize = 4095;
+/// The longest path, in bytes, that the kernel takes at once; `PATH_MAX` includes the final NUL.
+const MAX_PIECE_BYTES: usize = 4095;
 
-/// A path that is relative, free of NUL and does not climb above the root by its own `..`. Where links lead is
-/// for the kernel to say. Its names may be any bytes, as a guest's are.
+/// A path that is relative, has no NUL and does not climb above the root by its own `..`. The kernel decides where
+/// links lead. Names may be any bytes, as a guest's are.
 #[derive(Clone, Debug)]
 pub struct VolumePath {
-    /// For messages: the path as the caller gave it, with U+FFFD for what is not UTF-8.
+    /// The path as the caller gave it, for messages, with U+FFFD for bytes that are not UTF-8.
     shown: String,
-    /// Without `.` and doubled slashes; a trailing slash, which demands a directory, stays. `.` is the root.
+    /// The path without `.` and doubled slashes. A trailing slash, which demands a directory, stays. `.` is the root.
     clean: Vec<u8>,
 }
 
@@ -38,12 +38,12 @@ impl VolumePath {
         Ok(VolumePath { clean: clean(bytes), shown: shown.into_owned() })
     }
 
-    /// The path as the caller gave it, for messages.
+    /// Returns the path as the caller gave it, for messages.
     pub fn as_str(&self) -> &str {
         &self.shown
     }
 
-    /// The path that a relative link found at this one leads to. Whether that is inside is for the kernel to say.
+    /// Returns the path that a relative link at this path leads to. The kernel decides whether that is inside.
     pub fn through(&self, link: &Path) -> VolumePath {
         let whole = self.without_slash();
         let slash = &self.clean[whole.len()..];
@@ -55,7 +55,7 @@ impl VolumePath {
         self.with(&clean(&text))
     }
 
-    /// Every component, and how long the path is up to and with it.
+    /// Returns each component, and the length of the path up to and including it.
     pub fn components(&self) -> impl Iterator<Item = (&OsStr, usize)> {
         let whole = self.without_slash();
         whole.split(|byte| *byte == b'/').scan(0, |end, component| {
@@ -65,21 +65,21 @@ impl VolumePath {
         })
     }
 
-    /// The first `length` bytes of the path, which whole components have.
+    /// Returns the first `length` bytes of the path, which must end with a component.
     pub fn up_to(&self, length: usize) -> VolumePath {
         self.with(&self.clean[..length])
     }
 
-    /// What the paths of the entries of this directory begin with.
-    pub fn prefix_of_entries(&self) -> Vec<u8> {
+    /// Returns the prefix of the paths of this directory's entries.
+    pub fn entries_prefix(&self) -> Vec<u8> {
         match self.without_slash() {
             b"." => Vec::new(),
             whole => [whole, b"/"].concat(),
         }
     }
 
-    /// The directory that holds the entry which this path names, the entry's name, and whether it must be a
-    /// directory (a trailing slash). The root and a path that ends in `..` name no entry.
+    /// Returns the path of the parent, the entry's name, and whether a trailing slash demands a directory. Fails for
+    /// the root and for a path that ends in `..`, which name no entry.
     pub fn entry(&self) -> Result<(VolumePath, &OsStr, bool)> {
         let whole = self.without_slash();
         let (parent, name) = match whole.iter().rposition(|byte| *byte == b'/') {
@@ -87,18 +87,21 @@ impl VolumePath {
             None => (&b"."[..], whole),
         };
         match name {
-            b"." => Err(Error::invalid_path(&self.shown, "is the volume's root, which stays")),
+            b"." => Err(Error::invalid_path(
+                &self.shown,
+                "is the volume's root, which cannot be removed or renamed",
+            )),
             b".." => Err(Error::invalid_path(&self.shown, "ends in \"..\"; name the entry itself")),
             _ => Ok((self.with(parent), OsStr::from_bytes(name), self.demands_directory())),
         }
     }
 
-    /// The path cut between components into pieces that the kernel takes: those before the last, and the last.
+    /// Cuts the path between components into pieces that the kernel takes. Returns those before the last, and the last.
     pub fn pieces(&self) -> (Vec<&Path>, &Path) {
         let mut rest = &self.clean[..];
         let mut pieces = Vec::new();
-        while rest.len() > PIECE_BYTES {
-            let fitting = rest[..PIECE_BYTES].iter().rposition(|byte| *byte == b'/');
+        while rest.len() > MAX_PIECE_BYTES {
+            let fitting = rest[..MAX_PIECE_BYTES].iter().rposition(|byte| *byte == b'/');
             let Some(cut) = fitting.filter(|cut| cut + 1 < rest.len()) else { break };
             pieces.push(path_of(&rest[..cut]));
             rest = &rest[cut + 1..];
@@ -106,7 +109,7 @@ impl VolumePath {
         (pieces, path_of(rest))
     }
 
-    /// Whether the path ends in a slash, which demands a directory.
+    /// Returns whether the path ends in a slash, which demands a directory.
     pub fn demands_directory(&self) -> bool {
         self.clean.ends_with(b"/")
     }
@@ -181,7 +184,7 @@ mod tests {
         let path = VolumePath::parse(&long).unwrap();
         let (pieces, last) = path.pieces();
         assert!(pieces.len() >= 2);
-        assert!(pieces.iter().all(|piece| piece.as_os_str().len() <= PIECE_BYTES));
+        assert!(pieces.iter().all(|piece| piece.as_os_str().len() <= MAX_PIECE_BYTES));
         let joined = pieces.iter().chain([&last]).map(|p| p.to_str().unwrap()).collect::<Vec<_>>().join("/");
         assert_eq!(joined, long);
     }
@@ -212,11 +215,7 @@ mod tests {
     #[test]
     fn entries_are_below_their_directory() {
         for (given, expected) in [("", ""), ("./", ""), ("a//b/", "a/b/"), ("a/..", "a/../")] {
-            assert_eq!(
-                VolumePath::parse(given).unwrap().prefix_of_entries(),
-                expected.as_bytes(),
-                "{given:?}"
-            );
+            assert_eq!(VolumePath::parse(given).unwrap().entries_prefix(), expected.as_bytes(), "{given:?}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Reading a file piece by piece.
+//! Reads a file one chunk at a time.
 
 use super::{VolumePath, VolumeRoot};
 use crate::error::{Error, Result};
@@ -11,17 +11,17 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::sync::Mutex;
 
-/// Which bytes of a file are read.
+/// The range of bytes to read from a file.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ReadRange {
-    /// The first one.
+    /// The offset of the first byte.
     pub start: u64,
-    /// The last one; none is the last one that the file has when it is opened, or yields if that is more.
+    /// The offset of the last byte. `None` is the end of the file when it is opened, or beyond if it yields more.
     pub end: Option<u64>,
 }
 
-/// A regular file that is read from one end of a range to the other. It holds one descriptor, which leads to the
-/// file wherever it is moved meanwhile, also once its volume is removed.
+/// A regular file that is read through a range. It holds one descriptor, which stays valid when the file is moved or
+/// its volume is removed.
 #[derive(Debug)]
 pub struct FileReader {
     volume: VolumeName,
@@ -39,14 +39,14 @@ struct Rest {
 }
 
 impl VolumeRoot {
-    /// Opens a regular file for reading piece by piece. What is beyond its end at this moment is not read, so that
-    /// a file which somebody keeps adding to has an end. One that yields more than its stat length is read to its end.
+    /// Opens a regular file for reading in chunks. Reads nothing beyond its end at this moment, so that a file that
+    /// grows has an end. A file that yields more than its stat length is read to its end.
     pub fn open_reader(self, path: impl AsRef<OsStr>, range: ReadRange) -> Result<FileReader> {
         let path = VolumePath::parse(path)?;
         let (file, metadata) = self.open_regular(&path, Access::Read)?;
         let (asked, found) = (range.end.map_or(u64::MAX, |end| end.saturating_add(1)), metadata.len());
-        let refused = |error| self.refused("read", &path, error);
-        let end = match asked > found && yields_more(&file, found).map_err(refused)? {
+        let io_error = |error| self.io_error("read", &path, error);
+        let end = match asked > found && yields_more(&file, found).map_err(io_error)? {
             true => asked,
             false => asked.min(found),
         };
@@ -55,7 +55,7 @@ impl VolumeRoot {
     }
 }
 
-/// Whether bytes come beyond the stat length, which does not change meanwhile.
+/// Returns whether the file yields bytes beyond its stat length while that length stays the same.
 fn yields_more(file: &File, found: u64) -> io::Result<bool> {
     let mut buffer = TransferBuffer::default();
     let is_at_end = read_piece(file, found, 1, &mut buffer)?.is_empty();
@@ -63,40 +63,40 @@ fn yields_more(file: &File, found: u64) -> io::Result<bool> {
 }
 
 impl FileReader {
-    /// How many bytes are to come at most.
+    /// Returns the most bytes that are left to read.
     pub fn left(&self) -> u64 {
         let rest = self.rest.lock().ignore_poison();
         rest.end - rest.at
     }
 
-    /// Reads the next bytes into `buffer` and gives how many they are: fewer than it holds, or none, only where
-    /// the range or the file ends. From then on there are none.
+    /// Reads the next bytes into `buffer` and returns their number. It is less than the buffer's length only at the end
+    /// of the range or file. From then on it is 0.
     pub fn read_next(&self, buffer: &mut [u8], cancel: &CancelToken) -> Result<usize> {
         let mut rest = self.rest.lock().ignore_poison();
-        let most = usize::try_from(rest.end - rest.at).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let max = usize::try_from(rest.end - rest.at).map_or(buffer.len(), |left| left.min(buffer.len()));
         let mut filled = 0;
-        while filled < most {
+        while filled < max {
             cancel.check()?;
-            match self.file.read_at(&mut buffer[filled..most], rest.at + filled as u64) {
+            match self.file.read_at(&mut buffer[filled..max], rest.at + filled as u64) {
                 Ok(0) => break,
                 Ok(got) => filled += got,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.refused(error)),
+                Err(error) => return Err(self.io_error(error)),
             }
         }
         let beyond = (rest.at + filled as u64).saturating_sub(rest.found);
-        if beyond > 0 && !has_length(&self.file, rest.found).map_err(|error| self.refused(error))? {
-            // Another process writes to it after all.
+        if beyond > 0 && !has_length(&self.file, rest.found).map_err(|error| self.io_error(error))? {
+            // Another process writes to the file after all.
             filled -= usize::try_from(beyond).map_or(filled, |beyond| beyond.min(filled));
         }
         rest.at += filled as u64;
-        if filled < most {
+        if filled < max {
             rest.end = rest.at;
         }
         Ok(filled)
     }
 
-    fn refused(&self, error: io::Error) -> Error {
+    fn io_error(&self, error: io::Error) -> Error {
         Error::file_system("read", self.path.as_str(), error).in_volume(self.volume.as_str())
     }
 }

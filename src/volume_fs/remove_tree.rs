@@ -1,7 +1,7 @@
-//! Deleting a tree that somebody else may be changing.
+//! Deletes a tree that other processes may be changing.
 //!
-//! No path is followed twice: each directory is held by descriptor and its entries are unlinked by name in it.
-//! Depth costs neither stack nor descriptors, for a directory too deep is first moved up to the tree's top.
+//! No path is followed twice: each directory is held by descriptor, and its entries are unlinked by name in it. Depth
+//! costs neither stack nor descriptors, because a directory too deep is moved up to the tree's top first.
 
 use super::dir_from;
 use crate::error::Error;
@@ -17,29 +17,29 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-/// How many directories are held open at once.
-const HELD: usize = 64;
+/// The most directories that are open at once.
+const MAX_OPEN_DIRS: usize = 64;
 
-/// How many entries of a directory are unlinked in one pass.
-const AT_ONCE: usize = 100_000;
+/// The most entries of a directory that one pass unlinks.
+const MAX_ENTRIES_PER_PASS: usize = 100_000;
 
-/// The same of one that was empty and that somebody filled again.
-const REFILLED_AT_ONCE: usize = 10_000;
+/// The most entries that one pass unlinks from a directory that was empty and was filled again.
+const MAX_ENTRIES_PER_REFILL: usize = 10_000;
 
-/// A directory of at most this length, in bytes, is emptied in a moment.
-const LENGTH_OF_SMALL: u64 = 16 << 10;
+/// The length in bytes up to which a directory is emptied in a few milliseconds.
+const SMALL_DIR_BYTES: u64 = 16 << 10;
 
-/// How often somebody may refill or swap what is being deleted before we give up.
-const PATIENCE: u32 = 200;
+/// How many times another process may refill or replace a directory before the removal fails.
+const MAX_DISTURBANCES: u32 = 200;
 
-/// How many entries that are younger than the removal are removed with the rest: who adds as fast as we remove is
-/// not to keep us for ever.
-const MAX_ADDED: usize = 20_000;
+/// The most entries younger than the removal that are removed with the rest. A process that keeps adding entries must
+/// not keep the removal running for ever.
+const MAX_ADDED_ENTRIES: usize = 20_000;
 
-/// A removal of a tree without help.
+/// A removal of a tree by this process alone.
 #[derive(Debug)]
 pub struct TreeRemover {
-    /// The directory that holds the tree, the tree's top, and so on inwards.
+    /// The parent of the tree, the tree's top, and so on inwards.
     levels: Vec<OpenLevel>,
     disturbances: u32,
     added: usize,
@@ -48,51 +48,52 @@ pub struct TreeRemover {
     until: Option<Instant>,
 }
 
-/// An open directory and what is left to remove from it.
+/// An open directory and the entries that are left to remove from it.
 #[derive(Debug)]
 struct OpenLevel {
     dir: Dir,
     name: OsString,
     entries: Vec<PendingEntry>,
-    /// How many more entries it held than one pass takes.
+    /// How many more entries the directory held than one pass takes.
     beyond: usize,
 }
 
-/// What is left to remove of a directory.
+/// An entry that is left to remove.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct PendingEntry {
     name: OsString,
-    visit: Pass,
+    pass: Pass,
 }
 
-/// What we had to do with an entry before.
+/// What the removal did with an entry before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pass {
-    /// Nothing, so that its time of change is somebody else's.
+    /// Nothing, so that its `ctime` was set by another process.
     First,
-    /// It was moved up here.
+    /// Moved it up to this directory.
     Hoisted,
-    /// It was emptied as far as one pass goes, and this many entries were beyond that.
+    /// Emptied it as far as one pass goes; `beyond` entries were left.
     Repeat { beyond: usize },
 }
 
 impl PendingEntry {
     fn found(name: OsString) -> Self {
-        PendingEntry { name, visit: Pass::First }
+        PendingEntry { name, pass: Pass::First }
     }
 }
 
 impl TreeRemover {
-    /// One that has not begun; see [`super::purge()`].
+    /// Creates a removal that has not begun; see [`super::remove_tree()`].
     pub fn new(parent: OwnedFd, name: &OsStr) -> Self {
         let entries = vec![PendingEntry::found(name.to_owned())];
         let levels = vec![OpenLevel { dir: dir_from(parent), name: OsString::new(), entries, beyond: 0 }];
         TreeRemover { levels, disturbances: 0, added: 0, began: SystemTime::now(), until: None }
     }
 
-    /// Removes until everything is gone. With `until` it returns `false` at about that time, or before a large directory, if
-    /// there is more to remove. An error comes with the owner of what keeps this process out, if that is another user.
-    pub fn go_on(&mut self, shown: &Path, until: Option<Instant>) -> Result<bool, (Error, Option<u32>)> {
+    /// Continues until everything is removed. With `until`, returns `false` at about that time, or before a large
+    /// directory, if there is more to remove. Returns an error with the owner of the entry that this process may not
+    /// remove, if that is another user.
+    pub fn advance(&mut self, shown: &Path, until: Option<Instant>) -> Result<bool, (Error, Option<u32>)> {
         self.until = until;
         while let Some(level) = self.levels.last_mut() {
             if self.until.is_some_and(|until| Instant::now() >= until) {
@@ -101,16 +102,16 @@ impl TreeRemover {
             let entry = level.entries.pop();
             let step = match &entry {
                 Some(entry) => self.remove(entry),
-                None => self.leave(),
+                None => self.remove_innermost(),
             };
             let name = entry.as_ref().map(|entry| entry.name.as_os_str());
-            step.map_err(|error| self.failed(shown, name, error))?;
+            step.map_err(|error| self.removal_error(shown, name, error))?;
         }
         Ok(true)
     }
 
-    /// Goes back to before anything was opened.
-    pub fn begin_again(&mut self, name: &OsStr) {
+    /// Closes all directories but the parent, and starts at the top again.
+    pub fn restart(&mut self, name: &OsStr) {
         self.levels.truncate(1);
         if let [outermost] = &mut self.levels[..] {
             outermost.entries = vec![PendingEntry::found(name.to_owned())];
@@ -125,41 +126,41 @@ impl TreeRemover {
         }
     }
 
-    /// Removes an entry of the innermost level, or makes the directory it is the innermost level.
+    /// Removes an entry of the innermost level, or makes the directory that it is the innermost level.
     fn remove(&mut self, entry: &PendingEntry) -> io::Result<()> {
-        let PendingEntry { name, visit } = entry;
-        let held = self.levels.len();
+        let PendingEntry { name, pass } = entry;
+        let open_dirs = self.levels.len();
         let [.., innermost] = &mut self.levels[..] else { return Ok(()) };
         match with_access(&innermost.dir, || innermost.dir.remove_file(name)) {
             Err(error) if errno(&error) == Some(Errno::EISDIR) => {}
-            result => return gone(result),
+            result => return ignore_missing(result),
         }
-        if held >= HELD && self.hoist(name)? {
+        if open_dirs >= MAX_OPEN_DIRS && self.hoist(name)? {
             return Ok(());
         }
         let [.., innermost] = &mut self.levels[..] else { return Ok(()) };
         let open = || open_subdirectory(innermost.dir.as_fd(), Path::new(name));
         let (opened, untouched) = match open() {
             Err(error) if regained(&error, &innermost.dir, name) => (open(), false),
-            opened => (opened, *visit == Pass::First),
+            opened => (opened, *pass == Pass::First),
         };
         match opened {
             Ok(fd) => {
                 let dir = dir_from(fd);
                 let found = dir.dir_metadata()?;
-                if self.until.is_some() && found.len() > LENGTH_OF_SMALL {
+                if self.until.is_some() && found.len() > SMALL_DIR_BYTES {
                     innermost.entries.push(entry.clone());
                     self.until = Some(Instant::now());
                     return Ok(());
                 }
-                let looked_at = match untouched && !is_since(self.began, changed(&found)) {
+                let looked_at = match untouched && !is_after(self.began, changed(&found)) {
                     true => None,
                     false => Some(self.began),
                 };
-                let Emptied { left, added, beyond } = empty(&dir, *visit, looked_at)?;
+                let Emptied { left, added, beyond } = empty(&dir, *pass, looked_at)?;
                 self.levels.push(OpenLevel { dir, name: name.to_owned(), entries: left, beyond });
                 self.added += added;
-                match self.added > MAX_ADDED {
+                match self.added > MAX_ADDED_ENTRIES {
                     true => Err(Errno::EBUSY.into()),
                     false => Ok(()),
                 }
@@ -168,7 +169,7 @@ impl TreeRemover {
                 Some(Errno::ENOENT) => Ok(()),
                 Some(Errno::ELOOP | Errno::ENOTDIR) => {
                     innermost.entries.push(entry.clone());
-                    self.disturbed()
+                    self.count_disturbance()
                 }
                 Some(Errno::EXDEV) => Err(Errno::EBUSY.into()),
                 _ => Err(error),
@@ -176,9 +177,9 @@ impl TreeRemover {
         }
     }
 
-    /// Moves a directory of the innermost level to the tree's top, to be emptied from there. Out of a subvolume
-    /// that a guest made in the tree only subvolumes can be moved: then to the outermost level within it, and where
-    /// there is none but the innermost itself, nothing is moved.
+    /// Moves a directory of the innermost level to the tree's top, to be emptied from there. Out of a nested subvolume
+    /// only subvolumes can be moved. A directory then goes to the outermost level within its subvolume. Returns `false`
+    /// if that is the innermost level itself.
     fn hoist(&mut self, name: &OsStr) -> io::Result<bool> {
         let levels = self.levels.len();
         for target in 1..levels.saturating_sub(1) {
@@ -193,9 +194,9 @@ impl TreeRemover {
     fn hoist_to(&mut self, target: usize, name: &OsStr) -> io::Result<()> {
         let Some((innermost, others)) = self.levels.split_last_mut() else { return Ok(()) };
         let Some(top) = others.get_mut(target) else { return Ok(()) };
-        let lifted = OsString::from(unique_token());
-        let rename = || with_access(&innermost.dir, || innermost.dir.rename(name, &top.dir, &lifted));
-        // Moving a directory changes what it says of its parent, so it must be writable itself.
+        let hoisted = OsString::from(unique_token());
+        let rename = || with_access(&innermost.dir, || innermost.dir.rename(name, &top.dir, &hoisted));
+        // Moving a directory changes its `..`, so the directory itself must be writable.
         let renamed = match rename() {
             Err(error) if regained(&error, &innermost.dir, name) => rename(),
             renamed => renamed,
@@ -204,61 +205,59 @@ impl TreeRemover {
             Err(error) if errno(&error) == Some(Errno::ENOENT) => Ok(()),
             Err(error) => Err(error),
             Ok(()) => {
-                top.entries.push(PendingEntry { name: lifted, visit: Pass::Hoisted });
+                top.entries.push(PendingEntry { name: hoisted, pass: Pass::Hoisted });
                 Ok(())
             }
         }
     }
 
-    /// Removes the innermost directory, which is empty as far as we know.
-    fn leave(&mut self) -> io::Result<()> {
-        let [.., holder, level] = &mut self.levels[..] else {
+    /// Removes the innermost directory, which is empty as far as known.
+    fn remove_innermost(&mut self) -> io::Result<()> {
+        let [.., parent, level] = &mut self.levels[..] else {
             self.levels.clear();
             return Ok(());
         };
-        match with_access(&holder.dir, || holder.dir.remove_dir(&level.name)) {
-            // Larger than one pass, refilled or swapped. What stands there now is opened anew, for the one we hold
-            // may be elsewhere.
+        match with_access(&parent.dir, || parent.dir.remove_dir(&level.name)) {
+            // The directory was larger than one pass, refilled or replaced. TOCTOU: the entry is opened again, because
+            // the open directory may be elsewhere now.
             Err(error) if matches!(errno(&error), Some(Errno::ENOTEMPTY | Errno::ENOTDIR)) => {
                 let beyond = level.beyond;
-                holder
-                    .entries
-                    .push(PendingEntry { name: level.name.clone(), visit: Pass::Repeat { beyond } });
+                parent.entries.push(PendingEntry { name: level.name.clone(), pass: Pass::Repeat { beyond } });
                 if beyond == 0 {
-                    self.disturbed()?;
+                    self.count_disturbance()?;
                 }
             }
-            result => gone(result)?,
+            result => ignore_missing(result)?,
         }
         self.levels.pop();
         Ok(())
     }
 
-    fn disturbed(&mut self) -> io::Result<()> {
+    fn count_disturbance(&mut self) -> io::Result<()> {
         self.disturbances += 1;
-        match self.disturbances > PATIENCE {
+        match self.disturbances > MAX_DISTURBANCES {
             true => Err(Errno::EBUSY.into()),
             false => Ok(()),
         }
     }
 
-    /// The error of a step; where other users own what it is about, it says who, and what can be done.
-    fn failed(&self, shown: &Path, entry: Option<&OsStr>, error: io::Error) -> (Error, Option<u32>) {
+    /// Converts the error of a step. If another user owns the entry, the error names the owner and a remedy.
+    fn removal_error(&self, shown: &Path, entry: Option<&OsStr>, error: io::Error) -> (Error, Option<u32>) {
         let path = self.path_of(shown, entry);
-        let refused = errno(&error).filter(|errno| matches!(errno, Errno::EACCES | Errno::EPERM));
-        match refused.and_then(|errno| Some((errno, self.other_owner(entry)?))) {
+        let denied = errno(&error).filter(|errno| matches!(errno, Errno::EACCES | Errno::EPERM));
+        match denied.and_then(|errno| Some((errno, self.other_owner(entry)?))) {
             Some((errno, owner)) => (Error::removal_refused(&path, errno, owner, our_ids().0), Some(owner)),
             None => (Error::file_system("rm", path, error), None),
         }
     }
 
-    /// The user that keeps this process, unless it is root, from removing an entry of the innermost level.
+    /// Returns the other user who keeps this process, unless it is root, from removing an entry of the innermost level.
     fn other_owner(&self, entry: Option<&OsStr>) -> Option<u32> {
         let dir = self.levels.last()?.dir.as_fd();
         let of_entry = entry.and_then(|entry| stat_at(dir, entry).ok());
-        let owners = [FileStat::of(dir).ok(), of_entry].into_iter().flatten().map(|facts| facts.owner().0);
-        let ours = our_ids().0;
-        owners.filter(|_| ours != 0).find(|owner| *owner != ours)
+        let owners = [FileStat::of(dir).ok(), of_entry].into_iter().flatten().map(|stat| stat.owner().0);
+        let own_uid = our_ids().0;
+        owners.filter(|_| own_uid != 0).find(|owner| *owner != own_uid)
     }
 
     fn path_of(&self, shown: &Path, entry: Option<&OsStr>) -> PathBuf {
@@ -268,60 +267,60 @@ impl TreeRemover {
     }
 }
 
-/// What one pass made of a directory.
+/// The result of one pass over a directory.
 struct Emptied {
-    /// Directories, and what could not be unlinked, which is then tried and reported by its own name.
+    /// Directories, and entries that could not be unlinked. Each is tried again and reported by its own name.
     left: Vec<PendingEntry>,
     /// How many entries were younger than the removal.
     added: usize,
-    /// How many entries were beyond what one pass takes.
+    /// How many entries one pass left.
     beyond: usize,
 }
 
-/// Unlinks what is no directory. Of a directory with more entries than one pass takes the others come when it turns
-/// out not to be empty. They do not get more then, so one that grows has an end.
-/// What is younger than `began` is counted, where one is given: nobody need look in a directory that did not change.
-fn empty(dir: &Dir, visit: Pass, began: Option<SystemTime>) -> io::Result<Emptied> {
+/// Unlinks all entries but directories. The entries beyond one pass follow when the directory turns out not to be
+/// empty. Their number only shrinks, so that a directory that grows has an end. Counts the entries younger than
+/// `began`, if given. A directory that did not change needs no such count.
+fn empty(dir: &Dir, pass: Pass, began: Option<SystemTime>) -> io::Result<Emptied> {
     let (mut added, mut left) = (0, Vec::new());
     let mut entries = dir.entries()?;
-    let at_once = match visit {
-        Pass::Repeat { beyond: 0 } => REFILLED_AT_ONCE,
-        _ => AT_ONCE,
+    let max = match pass {
+        Pass::Repeat { beyond: 0 } => MAX_ENTRIES_PER_REFILL,
+        _ => MAX_ENTRIES_PER_PASS,
     };
-    for entry in entries.by_ref().take(at_once) {
+    for entry in entries.by_ref().take(max) {
         let entry = entry?;
         if let Some(began) = began {
-            added += usize::from(entry.metadata().is_ok_and(|entry| is_since(began, born(&entry))));
+            added += usize::from(entry.metadata().is_ok_and(|entry| is_after(began, born(&entry))));
         }
         let name = entry.file_name();
-        if entry.file_type()?.is_dir() || gone(dir.remove_file(&name)).is_err() {
+        if entry.file_type()?.is_dir() || ignore_missing(dir.remove_file(&name)).is_err() {
             left.push(PendingEntry::found(name));
         }
     }
-    let beyond = match visit {
-        Pass::Repeat { beyond } => beyond.saturating_sub(at_once),
+    let beyond = match pass {
+        Pass::Repeat { beyond } => beyond.saturating_sub(max),
         _ => entries.count(),
     };
     Ok(Emptied { left, added, beyond })
 }
 
-/// When an entry was made; where the file system does not say, when it was last changed.
+/// Returns when an entry was created, or when it was last changed if the file system does not record that.
 fn born(metadata: &Metadata) -> Option<SystemTime> {
     metadata.created().map(|born| born.into_std()).ok().or_else(|| changed(metadata))
 }
 
-/// When an entry was last changed, which nobody can put back.
+/// Returns when an entry was last changed (`ctime`), which no process can set back.
 fn changed(metadata: &Metadata) -> Option<SystemTime> {
     let since_epoch = Duration::new(metadata.ctime() as u64, metadata.ctime_nsec() as u32);
     SystemTime::UNIX_EPOCH.checked_add(since_epoch)
 }
 
-/// Whether something happened since then. A time that is still to come says nothing: the clock was put back.
-fn is_since(then: SystemTime, time: Option<SystemTime>) -> bool {
+/// Returns whether a time is after `then`. A time in the future does not count: the clock was set back.
+fn is_after(then: SystemTime, time: Option<SystemTime>) -> bool {
     time.is_some_and(|time| (then..SystemTime::now()).contains(&time))
 }
 
-/// Runs a step that changes `dir`, and again with the rights that its owner may have taken from itself.
+/// Runs a step that changes `dir`. Retries it with the rights that the owner may have removed from its own directory.
 fn with_access(dir: &Dir, step: impl Fn() -> io::Result<()>) -> io::Result<()> {
     match step() {
         Err(error) if errno(&error) == Some(Errno::EACCES) && regain_access(dir.as_fd()).is_ok() => step(),
@@ -329,13 +328,13 @@ fn with_access(dir: &Dir, step: impl Fn() -> io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Whether it was for want of rights on the directory `name` that a step failed, and they are there now.
+/// Returns whether a step failed for lack of rights on the directory `name`, and these are restored now.
 fn regained(error: &io::Error, dir: &Dir, name: &OsStr) -> bool {
     errno(error) == Some(Errno::EACCES) && regain_access_to(dir.as_fd(), Path::new(name)).is_ok()
 }
 
-/// What somebody else removed first is removed as well.
-fn gone(result: io::Result<()>) -> io::Result<()> {
+/// Ignores that an entry is missing: another process removed it first.
+fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if errno(&error) == Some(Errno::ENOENT) => Ok(()),
         result => result,
@@ -353,28 +352,28 @@ mod tests {
     use std::fs::{self, File};
 
     #[test]
-    fn a_directory_that_was_moved_away_and_stands_there_again_is_not_emptied_where_it_went() {
+    fn a_directory_that_was_moved_away_and_replaced_is_not_emptied_where_it_went() {
         let home = tempfile::tempdir().unwrap();
         let path = |name: &str| home.path().join(name);
         fs::create_dir_all(path("volume/dir")).unwrap();
-        let level = |name: &str, name_in_holder: &str| OpenLevel {
+        let level = |name: &str, name_in_parent: &str| OpenLevel {
             dir: dir_from(File::open(path(name)).unwrap().into()),
-            name: name_in_holder.into(),
+            name: name_in_parent.into(),
             entries: Vec::new(),
             beyond: 0,
         };
         let levels = vec![level("volume", ""), level("volume/dir", "dir")];
-        let mut purge =
+        let mut remover =
             TreeRemover { levels, disturbances: 0, added: 0, began: SystemTime::now(), until: None };
         fs::rename(path("volume/dir"), path("outside")).unwrap();
         fs::write(path("outside/kept"), "kept").unwrap();
         fs::create_dir_all(path("volume/dir/again")).unwrap();
-        purge.leave().unwrap();
+        remover.remove_innermost().unwrap();
         assert_eq!(fs::read_to_string(path("outside/kept")).unwrap(), "kept");
-        assert_eq!(purge.levels.len(), 1);
+        assert_eq!(remover.levels.len(), 1);
         assert_eq!(
-            purge.levels[0].entries,
-            [PendingEntry { name: "dir".into(), visit: Pass::Repeat { beyond: 0 } }]
+            remover.levels[0].entries,
+            [PendingEntry { name: "dir".into(), pass: Pass::Repeat { beyond: 0 } }]
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Telling what an entry is.
+//! Reads the metadata of an entry.
 
 use super::quota::usage::allocated;
 use super::{VolumePath, VolumeRoot};
@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::time::SystemTime;
 
-/// What stands at a path.
+/// The metadata of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
     /// Kind and permission bits, as in `st_mode`.
@@ -18,26 +18,26 @@ pub struct Stat {
     pub size: u64,
     /// The bytes allocated on the host.
     pub allocated_bytes: u64,
-    /// The user it belongs to, by the host's numbers.
+    /// The user ID of the owner on the host.
     pub uid: u32,
-    /// The group it belongs to, by the host's numbers.
+    /// The group ID on the host.
     pub gid: u32,
-    /// How many names it has.
+    /// The number of hard links.
     pub nlink: u64,
-    /// When the content last changed; none where the file system tells a time that there is not.
+    /// When the content last changed; `None` if the file system returns an invalid time.
     pub modified: Option<SystemTime>,
-    /// When the content was last read, as far as the host keeps track.
+    /// When the content was last read, as far as the host records it.
     pub accessed: Option<SystemTime>,
-    /// When it was made; none where the file system does not keep that.
+    /// When the entry was created; `None` if the file system does not record it.
     pub created: Option<SystemTime>,
 }
 
 impl VolumeRoot {
-    /// What stands at `path`. A link inside the volume at its end is followed, unless `follow` is false: then what
-    /// the link itself is.
+    /// Returns the metadata of the entry at `path`. Follows a final link inside the volume if `follow`; otherwise
+    /// returns that of the link itself.
     pub fn stat(&self, path: impl AsRef<OsStr>, follow: bool) -> Result<Stat> {
         let path = VolumePath::parse(path)?;
-        // A slash at the end demands a directory, and a link before it is followed as everywhere.
+        // A trailing slash demands a directory, so a link before it is followed, as everywhere.
         match follow || path.demands_directory() {
             true => self.at("stat", &path, |dir, rest| dir.metadata(rest).map(Stat::from)),
             false => self.at("lstat", &path, |dir, rest| dir.symlink_metadata(rest).map(Stat::from)),
@@ -47,7 +47,7 @@ impl VolumeRoot {
 
 impl From<Metadata> for Stat {
     fn from(found: Metadata) -> Self {
-        let time = |told: io::Result<CapTime>| told.ok().map(CapTime::into_std);
+        let time = |time: io::Result<CapTime>| time.ok().map(CapTime::into_std);
         Stat {
             mode: found.mode(),
             size: found.len(),

@@ -1,4 +1,4 @@
-//! A part of a volume that is to be mounted by itself.
+//! Opens a directory or file of a volume that is to be mounted by itself.
 
 use super::{VolumePath, VolumeRoot};
 use crate::error::{Error, Result};
@@ -8,8 +8,7 @@ use nix::libc;
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 
-/// A directory or regular file of a volume, by a descriptor that names it whatever becomes of its path, and that can do
-/// no I/O.
+/// A directory or regular file of a volume, by an `O_PATH` descriptor that stays valid when the path changes.
 #[derive(Debug)]
 pub struct PinnedSubpath {
     /// The descriptor.
@@ -19,13 +18,13 @@ pub struct PinnedSubpath {
 }
 
 impl VolumeRoot {
-    /// Finds the directory or regular file at `path`, links inside the volume followed.
-    pub fn part(&self, path: impl AsRef<OsStr>) -> Result<PinnedSubpath> {
+    /// Opens the directory or regular file at `path` with `O_PATH`. Follows links inside the volume.
+    pub fn pin_subpath(&self, path: impl AsRef<OsStr>) -> Result<PinnedSubpath> {
         let path = VolumePath::parse(path)?;
-        let mut looking = OpenOptions::new();
-        looking.read(true).custom_flags(libc::O_PATH);
-        let found = self.at("open", &path, |dir, rest| dir.open_with(rest, &looking))?;
-        let metadata = found.metadata().map_err(|error| self.refused("stat", &path, error))?;
+        let mut o_path = OpenOptions::new();
+        o_path.read(true).custom_flags(libc::O_PATH);
+        let found = self.at("open", &path, |dir, rest| dir.open_with(rest, &o_path))?;
+        let metadata = found.metadata().map_err(|error| self.io_error("stat", &path, error))?;
         if !metadata.is_file() && !metadata.is_dir() {
             let problem = "neither a file nor a directory";
             let error = Error::file_system_because("open", path.as_str(), Errno::ENOTSUP, problem);

@@ -1,6 +1,6 @@
-//! Writing whole files.
+//! Writes whole files.
 
-use super::new_file::{NewFile, rely_on};
+use super::new_file::{NewFile, mark_shared};
 use super::open::EntryRef;
 use super::{Quota, VolumePath, VolumeRoot};
 use crate::error::Result;
@@ -13,18 +13,18 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 
-/// The mode of a file that did not exist, less the umask.
+/// The mode of a new file, less the umask.
 const NEW_FILE_MODE: u32 = 0o644;
 
-/// How often a file that comes and goes while we look is looked for again.
-const RETRIES: usize = 16;
+/// How many times to try to open a file that is created and removed between two steps.
+const MAX_ATTEMPTS: usize = 16;
 
-/// How a file is written.
+/// How to write a file.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WriteOptions {
     /// Readers and crashes see the old or the new content, never a mix.
     pub atomic: bool,
-    /// The content is on disk before the call returns.
+    /// Puts the content on disk before the call returns.
     pub durable: bool,
     /// The mode of a file that does not exist yet, less the umask; 0644 by default.
     pub mode: Option<u32>,
@@ -36,35 +36,35 @@ impl WriteOptions {
     }
 }
 
-/// A file that a write made, and where.
+/// A file that a write created, and its entry.
 #[derive(Debug)]
 pub(super) struct CreatedFile {
-    pub place: EntryRef,
+    pub entry: EntryRef,
     pub file: NewFile,
 }
 
 impl CreatedFile {
-    /// Removes it, unless something else has its name or another call wrote it too.
+    /// Removes the file, unless another file has its name or another call wrote to it too.
     pub fn remove(&self) {
-        self.file.remove(self.place.holder.as_fd(), &self.place.name);
+        self.file.remove(self.entry.parent.as_fd(), &self.entry.name);
     }
 }
 
-/// What a write may take and where it may work out of the guest's sight.
+/// The quota of a write, and the directory for its temp files.
 #[derive(Debug)]
 pub struct WriteRules<'s> {
     /// A directory of the same file system that no guest sees.
     pub staging: &'s StoreDir,
-    /// The volume's limit.
+    /// The volume's quota.
     pub quota: Quota,
 }
 
 impl VolumeRoot {
-    /// Writes `content` to the file at `path`, made or replaced; the directory that holds it must exist.
+    /// Writes `content` to the file at `path`, which is created or replaced. The parent directory must exist.
     ///
-    /// A plain write goes into the existing file, so its hard links see the change, and a reader or a crash may
-    /// see a part of it. An atomic write makes a new file and puts it in place of the old one, with the old
-    /// one's mode and owner. Either follows a link that stays inside, also to a file that it has to make.
+    /// A plain write goes into the existing file, so its hard links see the change. A reader or a crash may see a part
+    /// of it. An atomic write renames a new file over the old one, with the old one's mode and owner. Either follows a
+    /// link that stays inside, also to a file that it has to create.
     pub fn write(
         &self,
         path: impl AsRef<OsStr>,
@@ -78,11 +78,11 @@ impl VolumeRoot {
         written.inspect_err(|_| write.discard(rules))
     }
 
-    /// Has an opened file filled, which is removed again where it was made for that and it fails.
+    /// Fills an open file with `fill`. Removes a file that was created for this write if it fails.
     pub(super) fn fill(
         &self,
         path: &VolumePath,
-        (mut file, made): (File, Option<CreatedFile>),
+        (mut file, created): (File, Option<CreatedFile>),
         options: WriteOptions,
         cancel: &CancelToken,
         fill: impl FnOnce(&mut File) -> io::Result<()>,
@@ -90,50 +90,51 @@ impl VolumeRoot {
         let written = cancel.commit().and_then(|()| {
             let filled =
                 fill(&mut file).and_then(|()| if options.durable { file.sync_all() } else { Ok(()) });
-            filled.map_err(|error| self.refused("write", path, error))
+            filled.map_err(|error| self.io_error("write", path, error))
         });
-        match (made, written) {
+        match (created, written) {
             (None, written) => written,
-            (Some(made), Ok(())) => self.sync_holder(path, &made.place, options.durable),
-            (Some(made), Err(error)) => {
-                made.remove();
+            (Some(created), Ok(())) => self.sync_parents(path, &created.entry, options.durable),
+            (Some(created), Err(error)) => {
+                created.remove();
                 Err(error)
             }
         }
     }
 
-    /// Opens the file at `path` for writing, or makes it, in a place that is then given as well. `admit` is asked
-    /// first whether there is room, told what the file is now if it is there.
-    pub(super) fn open_or_make(
+    /// Opens the file at `path` for writing, or creates it and returns its entry as well. Calls `reserve` first, with
+    /// the file's metadata if it exists.
+    pub(super) fn open_or_create(
         &self,
         path: &VolumePath,
         access: Access,
         options: WriteOptions,
         cancel: &CancelToken,
-        mut admit: impl FnMut(Option<&Metadata>) -> Result<()>,
+        mut reserve: impl FnMut(Option<&Metadata>) -> Result<()>,
     ) -> Result<(File, Option<CreatedFile>)> {
-        let refused = |error| self.refused("stat", path, error);
+        let io_error = |error| self.io_error("stat", path, error);
         let mut without_name = None;
-        for _ in 0..RETRIES {
+        for _ in 0..MAX_ATTEMPTS {
             if let Some((file, metadata)) = self.open_existing(path, access)? {
-                let id = FileId::of_open(file.as_fd()).map_err(refused)?;
-                rely_on(id);
-                // Who made it may have removed it just before. Some file systems count no names at all.
-                if has_no_name(&file).map_err(refused)? && without_name.replace(id) != Some(id) {
+                let id = FileId::of_open(file.as_fd()).map_err(io_error)?;
+                mark_shared(id);
+                // TOCTOU: the call that created the file may have removed it just before. Some file systems count no
+                // links at all.
+                if has_no_name(&file).map_err(io_error)? && without_name.replace(id) != Some(id) {
                     continue;
                 }
-                admit(Some(&metadata))?;
+                reserve(Some(&metadata))?;
                 return Ok((file, None));
             }
-            let place = self.place(path)?;
-            admit(None)?;
+            let entry = self.resolve_entry(path)?;
+            reserve(None)?;
             cancel.check()?;
-            if let Some(file) = self.create(path, &place, access, options)? {
-                let new = NewFile::of(file.as_fd()).map_err(refused)?;
-                return Ok((file, Some(CreatedFile { place, file: new })));
+            if let Some(file) = self.create(path, &entry, access, options)? {
+                let new = NewFile::of(file.as_fd()).map_err(io_error)?;
+                return Ok((file, Some(CreatedFile { entry, file: new })));
             }
         }
-        Err(self.refused("open", path, Errno::EBUSY.into()))
+        Err(self.io_error("open", path, Errno::EBUSY.into()))
     }
 
     fn open_existing(&self, path: &VolumePath, access: Access) -> Result<Option<(File, Metadata)>> {
@@ -143,35 +144,35 @@ impl VolumeRoot {
         }
     }
 
-    /// Makes a new file; none where somebody else put something there first.
+    /// Creates a new file. Returns `None` if another process created an entry there first.
     fn create(
         &self,
         path: &VolumePath,
-        place: &EntryRef,
+        entry: &EntryRef,
         access: Access,
         options: WriteOptions,
     ) -> Result<Option<File>> {
         let mut new = OpenOptions::new();
         new.write(true).append(access == Access::Append).create_new(true).mode(options.new_file_mode());
-        match place.holder.open_with(&place.name, &new) {
+        match entry.parent.open_with(&entry.name, &new) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(None),
             created => {
-                created.map(|file| Some(file.into_std())).map_err(|error| self.refused("open", path, error))
+                created.map(|file| Some(file.into_std())).map_err(|error| self.io_error("open", path, error))
             }
         }
     }
 
-    /// Puts the file's name on disk, and those of the directories of the volume that lead to it.
-    pub(super) fn sync_holder(&self, path: &VolumePath, place: &EntryRef, durable: bool) -> Result<()> {
-        let sync = || sync_up_to(place.holder.as_fd(), self.root.as_fd());
+    /// Syncs the parent directory of the entry, and all its parents up to the volume's root.
+    pub(super) fn sync_parents(&self, path: &VolumePath, entry: &EntryRef, durable: bool) -> Result<()> {
+        let sync = || sync_up_to(entry.parent.as_fd(), self.root.as_fd());
         match durable {
-            true => sync().map_err(|error| self.refused("fsync", path, error)),
+            true => sync().map_err(|error| self.io_error("fsync", path, error)),
             false => Ok(()),
         }
     }
 }
 
-/// Whether no entry leads to a file any more.
+/// Returns whether a file has no hard link left.
 pub(super) fn has_no_name(file: &File) -> io::Result<bool> {
     Ok(Metadata::from_file(file)?.nlink() == 0)
 }
@@ -192,7 +193,7 @@ mod tests {
         let (path, cancel) = (VolumePath::parse("f").unwrap(), CancelToken::default());
         let options = WriteOptions::default();
         for replaces in [false, true] {
-            let opened = tree.open_or_make(&path, Access::Write, options, &cancel, |_| Ok(())).unwrap();
+            let opened = tree.open_or_create(&path, Access::Write, options, &cancel, |_| Ok(())).unwrap();
             let result = tree.fill(&path, opened, options, &cancel, |_| {
                 fs::remove_file(home.path().join("f"))?;
                 if replaces {
@@ -211,21 +212,21 @@ mod tests {
         let tree = VolumeRoot::new(VolumeName::parse("v").unwrap(), root);
         let (path, cancel) = (VolumePath::parse("f").unwrap(), CancelToken::default());
         let (at, options) = (home.path().join("f"), WriteOptions::default());
-        let open = || tree.open_or_make(&path, Access::Append, options, &cancel, |_| Ok(())).unwrap();
+        let open = || tree.open_or_create(&path, Access::Append, options, &cancel, |_| Ok(())).unwrap();
         let replace = || {
             fs::write(home.path().join("other"), "acknowledged").unwrap();
             fs::rename(home.path().join("other"), &at).unwrap();
         };
         let also_write =
             || tree.fill(&path, open(), options, &cancel, |file| file.write_all(b"acknowledged"));
-        let meanwhile: [(&dyn Fn(), Option<&str>); 3] = [
+        let interfere: [(&dyn Fn(), Option<&str>); 3] = [
             (&|| (), None),
             (&replace, Some("acknowledged")),
             (&|| also_write().unwrap(), Some("acknowledged")),
         ];
-        for (meanwhile, left) in meanwhile {
+        for (interfere, left) in interfere {
             let result = tree.fill(&path, open(), options, &cancel, |_| {
-                meanwhile();
+                interfere();
                 Err(Errno::ENOSPC.into())
             });
             assert_eq!(result.unwrap_err().code(), "ENOSPC");

@@ -26,7 +26,7 @@ pub fn told(
     let mut entries = Vec::new();
     loop {
         let batch = listing.next(3, &CancelToken::default())?;
-        assert!(batch.facts.len() <= 3);
+        assert!(batch.metadata.len() <= 3);
         entries.extend(batch.entries());
         if batch.is_last {
             return Ok(entries);

@@ -5,7 +5,7 @@ use crate::volume::Volume;
 use sandbox_volumes::error::Error;
 use sandbox_volumes::store::{AppendOptions, SymlinkPolicy, TransferOptions, VolumeFs};
 use sandbox_volumes::sync::CancelToken;
-use sandbox_volumes::volume_fs::{ListOptions, ReadRange, WriteFrom, WriteOptions, purge};
+use sandbox_volumes::volume_fs::{ListOptions, ReadRange, WriteFrom, WriteOptions, remove_tree};
 use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -81,7 +81,8 @@ impl Backend for Volume {
             "purge" => {
                 let path = Path::new(path);
                 let holder = self.files.root().join(path.parent().unwrap());
-                purge(File::open(holder).unwrap().into(), path.file_name().unwrap(), path).map(Value::from)
+                remove_tree(File::open(holder).unwrap().into(), path.file_name().unwrap(), path)
+                    .map(Value::from)
             }
             _ => call_between(&self.files, method, path, partners),
         };

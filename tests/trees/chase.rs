@@ -63,7 +63,7 @@ fn a_recursive_listing_does_not_chase_a_tree_that_grows() {
         let mut told = 0;
         loop {
             let batch = listing.next(1000, &CancelToken::default()).unwrap();
-            told += batch.facts.len();
+            told += batch.metadata.len();
             if batch.is_last {
                 break;
             }

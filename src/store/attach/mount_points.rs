@@ -7,7 +7,7 @@ use super::host_path::{open_held_directory, open_source_directory};
 use crate::error::{Error, Result};
 use crate::mount::{ResolvedMount, ResolvedSource};
 use crate::store::StoreHandle;
-use crate::volume_fs::{MountPoint, look_at_mount_point};
+use crate::volume_fs::{MountPoint, inspect_mount_point};
 use std::path::Path;
 
 impl StoreHandle {
@@ -40,7 +40,7 @@ impl StoreHandle {
             }
         };
         let wants_file = mount.is_file();
-        match (look_at_mount_point(root, rest, &host.join(rest))?, wants_file) {
+        match (inspect_mount_point(root, rest, &host.join(rest))?, wants_file) {
             (MountPoint::Directory, false) | (MountPoint::File, true) => Ok(()),
             (MountPoint::Missing, _) if !outer.flags.readonly => Ok(()),
             (MountPoint::Missing, _) => refused(format!(

@@ -25,11 +25,12 @@ impl StoreHandle {
         let name = &volume.name;
         let root =
             self.dirs.volumes.open_child(name.as_str()).map_err(|error| error.in_volume(name.as_str()))?;
-        let volume_root = VolumeRoot::new(name.clone(), root.try_clone()?).in_turns(&self.quota_locks);
-        let found = match volume_root.part(subpath.as_str()) {
+        let volume_root =
+            VolumeRoot::new(name.clone(), root.try_clone()?).with_quota_locks(&self.quota_locks);
+        let found = match volume_root.pin_subpath(subpath.as_str()) {
             Err(error) if create && error.is_refusal(&[Errno::ENOENT]) => {
                 self.create_subpath(&volume_root, volume, subpath, cancel)?;
-                volume_root.part(subpath.as_str())
+                volume_root.pin_subpath(subpath.as_str())
             }
             found => found,
         };

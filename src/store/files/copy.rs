@@ -201,7 +201,7 @@ impl VolumeCopy {
             decisions = vec![true; requests.len()];
         }
         self.commit()?;
-        Ok(self.progress.tally())
+        Ok(self.progress.stats())
     }
 
     fn begin(&self, request: CopyRequest, options: TransferOptions) -> Result<CopyJob> {
@@ -212,17 +212,17 @@ impl VolumeCopy {
         let (source, dest, owner) = match &request {
             CopyRequest::Within { from, to } => {
                 let source = volume_root.copy_source(from)?;
-                let dest = volume_root.copy_target(to, source.facts.kind())?;
+                let dest = volume_root.copy_target(to, source.stat.kind())?;
                 (source, dest, OwnerPolicy::Preserve)
             }
             CopyRequest::In { host, to } => {
                 let source = host_source(dirs, host)?;
-                let dest = volume_root.copy_target(to, source.facts.kind())?;
+                let dest = volume_root.copy_target(to, source.stat.kind())?;
                 (source, dest, OwnerPolicy::CurrentUser)
             }
             CopyRequest::Out { from, host } => {
                 let source = volume_root.copy_source(from)?;
-                let dest = host_dest(dirs, host, source.facts.kind())?;
+                let dest = host_dest(dirs, host, source.stat.kind())?;
                 (source, dest, OwnerPolicy::CurrentUser)
             }
         };
@@ -241,7 +241,7 @@ impl VolumeCopy {
                     Some(Box::new(CopyWriter::new(volume, volume_root, &self.cancel, self.slot.clone())))
                 }
             },
-            asks: options.asks,
+            filters: options.asks,
             cancel: self.cancel.clone(),
             slot: self.slot.clone(),
         };
@@ -271,8 +271,8 @@ impl IntoVolume for CopyWriter {
         self.volume.rules().staging
     }
 
-    fn told(&self, error: Error) -> Error {
-        self.volume_root.told_of_copy(error)
+    fn map_error(&self, error: Error) -> Error {
+        self.volume_root.map_copy_error(error)
     }
 
     fn root(&self) -> BorrowedFd<'_> {
@@ -283,7 +283,7 @@ impl IntoVolume for CopyWriter {
         self.volume.has_quota()
     }
 
-    fn admit(
+    fn reserve(
         &self,
         path: &str,
         demand: SpaceRequest,
@@ -292,7 +292,7 @@ impl IntoVolume for CopyWriter {
     ) -> Result<()> {
         let _quota_wait = self.quota_wait.lock().ignore_poison();
         let mut write = || {
-            self.volume_root.admit(self.volume.rules().quota, path, demand, claim, &self.cancel)?;
+            self.volume_root.reserve(self.volume.rules().quota, path, demand, claim, &self.cancel)?;
             write()
         };
         if let Some(()) = self.volume.try_with_quota_lock(&mut write)? {
@@ -308,17 +308,17 @@ fn host_source(dirs: &HomeDirs, path: &Path) -> Result<CopySource> {
     let HostEntry { fd, facts, real } =
         open_host_entry(path).map_err(|error| Error::file_system("open", path, error))?;
     refuse_private(dirs, path, &real)?;
-    Ok(CopySource { side: Endpoint::on_host(path), fd, facts })
+    Ok(CopySource { endpoint: Endpoint::on_host(path), fd, stat: facts })
 }
 
 fn host_dest(dirs: &HomeDirs, path: &Path, kind: EntryKind) -> Result<CopyDest> {
     let failed = |error| Error::file_system("open", path, error);
-    let side = Endpoint::on_host(path);
+    let endpoint = Endpoint::on_host(path);
     if kind == EntryKind::Directory {
         match open_host_entry(path) {
             Ok(found) if found.facts.kind() == EntryKind::Directory => {
                 refuse_private(dirs, path, &found.real)?;
-                return Ok(CopyDest { side, place: CopyDestPlace::Directory(found.fd) });
+                return Ok(CopyDest { endpoint, place: CopyDestPlace::Directory(found.fd) });
             }
             Ok(_) => return Err(failed(Errno::ENOTDIR.into())),
             Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => {}
@@ -330,7 +330,7 @@ fn host_dest(dirs: &HomeDirs, path: &Path, kind: EntryKind) -> Result<CopyDest> 
     if is_in_private(dirs, &holder.real)? {
         return Err(private_path_error(path));
     }
-    Ok(CopyDest { side, place: CopyDestPlace::Entry { holder: holder.fd, name } })
+    Ok(CopyDest { endpoint, place: CopyDestPlace::Entry { parent: holder.fd, name } })
 }
 
 fn refuse_private(dirs: &HomeDirs, path: &Path, real: &Path) -> Result<()> {
@@ -374,7 +374,7 @@ mod tests {
         let volume = files.prepare_write_in(handle).unwrap();
         let writer = CopyWriter::new(volume, volume_root, &CancelToken::default(), Arc::default());
         let admit = |path: &str, write: &mut dyn FnMut() -> Result<()>| {
-            writer.admit(path, SpaceRequest::default(), &mut Reservation::default(), write)
+            writer.reserve(path, SpaceRequest::default(), &mut Reservation::default(), write)
         };
         let (admit, (begun, begins), (ended, ends)) = (&admit, mpsc::channel(), mpsc::channel());
         thread::scope(|scope| {

@@ -78,7 +78,7 @@ impl OngoingWrite {
                 return Ok(false);
             }
             let (file, rules, cancel) = (&mut self.file, self.volume.rules(), &self.cancel);
-            if !file.begin_again_if_removed(&rules, cancel)? {
+            if !file.reopen_if_removed(&rules, cancel)? {
                 break;
             }
             self.baton = None;

@@ -4,7 +4,7 @@ use super::volume_fs::WriteSession;
 use crate::error::{Error, Result};
 use crate::store::VolumeFs;
 use crate::sync::CancelToken;
-use crate::volume_fs::{FileReader, FileWriter, ReadRange, WriteFrom, WriteOptions, past_leases};
+use crate::volume_fs::{FileReader, FileWriter, ReadRange, WriteFrom, WriteOptions, retry_past_leases};
 use std::ffi::OsStr;
 
 /// Maximum number of bytes between two checks of the abort signal, and under one quota lock.
@@ -23,7 +23,7 @@ impl VolumeFs {
         range: ReadRange,
         cancel: &CancelToken,
     ) -> Result<FileReader> {
-        past_leases(cancel, || self.open_reader_once(&path, range))
+        retry_past_leases(cancel, || self.open_reader_once(&path, range))
     }
 
     /// Opens a regular file for a stream of reads. Fails with `EAGAIN` if a guest holds a lease on the file.
@@ -40,7 +40,7 @@ impl VolumeFs {
         cancel: &CancelToken,
     ) -> Result<StreamWriter> {
         let prepared = self.prepare_write()?;
-        past_leases(cancel, || prepared.open_writer_once(&path, options, from, cancel))
+        retry_past_leases(cancel, || prepared.open_writer_once(&path, options, from, cancel))
     }
 }
 

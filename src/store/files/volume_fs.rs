@@ -8,7 +8,8 @@ use crate::store::{Store, StoreHandle};
 use crate::sync::CancelToken;
 use crate::sys::FileId;
 use crate::volume_fs::{
-    AppendOptions, OpenedFile, Quota, Removal, VolumeRoot, WriteOptions, WriteRules, is_lease, past_leases,
+    AppendOptions, OpenedFile, Quota, Removal, VolumeRoot, WriteOptions, WriteRules, is_lease_error,
+    retry_past_leases,
 };
 use nix::errno::Errno;
 use std::ffi::OsStr;
@@ -62,7 +63,7 @@ impl StoreHandle {
         work: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
         let deadline = cancel.may_wait_until();
-        self.quota_locks.take(name, deadline, cancel, || self.lock_quota(name, deadline, cancel), work)
+        self.quota_locks.with_lock(name, deadline, cancel, || self.lock_quota(name, deadline, cancel), work)
     }
 }
 
@@ -84,7 +85,7 @@ impl VolumeFs {
 
     /// Opens a regular file for reading. The wait for the holder of a lease can be cancelled.
     pub fn open_with(&self, path: impl AsRef<OsStr>, cancel: &CancelToken) -> Result<OpenedFile> {
-        past_leases(cancel, || self.open_once(&path))
+        retry_past_leases(cancel, || self.open_once(&path))
     }
 
     /// Opens a regular file for reading. Fails with `EAGAIN` if a guest holds a lease on the file: see [`LeaseWait`].
@@ -195,7 +196,8 @@ impl VolumeFs {
             return Ok(None);
         }
         let file_id = FileId::of_open(dir.as_fd()).map_err(|error| Error::file_system("stat", ".", error))?;
-        let volume_root = VolumeRoot::new(name.clone(), dir.try_clone()?).in_turns(&handle.quota_locks);
+        let volume_root =
+            VolumeRoot::new(name.clone(), dir.try_clone()?).with_quota_locks(&handle.quota_locks);
         handle
             .root_cache
             .insert(name, CachedRoot { root: volume_root.clone(), file_id, volume_id: volume.identity });
@@ -213,7 +215,7 @@ pub struct PreparedRemoval {
 impl PreparedRemoval {
     /// Continues until everything is removed, or until about `until`. Returns true if everything is removed.
     pub fn go_on(&mut self, until: Option<Instant>) -> Result<bool> {
-        let gone = self.removal.as_mut().map_or(Ok(true), |removal| removal.go_on(until));
+        let gone = self.removal.as_mut().map_or(Ok(true), |removal| removal.advance(until));
         gone.map_err(|error| error.in_volume(self.volume.as_str()))
     }
 }
@@ -241,7 +243,7 @@ impl WriteSession {
         options: WriteOptions,
         cancel: &CancelToken,
     ) -> Result<()> {
-        past_leases(cancel, || self.write_once(&path, content, options, cancel))
+        retry_past_leases(cancel, || self.write_once(&path, content, options, cancel))
     }
 
     /// Writes a whole file. Fails with `EAGAIN` if a guest holds a lease on the file: see [`LeaseWait`]. The quota
@@ -270,7 +272,7 @@ impl WriteSession {
         cancel: &CancelToken,
     ) -> Result<Option<()>> {
         match self.try_with_quota_lock(|| self.write_now(path, content, options, cancel)) {
-            Err(error) if is_lease(&error) => Ok(None),
+            Err(error) if is_lease_error(&error) => Ok(None),
             written => written,
         }
     }
@@ -312,7 +314,7 @@ impl WriteSession {
     pub(crate) fn try_with_quota_lock<T>(&self, write: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
         let (locks, dirs, name) = (&self.handle.quota_locks, &self.handle.dirs, &self.files.volume.name);
         match self.has_quota() {
-            true => locks.try_take(name, || dirs.locks.try_lock_quota(name), write),
+            true => locks.try_with_lock(name, || dirs.locks.try_lock_quota(name), write),
             false => write().map(Some),
         }
     }
@@ -325,7 +327,7 @@ impl WriteSession {
         options: AppendOptions,
         cancel: &CancelToken,
     ) -> Result<()> {
-        past_leases(cancel, || self.append_once(&path, data, options, cancel))
+        retry_past_leases(cancel, || self.append_once(&path, data, options, cancel))
     }
 
     /// Appends data to a file. Fails with `EAGAIN` if a guest holds a lease on the file.

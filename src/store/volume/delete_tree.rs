@@ -29,7 +29,7 @@ pub fn delete_tree_with_helper(
 ) -> Result<()> {
     let mut deletion = TreeDeletion::new(dir, entry, shown, *may_start_helper)?;
     let deleted = deletion.go_on(None);
-    *may_start_helper &= deleted.is_ok() || !deletion.removal.was_helped();
+    *may_start_helper &= deleted.is_ok() || !deletion.removal.used_helper_process();
     deleted.map(drop)
 }
 
@@ -57,7 +57,7 @@ impl TreeDeletion {
     /// Continues until everything is deleted. With `until`, returns `false` at about that time, or before a long
     /// step, if more remains.
     pub fn go_on(&mut self, until: Option<Instant>) -> Result<bool> {
-        let is_gone = self.removal.go_on(until)?;
+        let is_gone = self.removal.advance(until)?;
         if let Some(subvolume) = self.subvolume.take_if(|_| is_gone) {
             let _where_the_kernel_does_it_itself = subvolume.forget_quota(self.dir.as_fd());
         }

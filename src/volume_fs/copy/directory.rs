@@ -1,4 +1,4 @@
-//! What a directory of a copy gets: owner, rights and attributes.
+//! Applies owner, rights and attributes to the directories of a copy.
 
 use super::dir_pair::DirPair;
 use super::endpoint::{EndpointResult, EndpointSide};
@@ -12,59 +12,62 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::fchown;
 
-/// The mode of a directory that is settled once it is opened.
-pub const UNSETTLED: u32 = 0o700;
+/// The mode of a directory whose attributes are applied once it is open.
+pub const INITIAL_DIR_MODE: u32 = 0o700;
 
 const STICKY: u32 = 0o1000;
 
-/// Whether a directory gives what is made in it more than a mode. A new directory in one is made with its final mode:
-/// an unprivileged process that changes the mode can lose what the directory gave.
-pub fn has_heirs(dir: BorrowedFd<'_>) -> EndpointResult<bool> {
+/// Returns whether new entries inherit more than a mode from the directory. A new directory in it is created with its
+/// final mode, because an unprivileged `fchmod` can remove what it inherited.
+pub fn has_inheritance(dir: BorrowedFd<'_>) -> EndpointResult<bool> {
     Inheritance::of(dir).map(|inheritance| inheritance.is_any()).map_err(|error| (EndpointSide::To, error))
 }
 
-/// The mode that a copy of the directory `original`, which a descriptor that can do no I/O suffices for, has elsewhere.
+/// Returns the final mode of a copy of the directory `original`, for which an `O_PATH` descriptor suffices.
 pub fn final_mode(context: &CopyContext, original: BorrowedFd<'_>) -> EndpointResult<u32> {
     let mode = || {
-        let facts = FileStat::of(original)?;
-        Ok(mode_of(context, &facts, &CopiedRights::of(original, &facts)?))
+        let stat = FileStat::of(original)?;
+        Ok(mode_of(context, &stat, &CopiedRights::of(original, &stat)?))
     };
     mode().map_err(|error| (EndpointSide::From, error))
 }
 
-/// Gives a new directory what it gets before it is filled, and returns the mode that is still to be set, if any.
-pub fn settle(
+/// Applies the attributes to a new directory before it is filled. Returns the mode that is still to be set, if any.
+pub fn apply_attributes(
     context: &CopyContext,
     pair: &DirPair,
-    facts: &FileStat,
+    stat: &FileStat,
     path: &TreePath,
 ) -> Result<Option<u32>> {
-    let rights = CopiedRights::of(pair.from.as_fd(), facts)
-        .map_err(|error| context.sides.from.refused("listxattr", &path.to_path_buf(), error))?;
-    let refused = |syscall, error: io::Error| context.sides.to.refused(syscall, &path.to_path_buf(), error);
-    rights.give_attributes(pair.from.as_fd(), pair.to.as_fd()).map_err(|error| refused("setxattr", error))?;
-    give_owner(context, pair, facts).map_err(|error| refused("fchown", error))?;
-    mode_of_new_directory(pair.to.as_fd(), mode_of(context, facts, &rights))
-        .map_err(|error| refused("getxattr", error))
+    let rights = CopiedRights::of(pair.from.as_fd(), stat)
+        .map_err(|error| context.endpoints.from.io_error("listxattr", &path.to_path_buf(), error))?;
+    let io_error =
+        |syscall, error: io::Error| context.endpoints.to.io_error(syscall, &path.to_path_buf(), error);
+    rights
+        .give_attributes(pair.from.as_fd(), pair.to.as_fd())
+        .map_err(|error| io_error("setxattr", error))?;
+    give_owner(context, pair, stat).map_err(|error| io_error("fchown", error))?;
+    mode_of_new_directory(pair.to.as_fd(), mode_of(context, stat, &rights))
+        .map_err(|error| io_error("getxattr", error))
 }
 
-/// Sets the mode that settling left.
+/// Sets the mode that [`apply_attributes`] returned.
 pub fn change_mode(context: &CopyContext, pair: &DirPair, mode: u32, path: &TreePath) -> Result<()> {
     let changed = fchmod(&pair.to, Mode::from_bits_truncate(mode));
-    changed.map_err(|errno| context.sides.to.refused("fchmod", &path.to_path_buf(), errno))
+    changed.map_err(|errno| context.endpoints.to.io_error("fchmod", &path.to_path_buf(), errno))
 }
 
-fn mode_of(context: &CopyContext, facts: &FileStat, rights: &CopiedRights) -> u32 {
-    (rights.permissions | facts.mode() & STICKY) & context.rules.directory_mode
+fn mode_of(context: &CopyContext, stat: &FileStat, rights: &CopiedRights) -> u32 {
+    (rights.permissions | stat.mode() & STICKY) & context.policy.directory_mode
 }
 
-/// Gives it its owner, and its group where its directory gave it none. An unprivileged process cannot give files away.
-fn give_owner(context: &CopyContext, pair: &DirPair, facts: &FileStat) -> io::Result<()> {
-    let (user, group) = facts.owner();
-    if context.rules.owner == OwnerPolicy::CurrentUser || (user, group) == context.ours {
+/// Sets the owner, and the group unless it was inherited. An unprivileged process cannot change the owner.
+fn give_owner(context: &CopyContext, pair: &DirPair, stat: &FileStat) -> io::Result<()> {
+    let (user, group) = stat.owner();
+    if context.policy.owner == OwnerPolicy::CurrentUser || (user, group) == context.own_ids {
         return Ok(());
     }
-    // Its set-gid bit is from the directory that it was made in.
+    // The directory has its set-gid bit from its parent.
     let inherited = inherited_group(pair.to.as_fd())?;
     match fchown(&pair.to, Some(user), Some(inherited.unwrap_or(group))) {
         Err(error) if error.kind() != ErrorKind::PermissionDenied => Err(error),

@@ -1,16 +1,16 @@
-//! Copying one regular file.
+//! Copies one regular file.
 
-use super::entry::{CopyTask, RETRIES, refuse_to_replace};
+use super::attributes::CopiedAttributes;
+use super::entry::{CopyTask, MAX_ATTEMPTS, refuse_to_replace};
 use super::job::CopyContext;
-use super::settle::Settlement;
-use super::temp_tree::Temporary;
+use super::temp_file::CopyTempFile;
 use crate::error::{Error, Result};
 use crate::sys::{
     Access, EntryKind, FileStat, TransferBuffer, clone_content, create_file, has_length, next_data,
     open_o_path, read_piece, reopen, transfer,
 };
 use crate::volume_fs::new_file::NewFile;
-use crate::volume_fs::{Reservation, SpaceRequest, past_leases};
+use crate::volume_fs::{Reservation, SpaceRequest, retry_past_leases};
 use nix::errno::Errno;
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -18,233 +18,234 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 
-/// How much is copied between two looks at the abort signal.
-const CHUNK: u64 = 8 << 20;
+/// How many bytes are copied between two checks of the abort signal.
+const MAX_CHUNK_BYTES: u64 = 8 << 20;
 
-/// How much is written in one turn where a volume's writers take turns.
-const CHUNK_OF_A_TURN: u64 = 1 << 20;
+/// How many bytes are written under one quota lock.
+const MAX_QUOTA_CHUNK_BYTES: u64 = 1 << 20;
 
-/// How much is read at once beyond a file's stat length.
-const PIECE_BEYOND: usize = 128 << 10;
+/// How many bytes are read at once beyond a file's stat length.
+const BEYOND_CHUNK_BYTES: usize = 128 << 10;
 
-/// Opens the regular file that `found` stands for.
-pub fn open_found(errand: &CopyTask<'_>, found: BorrowedFd<'_>) -> Result<File> {
-    let CopyContext { sides, rules, .. } = errand.context;
+/// Opens the regular file of the `O_PATH` descriptor `found`.
+pub fn open_found(task: &CopyTask<'_>, found: BorrowedFd<'_>) -> Result<File> {
+    let CopyContext { endpoints, policy, .. } = task.context;
     let mut is_first = true;
-    past_leases(&rules.cancel, || {
+    retry_past_leases(&policy.cancel, || {
         if !std::mem::take(&mut is_first) {
-            // Other copies work while this one waits for the holder of a lease.
-            rules.slot.leave();
+            // Releases the slot to other copies during the wait for the holder of a lease.
+            policy.slot.leave();
         }
         let opened = reopen(found, Access::Read);
-        opened.map(File::from).map_err(|error| sides.from.refused("open", &errand.path(), error))
+        opened.map(File::from).map_err(|error| endpoints.from.io_error("open", &task.path(), error))
     })
 }
 
-/// A copy of a file that is whole, but not [published](FilledFile::publish).
+/// A copy of a file that is complete, but not [published](FilledFile::publish).
 #[derive(Debug)]
 pub enum FilledFile {
-    /// It has its name, which nothing had before.
+    /// A new file that has its final name.
     New(NewFile),
-    /// It takes the place of another file.
+    /// A temp file that replaces another file.
     Replacing(Box<Replacement>),
 }
 
-/// A copy that is to take the place of another file, which gives `replaced` bytes back.
+/// A temp file that is to replace another file.
 #[derive(Debug)]
 pub struct Replacement {
     source: OpenSource,
-    /// The other one, unless it is a link.
+    /// The file to replace; `None` if it is a link.
     old: Option<OwnedFd>,
-    temporary: Temporary,
+    temp_file: CopyTempFile,
     written: u64,
     replaced: u64,
-    claim: Reservation,
+    reservation: Reservation,
 }
 
-/// Copies an open file. One that stands at the destination, or a link, is replaced when the copy
-/// is whole, and is never written through.
+/// Copies an open file. Replaces a file or link at the destination when the copy is complete, and never writes through
+/// it.
 pub fn copy_file(
-    errand: &CopyTask<'_>,
+    task: &CopyTask<'_>,
     buffer: &mut TransferBuffer,
     file: File,
-    facts: &FileStat,
+    stat: &FileStat,
 ) -> Result<()> {
-    fill_file(errand, buffer, file, facts)?.publish(errand)
+    fill_file(task, buffer, file, stat)?.publish(task)
 }
 
-/// Copies the content of an open file, and leaves what stands at the destination as it is.
+/// Copies the content of an open file. Does not touch the file or link at the destination.
 pub fn fill_file(
-    errand: &CopyTask<'_>,
+    task: &CopyTask<'_>,
     buffer: &mut TransferBuffer,
     file: File,
-    facts: &FileStat,
+    stat: &FileStat,
 ) -> Result<FilledFile> {
-    let settlement = Settlement::of(errand, file.as_fd(), facts)?;
-    let source = OpenSource { file, facts: *facts, settlement };
-    let refused = |syscall, error| errand.context.sides.to.refused(syscall, &errand.path(), error);
-    for _ in 0..RETRIES {
-        let filled = match create_file(errand.to, errand.name, source.settlement.first_mode(errand)) {
+    let attributes = CopiedAttributes::of(task, file.as_fd(), stat)?;
+    let source = OpenSource { file, stat: *stat, attributes };
+    let io_error = |syscall, error| task.context.endpoints.to.io_error(syscall, &task.path(), error);
+    for _ in 0..MAX_ATTEMPTS {
+        let filled = match create_file(task.to, task.name, source.attributes.initial_mode(task)) {
             Ok(to) => {
-                let new = NewFile::of(to.as_fd()).map_err(|error| refused("fstat", error))?;
-                let filled = source.fill(errand, buffer, &to, Some(&mut Reservation::default()));
+                let new = NewFile::of(to.as_fd()).map_err(|error| io_error("fstat", error))?;
+                let filled = source.fill(task, buffer, &to, Some(&mut Reservation::default()));
                 let copied =
-                    filled.and_then(|_| source.settlement.settle_new(errand, source.file.as_fd(), &to));
-                copied.inspect_err(|_| new.remove(errand.to, errand.name))?;
+                    filled.and_then(|_| source.attributes.apply_to_new(task, source.file.as_fd(), &to));
+                copied.inspect_err(|_| new.remove(task.to, task.name))?;
                 FilledFile::New(new)
             }
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                match open_o_path(errand.to, errand.name) {
-                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                    Err(error) => return Err(refused("stat", error)),
-                    Ok(old) => {
-                        let filled = source.fill_aside(errand, buffer, old)?;
-                        errand.done();
-                        return Ok(filled);
-                    }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => match open_o_path(task.to, task.name) {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(io_error("stat", error)),
+                Ok(old) => {
+                    let filled = source.fill_temp_file(task, buffer, old)?;
+                    task.done();
+                    return Ok(filled);
                 }
-            }
-            Err(error) => return Err(refused("open", error)),
+            },
+            Err(error) => return Err(io_error("open", error)),
         };
-        errand.done();
+        task.done();
         return Ok(filled);
     }
-    Err(refused("open", Errno::EBUSY.into()))
+    Err(io_error("open", Errno::EBUSY.into()))
 }
 
-/// Runs a step of a copy, which says whether it wrote, once there is room for what it demands.
-type Admit<'a> = dyn FnMut(SpaceRequest, &mut dyn FnMut() -> Result<bool>) -> Result<bool> + 'a;
+/// Runs a step of a copy, which returns whether it wrote, once there is room for its request.
+type ReserveFn<'a> = dyn FnMut(SpaceRequest, &mut dyn FnMut() -> Result<bool>) -> Result<bool> + 'a;
 
 impl FilledFile {
-    /// Passes the commit point where this is all there is to copy, and gives the copy its name. An error undoes it.
-    pub fn publish(self, errand: &CopyTask<'_>) -> Result<()> {
+    /// Passes the commit point if this file is all there is to copy, and gives the copy its name. An error undoes the
+    /// copy.
+    pub fn publish(self, task: &CopyTask<'_>) -> Result<()> {
         match self {
             FilledFile::New(new) => {
-                errand.commit().inspect_err(|_| new.remove(errand.to, errand.name))?;
-                errand.context.record.iter().for_each(|record| record.add_file(&new));
+                task.commit().inspect_err(|_| new.remove(task.to, task.name))?;
+                task.context.record.iter().for_each(|record| record.add_file(&new));
                 Ok(())
             }
             FilledFile::Replacing(mut replacement) => {
-                let published = replacement.publish(errand);
+                let published = replacement.publish(task);
                 if published.is_err() {
-                    // The error says more than one of cleaning up.
-                    let _left = replacement.temporary.remove(errand);
+                    // The original error says more than an error of the cleanup.
+                    let _left = replacement.temp_file.remove(task);
                 }
                 published
             }
         }
     }
 
-    /// Removes a copy that is not wanted any more.
-    pub fn undo(self, errand: &CopyTask<'_>) {
+    /// Removes a copy that is no longer wanted.
+    pub fn undo(self, task: &CopyTask<'_>) {
         match self {
-            FilledFile::New(new) => new.remove(errand.to, errand.name),
-            // The error that led here says more than one of cleaning up.
-            FilledFile::Replacing(replacement) => drop(replacement.temporary.remove(errand)),
+            FilledFile::New(new) => new.remove(task.to, task.name),
+            // The original error says more than an error of the cleanup.
+            FilledFile::Replacing(replacement) => drop(replacement.temp_file.remove(task)),
         }
     }
 }
 
 impl Replacement {
-    fn publish(&mut self, errand: &CopyTask<'_>) -> Result<()> {
-        let to = self.temporary.file(errand)?;
-        let OpenSource { file, settlement, .. } = &self.source;
-        let _published = self.temporary.publish(errand, settlement.permissions())?;
+    fn publish(&mut self, task: &CopyTask<'_>) -> Result<()> {
+        let to = self.temp_file.file(task)?;
+        let OpenSource { file, attributes, .. } = &self.source;
+        let _published = self.temp_file.publish(task, attributes.permissions())?;
         let give_rights =
-            |to: BorrowedFd<'_>| settlement.settle_replacing(errand, file.as_fd(), to, self.old.as_ref());
-        let sides = &errand.context.sides;
-        give_rights(to.as_fd()).map_err(|error| sides.to.refused("setxattr", &errand.path(), error))?;
-        let took = FileStat::of(to.as_fd()).map_err(|error| named(errand, error))?.allocated();
-        let demand = SpaceRequest::in_place(self.written, took, self.replaced);
-        let temporary = &self.temporary;
-        errand.context.rules.admit(|| errand.shown(), demand, &mut self.claim, &mut || {
-            errand.commit()?;
-            temporary.move_into_place(errand, &give_rights)
+            |to: BorrowedFd<'_>| attributes.apply_to_replacement(task, file.as_fd(), to, self.old.as_ref());
+        let endpoints = &task.context.endpoints;
+        give_rights(to.as_fd()).map_err(|error| endpoints.to.io_error("setxattr", &task.path(), error))?;
+        let took = FileStat::of(to.as_fd()).map_err(|error| content_error(task, error))?.allocated();
+        let request = SpaceRequest::in_place(self.written, took, self.replaced);
+        let temp_file = &self.temp_file;
+        task.context.policy.reserve(|| task.shown(), request, &mut self.reservation, &mut || {
+            task.commit()?;
+            temp_file.move_into_place(task, &give_rights)
         })
     }
 }
 
-/// A file that is copied, and what it was when it was found.
+/// A file to copy, and its metadata when it was found.
 #[derive(Debug)]
 struct OpenSource {
     file: File,
-    facts: FileStat,
-    settlement: Settlement,
+    stat: FileStat,
+    attributes: CopiedAttributes,
 }
 
 impl OpenSource {
-    /// Makes a whole copy that is to replace what is there.
-    fn fill_aside(
+    /// Creates a complete temp file that is to replace the entry at the destination.
+    fn fill_temp_file(
         self,
-        errand: &CopyTask<'_>,
+        task: &CopyTask<'_>,
         buffer: &mut TransferBuffer,
-        (old, old_facts): (OwnedFd, FileStat),
+        (old, old_stat): (OwnedFd, FileStat),
     ) -> Result<FilledFile> {
-        refuse_to_replace(errand, &old_facts, &self.facts)?;
-        let rules = &errand.context.rules;
-        let replaced = if old_facts.has_other_names() { 0 } else { old_facts.allocated() };
-        let old = (old_facts.kind() == EntryKind::File).then_some(old);
-        let (expected, mut claim) = (self.data(), Reservation::default());
+        refuse_to_replace(task, &old_stat, &self.stat)?;
+        let policy = &task.context.policy;
+        let replaced = if old_stat.has_other_names() { 0 } else { old_stat.allocated() };
+        let old = (old_stat.kind() == EntryKind::File).then_some(old);
+        let (expected, mut reservation) = (self.data(), Reservation::default());
         let whole = SpaceRequest::whole(expected, replaced);
-        rules.admit(|| errand.shown(), whole, &mut claim, &mut || Ok(()))?;
-        let temporary = Temporary::create(errand)?;
-        match temporary.file(errand).and_then(|to| self.fill(errand, buffer, &to, None)) {
+        policy.reserve(|| task.shown(), whole, &mut reservation, &mut || Ok(()))?;
+        let temp_file = CopyTempFile::create(task)?;
+        match temp_file.file(task).and_then(|to| self.fill(task, buffer, &to, None)) {
             Ok(written) => {
-                let claim = if written > expected { Reservation::default() } else { claim };
-                let replacement = Replacement { source: self, old, temporary, written, replaced, claim };
+                let reservation = if written > expected { Reservation::default() } else { reservation };
+                let replacement =
+                    Replacement { source: self, old, temp_file, written, replaced, reservation };
                 Ok(FilledFile::Replacing(Box::new(replacement)))
             }
             Err(error) => {
-                // The error says more than one of cleaning up.
-                let _left = temporary.remove(errand);
+                // The original error says more than an error of the cleanup.
+                let _left = temp_file.remove(task);
                 Err(error)
             }
         }
     }
 
-    /// How many bytes are no holes, as far as the file's blocks tell.
+    /// Returns how many bytes are not holes, judged by the file's blocks.
     fn data(&self) -> u64 {
-        self.facts.allocated().min(self.facts.length())
+        self.stat.allocated().min(self.stat.length())
     }
 
-    /// Copies the content and gives how many bytes are no holes: as much as there was when the file was found, and what
-    /// is beyond the stat length only of one that yields more than that says. Where there is a `claim` to charge it to, each piece waits for its turn and for what the limit leaves.
+    /// Copies the content, as long as it was when the file was found. Copies what lies beyond the stat length only of a
+    /// file that yields more than that length. Returns how many bytes are not holes. With a `reservation`, each chunk
+    /// waits for the quota lock and for free quota.
     fn fill(
         &self,
-        errand: &CopyTask<'_>,
+        task: &CopyTask<'_>,
         buffer: &mut TransferBuffer,
         to: &File,
-        mut claim: Option<&mut Reservation>,
+        mut reservation: Option<&mut Reservation>,
     ) -> Result<u64> {
-        let context = errand.context;
-        let length = self.facts.length();
-        let failed = |error: io::Error| named(errand, error);
-        let is_limited = claim.is_some() && context.rules.is_limited();
-        // `write` says whether it wrote.
-        let mut admit = |demand, write: &mut dyn FnMut() -> Result<bool>| {
-            let Some(claim) = claim.as_deref_mut() else { return write() };
+        let context = task.context;
+        let length = self.stat.length();
+        let io_error = |error: io::Error| content_error(task, error);
+        let is_limited = reservation.is_some() && context.policy.is_limited();
+        // `write` returns whether it wrote.
+        let mut reserve = |request, write: &mut dyn FnMut() -> Result<bool>| {
+            let Some(reservation) = reservation.as_deref_mut() else { return write() };
             let mut is_written = false;
             let mut write = || write().map(|wrote| is_written = wrote);
-            context.rules.admit(|| errand.shown(), demand, claim, &mut write)?;
+            context.policy.reserve(|| task.shown(), request, reservation, &mut write)?;
             if !is_written {
-                claim.keep_unused(demand);
+                reservation.keep_unused(request);
             }
             Ok(is_written)
         };
         if length == 0 {
-            admit(SpaceRequest::entry(), &mut || Ok(true))?;
-            return self.fill_beyond(errand, to, buffer, &mut admit);
+            reserve(SpaceRequest::entry(), &mut || Ok(true))?;
+            return self.fill_beyond(task, to, buffer, &mut reserve);
         }
         let data = self.data();
-        if is_limited && data > CHUNK_OF_A_TURN {
-            // What cannot end well is not begun.
-            admit(SpaceRequest::piece(data), &mut || Ok(false))?;
+        if is_limited && data > MAX_QUOTA_CHUNK_BYTES {
+            // Fails early if the file does not fit.
+            reserve(SpaceRequest::piece(data), &mut || Ok(false))?;
         }
         if context.may_clone.load(Ordering::Relaxed) {
-            let is_cloned = admit(SpaceRequest::piece(data), &mut || {
-                let is_cloned = clone_content(&self.file, to).map_err(failed)?;
-                if is_cloned && to.metadata().map_err(failed)?.len() > length {
-                    to.set_len(length).map_err(failed)?;
+            let is_cloned = reserve(SpaceRequest::piece(data), &mut || {
+                let is_cloned = clone_content(&self.file, to).map_err(io_error)?;
+                if is_cloned && to.metadata().map_err(io_error)?.len() > length {
+                    to.set_len(length).map_err(io_error)?;
                 }
                 Ok(is_cloned)
             })?;
@@ -255,73 +256,73 @@ impl OpenSource {
             context.may_clone.store(false, Ordering::Relaxed);
         }
         let is_sparse = data < length;
-        let most = if is_limited { CHUNK_OF_A_TURN } else { CHUNK };
+        let max = if is_limited { MAX_QUOTA_CHUNK_BYTES } else { MAX_CHUNK_BYTES };
         let (mut at, mut written) = (0, 0);
         while at < length {
             let piece = match is_sparse {
-                true => next_data(&self.file, at, length).map_err(failed)?,
+                true => next_data(&self.file, at, length).map_err(io_error)?,
                 false => Some((at, length)),
             };
             let Some((begin, end)) = piece else { break };
             context.progress.add_bytes(begin - at);
             at = begin;
             while at < end {
-                context.rules.go_on()?;
-                let chunk = most.min(end - at);
+                context.policy.yield_turn()?;
+                let chunk = max.min(end - at);
                 let mut copied = 0;
-                admit(SpaceRequest::piece(chunk), &mut || {
-                    copied = self.copy_piece(to, at, chunk, buffer).map_err(failed)?;
+                reserve(SpaceRequest::piece(chunk), &mut || {
+                    copied = self.copy_piece(to, at, chunk, buffer).map_err(io_error)?;
                     Ok(true)
                 })?;
                 context.progress.add_bytes(copied);
                 written += copied;
                 at += copied;
                 if copied < chunk {
-                    // It was cut off meanwhile.
+                    // TOCTOU: another process truncated the file.
                     return Ok(written);
                 }
             }
         }
         if at < length {
-            // A hole at the end, of a file that may have been cut off meanwhile.
-            let left = self.file.metadata().map_err(failed)?.len().min(length);
-            to.set_len(left.max(at)).map_err(failed)?;
+            // A hole at the end, of a file that another process may have truncated.
+            let left = self.file.metadata().map_err(io_error)?.len().min(length);
+            to.set_len(left.max(at)).map_err(io_error)?;
             context.progress.add_bytes(left.saturating_sub(at));
             if left < length {
                 return Ok(written);
             }
         }
-        Ok(written + self.fill_beyond(errand, to, buffer, &mut admit)?)
+        Ok(written + self.fill_beyond(task, to, buffer, &mut reserve)?)
     }
 
-    /// Copies what the file yields beyond its stat length, up to its end, and returns how many bytes that is. Nothing
-    /// if the length is another than when the file was found: a file that grows is copied as it was then.
+    /// Copies what the file yields beyond its stat length, up to its end. Returns how many bytes that is. Copies
+    /// nothing if the length changed since the file was found: a file that grows is copied as it was then.
     fn fill_beyond(
         &self,
-        errand: &CopyTask<'_>,
+        task: &CopyTask<'_>,
         to: &File,
         buffer: &mut TransferBuffer,
-        admit: &mut Admit<'_>,
+        reserve: &mut ReserveFn<'_>,
     ) -> Result<u64> {
-        let failed = |error: io::Error| named(errand, error);
-        let (length, mut beyond) = (self.facts.length(), 0);
+        let io_error = |error: io::Error| content_error(task, error);
+        let (length, mut beyond) = (self.stat.length(), 0);
         loop {
             let at = length.saturating_add(beyond);
-            let piece = read_piece(&self.file, at, PIECE_BEYOND, buffer).map_err(failed)?;
-            if piece.is_empty() || !has_length(&self.file, length).map_err(failed)? {
+            let piece = read_piece(&self.file, at, BEYOND_CHUNK_BYTES, buffer).map_err(io_error)?;
+            if piece.is_empty() || !has_length(&self.file, length).map_err(io_error)? {
                 return Ok(beyond);
             }
-            errand.context.rules.go_on()?;
+            task.context.policy.yield_turn()?;
             let more = piece.len() as u64;
-            admit(SpaceRequest::piece(more), &mut || {
-                to.write_all_at(piece, at).map(|()| true).map_err(failed)
+            reserve(SpaceRequest::piece(more), &mut || {
+                to.write_all_at(piece, at).map(|()| true).map_err(io_error)
             })?;
-            errand.context.progress.add_bytes(more);
+            task.context.progress.add_bytes(more);
             beyond += more;
         }
     }
 
-    /// Copies `length` bytes, or as many as there are.
+    /// Copies `length` bytes, or up to the end of the file.
     fn copy_piece(&self, to: &File, at: u64, length: u64, buffer: &mut TransferBuffer) -> io::Result<u64> {
         let mut copied = 0;
         while copied < length {
@@ -334,14 +335,14 @@ impl OpenSource {
     }
 }
 
-/// Names the side that an error while copying content is about.
-fn named(errand: &CopyTask<'_>, error: io::Error) -> Error {
-    let sides = &errand.context.sides;
+/// Attributes an error of copying content to one side.
+fn content_error(task: &CopyTask<'_>, error: io::Error) -> Error {
+    let endpoints = &task.context.endpoints;
     let errno = error.raw_os_error().map(Errno::from_raw);
     match errno {
         Some(Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG | Errno::EROFS) => {
-            sides.to.refused("write", &errand.path(), error)
+            endpoints.to.io_error("write", &task.path(), error)
         }
-        _ => sides.from.refused("copy", &errand.path(), error),
+        _ => endpoints.from.io_error("copy", &task.path(), error),
     }
 }

@@ -1,14 +1,14 @@
-//! One copy from its beginning to its end, or undone.
+//! Runs one copy from its beginning to its commit, or undoes it.
 
 use super::dir_pair::{DirPair, busy};
-use super::directory::{UNSETTLED, final_mode, has_heirs};
+use super::directory::{INITIAL_DIR_MODE, final_mode, has_inheritance};
 use super::endpoint::Endpoints;
 use super::entry::{CopyTask, not_copied};
 use super::file::{FilledFile, fill_file, open_found};
 use super::place::{CopyDest, CopyDestPlace, CopySource};
 use super::policy::CopyPolicy;
 use super::progress::Progress;
-use super::undo::Top;
+use super::undo::CreatedTop;
 use super::walk::Walk;
 use super::worker_pool::with_workers;
 use crate::error::{Error, Result};
@@ -27,72 +27,76 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// What all who work on one copy share.
+/// The state that all threads of one copy share.
 #[derive(Debug)]
 pub(super) struct CopyContext {
-    pub sides: Endpoints,
-    pub rules: CopyPolicy,
+    pub endpoints: Endpoints,
+    pub policy: CopyPolicy,
     pub progress: Arc<Progress>,
-    /// Whether files may share content, as far as was seen.
+    /// Whether files may share content, as far as known.
     pub may_clone: AtomicBool,
     /// The directory that a tree is copied to.
     pub top: FileId,
     /// This process's user and group.
-    pub ours: (u32, u32),
-    /// What was made below the top, if the copy made the top too, and so is undone if it fails.
+    pub own_ids: (u32, u32),
+    /// The entries created below the top. `None` if the copy did not create the top, and so is not undone if it fails.
     pub record: Option<CopyRecord>,
-    /// The path of the top's directory from the top.
-    no_prefix: Arc<TreePath>,
+    /// The path of the top itself.
+    top_path: Arc<TreePath>,
 }
 
 impl CopyContext {
-    /// Where the top of the copy goes, if that is a file.
-    fn top_errand<'e>(&'e self, holder: &'e OwnedFd, name: &'e OsStr) -> CopyTask<'e> {
-        CopyTask { context: self, to: holder.as_fd(), name, prefix: &self.no_prefix, below: OsStr::new("") }
+    /// Returns the task for the top of the copy, if that is a file.
+    fn top_task<'e>(&'e self, parent: &'e OwnedFd, name: &'e OsStr) -> CopyTask<'e> {
+        CopyTask { context: self, to: parent.as_fd(), name, dir_path: &self.top_path, below: OsStr::new("") }
     }
 
     pub fn copied_into_itself(&self) -> Error {
-        self.sides.to.refused_because(Path::new(""), Errno::EINVAL, "a directory is not copied into itself")
+        self.endpoints.to.io_error_because(
+            Path::new(""),
+            Errno::EINVAL,
+            "a directory is not copied into itself",
+        )
     }
 
-    /// Makes a directory of the copy, of which `path` is the path from the top, once there is room for it; false where
-    /// something of that name is there. It has `mode`, less the umask, until it is settled.
-    pub fn make_directory(
+    /// Creates a directory of the copy once there is room for it. `path` returns its path from the top. Returns `false`
+    /// if an entry with that name exists. The directory has `mode`, less the umask, until its attributes are applied.
+    pub fn create_directory(
         &self,
-        holder: BorrowedFd<'_>,
+        parent: BorrowedFd<'_>,
         name: &OsStr,
         mode: u32,
         path: impl Fn() -> PathBuf,
     ) -> Result<bool> {
-        let shown = || self.sides.to.path_of(&path()).to_string_lossy().into_owned();
+        let shown = || self.endpoints.to.path_of(&path()).to_string_lossy().into_owned();
         let mut is_new = true;
-        self.rules.admit(shown, SpaceRequest::directory(), &mut Reservation::default(), &mut || {
-            match create_directory(holder, name, mode) {
+        self.policy.reserve(shown, SpaceRequest::directory(), &mut Reservation::default(), &mut || {
+            match create_directory(parent, name, mode) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                     is_new = false;
                     Ok(())
                 }
-                made => made.map_err(|error| self.sides.to.refused("mkdir", &path(), error)),
+                created => created.map_err(|error| self.endpoints.to.io_error("mkdir", &path(), error)),
             }
         })?;
         if is_new && let Some(record) = &self.record {
-            record.add_entry(holder, name, EntryKind::Directory);
+            record.add_entry(parent, name, EntryKind::Directory);
         }
         Ok(is_new)
     }
 }
 
-/// An entry that is asked for before it is copied.
+/// An entry that the caller may filter out before it is copied.
 #[derive(Clone, Debug)]
 pub struct FilterRequest {
-    /// Its path from the top.
+    /// The entry's path from the top.
     pub path: PathBuf,
-    /// What it is.
+    /// The entry's kind.
     pub kind: EntryKind,
 }
 
-/// A copy. Where its destination was not there before, it is all there in the end, or nothing of it is. One that is
-/// dropped before it was committed is undone.
+/// A copy. If the destination did not exist, the copy is complete in the end or leaves nothing. A copy that is dropped
+/// before its commit is undone.
 #[derive(Debug)]
 pub struct CopyJob {
     context: CopyContext,
@@ -108,95 +112,96 @@ enum JobStage {
     },
     Walking {
         walk: Box<Walk>,
-        made: Option<Top>,
+        created: Option<CreatedTop>,
     },
-    /// A tree is copied; `made` is its top.
+    /// A tree is copied. `created` is its top, if the copy created it.
     Walked {
-        made: Option<Top>,
+        created: Option<CreatedTop>,
     },
     /// A single file is copied.
     Filled {
-        holder: OwnedFd,
+        parent: OwnedFd,
         name: OsString,
         file: FilledFile,
     },
-    Over,
+    Done,
 }
 
 impl CopyJob {
-    /// A copy that has not begun.
-    pub fn new(source: CopySource, target: CopyDest, rules: CopyPolicy, progress: Arc<Progress>) -> Self {
+    /// Creates a copy that has not begun.
+    pub fn new(source: CopySource, target: CopyDest, policy: CopyPolicy, progress: Arc<Progress>) -> Self {
         let context = CopyContext {
-            sides: Endpoints { from: source.side, to: target.side },
-            rules,
+            endpoints: Endpoints { from: source.endpoint, to: target.endpoint },
+            policy,
             progress,
             may_clone: AtomicBool::new(true),
-            // Until there is one, what it must not be.
-            top: source.facts.id(),
-            ours: our_ids(),
+            // The source, until the destination is open: it must not be copied into itself.
+            top: source.stat.id(),
+            own_ids: our_ids(),
             record: None,
-            no_prefix: Arc::default(),
+            top_path: Arc::default(),
         };
         CopyJob {
             context,
-            stage: JobStage::Ready { source: source.fd, kind: source.facts.kind(), place: target.place },
+            stage: JobStage::Ready { source: source.fd, kind: source.stat.kind(), place: target.place },
         }
     }
 
-    /// Copies on, up to the commit point (`None`) or to what has to be asked for; `verdicts` answer, in order, what was
-    /// asked last. An error undoes the copy.
-    pub fn advance(&mut self, verdicts: &[bool]) -> Result<Option<Vec<FilterRequest>>> {
-        let result = self.begin().and_then(|()| self.walk_on(verdicts));
-        let result = result.map_err(|error| self.context.rules.told(error));
+    /// Continues up to the commit point (`None`) or to entries that need a decision. `decisions` answer the last
+    /// requests, in order. An error undoes the copy.
+    pub fn advance(&mut self, decisions: &[bool]) -> Result<Option<Vec<FilterRequest>>> {
+        let result = self.begin().and_then(|()| self.advance_walk(decisions));
+        let result = result.map_err(|error| self.context.policy.map_error(error));
         if result.is_err() {
             self.undo();
         }
         result
     }
 
-    /// Passes the commit point of a copy that came to it. An error undoes the copy.
+    /// Passes the commit point. An error undoes the copy.
     pub fn commit(mut self) -> Result<()> {
-        let result = match std::mem::replace(&mut self.stage, JobStage::Over) {
-            JobStage::Filled { holder, name, file } => file.publish(&self.context.top_errand(&holder, &name)),
+        let result = match std::mem::replace(&mut self.stage, JobStage::Done) {
+            JobStage::Filled { parent, name, file } => file.publish(&self.context.top_task(&parent, &name)),
             stage => {
                 self.stage = stage;
-                self.context.rules.cancel.commit()
+                self.context.policy.cancel.commit()
             }
         };
         if result.is_ok() {
-            self.stage = JobStage::Over;
+            self.stage = JobStage::Done;
         }
-        result.map_err(|error| self.context.rules.told(error))
+        result.map_err(|error| self.context.policy.map_error(error))
     }
 
     fn undo(&mut self) {
-        match std::mem::replace(&mut self.stage, JobStage::Over) {
-            JobStage::Walking { made: Some(made), .. } | JobStage::Walked { made: Some(made) } => {
-                self.context.record.iter().for_each(|record| made.undo(record));
+        match std::mem::replace(&mut self.stage, JobStage::Done) {
+            JobStage::Walking { created: Some(created), .. }
+            | JobStage::Walked { created: Some(created) } => {
+                self.context.record.iter().for_each(|record| created.undo(record));
             }
-            JobStage::Filled { holder, name, file } => file.undo(&self.context.top_errand(&holder, &name)),
+            JobStage::Filled { parent, name, file } => file.undo(&self.context.top_task(&parent, &name)),
             _ => {}
         }
     }
 
     fn begin(&mut self) -> Result<()> {
-        self.context.rules.go_on()?;
+        self.context.policy.yield_turn()?;
         let JobStage::Ready { .. } = self.stage else { return Ok(()) };
-        let JobStage::Ready { source, kind, place } = std::mem::replace(&mut self.stage, JobStage::Over)
+        let JobStage::Ready { source, kind, place } = std::mem::replace(&mut self.stage, JobStage::Done)
         else {
             return Ok(());
         };
         match (kind, place) {
             (EntryKind::Directory, place) => self.begin_walk(source, place),
-            (kind, CopyDestPlace::Entry { holder, name }) => {
-                let file = self.fill_single(&source, kind, &holder, &name)?;
-                self.stage = JobStage::Filled { holder, name, file };
+            (kind, CopyDestPlace::Entry { parent, name }) => {
+                let file = self.fill_single(&source, kind, &parent, &name)?;
+                self.stage = JobStage::Filled { parent, name, file };
                 Ok(())
             }
-            (_, CopyDestPlace::Directory(_)) => Err(self.context.sides.to.refused_because(
+            (_, CopyDestPlace::Directory(_)) => Err(self.context.endpoints.to.io_error_because(
                 Path::new(""),
                 Errno::EISDIR,
-                "a directory is not replaced by what is none",
+                "a directory is replaced only by a directory",
             )),
         }
     }
@@ -205,70 +210,71 @@ impl CopyJob {
         &self,
         source: &OwnedFd,
         kind: EntryKind,
-        holder: &OwnedFd,
+        parent: &OwnedFd,
         name: &OsStr,
     ) -> Result<FilledFile> {
         let context = &self.context;
-        let errand = context.top_errand(holder, name);
+        let task = context.top_task(parent, name);
         if kind != EntryKind::File {
-            return Err(not_copied(&errand));
+            return Err(not_copied(&task));
         }
-        let facts = FileStat::of(source.as_fd())
-            .map_err(|error| context.sides.from.refused("stat", Path::new(""), error))?;
-        let file = open_found(&errand, source.as_fd())?;
-        fill_file(&errand, &mut TransferBuffer::default(), file, &facts)
+        let stat = FileStat::of(source.as_fd())
+            .map_err(|error| context.endpoints.from.io_error("stat", Path::new(""), error))?;
+        let file = open_found(&task, source.as_fd())?;
+        fill_file(&task, &mut TransferBuffer::default(), file, &stat)
     }
 
     fn begin_walk(&mut self, source: OwnedFd, place: CopyDestPlace) -> Result<()> {
         let context = &mut self.context;
         let top = Path::new("");
         let from = readable_directory(source.as_fd())
-            .map_err(|error| context.sides.from.refused("scandir", top, error))?;
-        let sides = &context.sides;
-        let refused = |syscall, error: io::Error| sides.to.refused(syscall, top, error);
+            .map_err(|error| context.endpoints.from.io_error("scandir", top, error))?;
+        let endpoints = &context.endpoints;
+        let io_error = |syscall, error: io::Error| endpoints.to.io_error(syscall, top, error);
         let outer = match &place {
             CopyDestPlace::Directory(dir) => dir,
-            CopyDestPlace::Entry { holder, .. } => holder,
+            CopyDestPlace::Entry { parent, .. } => parent,
         };
-        if is_within(outer.as_fd(), context.top).map_err(|error| refused("stat", error))? {
+        if is_within(outer.as_fd(), context.top).map_err(|error| io_error("stat", error))? {
             return Err(context.copied_into_itself());
         }
-        let (to, made) = match place {
+        let (to, created) = match place {
             CopyDestPlace::Directory(dir) => (dir, None),
-            CopyDestPlace::Entry { holder, name } => {
-                let mode = has_heirs(holder.as_fd()).and_then(|has_heirs| match has_heirs {
-                    true => final_mode(context, from.as_fd()),
-                    false => Ok(UNSETTLED),
-                });
-                let mode = sides.named("listxattr", PathBuf::new, mode)?;
-                let is_new = context.make_directory(holder.as_fd(), &name, mode, PathBuf::new)?;
-                let opened = open_subdirectory(holder.as_fd(), Path::new(&name))
+            CopyDestPlace::Entry { parent, name } => {
+                let mode =
+                    has_inheritance(parent.as_fd()).and_then(|has_inheritance| match has_inheritance {
+                        true => final_mode(context, from.as_fd()),
+                        false => Ok(INITIAL_DIR_MODE),
+                    });
+                let mode = endpoints.map_io_error("listxattr", PathBuf::new, mode)?;
+                let is_new = context.create_directory(parent.as_fd(), &name, mode, PathBuf::new)?;
+                let opened = open_subdirectory(parent.as_fd(), Path::new(&name))
                     .and_then(|dir| Ok((FileId::of_open(dir.as_fd())?, dir)));
                 if opened.is_err() && is_new {
-                    // The error says more than one of cleaning up.
-                    let _removed = remove_directory(holder.as_fd(), &name);
+                    // The original error says more than an error of the cleanup.
+                    let _removed = remove_directory(parent.as_fd(), &name);
                 }
-                let (id, dir) = opened.map_err(|error| refused("open", busy(error)))?;
-                (dir, is_new.then_some(Top { holder, name, id }))
+                let (id, dir) = opened.map_err(|error| io_error("open", busy(error)))?;
+                (dir, is_new.then_some(CreatedTop { parent, name, id }))
             }
         };
-        context.top = FileId::of_open(to.as_fd()).map_err(|error| refused("stat", error))?;
-        context.record = made.as_ref().map(|_| CopyRecord::new());
-        let walk = Box::new(Walk::new(DirPair { from, to }, made.is_some()));
-        self.stage = JobStage::Walking { walk, made };
+        context.top = FileId::of_open(to.as_fd()).map_err(|error| io_error("stat", error))?;
+        context.record = created.as_ref().map(|_| CopyRecord::new());
+        let walk = Box::new(Walk::new(DirPair { from, to }, created.is_some()));
+        self.stage = JobStage::Walking { walk, created };
         Ok(())
     }
 
-    fn walk_on(&mut self, verdicts: &[bool]) -> Result<Option<Vec<FilterRequest>>> {
+    fn advance_walk(&mut self, decisions: &[bool]) -> Result<Option<Vec<FilterRequest>>> {
         let JobStage::Walking { walk, .. } = &mut self.stage else { return Ok(None) };
         let context = &self.context;
-        let questions = with_workers(context, |crew| walk.go(context, crew, verdicts))?;
-        if questions.is_none()
-            && let JobStage::Walking { made, .. } = std::mem::replace(&mut self.stage, JobStage::Over)
+        let requests = with_workers(context, |pool| walk.advance(context, pool, decisions))?;
+        if requests.is_none()
+            && let JobStage::Walking { created, .. } = std::mem::replace(&mut self.stage, JobStage::Done)
         {
-            self.stage = JobStage::Walked { made };
+            self.stage = JobStage::Walked { created };
         }
-        Ok(questions)
+        Ok(requests)
     }
 }
 

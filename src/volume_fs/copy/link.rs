@@ -1,8 +1,8 @@
-//! Where a symbolic link may lead so that it stays within the tree that it is copied with.
+//! Decides whether a symbolic link stays within the tree that it is copied with.
 
-/// Whether a link in a directory `depth` levels below the tree's top stays within the tree, wherever the tree is
-/// put. It may climb first and descend then. A `..` behind a name does not count as safe: the name may be another
-/// link, from whose target it would climb.
+/// Returns whether a link in a directory `depth` levels below the top stays within the tree. The answer holds wherever
+/// the tree is placed. A target may climb first and descend then. A `..` after a name does not count as safe: the name
+/// may be another link, from whose target it would climb.
 pub fn stays_within(depth: usize, target: &[u8]) -> bool {
     if target.starts_with(b"/") {
         return false;

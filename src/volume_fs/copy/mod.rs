@@ -1,9 +1,10 @@
-//! Copying files and whole trees: within a volume, into it from the host, and out of it to the host.
+//! Copies files and whole trees: within a volume, into it from the host, and out of it to the host.
 //!
-//! Both sides are held by descriptor. An entry is named by one component in its directory, looked at before it is
-//! opened and never followed, so that whoever swaps what on either side gets nothing read or written elsewhere. One
-//! thread walks; what is no directory is copied by several. Depth costs neither stack nor descriptors.
+//! Both sides are held by descriptor. An entry is named by one component in its directory, checked with `O_PATH` before
+//! it is opened, and never followed. A guest that replaces an entry on either side therefore causes no access
+//! elsewhere. One thread walks, and several copy the other entries. Depth costs neither stack nor descriptors.
 
+mod attributes;
 mod dir_pair;
 mod directory;
 mod endpoint;
@@ -14,8 +15,7 @@ mod link;
 mod place;
 mod policy;
 mod progress;
-mod settle;
-mod temp_tree;
+mod temp_file;
 mod undo;
 mod walk;
 mod worker_pool;

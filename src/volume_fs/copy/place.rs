@@ -1,4 +1,4 @@
-//! What is copied, and where to: the two tops.
+//! The source and the destination of a copy.
 
 use super::endpoint::Endpoint;
 use crate::error::Result;
@@ -11,70 +11,69 @@ use nix::libc;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 
-/// What is copied, by a descriptor that can do no I/O.
+/// The top of the source, by an `O_PATH` descriptor.
 #[derive(Debug)]
 pub struct CopySource {
-    /// How messages name it.
-    pub side: Endpoint,
-    /// It.
+    /// The side of the copy, for messages.
+    pub endpoint: Endpoint,
+    /// The `O_PATH` descriptor.
     pub fd: OwnedFd,
-    /// What it is.
-    pub facts: FileStat,
+    /// The metadata of the top.
+    pub stat: FileStat,
 }
 
-/// Where it goes.
+/// The destination of a copy.
 #[derive(Debug)]
 pub struct CopyDest {
-    /// How messages name it.
-    pub side: Endpoint,
-    /// The place.
+    /// The side of the copy, for messages.
+    pub endpoint: Endpoint,
+    /// Where the copy goes.
     pub place: CopyDestPlace,
 }
 
-/// The place that a copy goes to.
+/// Where a copy goes.
 #[derive(Debug)]
 pub enum CopyDestPlace {
-    /// A directory that is there, which another is merged into.
+    /// An existing directory, into which another is merged.
     Directory(OwnedFd),
-    /// An entry of a directory, which may be there.
+    /// An entry of a directory, which may exist.
     Entry {
-        /// The directory.
-        holder: OwnedFd,
+        /// The parent directory.
+        parent: OwnedFd,
         /// The entry's name.
         name: OsString,
     },
 }
 
 impl VolumeRoot {
-    /// What stands at `path`, links inside the volume followed.
+    /// Opens the entry at `path` with `O_PATH`. Follows links inside the volume.
     pub fn copy_source(&self, path: impl AsRef<OsStr>) -> Result<CopySource> {
         let path = VolumePath::parse(path)?;
-        let mut looking = OpenOptions::new();
-        looking.read(true).custom_flags(libc::O_PATH);
-        let fd: OwnedFd =
-            self.at("open", &path, |dir, rest| dir.open_with(rest, &looking))?.into_std().into();
-        let facts = FileStat::of(fd.as_fd()).map_err(|error| self.refused("stat", &path, error))?;
-        Ok(CopySource { side: Endpoint::in_volume(path.as_str(), &self.volume), fd, facts })
+        let mut o_path = OpenOptions::new();
+        o_path.read(true).custom_flags(libc::O_PATH);
+        let fd: OwnedFd = self.at("open", &path, |dir, rest| dir.open_with(rest, &o_path))?.into_std().into();
+        let stat = FileStat::of(fd.as_fd()).map_err(|error| self.io_error("stat", &path, error))?;
+        Ok(CopySource { endpoint: Endpoint::in_volume(path.as_str(), &self.volume), fd, stat })
     }
 
-    /// Where a copy of something of that kind to `path` goes, links inside the volume followed.
+    /// Resolves the destination of a copy of an entry of that kind to `path`. Follows links inside the volume.
     pub fn copy_target(&self, path: impl AsRef<OsStr>, kind: EntryKind) -> Result<CopyDest> {
         let path = VolumePath::parse(path)?;
-        let side = Endpoint::in_volume(path.as_str(), &self.volume);
-        let entry = |place: EntryRef| CopyDestPlace::Entry {
-            holder: place.holder.into_std_file().into(),
-            name: place.name,
+        let endpoint = Endpoint::in_volume(path.as_str(), &self.volume);
+        let place_of = |entry: EntryRef| CopyDestPlace::Entry {
+            parent: entry.parent.into_std_file().into(),
+            name: entry.name,
         };
         let place = match kind {
             EntryKind::Directory => match self.at("open", &path, |dir, rest| dir.open_dir(rest)) {
                 Ok(dir) => CopyDestPlace::Directory(dir.into_std_file().into()),
                 Err(error) if error.is_refusal(&[Errno::ENOENT]) => {
-                    entry(self.resolve_directory_entry(&path)?)
+                    place_of(self.resolve_directory_entry(&path)?)
                 }
                 Err(error) => return Err(error),
             },
-            _ => entry(self.place(&path)?),
+            _ => place_of(self.resolve_entry(&path)?),
         };
-        Ok(CopyDest { side, place })
+        Ok(CopyDest { endpoint, place })
     }
 }

@@ -1,4 +1,4 @@
-//! What a copy keeps, and what it may take.
+//! What a copy preserves, and what it may use.
 
 use crate::error::{Error, Result};
 use crate::sync::{CancelToken, Slot};
@@ -8,95 +8,95 @@ use std::fmt::Debug;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-/// What becomes of symbolic links. They are never followed below the top.
+/// What to do with symbolic links. A link below the top is never followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SymlinkPolicy {
-    /// Copied as they are, wherever they lead.
+    /// Copies all links, wherever they lead.
     Keep,
-    /// Copied, unless one may lead out of the copied tree: then nothing is.
+    /// Fails if a link may lead out of the copied tree.
     Refuse,
-    /// Copied, but for those that may lead out of the copied tree.
+    /// Leaves out links that may lead out of the copied tree.
     Skip,
 }
 
-/// Whose the copies are.
+/// The owner of the copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnerPolicy {
-    /// The owner of what was copied, as far as this process may give files away.
+    /// The owner of the original, as far as this process may change owners.
     Preserve,
     /// This process's user.
     CurrentUser,
 }
 
-/// A volume that is copied into: where its files can be made out of the guest's sight, and its limit.
+/// A volume that is copied into: its staging directory and its quota.
 pub trait IntoVolume: Debug + Send + Sync {
-    /// A directory of the same file system that no guest sees.
+    /// Returns a directory of the same file system that no guest sees.
     fn staging(&self) -> &StoreDir;
 
-    /// Its root.
+    /// Returns the volume's root directory.
     fn root(&self) -> BorrowedFd<'_>;
 
-    /// An error of the copy's; where the kernel keeps the limit and refused it for that, one that says so.
-    fn told(&self, error: Error) -> Error;
+    /// Adds the volume's quota to an error if the kernel enforced it.
+    fn map_error(&self, error: Error) -> Error;
 
-    /// Whether it has a limit, so that [`admit`](IntoVolume::admit) matters.
+    /// Returns whether the volume has a quota, so that [`reserve`](IntoVolume::reserve) matters.
     fn is_limited(&self) -> bool;
 
-    /// Runs `write` when it is this writer's turn and the limit leaves room for what it demands at `path`, together
-    /// with what was claimed for that before.
-    fn admit(
+    /// Runs `write` under the quota lock, if the quota has room for `request` at `path`. `reservation` holds what was
+    /// reserved for the same file before.
+    fn reserve(
         &self,
         path: &str,
-        demand: SpaceRequest,
-        claim: &mut Reservation,
+        request: SpaceRequest,
+        reservation: &mut Reservation,
         write: &mut dyn FnMut() -> Result<()>,
     ) -> Result<()>;
 }
 
-/// How it is copied.
+/// How to copy.
 #[derive(Debug)]
 pub struct CopyPolicy {
-    /// What becomes of links.
+    /// What to do with links.
     pub links: SymlinkPolicy,
-    /// Whose the copies are.
+    /// The owner of the copies.
     pub owner: OwnerPolicy,
-    /// The bits of a mode that a directory keeps. A file keeps its permissions only: a set-id bit would make a
-    /// program of the guest's run as whoever owns the copy.
+    /// The mode bits that a directory keeps. A file keeps its permissions only: a set-id bit would run a guest's
+    /// program as the owner of the copy.
     pub directory_mode: u32,
-    /// What it is copied into, where that is a volume.
+    /// The volume that is copied into, if the destination is one.
     pub into: Option<Box<dyn IntoVolume>>,
-    /// Whether each entry below the top is asked for first.
-    pub asks: bool,
+    /// Whether the caller decides on each entry below the top.
+    pub filters: bool,
     /// Ends the copy, which is then undone.
     pub cancel: CancelToken,
-    /// At which it takes turns with other copies.
+    /// The slot at which the copy takes turns with other copies.
     pub slot: Arc<Slot>,
 }
 
 impl CopyPolicy {
     /// Takes turns with other copies. Fails if the copy was cancelled.
-    pub(super) fn go_on(&self) -> Result<()> {
+    pub(super) fn yield_turn(&self) -> Result<()> {
         self.slot.go_on(&self.cancel)
     }
 
-    /// Runs `write` once there is room for what it demands; see [`IntoVolume::admit`].
-    pub(super) fn admit(
+    /// Runs `write` once there is room for `request`; see [`IntoVolume::reserve`].
+    pub(super) fn reserve(
         &self,
         path: impl Fn() -> String,
-        demand: SpaceRequest,
-        claim: &mut Reservation,
+        request: SpaceRequest,
+        reservation: &mut Reservation,
         write: &mut dyn FnMut() -> Result<()>,
     ) -> Result<()> {
         match &self.into {
-            Some(volume) if volume.is_limited() => volume.admit(&path(), demand, claim, write),
+            Some(volume) if volume.is_limited() => volume.reserve(&path(), request, reservation, write),
             _ => write(),
         }
     }
 
-    /// See [`IntoVolume::told`].
-    pub(super) fn told(&self, error: Error) -> Error {
+    /// See [`IntoVolume::map_error`].
+    pub(super) fn map_error(&self, error: Error) -> Error {
         match &self.into {
-            Some(volume) => volume.told(error),
+            Some(volume) => volume.map_error(error),
             None => error,
         }
     }
@@ -107,28 +107,28 @@ impl CopyPolicy {
 }
 
 impl VolumeRoot {
-    /// See [`IntoVolume::told`].
-    pub fn told_of_copy(&self, error: Error) -> Error {
+    /// See [`IntoVolume::map_error`].
+    pub fn map_copy_error(&self, error: Error) -> Error {
         match error.context().path.clone() {
-            Some(path) => self.told(error, &path),
+            Some(path) => self.map_error(error, &path),
             None => error,
         }
     }
 
-    /// The root's descriptor.
+    /// Returns the root's descriptor.
     pub fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
     }
 
-    /// Refuses what would take the volume over its limit; see [`Quota`].
-    pub fn admit(
+    /// Fails if `request` would take the volume over its quota; see [`Quota`].
+    pub fn reserve(
         &self,
         quota: Quota,
         path: &str,
-        demand: SpaceRequest,
-        claim: &mut Reservation,
+        request: SpaceRequest,
+        reservation: &mut Reservation,
         cancel: &CancelToken,
     ) -> Result<()> {
-        quota.admit_more(self, path, demand, claim, cancel)
+        quota.reserve_more(self, path, request, reservation, cancel)
     }
 }

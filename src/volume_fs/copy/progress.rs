@@ -1,4 +1,4 @@
-//! How far a copy has come, for whoever looks from another thread.
+//! Counts the progress of a copy, for other threads to read.
 
 use crate::sync::IgnorePoison;
 use crate::volume_fs::walk::cursor::TreePath;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// Counted while it is copied.
+/// Counters of a copy in progress.
 #[derive(Debug, Default)]
 pub struct Progress {
     files: AtomicU64,
@@ -16,7 +16,7 @@ pub struct Progress {
     latest: Mutex<(Arc<TreePath>, OsString)>,
 }
 
-/// What was counted at one moment.
+/// The counters at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CopyStats {
     /// Regular files and links that were copied.
@@ -25,13 +25,13 @@ pub struct CopyStats {
     pub bytes: u64,
     /// Links that were left out because they may lead outside.
     pub skipped_links: u64,
-    /// The file or link that was copied last, from the top.
+    /// The path from the top of the file or link that was copied last.
     pub path: PathBuf,
 }
 
 impl Progress {
-    /// What was counted so far.
-    pub fn tally(&self) -> CopyStats {
+    /// Returns the current counters.
+    pub fn stats(&self) -> CopyStats {
         let latest = self.latest.lock().ignore_poison();
         CopyStats {
             files: self.files.load(Ordering::Relaxed),
@@ -45,10 +45,10 @@ impl Progress {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(super) fn add_file(&self, prefix: &Arc<TreePath>, name: &OsStr) {
+    pub(super) fn add_file(&self, dir_path: &Arc<TreePath>, name: &OsStr) {
         self.files.fetch_add(1, Ordering::Relaxed);
         let mut latest = self.latest.lock().ignore_poison();
-        latest.0 = prefix.clone();
+        latest.0 = dir_path.clone();
         latest.1.clear();
         latest.1.push(name);
     }

@@ -1,7 +1,7 @@
-//! Walking the tree that is copied: makes its directories, and hands out what is in them.
+//! Walks the tree that is copied: creates its directories, and queues their entries.
 
 use super::dir_pair::DirPair;
-use super::directory::{UNSETTLED, change_mode, final_mode, has_heirs, settle};
+use super::directory::{INITIAL_DIR_MODE, apply_attributes, change_mode, final_mode, has_inheritance};
 use super::endpoint::EndpointSide;
 use super::entry::TaskBatch;
 use super::job::{CopyContext, FilterRequest};
@@ -18,238 +18,243 @@ use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-/// How many entries are handed out together.
-const BATCH: usize = 64;
+/// The most entries of one batch.
+const MAX_BATCH_ENTRIES: usize = 64;
 
-/// How many entries are asked for together.
-const QUESTIONS: usize = 1024;
+/// The most entries that the caller decides on at once.
+const MAX_FILTER_REQUESTS: usize = 1024;
 
-/// Of how many directories at most, which are held open meanwhile.
-const ASKED_DIRECTORIES: usize = 16;
+/// The most directories of these entries, which stay open until the decision.
+const MAX_UNDECIDED_DIRS: usize = 16;
 
-/// What an owner needs to fill a directory.
+/// The mode bits that an owner needs to fill a directory.
 const OWNER_RIGHTS: u32 = 0o700;
 
-/// What is left to do, the last first.
+/// The tasks that are left, the last first.
 #[derive(Debug)]
 enum WalkTask {
-    /// A directory is to be copied, which has been made for it, or was there before.
-    Visit { spot: DirPos, depth: usize, is_new: bool },
-    /// A directory is filled, and gets a mode that would have kept us from filling it.
-    SetMode { spot: DirPos, mode: u32 },
+    /// Copies a directory, whose copy was created already or existed before.
+    Visit { pos: DirPos, depth: usize, is_new: bool },
+    /// Sets the mode of a directory that is filled. The mode would have kept this process from filling it.
+    SetMode { pos: DirPos, mode: u32 },
 }
 
-/// A directory whose entries are handed out.
+/// A directory whose entries are queued.
 #[derive(Debug)]
-struct WalkPlace {
+struct WalkDir {
     pair: Arc<DirPair>,
-    prefix: Arc<TreePath>,
+    dir_path: Arc<TreePath>,
     depth: usize,
-    /// What its subdirectories' spots begin with.
+    /// The position from which its subdirectories are named.
     children: DirPos,
-    /// Whether the copy's directory gives what is made in it more than a mode.
-    has_heirs: bool,
+    /// Whether new entries inherit more than a mode from the copy's directory.
+    has_inheritance: bool,
 }
 
-/// The one that is being read.
+/// The directory that is read.
 #[derive(Debug)]
-struct WalkPosition {
-    place: Arc<WalkPlace>,
+struct CurrentSource {
+    dir: Arc<WalkDir>,
     listing: EntryReader,
 }
 
-/// A name in a directory, and what the directory says it is.
+/// A name in a directory, and its kind according to the directory.
 pub type SourceEntry = (OsString, EntryKind);
 
 #[derive(Debug)]
 pub struct Walk {
-    way: DirCursor<DirPair>,
+    cursor: DirCursor<DirPair>,
     tasks: Vec<WalkTask>,
-    here: Option<WalkPosition>,
-    /// What is asked for, by directory.
-    asked: Vec<(Arc<WalkPlace>, Vec<SourceEntry>)>,
-    visits: VisitedDirs,
+    here: Option<CurrentSource>,
+    /// The entries that wait for a decision, by directory.
+    undecided: Vec<(Arc<WalkDir>, Vec<SourceEntry>)>,
+    visited: VisitedDirs,
 }
 
 impl Walk {
     pub fn new(top: DirPair, is_new: bool) -> Self {
-        let visit = WalkTask::Visit { spot: DirPos::default(), depth: 0, is_new };
-        let visits = VisitedDirs::begin(top.from.as_fd());
-        Walk { way: DirCursor::new(top), tasks: vec![visit], here: None, asked: Vec::new(), visits }
+        let visit = WalkTask::Visit { pos: DirPos::default(), depth: 0, is_new };
+        let visited = VisitedDirs::begin(top.from.as_fd());
+        Walk { cursor: DirCursor::new(top), tasks: vec![visit], here: None, undecided: Vec::new(), visited }
     }
 
-    /// Goes on until an answer is needed or everything is copied. `verdicts` answer what was asked last, in order.
-    pub fn go(
+    /// Continues until the caller must decide or everything is copied. `decisions` answer the last requests, in order.
+    pub fn advance(
         &mut self,
         context: &CopyContext,
-        crew: &mut WorkerPool<'_, '_>,
-        verdicts: &[bool],
+        pool: &mut WorkerPool<'_, '_>,
+        decisions: &[bool],
     ) -> Result<Option<Vec<FilterRequest>>> {
-        let mut answers = verdicts.iter();
-        for (place, entries) in std::mem::take(&mut self.asked) {
+        let mut answers = decisions.iter();
+        for (dir, entries) in std::mem::take(&mut self.undecided) {
             let is_wanted = |_: &SourceEntry| answers.next().copied().unwrap_or(false);
             let wanted = entries.into_iter().filter(is_wanted).collect();
-            self.hand_out(context, crew, &place, wanted)?;
+            self.dispatch(context, pool, &dir, wanted)?;
         }
         loop {
-            context.rules.go_on()?;
+            context.policy.yield_turn()?;
             let Some(here) = &mut self.here else {
-                if self.has_asked_enough() {
-                    return Ok(Some(self.questions()));
+                if self.needs_decisions() {
+                    return Ok(Some(self.filter_requests()));
                 }
                 match self.tasks.pop() {
-                    Some(WalkTask::Visit { spot, depth, is_new }) => {
-                        self.visit(context, spot, depth, is_new)?
+                    Some(WalkTask::Visit { pos, depth, is_new }) => {
+                        self.visit(context, pos, depth, is_new)?
                     }
-                    Some(WalkTask::SetMode { spot, mode }) => {
-                        crew.finish()?;
-                        self.set_mode(context, &spot, mode)?;
+                    Some(WalkTask::SetMode { pos, mode }) => {
+                        pool.finish()?;
+                        self.set_mode(context, &pos, mode)?;
                     }
                     None => return Ok(None),
                 }
                 continue;
             };
-            let asked: usize = self.asked.iter().map(|(_, entries)| entries.len()).sum();
-            let most = if context.rules.asks { QUESTIONS - asked } else { BATCH };
-            let (entries, place) = (here.next_entries(context, most)?, here.place.clone());
+            let undecided: usize = self.undecided.iter().map(|(_, entries)| entries.len()).sum();
+            let max =
+                if context.policy.filters { MAX_FILTER_REQUESTS - undecided } else { MAX_BATCH_ENTRIES };
+            let (entries, dir) = (here.next_entries(context, max)?, here.dir.clone());
             if entries.is_empty() {
                 self.here = None;
-            } else if !context.rules.asks {
-                self.hand_out(context, crew, &place, entries)?;
+            } else if !context.policy.filters {
+                self.dispatch(context, pool, &dir, entries)?;
             } else {
-                let is_enough = entries.len() == most;
-                self.asked.push((place, entries));
+                let is_enough = entries.len() == max;
+                self.undecided.push((dir, entries));
                 if is_enough {
-                    return Ok(Some(self.questions()));
+                    return Ok(Some(self.filter_requests()));
                 }
             }
         }
     }
 
-    /// Whether what is asked for has to be answered before the walk goes on: what comes next may be below it, or
-    /// need the way to it.
-    fn has_asked_enough(&self) -> bool {
-        let Some((place, _)) = self.asked.last() else { return false };
+    /// Returns whether the walk needs the decisions before it continues. The next directory may be below an undecided
+    /// one, or need its anchors.
+    fn needs_decisions(&self) -> bool {
+        let Some((dir, _)) = self.undecided.last() else { return false };
         match self.tasks.last() {
-            Some(WalkTask::Visit { spot, .. }) => {
-                self.asked.len() >= ASKED_DIRECTORIES || !spot.keeps_anchors_of(&place.children)
+            Some(WalkTask::Visit { pos, .. }) => {
+                self.undecided.len() >= MAX_UNDECIDED_DIRS || !pos.keeps_anchors_of(&dir.children)
             }
             _ => true,
         }
     }
 
-    fn questions(&self) -> Vec<FilterRequest> {
-        let of_one = |(place, entries): &(Arc<WalkPlace>, Vec<SourceEntry>)| {
-            let question =
-                |(name, kind): &SourceEntry| FilterRequest { path: place.prefix.join(name), kind: *kind };
-            entries.iter().map(question).collect::<Vec<_>>()
+    fn filter_requests(&self) -> Vec<FilterRequest> {
+        let of_one = |(dir, entries): &(Arc<WalkDir>, Vec<SourceEntry>)| {
+            let request =
+                |(name, kind): &SourceEntry| FilterRequest { path: dir.dir_path.join(name), kind: *kind };
+            entries.iter().map(request).collect::<Vec<_>>()
         };
-        self.asked.iter().flat_map(of_one).collect()
+        self.undecided.iter().flat_map(of_one).collect()
     }
 
-    fn visit(&mut self, context: &CopyContext, spot: DirPos, depth: usize, is_new: bool) -> Result<()> {
-        let path = self.way.path_of(&spot);
-        let pair = match self.way.open(&spot) {
-            // Removed since it was listed: what is made of it is empty.
+    fn visit(&mut self, context: &CopyContext, pos: DirPos, depth: usize, is_new: bool) -> Result<()> {
+        let path = self.cursor.path_of(&pos);
+        let pair = match self.cursor.open(&pos) {
+            // TOCTOU: the directory was removed since it was listed. Its copy is empty.
             Err((EndpointSide::From, error)) if error.kind() == ErrorKind::NotFound && depth > 0 => {
                 return Ok(());
             }
             Err((EndpointSide::To, error)) if is_no_directory(&error) => {
-                let problem = "something that is no directory is in the way of one";
-                return Err(context.sides.to.refused_because(&path.to_path_buf(), Errno::ENOTDIR, problem));
+                let problem = "an entry that is not a directory exists where a directory is to be created";
+                return Err(context.endpoints.to.io_error_because(
+                    &path.to_path_buf(),
+                    Errno::ENOTDIR,
+                    problem,
+                ));
             }
-            opened => context.sides.named("open", || path.to_path_buf(), opened)?,
+            opened => context.endpoints.map_io_error("open", || path.to_path_buf(), opened)?,
         };
-        let from_refused = |error| context.sides.from.refused("scandir", &path.to_path_buf(), error);
-        let facts = FileStat::of(pair.from.as_fd()).map_err(from_refused)?;
-        if facts.id() == context.top {
+        let from_error = |error| context.endpoints.from.io_error("scandir", &path.to_path_buf(), error);
+        let stat = FileStat::of(pair.from.as_fd()).map_err(from_error)?;
+        if stat.id() == context.top {
             return Err(context.copied_into_itself());
         }
         if is_new {
-            match settle(context, &pair, &facts, &path)? {
+            match apply_attributes(context, &pair, &stat, &path)? {
                 Some(mode) if mode & OWNER_RIGHTS == OWNER_RIGHTS => {
                     change_mode(context, &pair, mode, &path)?;
                 }
-                Some(mode) => self.tasks.push(WalkTask::SetMode { spot: spot.clone(), mode }),
+                Some(mode) => self.tasks.push(WalkTask::SetMode { pos: pos.clone(), mode }),
                 None => {}
             }
         }
-        if depth > 0 && context.sides.from.is_in_a_volume() {
+        if depth > 0 && context.endpoints.from.is_in_a_volume() {
             let found = pair.from.try_clone().and_then(|from| Metadata::from_file(&File::from(from)));
-            if !found.and_then(|found| self.visits.try_visit(&found)).map_err(from_refused)? {
-                // Made, or moved here, since the copy began: what is made of it stays empty.
+            if !found.and_then(|found| self.visited.try_visit(&found)).map_err(from_error)? {
+                // The directory was created or moved here since the copy began. Its copy stays empty.
                 return Ok(());
             }
         }
-        let listing = EntryReader::of(pair.from.as_fd()).map_err(from_refused)?;
-        let children = self.way.anchor_below(spot, &pair);
-        let has_heirs = context.sides.named("getxattr", || path.to_path_buf(), has_heirs(pair.to.as_fd()))?;
-        let place = WalkPlace { pair, prefix: Arc::new(path), depth, children, has_heirs };
-        self.here = Some(WalkPosition { place: Arc::new(place), listing });
+        let listing = EntryReader::of(pair.from.as_fd()).map_err(from_error)?;
+        let children = self.cursor.anchor_below(pos, &pair);
+        let has_inheritance = context.endpoints.map_io_error(
+            "getxattr",
+            || path.to_path_buf(),
+            has_inheritance(pair.to.as_fd()),
+        )?;
+        let dir = WalkDir { pair, dir_path: Arc::new(path), depth, children, has_inheritance };
+        self.here = Some(CurrentSource { dir: Arc::new(dir), listing });
         Ok(())
     }
 
-    fn set_mode(&mut self, context: &CopyContext, spot: &DirPos, mode: u32) -> Result<()> {
-        let path = self.way.path_of(spot);
-        match self.way.open(spot) {
+    fn set_mode(&mut self, context: &CopyContext, pos: &DirPos, mode: u32) -> Result<()> {
+        let path = self.cursor.path_of(pos);
+        match self.cursor.open(pos) {
             Err((EndpointSide::From, error)) if error.kind() == ErrorKind::NotFound => Ok(()),
             opened => change_mode(
                 context,
-                &*context.sides.named("open", || path.to_path_buf(), opened)?,
+                &*context.endpoints.map_io_error("open", || path.to_path_buf(), opened)?,
                 mode,
                 &path,
             ),
         }
     }
 
-    /// Makes directories, to be visited later, and hands out the rest.
-    fn hand_out(
+    /// Creates directories, to be visited later, and queues the other entries.
+    fn dispatch(
         &mut self,
         context: &CopyContext,
-        crew: &mut WorkerPool<'_, '_>,
-        place: &WalkPlace,
+        pool: &mut WorkerPool<'_, '_>,
+        dir: &WalkDir,
         entries: Vec<SourceEntry>,
     ) -> Result<()> {
         let (directories, rest): (Vec<_>, Vec<_>) =
             entries.into_iter().partition(|(_, kind)| *kind == EntryKind::Directory);
         for (name, _) in directories {
-            let is_new = place.make_directory(context, &name)?;
-            self.tasks.push(WalkTask::Visit {
-                spot: place.children.child(name),
-                depth: place.depth + 1,
-                is_new,
-            });
+            let is_new = dir.create_directory(context, &name)?;
+            self.tasks.push(WalkTask::Visit { pos: dir.children.child(name), depth: dir.depth + 1, is_new });
         }
         let mut rest = rest.into_iter().peekable();
         while rest.peek().is_some() {
-            crew.push(TaskBatch {
-                pair: place.pair.clone(),
-                prefix: place.prefix.clone(),
-                depth: place.depth,
-                entries: rest.by_ref().take(BATCH).collect(),
+            pool.push(TaskBatch {
+                pair: dir.pair.clone(),
+                dir_path: dir.dir_path.clone(),
+                depth: dir.depth,
+                entries: rest.by_ref().take(MAX_BATCH_ENTRIES).collect(),
             })?;
         }
         Ok(())
     }
 }
 
-impl WalkPosition {
-    fn next_entries(&mut self, context: &CopyContext, most: usize) -> Result<Vec<SourceEntry>> {
-        let WalkPlace { pair, prefix, .. } = &*self.place;
-        let refused = |error| context.sides.from.refused("scandir", &prefix.to_path_buf(), error);
+impl CurrentSource {
+    fn next_entries(&mut self, context: &CopyContext, max: usize) -> Result<Vec<SourceEntry>> {
+        let WalkDir { pair, dir_path, .. } = &*self.dir;
+        let io_error = |error| context.endpoints.from.io_error("scandir", &dir_path.to_path_buf(), error);
         let mut entries = Vec::new();
         for entry in self.listing.by_ref() {
-            let (name, kind) = entry.map_err(refused)?;
+            let (name, kind) = entry.map_err(io_error)?;
             let kind = match kind {
                 Some(kind) => kind,
                 None => match stat_at(pair.from.as_fd(), &name) {
-                    Ok(facts) => facts.kind(),
+                    Ok(stat) => stat.kind(),
                     Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                    Err(error) => return Err(refused(error)),
+                    Err(error) => return Err(io_error(error)),
                 },
             };
             entries.push((name, kind));
-            if entries.len() == most {
+            if entries.len() == max {
                 break;
             }
         }
@@ -257,18 +262,18 @@ impl WalkPosition {
     }
 }
 
-impl WalkPlace {
-    /// Whether it is new. What is there already may turn out to be no directory when it is visited.
-    fn make_directory(&self, context: &CopyContext, name: &OsString) -> Result<bool> {
-        let path = || self.prefix.join(name);
-        let mode = match self.has_heirs.then(|| open_o_path(self.pair.from.as_fd(), name)) {
+impl WalkDir {
+    /// Returns whether the directory is new. An existing entry may turn out not to be a directory when it is visited.
+    fn create_directory(&self, context: &CopyContext, name: &OsString) -> Result<bool> {
+        let path = || self.dir_path.join(name);
+        let mode = match self.has_inheritance.then(|| open_o_path(self.pair.from.as_fd(), name)) {
             Some(Ok((original, _))) => {
-                context.sides.named("listxattr", path, final_mode(context, original.as_fd()))?
+                context.endpoints.map_io_error("listxattr", path, final_mode(context, original.as_fd()))?
             }
-            // It is looked at again when it is visited.
-            Some(Err(_)) | None => UNSETTLED,
+            // The directory is opened again when it is visited.
+            Some(Err(_)) | None => INITIAL_DIR_MODE,
         };
-        context.make_directory(self.pair.to.as_fd(), name, mode, path)
+        context.create_directory(self.pair.to.as_fd(), name, mode, path)
     }
 }
 

@@ -1,5 +1,5 @@
-//! Threads that copy what the walker hands out. The walker helps where they do not keep up, so that little waits and
-//! few descriptors are held.
+//! Threads that copy the entries that the walk queues. The walking thread helps if the others do not keep up. So the
+//! queue stays short and few descriptors are open.
 
 use super::entry::{TaskBatch, copy_batch};
 use super::job::CopyContext;
@@ -10,12 +10,12 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread::{self, Scope};
 
-/// How many threads copy at most, the walker included: creating files is what takes the time, and file systems do not
-/// do that on many threads at once.
+/// The most threads of one copy, the walking thread included. Creating files takes most of the time, and file systems
+/// do not do that on many threads at once.
 const MAX_THREADS: usize = 4;
 
-/// How many batches wait at most. Each holds a pair of directories open.
-const MAX_WAITING: usize = 8;
+/// The most batches in the queue. Each holds a pair of directories open.
+const MAX_QUEUED_BATCHES: usize = 8;
 
 #[derive(Default)]
 pub struct WorkerShared {
@@ -25,7 +25,7 @@ pub struct WorkerShared {
 
 #[derive(Default)]
 struct WorkerState {
-    waiting: VecDeque<TaskBatch>,
+    queued: VecDeque<TaskBatch>,
     busy: usize,
     threads: usize,
     is_closed: bool,
@@ -37,43 +37,43 @@ pub struct WorkerPool<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     shared: &'scope WorkerShared,
     context: &'scope CopyContext,
-    most_threads: usize,
+    max_threads: usize,
     buffer: TransferBuffer,
 }
 
-/// Has a crew help with `work`, and ends when the crew has ended as well.
+/// Runs `work` with a worker pool. Returns when all workers have ended.
 pub fn with_workers<T>(
     context: &CopyContext,
     work: impl FnOnce(&mut WorkerPool<'_, '_>) -> Result<T>,
 ) -> Result<T> {
     let shared = WorkerShared::default();
     let result = thread::scope(|scope| {
-        let most_threads = thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS) - 1;
+        let max_threads = thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS) - 1;
         let buffer = TransferBuffer::default();
-        let mut crew = WorkerPool { scope, shared: &shared, context, most_threads, buffer };
-        let result = work(&mut crew).and_then(|value| crew.finish().map(|()| value));
+        let mut pool = WorkerPool { scope, shared: &shared, context, max_threads, buffer };
+        let result = work(&mut pool).and_then(|value| pool.finish().map(|()| value));
         shared.close(result.is_err());
         result
     });
-    // Whoever failed first is who tells why.
+    // Reports the error of the thread that failed first.
     let failure = shared.lock().failure.take();
     failure.map_or(result, Err)
 }
 
 impl WorkerPool<'_, '_> {
-    /// Hands a batch out, or copies one where enough are waiting.
+    /// Queues a batch. Copies one on this thread if the queue is full.
     pub fn push(&mut self, batch: TaskBatch) -> Result<()> {
         let mut state = self.shared.lock();
         if state.has_failed {
             return Err(Error::aborted());
         }
-        state.waiting.push_back(batch);
-        let spawns = state.threads < self.most_threads && state.waiting.len() > state.threads - state.busy;
+        state.queued.push_back(batch);
+        let spawns = state.threads < self.max_threads && state.queued.len() > state.threads - state.busy;
         if spawns {
             state.threads += 1;
         }
-        let own = (state.waiting.len() > MAX_WAITING || self.most_threads == 0)
-            .then(|| state.waiting.pop_front())
+        let own = (state.queued.len() > MAX_QUEUED_BATCHES || self.max_threads == 0)
+            .then(|| state.queued.pop_front())
             .flatten();
         drop(state);
         if spawns {
@@ -82,24 +82,24 @@ impl WorkerPool<'_, '_> {
                 .name("volumes-copy".to_owned())
                 .spawn_scoped(self.scope, move || shared.work(context));
             if spawned.is_err() {
-                self.most_threads = self.shared.lost_a_thread();
+                self.max_threads = self.shared.remove_thread();
             }
         }
         self.shared.changed.notify_one();
         own.map_or(Ok(()), |batch| copy_batch(self.context, &mut self.buffer, batch))
     }
 
-    /// Waits until everything that was handed out is copied, and helps.
+    /// Copies queued batches until all that were pushed are copied.
     pub fn finish(&mut self) -> Result<()> {
         loop {
             let mut state = self.shared.lock();
-            while state.waiting.is_empty() && state.busy > 0 {
+            while state.queued.is_empty() && state.busy > 0 {
                 state = self.shared.changed.wait(state).ignore_poison();
             }
             if state.has_failed {
                 return Err(Error::aborted());
             }
-            let Some(batch) = state.waiting.pop_front() else { return Ok(()) };
+            let Some(batch) = state.queued.pop_front() else { return Ok(()) };
             drop(state);
             copy_batch(self.context, &mut self.buffer, batch)?;
         }
@@ -120,12 +120,12 @@ impl WorkerShared {
         }
     }
 
-    fn next(&self) -> Option<(TaskBatch, Busy<'_>)> {
+    fn next(&self) -> Option<(TaskBatch, BusyGuard<'_>)> {
         let mut state = self.lock();
         loop {
-            if let Some(batch) = state.waiting.pop_front() {
+            if let Some(batch) = state.queued.pop_front() {
                 state.busy += 1;
-                return Some((batch, Busy(self)));
+                return Some((batch, BusyGuard(self)));
             }
             if state.is_closed {
                 return None;
@@ -136,7 +136,7 @@ impl WorkerShared {
 
     fn fail(&self, error: Error) {
         let mut state = self.lock();
-        state.waiting.clear();
+        state.queued.clear();
         state.has_failed = true;
         state.failure.get_or_insert(error);
     }
@@ -145,22 +145,22 @@ impl WorkerShared {
         let mut state = self.lock();
         state.is_closed = true;
         if failed {
-            state.waiting.clear();
+            state.queued.clear();
         }
         self.changed.notify_all();
     }
 
-    fn lost_a_thread(&self) -> usize {
+    fn remove_thread(&self) -> usize {
         let mut state = self.lock();
         state.threads -= 1;
         state.threads
     }
 }
 
-/// Ends a thread's being busy, also where it panicked.
-struct Busy<'s>(&'s WorkerShared);
+/// Marks a thread as idle when it is dropped, also after a panic.
+struct BusyGuard<'s>(&'s WorkerShared);
 
-impl Drop for Busy<'_> {
+impl Drop for BusyGuard<'_> {
     fn drop(&mut self) {
         self.0.lock().busy -= 1;
         self.0.changed.notify_all();

@@ -1,4 +1,4 @@
-//! Quotas on directory volumes: how much is used, who may write, and how much more.
+//! Quotas on directory volumes: usage, the lock for writers, and reservations.
 
 pub mod estimate;
 pub mod lock;

@@ -1,6 +1,6 @@
 //! Quotas on what the host writes into a directory volume.
 
-use super::estimate::{BLOCK, DirIdentity, Observation, UsageEstimate, most_allocated};
+use super::estimate::{BLOCK, DirIdentity, Observation, UsageEstimate, max_allocated};
 use super::lock::{IsShared, UsageFile};
 use crate::error::{Error, Result};
 use crate::model::MIB;
@@ -12,26 +12,26 @@ use nix::unistd::syncfs;
 use std::os::fd::AsFd;
 use std::time::{Duration, UNIX_EPOCH};
 
-/// The bytes that btrfs reserves for a small write's own description, at least, and by how much content more.
-const KERNEL_OVERHEAD: u64 = 128 << 10;
-const DESCRIBED_BY_KERNEL: u64 = 64;
+/// The fewest bytes of metadata that btrfs reserves for a write. Then the bytes of content per further byte.
+const BTRFS_MIN_OVERHEAD_BYTES: u64 = 128 << 10;
+const BTRFS_CONTENT_PER_METADATA_BYTE: u64 = 64;
 
-/// A volume's limit; none is unlimited.
+/// A volume's quota; `None` is unlimited.
 #[derive(Clone, Copy, Debug)]
 pub struct Quota(Option<u32>);
 
 impl Quota {
-    /// A limit in MiB.
+    /// Creates a quota in MiB.
     pub fn mib(mib: Option<u32>) -> Self {
         Quota(mib)
     }
 
-    /// Refuses a write of `length` bytes at `path` that would take the volume over its limit, where
-    /// `replaced` bytes are given back by it. What the guest wrote counts as well.
+    /// Fails if a write of `length` bytes at `path`, which frees `replaced` bytes, would exceed the quota. What the
+    /// guest wrote counts as well.
     ///
-    /// The tree is measured only where its account cannot tell that the write fits, so that a refusal always
-    /// rests on what was found this moment. The caller has the volume's turn, from here until it has written.
-    pub(crate) fn admit(
+    /// Measures the tree only if the estimate does not show that the write fits. A refusal therefore rests on a fresh
+    /// measurement. The caller holds the volume's quota lock, from here until it has written.
+    pub(crate) fn reserve(
         self,
         tree: &VolumeRoot,
         path: &str,
@@ -39,7 +39,7 @@ impl Quota {
         replaced: u64,
         cancel: &CancelToken,
     ) -> Result<()> {
-        self.admit_more(
+        self.reserve_more(
             tree,
             path,
             SpaceRequest::whole(length, replaced),
@@ -48,189 +48,198 @@ impl Quota {
         )
     }
 
-    /// The same for a part of a write, which is charged once, together with the parts that went before it.
-    pub(crate) fn admit_more(
+    /// Reserves space for a part of a write, like [`Quota::reserve`]. Charges it once, together with the earlier parts
+    /// in `reservation`.
+    pub(crate) fn reserve_more(
         self,
         tree: &VolumeRoot,
         path: &str,
-        demand: SpaceRequest,
-        claim: &mut Reservation,
+        request: SpaceRequest,
+        reservation: &mut Reservation,
         cancel: &CancelToken,
     ) -> Result<()> {
         let Some(mib) = self.0 else { return Ok(()) };
-        let write = QuotaWrite { path, demand, limit: u64::from(mib) * MIB };
-        write.fits_the_kernels_quota(tree)?;
-        if demand.in_all() == 0 && !demand.is_new {
+        let write = QuotaWrite { path, request, limit: u64::from(mib) * MIB };
+        write.check_kernel_quota(tree)?;
+        if request.total() == 0 && !request.is_new {
             return Ok(());
         }
-        let outside = || Error::internal("a write was admitted outside its volume's turn");
-        let turns = tree.turns.as_ref().ok_or_else(outside)?;
-        let turn = turns.held(&tree.volume).ok_or_else(outside)?;
-        let mut ledger = turn.ledger();
-        write.admit(tree, ledger.as_mut().ok_or_else(outside)?, &turns.is_shared, claim, cancel)
+        let outside = || Error::internal("a write was admitted without its volume's quota lock");
+        let quota_locks = tree.quota_locks.as_ref().ok_or_else(outside)?;
+        let quota_lock = quota_locks.current(&tree.volume).ok_or_else(outside)?;
+        let mut usage_file = quota_lock.usage_file();
+        write.reserve(
+            tree,
+            usage_file.as_mut().ok_or_else(outside)?,
+            &quota_locks.is_shared,
+            reservation,
+            cancel,
+        )
     }
 
-    /// Whether there is a limit.
+    /// Returns whether there is a limit.
     pub(crate) fn is_limited(self) -> bool {
         self.0.is_some()
     }
 }
 
-/// What a writer wants, in bytes.
+/// The space that a writer asks for, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SpaceRequest {
-    /// What it writes, as the kernel's own limit counts it.
+    /// The bytes to write, as the kernel's own quota counts them.
     pub(crate) length: u64,
-    /// What it has ready that is not in the volume yet, less what that gives back when it is.
-    pub(crate) ready: u64,
-    /// What that gives back, as far as it takes as much itself.
-    pub(crate) given_back: u64,
-    /// What the file system took for that beyond its content.
-    pub(crate) described_by: u64,
-    /// The blocks that it adds to what is in the volume or ready.
+    /// The bytes of the temp file, less those that publishing it frees.
+    pub(crate) staged: u64,
+    /// The bytes that publishing the temp file frees, at most its own size.
+    pub(crate) freed: u64,
+    /// The bytes of metadata that the file system allocated for the temp file.
+    pub(crate) metadata_bytes: u64,
+    /// The bytes of the blocks to add to the volume or the temp file.
     pub(crate) growth: u64,
-    /// Whether it makes an entry, which takes room also where it is empty.
+    /// Whether the write creates an entry, which takes space even if it is empty.
     pub(crate) is_new: bool,
-    /// Whether more is to come, so that who looked a moment ago need not look again.
-    pub(crate) goes_on: bool,
+    /// Whether this continues a write, so that the volume need not be measured again so soon.
+    pub(crate) is_continued: bool,
 }
 
 impl SpaceRequest {
-    /// What writing `length` bytes takes, where `replaced` bytes are given back by it.
+    /// Returns the request for a write of `length` bytes that frees `replaced` bytes.
     pub(crate) fn whole(length: u64, replaced: u64) -> Self {
         let growth = length.saturating_add(BLOCK - 1) / BLOCK * BLOCK;
         let growth = growth.saturating_sub(replaced);
         SpaceRequest { length, growth, is_new: replaced == 0, ..SpaceRequest::default() }
     }
 
-    /// What an entry without content takes.
+    /// Returns the request for an entry without content.
     pub(crate) fn entry() -> Self {
         SpaceRequest::whole(0, 0)
     }
 
-    /// What a new directory takes.
+    /// Returns the request for a new directory.
     pub(crate) fn directory() -> Self {
         SpaceRequest::whole(BLOCK, 0)
     }
 
-    /// What `length` bytes take that are written behind the others of a new file.
+    /// Returns the request for the next `length` bytes of a new file.
     pub(crate) fn piece(length: u64) -> Self {
-        SpaceRequest { goes_on: true, ..SpaceRequest::whole(length, 0) }
+        SpaceRequest { is_continued: true, ..SpaceRequest::whole(length, 0) }
     }
 
-    /// What putting a file in place takes that is written: it has `length` bytes besides its holes and takes
-    /// `allocated`, and gives `replaced` back.
+    /// Returns the request for publishing a temp file that takes `allocated` bytes and frees `replaced`. `length` is
+    /// its content without holes.
     pub(crate) fn in_place(length: u64, allocated: u64, replaced: u64) -> Self {
         let content = length.next_multiple_of(BLOCK);
         SpaceRequest {
             length,
-            ready: content.saturating_sub(replaced),
-            given_back: content.min(replaced),
-            described_by: allocated.saturating_sub(content),
+            staged: content.saturating_sub(replaced),
+            freed: content.min(replaced),
+            metadata_bytes: allocated.saturating_sub(content),
             is_new: replaced == 0,
             ..SpaceRequest::default()
         }
     }
 
-    fn in_all(&self) -> u64 {
-        self.ready.saturating_add(self.growth)
+    fn total(&self) -> u64 {
+        self.staged.saturating_add(self.growth)
     }
 }
 
-/// What a writer has charged to a volume's account. It stands there until the volume is measured.
+/// The charge of a writer in a volume's estimate. It stays until the volume is measured.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reservation {
-    /// Tells the account by when its volume was measured.
-    account: Option<Duration>,
+    /// Identifies the estimate by the time of its measurement.
+    measured_at: Option<Duration>,
     growth: u64,
-    /// As much of that was not made use of.
+    /// The part of `growth` that was not used.
     unused: u64,
 }
 
 impl Reservation {
-    /// Has what was admitted last, and was not written, serve for what is asked for next.
-    pub(crate) fn keep_unused(&mut self, demand: SpaceRequest) {
-        self.unused = demand.growth;
+    /// Lets the next request use what was reserved last and not written.
+    pub(crate) fn keep_unused(&mut self, request: SpaceRequest) {
+        self.unused = request.growth;
     }
 
-    fn is_in(&self, account: &UsageEstimate) -> bool {
-        self.account == Some(account.measured_at)
+    fn is_in(&self, estimate: &UsageEstimate) -> bool {
+        self.measured_at == Some(estimate.measured_at)
     }
 
-    /// The account with all that a demand has ready, what else the demand is to be charged, and the claim thereafter.
-    fn charge(&self, account: UsageEstimate, demand: &SpaceRequest) -> (UsageEstimate, u64, Reservation) {
-        let in_account = Some(account.measured_at);
-        if self.is_in(&account) {
+    /// Returns the estimate with the request's temp file, what else to charge, and the reservation after that.
+    fn charge(&self, estimate: UsageEstimate, request: &SpaceRequest) -> (UsageEstimate, u64, Reservation) {
+        let measured_at = Some(estimate.measured_at);
+        if self.is_in(&estimate) {
             let used = self.growth.saturating_sub(self.unused);
-            let growth = used.saturating_add(demand.growth);
-            let more = most_allocated(growth).saturating_sub(most_allocated(used));
-            let account = account.without(most_allocated(self.growth).saturating_sub(most_allocated(used)));
-            return (account, more, Reservation { account: in_account, growth, unused: 0 });
+            let growth = used.saturating_add(request.growth);
+            let more = max_allocated(growth).saturating_sub(max_allocated(used));
+            let estimate = estimate.minus(max_allocated(self.growth).saturating_sub(max_allocated(used)));
+            return (estimate, more, Reservation { measured_at, growth, unused: 0 });
         }
-        let allocated = demand.ready.saturating_add(demand.given_back).saturating_add(demand.described_by);
-        let account = account.with_ready(allocated, demand.given_back);
-        let claim = Reservation { account: in_account, growth: demand.growth, unused: 0 };
-        (account, most_allocated(demand.growth), claim)
+        let allocated = request.staged.saturating_add(request.freed).saturating_add(request.metadata_bytes);
+        let estimate = estimate.plus_staged(allocated, request.freed);
+        let reservation = Reservation { measured_at, growth: request.growth, unused: 0 };
+        (estimate, max_allocated(request.growth), reservation)
     }
 }
 
-/// A write that wants to be admitted.
+/// A write that asks for space.
 struct QuotaWrite<'w> {
     path: &'w str,
-    demand: SpaceRequest,
+    request: SpaceRequest,
     limit: u64,
 }
 
 impl QuotaWrite<'_> {
-    /// Refuses what the kernel would refuse halfway. It counts what the file system needs itself, and of what is
-    /// overwritten the old and the new; what was freed it takes off once that is on disk.
-    fn fits_the_kernels_quota(&self, tree: &VolumeRoot) -> Result<()> {
-        let failed = |error| Error::file_system("statfs", self.path, error).in_volume(tree.volume.as_str());
-        let Some(subvolume) = Subvolume::of_root(tree.root.as_fd()).map_err(failed)? else { return Ok(()) };
-        let length = self.demand.length;
-        let takes = length.saturating_add(length / DESCRIBED_BY_KERNEL).saturating_add(KERNEL_OVERHEAD);
+    /// Fails if the kernel's quota would stop the write halfway. The kernel counts metadata, and both the old and the
+    /// new content. It subtracts freed space once that is on disk.
+    fn check_kernel_quota(&self, tree: &VolumeRoot) -> Result<()> {
+        let io_error = |error| Error::file_system("statfs", self.path, error).in_volume(tree.volume.as_str());
+        let Some(subvolume) = Subvolume::of_root(tree.root.as_fd()).map_err(io_error)? else { return Ok(()) };
+        let length = self.request.length;
+        let takes = length
+            .saturating_add(length / BTRFS_CONTENT_PER_METADATA_BYTE)
+            .saturating_add(BTRFS_MIN_OVERHEAD_BYTES);
         let fits = || subvolume.quota().is_none_or(|quota| takes <= quota.left);
         if length == 0 || fits() {
             return Ok(());
         }
-        syncfs(&tree.root).map_err(|errno| failed(errno.into()))?;
+        syncfs(&tree.root).map_err(|errno| io_error(errno.into()))?;
         match fits() {
             true => Ok(()),
             false => Err(Error::quota_refused(tree.volume.as_str(), self.path)),
         }
     }
 
-    fn admit(
+    fn reserve(
         &self,
         tree: &VolumeRoot,
-        ledger: &mut UsageFile,
+        usage_file: &mut UsageFile,
         is_shared: &IsShared,
-        claim: &mut Reservation,
+        reservation: &mut Reservation,
         cancel: &CancelToken,
     ) -> Result<()> {
-        let failed = |error| Error::file_system("write", self.path, error).in_volume(tree.volume.as_str());
-        let subject = subject(tree);
-        let before = moment(tree, is_shared)?;
-        if let Some((subject, account)) = subject.zip(ledger.read()) {
-            let goes_on = self.demand.goes_on && claim.is_in(&account);
-            let (account, more, charged) = claim.charge(account, &self.demand);
-            // What is given back later counts as given back for who gives it.
-            let free = before.free.map(|free| free.saturating_add(self.demand.given_back));
-            let most_used = account.most_used(subject, Observation { free, goes_on, ..before });
-            if most_used.is_some_and(|used| used.saturating_add(more) <= self.limit) {
-                ledger.write(&account.with(more)).map_err(failed)?;
-                *claim = charged;
+        let io_error = |error| Error::file_system("write", self.path, error).in_volume(tree.volume.as_str());
+        let identity = identify(tree);
+        let before = observe(tree, is_shared)?;
+        if let Some((identity, estimate)) = identity.zip(usage_file.read()) {
+            let is_continued = self.request.is_continued && reservation.is_in(&estimate);
+            let (estimate, more, charged) = reservation.charge(estimate, &self.request);
+            // What is freed later counts as freed for this writer.
+            let free = before.free.map(|free| free.saturating_add(self.request.freed));
+            let max_used = estimate.max_used(identity, Observation { free, is_continued, ..before });
+            if max_used.is_some_and(|used| used.saturating_add(more) <= self.limit) {
+                usage_file.write(&estimate.plus(more)).map_err(io_error)?;
+                *reservation = charged;
                 return Ok(());
             }
         }
-        ledger.check_time_to_measure()?;
+        usage_file.check_may_measure()?;
         let usage = tree.measure(cancel)?;
-        let after = moment(tree, is_shared)?;
-        let needed = self.demand.in_all();
+        let after = observe(tree, is_shared)?;
+        let needed = self.request.total();
         let fits = usage.bytes.saturating_add(needed) <= self.limit;
-        if let Some(subject) = subject {
+        if let Some(identity) = identity {
             let mut measured = UsageEstimate {
-                subject,
+                identity,
                 measured_at: before.now,
                 measuring_took: after.now.saturating_sub(before.now),
                 entries: usage.entries,
@@ -239,11 +248,11 @@ impl QuotaWrite<'_> {
                 free: before.free,
             };
             if fits {
-                let (account, more, charged) = Reservation::default().charge(measured, &self.demand);
-                measured = account.with(more);
-                *claim = charged;
+                let (estimate, more, charged) = Reservation::default().charge(measured, &self.request);
+                measured = estimate.plus(more);
+                *reservation = charged;
             }
-            ledger.write(&measured).map_err(failed)?;
+            usage_file.write(&measured).map_err(io_error)?;
         }
         match fits {
             true => Ok(()),
@@ -255,8 +264,8 @@ impl QuotaWrite<'_> {
     }
 }
 
-/// What an account of the tree is an account of; none where a later directory could not be told from this one.
-fn subject(tree: &VolumeRoot) -> Option<DirIdentity> {
+/// Identifies the tree for its estimate. Returns `None` if a later directory could look the same.
+fn identify(tree: &VolumeRoot) -> Option<DirIdentity> {
     let root = tree.root.dir_metadata().ok()?;
     let born = root.created().ok()?.into_std().duration_since(UNIX_EPOCH).ok()?;
     let boot = u128::from_str_radix(&boot_id().ok()?.replace('-', ""), 16).ok()?;
@@ -264,9 +273,9 @@ fn subject(tree: &VolumeRoot) -> Option<DirIdentity> {
     Some(DirIdentity { device: root.dev(), inode: root.ino(), born_ns, boot })
 }
 
-fn moment(tree: &VolumeRoot, is_shared: &IsShared) -> Result<Observation> {
-    let failed = |error| Error::file_system("statfs", ".", error).in_volume(tree.volume.as_str());
-    let free = free_space(tree.root.as_fd()).map_err(failed)?;
-    let now = time_since_boot().map_err(failed)?;
-    Ok(Observation { now, free, shared: is_shared(&tree.volume)?, goes_on: false })
+fn observe(tree: &VolumeRoot, is_shared: &IsShared) -> Result<Observation> {
+    let io_error = |error| Error::file_system("statfs", ".", error).in_volume(tree.volume.as_str());
+    let free = free_space(tree.root.as_fd()).map_err(io_error)?;
+    let now = time_since_boot().map_err(io_error)?;
+    Ok(Observation { now, free, shared: is_shared(&tree.volume)?, is_continued: false })
 }

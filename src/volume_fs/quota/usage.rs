@@ -1,4 +1,4 @@
-//! How much space a volume takes.
+//! Measures how much space a volume takes.
 
 use super::estimate::BLOCK;
 use crate::error::{Error, Result};
@@ -13,56 +13,56 @@ use std::collections::HashSet;
 use std::io;
 use std::os::fd::AsFd;
 
-/// The number of every root directory of a btrfs subvolume.
-const SUBVOLUME_ROOT: u64 = 256;
+/// The inode number of the root directory of every btrfs subvolume.
+const SUBVOLUME_ROOT_INODE: u64 = 256;
 
-/// How many entries are looked at between two looks at whether the measuring was cancelled.
-const CHECK_EVERY: u64 = 64;
+/// How many entries are measured between two checks of the abort signal.
+const MAX_ENTRIES_PER_CHECK: u64 = 64;
 
 /// What a tree takes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
     /// The bytes allocated on the host.
     pub bytes: u64,
-    /// How many entries were looked at.
+    /// The number of entries.
     pub entries: u64,
 }
 
 impl VolumeRoot {
-    /// The bytes allocated on the host for all entries below and including the root: a hard link counted once,
-    /// sparse files as they are, links not followed and mounts not entered. What vanishes meanwhile is not
-    /// counted, nor is what this process may not read, or what directories hold that are made meanwhile.
+    /// Returns the bytes allocated on the host for the root and all entries below it. Counts a hard link once, and a
+    /// sparse file by its blocks. Follows no links and enters no mounts. Skips what is removed during the walk and what
+    /// this process may not read. Skips the content of directories created since the walk began.
     pub fn used_bytes(&self, cancel: &CancelToken) -> Result<u64> {
         self.measure(cancel).map(|usage| usage.bytes)
     }
 
-    /// The same, and how much there was to look at.
+    /// Returns the bytes, like [`VolumeRoot::used_bytes`], and the number of entries.
     pub(crate) fn measure(&self, cancel: &CancelToken) -> Result<Usage> {
-        let failed = |error| Error::file_system("scandir", ".", error).in_volume(self.volume.as_str());
-        let root = self.root.try_clone().map_err(failed)?;
-        let mut used = Usage { bytes: allocated(&root.dir_metadata().map_err(failed)?), entries: 1 };
+        let io_error = |error| Error::file_system("scandir", ".", error).in_volume(self.volume.as_str());
+        let root = self.root.try_clone().map_err(io_error)?;
+        let mut used = Usage { bytes: allocated(&root.dir_metadata().map_err(io_error)?), entries: 1 };
         let mut linked = HashSet::new();
-        let mut visits = VisitedDirs::begin(root.as_fd());
-        let mut way = DirCursor::new(root);
+        let mut visited = VisitedDirs::begin(root.as_fd());
+        let mut cursor = DirCursor::new(root);
         let mut pending = vec![DirPos::default()];
         while let Some(next) = pending.pop() {
             cancel.check()?;
             let is_top = next.is_top();
-            let measured = way.open(&next).and_then(|dir| {
-                let facts = dir.dir_metadata()?;
-                if !is_top && !visits.try_visit(&facts)? {
+            let measured = cursor.open(&next).and_then(|dir| {
+                let metadata = dir.dir_metadata()?;
+                if !is_top && !visited.try_visit(&metadata)? {
                     return Ok(());
                 }
-                let children = way.anchor_below(next, &dir);
-                measure(&dir, facts.dev(), &children, &mut linked, &mut pending, &mut used, cancel)
+                let children = cursor.anchor_below(next, &dir);
+                measure(&dir, metadata.dev(), &children, &mut linked, &mut pending, &mut used, cancel)
             });
             match measured {
                 Ok(()) => {}
-                Err(error) if passes_by(&error) => {}
-                Err(error) => return Err(failed(error)),
+                Err(error) if is_skipped(&error) => {}
+                Err(error) => return Err(io_error(error)),
             }
         }
-        // Which may have cut the last directory short.
+        // A cancellation may have cut the last directory short.
         cancel.check()?;
         Ok(used)
     }
@@ -80,22 +80,22 @@ fn measure(
 ) -> io::Result<()> {
     for entry in dir.entries()? {
         let entry = entry?;
-        if used.entries.is_multiple_of(CHECK_EVERY) && cancel.check().is_err() {
+        if used.entries.is_multiple_of(MAX_ENTRIES_PER_CHECK) && cancel.check().is_err() {
             return Ok(());
         }
         used.entries += 1;
         let metadata = match entry.metadata() {
             Ok(metadata) => metadata,
-            Err(error) if passes_by(&error) => continue,
+            Err(error) if is_skipped(&error) => continue,
             Err(error) => return Err(error),
         };
-        // A subvolume within has a device number of its own, and its files count. A mount is refused when opened.
-        let is_subvolume = metadata.is_dir() && metadata.ino() == SUBVOLUME_ROOT;
+        // A nested subvolume has a device number of its own, and its files count. Opening refuses a mount.
+        let is_subvolume = metadata.is_dir() && metadata.ino() == SUBVOLUME_ROOT_INODE;
         if metadata.dev() != device && !is_subvolume {
             continue;
         }
         if metadata.is_dir() {
-            pending.push(here.child(&entry.file_name()));
+            pending.push(here.child(entry.file_name()));
         } else if metadata.nlink() > 1 && !linked.insert((metadata.dev(), metadata.ino())) {
             continue;
         }
@@ -104,13 +104,13 @@ fn measure(
     Ok(())
 }
 
-/// The bytes that an entry takes on the host.
+/// Returns the bytes that an entry takes on the host.
 pub(crate) fn allocated(metadata: &Metadata) -> u64 {
     metadata.blocks() * STAT_BLOCK
 }
 
-/// The bytes of the blocks that writing `length` bytes at the position `at` adds to a file. What is written over may be
-/// a hole where there are some.
+/// Returns the bytes of the blocks that writing `length` bytes at offset `at` adds to a file. In a sparse file, the
+/// overwritten blocks may be holes.
 pub(crate) fn growth(metadata: &Metadata, at: u64, length: u64) -> u64 {
     let whole = metadata.len().next_multiple_of(BLOCK);
     let covered = if allocated(metadata) < whole { 0 } else { whole };
@@ -120,8 +120,8 @@ pub(crate) fn growth(metadata: &Metadata, at: u64, length: u64) -> u64 {
     }
 }
 
-/// What a tree that changes while it is walked may answer, and what is not ours to read.
-fn passes_by(error: &io::Error) -> bool {
+/// Returns whether to skip an entry: it changed during the walk, or this process may not read it.
+fn is_skipped(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(
         errno,

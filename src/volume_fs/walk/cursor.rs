@@ -1,4 +1,4 @@
-//! Depth-first traversal that keeps a bounded number of directories open and opens none by a path that grows with depth.
+//! Depth-first traversal that keeps a bounded number of directories open. No path that it opens grows with depth.
 
 use crate::sys::open_subdirectory;
 use crate::volume_fs::dir_from;
@@ -99,7 +99,8 @@ impl Drop for AnchorPath {
     }
 }
 
-/// A directory between the top and the one that is visited. It is closed to save descriptors, and opened again on demand.
+/// A directory between the top and the one that is visited. It is closed to save descriptors, and opened again on
+/// demand.
 #[derive(Debug)]
 struct Anchor<H> {
     path: Arc<AnchorPath>,
@@ -119,7 +120,7 @@ impl<H: WalkHandle> DirCursor<H> {
         DirCursor { top: Arc::new(top), anchors: Vec::new() }
     }
 
-    /// Opens the directory at `pos`. Drops the anchors beyond its own: a depth-first walk needs them no more.
+    /// Opens the directory at `pos`. Drops the anchors beyond its own, which a depth-first walk no longer needs.
     pub fn open(&mut self, pos: &DirPos) -> Result<Arc<H>, H::Error> {
         self.anchors.truncate(pos.anchor);
         let anchor = self.open_anchor()?;
