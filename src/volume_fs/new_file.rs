@@ -2,12 +2,13 @@
 //! calls: removing it would lose what the other call wrote.
 
 use crate::sync::IgnorePoison;
-use crate::sys::{EntryKind, FileId, FileStamp, remove_directory, unlink_entry};
+use crate::sys::{EntryKind, FileId, FileStamp, open_o_path, remove_directory, unlink_entry};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::mem;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard};
 
@@ -59,19 +60,26 @@ impl NewFile {
 
     /// Removes the entry `name` if it still is this file, and no other call wrote to the file.
     pub fn remove(&self, dir: BorrowedFd<'_>, name: &OsStr) {
+        // The original error says more than an error of the cleanup.
+        let _removed = self.unlink(dir, name);
+    }
+
+    /// Removes the entry like [`NewFile::remove`]. Returns a descriptor of what was there: the file system frees the
+    /// blocks of a removed file when the caller drops it, without the lock.
+    fn unlink(&self, dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<OwnedFd>> {
+        let delay = delay_freeing(dir, name);
         // Held until the file is removed: a call that opens it later sees that it has no name left.
         let all = new_entries();
-        let created = all.get(&self.0).filter(|created| !created.is_shared);
         // TOCTOU: a guest or another process may put another file there between the check and the removal. No system
         // call removes an entry only if it is a certain file. Renaming the entry to check it would make it disappear
         // for that time.
         let is_it = |created: &NewEntry| {
             FileStamp::at(dir, name).is_ok_and(|found| found.id() == self.0 && created.is(&found))
         };
-        if created.is_some_and(is_it) {
-            // The original error says more than an error of the cleanup.
-            let _removed = unlink_entry(dir, name);
+        if all.get(&self.0).is_some_and(|created| !created.is_shared && is_it(created)) {
+            unlink_entry(dir, name)?;
         }
+        Ok(delay)
     }
 }
 
@@ -87,21 +95,27 @@ impl Drop for NewFile {
 }
 
 /// The entries that a copy of a directory created so far below its top. A copy that fails removes only these. Each
-/// takes about 60 bytes of memory until the copy is over.
+/// takes about 80 bytes of memory until the copy is over.
 #[derive(Debug)]
-pub struct CopyRecord(CopyId);
+pub struct CopyRecord {
+    id: CopyId,
+    /// The entries that were added, so that the end of the copy visits no entry of another copy.
+    entries: Mutex<Vec<FileId>>,
+}
 
 impl CopyRecord {
     /// Creates the record of a copy that begins.
     pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        CopyRecord(CopyId(NEXT.fetch_add(1, Ordering::Relaxed)))
+        let id = CopyId(NEXT.fetch_add(1, Ordering::Relaxed));
+        CopyRecord { id, entries: Mutex::default() }
     }
 
     /// Adds a file that the copy completed.
     pub fn add_file(&self, file: &NewFile) {
         if let Some(new_entry) = new_entries().get_mut(&file.0) {
-            new_entry.copy = Some(self.0);
+            new_entry.copy = Some(self.id);
+            self.entries().push(file.0);
         }
     }
 
@@ -110,8 +124,9 @@ impl CopyRecord {
         if let Ok(found) = FileStamp::at(dir, name)
             && found.kind() == kind
         {
-            let new_entry = NewEntry { born: found.born(), is_shared: false, copy: Some(self.0) };
+            let new_entry = NewEntry { born: found.born(), is_shared: false, copy: Some(self.id) };
             new_entries().insert(found.id(), new_entry);
+            self.entries().push(found.id());
         }
     }
 
@@ -120,8 +135,12 @@ impl CopyRecord {
         self.is_own(&new_entries(), found)
     }
 
+    fn entries(&self) -> MutexGuard<'_, Vec<FileId>> {
+        self.entries.lock().ignore_poison()
+    }
+
     fn is_own(&self, all: &HashMap<FileId, NewEntry>, found: &FileStamp) -> bool {
-        let created = all.get(&found.id()).filter(|created| created.copy == Some(self.0));
+        let created = all.get(&found.id()).filter(|created| created.copy == Some(self.id));
         let is_own = created.is_some_and(|created| !created.is_shared && created.is(found));
         is_own && (found.kind() == EntryKind::Directory || !found.has_other_names())
     }
@@ -129,26 +148,49 @@ impl CopyRecord {
     /// Removes the entry `name` if the copy created it and no other call wrote to it; a directory only if it is empty.
     /// TOCTOU: as [`NewFile::remove`].
     pub fn remove(&self, dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
+        self.unlink(dir, name).map(drop)
+    }
+
+    /// Removes the entry like [`CopyRecord::remove`]. Returns what [`NewFile::unlink`] returns.
+    fn unlink(&self, dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<OwnedFd>> {
+        let delay = delay_freeing(dir, name);
         let all = new_entries();
         let found = FileStamp::at(dir, name)?;
         match (self.is_own(&all, &found), found.kind()) {
-            (false, _) => Ok(()),
-            (true, EntryKind::Directory) => remove_directory(dir, name),
-            (true, _) => unlink_entry(dir, name),
+            (false, _) => {}
+            (true, EntryKind::Directory) => remove_directory(dir, name)?,
+            (true, _) => unlink_entry(dir, name)?,
         }
+        Ok(delay)
     }
 }
 
 impl Drop for CopyRecord {
     fn drop(&mut self) {
-        let mut all = new_entries();
-        all.retain(|_, new_entry| new_entry.copy != Some(self.0));
-        all.shrink_to(MIN_CAPACITY);
+        let entries = mem::take(&mut *self.entries());
+        for batch in entries.chunks(MAX_FORGOTTEN) {
+            let mut all = new_entries();
+            for entry in batch {
+                if let Entry::Occupied(created) = all.entry(*entry)
+                    && created.get().copy == Some(self.id)
+                {
+                    created.remove();
+                }
+            }
+            // Shrinking moves every entry, so it waits until few are left.
+            if all.len() < all.capacity() / 4 {
+                let capacity = (all.len() * 2).max(MIN_CAPACITY);
+                all.shrink_to(capacity);
+            }
+        }
     }
 }
 
 /// The capacity of the list, in entries, when few files are being created.
 const MIN_CAPACITY: usize = 1 << 10;
+
+/// How many entries the end of a copy takes out of the list while it holds the lock.
+const MAX_FORGOTTEN: usize = 1 << 10;
 
 /// Records that an existing file was opened for writing, so that the call that is creating it keeps it.
 pub fn mark_shared(file: FileId) {
@@ -157,6 +199,65 @@ pub fn mark_shared(file: FileId) {
     }
 }
 
+/// Opens an entry that is about to be removed under the lock. Freeing the extents of a large file takes seconds, for
+/// which every write of the process would wait. The file system frees none while the file is open. Returns `None` if
+/// there is no such entry, or no descriptor left.
+fn delay_freeing(dir: BorrowedFd<'_>, name: &OsStr) -> Option<OwnedFd> {
+    open_o_path(dir, name).ok().map(|(file, _)| file)
+}
+
 fn new_entries() -> MutexGuard<'static, HashMap<FileId, NewEntry>> {
     NEW_ENTRIES.lock().ignore_poison()
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test plays the guest")]
+mod tests {
+    use super::*;
+    use std::fs::{self, File};
+    use std::os::fd::AsFd;
+
+    /// Whether the file system still has the file, though no entry leads to it.
+    fn is_kept_without_name(file: &Option<OwnedFd>) -> bool {
+        let file = File::from(file.as_ref().unwrap().try_clone().unwrap()).metadata().unwrap();
+        std::os::unix::fs::MetadataExt::nlink(&file) == 0
+    }
+
+    #[test]
+    fn what_a_removed_file_holds_is_freed_without_the_lock() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = File::open(home.path()).unwrap();
+        let (dir, path, record) = (dir.as_fd(), home.path(), CopyRecord::new());
+        let make = |name| NewFile::of(File::create(path.join(name)).unwrap().as_fd()).unwrap();
+        let failed = make("failed");
+        record.add_file(&make("copied"));
+        fs::create_dir(path.join("dir")).unwrap();
+        record.add_entry(dir, OsStr::new("dir"), EntryKind::Directory);
+        let removed = [
+            failed.unlink(dir, OsStr::new("failed")).unwrap(),
+            record.unlink(dir, OsStr::new("copied")).unwrap(),
+            record.unlink(dir, OsStr::new("dir")).unwrap(),
+        ];
+        assert_eq!(fs::read_dir(path).unwrap().count(), 0);
+        assert!(removed.iter().all(is_kept_without_name));
+    }
+
+    #[test]
+    fn a_copy_that_is_over_leaves_the_entries_of_another() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = File::open(home.path()).unwrap();
+        let (dir, [over, other]) = (dir.as_fd(), [CopyRecord::new(), CopyRecord::new()]);
+        let mut found = Vec::new();
+        for at in 0..MAX_FORGOTTEN * 3 {
+            let name = format!("{at}");
+            let file = File::create(home.path().join(&name)).unwrap();
+            let record = if at % 2 == 0 { &over } else { &other };
+            record.add_file(&NewFile::of(file.as_fd()).unwrap());
+            found.push(FileStamp::at(dir, OsStr::new(&name)).unwrap());
+        }
+        let id = over.id;
+        drop(over);
+        assert!(new_entries().values().all(|created| created.copy != Some(id)));
+        assert!(found.iter().skip(1).step_by(2).all(|found| other.has_created(found)));
+    }
 }
