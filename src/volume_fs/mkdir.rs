@@ -1,11 +1,12 @@
 //! Creates directories.
 
+use super::new_file::mark_shared;
 use super::quota::estimate::BLOCK;
 use super::{Quota, VolumePath, VolumeRoot, dir_from};
 use crate::error::Result;
 use crate::sync::CancelToken;
 use crate::sys::{FileId, give_to_owner_of, open_parent, open_subdirectory};
-use cap_std::fs::{Dir, DirBuilder, DirBuilderExt};
+use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, MetadataExt};
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, mkdirat};
 use std::ffi::OsStr;
@@ -15,6 +16,9 @@ use std::path::Path;
 
 /// The mode of a new directory, less the umask.
 const NEW_DIRECTORY_MODE: u32 = 0o755;
+
+/// How often a directory that vanishes at the same time is created again.
+const RETRIES: usize = 16;
 
 /// The owner of new directories.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,17 +60,36 @@ impl VolumeRoot {
         let mut builder = DirBuilder::new();
         builder.mode(NEW_DIRECTORY_MODE);
         let create_last = || self.at("mkdir", &path, |dir, rest| dir.create_dir_with(rest, &builder));
-        match owner {
-            NewDirOwner::ParentOwner => self.create_each(&path, owner)?,
-            NewDirOwner::CurrentUser => match create_last() {
-                Err(error) if error.is_refusal(&[Errno::ENOENT]) => self.create_each(&path, owner)?,
-                Err(error) if error.is_refusal(&[Errno::EEXIST]) => {}
-                created => created?,
-            },
+        let mut shared = None;
+        for _ in 0..RETRIES {
+            match owner {
+                NewDirOwner::ParentOwner => self.create_each(&path, owner)?,
+                NewDirOwner::CurrentUser => match create_last() {
+                    Err(error) if error.is_refusal(&[Errno::ENOENT]) => self.create_each(&path, owner)?,
+                    Err(error) if error.is_refusal(&[Errno::EEXIST]) => {}
+                    created => created?,
+                },
+            }
+            match self.directory_id(&path) {
+                Err(error) if error.is_refusal(&[Errno::ENOENT]) => {}
+                // TOCTOU: a copy that is undone may have removed its directory before it was shared.
+                found => match found? {
+                    id if shared.replace(id) == Some(id) => return Ok(()),
+                    id => mark_shared(id),
+                },
+            }
         }
-        self.at("mkdir", &path, |dir, rest| match dir.metadata(rest)?.is_dir() {
-            true => Ok(()),
-            false => Err(io::Error::from(Errno::EEXIST)),
+        self.directory_id(&path).map(drop)
+    }
+
+    /// Returns the directory that a path leads to now. Fails with `EEXIST` if it leads to another kind of entry.
+    fn directory_id(&self, path: &VolumePath) -> Result<FileId> {
+        self.at("mkdir", path, |dir, rest| {
+            let found = dir.metadata(rest)?;
+            match found.is_dir() {
+                true => Ok(FileId::from_numbers(found.dev(), found.ino())),
+                false => Err(io::Error::from(Errno::EEXIST)),
+            }
         })
     }
 

@@ -130,9 +130,14 @@ impl CopyRecord {
         }
     }
 
-    /// Returns whether the copy created the entry that was found, and it has no other hard link.
+    /// Returns whether the copy created the entry that was found, also if another call shares it.
     pub fn has_created(&self, found: &FileStamp) -> bool {
-        self.is_own(&new_entries(), found)
+        self.created(&new_entries(), found).is_some()
+    }
+
+    fn created(&self, all: &HashMap<FileId, NewEntry>, found: &FileStamp) -> Option<NewEntry> {
+        let created = all.get(&found.id()).copied();
+        created.filter(|created| created.copy == Some(self.id) && created.is(found))
     }
 
     fn entries(&self) -> MutexGuard<'_, Vec<FileId>> {
@@ -140,8 +145,7 @@ impl CopyRecord {
     }
 
     fn is_own(&self, all: &HashMap<FileId, NewEntry>, found: &FileStamp) -> bool {
-        let created = all.get(&found.id()).filter(|created| created.copy == Some(self.id));
-        let is_own = created.is_some_and(|created| !created.is_shared && created.is(found));
+        let is_own = self.created(all, found).is_some_and(|created| !created.is_shared);
         is_own && (found.kind() == EntryKind::Directory || !found.has_other_names())
     }
 
@@ -192,7 +196,8 @@ const MIN_CAPACITY: usize = 1 << 10;
 /// How many entries the end of a copy takes out of the list while it holds the lock.
 const MAX_FORGOTTEN: usize = 1 << 10;
 
-/// Records that an existing file was opened for writing, so that the call that is creating it keeps it.
+/// Records that an existing file was opened for writing, or an existing directory was asked for, so that the call
+/// that is creating it keeps it.
 pub fn mark_shared(file: FileId) {
     if let Some(new_entry) = new_entries().get_mut(&file) {
         new_entry.is_shared = true;

@@ -161,3 +161,27 @@ fn a_copy_of_any_shape_is_undone_whole() {
         }
     });
 }
+
+#[test]
+fn a_directory_that_another_call_asked_for_stays_when_the_copy_that_made_it_is_undone() {
+    let volume = Volume::new(json!({}));
+    plant(&volume, |tree| {
+        fs::create_dir_all(tree.join("asked-for/deep")).unwrap();
+        fs::write(tree.join("asked-for/deep/f"), "copied").unwrap();
+    });
+    for asked_for in ["made", "made/asked-for", "made/asked-for/deep"] {
+        let request = CopyRequest::Within { from: "tree".into(), to: "made".into() };
+        let mut copy =
+            volume.files.prepare_copy(request, TransferOptions::default(), &CancelToken::default());
+        assert!(copy.advance(&[]).unwrap().is_none());
+        volume.files.mkdir(asked_for, &CancelToken::default()).unwrap();
+        drop(copy);
+        let expected: BTreeMap<_, _> =
+            Path::new(asked_for).ancestors().map(|dir| (dir.to_owned(), None)).collect();
+        let mut left = entries(volume.files.root());
+        left.retain(|path, _| path.starts_with("made"));
+        left.insert(PathBuf::new(), None);
+        assert_eq!(left, expected);
+        fs::remove_dir_all(volume.files.root().join("made")).unwrap();
+    }
+}

@@ -13,10 +13,10 @@ use super::walk::Walk;
 use super::worker_pool::with_workers;
 use crate::error::{Error, Result};
 use crate::sys::{
-    EntryKind, FileId, FileStat, TransferBuffer, create_directory, is_within, open_subdirectory, our_ids,
-    readable_directory, remove_directory,
+    EntryKind, FileId, FileStamp, FileStat, TransferBuffer, create_directory, is_within, open_subdirectory,
+    our_ids, readable_directory, remove_directory,
 };
-use crate::volume_fs::new_file::CopyRecord;
+use crate::volume_fs::new_file::{CopyRecord, mark_shared};
 use crate::volume_fs::walk::cursor::TreePath;
 use crate::volume_fs::{Reservation, SpaceRequest};
 use nix::errno::Errno;
@@ -39,7 +39,7 @@ pub(super) struct CopyContext {
     pub top: FileId,
     /// This process's user and group.
     pub own_ids: (u32, u32),
-    /// The entries created below the top. `None` if the copy did not create the top, and so is not undone if it fails.
+    /// The entries that were created, with the top. `None` if the copy did not create the top, and so is not undone if it fails.
     pub record: Option<CopyRecord>,
     /// The path of the top itself.
     top_path: Arc<TreePath>,
@@ -79,8 +79,17 @@ impl CopyContext {
                 created => created.map_err(|error| self.endpoints.to.io_error("mkdir", &path(), error)),
             }
         })?;
-        if is_new && let Some(record) = &self.record {
-            record.add_entry(parent, name, EntryKind::Directory);
+        match &self.record {
+            Some(record) if is_new => record.add_entry(parent, name, EntryKind::Directory),
+            // Another copy that created the directory, and is undone, leaves it to this one.
+            record if !is_new => {
+                if let Ok(found) = FileStamp::at(parent, name)
+                    && !record.as_ref().is_some_and(|record| record.has_created(&found))
+                {
+                    mark_shared(found.id());
+                }
+            }
+            _ => {}
         }
         Ok(is_new)
     }
@@ -247,6 +256,7 @@ impl CopyJob {
                         false => Ok(INITIAL_DIR_MODE),
                     });
                 let mode = endpoints.map_io_error("listxattr", PathBuf::new, mode)?;
+                context.record = Some(CopyRecord::new());
                 let is_new = context.create_directory(parent.as_fd(), &name, mode, PathBuf::new)?;
                 let opened = open_subdirectory(parent.as_fd(), Path::new(&name))
                     .and_then(|dir| Ok((FileId::of_open(dir.as_fd())?, dir)));
@@ -259,7 +269,7 @@ impl CopyJob {
             }
         };
         context.top = FileId::of_open(to.as_fd()).map_err(|error| io_error("stat", error))?;
-        context.record = created.as_ref().map(|_| CopyRecord::new());
+        context.record = context.record.take().filter(|_| created.is_some());
         let walk = Box::new(Walk::new(DirPair { from, to }, created.is_some()));
         self.stage = JobStage::Walking { walk, created };
         Ok(())

@@ -2,7 +2,6 @@
 
 use crate::sys::{
     EntryKind, EntryReader, FileId, FileStamp, open_subdirectory, regain_access, regain_access_to,
-    remove_directory,
 };
 use crate::volume_fs::dir_from;
 use crate::volume_fs::new_file::CopyRecord;
@@ -31,8 +30,8 @@ enum Task {
 }
 
 impl CreatedTop {
-    /// Removes what the copy created in the directory. Then removes the directory itself if it still has its name and
-    /// is empty. Ignores entries that cannot be removed: the original error says more.
+    /// Removes what the copy created in the directory. Then removes the directory itself if it still has its name,
+    /// is empty, and no other call shares it. Ignores entries that cannot be removed: the original error says more.
     pub fn undo(&self, record: &CopyRecord) {
         let parent = self.parent.as_fd();
         let is_it = || FileStamp::at(parent, &self.name).is_ok_and(|found| found.id() == self.id);
@@ -53,7 +52,7 @@ impl CreatedTop {
             }
         }
         if is_it() {
-            let _not_empty = remove_directory(parent, &self.name);
+            let _not_empty = record.remove(parent, &self.name);
         }
     }
 }
