@@ -1,23 +1,23 @@
-//! Bitmaps: which blocks and inodes of a group are taken.
+//! Block and inode bitmaps of a group: a set bit means in use.
 
 use super::layout::Ext4Layout;
 use super::{BLOCK_SIZE, Block, inode};
 use std::ops::Range;
 
-/// A group's block bitmap.
+/// Builds a group's block bitmap.
 pub(crate) fn of_blocks(layout: &Ext4Layout, group: u32) -> Block {
     let start = layout.first_block(group);
     let taken = layout.taken(group).map(|range| range.start - start..range.end - start);
     of(&taken, layout.blocks_in(group))
 }
 
-/// The first group's inode bitmap; the others have no inodes yet.
+/// Builds the first group's inode bitmap. No other group has inodes yet.
 pub(crate) fn of_inodes(layout: &Ext4Layout) -> Block {
     let taken = 0..u64::from(inode::RESERVED);
     of(std::slice::from_ref(&taken), u64::from(layout.inodes_per_group))
 }
 
-/// A bitmap of `bits` bits with these ranges set, and all that follow in the block as well.
+/// Builds a bitmap of `bits` bits. Sets these ranges, and the rest of the block.
 fn of(ranges: &[Range<u64>], bits: u64) -> Block {
     let mut bitmap = [0; BLOCK_SIZE];
     for range in ranges {
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bits_of_the_ranges_and_those_behind_the_end_are_set() {
+    fn the_bits_of_the_ranges_and_those_after_the_end_are_set() {
         let bitmap = of(&[0..3, 5..5, 7..9, 15..34, 100..101], 32760);
         let bits: Vec<_> = (0..8 * BLOCK_SIZE).filter(|bit| bitmap[bit / 8] & 1 << (bit % 8) != 0).collect();
         let expected = (0..3).chain(7..9).chain(15..34).chain(100..101).chain(32760..32768);

@@ -1,6 +1,6 @@
-//! CRC-32C as ext4 uses it: from all ones, without the final inversion, each structure seeded with what it is of.
+//! CRC-32C as ext4 uses it: starts with all ones, without the final inversion, with a seed per kind of structure.
 
-/// A checksum over what was added so far.
+/// The checksum of the bytes that were added so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Checksum(u32);
 
@@ -11,18 +11,18 @@ impl Default for Checksum {
 }
 
 impl Checksum {
-    /// The checksum with these bytes added.
+    /// Adds bytes.
     pub(crate) fn add(self, bytes: &[u8]) -> Self {
-        // The library inverts before and after, as most other formats do.
+        // The library inverts before and after, as most formats need it.
         Checksum(!crc32c::crc32c_append(!self.0, bytes))
     }
 
-    /// What the checksums of an inode and of its blocks begin with. The generation of new inodes is zero.
+    /// Returns the seed for an inode and its blocks. The generation of a new inode is 0.
     pub(crate) fn of_inode(self, inode: u32) -> Self {
         self.add(&inode.to_le_bytes()).add(&0u32.to_le_bytes())
     }
 
-    /// The number that is stored.
+    /// Returns the stored number.
     pub(crate) fn value(self) -> u32 {
         self.0
     }

@@ -1,4 +1,4 @@
-//! Group descriptors: where each group's bitmaps and inode table stand and what is free in it.
+//! Group descriptors: where each group's bitmaps and inode table are, and how much of it is free.
 
 use super::checksum::Checksum;
 use super::field::{high16, high32, low16, low32, put};
@@ -10,12 +10,12 @@ pub(crate) const SIZE: usize = 64;
 
 /// The inode bitmap is not written: no inode is in use.
 const INODE_UNINIT: u16 = 1;
-/// The block bitmap is not written: it follows from the layout.
+/// The block bitmap is not written: the kernel computes it from the layout.
 const BLOCK_UNINIT: u16 = 2;
-/// The inode table is zeroed, so the kernel need not do it in the background.
+/// The inode table is zeroed, so the kernel does not zero it in the background.
 const INODE_TABLE_ZEROED: u16 = 4;
 
-/// The block of descriptors that begins with this group's.
+/// Builds the block of descriptors that begins with that of the group `first`.
 pub(crate) fn block(layout: &Ext4Layout, checksum: Checksum, first: u32) -> Block {
     let mut block = [0; BLOCK_SIZE];
     let groups = first..layout.groups.min(first + DESCRIPTORS_PER_BLOCK);
@@ -63,7 +63,7 @@ fn of_group(layout: &Ext4Layout, checksum: Checksum, group: u32) -> [u8; SIZE] {
     field(0x38, high16(block_checksum));
     field(0x1a, low16(inode_checksum));
     field(0x3a, high16(inode_checksum));
-    // Inodes at the end of the table that were never in use: all that are free.
+    // The number of unused inodes at the end of the table: all that are free.
     field(0x1c, low16(free_inodes));
     field(0x32, high16(free_inodes));
     let own = checksum.add(&group.to_le_bytes()).add(&descriptor).value();

@@ -1,19 +1,19 @@
-//! Blocks of directories.
+//! Directory blocks.
 
 use super::checksum::Checksum;
 use super::field::put;
 use super::{BLOCK_SIZE, Block};
 
-/// The bytes at the end of a directory's block that hold its checksum, dressed up as an entry without a name.
+/// The length of the tail of a directory block, which has the checksum in the form of an entry without a name.
 const TAIL: usize = 12;
 const TAIL_TYPE: u8 = 0xde;
 
-/// The bytes of an entry before its name.
+/// The length of an entry without its name.
 const HEAD: usize = 8;
 
 const DIRECTORY: u8 = 2;
 
-/// A directory's block with these subdirectories. `owner` is what the checksums of the directory begin with.
+/// Builds a directory block with these subdirectories. `owner` is the checksum seed of the directory's inode.
 pub(crate) fn block(owner: Checksum, entries: &[(u32, &str)]) -> Block {
     let mut block = [0; BLOCK_SIZE];
     let end = BLOCK_SIZE - TAIL;

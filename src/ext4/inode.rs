@@ -1,4 +1,4 @@
-//! The inodes that a new file system has: the root directory, the journal and `lost+found`.
+//! The inodes of a new file system: the root directory, the journal and `lost+found`.
 
 use super::checksum::Checksum;
 use super::field::{high16, high32, low16, low32, put};
@@ -10,7 +10,7 @@ use std::ops::Range;
 /// Bytes in an inode.
 pub(crate) const SIZE: usize = 256;
 
-/// The part of an inode that is beyond the 128 bytes of old.
+/// The length of an inode's fields after the first 128 bytes.
 pub(crate) const EXTRA_SIZE: u16 = 32;
 
 /// The number of the root directory's inode.
@@ -20,12 +20,12 @@ pub(crate) const JOURNAL: u32 = 8;
 /// The number of the inode of `lost+found`, the first that is not reserved.
 pub(crate) const LOST_AND_FOUND: u32 = 11;
 
-/// Inodes that are marked as taken: all up to `lost+found`.
+/// The number of inodes that are marked as in use: all up to `lost+found`.
 pub(crate) const RESERVED: u32 = LOST_AND_FOUND;
 /// How many of them are directories.
 pub(crate) const DIRECTORIES: u32 = 2;
 
-/// The 60 bytes with which an inode says where its data is.
+/// The length of an inode's block map, which says where its data is.
 pub(crate) const BLOCK_MAP: usize = 60;
 
 const DIRECTORY: u16 = 0o040_000;
@@ -40,7 +40,7 @@ struct Inode<'l> {
     data: &'l Range<u64>,
 }
 
-/// The first block of the first group's inode table.
+/// Builds the first block of the first group's inode table.
 pub(crate) fn first_block(layout: &Ext4Layout, checksum: Checksum, created: Timestamp) -> Block {
     let inodes = [
         Inode { number: ROOT, mode: DIRECTORY | 0o755, links: 3, data: &layout.root },
@@ -62,7 +62,7 @@ impl Inode<'_> {
         put(&mut inode, 0x00, self.mode.to_le_bytes());
         put(&mut inode, 0x04, low32(size));
         put(&mut inode, 0x1a, self.links.to_le_bytes());
-        // What the data takes, in sectors of 512 bytes.
+        // The data's size in sectors of 512 bytes.
         put(&mut inode, 0x1c, low32(size / 512));
         put(&mut inode, 0x20, EXTENTS_FLAG.to_le_bytes());
         put(&mut inode, 0x28, block_map(self.data));
@@ -80,8 +80,8 @@ impl Inode<'_> {
     }
 }
 
-/// Data in one piece: an extent tree with a single leaf, which the inode itself holds. An extent has room for
-/// 32768 blocks, the largest journal.
+/// Builds the block map of contiguous data: an extent tree with one extent in the inode itself. An extent has up to
+/// 32768 blocks, the size of the largest journal.
 pub(crate) fn block_map(data: &Range<u64>) -> [u8; BLOCK_MAP] {
     let mut map = [0; BLOCK_MAP];
     put(&mut map, 0, EXTENT_MAGIC.to_le_bytes());

@@ -1,4 +1,4 @@
-//! The journal's superblock. All its numbers are big-endian.
+//! The journal's superblock. Its numbers are big-endian.
 
 use super::field::put;
 use super::layout::{Ext4Layout, length};
@@ -7,7 +7,7 @@ use super::{BLOCK_SIZE, Block};
 const MAGIC: u32 = 0xc03b_3998;
 const SUPERBLOCK_V2: u32 = 4;
 
-/// The superblock of an empty journal; the kernel sees that the file system has checksums and gives it the same.
+/// Builds the superblock of an empty journal. The kernel enables checksums in it if the file system has them.
 pub(crate) fn superblock(layout: &Ext4Layout, uuid: &[u8; 16]) -> Block {
     let mut block = [0; BLOCK_SIZE];
     let mut number = |offset, value: u32| put(&mut block, offset, value.to_be_bytes());
@@ -15,7 +15,7 @@ pub(crate) fn superblock(layout: &Ext4Layout, uuid: &[u8; 16]) -> Block {
     number(0x04, SUPERBLOCK_V2);
     number(0x0c, BLOCK_SIZE as u32);
     number(0x10, length(&layout.journal) as u32);
-    // The first block of the log, and the first transaction that is expected there.
+    // The first block of the log, and the number of the first transaction.
     number(0x14, 1);
     number(0x18, 1);
     // Users of the journal.

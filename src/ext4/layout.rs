@@ -1,4 +1,4 @@
-//! Where everything stands: how many blocks, groups and inodes a size gives, and which blocks are taken.
+//! The layout of a file system: the numbers of blocks, groups and inodes, and which blocks are in use.
 
 use super::BLOCK_SIZE;
 use std::ops::Range;
@@ -6,60 +6,60 @@ use std::ops::Range;
 /// Blocks in a group: as many as one block has bits.
 pub(crate) const BLOCKS_PER_GROUP: u64 = 8 * BLOCK_SIZE as u64;
 
-/// Groups that keep their bitmaps and inode tables together, in the first of them.
+/// The groups of a flex group, whose bitmaps and inode tables are all in the first of them.
 pub(crate) const GROUPS_PER_FLEX: u32 = 16;
 
-/// Group descriptors in a block. That many groups have a block of descriptors of their own, which stands in the
-/// first, the second and the last of them.
+/// Group descriptors in a block. That many groups share a block of descriptors, of which the first, the second and the
+/// last of them have a copy.
 pub(crate) const DESCRIPTORS_PER_BLOCK: u32 = (BLOCK_SIZE / super::descriptors::SIZE) as u32;
 
 /// Inodes in a block.
 pub(crate) const INODES_PER_BLOCK: u32 = (BLOCK_SIZE / super::inode::SIZE) as u32;
 
-/// The most inodes that a group can have: as many as one block has bits.
+/// The limit of inodes in a group: as many as one block has bits.
 const MAX_INODES_PER_GROUP: u64 = 8 * BLOCK_SIZE as u64;
 
-/// What a last group must have besides its own metadata to be kept.
-const MIN_ROOM: u64 = 50;
+/// The blocks that the last group must have besides its own metadata. A smaller one is left out.
+const MIN_LAST_GROUP_BLOCKS: u64 = 50;
 
-/// One of the two bitmaps of a group.
+/// The blocks of one bitmap.
 const BITMAP_BLOCKS: u64 = 1;
 
-/// Which superblock stands in a group.
+/// The superblock of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Superblocks {
-    /// The one that is used.
+    /// The primary superblock, which is used.
     Primary,
-    /// A copy of it.
+    /// A copy of the primary one.
     Backup,
-    /// None.
+    /// No superblock.
     None,
 }
 
-/// The arithmetic of one file system.
+/// The layout of one file system.
 #[derive(Clone, Debug)]
 pub(crate) struct Ext4Layout {
     /// Blocks in the file system, which may be fewer than in the image.
     pub(crate) blocks: u64,
-    /// Groups of [`BLOCKS_PER_GROUP`]; the last may be smaller.
+    /// Groups of [`BLOCKS_PER_GROUP`]. The last may be smaller.
     pub(crate) groups: u32,
-    /// Inodes in each group, the last as well.
+    /// Inodes in each group, including the last.
     pub(crate) inodes_per_group: u32,
     /// The block of the root directory.
     pub(crate) root: Range<u64>,
-    /// The blocks of `lost+found`, as many as `mke2fs` gives it, so that `e2fsck` need not look for any.
+    /// The blocks of `lost+found`: as many as `mke2fs` allocates, so that `e2fsck` need not allocate any.
     pub(crate) lost_and_found: Range<u64>,
     /// The blocks of the journal.
     pub(crate) journal: Range<u64>,
 }
 
 impl Ext4Layout {
-    /// The layout for an image of that size, which must be at least the smallest and at most the largest disk's.
+    /// Computes the layout of an image. `size_bytes` must be within the limits of a disk's size.
     pub(crate) fn new(size_bytes: u64) -> Self {
         let blocks = size_bytes / BLOCK_SIZE as u64;
         let layout = Ext4Layout::of_blocks(blocks);
         let last = layout.groups - 1;
-        let least = layout.own_metadata_blocks(last) + layout.table_blocks() + MIN_ROOM;
+        let least = layout.own_metadata_blocks(last) + layout.table_blocks() + MIN_LAST_GROUP_BLOCKS;
         match last > 0 && layout.blocks_in(last) < least {
             true => Ext4Layout::of_blocks(u64::from(last) * BLOCKS_PER_GROUP),
             false => layout,
@@ -85,8 +85,8 @@ impl Ext4Layout {
         layout
     }
 
-    /// The journal stands in one piece, behind the directories or, where it does not fit there, in the groups
-    /// after the first. Two of those lie side by side without anything between them.
+    /// Places the journal in one piece: after the directories or, if it does not fit there, in the groups after the first.
+    /// Two of those are adjacent, with no metadata between them.
     fn place_journal(&self, blocks: u64) -> Range<u64> {
         let behind = self.lost_and_found.end;
         let start = match self.blocks_in(0) - behind < blocks {
@@ -96,37 +96,37 @@ impl Ext4Layout {
         start..start + blocks
     }
 
-    /// All inodes.
+    /// Returns the number of inodes.
     pub(crate) fn inodes(&self) -> u32 {
         self.groups * self.inodes_per_group
     }
 
-    /// Blocks of a group's inode table.
+    /// Returns the number of blocks of a group's inode table.
     pub(crate) fn inode_table_blocks(&self) -> u64 {
         u64::from(self.inodes_per_group / INODES_PER_BLOCK)
     }
 
-    /// Blocks of a group's bitmaps and inode table, wherever they stand.
+    /// Returns the number of blocks of a group's bitmaps and inode table, which may be in another group.
     fn table_blocks(&self) -> u64 {
         2 * BITMAP_BLOCKS + self.inode_table_blocks()
     }
 
-    /// The group that a block is in.
+    /// Returns the group of a block.
     pub(crate) fn group_of(&self, block: u64) -> u32 {
         (block / BLOCKS_PER_GROUP) as u32
     }
 
-    /// A group's first block.
+    /// Returns a group's first block.
     pub(crate) fn first_block(&self, group: u32) -> u64 {
         u64::from(group) * BLOCKS_PER_GROUP
     }
 
-    /// Blocks in a group.
+    /// Returns the number of blocks in a group.
     pub(crate) fn blocks_in(&self, group: u32) -> u64 {
         (self.blocks - self.first_block(group)).min(BLOCKS_PER_GROUP)
     }
 
-    /// Which superblock stands in a group: backups in the first and in the powers of 3, 5 and 7.
+    /// Returns the superblock of a group. Groups 1 and the powers of 3, 5 and 7 have a copy.
     pub(crate) fn superblock(&self, group: u32) -> Superblocks {
         match group {
             0 => Superblocks::Primary,
@@ -136,7 +136,7 @@ impl Ext4Layout {
         }
     }
 
-    /// Whether a block of descriptors stands in a group.
+    /// Reports whether a group has a block of descriptors.
     pub(crate) fn has_descriptors(&self, group: u32) -> bool {
         let at = group % DESCRIPTORS_PER_BLOCK;
         at < 2 || at == DESCRIPTORS_PER_BLOCK - 1
@@ -146,13 +146,13 @@ impl Ext4Layout {
         u64::from(self.superblock(group) != Superblocks::None) + u64::from(self.has_descriptors(group))
     }
 
-    /// What a group begins with: a superblock, a block of descriptors, both or nothing.
+    /// Returns the first blocks of a group: a superblock, a block of descriptors, both or none.
     pub(crate) fn own_metadata(&self, group: u32) -> Range<u64> {
         let start = self.first_block(group);
         start..start + self.own_metadata_blocks(group)
     }
 
-    /// The groups whose bitmaps and inode tables stand in this one: none, but for the first of each flex group.
+    /// Returns the groups whose bitmaps and inode tables are in this one. Only the first of each flex group has any.
     pub(crate) fn members(&self, group: u32) -> Range<u32> {
         match group.is_multiple_of(GROUPS_PER_FLEX) {
             true => group..self.groups.min(group + GROUPS_PER_FLEX),
@@ -160,38 +160,38 @@ impl Ext4Layout {
         }
     }
 
-    /// The bitmaps and inode tables that stand in a group.
+    /// Returns the blocks of the bitmaps and inode tables in a group.
     pub(crate) fn tables(&self, group: u32) -> Range<u64> {
         let start = self.own_metadata(group).end;
         start..start + u64::from(self.members(group).end - group) * self.table_blocks()
     }
 
-    /// Where a group's block bitmap stands.
+    /// Returns the block of a group's block bitmap.
     pub(crate) fn block_bitmap(&self, group: u32) -> u64 {
         let (tables, _, at) = self.place_among_members(group);
         tables + at
     }
 
-    /// Where a group's inode bitmap stands.
+    /// Returns the block of a group's inode bitmap.
     pub(crate) fn inode_bitmap(&self, group: u32) -> u64 {
         let (tables, members, at) = self.place_among_members(group);
         tables + members * BITMAP_BLOCKS + at
     }
 
-    /// Where a group's inode table begins.
+    /// Returns the first block of a group's inode table.
     pub(crate) fn inode_table(&self, group: u32) -> u64 {
         let (tables, members, at) = self.place_among_members(group);
         tables + 2 * members * BITMAP_BLOCKS + at * self.inode_table_blocks()
     }
 
-    /// Where the tables of a group's flex group begin, of how many groups they are, and the group's place.
+    /// Returns the first block of the tables of a group's flex group, the number of its groups, and the group's index in it.
     fn place_among_members(&self, group: u32) -> (u64, u64, u64) {
         let first = group - group % GROUPS_PER_FLEX;
         let members = self.members(first).end - first;
         (self.tables(first).start, u64::from(members), u64::from(group - first))
     }
 
-    /// The blocks of a group that are taken. The ranges do not overlap, and some are empty.
+    /// Returns the blocks of a group that are in use. The ranges do not overlap, and some may be empty.
     pub(crate) fn taken(&self, group: u32) -> [Range<u64>; 5] {
         let group_start = self.first_block(group);
         let group_end = group_start + self.blocks_in(group);
@@ -208,30 +208,30 @@ impl Ext4Layout {
         ]
     }
 
-    /// Blocks of a group that are free.
+    /// Returns the number of free blocks of a group.
     pub(crate) fn free_in(&self, group: u32) -> u64 {
         self.blocks_in(group) - self.taken(group).iter().map(length).sum::<u64>()
     }
 
-    /// All blocks that are free.
+    /// Returns the number of free blocks.
     pub(crate) fn free(&self) -> u64 {
         (0..self.groups).map(|group| self.free_in(group)).sum()
     }
 
-    /// Blocks that no file will ever have: the metadata and the journal.
+    /// Returns the number of blocks that no file can use: the metadata and the journal.
     pub(crate) fn overhead(&self) -> u64 {
         let own: u64 = (0..self.groups).map(|group| self.own_metadata_blocks(group)).sum();
         own + u64::from(self.groups) * self.table_blocks() + length(&self.journal)
     }
 
-    /// Whether a group's block bitmap must be written. Of a group that holds nothing but what it begins with,
-    /// the bitmap can be told from the layout; the last group's is written nevertheless, as `mke2fs` does.
+    /// Reports whether a group's block bitmap must be written. If only a group's first blocks are in use, the kernel
+    /// computes its bitmap from the layout. The last group's is always written, as `mke2fs` does.
     pub(crate) fn has_written_bitmap(&self, group: u32) -> bool {
         let [_, others @ ..] = self.taken(group);
         group == self.groups - 1 || others.iter().any(|range| !range.is_empty())
     }
 
-    /// Blocks that are written into the image.
+    /// Returns the number of blocks that are written to the image.
     pub(crate) fn written(&self) -> u64 {
         let groups = 0..self.groups;
         let of_groups: u64 = groups
@@ -242,12 +242,12 @@ impl Ext4Layout {
     }
 }
 
-/// Blocks in a range.
+/// Returns the number of blocks in a range.
 pub(crate) fn length(range: &Range<u64>) -> u64 {
     range.end - range.start
 }
 
-/// How many bytes of disk there are for each inode: as `mke2fs` has it, fewer below 512 MiB.
+/// Returns the bytes of disk per inode, as `mke2fs` does: fewer below 512 MiB.
 fn bytes_per_inode(blocks: u64) -> u64 {
     match blocks < (512 << 20) / BLOCK_SIZE as u64 {
         true => 4096,
@@ -255,8 +255,8 @@ fn bytes_per_inode(blocks: u64) -> u64 {
     }
 }
 
-/// The journal's size, as `mke2fs` has it up to 32 GiB. A larger disk has no larger journal: it fills with
-/// time, and what a guest has once written there stays allocated on the host.
+/// Returns the journal's size in blocks, as `mke2fs` does for disks up to 32 GiB. A larger disk gets no larger journal:
+/// in time a guest writes all of it, and it stays allocated on the host.
 fn journal_blocks(blocks: u64) -> u64 {
     match blocks {
         0x0_0000..0x0_8000 => 1024,

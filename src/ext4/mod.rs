@@ -1,11 +1,11 @@
-//! New ext4 file systems, made without a tool, a mount or a device: sizes and names in, bytes out.
+//! Creates ext4 file systems without an external tool, a mount or a device: it returns the bytes to write.
 //!
-//! Blocks of 4 KiB and the features that `mke2fs` gives a file system today, with one exception: the group
-//! descriptors are spread over the disk (`meta_bg`) instead of standing in one table with room reserved behind
-//! it (`resize_inode`). The disk can grow as far as it likes, mounted or not, and nothing is written for it today.
+//! Blocks have 4 KiB. The features are those that `mke2fs` enables today, with one exception: the group descriptors are
+//! spread over the disk (`meta_bg`) instead of one table with reserved space after it (`resize_inode`). So the disk can
+//! grow without a limit, mounted or not, and no space is reserved for that.
 //!
-//! The image is taken to be zeroed, as a new sparse file is, so what ext4 reads as zeros is left a hole: all of
-//! the inode tables but the first block, the bitmaps of groups that hold nothing, the journal but its superblock.
+//! The image must be zeroed, as a new sparse file is. Blocks of zeros stay holes: the inode tables except the first
+//! block, the bitmaps of unused groups, the journal except its superblock.
 
 mod bitmap;
 mod checksum;
@@ -35,23 +35,23 @@ const BLOCK_SIZE: usize = 4096;
 /// The bytes of one block.
 type Block = [u8; BLOCK_SIZE];
 
-/// What distinguishes one new file system from another.
+/// The options of a new file system.
 #[derive(Clone, Debug)]
 pub struct Ext4Options {
-    /// The size of the image. What does not fill a block stays unused, and so does a last block group (each is
-    /// 128 MiB) that is too small to be worth its inodes.
+    /// The size of the image. Bytes that do not fill a block are unused. So is the last block group (of 128 MiB each) if it
+    /// is too small for its inodes.
     pub size_bytes: u64,
-    /// The volume label, cut to the 16 bytes that ext4 has for it.
+    /// The volume label. Ext4 stores its first 16 bytes.
     pub label: String,
     /// The file system's UUID: random bytes with the version and variant bits in place.
     pub uuid: [u8; 16],
     /// The secret of hashed directories: random bytes.
     pub hash_seed: [u8; 16],
-    /// When the file system was made, in seconds since 1970; ext4 counts up to the year 2446.
+    /// The creation time in seconds since 1970. Ext4 stores times up to the year 2446.
     pub created_at_s: u64,
 }
 
-/// What to write into a zeroed image of `size_bytes`: sorted extents that neither overlap nor touch.
+/// Returns the content to write to a zeroed image of `size_bytes`: sorted extents that neither overlap nor touch.
 pub fn format(options: &Ext4Options) -> Result<Vec<Extent>> {
     let sizes = u64::from(MIN_DISK_MIB) * MIB..=u64::from(MAX_DISK_MIB) * MIB;
     if !sizes.contains(&options.size_bytes) {
@@ -89,7 +89,7 @@ pub fn format(options: &Ext4Options) -> Result<Vec<Extent>> {
     Ok(writes.into_extents())
 }
 
-/// The first inodes and the directories.
+/// Adds the first inodes and the directories.
 fn write_inodes(writes: &mut Writes, layout: &Ext4Layout, checksum: Checksum, created: Timestamp) {
     writes.push(layout.inode_bitmap(0), &bitmap::of_inodes(layout));
     writes.push(layout.inode_table(0), &inode::first_block(layout, checksum, created));

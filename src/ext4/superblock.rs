@@ -6,16 +6,16 @@ use super::layout::{BLOCKS_PER_GROUP, Ext4Layout, GROUPS_PER_FLEX, length};
 use super::timestamp::Timestamp;
 use super::{BLOCK_SIZE, Block, Ext4Options, descriptors, inode};
 
-/// Where the primary superblock stands in its block; copies stand at the beginning of theirs.
+/// The offset of the primary superblock in its block. A copy is at offset 0.
 const PRIMARY_OFFSET: usize = 1024;
 const SIZE: usize = 1024;
 const LABEL: usize = 16;
 
-/// The offset of the word that says whether the file system is clean.
+/// The offset of the state: whether the file system is clean.
 const STATE: usize = 0x3a;
-/// The offset of the number of the group that the superblock stands in.
+/// The offset of the number of the superblock's group.
 const GROUP: usize = 0x5a;
-/// The offset of the superblock's own checksum, its last word.
+/// The offset of the superblock's checksum, its last word.
 const CHECKSUM: usize = 0x3fc;
 
 mod compatible {
@@ -54,7 +54,7 @@ const READ_ONLY_COMPATIBLE: u32 = read_only_compatible::SPARSE_SUPER
     | read_only_compatible::EXTRA_ISIZE
     | read_only_compatible::METADATA_CSUM;
 
-/// A superblock but for what differs between the primary one and its copies.
+/// The fields that the primary superblock and its copies share.
 pub(crate) struct Superblock([u8; SIZE]);
 
 impl Superblock {
@@ -67,7 +67,7 @@ impl Superblock {
         superblock
     }
 
-    /// The image's first block.
+    /// Returns the image's first block.
     pub(crate) fn primary(&self) -> Block {
         let mut superblock = Superblock(self.0);
         // Cleanly unmounted.
@@ -75,7 +75,7 @@ impl Superblock {
         superblock.at(PRIMARY_OFFSET)
     }
 
-    /// The copy in that group. Its state is not clean, so that whoever has only this left checks everything.
+    /// Returns the copy in that group. Its state is not clean: if only a copy is left, the file system must be checked.
     pub(crate) fn backup(&self, group: u32) -> Block {
         let mut superblock = Superblock(self.0);
         put(&mut superblock.0, GROUP, low16(group));
@@ -98,11 +98,11 @@ impl Superblock {
         self.number(0x00, layout.inodes());
         put(&mut self.0, 0x04, low32(layout.blocks));
         put(&mut self.0, 0x150, high32(layout.blocks));
-        // No blocks are kept for root: a volume holds data, no daemons, and its owner gets the size asked for.
+        // No blocks are reserved for root: a volume holds data, and its owner gets the requested size.
         put(&mut self.0, 0x0c, low32(layout.free()));
         put(&mut self.0, 0x158, high32(layout.free()));
         self.number(0x10, layout.inodes() - inode::RESERVED);
-        // The sizes of a block and of a cluster: 1024 shifted by two.
+        // The sizes of a block and of a cluster: 1024 << 2.
         self.number(0x18, 2);
         self.number(0x1c, 2);
         self.number(0x20, BLOCKS_PER_GROUP as u32);
@@ -110,11 +110,11 @@ impl Superblock {
         self.number(0x28, layout.inodes_per_group);
         put(&mut self.0, 0x58, (inode::SIZE as u16).to_le_bytes());
         put(&mut self.0, 0xfe, (descriptors::SIZE as u16).to_le_bytes());
-        // What each inode must have, and what new ones get, beyond the 128 bytes of old.
+        // The minimum of extra fields of an inode, and those of new inodes, after the first 128 bytes.
         put(&mut self.0, 0x15c, inode::EXTRA_SIZE.to_le_bytes());
         put(&mut self.0, 0x15e, inode::EXTRA_SIZE.to_le_bytes());
         put(&mut self.0, 0x174, [GROUPS_PER_FLEX.ilog2() as u8]);
-        // What was written so far, in KiB.
+        // The KiB that were written so far.
         put(&mut self.0, 0x178, (layout.written() * BLOCK_SIZE as u64 / 1024).to_le_bytes());
         put(&mut self.0, 0x248, low32(layout.overhead()));
     }
@@ -122,20 +122,20 @@ impl Superblock {
     fn put_features(&mut self) {
         // The magic number.
         put(&mut self.0, 0x38, 0xef53u16.to_le_bytes());
-        // Revision 1: sizes and features are stated.
+        // Revision 1: the superblock has sizes and features.
         self.number(0x4c, 1);
         self.number(0x5c, COMPATIBLE);
         self.number(0x60, INCOMPATIBLE);
         self.number(0x64, READ_ONLY_COMPATIBLE);
-        // Never checked for having been mounted often: -1. On errors: go on.
+        // The maximum mount count before a check: none (-1). On errors: continue.
         put(&mut self.0, 0x36, (-1i16).to_le_bytes());
         put(&mut self.0, 0x3c, 1u16.to_le_bytes());
         // The first inode that is not reserved.
         self.number(0x54, inode::LOST_AND_FOUND);
-        // Directories are hashed by half MD4, over characters taken as signed.
+        // Directories are hashed by half MD4, with signed characters.
         put(&mut self.0, 0xfc, [1]);
         self.number(0x160, 1);
-        // Mounted with user_xattr and acl.
+        // The default mount options: user_xattr and acl.
         self.number(0x100, 0xc);
         // Checksums are CRC-32C.
         put(&mut self.0, 0x175, [1]);
@@ -145,7 +145,7 @@ impl Superblock {
         put(&mut self.0, 0x68, options.uuid);
         put(&mut self.0, 0x78, label(&options.label));
         put(&mut self.0, 0xec, options.hash_seed);
-        // Written, checked, made.
+        // The times of the last write, of the last check, and of creation.
         let created = Timestamp::new(options.created_at_s);
         for (seconds, extra) in [(0x30, 0x274), (0x40, 0x277), (0x108, 0x276)] {
             put(&mut self.0, seconds, created.seconds());
@@ -153,7 +153,7 @@ impl Superblock {
         }
     }
 
-    /// The journal's inode, and a copy of where its blocks are and how long it is.
+    /// Writes the journal's inode number, and a copy of its block map and size.
     fn put_journal(&mut self, layout: &Ext4Layout) {
         let size = length(&layout.journal) * BLOCK_SIZE as u64;
         self.number(0xe0, inode::JOURNAL);
@@ -164,7 +164,7 @@ impl Superblock {
     }
 }
 
-/// As many whole characters as fit.
+/// Cuts a label after the last whole character that fits.
 fn label(text: &str) -> [u8; LABEL] {
     let mut label = [0; LABEL];
     let ends = text.char_indices().map(|(at, character)| at + character.len_utf8());

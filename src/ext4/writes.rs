@@ -1,24 +1,24 @@
-//! What is to be written into an image.
+//! Collects the blocks to write to an image.
 
 use super::{BLOCK_SIZE, Block};
 
-/// Bytes that belong at an offset of the image.
+/// Bytes to write at an offset of the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extent {
-    /// Where the first byte goes.
+    /// The offset of the first byte.
     pub offset: u64,
-    /// What is written there.
+    /// The bytes.
     pub bytes: Vec<u8>,
 }
 
-/// Blocks in the order in which they stand in the image, neighbours joined.
+/// Blocks in ascending order. Adjacent blocks are merged.
 #[derive(Default)]
 pub(crate) struct Writes {
     extents: Vec<Extent>,
 }
 
 impl Writes {
-    /// Adds a block behind those that are there.
+    /// Appends a block, which must be after the last one.
     pub(crate) fn push(&mut self, block: u64, bytes: &Block) {
         let offset = block * BLOCK_SIZE as u64;
         match self.extents.last_mut() {
@@ -27,7 +27,7 @@ impl Writes {
         }
     }
 
-    /// The extents.
+    /// Returns the extents.
     pub(crate) fn into_extents(self) -> Vec<Extent> {
         self.extents
     }
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn neighbours_are_joined() {
+    fn adjacent_blocks_are_merged() {
         let mut writes = Writes::default();
         for block in [1, 2, 4, 5, 6] {
             writes.push(block, &[block as u8; BLOCK_SIZE]);

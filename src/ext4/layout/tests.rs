@@ -1,4 +1,4 @@
-//! What holds for every size, above all where groups begin and end.
+//! Properties of the layout for every size, above all near the limits of groups.
 
 use super::*;
 use crate::ext4::{Ext4Options, Extent, bitmap, format};
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 const MIN_BLOCKS: u64 = MIN_DISK_MIB as u64 * MIB / BLOCK_SIZE as u64;
 const MAX_BLOCKS: u64 = MAX_DISK_MIB as u64 * MIB / BLOCK_SIZE as u64;
 
-/// Images whose size is a number of blocks up to 2^`log`.
+/// Generates sizes of images in blocks, up to 2^`log`.
 fn blocks(log: u32) -> impl Strategy<Value = u64> {
     let anywhere =
         (0..log - 10, 0.0..1.0).prop_map(|(log, within)| ((1024 << log) as f64 * (1.0 + within)) as u64);
@@ -33,7 +33,7 @@ fn layout_of(blocks: u64) -> Ext4Layout {
     Ext4Layout::new(blocks * BLOCK_SIZE as u64)
 }
 
-/// Everything that is not free, each piece by itself.
+/// Returns all ranges that are in use, each by itself.
 fn pieces(layout: &Ext4Layout) -> Vec<Range<u64>> {
     let of_groups = (0..layout.groups).flat_map(|group| {
         let one = |block| block..block + 1;
@@ -87,9 +87,9 @@ proptest! {
         let layout = layout_of(blocks);
         let last = layout.groups - 1;
         prop_assert!(layout.blocks <= blocks);
-        prop_assert!(blocks - layout.blocks < 2 + 2 + layout.inode_table_blocks() + MIN_ROOM);
+        prop_assert!(blocks - layout.blocks < 2 + 2 + layout.inode_table_blocks() + MIN_LAST_GROUP_BLOCKS);
         prop_assert!(layout.blocks == blocks || layout.blocks.is_multiple_of(BLOCKS_PER_GROUP));
-        prop_assert!(layout.free_in(last) >= MIN_ROOM);
+        prop_assert!(layout.free_in(last) >= MIN_LAST_GROUP_BLOCKS);
     }
 
     #[test]
@@ -125,7 +125,7 @@ proptest! {
     }
 
     #[test]
-    fn a_block_bitmap_has_the_bits_of_what_is_taken_and_of_what_lies_behind_the_end(blocks in blocks(24)) {
+    fn a_block_bitmap_has_the_bits_of_what_is_taken_and_of_what_is_beyond_the_end(blocks in blocks(24)) {
         let layout = layout_of(blocks);
         for group in [0, 1, 2, layout.groups - 1].into_iter().filter(|group| *group < layout.groups) {
             let set: u64 = bitmap::of_blocks(&layout, group).iter().map(|byte| u64::from(byte.count_ones())).sum();
@@ -167,7 +167,7 @@ fn a_last_group_that_is_too_small_is_left_out() {
 }
 
 #[test]
-fn superblocks_stand_in_the_first_groups_and_the_powers_of_3_5_and_7() {
+fn superblocks_are_in_the_first_groups_and_the_powers_of_3_5_and_7() {
     let layout = layout_of(1 << 24);
     let is_there = |group: &u32| layout.superblock(*group) != Superblocks::None;
     let groups: Vec<_> = (0..layout.groups).filter(is_there).collect();
@@ -175,7 +175,7 @@ fn superblocks_stand_in_the_first_groups_and_the_powers_of_3_5_and_7() {
 }
 
 #[test]
-fn descriptors_stand_in_the_first_second_and_last_group_of_those_that_they_describe() {
+fn descriptors_are_in_the_first_second_and_last_group_of_those_that_they_describe() {
     let layout = layout_of(130 * BLOCKS_PER_GROUP);
     let groups: Vec<_> = (0..layout.groups).filter(|group| layout.has_descriptors(*group)).collect();
     assert_eq!(groups, [0, 1, 63, 64, 65, 127, 128, 129]);
