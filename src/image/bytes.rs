@@ -1,48 +1,48 @@
-//! Numbers in bytes, and bytes in files, that may both end too early.
+//! Reads numbers from bytes, and bytes from files. Both may end too early.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// The `N` bytes at `at`, if there are so many.
+/// Returns the `N` bytes at `at`, or `None` if there are fewer.
 pub fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk().copied()
 }
 
-/// A big-endian number of 32 bits.
+/// Reads a big-endian 32-bit number.
 pub fn be32(bytes: &[u8], at: usize) -> Option<u32> {
     array(bytes, at).map(u32::from_be_bytes)
 }
 
-/// A big-endian number of 64 bits.
+/// Reads a big-endian 64-bit number.
 pub fn be64(bytes: &[u8], at: usize) -> Option<u64> {
     array(bytes, at).map(u64::from_be_bytes)
 }
 
-/// A little-endian number of 16 bits.
+/// Reads a little-endian 16-bit number.
 pub fn le16(bytes: &[u8], at: usize) -> Option<u16> {
     array(bytes, at).map(u16::from_le_bytes)
 }
 
-/// A little-endian number of 32 bits.
+/// Reads a little-endian 32-bit number.
 pub fn le32(bytes: &[u8], at: usize) -> Option<u32> {
     array(bytes, at).map(u32::from_le_bytes)
 }
 
-/// A little-endian number of 64 bits.
+/// Reads a little-endian 64-bit number.
 pub fn le64(bytes: &[u8], at: usize) -> Option<u64> {
     array(bytes, at).map(u64::from_le_bytes)
 }
 
-/// Reads at most `most` bytes from `offset`; fewer where the file ends.
-pub fn read_up_to(file: &File, offset: u64, most: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; most];
+/// Reads up to `limit` bytes from `offset`: fewer if the file ends.
+pub fn read_up_to(file: &File, offset: u64, limit: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; limit];
     let read = fill(file, offset, &mut bytes)?;
     bytes.truncate(read);
     Ok(bytes)
 }
 
-/// Fills `buffer` from `offset` and gives how much of it the file had.
+/// Fills `buffer` from `offset`. Returns how many bytes the file had.
 pub fn fill(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
     let mut done = 0;
     while done < buffer.len() {
@@ -51,7 +51,7 @@ pub fn fill(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
             Ok(0) => break,
             Ok(count) => done += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // No file is so long that there could be anything.
+            // No file has bytes at an offset beyond i64::MAX.
             Err(_) if i64::try_from(at).is_err() => break,
             Err(error) => return Err(error),
         }

@@ -1,6 +1,6 @@
-//! New images, sparse, with a file system's skeleton for content.
+//! Creates sparse images with the metadata of a new file system as content.
 
-use super::inspect::MAX_CAPACITY;
+use super::inspect::MAX_CAPACITY_BYTES;
 use crate::error::{Error, Result};
 use crate::ext4::Extent;
 use imago::qcow2::Qcow2;
@@ -15,8 +15,8 @@ use std::path::Path;
 
 type NewImage = Qcow2<imago::file::File>;
 
-/// Makes the empty `file`, open for reading and writing, a qcow2 image (version 3, clusters of 64 KiB) of a disk of
-/// `capacity_bytes` with this content. `path` stands in messages. Nothing is synced.
+/// Writes a qcow2 image (version 3, clusters of 64 KiB) of `capacity_bytes` with this content to the empty `file`, which
+/// is open for reading and writing. Does not sync it. `path` is for messages.
 pub fn create_qcow2(file: &File, path: &Path, capacity_bytes: u64, content: &[Extent]) -> Result<()> {
     check(capacity_bytes, content)?;
     let write = || {
@@ -33,11 +33,11 @@ pub fn create_qcow2(file: &File, path: &Path, capacity_bytes: u64, content: &[Ex
         }
         image.flush()
     };
-    write().map_err(|error| Error::file_system("write", path, with_number(error)))
+    write().map_err(|error| Error::file_system("write", path, with_errno(error)))
 }
 
-/// Makes the empty `file`, open for writing, a raw image: the disk's bytes and holes between them. `path` stands in
-/// messages. Nothing is synced.
+/// Writes a raw image with this content, and holes between it, to the empty `file`, which is open for writing. Does not
+/// sync it. `path` is for messages.
 pub fn create_raw(file: &File, path: &Path, capacity_bytes: u64, content: &[Extent]) -> Result<()> {
     check(capacity_bytes, content)?;
     file.set_len(capacity_bytes).map_err(|error| Error::file_system("ftruncate", path, error))?;
@@ -48,13 +48,13 @@ pub fn create_raw(file: &File, path: &Path, capacity_bytes: u64, content: &[Exte
     Ok(())
 }
 
-/// Sizes and content come from our own code.
+/// Fails with an internal error if the capacity or an extent is out of range: both come from this library.
 fn check(capacity_bytes: u64, content: &[Extent]) -> Result<()> {
     let fits = |extent: &Extent| {
         let end = extent.offset.checked_add(extent.bytes.len() as u64);
         end.is_some_and(|end| end <= capacity_bytes)
     };
-    match (1..=MAX_CAPACITY).contains(&capacity_bytes) && content.iter().all(fits) {
+    match (1..=MAX_CAPACITY_BYTES).contains(&capacity_bytes) && content.iter().all(fits) {
         true => Ok(()),
         false => Err(Error::internal(format_args!(
             "an image of {capacity_bytes} bytes is too big, or its content does not fit"
@@ -62,8 +62,8 @@ fn check(capacity_bytes: u64, content: &[Extent]) -> Result<()> {
     }
 }
 
-/// imago words an error anew, and only its kind tells the number that the system gave.
-fn with_number(error: io::Error) -> io::Error {
+/// Restores the `errno` of an error of imago, which keeps only its kind.
+fn with_errno(error: io::Error) -> io::Error {
     let errno = match error.kind() {
         _ if error.raw_os_error().is_some() => return error,
         io::ErrorKind::StorageFull => Errno::ENOSPC,

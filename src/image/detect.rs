@@ -1,22 +1,22 @@
-//! Telling an image's format: from what the caller states, its name, its content, in this order.
+//! Detects an image's format: from the caller's statement, the file name, the content, in this order.
 
 use super::problem::ImageProblem;
 use super::{qcow2, vmdk};
 use crate::model::DiskFormat;
 use std::path::Path;
 
-/// What an image's first bytes look like.
+/// The format that an image's first bytes indicate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Signature {
-    /// One of the formats that can be attached, but not raw.
+    /// A format that can be attached, except raw.
     Format(DiskFormat),
-    /// A known format that cannot be attached, in words.
+    /// The description of a known format that cannot be attached.
     Foreign(&'static str),
-    /// Nothing that is known: the bytes of a disk, as far as can be told.
+    /// No known format. These may be the bytes of a disk.
     Unknown,
 }
 
-/// What disk images of other programs begin with, and where.
+/// The offset, the magic and the description of foreign formats.
 const FOREIGN: [(usize, &[u8], &str); 8] = [
     (0, b"conectix", "a VHD image"),
     (0, b"vhdxfile", "a VHDX image"),
@@ -28,7 +28,7 @@ const FOREIGN: [(usize, &[u8], &str); 8] = [
     (0, b"Bochs Virtual HD Image", "a Bochs image"),
 ];
 
-/// The extensions that tell a format.
+/// The file name extensions that state a format.
 const EXTENSIONS: [(&str, DiskFormat); 4] = [
     ("raw", DiskFormat::Raw),
     ("img", DiskFormat::Raw),
@@ -37,7 +37,7 @@ const EXTENSIONS: [(&str, DiskFormat); 4] = [
 ];
 
 impl Signature {
-    /// What an image that begins with `head` looks like.
+    /// Detects the format of an image that begins with `head`.
     pub fn of(head: &[u8]) -> Self {
         if head.starts_with(&qcow2::MAGIC) {
             return Signature::Format(DiskFormat::Qcow2);
@@ -52,7 +52,7 @@ impl Signature {
         }
     }
 
-    fn in_words(self) -> String {
+    fn description(self) -> String {
         match self {
             Signature::Format(format) => format!("looks like a {} image", format.as_str()),
             Signature::Foreign(name) => format!("looks like {name}"),
@@ -61,8 +61,10 @@ impl Signature {
     }
 }
 
-/// The format of the image at `path`. A raw image is raw whatever was written into it, so it is never told by its
-/// content where the caller says so. A name alone does not say so: many an image of another format is called `.img`.
+/// Returns the format of the image at `path`, or the problem if statement, name and content contradict each other.
+///
+/// If the caller states raw, the content is ignored: a guest may have written anything into it. A name alone does not
+/// suffice for that, because images of other formats are often called `.img`.
 pub(super) fn format(
     stated: Option<DiskFormat>,
     path: &Path,
@@ -74,17 +76,17 @@ pub(super) fn format(
     match (stated.or(named.map(|(_, format)| *format)), content) {
         (Some(DiskFormat::Raw), _) if stated.is_some() => Ok(DiskFormat::Raw),
         (Some(DiskFormat::Raw), Signature::Unknown) => Ok(DiskFormat::Raw),
-        // As raw bytes it would be a disk full of garbage, and be overwritten; as what it looks like, a guest that has it
-        // raw could choose its format.
+        // If attached as raw, the guest would see garbage and overwrite the image. If attached as the detected format, a
+        // guest that wrote a raw image could choose the format.
         (Some(DiskFormat::Raw), content) => Err(format!(
             "is named as a raw image but {}. State its \"format\": \"raw\" if its bytes are the disk's, or the format \
              that it has.",
-            content.in_words()
-        )
-        .into()),
+            content.description()
+                )
+                .into()),
         (Some(format), Signature::Format(actual)) if format == actual => Ok(format),
         (Some(format), _) => {
-            let (name, actual) = (format.as_str(), content.in_words());
+            let (name, actual) = (format.as_str(), content.description());
             Err(match (stated, named) {
                 (None, Some((extension, _))) => format!(
                     "is named .{extension} but {actual}. Rename it, or state the format that it has."
@@ -94,7 +96,7 @@ pub(super) fn format(
             .into())
         }
         (None, Signature::Format(format)) => Ok(format),
-        // As raw bytes it would reach the guest as a disk full of garbage, and be overwritten.
+        // If attached as raw, the guest would see garbage and overwrite the image.
         (None, Signature::Foreign(name)) => Err(format!(
             "looks like {name}, which cannot be attached. If you trust it, convert it with qemu-img convert -O \
              qcow2, or state the format \"raw\" if its bytes are the disk's."
@@ -108,7 +110,7 @@ pub(super) fn format(
 mod tests {
     use super::*;
 
-    fn told(stated: Option<DiskFormat>, path: &str, head: &[u8]) -> Result<DiskFormat, ImageProblem> {
+    fn detect(stated: Option<DiskFormat>, path: &str, head: &[u8]) -> Result<DiskFormat, ImageProblem> {
         format(stated, Path::new(path), Signature::of(head))
     }
 
@@ -120,7 +122,7 @@ mod tests {
     fn a_raw_image_stays_raw_whatever_it_holds_where_the_caller_says_so() {
         for head in [QCOW2, VMDK, DESCRIPTOR, b"vhdxfile", b""] {
             for path in ["a.raw", "a.img", "a.RAW", "dir.qcow2/a.Img", "a.qcow2", "a.vmdk", "a"] {
-                assert_eq!(told(Some(DiskFormat::Raw), path, head), Ok(DiskFormat::Raw), "{path}");
+                assert_eq!(detect(Some(DiskFormat::Raw), path, head), Ok(DiskFormat::Raw), "{path}");
             }
         }
     }
@@ -129,40 +131,40 @@ mod tests {
     fn an_image_that_is_only_named_as_raw_is_refused_where_it_looks_like_another_format() {
         for path in ["a.raw", "a.img", "a.RAW", "dir.qcow2/a.Img"] {
             for head in [b"" as &[u8], b"\0\0\0", b"QFI"] {
-                assert_eq!(told(None, path, head), Ok(DiskFormat::Raw), "{path}");
+                assert_eq!(detect(None, path, head), Ok(DiskFormat::Raw), "{path}");
             }
             for head in [QCOW2, VMDK, DESCRIPTOR, b"vhdxfile"] {
-                let problem = told(None, path, head).unwrap_err();
+                let problem = detect(None, path, head).unwrap_err();
                 assert!(problem.contains("State its \"format\""), "{path}: {problem}");
             }
         }
     }
 
     #[test]
-    fn without_a_telling_extension_the_content_tells() {
+    fn without_a_known_extension_the_content_decides() {
         for path in ["a", "a.disk", "raw", ".raw", "a.raw.bak"] {
-            assert_eq!(told(None, path, QCOW2), Ok(DiskFormat::Qcow2), "{path}");
-            assert_eq!(told(None, path, VMDK), Ok(DiskFormat::Vmdk), "{path}");
-            assert_eq!(told(None, path, DESCRIPTOR), Ok(DiskFormat::Vmdk), "{path}");
-            assert_eq!(told(None, path, b"\0\0\0"), Ok(DiskFormat::Raw), "{path}");
+            assert_eq!(detect(None, path, QCOW2), Ok(DiskFormat::Qcow2), "{path}");
+            assert_eq!(detect(None, path, VMDK), Ok(DiskFormat::Vmdk), "{path}");
+            assert_eq!(detect(None, path, DESCRIPTOR), Ok(DiskFormat::Vmdk), "{path}");
+            assert_eq!(detect(None, path, b"\0\0\0"), Ok(DiskFormat::Raw), "{path}");
         }
     }
 
     #[test]
     fn rejects_a_content_that_contradicts_the_name() {
-        let problem = told(None, "a.QCOW2", b"\0\0\0").unwrap_err();
+        let problem = detect(None, "a.QCOW2", b"\0\0\0").unwrap_err();
         assert_eq!(
             problem,
             "is named .qcow2 but has no header of a known format. Rename it, or state the format that it has."
         );
-        assert!(told(None, "a.vmdk", QCOW2).unwrap_err().contains("but looks like a qcow2 image"));
+        assert!(detect(None, "a.vmdk", QCOW2).unwrap_err().contains("but looks like a qcow2 image"));
     }
 
     #[test]
     fn rejects_a_stated_format_that_is_not_the_image_s_and_minds_no_name() {
-        assert_eq!(told(Some(DiskFormat::Qcow2), "a.raw", QCOW2), Ok(DiskFormat::Qcow2));
+        assert_eq!(detect(Some(DiskFormat::Qcow2), "a.raw", QCOW2), Ok(DiskFormat::Qcow2));
         assert_eq!(
-            told(Some(DiskFormat::Vmdk), "a.qcow2", QCOW2).unwrap_err(),
+            detect(Some(DiskFormat::Vmdk), "a.qcow2", QCOW2).unwrap_err(),
             "is not the vmdk image that \"format\" says: it looks like a qcow2 image."
         );
     }
@@ -173,9 +175,9 @@ mod tests {
         vdi.resize(64, 0);
         vdi.extend([0x7f, 0x10, 0xda, 0xbe]);
         for head in [&vdi[..], b"conectix", b"vhdxfile", b"QED\0", b"COWD", b"WithoutFreeSpace"] {
-            assert!(told(None, "a.vhd", head).unwrap_err().contains("qemu-img convert"), "{head:?}");
-            assert!(told(None, "a.img", head).unwrap_err().contains("State its \"format\""), "{head:?}");
-            assert_eq!(told(Some(DiskFormat::Raw), "a.img", head), Ok(DiskFormat::Raw));
+            assert!(detect(None, "a.vhd", head).unwrap_err().contains("qemu-img convert"), "{head:?}");
+            assert!(detect(None, "a.img", head).unwrap_err().contains("State its \"format\""), "{head:?}");
+            assert_eq!(detect(Some(DiskFormat::Raw), "a.img", head), Ok(DiskFormat::Raw));
         }
     }
 }

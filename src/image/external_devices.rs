@@ -1,23 +1,23 @@
-//! Disks that have the kernel open other devices: what an image names is opened with the kernel's own rights, so that
-//! whoever wrote the image would be shown a device of the host.
+//! Detects file systems that name other devices. The kernel opens these with its own rights, so the author of an image
+//! could read a device of the host.
 
 use super::bytes::{le16, le32, le64, read_up_to};
 use super::superblock::{BTRFS, EXT, HAS_JOURNAL};
 use std::fs::File;
 use std::io;
 
-/// How much of a superblock is looked at.
-const LOOKED_AT: usize = 4096;
+/// How much of a superblock is read.
+const SUPERBLOCK_BYTES: usize = 4096;
 
-/// Where f2fs keeps its second superblock, which counts where the first is damaged.
+/// The offset of the second superblock of f2fs, which is used if the first is damaged.
 const SECOND_OF_F2FS: usize = EXT + 4096;
 
-/// Whether the file system of that type in a raw image names a device beside the one that it is on. Types that
-/// [`fstype`](super::superblock::fstype) does not know are not looked at.
+/// Reports whether the file system of type `fstype` in a raw image names another device. Returns `false` for a type
+/// that [`fstype`](super::superblock::fstype) does not detect.
 pub fn names_other_devices(image: &File, fstype: &str) -> io::Result<bool> {
-    let superblock = |at: usize| read_up_to(image, at as u64, LOOKED_AT);
+    let superblock = |at: usize| read_up_to(image, at as u64, SUPERBLOCK_BYTES);
     match fstype {
-        "ext2" | "ext3" | "ext4" => Ok(has_journal_elsewhere(&superblock(EXT)?)),
+        "ext2" | "ext3" | "ext4" => Ok(has_external_journal(&superblock(EXT)?)),
         "btrfs" => Ok(has_further_members(&superblock(BTRFS)?)),
         "erofs" => Ok(has_blob_devices(&superblock(EXT)?)),
         "f2fs" => Ok(has_device_paths(&superblock(EXT)?) || has_device_paths(&superblock(SECOND_OF_F2FS)?)),
@@ -25,8 +25,8 @@ pub fn names_other_devices(image: &File, fstype: &str) -> io::Result<bool> {
     }
 }
 
-/// A journal that is no file of the file system itself, or a device's number for it.
-fn has_journal_elsewhere(superblock: &[u8]) -> bool {
+/// Reports whether the journal is not a file of the file system itself, or has a device number.
+fn has_external_journal(superblock: &[u8]) -> bool {
     let has_journal = le32(superblock, 92).is_some_and(|compatible| compatible & HAS_JOURNAL != 0);
     let [file, device] = [224, 228].map(|at| le32(superblock, at).unwrap_or(0));
     device != 0 || (has_journal && file == 0)
@@ -42,7 +42,7 @@ fn has_blob_devices(superblock: &[u8]) -> bool {
         || le16(superblock, 86) != Some(0)
 }
 
-/// Members by their paths, of which the first is there only where there are several.
+/// Reports whether the list of members' paths has a first one: it is empty if there is one member.
 fn has_device_paths(superblock: &[u8]) -> bool {
     superblock.get(2201) != Some(&0)
 }

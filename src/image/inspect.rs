@@ -1,4 +1,4 @@
-//! What an image is: its format, its size, the file system in it.
+//! Inspects an image: its format, its size and its file system.
 
 use super::detect::{self, Signature};
 use super::partitions::PartitionTable;
@@ -11,36 +11,37 @@ use std::fs::File;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
-/// The biggest disk that an image may describe: 16 TiB. More than that in a header is taken for damage.
-pub(super) const MAX_CAPACITY: u64 = 16 << 40;
+/// The largest disk that an image may describe: 16 TiB. A header with a larger size is damaged.
+pub(super) const MAX_CAPACITY_BYTES: u64 = 16 << 40;
 
-/// How much of an image tells its format, and holds all of its header.
-const HEAD: usize = 64 << 10;
+/// How much of an image is read to detect its format and to parse its header.
+const HEAD_BYTES: usize = 64 << 10;
 
-/// What an image is.
+/// The properties of a valid image.
 #[derive(Debug)]
 pub struct Inspected {
-    /// Its format.
+    /// The image's format.
     pub format: DiskFormat,
     /// The size of the disk that a guest sees.
     pub capacity_bytes: u64,
-    /// The type of the file system on the whole disk, as `mount -t` spells it; none where there is no known one, or
-    /// where it could not be told.
+    /// The type of the file system on the whole disk, as `mount -t` spells it. `None` if there is no known one, or if the
+    /// disk cannot be read.
     pub fstype: Option<&'static str>,
-    /// What holds a vmdk's data, if it has none itself.
+    /// The extents of a vmdk, if it is a descriptor only.
     pub parts: Option<Parts>,
-    /// Why no program can write to the image.
+    /// Why no program can write to the image, if none can.
     pub unwritable: Option<&'static str>,
-    /// How long the file system says that it is.
+    /// The size of the file system according to its superblock.
     pub fs_bytes: Option<u64>,
-    /// The partitions, where the disk has a partition table and no known file system of its own.
+    /// The partition table, if the disk has one and no known file system of its own.
     pub partitions: Option<PartitionTable>,
 }
 
 impl Inspected {
-    /// Fails if an image of the host at `path` cannot be mounted: if it is to be written and its format allows no
-    /// writing, if a part of its file system is missing, or if it has partitions where a file system was expected.
-    /// The caller `knows_fs` if it says itself which file system there is.
+    /// Fails if an image of the host at `path` cannot be mounted.
+    ///
+    /// It cannot be mounted for writing if its format is read-only. It cannot be mounted if a part of its file system is
+    /// missing. Nor if it has a partition table, unless the caller `knows_fs`: states the file system itself.
     pub fn check_mountable(&self, path: &Path, readonly: bool, knows_fs: bool) -> Result<()> {
         if let (Some(kind), false) = (self.unwritable, readonly) {
             let problem = format!(
@@ -58,38 +59,38 @@ impl Inspected {
             return Err(Error::disk_image(path, problem));
         }
         match &self.partitions {
-            Some(table) if !knows_fs => Err(Error::disk_image(path, table.in_words())),
+            Some(table) if !knows_fs => Err(Error::disk_image(path, table.problem())),
             _ => Ok(()),
         }
     }
 }
 
-/// A format's part of it.
+/// The properties that the code of a format finds.
 pub(super) struct ProbeResult {
     pub capacity_bytes: u64,
-    /// The first [`superblock::NEEDED`] bytes of the disk, or as many as it has; none where they cannot be read.
+    /// The first [`superblock::NEEDED_BYTES`] bytes of the disk, or all if it is shorter. Empty if they cannot be read.
     pub start: Vec<u8>,
     pub parts: Option<Parts>,
     pub unwritable: Option<&'static str>,
 }
 
-/// Finds out what an image is and refuses one that is not sound or names a file outside its directory. Nothing is
-/// written, and nothing opened but a vmdk's extents in `directory`.
+/// Inspects an image. Fails if it is damaged, or names a file outside its directory. Writes nothing, and opens only a
+/// vmdk's extents in `directory`.
 ///
-/// `file` is the image, a regular file open for reading; `path` tells a format by its extension, and stands in
-/// messages; `directory` holds the image. The format is `stated`, or else told by the extension, or else by the
-/// content; where stated or told by its extension it must be what the content says, and an image that is stated to be
-/// raw is raw whatever it holds.
+/// `file` is a regular file that is open for reading, in `directory`. `path` is for messages and for its extension.
+///
+/// The format is that which the caller `stated`, else that of the extension, else that of the content. The content must
+/// match a stated format and an extension. An image that is stated to be raw may have any content.
 pub fn inspect(
     file: &File,
     path: &Path,
     directory: BorrowedFd<'_>,
     stated: Option<DiskFormat>,
 ) -> Result<Inspected> {
-    facts(file, path, directory, stated).map_err(|failure| failure.of(path))
+    probe(file, path, directory, stated).map_err(|failure| failure.of(path))
 }
 
-fn facts(
+fn probe(
     file: &File,
     path: &Path,
     directory: BorrowedFd<'_>,
@@ -97,34 +98,34 @@ fn facts(
 ) -> Result<Inspected, Failure> {
     let length = file.metadata()?.len();
     if length == 0 {
-        return Err(Failure::Unfit(
+        return Err(Failure::Invalid(
             "is empty. Make a disk in it first, with qemu-img create for instance.".into(),
         ));
     }
-    let head = bytes::read_up_to(file, 0, HEAD)?;
+    let head = bytes::read_up_to(file, 0, HEAD_BYTES)?;
     let format = detect::format(stated, path, Signature::of(&head))?;
-    let facts = match format {
+    let probe = match format {
         DiskFormat::Raw => ProbeResult {
             capacity_bytes: length,
-            start: bytes::read_up_to(file, 0, superblock::NEEDED)?,
+            start: bytes::read_up_to(file, 0, superblock::NEEDED_BYTES)?,
             parts: None,
             unwritable: None,
         },
         DiskFormat::Qcow2 => qcow2::inspect(file, &head, length)?,
         DiskFormat::Vmdk => vmdk::inspect(file, &head, length, directory)?,
     };
-    let fstype = superblock::fstype(&facts.start);
+    let fstype = superblock::fstype(&probe.start);
     let partitions = match fstype {
         Some(_) => None,
-        None => PartitionTable::find(&facts.start, facts.capacity_bytes),
+        None => PartitionTable::find(&probe.start, probe.capacity_bytes),
     };
     Ok(Inspected {
         format,
-        capacity_bytes: facts.capacity_bytes,
+        capacity_bytes: probe.capacity_bytes,
         fstype,
-        parts: facts.parts,
-        unwritable: facts.unwritable,
-        fs_bytes: fstype.and_then(|fstype| superblock::size_bytes(&facts.start, fstype)),
+        parts: probe.parts,
+        unwritable: probe.unwritable,
+        fs_bytes: fstype.and_then(|fstype| superblock::size_bytes(&probe.start, fstype)),
         partitions,
     })
 }

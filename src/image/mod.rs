@@ -1,9 +1,11 @@
-//! Disk images: bytes in, facts out; and new ones made without a tool or a mount.
+//! Disk images: inspects existing ones, and creates new ones without an external tool or a mount.
 //!
-//! An image may have been written by a guest, or by whoever sent it, so its parsers trust nothing: every offset is
-//! held against the file's length before it is read, every count against a bound before it is looped over, and
-//! nothing that an image names is opened but a vmdk's extents beside it. A message advises qemu-img convert only to
-//! whoever trusts the image, for that tool does follow what an image names.
+//! A guest or an unknown author may have written an image, so the parsers trust no byte. An offset is compared with the
+//! file's length before it is read, and a count with a limit before a loop. No file that an image names is opened,
+//! except a vmdk's extents in the image's directory.
+//!
+//! A message recommends `qemu-img convert` only for an image that the caller trusts: that tool opens the files that an
+//! image names.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! Opening an image that the host's user names.
+//! Opens an image at a path that the host's user chose.
 
 use crate::error::{Error, Result};
 use crate::sys::{FileId, Found, HostFile, open_host_file};
@@ -12,14 +12,17 @@ use std::path::{Path, PathBuf};
 pub struct OpenedImage {
     /// The image: a regular file.
     pub file: File,
-    /// The directory that holds it.
+    /// The image's directory.
     pub directory: OwnedFd,
-    /// Where it is, free of links.
+    /// The image's path, without links.
     pub path: PathBuf,
 }
 
-/// Opens the image at a path of the host's own, whose links are followed, unless `refuse` does not want what is found
-/// there. What is no regular file is looked at only, so that no FIFO hangs and no driver notices.
+/// Opens the image at a host path. Follows links. `refuse` gets the image's path and identity before it is opened, and
+/// may fail.
+///
+/// Fails for a file that is not regular, without opening it for I/O: so a FIFO does not block the call, and a driver
+/// does not notice it.
 pub fn open(path: &Path, refuse: impl FnOnce(&Path, FileId) -> Result<()>) -> Result<OpenedImage> {
     let found = open_host_file(path, |real, id| refuse(real, id).map_err(Refusal::Ours));
     let found = found.map_err(|refusal| match refusal {

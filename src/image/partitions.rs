@@ -1,27 +1,27 @@
-//! Partition tables at the beginning of a disk: bytes in, facts out.
+//! Parses partition tables at the beginning of a disk.
 
 use super::bytes::{array, le32, le64};
 
 const SECTOR: u64 = 512;
 
-/// Where an MBR lists its partitions, and how it ends.
+/// The offset of an MBR's entries, their size, and the offset and bytes of its signature.
 const MBR_ENTRIES: usize = 446;
 const MBR_ENTRY_BYTES: usize = 16;
 const MBR_SIGNATURE: (usize, [u8; 2]) = (510, [0x55, 0xaa]);
 
-/// The type of the one partition of an MBR that stands before a GPT.
+/// The type of the only partition of the protective MBR before a GPT.
 const PROTECTIVE: u8 = 0xee;
 
 const GPT_MAGIC: [u8; 8] = *b"EFI PART";
 
-/// The sizes of a sector that a GPT may count in.
+/// The sector sizes of a GPT.
 const GPT_SECTORS: [usize; 2] = [512, 4096];
 
-/// The sizes of an entry that are read, and the most entries of a table.
+/// The entry sizes that are supported, and the limit of entries.
 const GPT_ENTRY_BYTES: std::ops::RangeInclusive<usize> = 128..=4096;
 const MAX_GPT_ENTRIES: usize = 1024;
 
-/// The most partitions that a message lists.
+/// How many partitions a message lists.
 const MAX_LISTED: usize = 8;
 
 /// A partition table.
@@ -36,23 +36,23 @@ pub struct PartitionTable {
 /// A partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Partition {
-    /// Its number in the table, from 1.
+    /// The number in the table, from 1.
     pub number: usize,
-    /// Where it begins, in bytes.
+    /// The offset in bytes.
     pub offset: u64,
-    /// Its size, in bytes.
+    /// The size in bytes.
     pub bytes: u64,
 }
 
 impl PartitionTable {
-    /// Finds the table of a disk of `capacity` bytes that begins with `start`. A GPT whose entries are not in `start` is
-    /// found without them.
+    /// Finds the table of a disk of `capacity` bytes that begins with `start`. A GPT is returned without the entries that
+    /// are beyond `start`.
     pub fn find(start: &[u8], capacity: u64) -> Option<Self> {
         GPT_SECTORS.into_iter().find_map(|sector| gpt(start, sector)).or_else(|| mbr(start, capacity))
     }
 
-    /// What is wrong with a disk that has one: completes the sentence that begins with its path.
-    pub(super) fn in_words(&self) -> String {
+    /// Describes the problem of a disk with this table. The text completes the sentence that begins with its path.
+    pub(super) fn problem(&self) -> String {
         let listed = self.partitions.iter().take(MAX_LISTED);
         let listed = listed.map(|Partition { number, offset, bytes }| {
             format!("partition {number} at byte {offset}, {bytes} bytes")
@@ -84,7 +84,7 @@ fn mbr(start: &[u8], capacity: u64) -> Option<PartitionTable> {
         let entry = start.get(MBR_ENTRIES + (number - 1) * MBR_ENTRY_BYTES..)?;
         let [status, _, _, _, kind] = array(entry, 0)?;
         let (first, sectors) = (u64::from(le32(entry, 8)?), u64::from(le32(entry, 12)?));
-        // The boot code of a file system ends with the same signature, and has code or text in this place.
+        // The boot sector of a file system has the same signature, and code or text here.
         if !matches!(status, 0 | 0x80) {
             return None;
         }
@@ -154,13 +154,13 @@ mod tests {
         assert_eq!((table.kind, &table.partitions[..]), ("MBR", &[first, third][..]));
         assert!(
             table
-                .in_words()
+                .problem()
                 .contains("partition 1 at byte 1048576, 2097152 bytes; partition 3 at byte 4194304")
         );
     }
 
     #[test]
-    fn boot_code_is_no_mbr() {
+    fn boot_code_is_not_an_mbr() {
         for entries in [
             &[][..],
             &[(0, 0, 0, 0)],
@@ -210,7 +210,7 @@ mod tests {
             start[512 + at..][..8].copy_from_slice(&value.to_le_bytes());
             let table = PartitionTable::find(&start, CAPACITY).unwrap();
             assert_eq!((table.kind, table.partitions.len()), ("GPT", 0), "{at}");
-            assert!(table.in_words().contains("none that could be read"));
+            assert!(table.problem().contains("none that could be read"));
         }
         let mut backwards = with_gpt(512);
         backwards[1152 + 40..1152 + 48].copy_from_slice(&[0; 8]);

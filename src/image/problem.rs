@@ -1,29 +1,29 @@
-//! Why an image is refused, where its path is not at hand.
+//! The reason why an image is refused, without its path.
 
 use crate::error::Error;
 use std::borrow::Cow;
 use std::io;
 use std::path::Path;
 
-/// What is wrong with an image: completes the sentence that begins with its path.
+/// The problem of an image. The text completes the sentence that begins with its path.
 pub type ImageProblem = Cow<'static, str>;
 
 /// Why an image could not be inspected.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// It is not what it must be.
-    Unfit(ImageProblem),
-    /// It is not what it must be, as somebody else found.
+    /// The image is invalid.
+    Invalid(ImageProblem),
+    /// A library or a system call failed on the image.
     Damaged(ImageProblem, io::Error),
-    /// The system did not let us read it.
+    /// The image could not be read.
     Unreadable(io::Error),
 }
 
 impl Failure {
-    /// The error for the image at `path`.
+    /// Converts to the error for the image at `path`.
     pub fn of(self, path: &Path) -> Error {
         match self {
-            Failure::Unfit(problem) => Error::disk_image(path, problem),
+            Failure::Invalid(problem) => Error::disk_image(path, problem),
             Failure::Damaged(problem, cause) => Error::disk_image(path, problem).caused_by(cause),
             Failure::Unreadable(error) => Error::file_system("read", path, error),
         }
@@ -32,7 +32,7 @@ impl Failure {
 
 impl From<ImageProblem> for Failure {
     fn from(problem: ImageProblem) -> Self {
-        Failure::Unfit(problem)
+        Failure::Invalid(problem)
     }
 }
 

@@ -1,35 +1,37 @@
-//! The file system in a disk, told by its superblock.
+//! Detects the file system of a disk by its superblock.
 
 use super::bytes::{array, be32, le16, le32, le64};
 
-/// How much of a disk's start tells its file system: that of btrfs has its superblock the furthest in, at 64 KiB.
-pub const NEEDED: usize = BTRFS + 4096;
+/// How much of a disk's begin is needed. The superblock of btrfs is the last, at 64 KiB.
+pub const NEEDED_BYTES: usize = BTRFS + 4096;
 
-/// Where the superblocks of ext, f2fs and erofs begin.
+/// The offset of the superblocks of ext, f2fs and erofs.
 pub(super) const EXT: usize = 1024;
+/// The offset of the superblock of btrfs.
 pub(super) const BTRFS: usize = 64 << 10;
 
-/// Of the compatible features of ext: it has a journal.
+/// The compatible feature of ext for a journal.
 pub(super) const HAS_JOURNAL: u32 = 0x4;
 
 const ISO9660: usize = 32 << 10;
 
-/// A file system's test of a disk's start, and its name as `mount -t` spells it.
+/// Tests a disk's begin for a file system. Returns its type as `mount -t` spells it.
 type Probe = fn(&[u8]) -> Option<&'static str>;
 
 const PROBES: [Probe; 8] = [ext, xfs, btrfs, f2fs, vfat, erofs, squashfs, iso9660];
 
-/// The type of the file system on a disk that begins with `start`, of which [`NEEDED`] bytes suffice. None where
-/// there is no known one, or where it looks like several: then a guess might mount what was left behind by an
-/// earlier use.
+/// Returns the type of the file system on a disk that begins with `start`, of which [`NEEDED_BYTES`] suffice.
+///
+/// Returns `None` if there is no known one, or if several match: a guess might mount the remains of an earlier file
+/// system.
 pub fn fstype(start: &[u8]) -> Option<&'static str> {
     let mut found = PROBES.iter().filter_map(|probe| probe(start));
     let first = found.next()?;
     found.next().is_none().then_some(first)
 }
 
-/// How many bytes the file system of that type says that it takes of its disk; of several disks, of this one. `None` if
-/// the superblock does not say. More than any disk can have is `u64::MAX`.
+/// Returns how many bytes of this disk the file system of type `fstype` uses, according to its superblock. Returns
+/// `None` if the superblock does not say, and `u64::MAX` if the number does not fit.
 pub fn size_bytes(start: &[u8], fstype: &str) -> Option<u64> {
     const BITS_64: u32 = 0x80;
 
@@ -41,7 +43,7 @@ pub fn size_bytes(start: &[u8], fstype: &str) -> Option<u64> {
             (u64::from(high) << 32 | u64::from(le32(ext, 4)?), 1024u64.checked_shl(le32(ext, 24)?)?)
         }
         "xfs" => (array(start, 8).map(u64::from_be_bytes)?, u64::from(be32(start, 4)?)),
-        // What it says of this device.
+        // The size of this device.
         "btrfs" => (le64(start.get(BTRFS..)?, 209)?, 1),
         "f2fs" => (le64(ext, 36)?, 1u64.checked_shl(le32(ext, 16)?)?),
         "vfat" => {
@@ -63,17 +65,17 @@ pub fn size_bytes(start: &[u8], fstype: &str) -> Option<u64> {
     Some(count.saturating_mul(unit))
 }
 
-/// A number that a superblock gives as a logarithm.
+/// Returns `None` if a logarithm of a superblock is out of range.
 fn is_log_of(range: std::ops::RangeInclusive<u32>, log: u32) -> Option<()> {
     range.contains(&log).then_some(())
 }
 
-/// ext2, ext3 and ext4 share their superblock and differ in the features that it lists.
+/// Detects ext2, ext3 and ext4. They share the superblock and differ in its features.
 fn ext(start: &[u8]) -> Option<&'static str> {
     const JOURNAL_DEVICE: u32 = 0x8;
-    /// File types in directories, recovery, meta block groups.
+    /// Filetype, recover, meta_bg.
     const INCOMPATIBLE_OF_EXT3: u32 = 0x2 | 0x4 | 0x10;
-    /// Sparse superblocks, large files, directory trees.
+    /// Sparse_super, large_file, btree_dir.
     const READ_ONLY_OF_EXT3: u32 = 0x1 | 0x2 | 0x4;
 
     let superblock = start.get(EXT..)?;
@@ -114,8 +116,8 @@ fn f2fs(start: &[u8]) -> Option<&'static str> {
     (le32(superblock, 0)? == 0xf2f5_2010).then_some("f2fs")
 }
 
-/// FAT in its three widths. A partition table ends with the same two bytes, and so does NTFS, so everything that
-/// FAT's parameters must satisfy is held against them.
+/// Detects FAT in its three widths. An MBR and NTFS end with the same two bytes, so all parameters of FAT are
+/// validated.
 fn vfat(start: &[u8]) -> Option<&'static str> {
     let jump = matches!(start.first_chunk()?, [0xeb, _, 0x90] | [0xe9, _, _]);
     let signed = array(start, 510)? == [0x55, 0xaa];

@@ -1,7 +1,7 @@
 use super::*;
 
 fn with(pieces: &[(usize, &[u8])]) -> Vec<u8> {
-    let mut start = vec![0; NEEDED];
+    let mut start = vec![0; NEEDED_BYTES];
     for (at, bytes) in pieces {
         start[*at..at + bytes.len()].copy_from_slice(bytes);
     }
@@ -30,7 +30,7 @@ fn fat16() -> Vec<u8> {
 }
 
 #[test]
-fn the_features_tell_ext2_ext3_and_ext4_apart() {
+fn the_features_distinguish_ext2_ext3_and_ext4() {
     assert_eq!(fstype(&ext_with(0, 0x2, 0x3)), Some("ext2"));
     assert_eq!(fstype(&ext_with(0x4, 0x2 | 0x4, 0x3)), Some("ext3"));
     assert_eq!(fstype(&ext_with(0x4, 0x40, 0)), Some("ext4"));
@@ -49,7 +49,7 @@ fn rejects_a_journal_device_and_an_ext_superblock_without_sense() {
 }
 
 #[test]
-fn every_other_type_is_told_by_its_superblock() {
+fn every_other_type_is_detected_by_its_superblock() {
     let xfs = with(&[(0, b"XFSB\0\0\x10\0"), (102, &[2, 0])]);
     let btrfs = with(&[(65536 + 48, &[0, 0, 1]), (65536 + 64, b"_BHRfS_M")]);
     let f2fs = with(&[(1024, &[0x10, 0x20, 0xf5, 0xf2]), (1032, &[9]), (1040, &[12])]);

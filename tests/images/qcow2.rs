@@ -49,7 +49,7 @@ fn case_34_a_backing_file_is_refused_and_not_opened() {
     assert_eq!(
         error.to_string(),
         format!(
-            "Disk image {path:?} has a backing file, which is not opened: whoever wrote the image could name any \
+            "Disk image {path:?} has a backing file, which is not opened: the author of the image could name any \
              file of the host. If you trust it, make it one file with qemu-img convert -O qcow2."
         )
     );

@@ -151,10 +151,10 @@ fn case_35_a_long_descriptor_is_refused() {
 fn case_35_a_sparse_file_that_stands_for_others_is_refused_also_as_an_extent() {
     let Some((_dir, path)) = image("monolithicSparse", "8M") else { return };
     patch(&path, 12, &[0; 8]);
-    refused(&path, "stands for other files");
+    refused(&path, "refers to other files");
     let Some((dir, path)) = image("twoGbMaxExtentSparse", "8M") else { return };
     patch(&dir.path().join("disk-s001.vmdk"), 12, &[0; 8]);
-    refused(&path, "stands for other files");
+    refused(&path, "refers to other files");
 }
 
 #[test]

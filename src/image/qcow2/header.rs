@@ -1,17 +1,17 @@
-//! A qcow2 image's header: bytes in, facts out.
+//! Parses the header of a qcow2 image.
 
 use crate::image::bytes::{be32, be64};
-use crate::image::inspect::MAX_CAPACITY;
+use crate::image::inspect::MAX_CAPACITY_BYTES;
 use crate::image::problem::ImageProblem;
 use std::ops::{Range, RangeInclusive};
 
-/// What a qcow2 image begins with.
+/// The first bytes of a qcow2 image.
 pub const MAGIC: [u8; 4] = *b"QFI\xfb";
 
 const LENGTH_OF_2: u32 = 72;
 const LENGTH_OF_3: u32 = 104;
 
-/// The sizes that QEMU accepts, too.
+/// The logarithms of the cluster sizes that QEMU accepts.
 const CLUSTER_BITS: RangeInclusive<u32> = 9..=21;
 const SNAPSHOT_BYTES: u64 = 40;
 const FEATURE_NAME_BYTES: u32 = 48;
@@ -34,29 +34,29 @@ mod extension {
     pub const ENCRYPTION: u32 = 0x0537_be77;
 }
 
-/// The facts of a header that adds up.
+/// The fields of a valid header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// The size of the disk.
+    /// The size of the disk in bytes.
     pub capacity_bytes: u64,
     /// The logarithm of the size of a cluster.
     pub cluster_bits: u32,
-    /// Where the L1 table is.
+    /// The offset of the L1 table.
     pub l1_offset: u64,
-    /// How many entries it has.
+    /// The number of entries of the L1 table.
     pub l1_entries: u32,
-    /// Where the table of reference counts is.
+    /// The offset of the reference count table.
     pub refcount_offset: u64,
-    /// How many entries it has.
+    /// The number of entries of the reference count table.
     pub refcount_entries: u64,
     /// Whether L2 entries have a map of subclusters.
     pub is_extended: bool,
-    /// Whether the image is without extended L2 entries and without a compression of its own.
+    /// Whether the image has neither extended L2 entries nor a compression type.
     pub is_plain: bool,
 }
 
 impl Header {
-    /// Parses the header of an image of `length` bytes from its first ones, `head`.
+    /// Parses the header of an image of `length` bytes that begins with `head`.
     pub fn parse(head: &[u8], length: u64) -> Result<Self, ImageProblem> {
         if !head.starts_with(&MAGIC) {
             return Err("is not a qcow2 image".into());
@@ -105,7 +105,7 @@ impl Header {
             is_plain: incompatible & (feature::EXTENDED_L2 | feature::COMPRESSION_TYPE) == 0,
         };
         check_capacity(&header, extended)?;
-        let tables = Tables { cluster, length };
+        let tables = TableBounds { cluster, length };
         tables.check([
             (L1_TABLE, header.l1_offset, u64::from(header.l1_entries) * 8),
             (REFCOUNT_TABLE, long(48)?, u64::from(word(56)?) << cluster_bits),
@@ -119,12 +119,12 @@ const TRUNCATED: ImageProblem =
     ImageProblem::Borrowed("ends within its qcow2 header. Get a whole copy of it.");
 const ENCRYPTED: &str = "is encrypted, which is not supported. Decrypt it with qemu-img convert first.";
 const LONG_EXTENSIONS: &str = "has header extensions that are longer than its first cluster";
-const BACKING_FILE: &str = "has a backing file, which is not opened: whoever wrote the image could name any file of \
+const BACKING_FILE: &str = "has a backing file, which is not opened: the author of the image could name any file of \
                             the host. If you trust it, make it one file with qemu-img convert -O qcow2.";
-const EXTERNAL_DATA: &str = "keeps its data in another file, which is not opened: whoever wrote the image could name \
+const EXTERNAL_DATA: &str = "keeps its data in another file, which is not opened: the author of the image could name \
                              any file of the host. If you trust it, make it one file with qemu-img convert -O qcow2.";
 
-/// Refuses what would make a reader open another file.
+/// Refuses fields that make a reader open another file.
 fn check_references(backing_offset: u64, incompatible: u64) -> Result<(), ImageProblem> {
     match (backing_offset, incompatible & feature::EXTERNAL_DATA) {
         (0, 0) => Ok(()),
@@ -154,14 +154,14 @@ fn check_features(incompatible: u64) -> Result<(), ImageProblem> {
 }
 
 fn check_header_length(version: u32, header_length: u32, cluster: u64) -> Result<(), ImageProblem> {
-    let least = if version == 3 { LENGTH_OF_3 } else { LENGTH_OF_2 };
-    if header_length < least || u64::from(header_length) > cluster || !header_length.is_multiple_of(8) {
+    let minimum = if version == 3 { LENGTH_OF_3 } else { LENGTH_OF_2 };
+    if header_length < minimum || u64::from(header_length) > cluster || !header_length.is_multiple_of(8) {
         return Err(format!("has a header of an impossible length, {header_length} bytes").into());
     }
     Ok(())
 }
 
-/// zlib is 0 and goes without the feature; zstd is 1 and goes with it.
+/// Accepts type 0 (zlib) without the feature bit, and type 1 (zstd) with it.
 fn check_compression(head: &[u8], header_length: u32, incompatible: u64) -> Result<(), ImageProblem> {
     let compression = match header_length > LENGTH_OF_3 {
         true => *head.get(LENGTH_OF_3 as usize).ok_or(TRUNCATED)?,
@@ -174,15 +174,14 @@ fn check_compression(head: &[u8], header_length: u32, incompatible: u64) -> Resu
     }
 }
 
-/// Walks the header extensions, which end within the first cluster. Every one takes eight bytes at least, so that the
-/// walk ends.
+/// Checks the header extensions, which end within the first cluster. Each has at least eight bytes, so the loop ends.
 fn check_extensions(head: &[u8], header_length: u32, cluster: u64) -> Result<(), ImageProblem> {
     let mut at = u64::from(header_length);
-    // An image without extensions may end its first cluster with the header.
+    // Without extensions, the header may fill the first cluster.
     while at + 8 <= cluster {
         let place = at as usize;
         let (kind, length) = (be32(head, place).ok_or(TRUNCATED)?, be32(head, place + 4).ok_or(TRUNCATED)?);
-        // QEMU minds the length of the end, too.
+        // QEMU checks the length of the end marker too.
         if u64::from(length) > cluster - at - 8 {
             return Err(LONG_EXTENSIONS.into());
         }
@@ -190,7 +189,7 @@ fn check_extensions(head: &[u8], header_length: u32, cluster: u64) -> Result<(),
             extension::END => return Ok(()),
             extension::EXTERNAL_DATA => return Err(EXTERNAL_DATA.into()),
             extension::ENCRYPTION => return Err(ENCRYPTED.into()),
-            // imago panics on a part of a name.
+            // Imago panics on an incomplete name.
             extension::FEATURE_NAMES if !length.is_multiple_of(FEATURE_NAME_BYTES) => {
                 return Err("is damaged: its table of feature names is cut off".into());
             }
@@ -211,7 +210,7 @@ fn check_capacity(header: &Header, extended: bool) -> Result<(), ImageProblem> {
     if !bytes.is_multiple_of(512) {
         return Err(format!("is a disk of {bytes} bytes, which are no whole sectors").into());
     }
-    if bytes > MAX_CAPACITY {
+    if bytes > MAX_CAPACITY_BYTES {
         return Err(format!("is a disk of {bytes} bytes, more than the 16 TiB that are supported").into());
     }
     let entry_bits = if extended { 4 } else { 3 };
@@ -222,33 +221,33 @@ fn check_capacity(header: &Header, extended: bool) -> Result<(), ImageProblem> {
     Ok(())
 }
 
-/// A table's name, and the most bytes that QEMU reads of it.
+/// A table's name, and the largest size in bytes that QEMU accepts.
 type Table = (&'static str, u64);
 
 const L1_TABLE: Table = ("L1 table", 32 << 20);
 const REFCOUNT_TABLE: Table = ("reference count table", 8 << 20);
 const SNAPSHOT_TABLE: Table = ("snapshot table", 65536 * SNAPSHOT_BYTES);
 
-/// What tables are held against.
-struct Tables {
+/// The sizes that bound the tables.
+struct TableBounds {
     cluster: u64,
     length: u64,
 }
 
-impl Tables {
-    /// Every table is in clusters of its own within the file. `of` are tables with their offsets and sizes.
+impl TableBounds {
+    /// Checks that each table, given with offset and size, is in clusters of its own within the file.
     fn check(&self, of: [(Table, u64, u64); 3]) -> Result<(), ImageProblem> {
         let header = 0..self.cluster;
         let mut places = vec![header];
-        for ((name, most), offset, bytes) in of {
-            // Without snapshots, there is no table; QEMU minds its place all the same.
+        for ((name, limit), offset, bytes) in of {
+            // Without snapshots there is no table, but QEMU checks its offset.
             if name == SNAPSHOT_TABLE.0 && bytes == 0 {
                 match offset.is_multiple_of(self.cluster) && i64::try_from(offset).is_ok() {
                     true => continue,
                     false => return Err(misplaced(name)),
                 }
             }
-            if bytes == 0 || bytes > most {
+            if bytes == 0 || bytes > limit {
                 return Err(format!("has a {name} of an impossible size").into());
             }
             places.push(self.place(offset, bytes).ok_or_else(|| misplaced(name))?);
@@ -260,10 +259,10 @@ impl Tables {
         }
     }
 
-    /// Where a table is, if that is in the file. The file may end within its last cluster.
+    /// Returns the range of a table, or `None` if it is not in the file. The file may end within its last cluster.
     fn place(&self, offset: u64, bytes: u64) -> Option<Range<u64>> {
-        let most = self.length.div_ceil(self.cluster).saturating_mul(self.cluster);
-        let end = offset.checked_add(bytes).filter(|end| *end <= most)?;
+        let limit = self.length.div_ceil(self.cluster).saturating_mul(self.cluster);
+        let end = offset.checked_add(bytes).filter(|end| *end <= limit)?;
         (offset > 0 && offset.is_multiple_of(self.cluster) && offset < self.length).then_some(offset..end)
     }
 }

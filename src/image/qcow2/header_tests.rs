@@ -131,7 +131,7 @@ fn extended_l2_entries_need_clusters_of_16_kib() {
 #[test]
 fn rejects_an_absurd_capacity_and_an_l1_table_that_does_not_match() {
     rejected(with64(24, 0), "no bytes");
-    rejected(with64(24, MAX_CAPACITY + 512), "16 TiB");
+    rejected(with64(24, MAX_CAPACITY_BYTES + 512), "16 TiB");
     rejected(with64(24, u64::MAX - 511), "16 TiB");
     rejected(with64(24, (1 << 30) + 512), "too short");
     rejected(with64(24, (1 << 30) - 1), "no whole sectors");

@@ -1,4 +1,4 @@
-//! Reading what a guest wrote, with imago.
+//! Reads the disk's content with imago.
 
 use imago::format::drivers::FormatDriverInstance;
 use imago::qcow2::Qcow2;
@@ -9,8 +9,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 type Qcow2Image = Qcow2<imago::file::File>;
 
-/// Fills `buffer` with the beginning of the disk. The header of the image has passed our own checks. imago gets the
-/// one descriptor, no name, and a gate that opens nothing.
+/// Fills `buffer` with the beginning of the disk. The caller has validated the header.
+///
+/// Imago gets one descriptor, no name, and a gate that refuses to open another file.
 pub fn read_start(file: &File, buffer: &mut [u8]) -> io::Result<()> {
     let read = || {
         let storage = imago::file::File::from_open_file(file.try_clone()?, StorageOpenOptions::new())?;
@@ -23,8 +24,7 @@ pub fn read_start(file: &File, buffer: &mut [u8]) -> io::Result<()> {
         }
         FormatAccess::new(image).read(buffer, 0)
     };
-    // imago is there for images like these and returns its errors; should it panic all the same, nobody else is to
-    // suffer from an image.
+    // Imago returns errors for damaged images. A panic in it must not end the process.
     catch_unwind(AssertUnwindSafe(read))
         .unwrap_or_else(|_| Err(io::Error::other("the qcow2 reader gave up on it")))
 }

@@ -1,4 +1,4 @@
-//! The tables of a qcow2 image, held against its length: what lies beyond the end is missing from it.
+//! Checks that a qcow2 image contains everything that its tables point to.
 
 use super::Header;
 use crate::image::bytes::{be64, read_up_to};
@@ -6,26 +6,27 @@ use crate::image::problem::Failure;
 use std::fs::File;
 
 /// How much of a table is read at a time.
-const PIECE: usize = 64 << 10;
+const PIECE_BYTES: usize = 64 << 10;
 
-/// How much of all L2 tables is read: with clusters of 64 KiB, those of 512 GiB of data. Of a bigger image the rest is
-/// taken on trust.
+/// How much of all L2 tables is checked. With clusters of 64 KiB these map 512 GiB of data. The rest of a larger image is
+/// not checked.
 const MAX_L2_BYTES: u64 = 64 << 20;
 
-/// The bits of an entry that hold an offset.
+/// The bits of an L1 or L2 entry that are an offset.
 const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
 
-/// The bits of an entry of the table of reference counts that hold an offset.
+/// The bits of an entry of the reference count table that are an offset.
 const REFCOUNT_OFFSET: u64 = !0x1ff;
 
-/// An L2 entry of a compressed cluster, and one of a cluster of zeros.
+/// The flags of an L2 entry for a compressed cluster, and for a cluster of zeros.
 const COMPRESSED: u64 = 1 << 62;
 const ZEROS: u64 = 1;
 
-/// The bits of a map of subclusters that tell which of them have data.
+/// The bits of a subcluster map that mark subclusters with data.
 const ALLOCATED: u64 = 0xffff_ffff;
 
-/// The places of all L2 tables, each once and in order; they lie in the file. The header's check bounds their number.
+/// Returns the offsets of all L2 tables, sorted and each once. Fails if one is outside the file. The header limits their
+/// number.
 pub fn l2_tables(file: &File, header: &Header, length: u64) -> Result<Vec<u64>, Failure> {
     let cluster = 1u64 << header.cluster_bits;
     let mut tables = Vec::new();
@@ -44,7 +45,7 @@ pub fn l2_tables(file: &File, header: &Header, length: u64) -> Result<Vec<u64>, 
     Ok(tables)
 }
 
-/// Refuses reference counts that lie outside the file.
+/// Fails if a block of reference counts is outside the file.
 pub fn check_refcount_table(file: &File, header: &Header, length: u64) -> Result<(), Failure> {
     let cluster = 1u64 << header.cluster_bits;
     each_entry(file, header.refcount_offset, header.refcount_entries, |entry| {
@@ -56,7 +57,7 @@ pub fn check_refcount_table(file: &File, header: &Header, length: u64) -> Result
     })
 }
 
-/// Refuses clusters that lie outside the file. The last one may end with it.
+/// Fails if a cluster is outside the file. The file may end within the last cluster.
 pub fn check_clusters(file: &File, header: &Header, length: u64, tables: Vec<u64>) -> Result<(), Failure> {
     let cluster = 1u64 << header.cluster_bits;
     let offset_bits = 62 - (header.cluster_bits - 8);
@@ -67,7 +68,7 @@ pub fn check_clusters(file: &File, header: &Header, length: u64, tables: Vec<u64
         budget = left;
         let mut data = None;
         each_entry(file, table, cluster / 8, |entry| {
-            // Every second entry of an extended table is the map of the one before.
+            // In an extended table, each second entry is the subcluster map of the entry before.
             let (entry, has_data) = match (header.is_extended, data.take()) {
                 (false, _) => (entry, entry & ZEROS == 0),
                 (true, None) => {
@@ -89,7 +90,7 @@ pub fn check_clusters(file: &File, header: &Header, length: u64, tables: Vec<u64
     Ok(())
 }
 
-/// Hands on the entries of a table, as far as the file has them.
+/// Passes the entries of a table to `check`, as far as the file has them.
 fn each_entry(
     file: &File,
     from: u64,
@@ -98,7 +99,7 @@ fn each_entry(
 ) -> Result<(), Failure> {
     let (mut at, end) = (from, from.saturating_add(count.saturating_mul(8)));
     while at < end {
-        let piece = read_up_to(file, at, (PIECE as u64).min(end - at) as usize)?;
+        let piece = read_up_to(file, at, (PIECE_BYTES as u64).min(end - at) as usize)?;
         // The file may end within the last cluster.
         if piece.is_empty() {
             break;
@@ -110,7 +111,7 @@ fn each_entry(
 }
 
 fn missing(what: &str) -> Failure {
-    Failure::Unfit(format!("is damaged or not a whole copy: {what}. Check it with qemu-img check.").into())
+    Failure::Invalid(format!("is damaged or not a whole copy: {what}. Check it with qemu-img check.").into())
 }
 
 #[cfg(test)]
@@ -142,7 +143,7 @@ mod tests {
     fn refused(checked: Result<(), Failure>) -> bool {
         match checked {
             Ok(()) => false,
-            Err(Failure::Unfit(problem)) => problem.contains("not a whole copy"),
+            Err(Failure::Invalid(problem)) => problem.contains("not a whole copy"),
             Err(other) => panic!("{other:?}"),
         }
     }

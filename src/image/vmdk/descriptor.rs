@@ -1,29 +1,29 @@
-//! A vmdk's descriptor, the text that says what the disk consists of: bytes in, facts out.
+//! Parses a vmdk's descriptor, the text that lists the extents of the disk.
 
 use super::SECTOR;
-use crate::image::inspect::MAX_CAPACITY;
+use crate::image::inspect::MAX_CAPACITY_BYTES;
 use crate::image::problem::ImageProblem;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// The longest descriptor that is read. VMware's have a few hundred bytes.
+/// The longest descriptor that is parsed. VMware writes a few hundred bytes.
 pub(super) const MAX_BYTES: u64 = 1 << 20;
 pub(super) const TOO_LONG: &str = "has a descriptor of more than 1 MiB, which no program writes";
 
-/// The most files that one image may consist of. Each is a descriptor of this process while the image is attached.
+/// The limit of files per image. Each uses a file descriptor of this process while the image is attached.
 const MAX_EXTENTS: usize = 256;
 
-/// The longest name that a file can have.
-const LONGEST_NAME: usize = 255;
+/// The longest name of a file, in bytes.
+const MAX_NAME_BYTES: usize = 255;
 
-/// What the first line is, where it is not another comment.
+/// The usual first line.
 const SIGNATURE: &str = "# Disk DescriptorFile";
 
-/// How much of a file QEMU looks at to tell a descriptor.
+/// How much of a file QEMU reads to detect a descriptor.
 const PROBED_BYTES: usize = 512;
 const VERSIONS: [&[u8]; 3] = [b"version=1", b"version=2", b"version=3"];
 
-/// The keys that QEMU looks for anywhere in the text, in exactly this spelling.
+/// The keys that QEMU searches for anywhere in the text, in exactly this spelling.
 const CONTENT_ID: &[u8] = b"CID";
 const PARENT_ID: &[u8] = b"parentCID";
 const CREATE_TYPE: &[u8] = b"createType";
@@ -32,7 +32,7 @@ const PARENT_HINT: &[u8] = b"parentFileNameHint";
 const NO_PARENT: &str = "ffffffff";
 const STREAM: &str = "streamOptimized";
 
-/// What a disk consists of.
+/// The extents of a disk, and its type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descriptor {
     create_type: String,
@@ -42,33 +42,34 @@ pub struct Descriptor {
 /// A part of a disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VmdkExtent {
-    /// The name of its file, a plain one.
+    /// The plain name of its file.
     pub name: String,
-    /// Its size.
+    /// The size in sectors.
     pub sectors: u64,
-    /// How its file holds the data.
+    /// The layout of its file.
     pub storage: Storage,
     is_writable: bool,
 }
 
-/// How a file holds the data of an extent.
+/// The layout of an extent's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storage {
-    /// As they are.
+    /// Plain data.
     Flat {
-        /// Where in the file they begin.
+        /// The first sector of the data in the file.
         first_sector: u64,
     },
-    /// In grains.
+    /// Grains.
     Sparse,
 }
 
-/// Whether an image that begins so is a descriptor alone: what QEMU takes for one, and what has the usual first line.
+/// Reports whether an image that begins with `head` is only a descriptor: if QEMU detects one, or if the usual first line
+/// is there.
 pub fn is_descriptor(head: &[u8]) -> bool {
     is_probed(&head[..head.len().min(PROBED_BYTES)]) || has_signature(head)
 }
 
-/// QEMU skips comments and lines of spaces, and then there is the version.
+/// Reports whether QEMU detects a descriptor: a version after comments and blank lines.
 fn is_probed(head: &[u8]) -> bool {
     let mut rest = head;
     loop {
@@ -92,7 +93,7 @@ fn has_signature(head: &[u8]) -> bool {
     head.get(..SIGNATURE.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(SIGNATURE.as_bytes()))
 }
 
-/// Refuses an image that names a parent in these bytes, in whatever way.
+/// Fails if these bytes name a parent in any way.
 pub(super) fn check_parentless(bytes: &[u8]) -> Result<(), ImageProblem> {
     let begins = |byte: &u8| byte.eq_ignore_ascii_case(&PARENT_HINT[0]);
     let mut rest = bytes;
@@ -106,11 +107,11 @@ pub(super) fn check_parentless(bytes: &[u8]) -> Result<(), ImageProblem> {
     Ok(())
 }
 
-const PARENT: &str = "is a snapshot that needs its parent, which is not opened: whoever wrote the image could name any \
+const PARENT: &str = "is a snapshot that needs its parent, which is not opened: the author of the image could name any \
                       file of the host. If you trust it, make it one file with qemu-img convert -O qcow2.";
 
 impl Descriptor {
-    /// Parses a descriptor, which ends with the first NUL.
+    /// Parses a descriptor. It ends at the first NUL.
     pub fn parse(bytes: &[u8]) -> Result<Self, ImageProblem> {
         if bytes.len() as u64 > MAX_BYTES {
             return Err(TOO_LONG.into());
@@ -122,12 +123,12 @@ impl Descriptor {
         let (mut keys, mut extents) = (Keys::default(), Vec::new());
         let mut is_after_blank = false;
         for line in text.split(|byte| *byte == b'\n') {
-            // Only what is quoted in a comment or a name may be anything else than ASCII.
+            // Only comments and names may contain bytes that are not ASCII.
             let line = String::from_utf8_lossy(line);
             let line = line.trim();
             let was_after_blank = std::mem::replace(&mut is_after_blank, line.is_empty());
             if is_extent(line) {
-                // QEMU reads over the blank line, and then reads the extent once more.
+                // QEMU skips the blank line, and then parses the extent again.
                 if was_after_blank {
                     return Err("has a blank line before an extent in its descriptor".into());
                 }
@@ -144,7 +145,8 @@ impl Descriptor {
         Ok(Descriptor { create_type, extents })
     }
 
-    /// The extents of a descriptor that is a file of its own: at least one, all of the kind that its type has.
+    /// Returns the extents of a descriptor that is a file of its own. Fails if there are none, or if one does not match the
+    /// type.
     pub fn separate_extents(&self) -> Result<&[VmdkExtent], ImageProblem> {
         let is_flat = match self.create_type.as_str() {
             "monolithicFlat" | "twoGbMaxExtentFlat" | "vmfs" => true,
@@ -160,12 +162,12 @@ impl Descriptor {
         let sum = self.extents.iter().try_fold(0u64, |sum, extent| sum.checked_add(extent.sectors));
         match sum {
             Some(0) => Err("has no extents, so there is no disk".into()),
-            Some(sectors) if sectors <= MAX_CAPACITY / SECTOR => Ok(&self.extents),
+            Some(sectors) if sectors <= MAX_CAPACITY_BYTES / SECTOR => Ok(&self.extents),
             _ => Err("is a disk of more than the 16 TiB that are supported".into()),
         }
     }
 
-    /// A descriptor of the same disk whose extents are at these paths, one each.
+    /// Returns the text of a descriptor of the same disk whose extents are at these paths.
     pub fn at_paths(&self, paths: impl Iterator<Item = PathBuf>) -> String {
         let mut text = format!(
             "{SIGNATURE}\nversion=1\nCID=fffffffe\nparentCID={NO_PARENT}\ncreateType=\"{}\"\n",
@@ -181,12 +183,12 @@ impl Descriptor {
         text
     }
 
-    /// Whether the type says that the disk is written once, from its beginning to its end.
+    /// Reports whether the type is `streamOptimized`: written once, as a stream.
     pub fn is_stream(&self) -> bool {
         self.create_type == STREAM
     }
 
-    /// Holds a descriptor within a sparse file against that file, which is the only extent.
+    /// Checks the descriptor embedded in a sparse file against that file, which is its only extent.
     pub fn check_embedded(&self, sectors: u64) -> Result<(), ImageProblem> {
         match self.create_type.as_str() {
             "monolithicSparse" | STREAM => {}
@@ -199,7 +201,7 @@ impl Descriptor {
     }
 }
 
-/// What a descriptor says of the whole disk.
+/// The keys of a descriptor that describe the whole disk.
 #[derive(Default)]
 struct Keys {
     version: Option<String>,
@@ -220,12 +222,12 @@ impl Keys {
         };
         match place.replace(value.to_owned()) {
             None => Ok(()),
-            // Two readers might take one value each.
-            Some(_) => Err(SAID_TWICE.into()),
+            // Two readers might use different values.
+            Some(_) => Err(DUPLICATE_KEY.into()),
         }
     }
 
-    /// Refuses a version that is not known, and a parent.
+    /// Fails for an unknown version, and for a parent.
     fn check(self) -> Result<(), ImageProblem> {
         if !matches!(self.version.as_deref(), Some("1" | "2" | "3")) {
             return Err("has a descriptor of a version that is not known; only 1 to 3 are".into());
@@ -237,17 +239,17 @@ impl Keys {
     }
 }
 
-/// The value of a key as QEMU finds it: the key's first place anywhere in the text, and what is two bytes behind it.
+/// Returns the value of a key as QEMU finds it: at `skipped` bytes after the key's first occurrence in the text.
 fn value_of<'t>(text: &'t [u8], key: &[u8], skipped: usize) -> Option<&'t [u8]> {
     let at = text.windows(key.len()).position(|found| found == key)?;
     text.get(at + key.len() + skipped..)
 }
 
-/// The type of the disk. QEMU skips an equals sign and a quotation mark without looking, and reads to the next mark.
+/// Returns the type of the disk. QEMU skips two bytes, which should be `="`, and reads to the next quotation mark.
 fn create_type(text: &[u8]) -> Result<String, ImageProblem> {
     let is_key = |found: &&[u8]| found.eq_ignore_ascii_case(CREATE_TYPE);
     if text.windows(CREATE_TYPE.len()).filter(is_key).count() > 1 {
-        return Err(SAID_TWICE.into());
+        return Err(DUPLICATE_KEY.into());
     }
     let value = value_of(text, CREATE_TYPE, 2);
     let end = value.and_then(|value| value.iter().position(|byte| *byte == b'"'));
@@ -257,7 +259,7 @@ fn create_type(text: &[u8]) -> Result<String, ImageProblem> {
     }
 }
 
-/// Refuses a parent, and what QEMU finds no hexadecimal numbers in.
+/// Fails for a parent, and if QEMU finds no hexadecimal number in an ID.
 fn check_ids(text: &[u8]) -> Result<(), ImageProblem> {
     if value_of(text, CONTENT_ID, 1).and_then(hexadecimal).is_none() {
         return Err("has a descriptor without a content ID".into());
@@ -269,7 +271,7 @@ fn check_ids(text: &[u8]) -> Result<(), ImageProblem> {
     }
 }
 
-/// The number that a text begins with, behind white space and with or without `0x`, as `scanf` reads it.
+/// Parses the number at the begin of a text, after white space and with or without `0x`, as `scanf` does.
 fn hexadecimal(text: &[u8]) -> Option<u32> {
     let text = text.trim_ascii_start();
     let digits_of = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
@@ -279,7 +281,7 @@ fn hexadecimal(text: &[u8]) -> Option<u32> {
     u32::from_str_radix(digits, 16).ok()
 }
 
-const SAID_TWICE: &str = "has a descriptor that says the same thing twice";
+const DUPLICATE_KEY: &str = "has a descriptor that says the same thing twice";
 
 fn unsupported(create_type: &str) -> ImageProblem {
     format!(
@@ -289,15 +291,15 @@ fn unsupported(create_type: &str) -> ImageProblem {
     .into()
 }
 
-/// Whether a line begins like an extent. Where it then is none, it is refused, for another reader might go on with the
-/// next line.
+/// Reports whether a line begins like an extent. If the rest is invalid, the image is refused: another reader might skip
+/// the line.
 fn is_extent(line: &str) -> bool {
     matches!(line.split_whitespace().next(), Some("RW" | "RDONLY" | "NOACCESS"))
 }
 
 impl VmdkExtent {
-    /// Parses `RW 4192256 FLAT "disk-f001.vmdk" 0`; `None` for what QEMU takes for no part of the disk: an extent of no
-    /// sectors, and one of zeros, which has no file.
+    /// Parses `RW 4192256 FLAT "disk-f001.vmdk" 0`. Returns `None` for an extent that QEMU ignores: one of 0 sectors, or one
+    /// of zeros, which has no file.
     fn parse(line: &str) -> Result<Option<Self>, ImageProblem> {
         let malformed = || ImageProblem::from(format!("has a malformed extent in its descriptor: {line:?}"));
         let mut fields = line.split_whitespace();
@@ -313,7 +315,7 @@ impl VmdkExtent {
             return Err(malformed());
         }
         let sectors = number(sectors).ok_or_else(malformed)?;
-        // What follows a number, or is none, is not looked at.
+        // The rest of the line is ignored.
         let first_sector = after.trim_start();
         let end = first_sector.find(|c: char| !c.is_ascii_digit() && c != '+').unwrap_or(first_sector.len());
         let first_sector = Some(&first_sector[..end]).filter(|number| !number.is_empty());
@@ -343,14 +345,14 @@ impl VmdkExtent {
     }
 }
 
-/// The kind of an extent of zeros.
+/// The keyword of an extent of zeros.
 const ZERO: &str = "ZERO";
 
 fn no_file(line: &str) -> ImageProblem {
     format!("has an extent without a file in its descriptor: {line:?}").into()
 }
 
-/// Decimal digits, with a plus sign or without.
+/// Parses decimal digits with an optional plus sign.
 fn number(field: Option<&str>) -> Option<u64> {
     let digits = field.map(|field| field.strip_prefix('+').unwrap_or(field));
     digits
@@ -358,10 +360,10 @@ fn number(field: Option<&str>) -> Option<u64> {
         .and_then(|digits| u64::from_str(digits).ok())
 }
 
-/// An extent's name is one component that means the same to everybody.
+/// Fails if an extent's name is not one plain component, which all programs interpret in the same way.
 fn check_name(name: &str) -> Result<(), ImageProblem> {
     let is_plain = !name.is_empty()
-        && name.len() <= LONGEST_NAME
+        && name.len() <= MAX_NAME_BYTES
         && name != "."
         && name != ".."
         && name == name.trim()

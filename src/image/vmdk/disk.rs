@@ -1,4 +1,4 @@
-//! Reading the beginning of the disk that a vmdk's files make up.
+//! Reads the beginning of the disk that a vmdk's files make up.
 
 use super::{SECTOR, SparseHeader};
 use crate::image::bytes::{fill, le32, le64, read_up_to};
@@ -6,10 +6,10 @@ use crate::image::problem::{Failure, ImageProblem};
 use miniz_oxide::inflate::decompress_to_vec_zlib_with_limit;
 use std::fs::File;
 
-/// What precedes a deflated grain: its place on the disk, and how long it is.
+/// The length of the marker before a compressed grain: the grain's sector and size.
 const MARKER_BYTES: u64 = 12;
 
-/// A file, and how it holds its part of the disk.
+/// A file with a segment of the disk, and its layout.
 pub(super) struct VmdkSegment<'f> {
     file: &'f File,
     bytes: u64,
@@ -22,22 +22,22 @@ enum VmdkLayout {
 }
 
 impl<'f> VmdkSegment<'f> {
-    /// Data as they are from the byte `from` on.
+    /// A segment of plain data that begins at the byte `from`.
     pub fn flat(file: &'f File, from: u64, sectors: u64) -> Self {
         VmdkSegment { file, bytes: sectors * SECTOR, layout: VmdkLayout::Flat { from } }
     }
 
-    /// Grains in a file of `length` bytes.
+    /// A segment of grains in a file of `length` bytes.
     pub fn sparse(file: &'f File, length: u64, header: SparseHeader) -> Self {
         VmdkSegment { file, bytes: header.sectors * SECTOR, layout: VmdkLayout::Sparse { length, header } }
     }
 
-    /// Whether it is of grains that cannot be written again.
+    /// Reports whether its grains are compressed, so that they cannot be written again.
     pub fn is_compressed(&self) -> bool {
         matches!(&self.layout, VmdkLayout::Sparse { header, .. } if header.is_compressed)
     }
 
-    /// Reads the first bytes, which there are.
+    /// Fills `buffer` with the first bytes. The segment must not be shorter.
     fn read_start(&self, buffer: &mut [u8]) -> Result<(), Failure> {
         match &self.layout {
             VmdkLayout::Flat { from } => {
@@ -53,7 +53,7 @@ impl<'f> VmdkSegment<'f> {
         Ok(())
     }
 
-    /// Reads the beginning of a grain; `piece`, which is zero, stays so where the grain was never written.
+    /// Reads the beginning of a grain into `piece`, which contains zeros. A grain that was never written leaves it as it is.
     fn read_grain(
         &self,
         header: &SparseHeader,
@@ -61,12 +61,12 @@ impl<'f> VmdkSegment<'f> {
         grain: u64,
         piece: &mut [u8],
     ) -> Result<(), Failure> {
-        let (entry, place) = SparseHeader::resolve_entry(grain);
-        let table = self.entry(header.directory_at, entry, length)?;
+        let (directory_index, table_index) = SparseHeader::grain_indices(grain);
+        let table = self.entry(header.directory_at, directory_index, length)?;
         if table == 0 {
             return Ok(());
         }
-        let sector = self.entry(table * SECTOR, place, length)?;
+        let sector = self.entry(table * SECTOR, table_index, length)?;
         if sector == 0 || (sector == 1 && header.has_zero_grains) {
             return Ok(());
         }
@@ -81,7 +81,7 @@ impl<'f> VmdkSegment<'f> {
         Ok(())
     }
 
-    /// The entry of that number of a table; tables lie in the file.
+    /// Reads an entry of a table. Fails if it is outside the file.
     fn entry(&self, table_at: u64, number: u64, length: u64) -> Result<u64, Failure> {
         let at = table_at + number * 4;
         let bytes = if at < length { read_up_to(self.file, at, 4)? } else { Vec::new() };
@@ -89,36 +89,36 @@ impl<'f> VmdkSegment<'f> {
     }
 
     fn inflate_grain(&self, header: &SparseHeader, at: u64, piece: &mut [u8]) -> Result<(), Failure> {
-        let damaged = || Failure::Unfit("is damaged: a compressed grain in it cannot be read".into());
+        let damaged = || Failure::Invalid("is damaged: a compressed grain in it cannot be read".into());
         let marker = read_up_to(self.file, at, MARKER_BYTES as usize)?;
         let (Some(_), Some(size)) = (le64(&marker, 0), le32(&marker, 8)) else { return Err(outside()) };
         let grain_bytes = (header.grain_sectors * SECTOR) as usize;
-        // What cannot be deflated becomes a little longer.
+        // Incompressible data becomes a little longer.
         if size as usize > 2 * grain_bytes {
             return Err(damaged());
         }
         let deflated = read_up_to(self.file, at + MARKER_BYTES, size as usize)?;
         let grain = decompress_to_vec_zlib_with_limit(&deflated, grain_bytes).map_err(|_| damaged())?;
-        // The last grain of a disk may end with it.
-        let there = grain.len().min(piece.len());
-        piece[..there].copy_from_slice(&grain[..there]);
+        // The last grain of a disk may be shorter.
+        let available = grain.len().min(piece.len());
+        piece[..available].copy_from_slice(&grain[..available]);
         Ok(())
     }
 }
 
 fn outside() -> Failure {
-    Failure::Unfit(ImageProblem::Borrowed("is damaged: its tables point outside it"))
+    Failure::Invalid(ImageProblem::Borrowed("is damaged: its tables point outside it"))
 }
 
-/// The first `wanted` bytes of the disk; fewer where the disk ends.
+/// Returns the first `wanted` bytes of the disk. Bytes beyond its end are zero.
 pub(super) fn read_start(parts: &[VmdkSegment<'_>], wanted: usize) -> Result<Vec<u8>, Failure> {
     let mut start = vec![0; wanted];
     let mut rest = start.as_mut_slice();
     for part in parts {
         let here = usize::try_from(part.bytes).unwrap_or(usize::MAX).min(rest.len());
-        let (piece, behind) = rest.split_at_mut(here);
+        let (piece, tail) = rest.split_at_mut(here);
         part.read_start(piece)?;
-        rest = behind;
+        rest = tail;
     }
     Ok(start)
 }

@@ -1,18 +1,17 @@
-//! vmdk, by our own reader: imago knows neither sparse extents nor the keys that VMware writes, and would open extents
-//! by name.
+//! vmdk, with a reader of our own: imago supports neither sparse extents nor the keys that VMware writes, and it opens
+//! extents by name.
 //!
-//! Decisions beyond the letter of the format:
-//! - Read are `monolithicSparse` and `streamOptimized`, which are one file, and `monolithicFlat`,
-//!   `twoGbMaxExtentFlat`, `twoGbMaxExtentSparse` and `vmfs`, which are a descriptor and extents beside it. Snapshots
-//!   and raw devices are refused.
-//! - An extent is a plain name of the image's own directory, and a regular file there. QEMU takes a name with a colon
-//!   for a protocol, so there is none in it.
-//! - QEMU looks for a parent's name anywhere in a descriptor, comments included, and at a fixed place of a sparse
-//!   file. So do we, and refuse the image wherever it stands.
-//! - A descriptor is read as QEMU reads it, and refused where QEMU refuses it. An extent of zeros (`ZERO`), which has no
-//!   file, is no part of the disk to QEMU, so it is none here.
-//! - A sparse file of capacity 0 is one whose own descriptor QEMU would follow to further files: refused, for extents
-//!   as well.
+//! Decisions beyond the specification of the format:
+//! - Supported types of one file are `monolithicSparse` and `streamOptimized`. Supported types of a descriptor and extents
+//!   are `monolithicFlat`, `twoGbMaxExtentFlat`, `twoGbMaxExtentSparse` and `vmfs`. Snapshots and raw devices are
+//!   refused.
+//! - An extent is a regular file in the image's directory, by a plain name. QEMU parses a name with a colon as a protocol,
+//!   so a colon is refused.
+//! - QEMU finds a parent's name anywhere in a descriptor, comments included, and at a fixed offset of a sparse file. An
+//!   image with such a name is refused.
+//! - A descriptor is parsed as QEMU does, and refused if QEMU refuses it. QEMU ignores an extent of zeros (`ZERO`), which
+//!   has no file, so it is ignored here.
+//! - QEMU follows the descriptor of a sparse file of capacity 0 to other files. Such a file is refused, also as an extent.
 
 mod descriptor;
 mod disk;
@@ -35,32 +34,32 @@ use std::os::fd::{AsFd, BorrowedFd};
 /// The unit of every offset and size in a vmdk.
 const SECTOR: u64 = 512;
 
-/// Where QEMU looks for a parent's name in a sparse file, and how far.
+/// The offset at which QEMU searches a sparse file for a parent's name, and how many bytes it searches.
 const PARENT_AT: usize = 0x200;
-const PARENT_WITHIN: usize = 20 * 512;
+const PARENT_SEARCH_BYTES: usize = 20 * 512;
 
-/// What an image is whose grains are written once: QEMU refuses to write one again.
+/// The description of an image whose grains are compressed. QEMU refuses to write such a grain again.
 const COMPRESSED: &str = "a streamOptimized vmdk";
 
-/// A file that holds a part of a vmdk's data.
+/// A file with a part of a vmdk's data.
 #[derive(Debug)]
 pub struct ExtentFile {
-    /// Its name in the image's directory.
+    /// The file's name in the image's directory.
     pub name: String,
-    /// The file, a regular one, open for reading.
+    /// The regular file, open for reading.
     pub file: File,
 }
 
-/// What a vmdk consists of that has none of its data itself.
+/// The parts of a vmdk whose data is in other files.
 #[derive(Debug)]
 pub struct Parts {
-    /// What it says of them.
+    /// The descriptor, which names the files.
     pub descriptor: Descriptor,
-    /// The files: regular ones of the image's own directory.
+    /// The regular files, in the image's directory.
     pub files: Vec<ExtentFile>,
 }
 
-/// What the image is that begins with `head` and has `length` bytes.
+/// Inspects an image of `length` bytes that begins with `head`.
 pub(super) fn inspect(
     file: &File,
     head: &[u8],
@@ -71,7 +70,7 @@ pub(super) fn inspect(
         return inspect_sparse(file, head, length);
     }
     if length > descriptor::MAX_BYTES {
-        return Err(Failure::Unfit(descriptor::TOO_LONG.into()));
+        return Err(Failure::Invalid(descriptor::TOO_LONG.into()));
     }
     let text = read_up_to(file, 0, descriptor::MAX_BYTES as usize)?;
     let descriptor = Descriptor::parse(&text)?;
@@ -80,7 +79,7 @@ pub(super) fn inspect(
     refuse_shared_files(file, &opened)?;
     let mut parts = Vec::with_capacity(extents.len());
     for (extent, opened) in extents.iter().zip(&opened) {
-        parts.push(part(extent, opened)?);
+        parts.push(segment(extent, opened)?);
     }
     let sectors: u64 = extents.iter().map(|extent| extent.sectors).sum();
     let capacity_bytes = sectors * SECTOR;
@@ -89,11 +88,11 @@ pub(super) fn inspect(
     Ok(ProbeResult { capacity_bytes, start, parts: Some(Parts { descriptor, files: opened }), unwritable })
 }
 
-/// A sparse file that is the whole disk.
+/// Inspects a sparse file that is the whole disk.
 fn inspect_sparse(file: &File, head: &[u8], length: u64) -> Result<ProbeResult, Failure> {
     let header = sparse_header(file, head, length)?;
     let Some(place) = &header.descriptor else {
-        return Err(Failure::Unfit(
+        return Err(Failure::Invalid(
             "is a part of a vmdk image. Give the .vmdk file that names its parts.".into(),
         ));
     };
@@ -106,10 +105,10 @@ fn inspect_sparse(file: &File, head: &[u8], length: u64) -> Result<ProbeResult, 
     Ok(ProbeResult { capacity_bytes, start, parts: None, unwritable })
 }
 
-/// The header of a sparse file, from its footer where the file was written in one go.
+/// Reads the header of a sparse file, from its footer if the file was written as a stream.
 fn sparse_header(file: &File, head: &[u8], length: u64) -> Result<SparseHeader, Failure> {
     let searched = head.get(PARENT_AT..).unwrap_or_default();
-    descriptor::check_parentless(&searched[..searched.len().min(PARENT_WITHIN)])?;
+    descriptor::check_parentless(&searched[..searched.len().min(PARENT_SEARCH_BYTES)])?;
     match SparseHeader::parse(head, length)? {
         sparse::Parsed::Header(header) => Ok(header),
         sparse::Parsed::FooterAt(at) => {
@@ -125,7 +124,7 @@ fn open_extents(extents: &[VmdkExtent], directory: BorrowedFd<'_>) -> Result<Vec
         match open_beside(directory, &name) {
             Ok(Found::Regular(file)) => Ok(ExtentFile { file: File::from(file), name }),
             Ok(Found::Other(kind)) => {
-                Err(Failure::Unfit(format!("names the extent {name:?}, which is {kind}").into()))
+                Err(Failure::Invalid(format!("names the extent {name:?}, which is {kind}").into()))
             }
             Err(error) => Err(Failure::Damaged(
                 format!("names the extent {name:?}, which cannot be opened beside it").into(),
@@ -136,7 +135,7 @@ fn open_extents(extents: &[VmdkExtent], directory: BorrowedFd<'_>) -> Result<Vec
     extents.iter().map(open).collect()
 }
 
-/// Refuses a file that holds two parts of a disk, or that is the image itself: writing the one would change the other.
+/// Fails if a file is used for two extents, or is the image itself: a write to one would change the other.
 fn refuse_shared_files(image: &File, extents: &[ExtentFile]) -> Result<(), Failure> {
     let mut seen = vec![FileId::of_open(image.as_fd())?];
     for extent in extents {
@@ -144,15 +143,15 @@ fn refuse_shared_files(image: &File, extents: &[ExtentFile]) -> Result<(), Failu
         if seen.contains(&id) {
             let problem =
                 format!("names the file of the extent {:?} twice, or is that file itself", extent.name);
-            return Err(Failure::Unfit(problem.into()));
+            return Err(Failure::Invalid(problem.into()));
         }
         seen.push(id);
     }
     Ok(())
 }
 
-/// Holds an extent's file against what the descriptor says of it.
-fn part<'e>(extent: &VmdkExtent, opened: &'e ExtentFile) -> Result<VmdkSegment<'e>, Failure> {
+/// Checks an extent's file against the descriptor.
+fn segment<'e>(extent: &VmdkExtent, opened: &'e ExtentFile) -> Result<VmdkSegment<'e>, Failure> {
     let length = opened.file.metadata()?.len();
     let of_extent = |problem: ImageProblem| {
         ImageProblem::from(format!("names the extent {:?}, which {problem}", extent.name))
@@ -168,9 +167,9 @@ fn part<'e>(extent: &VmdkExtent, opened: &'e ExtentFile) -> Result<VmdkSegment<'
             }
         }
         Storage::Sparse => {
-            let head = read_up_to(&opened.file, 0, PARENT_AT + PARENT_WITHIN)?;
+            let head = read_up_to(&opened.file, 0, PARENT_AT + PARENT_SEARCH_BYTES)?;
             let header = sparse_header(&opened.file, &head, length).map_err(|failure| match failure {
-                Failure::Unfit(problem) => Failure::Unfit(of_extent(problem)),
+                Failure::Invalid(problem) => Failure::Invalid(of_extent(problem)),
                 other => other,
             })?;
             match header.sectors == extent.sectors {
@@ -182,5 +181,5 @@ fn part<'e>(extent: &VmdkExtent, opened: &'e ExtentFile) -> Result<VmdkSegment<'
 }
 
 fn wanted(capacity_bytes: u64) -> usize {
-    capacity_bytes.min(superblock::NEEDED as u64) as usize
+    capacity_bytes.min(superblock::NEEDED_BYTES as u64) as usize
 }

@@ -1,24 +1,24 @@
-//! The header of a vmdk's sparse file: bytes in, facts out.
+//! Parses the header of a vmdk's sparse file.
 
 use super::{SECTOR, descriptor};
 use crate::image::bytes::{array, le16, le32, le64};
-use crate::image::inspect::MAX_CAPACITY;
+use crate::image::inspect::MAX_CAPACITY_BYTES;
 use crate::image::problem::ImageProblem;
 use std::ops::Range;
 
-/// What a sparse file begins with.
+/// The first bytes of a sparse file.
 pub const MAGIC: [u8; 4] = *b"KDMV";
 
-/// Entries of a grain table; VMware writes no other number.
+/// The number of entries of a grain table. VMware writes no other number.
 const TABLE_ENTRIES: u64 = 512;
 
-/// Sectors of a grain: 4 KiB to 1 MiB.
+/// The sectors of a grain: 4 KiB to 1 MiB.
 const GRAIN_SECTORS: std::ops::RangeInclusive<u64> = 8..=2048;
 
-/// The places of both grain directories in a header.
+/// The header's fields for the offsets of both grain directories.
 const DIRECTORIES: Range<usize> = 48..64;
 
-/// The grain directory's place where a footer tells it.
+/// The offset of the grain directory if only the footer has it.
 const IN_FOOTER: u64 = u64::MAX;
 
 /// Bits of the flags.
@@ -29,63 +29,63 @@ mod flag {
     pub const COMPRESSED: u32 = 1 << 16;
 }
 
-/// The facts of a header that adds up.
+/// The fields of a valid header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SparseHeader {
-    /// The size of the disk, or of this part of it.
+    /// The size of the disk or of this segment, in sectors.
     pub sectors: u64,
-    /// The size of a grain, the unit of allocation.
+    /// The size of a grain, the unit of allocation, in sectors.
     pub grain_sectors: u64,
-    /// Where the grain directory is, in bytes.
+    /// The offset of the grain directory, in bytes.
     pub directory_at: u64,
-    /// Whether grains are deflated.
+    /// Whether grains are compressed.
     pub is_compressed: bool,
-    /// Whether a grain of number 1 is one of zeros.
+    /// Whether the table entry 1 means a grain of zeros.
     pub has_zero_grains: bool,
-    /// Where the descriptor is in the file, if there is one: in the sector behind the header, where every program
-    /// writes it and QEMU looks for it whatever the header says.
+    /// The range of the embedded descriptor in the file, if there is one. It begins in the sector after the header: all
+    /// programs write it there, and QEMU reads it there whatever the header says.
     pub descriptor: Option<Range<u64>>,
 }
 
-/// A header, or where to look for the one that counts.
+/// A header, or the offset of the footer that replaces it.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Parsed {
     /// The header.
     Header(SparseHeader),
-    /// The file was written in one go: its directory is told by the footer at this place.
+    /// The file was written as a stream. The footer at this offset has the directory's offset.
     FooterAt(u64),
 }
 
 impl SparseHeader {
-    /// How many entries the grain directory has.
+    /// Returns the number of entries of the grain directory.
     pub fn directory_entries(&self) -> u64 {
         self.sectors.div_ceil(self.grain_sectors * TABLE_ENTRIES)
     }
 
-    /// Where in the directory, and where in its table, a grain is looked up.
-    pub fn resolve_entry(grain: u64) -> (u64, u64) {
+    /// Returns a grain's index in the directory, and its index in that table.
+    pub fn grain_indices(grain: u64) -> (u64, u64) {
         (grain / TABLE_ENTRIES, grain % TABLE_ENTRIES)
     }
 
-    /// Parses the header of a file of `length` bytes from its first ones.
+    /// Parses the header of a file of `length` bytes that begins with `head`.
     pub fn parse(head: &[u8], length: u64) -> Result<Parsed, ImageProblem> {
         let field = |at| le64(head, at).ok_or(TRUNCATED);
         if field(56)? != IN_FOOTER {
             return parse(head, length).map(Parsed::Header);
         }
         check_magic_and_version(head)?;
-        // The footer, and behind it a sector that ends the stream.
+        // The footer is followed by the sector that ends the stream.
         let at = length.checked_sub(2 * SECTOR).filter(|at| *at > 0 && at.is_multiple_of(SECTOR));
         at.map(Parsed::FooterAt).ok_or(TRUNCATED)
     }
 
-    /// Parses the header of a file whose footer tells where the directory is. Both must describe the same disk.
+    /// Parses the header of a file whose footer has the directory's offset. Both must describe the same disk.
     pub fn parse_footer(head: &[u8], footer: &[u8], length: u64) -> Result<Self, ImageProblem> {
         let same = |range: Range<usize>| {
             let stated = head.get(range.clone()).ok_or(TRUNCATED)?;
             Ok::<_, ImageProblem>(stated == footer.get(range).ok_or(TRUNCATED)?)
         };
-        // From the magic to the size of a grain; the entries of a table; the compression.
+        // From the magic to the grain size; the entries per table; the compression.
         if !same(0..28)? || !same(44..48)? || !same(77..79)? {
             return Err("is damaged: its header and its footer contradict each other".into());
         }
@@ -127,9 +127,9 @@ fn parse(header: &[u8], length: u64) -> Result<SparseHeader, ImageProblem> {
 
     let (sectors, grain_sectors) = (field(12)?, field(20)?);
     if sectors == 0 {
-        return Err("has no size of its own: it stands for other files, which are not opened".into());
+        return Err("has no size of its own: it refers to other files, which are not opened".into());
     }
-    if sectors > MAX_CAPACITY / SECTOR {
+    if sectors > MAX_CAPACITY_BYTES / SECTOR {
         return Err(format!("is a disk of {sectors} sectors, more than the 16 TiB that are supported").into());
     }
     if !GRAIN_SECTORS.contains(&grain_sectors)
@@ -160,7 +160,7 @@ fn parse(header: &[u8], length: u64) -> Result<SparseHeader, ImageProblem> {
     if flags & flag::SECOND_DIRECTORY != 0 {
         place(field(48)?, directory_bytes)?;
     }
-    // What precedes the grains: with less than that, the file is cut off.
+    // The offset of the first grain. A shorter file is truncated.
     place(1, field(64)?.saturating_mul(SECTOR).saturating_sub(SECTOR))?;
     let (at, size) = (field(28)?, field(36)?);
     if at != 0 && size != 0 {
@@ -186,7 +186,7 @@ mod tests {
 
     const LENGTH: u64 = 0x20000;
 
-    /// The header of 1 GiB as qemu-img makes it: the descriptor in sectors 1 to 20, the directories behind.
+    /// A header of 1 GiB as qemu-img writes it: the descriptor in sectors 1 to 20, then the directories.
     fn good() -> Vec<u8> {
         let mut head = vec![0; 512];
         head[..4].copy_from_slice(&MAGIC);
@@ -212,7 +212,7 @@ mod tests {
         assert!(problem.contains(because), "{problem}");
     }
 
-    fn good_facts() -> SparseHeader {
+    fn good_header() -> SparseHeader {
         SparseHeader {
             sectors: 1 << 21,
             grain_sectors: 128,
@@ -224,9 +224,9 @@ mod tests {
     }
 
     #[test]
-    fn a_good_header_gives_its_facts() {
-        assert_eq!(SparseHeader::parse(&good(), LENGTH), Ok(Parsed::Header(good_facts())));
-        assert_eq!(good_facts().directory_entries(), 32);
+    fn a_good_header_is_parsed() {
+        assert_eq!(SparseHeader::parse(&good(), LENGTH), Ok(Parsed::Header(good_header())));
+        assert_eq!(good_header().directory_entries(), 32);
     }
 
     #[test]
@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(SparseHeader::parse(&head, LENGTH), Ok(Parsed::FooterAt(LENGTH - 1024)));
         rejected(SparseHeader::parse(&head, LENGTH - 1), "too early");
         rejected(SparseHeader::parse(&head, 1024), "too early");
-        assert_eq!(SparseHeader::parse_footer(&head, &good(), LENGTH), Ok(good_facts()));
+        assert_eq!(SparseHeader::parse_footer(&head, &good(), LENGTH), Ok(good_header()));
         let problem = SparseHeader::parse_footer(&head, &head, LENGTH).unwrap_err();
         assert!(problem.contains("outside"), "{problem}");
         for at in [0, 4, 8, 12, 20, 44, 77] {
@@ -248,8 +248,8 @@ mod tests {
     }
 
     #[test]
-    fn rejects_a_file_that_stands_for_others() {
-        rejected(with(12, &[0; 8]), "stands for other files");
+    fn rejects_a_file_that_refers_to_others() {
+        rejected(with(12, &[0; 8]), "refers to other files");
     }
 
     #[test]
