@@ -30,7 +30,7 @@ mod support;
 
 use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::{Labels, OptionValue};
-use sandbox_volumes::mount::{MountConfig, ResolvedSource, plan};
+use sandbox_volumes::mount::{MountConfig, ResolvedSource, validate_and_order};
 use sandbox_volumes::store::Attachment;
 use sandbox_volumes::sync::CancelToken;
 use serde_json::{Value, json};
@@ -78,7 +78,12 @@ impl Home {
         pid: Option<u32>,
     ) -> Result<Attachment, Error> {
         let entries = mounts.iter().enumerate().map(|(at, mount)| (format!("/{at}"), mount.clone()));
-        self.store.attach(sandbox, &plan(entries.collect()).unwrap(), pid, &CancelToken::default())
+        self.store.attach(
+            sandbox,
+            &validate_and_order(entries.collect()).unwrap(),
+            pid,
+            &CancelToken::default(),
+        )
     }
 
     /// The names of all volumes, sorted.
@@ -113,7 +118,7 @@ fn mounts_are_resolved_parents_before_children() {
     let home = Home::new();
     home.create("data");
     let entries = ["/a/b/c", "/a.b", "/a", "/a/b"].map(|at| (at.to_owned(), existing("data")));
-    let planned = plan(entries.into()).unwrap();
+    let planned = validate_and_order(entries.into()).unwrap();
     let attached = home.store.attach("worker", &planned, None, &CancelToken::default()).unwrap();
     let order: Vec<_> = attached.mounts.iter().map(|mount| mount.guest_path.as_str()).collect();
     assert_eq!(order, ["/a", "/a/b", "/a/b/c", "/a.b"]);

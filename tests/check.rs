@@ -211,7 +211,8 @@ fn a_directory_without_a_row_and_a_row_without_a_directory_are_told_and_mended()
         &sandbox_volumes::model::OptionValue::Text("held".to_owned()),
         &sandbox_volumes::model::OptionValue::Absent,
     );
-    let mounts = sandbox_volumes::mount::plan(vec![("/data".to_owned(), mount.unwrap())]).unwrap();
+    let mounts =
+        sandbox_volumes::mount::validate_and_order(vec![("/data".to_owned(), mount.unwrap())]).unwrap();
     let attached = home.store.attach("worker", &mounts, None, &CancelToken::default()).unwrap();
     fs::remove_dir(&held).unwrap();
     fs::create_dir(home.path("volumes/unknown")).unwrap();

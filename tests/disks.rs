@@ -24,7 +24,7 @@ mod volume;
 
 use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::{DiskFormat, Labels, OptionValue, VolumeSpec};
-use sandbox_volumes::mount::{MountConfig, ResolvedMount, ResolvedSource, plan};
+use sandbox_volumes::mount::{MountConfig, ResolvedMount, ResolvedSource, validate_and_order};
 use sandbox_volumes::store::Attachment;
 use sandbox_volumes::sync::CancelToken;
 use serde_json::{Value, json};
@@ -60,7 +60,12 @@ impl Home {
     /// Attaches to a sandbox that belongs to this process, at `/0`, `/1` and so on.
     fn attach(&self, sandbox: &str, mounts: &[MountConfig]) -> Result<Attachment, Error> {
         let entries = mounts.iter().enumerate().map(|(at, mount)| (format!("/{at}"), mount.clone()));
-        self.store.attach(sandbox, &plan(entries.collect()).unwrap(), None, &CancelToken::default())
+        self.store.attach(
+            sandbox,
+            &validate_and_order(entries.collect()).unwrap(),
+            None,
+            &CancelToken::default(),
+        )
     }
 
     fn volumes(&self) -> Vec<String> {

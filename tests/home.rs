@@ -14,7 +14,7 @@ use immutable::Immutable;
 use rusqlite::Connection;
 use sandbox_volumes::error::ErrorKind;
 use sandbox_volumes::model::{Labels, OptionValue, VolumeSpec};
-use sandbox_volumes::mount::{MountConfig, plan};
+use sandbox_volumes::mount::{MountConfig, validate_and_order};
 use sandbox_volumes::store::{Durability, Store};
 use sandbox_volumes::sync::CancelToken;
 use std::fs;
@@ -136,7 +136,7 @@ fn a_catalog_of_version_1_is_brought_up_to_date_with_all_that_it_holds() {
     let disk = VolumeSpec::from_options(&options).unwrap();
     store.create(&name("disk"), &disk, &CancelToken::default()).unwrap();
     let mount = MountConfig::named(&OptionValue::Text("disk".to_owned()), &OptionValue::Absent).unwrap();
-    let mounts = plan(vec![("/disk".to_owned(), mount)]).unwrap();
+    let mounts = validate_and_order(vec![("/disk".to_owned(), mount)]).unwrap();
     store.attach("worker", &mounts, None, &CancelToken::default()).unwrap();
     store.attach("other", &mounts, None, &CancelToken::default()).unwrap_err();
 }

@@ -16,7 +16,7 @@ use methods::{Partners, beside, call_between};
 use rusqlite::Connection;
 use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::{Labels, OptionValue, VolumeId, VolumeRef, VolumeSpec};
-use sandbox_volumes::mount::{GuestPath, MountConfig, plan};
+use sandbox_volumes::mount::{GuestPath, MountConfig, validate_and_order};
 use sandbox_volumes::store::{Durability, Store, VolumeFs, check};
 use sandbox_volumes::sync::CancelToken;
 use std::collections::BTreeMap;
@@ -179,7 +179,7 @@ fn only_the_volume_with_the_id_is_removed_or_attached() {
         let config = MountConfig::named(&OptionValue::Text("data".to_owned()), &OptionValue::Absent).unwrap();
         let config = config.of_volume(id).unwrap();
         assert_eq!(MountConfig::from_input(&OptionValue::from(&config)).unwrap(), config);
-        plan(vec![("/data".to_owned(), config)]).unwrap()
+        validate_and_order(vec![("/data".to_owned(), config)]).unwrap()
     };
     home.store.remove(&stale, &CancelToken::default()).unwrap();
     home.create("data");

@@ -17,7 +17,7 @@ use private::Private;
 use rusqlite::Connection;
 use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::{Labels, OptionValue, VolumeName, VolumeSpec};
-use sandbox_volumes::mount::{MountConfig, plan};
+use sandbox_volumes::mount::{MountConfig, validate_and_order};
 use sandbox_volumes::store::{Durability, ProblemKind, Store, WriteOptions, check};
 use sandbox_volumes::sync::CancelToken;
 use serde_json::{Value, json};
@@ -207,7 +207,7 @@ fn assert_readable(home: &Path) {
     is_refused(files.remove("file", &cancel), "remove a file");
     is_refused(files.rename("file", "x", &cancel), "rename");
     let mount = MountConfig::named(&OptionValue::Text("data".to_owned()), &OptionValue::Absent).unwrap();
-    let mounts = plan(vec![("/data".to_owned(), mount)]).unwrap();
+    let mounts = validate_and_order(vec![("/data".to_owned(), mount)]).unwrap();
     is_refused(store.attach("worker", &mounts, None, &cancel), "attach");
     assert_eq!(listed(&store), ["data", "disk", "gone"]);
 }
@@ -377,7 +377,7 @@ fn case_52_the_volumes_of_a_read_only_home_that_microsandbox_made_are_found() {
             is_refused(files.write("file", b"x", options, &cancel), "write");
         }
         let mount = MountConfig::named(&OptionValue::Text("data".to_owned()), &OptionValue::Absent).unwrap();
-        let mounts = plan(vec![("/data".to_owned(), mount)]).unwrap();
+        let mounts = validate_and_order(vec![("/data".to_owned(), mount)]).unwrap();
         is_refused(store.attach("worker", &mounts, None, &cancel), "attach");
     }
 }

@@ -15,7 +15,7 @@ use sandbox_volumes::error::Error;
 use sandbox_volumes::model::{OptionValue, VolumeSpec};
 use sandbox_volumes::mount::runtime::microsandbox::{MicrosandboxOptions, render};
 use sandbox_volumes::mount::runtime::microsandbox_sdk;
-use sandbox_volumes::mount::{MountConfig, plan};
+use sandbox_volumes::mount::{MountConfig, validate_and_order};
 use sandbox_volumes::store::Attachment;
 use sandbox_volumes::sync::CancelToken;
 use serde_json::{Value, json};
@@ -83,7 +83,9 @@ impl Msb {
 impl Home {
     fn attach(&self, mounts: &[(&str, MountConfig)]) -> Attachment {
         let entries = mounts.iter().map(|(at, mount)| ((*at).to_owned(), mount.clone()));
-        self.store.attach("worker", &plan(entries.collect()).unwrap(), None, &CancelToken::default()).unwrap()
+        self.store
+            .attach("worker", &validate_and_order(entries.collect()).unwrap(), None, &CancelToken::default())
+            .unwrap()
     }
 
     fn create_disk(&self, volume: &str, mib: u32) {

@@ -44,7 +44,9 @@ use sandbox_volumes::mount::runtime::rendered::Rendered;
 use sandbox_volumes::mount::runtime::{
     bubblewrap, kubernetes as kubernetes_runtime, microsandbox_sdk, oci, qemu as qemu_runtime,
 };
-use sandbox_volumes::mount::{GuestPath, MountConfig, MountSource, ResolvedMount, ResolvedSource, plan};
+use sandbox_volumes::mount::{
+    GuestPath, MountConfig, MountSource, ResolvedMount, ResolvedSource, validate_and_order,
+};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -145,7 +147,7 @@ fn check_plans(number: Option<u64>) {
         println!("{}", case["name"]);
         let paths = case["paths"].as_array().unwrap().iter().map(|path| path.as_str().unwrap());
         let tmpfs = MountConfig::tmpfs(&OptionValue::Absent).unwrap();
-        let planned = plan(paths.map(|path| (path.to_owned(), tmpfs.clone())).collect());
+        let planned = validate_and_order(paths.map(|path| (path.to_owned(), tmpfs.clone())).collect());
         if let Some(expected) = case.get("rejects") {
             let error = planned.unwrap_err();
             assert_invalid(&error, "guestPath", expected["says"].as_str().unwrap());
@@ -188,7 +190,7 @@ fn check_renders(runtime: &str, render: impl Fn(&[ResolvedMount]) -> Result<Valu
         println!("{}", case["name"]);
         let mounts = case["mounts"].as_array().unwrap().iter();
         let entries = mounts.map(|pair| (pair[0].as_str().unwrap().to_owned(), call(&pair[1]).unwrap()));
-        let planned = plan(entries.collect()).unwrap();
+        let planned = validate_and_order(entries.collect()).unwrap();
         let mounts: Vec<ResolvedMount> =
             planned.into_iter().map(|(path, config)| resolve(path, &config)).collect();
         match case[runtime].get("rejects") {

@@ -39,7 +39,7 @@ use listed::mounts_below;
 use mount_namespace::enter_namespace;
 use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::OptionValue;
-use sandbox_volumes::mount::{MountConfig, plan};
+use sandbox_volumes::mount::{MountConfig, validate_and_order};
 use sandbox_volumes::store::{Attachment, Store};
 use sandbox_volumes::sync::CancelToken;
 use serde_json::{Value, json};
@@ -105,7 +105,7 @@ impl Rootfs {
 
 fn attach(store: &Store, mounts: &[(&str, MountConfig)]) -> Result<Attachment, Error> {
     let entries = mounts.iter().map(|(at, mount)| ((*at).to_owned(), mount.clone()));
-    store.attach("worker", &plan(entries.collect()).unwrap(), None, &CancelToken::default())
+    store.attach("worker", &validate_and_order(entries.collect()).unwrap(), None, &CancelToken::default())
 }
 
 /// How many mounts are written down in a home.

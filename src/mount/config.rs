@@ -1,4 +1,4 @@
-//! One mount as a caller asked for it, checked when it is built.
+//! One mount as a caller requested it, validated when it is built.
 
 use super::host_path;
 use super::option_names;
@@ -30,8 +30,8 @@ const NAMED_OPTIONS: [&str; 1] = [option_names::SUBPATH];
 const TMPFS_OPTIONS: [&str; 1] = [option_names::SIZE_MIB];
 const DISK_OPTIONS: [&str; 2] = [option_names::FORMAT, option_names::FSTYPE];
 
-/// A mount whose options go together. Its plain-object shape is an [`OptionValue`], by [`MountConfig::from_input`]
-/// and `OptionValue::from`.
+/// A mount with a valid combination of options. [`MountConfig::from_input`] and `OptionValue::from` convert it from and
+/// to a plain object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountConfig {
     source: MountSource,
@@ -41,8 +41,8 @@ pub struct MountConfig {
 }
 
 impl MountConfig {
-    /// `Mount.bind(hostPath, MountOptions?)`: a file or directory of the host. A relative path is taken from
-    /// `cwd`, now.
+    /// Builds `Mount.bind(hostPath, MountOptions?)`: a file or directory of the host. A relative path is resolved against
+    /// `cwd` now.
     pub fn bind(host_path: &OptionValue, options: &OptionValue, cwd: &Path) -> Result<Self> {
         let host = host_path::resolve(
             option_names::HOST_PATH,
@@ -53,12 +53,12 @@ impl MountConfig {
         Self::checked(MountSource::Bind { host }, &fields)
     }
 
-    /// `Mount.named(name, MountOptions?)`: a volume that exists.
+    /// Builds `Mount.named(name, MountOptions?)`: an existing volume.
     pub fn named(name: &OptionValue, options: &OptionValue) -> Result<Self> {
         Self::named_with(name, options, &OptionValue::Absent)
     }
 
-    /// `Mount.namedWith(name, MountOptions, NamedVolumeOptions)`: a volume that may be created for the mount.
+    /// Builds `Mount.namedWith(name, MountOptions, NamedVolumeOptions)`: a volume that the mount may create.
     pub fn named_with(
         name: &OptionValue,
         options: &OptionValue,
@@ -73,7 +73,7 @@ impl MountConfig {
         Self::checked(MountSource::named(VolumeRef::from(&name), provision, subpath)?, &fields)
     }
 
-    /// The mount of exactly the volume of its name that has that id; refused where the mount may create one.
+    /// Restricts the mount to the volume of its name with that ID. Fails if the mount may create a volume.
     pub fn of_volume(mut self, id: VolumeId) -> Result<Self> {
         if let MountSource::Named { volume, provision, subpath } = self.source {
             self.source = MountSource::named(VolumeRef::exactly(&volume.name, id), provision, subpath)?;
@@ -81,14 +81,14 @@ impl MountConfig {
         Ok(self)
     }
 
-    /// `Mount.tmpfs(TmpfsOptions?)`: memory.
+    /// Builds `Mount.tmpfs(TmpfsOptions?)`: memory.
     pub fn tmpfs(options: &OptionValue) -> Result<Self> {
         let fields =
             OptionReader::of("TmpfsOptions", options, &[&TMPFS_OPTIONS[..], &MOUNT_OPTIONS].concat())?;
         Self::checked(MountSource::tmpfs(&fields)?, &fields)
     }
 
-    /// `Mount.disk(hostPath, DiskOptions?)`: a disk image of the host. A relative path is taken from `cwd`, now.
+    /// Builds `Mount.disk(hostPath, DiskOptions?)`: a disk image of the host. A relative path is resolved against `cwd` now.
     pub fn disk(host_path: &OptionValue, options: &OptionValue, cwd: &Path) -> Result<Self> {
         let host = host_path::resolve(
             option_names::HOST_PATH,
@@ -99,7 +99,7 @@ impl MountConfig {
         Self::checked(MountSource::disk(host, &fields)?, &fields)
     }
 
-    /// The source with the flags and policies of `fields`, as far as these go together.
+    /// Combines a source with the flags and policies of `fields`. Fails if they contradict each other.
     pub(super) fn checked(source: MountSource, fields: &OptionReader) -> Result<Self> {
         let flags = MountFlags::read(fields)?;
         let stat_virtualization =
@@ -122,7 +122,7 @@ impl MountConfig {
         Ok(config)
     }
 
-    /// Refuses the policies that only virtiofs keeps, for what is no directory.
+    /// Fails if a policy of virtiofs is set, for a mount that is not a directory.
     pub fn refuse_virtiofs_policies(&self) -> Result<()> {
         match options::virtiofs_policy(self.stat_virtualization, self.host_permissions) {
             Some(policy) => Err(Error::invalid_config(
@@ -134,7 +134,7 @@ impl MountConfig {
         }
     }
 
-    /// Refuses a part, for what is no directory.
+    /// Fails if a subpath is set, for a volume that is not a directory.
     pub fn refuse_subpath(&self) -> Result<()> {
         match &self.source {
             MountSource::Named { subpath: Some(_), .. } => Err(Error::invalid_config(
@@ -145,12 +145,12 @@ impl MountConfig {
         }
     }
 
-    /// What is mounted.
+    /// Returns the source.
     pub fn source(&self) -> &MountSource {
         &self.source
     }
 
-    /// The volume that attaching this may create.
+    /// Returns the volume that the mount may create, or `None`.
     pub fn may_create(&self) -> Option<&VolumeName> {
         match &self.source {
             MountSource::Named { volume, provision, .. } => provision.spec().map(|_| &volume.name),
@@ -158,23 +158,23 @@ impl MountConfig {
         }
     }
 
-    /// The flags.
+    /// Returns the flags.
     pub fn flags(&self) -> MountFlags {
         self.flags
     }
 
-    /// How virtiofs shows owners and modes; none is the runtime's default.
+    /// Returns how virtiofs shows owners and modes. `None` means the runtime's default.
     pub fn stat_virtualization(&self) -> Option<StatVirtualization> {
         self.stat_virtualization
     }
 
-    /// Whether permissions set in the guest reach the host; none is the runtime's default.
+    /// Returns whether the guest's permission changes reach the host. `None` means the runtime's default.
     pub fn host_permissions(&self) -> Option<HostPermissions> {
         self.host_permissions
     }
 }
 
-/// A field that must be there.
+/// Reads a string. Fails if it is missing.
 pub(super) fn required_text<'a>(fields: &OptionReader<'a>, name: &str) -> Result<&'a str> {
     fields.text(name)?.ok_or_else(|| Error::invalid_config(name, "expected a string, got nothing"))
 }

@@ -1,19 +1,18 @@
-//! Where a mount appears in the guest.
+//! The path of a mount in the guest.
 
 use crate::error::{Error, Result};
 use std::cmp::Ordering;
 use std::fmt;
 
-/// The longest path that Linux takes, in bytes.
+/// The longest path of Linux, in bytes.
 const MAX_BYTES: usize = 4095;
 
-/// An absolute, normalized path in the guest, that is not one of the guest system's own. Parents sort before
-/// their children.
+/// An absolute, normalized path in the guest that the guest system does not reserve. Parents sort before children.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct GuestPath(String);
 
 impl GuestPath {
-    /// Parses a path; the error quotes it and says what is wrong with it.
+    /// Parses a path. The error quotes it and says which rule it breaks.
     pub fn parse(path: &str) -> Result<Self> {
         if path.len() > MAX_BYTES {
             let bytes = path.len();
@@ -35,7 +34,7 @@ impl GuestPath {
         }
         let components: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
         if components.contains(&"..") {
-            return refuse("contains \"..\"; write the path that it stands for");
+            return refuse("contains \"..\"; write the path without it");
         }
         match components[..] {
             [] => return refuse("is the guest's root; mount below it"),
@@ -46,12 +45,12 @@ impl GuestPath {
         Ok(GuestPath(format!("/{}", components.join("/"))))
     }
 
-    /// What follows `above` in this path, where that is a directory above it.
+    /// Returns the path relative to `above`, or `None` if it is not below `above`.
     pub fn below(&self, above: &GuestPath) -> Option<&str> {
         self.0.strip_prefix(&above.0)?.strip_prefix('/')
     }
 
-    /// The path as text.
+    /// Returns the path as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

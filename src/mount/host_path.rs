@@ -1,9 +1,9 @@
-//! Host paths as far as text goes; whether anything is there is the store's question.
+//! Host paths as text. The store checks whether they exist.
 
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
-/// `path` made absolute against `cwd`. A `..` is kept, because it may cross a link.
+/// Resolves `path` against `cwd`. Keeps `..`, because it may follow a link.
 pub(super) fn resolve(field: &str, path: &str, cwd: &Path) -> Result<PathBuf> {
     let absolute = cwd.join(check(field, path)?);
     if absolute.to_str().is_none() {
@@ -17,7 +17,7 @@ pub(super) fn resolve(field: &str, path: &str, cwd: &Path) -> Result<PathBuf> {
     Ok(absolute)
 }
 
-/// `path` where it must be absolute already, because `factory` has resolved it.
+/// Returns `path`, which `factory` has resolved. Fails if it is not absolute.
 pub(super) fn absolute(field: &str, path: &str, factory: &str) -> Result<PathBuf> {
     let path = check(field, path)?;
     if path.is_relative() {

@@ -1,8 +1,8 @@
-//! Mounts as data: what a caller asked for, where it goes in the guest, and how a runtime is told.
+//! Mounts as data: what a caller requested, the path in the guest, and the arguments for a runtime.
 //!
-//! Options are parsed into a `MountConfig` when the mount is built, `plan` gives every one its `GuestPath` and
-//! its turn, the store resolves each into a `ResolvedMount`, and `runtime` writes those down for a sandbox
-//! engine. Nothing here looks at the disk.
+//! A `MountConfig` is parsed from options when the mount is built. `validate_and_order` gives each mount its `GuestPath`
+//! and its position. The store resolves each to a `ResolvedMount`, and `runtime` renders those for a sandbox engine. This
+//! room does not access the disk.
 
 #![forbid(unsafe_code)]
 
@@ -13,7 +13,7 @@ mod option_names;
 mod options;
 mod provision;
 mod resolved;
-/// What a sandbox engine is told: one pure renderer a file.
+/// Renderers of mounts for sandbox engines, one per file.
 pub mod runtime;
 mod serialize;
 mod source;
@@ -27,4 +27,4 @@ pub use provision::{Provision, ProvisionMode};
 pub use resolved::{MountedPart, ResolvedMount, ResolvedSource};
 pub use source::{MountKind, MountSource};
 pub use subpath::Subpath;
-pub use validate::plan;
+pub use validate::validate_and_order;

@@ -1,19 +1,19 @@
-//! What may be asked of a mount besides its source.
+//! The flags and policies of a mount.
 
 use super::option_names;
 use crate::error::{Error, Result};
 use crate::model::{OptionReader, name_of};
 
-/// The mount flags; each is off unless asked for.
+/// The mount flags. Each is off by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MountFlags {
-    /// Nothing can be written through this mount.
+    /// Forbids writing through this mount.
     pub readonly: bool,
-    /// Nothing on this mount can be executed.
+    /// Forbids executing programs on this mount.
     pub noexec: bool,
-    /// Set-user-id and set-group-id bits have no effect.
+    /// Ignores set-user-ID and set-group-ID bits.
     pub nosuid: bool,
-    /// Device nodes cannot be opened.
+    /// Forbids opening device nodes.
     pub nodev: bool,
 }
 
@@ -29,14 +29,14 @@ impl MountFlags {
     }
 }
 
-/// How virtiofs shows a guest the owners and modes of files.
+/// How virtiofs shows owners and modes of files to a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatVirtualization {
-    /// What the guest sets is kept in an extended attribute; a host file system without them is an error.
+    /// Stores the guest's values in an extended attribute. Fails if the host's file system has no attributes.
     Strict,
-    /// The same where the host file system can keep it, the host's own values elsewhere.
+    /// Stores the guest's values in an extended attribute if possible, else shows the host's values.
     Relaxed,
-    /// The host's own values.
+    /// Shows the host's values.
     Off,
 }
 
@@ -48,18 +48,18 @@ impl StatVirtualization {
         ("off", StatVirtualization::Off),
     ];
 
-    /// This policy's name.
+    /// Returns the policy's name.
     pub fn as_str(self) -> &'static str {
         name_of(&Self::NAMES, self)
     }
 }
 
-/// Whether the permissions that a guest sets through virtiofs reach the host's files.
+/// Whether permissions that a guest sets through virtiofs reach the host's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostPermissions {
-    /// They do not: the guest sees them, the host's file keeps its own.
+    /// They do not: only the guest sees them.
     Private,
-    /// The read, write and execute bits of files and directories do.
+    /// The read, write and execute bits of files and directories reach the host.
     Mirror,
 }
 
@@ -74,7 +74,7 @@ impl HostPermissions {
     }
 }
 
-/// The name of a virtiofs-only policy that was asked for, if one was.
+/// Returns the option name of a virtiofs policy that is set, or `None`.
 pub(super) fn virtiofs_policy(
     stat_virtualization: Option<StatVirtualization>,
     host_permissions: Option<HostPermissions>,

@@ -1,22 +1,22 @@
-//! How a named mount comes by its volume.
+//! Whether a named mount uses an existing volume or creates one.
 
 use crate::error::{Error, Result};
 use crate::model::{OptionReader, VolumeOptions, VolumeSpec, name_of};
 
-/// How a named mount comes by its volume.
+/// Whether a named mount uses an existing volume or creates one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Provision {
     /// The volume must exist.
     Existing,
-    /// The volume is created, and must not exist.
+    /// The volume must not exist, and is created.
     Create(VolumeSpec),
-    /// A compatible volume is used; where there is none, it is created.
+    /// A compatible existing volume is used; a missing one is created.
     EnsureExists(VolumeSpec),
 }
 
 impl Provision {
-    /// Reads the mode and, for the modes that may create a volume, what it is to be. Options and the plain
-    /// object name two of the fields differently.
+    /// Reads the mode and, for a mode that may create a volume, its specification. Two of the fields have other names in
+    /// options than in the plain object.
     pub(super) fn read(fields: &OptionReader, mode_name: &str, kind_name: &str) -> Result<Self> {
         let options = VolumeOptions::read(fields, kind_name)?;
         match fields.choice(mode_name, &ProvisionMode::NAMES)?.unwrap_or(ProvisionMode::Existing) {
@@ -32,7 +32,7 @@ impl Provision {
         }
     }
 
-    /// The mode alone.
+    /// Returns the mode without the specification.
     pub fn mode(&self) -> ProvisionMode {
         match self {
             Provision::Existing => ProvisionMode::Existing,
@@ -41,7 +41,7 @@ impl Provision {
         }
     }
 
-    /// What a created volume is to be.
+    /// Returns the specification of a volume that may be created.
     pub fn spec(&self) -> Option<&VolumeSpec> {
         match self {
             Provision::Existing => None,
@@ -50,7 +50,7 @@ impl Provision {
     }
 }
 
-/// A [`Provision`] without what a created volume is to be.
+/// The mode of a [`Provision`], without the specification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProvisionMode {
     /// [`Provision::Existing`], the default.
@@ -69,7 +69,7 @@ impl ProvisionMode {
         ("ensure-exists", ProvisionMode::EnsureExists),
     ];
 
-    /// This mode's name.
+    /// Returns the mode's name.
     pub fn as_str(self) -> &'static str {
         name_of(&Self::NAMES, self)
     }

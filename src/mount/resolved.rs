@@ -1,4 +1,4 @@
-//! One mount whose source the store has found on the host.
+//! A mount whose source the store has resolved on the host.
 
 use super::guest_path::GuestPath;
 use super::option_names;
@@ -9,22 +9,22 @@ use super::subpath::Subpath;
 use crate::model::{DiskFormat, OptionValue, VolumeName};
 use std::path::{Path, PathBuf};
 
-/// A mount as a runtime is to make it.
+/// A mount as a runtime makes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedMount {
-    /// Where it appears in the guest.
+    /// The path in the guest.
     pub guest_path: GuestPath,
-    /// What appears there.
+    /// The source.
     pub origin: ResolvedSource,
     /// The flags.
     pub flags: MountFlags,
-    /// How virtiofs shows owners and modes; none is the runtime's default.
+    /// How virtiofs shows owners and modes. `None` means the runtime's default.
     pub stat_virtualization: Option<StatVirtualization>,
-    /// Whether permissions set in the guest reach the host; none is the runtime's default.
+    /// Whether permissions set in the guest reach the host. `None` means the runtime's default.
     pub host_permissions: Option<HostPermissions>,
 }
 
-/// Where a resolved mount's content is.
+/// The source of a resolved mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResolvedSource {
     /// A file or directory of the host.
@@ -38,52 +38,52 @@ pub enum ResolvedSource {
     Named {
         /// Its name.
         volume: VolumeName,
-        /// The absolute path of what is mounted: its data directory, or a part of it.
+        /// The absolute path of the mounted entry: the volume's data directory, or a part of it.
         host: PathBuf,
-        /// The path by which a runtime may open it: of a part, that of a descriptor, which leads to the very one that was
-        /// found. It cannot be mounted from another mount name space.
+        /// The path by which a runtime opens it. For a part, this is the procfs path of a descriptor, which names the very
+        /// entry that was resolved. A process of another mount namespace cannot mount it.
         open: PathBuf,
-        /// The part of the volume that is mounted; none is all of it.
+        /// The mounted part of the volume. `None` means all of it.
         part: Option<MountedPart>,
-        /// The most that it may take, in MiB; none is unlimited.
+        /// The quota in MiB. `None` means unlimited.
         quota_mib: Option<u32>,
     },
     /// Memory.
     Tmpfs {
-        /// At most this much, in MiB; none leaves it to the runtime.
+        /// The limit in MiB. `None` means the runtime's default.
         size_mib: Option<u32>,
     },
-    /// A disk image, be it a disk volume's or one of the host.
+    /// A disk image of a disk volume or of the host.
     Disk {
-        /// The volume whose image it is; none for an image of the host.
+        /// The image's volume. `None` for an image of the host.
         volume: Option<VolumeName>,
         /// The image's absolute path.
         host: PathBuf,
-        /// The path by which a runtime is to open the image, which leads to the very file that was checked.
+        /// The path by which a runtime opens the image. It names the very file that was inspected.
         open: PathBuf,
-        /// What the image is.
+        /// The image's format.
         format: DiskFormat,
-        /// The file system inside, where it is known.
+        /// The file system in the image, if it is known.
         fstype: Option<String>,
     },
 }
 
-/// A part of a volume, which the attachment holds by a descriptor: whoever may write the volume could put something
-/// else in its place.
+/// A part of a volume. The attachment holds a descriptor of it, because a process that can write to the volume could
+/// replace it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountedPart {
-    /// Its path in the volume.
+    /// The path in the volume.
     pub subpath: Subpath,
     /// The volume's data directory.
     pub root: PathBuf,
     /// Whether it is a file.
     pub is_file: bool,
-    /// The number of the descriptor in this process.
+    /// The descriptor's number in this process.
     pub descriptor: i32,
 }
 
 impl ResolvedMount {
-    /// The kind of mount that the caller asked for.
+    /// Returns the kind of mount that the caller requested.
     pub fn kind(&self) -> MountKind {
         match self.origin {
             ResolvedSource::Bind { .. } => MountKind::Bind,
@@ -94,7 +94,7 @@ impl ResolvedMount {
         }
     }
 
-    /// The part of a volume that is mounted.
+    /// Returns the mounted part of a volume, or `None`.
     pub fn part(&self) -> Option<&MountedPart> {
         match &self.origin {
             ResolvedSource::Named { part, .. } => part.as_ref(),
@@ -102,13 +102,13 @@ impl ResolvedMount {
         }
     }
 
-    /// Whether a single file of the host is mounted.
+    /// Reports whether the mount is a single file of the host.
     pub fn is_file(&self) -> bool {
         let is_bound = matches!(self.origin, ResolvedSource::Bind { file: true, .. });
         is_bound || self.part().is_some_and(|part| part.is_file)
     }
 
-    /// The host path that the guest sees, where there is one.
+    /// Returns the host path that the guest sees, or `None`.
     pub fn host(&self) -> Option<&Path> {
         match &self.origin {
             ResolvedSource::Bind { host, .. }
@@ -120,7 +120,7 @@ impl ResolvedMount {
 }
 
 impl From<&ResolvedMount> for OptionValue {
-    /// One entry of `attachment.mounts`.
+    /// Converts to an entry of `attachment.mounts`.
     fn from(mount: &ResolvedMount) -> Self {
         let volume = match &mount.origin {
             ResolvedSource::Named { volume, .. } | ResolvedSource::Disk { volume: Some(volume), .. } => {

@@ -1,4 +1,4 @@
-//! A mount as the plain object that callers see, store and hand back.
+//! Converts a mount to and from the plain object that callers store and pass back.
 
 use super::config::{self, MountConfig};
 use super::host_path;
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::model::{DiskFormat, DiskSpec, Labels, OptionReader, OptionValue, VolumeRef, VolumeSpec};
 use std::path::Path;
 
-/// Every field, in the object's order.
+/// All fields, in the object's order.
 const FIELDS: [&str; 20] = [
     option_names::KIND,
     option_names::BIND,
@@ -36,7 +36,7 @@ const FIELDS: [&str; 20] = [
 ];
 
 impl MountConfig {
-    /// Reads the plain object, which may be hand-written or come from JSON: every rule is checked again.
+    /// Reads the plain object. It may be hand-written or parsed from JSON, so every rule is checked again.
     pub fn from_input(input: &OptionValue) -> Result<Self> {
         let fields = OptionReader::of("MountConfig", input, &FIELDS)?;
         let kind = fields.choice(option_names::KIND, &MountKind::NAMES)?.ok_or_else(|| {
@@ -69,7 +69,7 @@ impl MountConfig {
     }
 }
 
-/// Refuses a field that is set but that mounts of this kind do not have.
+/// Fails if a field is set that mounts of this kind do not have.
 fn reject_unexpected_fields(input: &OptionValue, fields: &OptionReader, kind: MountKind) -> Result<()> {
     let OptionValue::Object(entries) = input else { return Ok(()) };
     let is_tmpfs = kind == MountKind::Tmpfs;
@@ -103,7 +103,7 @@ fn belongs(name: &str, kind: MountKind) -> bool {
 }
 
 impl From<&MountConfig> for OptionValue {
-    /// The plain object, with every field; what is unset is absent.
+    /// Converts to the plain object with every field. An unset field is absent.
     fn from(config: &MountConfig) -> Self {
         OptionValue::Object(FIELDS.iter().map(|name| ((*name).to_owned(), value(config, name))).collect())
     }
@@ -162,7 +162,7 @@ fn labels(labels: &Labels) -> OptionValue {
     OptionValue::Object(labels.iter().map(|(key, value)| (key.to_owned(), text(Some(value)))).collect())
 }
 
-/// A host path as text; a character that is not UTF-8 shows as U+FFFD.
+/// Converts a host path to text. Invalid UTF-8 becomes U+FFFD.
 pub(super) fn path(host: &Path) -> OptionValue {
     OptionValue::Text(host.to_string_lossy().into_owned())
 }

@@ -1,4 +1,4 @@
-//! What a mount shows the guest.
+//! The source of a mount.
 
 use super::option_names;
 use super::provision::Provision;
@@ -32,13 +32,13 @@ impl MountKind {
         ("disk", MountKind::Disk),
     ];
 
-    /// This kind's name.
+    /// Returns the kind's name.
     pub fn as_str(self) -> &'static str {
         name_of(&Self::NAMES, self)
     }
 }
 
-/// What is mounted, as far as the caller said; the store finds out the rest.
+/// The source as the caller stated it. The store resolves the rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MountSource {
     /// A file or directory of the host.
@@ -48,31 +48,31 @@ pub enum MountSource {
     },
     /// A volume.
     Named {
-        /// Its name, and its id where only the volume that has it is meant.
+        /// The volume's name, and its ID if only the volume with that ID is meant.
         volume: VolumeRef,
-        /// Whether it has to be there already.
+        /// Whether the volume must exist.
         provision: Provision,
-        /// The part of it that is mounted; none is all of it.
+        /// The mounted part of the volume. `None` means all of it.
         subpath: Option<Subpath>,
     },
     /// Memory.
     Tmpfs {
-        /// At most this much, in MiB; none leaves it to the runtime.
+        /// The limit in MiB. `None` means the runtime's default.
         size_mib: Option<u32>,
     },
     /// A disk image of the host.
     Disk {
         /// Its absolute path.
         host: PathBuf,
-        /// What the image must be; none leaves it to the probe.
+        /// The stated format of the image. `None` means that it is detected.
         format: Option<DiskFormat>,
-        /// The file system that the guest mounts; none leaves it to the probe.
+        /// The stated file system in the image. `None` means that it is detected.
         fstype: Option<String>,
     },
 }
 
 impl MountSource {
-    /// A volume, by its name; by its id too only where the volume is to be there already.
+    /// Builds the source of a volume. Fails if it has an ID and the mount may create a volume.
     pub(super) fn named(volume: VolumeRef, provision: Provision, subpath: Option<Subpath>) -> Result<Self> {
         if volume.id.is_some() && provision.spec().is_some() {
             return Err(Error::invalid_config(
@@ -83,7 +83,7 @@ impl MountSource {
         Ok(MountSource::Named { volume, provision, subpath })
     }
 
-    /// The id of the volume that is mounted, where only that one is meant.
+    /// Returns the volume's ID, if only the volume with that ID is meant.
     pub(super) fn volume_id(&self) -> Option<VolumeId> {
         match self {
             MountSource::Named { volume, .. } => volume.id,
@@ -108,7 +108,7 @@ impl MountSource {
         Ok(MountSource::Disk { host, format, fstype })
     }
 
-    /// The kind of mount that this is the source of.
+    /// Returns the kind of the mount.
     pub fn kind(&self) -> MountKind {
         match self {
             MountSource::Bind { .. } => MountKind::Bind,
@@ -118,7 +118,7 @@ impl MountSource {
         }
     }
 
-    /// Whether this can be a directory, which virtiofs shares; an existing volume may turn out to be a disk.
+    /// Reports whether the source may be a directory, which virtiofs shares. An existing volume may be a disk.
     pub(super) fn may_be_directory(&self) -> bool {
         match self {
             MountSource::Bind { .. } => true,
@@ -130,7 +130,7 @@ impl MountSource {
     }
 }
 
-/// The name ends in mount commands, so it is held to the characters that file system names have.
+/// Checks a file system's name. It becomes part of mount commands, so only the characters of such names are allowed.
 fn check_fstype(fstype: &str) -> Result<String> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '.' | '-');
     if fstype.is_empty() || fstype.len() > MAX_FSTYPE_BYTES || !fstype.chars().all(allowed) {

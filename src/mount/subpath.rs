@@ -1,26 +1,25 @@
-//! A part of a volume, as far as text goes.
+//! The path of a part of a volume, as text.
 
 use super::option_names;
 use crate::error::{Error, Result};
 use std::fmt;
 
-/// The longest path and the longest name that Linux takes, in bytes.
+/// The longest path and the longest name of Linux, in bytes.
 const MAX_BYTES: usize = 4095;
 const MAX_NAME_BYTES: usize = 255;
 
-/// How much of a path that is too long a message shows.
-const SHOWN: usize = 64;
+/// How many characters of a path that is too long a message shows.
+const MAX_SHOWN_CHARS: usize = 64;
 
-/// A relative, normalized path below a volume's root that does not climb. Where links lead is found out when it is
-/// attached.
+/// A relative, normalized path below a volume's root, without `..`. Links are resolved when it is attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subpath(String);
 
 impl Subpath {
-    /// Parses a path; the error quotes it and says what is wrong with it.
+    /// Parses a path. The error quotes it and says which rule it breaks.
     pub fn parse(path: &str) -> Result<Self> {
         let refuse = |problem: String| {
-            let shown: String = path.chars().take(SHOWN).collect();
+            let shown: String = path.chars().take(MAX_SHOWN_CHARS).collect();
             let more = if shown.len() < path.len() { "…" } else { "" };
             Err(Error::invalid_config(option_names::SUBPATH, format!("{shown:?}{more} {problem}")))
         };
@@ -32,7 +31,7 @@ impl Subpath {
         }
         let components: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
         if components.contains(&"..") {
-            return refuse("contains \"..\"; write the path that it stands for".to_owned());
+            return refuse("contains \"..\"; write the path without it".to_owned());
         }
         if components.is_empty() {
             return refuse("names all of the volume; leave it unset for that".to_owned());
@@ -47,7 +46,7 @@ impl Subpath {
         Ok(Subpath(joined))
     }
 
-    /// The path as text.
+    /// Returns the path as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

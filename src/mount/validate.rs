@@ -1,11 +1,11 @@
-//! The order in which mounts are made.
+//! Validates the guest paths of several mounts, and orders the mounts.
 
 use super::config::MountConfig;
 use super::guest_path::GuestPath;
 use crate::error::{Error, Result};
 
-/// Parses every guest path, refuses two that are one, and puts parents before their children.
-pub fn plan(entries: Vec<(String, MountConfig)>) -> Result<Vec<(GuestPath, MountConfig)>> {
+/// Parses all guest paths and sorts parents before children. Fails if two paths are equal.
+pub fn validate_and_order(entries: Vec<(String, MountConfig)>) -> Result<Vec<(GuestPath, MountConfig)>> {
     let mut parsed = Vec::with_capacity(entries.len());
     for (given, config) in entries {
         parsed.push((GuestPath::parse(&given)?, given, config));

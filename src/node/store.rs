@@ -12,7 +12,7 @@ use super::runtime::js_error::or_throw;
 use super::runtime::pages::{NativePages, to_json};
 use crate::error::{Error, Result};
 use crate::model::{Labels, OptionReader, OptionValue, VolumeName, VolumeSpec};
-use crate::mount::plan;
+use crate::mount::validate_and_order;
 use crate::store::{Durability, OpenOptions, Store, VolumeInfo};
 use crate::sync::{CancelToken, Slots};
 use napi::Env;
@@ -194,7 +194,7 @@ impl NativeStore {
             env,
             pool_for_name(&store, created, &cancel),
             move || {
-                let attachment = store.attach(&sandbox, &plan(mounts)?, pid, &cancel)?;
+                let attachment = store.attach(&sandbox, &validate_and_order(mounts)?, pid, &cancel)?;
                 Ok(NativeAttachment::new(store, attachment))
             },
             |env, attachment| attachment.into_unknown(env),

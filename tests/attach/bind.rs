@@ -4,7 +4,7 @@ use super::{bind, invalid_field};
 use crate::support::Home;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::stat::Mode;
-use sandbox_volumes::mount::{ResolvedSource, plan};
+use sandbox_volumes::mount::{ResolvedSource, validate_and_order};
 use sandbox_volumes::sync::CancelToken;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -120,8 +120,10 @@ fn case_56_a_source_that_is_exchanged_meanwhile_is_attached_or_refused_and_never
             "link" => symlink(outside.path(), &beside).map(|()| None).unwrap(),
             _ => Some(UnixListener::bind(&beside).unwrap()),
         };
-        let nested =
-            plan(vec![("/a".to_owned(), bind(&source)), ("/a/point".to_owned(), bind(outside.path()))]);
+        let nested = validate_and_order(vec![
+            ("/a".to_owned(), bind(&source)),
+            ("/a/point".to_owned(), bind(outside.path())),
+        ]);
         let nested = nested.unwrap();
         let done = AtomicBool::new(false);
         let (told, outcomes) = mpsc::channel();

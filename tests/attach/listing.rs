@@ -5,7 +5,7 @@ use crate::sleeper::Sleeper;
 use crate::support::{Home, name};
 use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::OptionValue;
-use sandbox_volumes::mount::{MountConfig, plan};
+use sandbox_volumes::mount::{MountConfig, validate_and_order};
 use sandbox_volumes::store::{AttachmentInfo, Durability, Store};
 use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
@@ -218,7 +218,7 @@ fn attachments_are_seen_from_another_store() {
     let home = Home::new();
     home.create("data");
     let other = Store::open(&home.path(""), Durability::Full).unwrap();
-    let mounts = plan(vec![("/data".to_owned(), existing("data"))]).unwrap();
+    let mounts = validate_and_order(vec![("/data".to_owned(), existing("data"))]).unwrap();
     let attached = other.attach("worker", &mounts, None, &CancelToken::default()).unwrap();
     assert_eq!(listed(&home, None, None)[0].record.id, attached.id);
     end(&home, attached.id, true).unwrap();

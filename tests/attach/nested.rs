@@ -4,7 +4,7 @@ use super::{bind, existing};
 use crate::support::Home;
 use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::OptionValue;
-use sandbox_volumes::mount::{MountConfig, plan};
+use sandbox_volumes::mount::{MountConfig, validate_and_order};
 use sandbox_volumes::store::Attachment;
 use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
@@ -21,7 +21,7 @@ fn readonly(volume: &str) -> MountConfig {
 impl Home {
     fn attach_at(&self, mounts: &[(&str, MountConfig)]) -> Result<Attachment, Error> {
         let entries = mounts.iter().map(|(path, mount)| ((*path).to_owned(), mount.clone())).collect();
-        self.store.attach("worker", &plan(entries).unwrap(), None, &CancelToken::default())
+        self.store.attach("worker", &validate_and_order(entries).unwrap(), None, &CancelToken::default())
     }
 }
 

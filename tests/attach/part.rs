@@ -8,7 +8,7 @@ use nix::fcntl::{RenameFlags, renameat2};
 use nix::unistd::geteuid;
 use sandbox_volumes::error::ErrorKind;
 use sandbox_volumes::model::OptionValue;
-use sandbox_volumes::mount::{MountConfig, MountedPart, ResolvedSource, plan};
+use sandbox_volumes::mount::{MountConfig, MountedPart, ResolvedSource, validate_and_order};
 use sandbox_volumes::store::Attachment;
 use sandbox_volumes::sync::CancelToken;
 use serde_json::{Value, json};
@@ -204,7 +204,7 @@ fn a_mount_below_a_part_is_looked_for_in_the_part() {
     fs::create_dir(root.join("link")).unwrap();
     let attach = |below: &str, mount: MountConfig| {
         let entries = vec![("/t".to_owned(), part("data", "tenant")), (format!("/t/{below}"), mount)];
-        home.store.attach("worker", &plan(entries).unwrap(), None, &CancelToken::default())
+        home.store.attach("worker", &validate_and_order(entries).unwrap(), None, &CancelToken::default())
     };
     home.create("other");
     attach("inner", existing("other")).unwrap();

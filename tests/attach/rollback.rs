@@ -3,7 +3,7 @@
 use super::{bind, create, ensure_exists, existing, named};
 use crate::support::{Home, name};
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::mount::plan;
+use sandbox_volumes::mount::validate_and_order;
 use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::fs::{self, File};
@@ -69,7 +69,7 @@ fn a_cancelled_attach_leaves_nothing() {
     let home = Home::new();
     let cancel = CancelToken::default();
     cancel.cancel();
-    let mounts = plan(vec![("/data".to_owned(), create("data"))]).unwrap();
+    let mounts = validate_and_order(vec![("/data".to_owned(), create("data"))]).unwrap();
     let error = home.store.attach("worker", &mounts, None, &cancel).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Aborted);
     assert_eq!(home.volumes(), [""; 0]);
@@ -87,7 +87,8 @@ fn an_attach_cancelled_at_any_moment_is_whole_or_leaves_nothing() {
             canceller.cancel()
         });
         let mounts = ["/a", "/b"].map(|at| (at.to_owned(), create(&at[1..])));
-        let attached = home.store.attach("worker", &plan(mounts.into()).unwrap(), None, &cancel);
+        let attached =
+            home.store.attach("worker", &validate_and_order(mounts.into()).unwrap(), None, &cancel);
         let accepted = thread.join().unwrap();
         match attached {
             Ok(attached) => {

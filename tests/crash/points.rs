@@ -4,7 +4,7 @@ use crate::support::{Home, name};
 use rusqlite::Connection;
 use sandbox_volumes::error::ErrorKind;
 use sandbox_volumes::model::{Labels, VolumeRef, VolumeSpec};
-use sandbox_volumes::mount::{MountConfig, plan};
+use sandbox_volumes::mount::{MountConfig, validate_and_order};
 use sandbox_volumes::store::{Durability, Store, check};
 use sandbox_volumes::sync::CancelToken;
 use std::fs::{self, File};
@@ -238,7 +238,7 @@ const MEETS: [(&str, Meets); 8] = [
     ("attach", |home| {
         let volume = sandbox_volumes::model::OptionValue::Text("data".to_owned());
         let mount = MountConfig::named(&volume, &sandbox_volumes::model::OptionValue::Absent).unwrap();
-        let mounts = plan(vec![("/data".to_owned(), mount)]).unwrap();
+        let mounts = validate_and_order(vec![("/data".to_owned(), mount)]).unwrap();
         let attached = home.store.attach("worker", &mounts, None, &CancelToken::default());
         finds(attached.and_then(|attached| home.store.detach(attached.id)))
     }),

@@ -8,7 +8,7 @@ use crate::support::Home;
 use nix::sys::stat::Mode;
 use sandbox_volumes::error::ErrorKind;
 use sandbox_volumes::model::DiskFormat;
-use sandbox_volumes::mount::{MountConfig, plan};
+use sandbox_volumes::mount::{MountConfig, validate_and_order};
 use sandbox_volumes::sync::CancelToken;
 use serde_json::{Value, json};
 use std::fs::{self, File};
@@ -165,7 +165,7 @@ fn the_images_of_sandboxes_that_died_are_closed() {
     };
     for _ in 0..10 {
         let mut process = Command::new("sleep").arg("600").spawn().unwrap();
-        let mounts = plan(vec![("/disk".to_owned(), image(&path, json!({})))]).unwrap();
+        let mounts = validate_and_order(vec![("/disk".to_owned(), image(&path, json!({})))]).unwrap();
         home.store.attach("worker", &mounts, Some(process.id()), &CancelToken::default()).unwrap();
         process.kill().unwrap();
         process.wait().unwrap();

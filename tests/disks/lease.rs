@@ -5,7 +5,7 @@ use crate::support::{Home, name};
 use nix::fcntl::{FcntlArg, Flock, FlockArg, fcntl};
 use nix::libc;
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::mount::{MountConfig, plan};
+use sandbox_volumes::mount::{MountConfig, validate_and_order};
 use sandbox_volumes::store::{Durability, Store};
 use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
@@ -83,7 +83,7 @@ fn the_end_of_a_process_frees_its_disks_and_another_store_sees_those_of_the_livi
     let home = Home::new();
     for (what, writing, _) in disks(&home) {
         let mut process = Command::new("sleep").arg("600").spawn().unwrap();
-        let mounts = plan(vec![("/disk".to_owned(), writing.clone())]).unwrap();
+        let mounts = validate_and_order(vec![("/disk".to_owned(), writing.clone())]).unwrap();
         let attached = home.store.attach("first", &mounts, Some(process.id()), &CancelToken::default());
         let other = Store::open(&home.path(""), Durability::Fast).unwrap();
         let refused = other.attach("second", &mounts, None, &CancelToken::default());

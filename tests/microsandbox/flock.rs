@@ -4,7 +4,7 @@ use super::volume;
 use crate::support::Home;
 use sandbox_volumes::error::ErrorKind;
 use sandbox_volumes::model::OptionValue;
-use sandbox_volumes::mount::{MountConfig, plan};
+use sandbox_volumes::mount::{MountConfig, validate_and_order};
 use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::fs::{self, File};
@@ -57,7 +57,7 @@ fn case_60_an_attachment_sees_another_programs_flock() {
     let home = Home::new();
     for (path, writing, reading) in disks(&home) {
         let attach = |mount: &MountConfig| {
-            let mounts = plan(vec![("/disk".to_owned(), mount.clone())]).unwrap();
+            let mounts = validate_and_order(vec![("/disk".to_owned(), mount.clone())]).unwrap();
             home.store.attach("worker", &mounts, None, &CancelToken::default())
         };
         let lock = File::open(&path).unwrap();
@@ -81,7 +81,7 @@ fn what_microsandbox_is_told_to_mount_it_can_lock_and_other_attachments_cannot_h
         theirs.try_lock().unwrap();
         theirs.unlock().unwrap();
         // What QEMU and our attachments in other homes see stays.
-        let mounts = plan(vec![("/disk".to_owned(), image(&path, json!({})))]).unwrap();
+        let mounts = validate_and_order(vec![("/disk".to_owned(), image(&path, json!({})))]).unwrap();
         let refused = other.store.attach("second", &mounts, None, &CancelToken::default());
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::VolumeInUse);
         attached.give_flock_away().unwrap();
@@ -104,7 +104,8 @@ fn a_disk_that_an_attach_made_in_vain_is_removed_again() {
     let lock = File::open(home.path("volumes/data/disk.raw")).unwrap();
     lock.try_lock().unwrap();
     let entries = vec![("/a".to_owned(), disk.unwrap()), ("/b".to_owned(), volume("data", json!({})))];
-    let attached = home.store.attach("worker", &plan(entries).unwrap(), None, &CancelToken::default());
+    let attached =
+        home.store.attach("worker", &validate_and_order(entries).unwrap(), None, &CancelToken::default());
     assert_eq!(attached.unwrap_err().kind(), ErrorKind::VolumeInUse);
     assert!(!home.path("volumes/new").exists());
 }

@@ -5,7 +5,7 @@ use crate::support::{Home, name};
 use rusqlite::Connection;
 use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::{OptionValue, VolumeSpec};
-use sandbox_volumes::mount::{MountConfig, plan};
+use sandbox_volumes::mount::{MountConfig, validate_and_order};
 use sandbox_volumes::store::{Durability, Store};
 use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
@@ -165,7 +165,8 @@ fn an_attach_that_fails_takes_its_own_volume_back_whatever_the_catalog_is() {
         &json!({ "mode": "create" }).into(),
     );
     let entries = vec![("/a".to_owned(), create.unwrap()), ("/b".to_owned(), volume("missing", json!({})))];
-    let attached = home.store.attach("worker", &plan(entries).unwrap(), None, &CancelToken::default());
+    let attached =
+        home.store.attach("worker", &validate_and_order(entries).unwrap(), None, &CancelToken::default());
     assert_eq!(attached.unwrap_err().kind(), ErrorKind::VolumeNotFound);
     assert!(!home.path("volumes/new").exists());
     assert!(home.store.get(&name("new"), &CancelToken::default()).is_err());

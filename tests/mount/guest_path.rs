@@ -2,7 +2,7 @@
 
 use crate::assert_invalid;
 use sandbox_volumes::model::OptionValue;
-use sandbox_volumes::mount::{GuestPath, MountConfig, MountSource, plan};
+use sandbox_volumes::mount::{GuestPath, MountConfig, MountSource, validate_and_order};
 
 /// Every path of up to four of these components.
 fn every_path() -> Vec<String> {
@@ -68,7 +68,7 @@ fn rejects_a_guest_path_longer_than_linux_takes() {
 #[test]
 fn the_error_of_a_guest_path_reads_well() {
     let error = GuestPath::parse("/a/../b").unwrap_err();
-    let golden = r#"Invalid "guestPath": "/a/../b" contains ".."; write the path that it stands for"#;
+    let golden = r#"Invalid "guestPath": "/a/../b" contains ".."; write the path without it"#;
     assert_eq!(error.to_string(), golden);
 }
 
@@ -80,7 +80,7 @@ fn a_mount_keeps_its_path_when_it_is_ordered() {
     };
     let entries =
         vec![("/b".to_owned(), tmpfs(2)), ("/a/c".to_owned(), tmpfs(3)), ("/a".to_owned(), tmpfs(1))];
-    let planned = plan(entries).unwrap();
+    let planned = validate_and_order(entries).unwrap();
     let sizes: Vec<(&str, &MountSource)> =
         planned.iter().map(|(path, config)| (path.as_str(), config.source())).collect();
     let size = |mib| MountSource::Tmpfs { size_mib: Some(mib) };

@@ -5,7 +5,7 @@ use crate::worker::{self, Worker};
 use rusqlite::Connection;
 use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::{Labels, OptionValue, VolumeSpec};
-use sandbox_volumes::mount::{MountConfig, plan};
+use sandbox_volumes::mount::{MountConfig, validate_and_order};
 use sandbox_volumes::store::{AppendOptions, Durability, Store};
 use sandbox_volumes::sync::CancelToken;
 use sandbox_volumes::volume_fs::WriteOptions;
@@ -284,7 +284,7 @@ fn a_stopped_process_keeps_its_disk_and_what_it_is_making_and_nobody_waits_for_i
     let holder = Stopped::holding(&home, &["volumes/disk/disk.raw", staged, trashed]);
 
     let mount = MountConfig::named(&OptionValue::Text("disk".to_owned()), &OptionValue::Absent).unwrap();
-    let mounts = plan(vec![("/data".to_owned(), mount)]).unwrap();
+    let mounts = validate_and_order(vec![("/data".to_owned(), mount)]).unwrap();
     ends_within(PROMISED, || {
         for refused in [
             home.store.attach("worker", &mounts, None, &cancel()).map(drop),

@@ -4,7 +4,7 @@ use crate::report::report;
 use crate::support::{Home, name};
 use crate::worker::{self, Worker};
 use sandbox_volumes::model::{Labels, OptionValue, VolumeSpec};
-use sandbox_volumes::mount::{MountConfig, plan};
+use sandbox_volumes::mount::{MountConfig, validate_and_order};
 use sandbox_volumes::store::{Durability, Store, check};
 use sandbox_volumes::sync::CancelToken;
 use std::path::Path;
@@ -163,7 +163,9 @@ fn obey(
             let ensure = serde_json::json!({ "mode": "ensure-exists", "quotaMib": 4 }).into();
             let volume = OptionValue::Text(argument.to_owned());
             let mount = MountConfig::named_with(&volume, &OptionValue::Absent, &ensure)?;
-            store.attach("worker", &plan(vec![("/data".to_owned(), mount)])?, None, &cancel()).map(drop)
+            store
+                .attach("worker", &validate_and_order(vec![("/data".to_owned(), mount)])?, None, &cancel())
+                .map(drop)
         }
         "let-go" => {
             let held = store.attachments(None, Some(&name(argument)), &cancel())?;

@@ -6,7 +6,7 @@ use crate::support::{Home, name};
 use crate::worker::{self, Worker};
 use sandbox_volumes::error::Error;
 use sandbox_volumes::model::{Labels, OptionValue, VolumeSpec};
-use sandbox_volumes::mount::{MountConfig, plan};
+use sandbox_volumes::mount::{MountConfig, validate_and_order};
 use sandbox_volumes::store::{Durability, Store};
 use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
@@ -232,7 +232,12 @@ fn obey(store: &Store, verb: &str, volume: &str, attached: &mut Option<i64>) -> 
         "attach" | "attach-readonly" => {
             let options = json!({ "readonly": verb == "attach-readonly" }).into();
             let mount = MountConfig::named(&OptionValue::Text(volume.to_owned()), &options)?;
-            let held = store.attach("sandbox", &plan(vec![("/data".to_owned(), mount)])?, None, &cancel())?;
+            let held = store.attach(
+                "sandbox",
+                &validate_and_order(vec![("/data".to_owned(), mount)])?,
+                None,
+                &cancel(),
+            )?;
             *attached = Some(held.id);
             Ok(())
         }

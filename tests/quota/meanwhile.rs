@@ -4,7 +4,7 @@ use crate::PLAIN;
 use crate::private::Private;
 use crate::volume::Volume;
 use sandbox_volumes::model::OptionValue;
-use sandbox_volumes::mount::{MountConfig, plan};
+use sandbox_volumes::mount::{MountConfig, validate_and_order};
 use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::fs;
@@ -30,7 +30,7 @@ fn a_volume_that_a_sandbox_may_write_is_soon_measured_again() {
     let volume = Volume::new(json!({ "quotaMib": 64 }));
     volume.fill_with_many();
     let named = MountConfig::named(&OptionValue::Text("v".to_owned()), &OptionValue::Absent).unwrap();
-    let mounts = plan(vec![("/v".to_owned(), named)]).unwrap();
+    let mounts = validate_and_order(vec![("/v".to_owned(), named)]).unwrap();
     volume.store.attach("worker", &mounts, None, &CancelToken::default()).unwrap();
     volume.write("f", b"x", PLAIN).unwrap();
     let mut last = volume.kept().measured_at;

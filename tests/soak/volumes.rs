@@ -4,7 +4,7 @@ use crate::ground::{POOL, kind_of, name, own_volume, spec_of};
 use crate::work::{BROKEN, Outcome, Work, ok};
 use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::{Labels, OptionValue};
-use sandbox_volumes::mount::{MountConfig, plan};
+use sandbox_volumes::mount::{MountConfig, validate_and_order};
 use sandbox_volumes::store::{Attachment, ProblemKind, Store, WriteOptions, check};
 use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
@@ -32,7 +32,7 @@ impl Work {
 
     fn attach(&self, volume: &str, mount: &MountConfig) -> Result<Attachment, Error> {
         let sandbox = format!("sandbox-{}", std::process::id());
-        let planned = plan(vec![("/data".to_owned(), mount.clone())])?;
+        let planned = validate_and_order(vec![("/data".to_owned(), mount.clone())])?;
         self.store.attach(&sandbox, &planned, None, &cancel()).map_err(|error| error.in_volume(volume))
     }
 

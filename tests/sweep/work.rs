@@ -2,7 +2,7 @@
 
 use sandbox_volumes::error::Error;
 use sandbox_volumes::model::{OptionValue, VolumeName, VolumeSpec};
-use sandbox_volumes::mount::{MountConfig, plan};
+use sandbox_volumes::mount::{MountConfig, validate_and_order};
 use sandbox_volumes::store::{Attachment, Durability, Store, TransferOptions};
 use sandbox_volumes::sync::CancelToken;
 use sandbox_volumes::volume_fs::{AppendOptions, WriteFrom, WriteOptions};
@@ -94,7 +94,7 @@ pub fn attach(store: &Store) -> Result<Attachment, Error> {
     let mount =
         MountConfig::named_with(&OptionValue::Text(VOLUME.to_owned()), &OptionValue::Absent, &options)
             .unwrap();
-    let mounts = plan(vec![("/data".to_owned(), mount)]).unwrap();
+    let mounts = validate_and_order(vec![("/data".to_owned(), mount)]).unwrap();
     store.attach("worker", &mounts, None, &CancelToken::default())
 }
 
@@ -213,7 +213,7 @@ impl Work {
                     ("/tmp".to_owned(), MountConfig::tmpfs(&json!({ "readonly": true }).into())?),
                     ("/tmp/below".to_owned(), MountConfig::tmpfs(&OptionValue::Absent)?),
                 ];
-                let attached = store.attach("worker", &plan(mounts)?, None, &cancel)?;
+                let attached = store.attach("worker", &validate_and_order(mounts)?, None, &cancel)?;
                 store.mount_into(&attached, &home.with_file_name(ROOTFS), &CancelToken::default())?;
                 store.unmount(attached.id, &CancelToken::default())
             }

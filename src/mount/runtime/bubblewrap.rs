@@ -9,13 +9,13 @@ const RUNTIME: &str = "Bubblewrap";
 
 const FIRST_FD: &str = "firstFd";
 
-/// The first number behind standard input, output and error.
+/// The first descriptor number after standard input, output and error.
 const MIN_FD: u32 = 3;
 
-/// What `toBubblewrap` is told besides the mounts.
+/// The options of `toBubblewrap`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BubblewrapOptions {
-    /// The number by which bubblewrap finds the first descriptor that is handed on; the others follow.
+    /// The number of the first descriptor that bubblewrap inherits. The others follow.
     first_fd: Option<u32>,
 }
 
@@ -31,7 +31,7 @@ impl BubblewrapOptions {
         }
     }
 
-    /// The number of the descriptor of a part that `before` others come before.
+    /// Returns the descriptor number of a part, after `before` other parts.
     fn number_of(&self, mount: &ResolvedMount, before: u32) -> Result<String> {
         let number = self.first_fd.and_then(|first| first.checked_add(before));
         number.map(|number| number.to_string()).ok_or_else(|| {
@@ -45,18 +45,18 @@ impl BubblewrapOptions {
     }
 }
 
-/// The arguments that make these mounts, which stand in the order of [`plan`](crate::mount::plan()).
+/// Returns the arguments for these mounts, which are in the order of
+/// [`validate_and_order`](crate::mount::validate_and_order()).
 ///
-/// A part of a volume is bound by its descriptor: a path to it is of no use in bubblewrap's own user name space, and
-/// whoever may write the volume could change what it leads to.
+/// A part of a volume is bound by its descriptor. Its procfs path does not work in bubblewrap's user namespace, and
+/// another process that can write to the volume could replace the entry at its path.
 ///
-/// `nosuid` and `nodev` hold without an argument: bubblewrap makes every bind and tmpfs with both. It has no
-/// `noexec`.
+/// `nosuid` and `nodev` need no argument: bubblewrap sets both for every bind mount and tmpfs. It has no `noexec`.
 pub fn render(mounts: &[ResolvedMount], options: &BubblewrapOptions) -> Result<Vec<String>> {
     let mut argv = Vec::new();
     let mut parts = 0;
     if !mounts.is_empty() {
-        // A sandbox that root starts keeps its capabilities, and with this one it could undo every flag below.
+        // A sandbox that root starts keeps its capabilities. With CAP_SYS_ADMIN it could undo every flag below.
         argv.extend(["--cap-drop", "CAP_SYS_ADMIN"].map(str::to_owned));
     }
     let mut readonly_tmpfs = Vec::new();
@@ -93,7 +93,7 @@ pub fn render(mounts: &[ResolvedMount], options: &BubblewrapOptions) -> Result<V
             ResolvedSource::Disk { .. } => return Err(disk_refused(RUNTIME, mount)),
         }
     }
-    // Only now, because the mount points below them had to be made first.
+    // Last, because bubblewrap creates the mount points below them first.
     for guest_path in readonly_tmpfs.into_iter().rev() {
         argv.extend(["--remount-ro", guest_path].map(str::to_owned));
     }

@@ -1,4 +1,4 @@
-//! `--mount` and `--tmpfs` arguments for `docker run` and `podman run`, which differ in what they can say.
+//! `--mount` and `--tmpfs` arguments for `docker run` and `podman run`, which support different options.
 
 use super::{
     BY_PATH, by_path, disk_refused, mount_options, path_to_mount, refuse_virtiofs_policies, tmpfs_options,
@@ -12,7 +12,7 @@ use std::borrow::Cow;
 
 const ENGINE: &str = "engine";
 
-/// Who reads the arguments.
+/// The engine that reads the arguments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Engine {
     /// Docker 25 or later.
@@ -26,7 +26,7 @@ impl Engine {
     /// The names that callers and JavaScript use.
     const NAMES: [(&'static str, Engine); 2] = [("docker", Engine::Docker), ("podman", Engine::Podman)];
 
-    /// As it is called in messages.
+    /// Returns the name for messages.
     fn title(self) -> &'static str {
         match self {
             Engine::Docker => "Docker",
@@ -35,12 +35,12 @@ impl Engine {
     }
 }
 
-/// What `toDocker` is told besides the mounts.
+/// The options of `toDocker`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DockerOptions {
-    /// Who reads the arguments.
+    /// The engine that reads the arguments.
     pub engine: Engine,
-    /// Parts of volumes may be told by their paths.
+    /// Whether parts of volumes may be mounted by their paths.
     pub by_path: bool,
 }
 
@@ -59,7 +59,8 @@ impl From<Engine> for DockerOptions {
     }
 }
 
-/// The arguments that make these mounts, which stand in the order of [`plan`](crate::mount::plan()).
+/// Returns the arguments for these mounts, which are in the order of
+/// [`validate_and_order`](crate::mount::validate_and_order()).
 pub fn render(mounts: &[ResolvedMount], options: DockerOptions) -> Result<Vec<String>> {
     let DockerOptions { engine, by_path } = options;
     let mut argv = Vec::new();
@@ -69,7 +70,7 @@ pub fn render(mounts: &[ResolvedMount], options: DockerOptions) -> Result<Vec<St
             ResolvedSource::Bind { host, .. } | ResolvedSource::Named { host, .. } => {
                 let host = path_to_mount(engine.title(), mount, host, by_path)?;
                 if host.contains(char::is_control) {
-                    // Both read a line break in a quoted field, and may turn it into another one.
+                    // Both engines read a line break in a quoted field, and may change it.
                     let problem = format!("its host path {host:?} contains a control character");
                     return Err(unsupported(engine.title(), mount, problem));
                 }
@@ -84,7 +85,7 @@ pub fn render(mounts: &[ResolvedMount], options: DockerOptions) -> Result<Vec<St
     Ok(argv)
 }
 
-/// What is mounted below the source stays out: a flag would not reach it, on all versions of both.
+/// Renders a bind mount without the mounts below its source: flags do not apply to those in some versions.
 fn bind(engine: Engine, mount: &ResolvedMount, host: &str) -> Result<String> {
     let mut line = String::from("type=bind");
     push_field(&mut line, &["source=", host]);
@@ -121,13 +122,13 @@ fn tmpfs(engine: Engine, mount: &ResolvedMount, size_mib: Option<u32>) -> String
         options.push("exec".into());
     }
     if engine == Engine::Podman {
-        // It would begin with what the image has there.
+        // Without this, podman copies the image's content into it.
         options.push("notmpcopyup".into());
     }
     format!("{}:{}", mount.guest_path, options.join(","))
 }
 
-/// Adds a field, in parts, to a line of comma-separated values.
+/// Adds a field, in parts, to a line of CSV.
 fn push_field(line: &mut String, field: &[&str]) {
     let is_quoted = field.iter().any(|part| part.contains([',', '"']));
     line.push_str(if is_quoted { ",\"" } else { "," });

@@ -1,4 +1,4 @@
-//! What the host's own kernel is told, for mounts that are made on the host, below a root directory.
+//! Mounts that the host's kernel makes below a root directory of the host.
 
 use super::{directly_below, refuse_virtiofs_policies, tmpfs_options, unsupported};
 use crate::error::Result;
@@ -6,33 +6,33 @@ use crate::model::DiskFormat;
 use crate::mount::{MountFlags, ResolvedMount, ResolvedSource};
 use std::borrow::Cow;
 
-/// What the kernel is called in messages.
+/// The name of the kernel in messages.
 pub const RUNTIME: &str = "The host's kernel";
 
 /// A mount as the kernel makes it.
 #[derive(Debug)]
 pub struct HostMount<'m> {
-    /// What was attached.
+    /// The attached mount.
     pub mount: &'m ResolvedMount,
-    /// Its flags. `nosuid` and `nodev` are always among them: other users of the host may come upon the mount, and a
-    /// guest makes set-id programs and device nodes.
+    /// The flags. `nosuid` and `nodev` are always set: other users of the host may reach the mount, and a guest can create
+    /// set-id programs and device nodes in it.
     pub flags: MountFlags,
-    /// The file system that is mounted; none where a directory or file of the host is shown.
+    /// The file system to mount. `None` for a bind mount of a directory or file.
     pub file_system: Option<FileSystem<'m>>,
-    /// What has to be made in it, by relative path, before it is made read-only: mount points of mounts below.
+    /// The mount points to create before the mount becomes read-only: relative path, and whether it is a file.
     pub mount_points: Vec<(&'m str, bool)>,
 }
 
 /// A file system with its options as `mount -o` spells them.
 #[derive(Debug)]
 pub struct FileSystem<'m> {
-    /// Its type as `mount -t` spells it.
+    /// The type as `mount -t` spells it.
     pub kind: &'m str,
     /// The options.
     pub options: Vec<String>,
 }
 
-/// What the kernel is to mount, in the order of [`plan`](crate::mount::plan()).
+/// Returns the mounts for the kernel, in the order of [`validate_and_order`](crate::mount::validate_and_order()).
 pub fn render(mounts: &[ResolvedMount]) -> Result<Vec<HostMount<'_>>> {
     mounts.iter().enumerate().map(|(at, mount)| host_mount(mount, &mounts[at + 1..])).collect()
 }
@@ -72,14 +72,14 @@ fn host_mount<'m>(mount: &'m ResolvedMount, later: &'m [ResolvedMount]) -> Resul
     Ok(HostMount { mount, flags, file_system, mount_points })
 }
 
-/// The places in this mount of those that it holds itself.
+/// Returns the mount points of `later` that are in this mount itself.
 fn points_in<'m>(mount: &ResolvedMount, later: &'m [ResolvedMount]) -> Vec<(&'m str, bool)> {
     let inside = directly_below(mount, later).into_iter();
     inside.filter_map(|inner| Some((inner.guest_path.below(&mount.guest_path)?, inner.is_file()))).collect()
 }
 
 fn disk_options(kind: &str, readonly: bool) -> Vec<String> {
-    // The file system itself says what is done about an error in it, and a guest may have it say "panic".
+    // The superblock says what the kernel does about an error, and a guest may write "panic" there.
     let errors = kind.starts_with("ext").then_some("errors=remount-ro");
     readonly.then_some("ro").into_iter().chain(errors).map(str::to_owned).collect()
 }

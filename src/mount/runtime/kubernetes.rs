@@ -1,6 +1,6 @@
 //! The `volumes` and `volumeMounts` of a Kubernetes pod, and persistent volumes for its claims.
 //!
-//! Volumes are named by their mount's place in the list, which is the same each time.
+//! A volume's name is its mount's index in the list, so it does not change between renderings.
 
 use super::kubernetes_options::{Claims, KubernetesOptions};
 use super::rendered::Rendered::{self, Flag, Object, Word};
@@ -14,7 +14,7 @@ use std::collections::HashMap;
 
 const RUNTIME: &str = "Kubernetes";
 
-/// What a pod has, and with claims the manifests.
+/// The lists of a rendering: two of the pod, and with claims the manifests.
 const VOLUMES: &str = "volumes";
 const VOLUME_MOUNTS: &str = "volumeMounts";
 const PERSISTENT_VOLUMES: &str = "persistentVolumes";
@@ -27,15 +27,15 @@ const CLAIM: &str = "PersistentVolumeClaim";
 /// The longest name of an object, in bytes.
 const MAX_NAME_BYTES: usize = 253;
 
-/// A named field of a rendering.
+/// A field of a rendering.
 type Field<'m> = (&'static str, Rendered<'m>);
 
-/// A pod's part, and with claims the objects that it refers to.
+/// Renders the fields of a pod and, with claims, the objects that it refers to.
 pub fn render<'m>(mounts: &'m [ResolvedMount], options: &'m KubernetesOptions) -> Result<Rendered<'m>> {
     lists(lists_for(options), |put| render_into(put, mounts, options))
 }
 
-/// The names of the lists.
+/// Returns the names of the lists.
 pub fn lists_for(options: &KubernetesOptions) -> &'static [&'static str] {
     match options.claims {
         Some(_) => &[VOLUMES, VOLUME_MOUNTS, PERSISTENT_VOLUMES, CLAIMS],
@@ -43,13 +43,13 @@ pub fn lists_for(options: &KubernetesOptions) -> &'static [&'static str] {
     }
 }
 
-/// Puts the values of the lists one after the other.
+/// Passes the values of the lists to `put`, one after the other.
 pub fn render_into<'m>(
     put: &mut Put<'_, 'm>,
     mounts: &'m [ResolvedMount],
     options: &'m KubernetesOptions,
 ) -> Result<()> {
-    // The pod's own names of its claims.
+    // The pod's names of its claims.
     let mut by_name: HashMap<String, String> = HashMap::new();
     for (at, mount) in mounts.iter().enumerate() {
         let on_node = on_node(mount)?;
@@ -59,7 +59,7 @@ pub fn render_into<'m>(
             (Some(claims), ResolvedSource::Named { volume, host, part, quota_mib, .. }) => {
                 let claim_name = object_name(mount, volume)?;
                 if let Some(first) = by_name.get(&claim_name) {
-                    // A pod that has one claim under two names may wait for ever.
+                    // A pod that has one claim under two names may stay pending.
                     name.clone_from(first);
                 } else {
                     let mib = quota_mib.or(claims.storage_mib);
@@ -94,7 +94,7 @@ fn check(mount: &ResolvedMount) -> Result<()> {
     }
 }
 
-/// What tells a pod that a volume's content is on the node itself.
+/// Returns the field of a volume whose content is on the node.
 fn on_node(mount: &ResolvedMount) -> Result<(&'static str, Rendered<'_>)> {
     let host_path = |host, kind| {
         let path = text(host_text(RUNTIME, mount, host)?);
@@ -102,7 +102,7 @@ fn on_node(mount: &ResolvedMount) -> Result<(&'static str, Rendered<'_>)> {
     };
     match &mount.origin {
         ResolvedSource::Bind { host, file } => host_path(host, if *file { "File" } else { DIRECTORY }),
-        // Kubernetes finds the part itself, safely, where the pod runs.
+        // Kubernetes resolves the subpath itself, safely, on the pod's node.
         ResolvedSource::Named { host, part, .. } => {
             host_path(part.as_ref().map_or(host, |part| &part.root), DIRECTORY)
         }
@@ -124,14 +124,14 @@ fn volume_mount<'m>(mount: &'m ResolvedMount, name: String, options: &Kubernetes
         let in_cluster = matches!(mount.origin, ResolvedSource::Named { .. })
             && options.claims.as_ref().is_some_and(|claims| claims.storage_class.is_some());
         if mount.host().is_some() && !in_cluster {
-            // What is mounted below the directory comes along, and would stay writable.
+            // The mounts below the directory are included, and would stay writable.
             volume_mount.push(("recursiveReadOnly", Word("Enabled")));
         }
     }
     Object(volume_mount)
 }
 
-/// A manifest of that kind.
+/// Returns a manifest of that kind.
 fn manifest<'m>(kind: &'static str, metadata: Vec<Field<'m>>, spec: Vec<Field<'m>>) -> Rendered<'m> {
     let labels = object([("app.kubernetes.io/managed-by", Word("sandbox-volumes"))]);
     let metadata = metadata.into_iter().chain([("labels", labels)]).collect();
@@ -155,7 +155,7 @@ fn persistent_volume_claim<'m>(claims: &'m Claims, name: &str, mib: u32) -> Rend
     let mut spec = vec![access_modes(), ("resources", object([("requests", storage(mib))]))];
     match &claims.storage_class {
         Some(class) => spec.push(("storageClassName", text(class))),
-        // No class, and each names the other: nothing else is bound to either.
+        // No class, and each refers to the other, so that neither binds to another object.
         None => spec.extend([("storageClassName", Word("")), ("volumeName", text(name.to_owned()))]),
     }
     let metadata = vec![("name", text(name.to_owned())), ("namespace", text(&claims.namespace))];
@@ -196,8 +196,10 @@ fn quantity(mib: u32) -> String {
     format!("{mib}Mi")
 }
 
-/// A volume's name where Kubernetes takes it. Another one is written in hexadecimal where it has to be, and marked
-/// by a dot, which the first kind has not: no two volumes have one name.
+/// Returns an object's name for a volume: the volume's name if Kubernetes accepts it.
+///
+/// If not, other characters are written in hexadecimal and a dot marks the result. The first form contains no dot, so
+/// two volumes never get the same name.
 fn object_name(mount: &ResolvedMount, volume: &VolumeName) -> Result<String> {
     let name = volume.as_str();
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();

@@ -1,4 +1,4 @@
-//! What `toKubernetes` is told besides the mounts.
+//! The options of `toKubernetes`.
 
 use crate::error::{Error, Result};
 use crate::model::{OptionReader, OptionValue};
@@ -11,24 +11,24 @@ const STORAGE_MIB: &str = "storageMib";
 
 const DEFAULT_NAMESPACE: &str = "default";
 
-/// The longest name of a namespace and the longest value of a label, in bytes.
+/// The longest namespace or label value, and the longest name of another object, in bytes.
 const MAX_LABEL_BYTES: usize = 63;
 const MAX_NAME_BYTES: usize = 253;
 
-/// Where a pod is to find named volumes.
+/// How a pod refers to named volumes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KubernetesOptions {
-    /// Through claims; none is by their paths on the node.
+    /// By claims. `None` means by their paths on the node.
     pub(super) claims: Option<Claims>,
 }
 
-/// What the claims of named volumes are to say.
+/// The fields of the claims of named volumes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Claims {
     pub(super) namespace: String,
-    /// The node that has the volumes' directories; none is any.
+    /// The node that has the volumes' directories. `None` means any node.
     pub(super) node: Option<String>,
-    /// Whose storage is claimed; none is the volumes' own directories.
+    /// The storage class. `None` means the volumes' own directories.
     pub(super) storage_class: Option<String>,
     /// The size of a volume without a quota.
     pub(super) storage_mib: Option<u32>,
@@ -71,27 +71,27 @@ impl KubernetesOptions {
 }
 
 impl Claims {
-    /// A claim says how much it wants.
+    /// Returns the error for a claim without a size.
     pub(super) fn size_missing(volume: &str) -> Error {
         let problem = format!("volume {volume:?} has no quota; say how much its claim asks for");
         Error::invalid_config(STORAGE_MIB, problem)
     }
 }
 
-/// A name as Kubernetes has them: `inner` may stand inside, lower-case letters and digits everywhere, and capitals
-/// where "_" may, as in the values of labels.
-fn name(fields: &OptionReader, field: &str, longest: usize, inner: &str) -> Result<Option<String>> {
+/// Reads a Kubernetes name. It has lower-case letters and digits, and the characters of `inner` except at its begin and
+/// end. If `inner` has "_", capitals are allowed too, as in label values.
+fn name(fields: &OptionReader, field: &str, max_bytes: usize, inner: &str) -> Result<Option<String>> {
     let Some(given) = fields.text(field)? else { return Ok(None) };
     let outer = |c: char| {
         c.is_ascii_digit() || c.is_ascii_lowercase() || (inner.contains('_') && c.is_ascii_uppercase())
     };
     let fits = !given.is_empty()
-        && given.len() <= longest
+        && given.len() <= max_bytes
         && given.chars().all(|c| outer(c) || inner.contains(c))
         && given.starts_with(outer)
         && given.ends_with(outer);
     if !fits {
-        let shown: String = given.chars().take(longest + 1).collect();
+        let shown: String = given.chars().take(max_bytes + 1).collect();
         return Err(Error::invalid_config(
             field,
             format!("{shown:?} is no name that Kubernetes takes there"),

@@ -11,15 +11,15 @@ pub(super) const RUNTIME: &str = "Microsandbox";
 const BY_NAME: &str = "byName";
 const HAND_OVER: &str = "handOver";
 
-/// What separates fields in microsandbox's own notation, which it therefore takes in no host path.
+/// The separators of microsandbox's notation. A host path cannot contain them.
 const SEPARATORS: [char; 3] = [',', ':', ';'];
 
-/// How microsandbox is told of mounts.
+/// The options of a rendering for microsandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MicrosandboxOptions {
-    /// Whether volumes are mounted by their names in microsandbox's own catalog, rather than by their paths.
+    /// Whether volumes are mounted by their names in microsandbox's catalog instead of their paths.
     by_name: bool,
-    /// Whether the attachment releases what microsandbox locks itself.
+    /// Whether the attachment releases the locks that microsandbox takes itself.
     hand_over: bool,
 }
 
@@ -40,7 +40,7 @@ impl MicrosandboxOptions {
         })
     }
 
-    /// Whether the attachment releases what microsandbox locks itself.
+    /// Reports whether the attachment releases the locks that microsandbox takes itself.
     pub fn hands_over(&self) -> bool {
         self.hand_over
     }
@@ -55,19 +55,19 @@ pub struct KnownVolume {
     pub capacity_bytes: Option<u64>,
 }
 
-/// Whether microsandbox finds a volume by its name.
+/// The result of a lookup in microsandbox's catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ByName {
-    /// It does.
+    /// Microsandbox knows the volume.
     Known(KnownVolume),
-    /// It does not, and why not.
+    /// Microsandbox does not know the volume, for this reason.
     Unknown(String),
 }
 
 /// Looks a volume up in microsandbox's catalog.
 pub type LookUp<'l> = dyn Fn(&VolumeName) -> Result<ByName> + 'l;
 
-/// What microsandbox is told to mount.
+/// The source of a mount as microsandbox can express it.
 pub(super) enum MicrosandboxSource<'m> {
     Named {
         volume: &'m VolumeName,
@@ -84,7 +84,7 @@ pub(super) enum MicrosandboxSource<'m> {
     },
 }
 
-/// What microsandbox is told to mount for `mount`, as far as it can.
+/// Returns the source of `mount` for microsandbox. Fails if microsandbox cannot express it.
 pub(super) fn source<'m>(
     mount: &'m ResolvedMount,
     options: &MicrosandboxOptions,
@@ -128,8 +128,10 @@ pub(super) fn source<'m>(
     })
 }
 
-/// A volume by its name, which microsandbox has to know as what it is: one that it does not know is a directory in its
-/// way, and what it then undoes is that directory with all data.
+/// Returns the source of a volume by name. Fails if microsandbox does not know it with the same kind and size.
+///
+/// A volume that it does not know is an unexpected directory to it: it fails, and its rollback deletes that directory
+/// with all data.
 fn named<'m>(
     mount: &ResolvedMount,
     volume: &'m VolumeName,
@@ -166,7 +168,7 @@ fn checked<'m>(mount: &ResolvedMount, host: &'m Path) -> Result<&'m str> {
     Ok(host)
 }
 
-/// The arguments that make these mounts.
+/// Returns the arguments for these mounts.
 pub fn render(
     mounts: &[ResolvedMount],
     options: &MicrosandboxOptions,

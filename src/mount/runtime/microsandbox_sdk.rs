@@ -1,4 +1,4 @@
-//! The calls that tell the `MountBuilder` of microsandbox's TypeScript SDK about each mount.
+//! The calls of `MountBuilder` in microsandbox's TypeScript SDK for each mount.
 
 use super::microsandbox::{LookUp, MicrosandboxOptions, MicrosandboxSource, source};
 use super::rendered::Rendered::{self, List, Number, Word};
@@ -9,7 +9,7 @@ use crate::mount::option_names::{
 };
 use crate::mount::{HostPermissions, MountKind, ResolvedMount, StatVirtualization};
 
-/// One entry a mount: `{ guestPath, calls: [[method, ...arguments]] }`.
+/// Returns one entry per mount: `{ guestPath, calls: [[method, ...arguments]] }`.
 pub fn render<'m>(
     mounts: &'m [ResolvedMount],
     options: &MicrosandboxOptions,
@@ -24,7 +24,7 @@ fn entry<'m>(
     look_up: &LookUp<'_>,
 ) -> Result<Rendered<'m>> {
     let mut calls = match source(mount, options, look_up)? {
-        // By this mode a volume that microsandbox does not know is an error, and no new one. It needs no size of a disk.
+        // In this mode microsandbox fails for an unknown volume instead of creating one. It needs no disk size.
         MicrosandboxSource::Named { volume, .. } => {
             vec![list([Word("namedWith"), text(volume.as_str()), Word("existing")])]
         }

@@ -1,15 +1,15 @@
-//! Renderers: resolved mounts in, a runtime's own notation out. One that a runtime cannot express is an
-//! `UnsupportedMount` error; no flag is dropped in silence.
+//! Renderers: convert resolved mounts to a runtime's notation. They fail with `UnsupportedMount` for a mount that the
+//! runtime cannot express, and ignore no flag.
 
 /// Arguments for bubblewrap's `bwrap`.
 pub mod bubblewrap;
 /// Arguments for `docker run` and `podman run`.
 pub mod docker;
-/// Mounts that the host's own kernel makes.
+/// Mounts that the host's kernel makes.
 pub mod host;
 /// Volumes of a Kubernetes pod, and their claims.
 pub mod kubernetes;
-/// What a Kubernetes rendering is told besides.
+/// Options of a Kubernetes rendering.
 pub mod kubernetes_options;
 /// Arguments for microsandbox's `msb run`.
 pub mod microsandbox;
@@ -19,7 +19,7 @@ pub mod microsandbox_sdk;
 pub mod oci;
 /// Arguments for QEMU, and the mount commands of its guest.
 pub mod qemu;
-/// What the renderers give that is more than arguments.
+/// JSON values that renderers return.
 pub mod rendered;
 
 use super::options::{self, MountFlags};
@@ -29,7 +29,7 @@ use crate::model::{MIB, OptionReader};
 use std::borrow::Cow;
 use std::path::Path;
 
-/// Whether a runtime may be told of parts of volumes by their paths.
+/// The option that allows to mount parts of volumes by their paths.
 const BY_PATH: &str = "byPath";
 
 fn by_path(fields: &OptionReader<'_>) -> Result<bool> {
@@ -40,7 +40,7 @@ fn unsupported(runtime: &str, mount: &ResolvedMount, problem: impl std::fmt::Dis
     Error::unsupported_mount(runtime, mount.guest_path.as_str(), problem)
 }
 
-/// Refuses the policies that only a virtiofs server can keep, for a runtime that has none.
+/// Fails if a policy is set that only a virtiofs server implements, for a runtime without one.
 fn refuse_virtiofs_policies(runtime: &str, mount: &ResolvedMount) -> Result<()> {
     match options::virtiofs_policy(mount.stat_virtualization, mount.host_permissions) {
         Some(policy) => {
@@ -50,20 +50,22 @@ fn refuse_virtiofs_policies(runtime: &str, mount: &ResolvedMount) -> Result<()> 
     }
 }
 
-/// What a disk is to a runtime that shares the host's kernel.
+/// Returns the error for a disk and a runtime that shares the host's kernel.
 fn disk_refused(runtime: &str, mount: &ResolvedMount) -> Error {
     unsupported(runtime, mount, "a disk needs a virtual machine; use toQemu()")
 }
 
-/// A host path for a notation that is text.
+/// Returns a host path as text. Fails if it is not UTF-8.
 fn host_text<'a>(runtime: &str, mount: &ResolvedMount, host: &'a Path) -> Result<&'a str> {
     host.to_str().ok_or_else(|| {
         unsupported(runtime, mount, format!("its host path {host:?} is not UTF-8; mount a path that is"))
     })
 }
 
-/// The path of a directory or file for a runtime that looks for it by itself, in a mount name space of its own. From
-/// there no descriptor of ours can be mounted, so a part of a volume has only its path, which others may change.
+/// Returns the path of a directory or file for a runtime that opens it in another mount namespace, where it cannot mount
+/// a descriptor of this process. Fails for a part of a volume unless `by_path`.
+///
+/// TOCTOU: a process that can write to the volume may replace the part before the runtime opens it.
 fn path_to_mount<'a>(runtime: &str, mount: &ResolvedMount, host: &'a Path, by_path: bool) -> Result<&'a str> {
     if mount.part().is_some() && !by_path {
         let problem = format!(
@@ -75,8 +77,8 @@ fn path_to_mount<'a>(runtime: &str, mount: &ResolvedMount, host: &'a Path, by_pa
     host_text(runtime, mount, host)
 }
 
-/// Those of `later`, in the order of [`plan`](crate::mount::plan()), whose mount points `mount` holds itself. In that order
-/// what is below a path follows it at once.
+/// Returns the mounts of `later` whose mount points are in `mount` itself. `later` is in the order of
+/// [`validate_and_order`](crate::mount::validate_and_order()), in which the paths below a path follow it immediately.
 fn directly_below<'m>(mount: &ResolvedMount, later: &'m [ResolvedMount]) -> Vec<&'m ResolvedMount> {
     let holds =
         |outer: &ResolvedMount, inner: &ResolvedMount| inner.guest_path.below(&outer.guest_path).is_some();
@@ -89,7 +91,7 @@ fn directly_below<'m>(mount: &ResolvedMount, later: &'m [ResolvedMount]) -> Vec<
     direct
 }
 
-/// The flags as the words of `mount -o`.
+/// Returns the flags as options of `mount -o`.
 fn mount_options(flags: MountFlags) -> impl Iterator<Item = &'static str> {
     let access = if flags.readonly { "ro" } else { "rw" };
     let restrictions = [(flags.nosuid, "nosuid"), (flags.nodev, "nodev"), (flags.noexec, "noexec")];
@@ -97,7 +99,7 @@ fn mount_options(flags: MountFlags) -> impl Iterator<Item = &'static str> {
     std::iter::once(access).chain(set)
 }
 
-/// What a tmpfs is told besides: anybody may write to it, up to its size.
+/// Returns the options of a tmpfs: its size, and mode 1777, so that every user may write to it.
 fn tmpfs_options(size_mib: Option<u32>) -> impl Iterator<Item = Cow<'static, str>> {
     let size = size_mib.map(|mib| Cow::Owned(format!("size={}", u64::from(mib) * MIB)));
     size.into_iter().chain([Cow::Borrowed("mode=1777")])

@@ -11,10 +11,10 @@ use crate::mount::{ResolvedMount, ResolvedSource};
 
 const RUNTIME: &str = "An OCI runtime";
 
-/// What `toOci` is told besides the mounts.
+/// The options of `toOci`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OciOptions {
-    /// Parts of volumes may be told by their paths.
+    /// Whether parts of volumes may be mounted by their paths.
     by_path: bool,
 }
 
@@ -25,7 +25,8 @@ impl OciOptions {
     }
 }
 
-/// The entries that make these mounts, which stand in the order of [`plan`](crate::mount::plan()).
+/// Returns the entries for these mounts, which are in the order of
+/// [`validate_and_order`](crate::mount::validate_and_order()).
 pub fn render<'m>(mounts: &'m [ResolvedMount], options: &OciOptions) -> Result<Vec<Rendered<'m>>> {
     mounts.iter().map(|mount| entry(mount, options)).collect()
 }
@@ -36,7 +37,7 @@ fn entry<'m>(mount: &'m ResolvedMount, oci: &OciOptions) -> Result<Rendered<'m>>
     let (kind, source, options) = match &mount.origin {
         ResolvedSource::Bind { host, .. } | ResolvedSource::Named { host, .. } => {
             let source = text(path_to_mount(RUNTIME, mount, host, oci.by_path)?);
-            // Not "rbind": the flags would not reach what is mounted below the source.
+            // Not "rbind": the flags would not apply to the mounts below the source.
             ("bind", source, ["bind", "rprivate"].map(Word).into_iter().chain(flags).collect())
         }
         ResolvedSource::Tmpfs { size_mib } => {

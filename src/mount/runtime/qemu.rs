@@ -1,6 +1,6 @@
-//! QEMU's arguments, the virtiofs servers that they need, and what the guest is to mount.
+//! QEMU's arguments, the virtiofs servers that they need, and the mount commands of the guest.
 //!
-//! Devices are named by their mount's place in the list, which is the same each time.
+//! A device's name is its mount's index in the list, so it does not change between renderings.
 
 use super::rendered::Rendered::{self, Flag, List, Null, Text, Word};
 use super::rendered::{Put, lists, object, text};
@@ -21,30 +21,29 @@ const SOCKET_DIR: &str = "socketDir";
 const MEMORY_MIB: &str = "memoryMib";
 const PREFIX: &str = "prefix";
 
-/// What the names of devices begin with, where it is not said, and the longest beginning, in bytes: a disk's serial
-/// number has at most 20.
+/// The default prefix of device names, and the longest prefix in bytes. A disk's serial number has at most 20.
 const DEFAULT_PREFIX: &str = "sv-mount";
 const MAX_PREFIX_BYTES: usize = 14;
 
-/// The memory of a machine that shares directories, where it is not said, in MiB.
+/// The default memory of a machine that shares directories, in MiB.
 const DEFAULT_MEMORY_MIB: u32 = 512;
 
-/// About as long as a guest's command is.
+/// The usual length of a guest's command.
 const COMMAND_BYTES: usize = 128;
 
-/// The longest path of a socket on Linux, in bytes.
+/// The longest path of a Unix socket on Linux, in bytes.
 const MAX_SOCKET_BYTES: usize = 107;
 
-/// What `toQemu` is told besides the mounts.
+/// The options of `toQemu`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QemuOptions {
-    /// The absolute directory of the virtiofs servers' sockets; only needed where a directory is mounted.
+    /// The absolute directory of the virtiofs servers' sockets. Required if a directory is mounted.
     socket_dir: Option<String>,
-    /// The machine's memory.
+    /// The machine's memory, in MiB.
     memory_mib: Option<u32>,
-    /// What the names of devices and sockets begin with.
+    /// The prefix of the names of devices and sockets.
     prefix: String,
-    /// Parts of volumes may be told by their paths.
+    /// Whether parts of volumes may be mounted by their paths.
     by_path: bool,
 }
 
@@ -62,7 +61,7 @@ impl QemuOptions {
         Ok(QemuOptions { socket_dir, memory_mib, prefix, by_path: by_path(&fields)? })
     }
 
-    /// Where the virtiofs server of `mount` listens.
+    /// Returns the socket of the virtiofs server of `mount`.
     fn socket(&self, mount: &ResolvedMount, tag: &str) -> Result<String> {
         let Some(dir) = &self.socket_dir else {
             let guest_path = mount.guest_path.as_str();
@@ -110,7 +109,7 @@ fn check_socket_dir(dir: &str) -> Result<String> {
     }
 }
 
-/// What the machine is told, the virtiofs servers, and the guest.
+/// The lists of a rendering: QEMU's arguments, the virtiofs servers, the guest's commands.
 const ARGS: &str = "args";
 const VIRTIOFS: &str = "virtiofs";
 const GUEST: &str = "guest";
@@ -118,12 +117,13 @@ const GUEST: &str = "guest";
 /// The names of the lists.
 pub const LISTS: [&str; 3] = [ARGS, VIRTIOFS, GUEST];
 
-/// The lists for these mounts, which stand in the order of [`plan`](crate::mount::plan()).
+/// Renders the lists for these mounts, which are in the order of
+/// [`validate_and_order`](crate::mount::validate_and_order()).
 pub fn render<'m>(mounts: &'m [ResolvedMount], options: &QemuOptions) -> Result<Rendered<'m>> {
     lists(&LISTS, |put| render_into(put, mounts, options))
 }
 
-/// Puts the values of the lists one after the other.
+/// Passes the values of the lists to `put`, one after the other.
 pub fn render_into<'m>(
     put: &mut Put<'_, 'm>,
     mounts: &'m [ResolvedMount],
@@ -164,7 +164,7 @@ pub fn render_into<'m>(
     Ok(())
 }
 
-/// A virtiofs server hands the host's own owners and modes through, both ways.
+/// Fails for a policy that a virtiofs server cannot implement: it shows the host's owners and modes, and changes them.
 fn check_policies(mount: &ResolvedMount) -> Result<()> {
     let (name, value, does) = match (mount.stat_virtualization, mount.host_permissions) {
         (Some(policy @ (StatVirtualization::Strict | StatVirtualization::Relaxed)), _) => {
@@ -179,7 +179,7 @@ fn check_policies(mount: &ResolvedMount) -> Result<()> {
     Err(unsupported(RUNTIME, mount, problem))
 }
 
-/// The machine's memory, which a virtiofs server has to share.
+/// Returns the arguments for the machine's memory, which a virtiofs server must share.
 fn memory(options: &QemuOptions, shared: bool) -> Vec<Rendered<'static>> {
     let mut args = Vec::new();
     if shared || options.memory_mib.is_some() {
@@ -194,14 +194,14 @@ fn memory(options: &QemuOptions, shared: bool) -> Vec<Rendered<'static>> {
 }
 
 fn share(name: &str, socket: &str) -> [Rendered<'static>; 4] {
-    // In this notation a comma in a value is doubled.
+    // A comma in a value is doubled.
     let chardev = ["socket,id=", name, ",path=", &*replaced(socket, ',', ",,")].concat();
     let device = ["vhost-user-fs-pci,chardev=", name, ",tag=", name].concat();
     [Word("-chardev"), text(chardev), Word("-device"), text(device)]
 }
 
 fn disk(name: &str, open: &str, format: DiskFormat, readonly: bool) -> [Rendered<'static>; 4] {
-    // Nothing is left to a default: the guest's flushes reach the disk, and what is read-only stays so.
+    // All options are explicit: the guest's flushes reach the disk, and a read-only node stays read-only.
     let node = |driver: &str, node_name: &str, more: Value| {
         let mut node = json!({
             "driver": driver, "node-name": node_name, "read-only": readonly, "auto-read-only": false,
@@ -215,16 +215,16 @@ fn disk(name: &str, open: &str, format: DiskFormat, readonly: bool) -> [Rendered
     let file = json!({ "filename": open, "locking": "on", "aio": "threads" });
     let mut more = json!({ "file": node("file", &format!("{name}-file"), file) });
     if format != DiskFormat::Raw {
-        // Whatever the header says by then, no backing file is opened.
+        // TOCTOU: no backing file is opened, also if the header changes before QEMU reads it.
         more["backing"] = Value::Null;
     }
-    // Our names of the formats are QEMU's drivers.
+    // The names of the formats are those of QEMU's drivers.
     let blockdev = node(format.as_str(), name, more).to_string();
     let device = format!("virtio-blk-pci,drive={name},serial={name},werror=report");
     [Word("-blockdev"), text(blockdev), Word("-device"), text(device)]
 }
 
-/// How the guest makes a mount; `later` are those that are made after it.
+/// Returns the guest's command for a mount. `later` are the mounts after it.
 fn guest_mount<'m>(mount: &'m ResolvedMount, name: String, later: &[ResolvedMount]) -> Rendered<'m> {
     let word = |word: &'static str| (word, Word(word));
     let ((fstype, shown), device) = match &mount.origin {
@@ -259,7 +259,7 @@ fn guest_mount<'m>(mount: &'m ResolvedMount, name: String, later: &[ResolvedMoun
     if inside.is_empty() {
         make(&mut command, &mut flags().chain(more()));
     } else {
-        // A tmpfs begins empty: the mount points in it are made before it becomes read-only.
+        // A tmpfs is empty at first, so its mount points are created before it becomes read-only.
         let writable = mount_options(MountFlags { readonly: false, ..mount.flags }).map(Cow::Borrowed);
         make(&mut command, &mut writable.chain(more()));
         for inner in inside {
@@ -291,7 +291,7 @@ fn push_joined(line: &mut String, options: &mut dyn Iterator<Item = Cow<'static,
     }
 }
 
-/// A shell word for the disk with this serial number, however the guest's kernel called it.
+/// Returns a shell word that expands to the device with this serial number, whatever its name in the guest.
 fn device_of(serial: &str) -> String {
     format!("\"/dev/$(cd /sys/block && grep -lxF {serial} */serial | cut -d/ -f1)\"")
 }
@@ -303,7 +303,7 @@ fn mkdir(quoted: &str) -> String {
     command
 }
 
-/// One word for a POSIX shell, whatever is in it.
+/// Quotes a text as one word of a POSIX shell.
 fn quote(text: &str) -> String {
     ["'", &*replaced(text, '\'', "'\\''"), "'"].concat()
 }

@@ -1,10 +1,10 @@
-//! A value of a rendering: JSON that tells what differs between mounts from what is the same.
+//! A value of a rendering: JSON that distinguishes words of the notation from the texts of one mount.
 
 use crate::error::Result;
 use serde_json::Value;
 use std::borrow::Cow;
 
-/// JSON whose names are known.
+/// A JSON value with static field names.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Rendered<'m> {
     /// `null`
@@ -23,11 +23,11 @@ pub enum Rendered<'m> {
     Object(Vec<(&'static str, Rendered<'m>)>),
 }
 
-/// Takes the values of a rendering that has several lists, each with the name of its list, so that not all of them are in
-/// memory at a time.
+/// Receives the values of a rendering with several lists, each with the name of its list. So not all values are in
+/// memory at the same time.
 pub type Put<'p, 'm> = dyn FnMut(&'static str, Rendered<'m>) + 'p;
 
-/// The lists of a rendering, whose values are put there one after the other.
+/// Collects the lists of a rendering.
 pub(super) fn lists<'m>(
     names: &[&'static str],
     render: impl FnOnce(&mut Put<'_, 'm>) -> Result<()>,
@@ -42,17 +42,17 @@ pub(super) fn lists<'m>(
     Ok(Rendered::Object(lists.into_iter().map(|(name, list)| (name, Rendered::List(list))).collect()))
 }
 
-/// An object of these fields.
+/// Returns an object of these fields.
 pub(super) fn object<'m, const N: usize>(fields: [(&'static str, Rendered<'m>); N]) -> Rendered<'m> {
     Rendered::Object(fields.into())
 }
 
-/// An array of these values.
+/// Returns an array of these values.
 pub(super) fn list<const N: usize>(values: [Rendered<'_>; N]) -> Rendered<'_> {
     Rendered::List(values.into())
 }
 
-/// A text of one mount.
+/// Returns a text of one mount.
 pub(super) fn text<'m>(text: impl Into<Cow<'m, str>>) -> Rendered<'m> {
     Rendered::Text(text.into())
 }

@@ -52,7 +52,7 @@ struct PendingAttachment {
 }
 
 impl Store {
-    /// Attaches `mounts` to `sandbox`, in the order of [`crate::mount::plan`].
+    /// Attaches `mounts` to `sandbox`, in the order of [`crate::mount::validate_and_order`].
     ///
     /// The process `pid`, by default this one, owns the attachment. On a failure, the volumes that this call created
     /// are removed again, and nothing else changes.
