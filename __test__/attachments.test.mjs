@@ -321,7 +321,7 @@ test('a process of another namespace is unknown, and its attachment is ended by 
   assert.deepEqual([found.id, found.owner], [id, 'unknown'])
   sandbox.stdin.end()
   await closed
-  const { holders } = await rejects(store.removeVolume('v'), VolumeInUseError, { message: /of another PID name space/ })
+  const { holders } = await rejects(store.removeVolume('v'), VolumeInUseError, { message: /of another PID namespace/ })
   assert.equal(holders[0].owner, 'unknown')
   await store.detach(id)
   await store.removeVolume('v')

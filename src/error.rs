@@ -1,36 +1,36 @@
-//! One error type for the whole crate: a stable kind, the context a caller can act on, and the source.
+//! The error type of the crate: a stable kind, the context, and the source.
 //!
-//! Wording: sentence case, the subject quoted, what to do where there is something to do, and the cause
-//! left to `source`. A file operation that the system refused reads as Node's own errors do.
+//! Messages use sentence case, quote the subject, say what to do if possible, and leave the cause to `source`. A failed
+//! system call reads like an error of Node itself.
 
 mod constructors;
 
-/// What went wrong, as far as a caller's code may want to tell cases apart.
+/// The kinds of errors that a caller's code can distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// No volume of that name.
+    /// There is no volume of that name.
     VolumeNotFound,
-    /// A volume of that name is already there.
+    /// A volume of that name already exists.
     VolumeAlreadyExists,
-    /// Attached, or being changed by somebody else at this moment.
+    /// The volume is attached, or another operation is changing it.
     VolumeInUse,
-    /// No attachment of that id, or none any more.
+    /// There is no attachment with that ID, or it has ended.
     AttachmentNotFound,
-    /// An existing volume differs from what `ensure-exists` asked for.
+    /// An existing volume differs from what `ensure-exists` requested.
     VolumeIncompatible,
     /// A path or a symlink leads outside the volume.
     PathEscape,
-    /// An argument or option is not acceptable.
+    /// An argument or option is invalid.
     InvalidConfig,
     /// The write would exceed the volume's quota.
     QuotaExceeded,
     /// A runtime cannot express a mount.
     UnsupportedMount,
-    /// A disk image is not what it must be.
+    /// A disk image is damaged, unsupported or unsafe.
     DiskImage,
     /// The catalog could not be read or written.
     Catalog,
-    /// The operating system refused a file operation.
+    /// A system call failed.
     FileSystem,
     /// The caller's abort signal ended the operation; JavaScript sees the signal's reason instead.
     Aborted,
@@ -39,7 +39,7 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// Every kind, for the tests that hold the JavaScript classes against this list.
+    /// All kinds, for the tests that compare the JavaScript classes with this list.
     pub const ALL: [ErrorKind; 14] = [
         ErrorKind::VolumeNotFound,
         ErrorKind::VolumeAlreadyExists,
@@ -57,7 +57,7 @@ impl ErrorKind {
         ErrorKind::Internal,
     ];
 
-    /// The stable code. A `FileSystem` error reports the system's own (`ENOENT` …) instead: [`Error::code`].
+    /// Returns the stable code. A `FileSystem` error has the system's code instead (`ENOENT` …): see [`Error::code`].
     pub const fn code(self) -> &'static str {
         match self {
             ErrorKind::VolumeNotFound => "ERR_VOLUME_NOT_FOUND",
@@ -78,54 +78,54 @@ impl ErrorKind {
     }
 }
 
-/// One field in which an existing volume differs from what was asked for.
+/// A field in which an existing volume differs from what the caller requested.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// `kind`, `quotaMib`, `sizeMib` or `format`.
     pub field: &'static str,
-    /// What the caller asked for.
+    /// The value that the caller requested.
     pub wanted: String,
-    /// What the volume has.
+    /// The value of the volume.
     pub actual: String,
 }
 
-/// An attachment that is in the way.
+/// An attachment that prevents an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttachmentHolder {
-    /// Its id.
+    /// The attachment's ID.
     pub id: i64,
-    /// The sandbox it was made for.
+    /// The sandbox that it was created for.
     pub sandbox: String,
-    /// The process it belongs to.
+    /// The PID of the process that it belongs to.
     pub pid: u32,
-    /// Whether that process was seen running; else it is one of another PID name space.
+    /// Whether that process is known to run. If not, it is in another PID namespace.
     pub running: bool,
-    /// Whether it only reads what it holds.
+    /// Whether the attachment is read-only.
     pub readonly: bool,
 }
 
-/// What an error is about, where it is known.
+/// The context of an error. Each field is set if it is known.
 #[derive(Clone, Debug, Default)]
 pub struct ErrorContext {
     /// The volume's name.
     pub volume: Option<String>,
-    /// The path as the caller gave it.
+    /// The path as the caller passed it.
     pub path: Option<String>,
-    /// Where the operation led, as the caller gave it, where it has a source and a destination.
+    /// The destination path as the caller passed it, if the operation has a source and a destination.
     pub dest: Option<String>,
-    /// The option or argument at fault.
+    /// The invalid option or argument.
     pub field: Option<String>,
-    /// The operation that the system refused, in Node's words (`open`, `mkdir` …).
+    /// The system call that failed, as Node names it (`open`, `mkdir` …).
     pub syscall: Option<&'static str>,
-    /// The system's error number, positive.
+    /// The positive `errno`.
     pub errno: Option<i32>,
-    /// What another operation is doing with the volume: `remove`.
+    /// The operation that another process or thread is performing on the volume: `remove`.
     pub operation: Option<&'static str>,
-    /// The sandboxes that hold the volume, each once.
+    /// The sandboxes to which the volume is attached, each once.
     pub sandboxes: Vec<String>,
-    /// The attachments by which they do.
+    /// The attachments that prevent the operation.
     pub holders: Vec<AttachmentHolder>,
-    /// Field by field, what differs.
+    /// The fields that differ.
     pub differences: Vec<Difference>,
 }
 
@@ -140,7 +140,7 @@ pub struct Error {
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// Shorthand for this crate's results.
+/// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
@@ -148,17 +148,17 @@ impl Error {
         Error { kind, message, context: Box::new(context), source: None }
     }
 
-    /// The kind.
+    /// Returns the kind.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// What the error is about.
+    /// Returns the context.
     pub fn context(&self) -> &ErrorContext {
         &self.context
     }
 
-    /// The code that JavaScript sees: the kind's, or the system's own name for a file error.
+    /// Returns the code that JavaScript sees: that of the kind, or the `errno` name of a failed system call.
     pub fn code(&self) -> String {
         match (self.kind, self.context.errno) {
             (ErrorKind::FileSystem, Some(errno)) => errno_name(errno),
@@ -166,19 +166,19 @@ impl Error {
         }
     }
 
-    /// Whether it is the system that refused, with one of these errors.
+    /// Reports whether the error is a failed system call with one of these `errno` values.
     pub fn is_refusal(&self, errnos: &[nix::errno::Errno]) -> bool {
         self.kind == ErrorKind::FileSystem
             && errnos.iter().any(|errno| self.context.errno == Some(*errno as i32))
     }
 
-    /// Adds what caused this error.
+    /// Adds the cause of the error.
     pub fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// Adds the volume that the error is about, where the place that found it did not know it.
+    /// Adds the volume, if the code that created the error did not know it.
     pub fn in_volume(mut self, volume: &str) -> Self {
         if self.context.volume.is_none() {
             if matches!(self.kind, ErrorKind::FileSystem | ErrorKind::PathEscape | ErrorKind::DiskImage) {
@@ -189,7 +189,7 @@ impl Error {
         self
     }
 
-    /// Names `path` where a step on another path failed that was taken on its behalf, say on a temp file.
+    /// Replaces the path of a failed system call with `path`, for which the call was made: for instance a temp file's path.
     pub fn at_path(self, path: &str) -> Self {
         let ErrorContext { syscall: Some(syscall), errno: Some(errno), path: Some(named), volume, .. } =
             &*self.context
@@ -206,7 +206,7 @@ impl Error {
         }
     }
 
-    /// Adds the guest path of the mount that the error is about, where it does not name a volume.
+    /// Adds the guest path of the mount to an error that names no volume.
     pub fn in_mount(mut self, guest_path: &str) -> Self {
         if matches!(self.kind, ErrorKind::InvalidConfig | ErrorKind::FileSystem) {
             self.message.push_str(&format!(" (mount at {guest_path:?})"));
@@ -217,7 +217,7 @@ impl Error {
 
 fn errno_name(errno: i32) -> String {
     match nix::errno::Errno::from_raw(errno) {
-        // Node spells this one, which Linux aliases, as ENOTSUP.
+        // Linux has two names for this number. Node uses ENOTSUP.
         nix::errno::Errno::EOPNOTSUPP => "ENOTSUP".to_owned(),
         nix::errno::Errno::UnknownErrno => format!("E{errno}"),
         known => format!("{known:?}"),

@@ -180,8 +180,8 @@ fn a_foreign_directory_is_told_from_a_volume() {
     assert_eq!(error.kind(), ErrorKind::VolumeAlreadyExists);
     assert_eq!(
         error.to_string(),
-        "Volume \"data\" cannot be created: something of that name stands in the volumes directory, but the \
-         catalog does not know it. Move it away, or choose another name."
+        "Volume \"data\" cannot be created: the volumes directory has an entry of that name, but the \
+         catalog does not list it. Move it away, or choose another name."
     );
 }
 

@@ -245,7 +245,7 @@ fn a_directory_that_the_catalog_does_not_know_is_left_alone() {
     fs::write(home.path("volumes/data/file"), "theirs").unwrap();
     let error = home.store.create(&name("data"), &spec(&[]).unwrap(), &CancelToken::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::VolumeAlreadyExists);
-    assert!(error.to_string().contains("the catalog does not know it"), "{error}");
+    assert!(error.to_string().contains("the catalog does not list it"), "{error}");
     let error = home.store.remove(&name("data"), &CancelToken::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::VolumeNotFound);
     assert_eq!(fs::read_to_string(home.path("volumes/data/file")).unwrap(), "theirs");

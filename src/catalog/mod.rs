@@ -27,7 +27,7 @@ pub use verify::{damaged, restore_version};
 pub use volumes::{FoundVolume, InvalidRow};
 
 use crate::error::{Error, Result};
-use crate::sync::LONGEST_WAIT;
+use crate::sync::LOCK_TIMEOUT;
 use pool::ConnectionPool;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
@@ -98,7 +98,7 @@ impl Catalog {
         found: impl FnOnce() -> Result<Vec<FoundVolume>>,
     ) -> Result<Self> {
         let locks = Arc::new(locks);
-        let deadline = Instant::now() + LONGEST_WAIT;
+        let deadline = Instant::now() + LOCK_TIMEOUT;
         let writing = (locks.writers)(Instant::now() + OPEN_TIMEOUT);
         let mut instance_lock = (locks.instances)(deadline)?;
         let prepare = |connection: &mut Connection| {
@@ -173,7 +173,7 @@ impl Catalog {
 
     /// Runs `read` on a snapshot.
     pub fn read<T>(&self, read: impl FnOnce(&CatalogReader<'_>) -> Result<T>) -> Result<T> {
-        let deadline = Instant::now() + LONGEST_WAIT;
+        let deadline = Instant::now() + LOCK_TIMEOUT;
         self.readers.with(deadline, |connection| {
             let _instance_lock = (self.locks.instances)(deadline)?;
             verify::limit_steps(connection)?;
@@ -184,7 +184,7 @@ impl Catalog {
 
     /// Runs a checkpoint, so that the log is written from its beginning and does not grow.
     pub fn checkpoint_wal(&self) -> Result<()> {
-        let deadline = Instant::now() + LONGEST_WAIT;
+        let deadline = Instant::now() + LOCK_TIMEOUT;
         self.writer.with(deadline, |connection| {
             let _write_lock = (self.locks.writers)(deadline)?;
             let _instance_lock = (self.locks.instances)(deadline)?;
@@ -206,7 +206,7 @@ impl Catalog {
 
     /// Runs `write` as one transaction. Commits it if `write` succeeds, and rolls it back if `write` fails.
     pub fn write<T>(&self, write: impl FnOnce(&CatalogWriter<'_>) -> Result<T>) -> Result<T> {
-        let deadline = Instant::now() + LONGEST_WAIT;
+        let deadline = Instant::now() + LOCK_TIMEOUT;
         self.writer.with(deadline, |connection| {
             let _write_lock = (self.locks.writers)(deadline)?;
             // While another program writes, the other instances in this process can read.
@@ -272,7 +272,7 @@ fn connect(
 fn connect_to_complete(path: &Path, locks: &Arc<CatalogLocks>) -> Result<Option<Connection>> {
     let flags = (OpenFlags::default() - OpenFlags::SQLITE_OPEN_CREATE) | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let connected = retained::open(path, flags, locks, |connection| {
-        connection.busy_timeout(LONGEST_WAIT)?;
+        connection.busy_timeout(LOCK_TIMEOUT)?;
         let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
         let is_complete = mode == WAL && schema::is_newest(connection)?;
         if is_complete {
@@ -287,7 +287,7 @@ fn connect_to_complete(path: &Path, locks: &Arc<CatalogLocks>) -> Result<Option<
 }
 
 fn set_up(connection: &mut Connection) -> Result<()> {
-    connection.busy_timeout(LONGEST_WAIT)?;
+    connection.busy_timeout(LOCK_TIMEOUT)?;
     verify::limit_steps(connection)?;
     // Closing must write nothing: neither to a rejected catalog, nor outside of the instance lock.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
@@ -305,7 +305,7 @@ fn set_up(connection: &mut Connection) -> Result<()> {
 ///
 /// SQLite does not wait if another program does the same at once, so the statement is retried.
 fn enter_wal(connection: &Connection) -> Result<()> {
-    let deadline = Instant::now() + LONGEST_WAIT;
+    let deadline = Instant::now() + LOCK_TIMEOUT;
     loop {
         match connection.pragma_update(None, "journal_mode", WAL) {
             Err(error) if is_busy(&error) && Instant::now() < deadline => std::thread::sleep(BUSY_PAUSE),
@@ -356,7 +356,7 @@ impl From<rusqlite::Error> for Error {
         let problem = match error.sqlite_error_code() {
             _ if is_busy(&error) => format!(
                 "is locked by another program, which did not release it within {} s. Try again later.",
-                LONGEST_WAIT.as_secs()
+                LOCK_TIMEOUT.as_secs()
             ),
             _ if is_corrupt(&error) => {
                 "is damaged. It was left as it is; VolumeStore.check({ repair: true }) renames it and finds the \

@@ -1,7 +1,7 @@
 //! A pool of SQLite connections with a bound on the wait.
 
 use crate::error::{Error, Result};
-use crate::sync::{IgnorePoison, LONGEST_WAIT};
+use crate::sync::{IgnorePoison, LOCK_TIMEOUT};
 use rusqlite::Connection;
 use std::sync::{Condvar, Mutex};
 use std::time::Instant;
@@ -39,7 +39,7 @@ impl ConnectionPool {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                let seconds = LONGEST_WAIT.as_secs();
+                let seconds = LOCK_TIMEOUT.as_secs();
                 return Err(Error::catalog(format!(
                     "was busy with other operations of this process for {seconds} s. Try again later."
                 )));

@@ -2,7 +2,7 @@
 
 use super::{CatalogLocks, schema};
 use crate::error::{Error, Result};
-use crate::sync::LONGEST_WAIT;
+use crate::sync::LOCK_TIMEOUT;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, ffi};
 use std::collections::BTreeSet;
@@ -63,7 +63,7 @@ pub fn check_tables(connection: &Connection) -> Result<()> {
 /// Returns false, and changes nothing, if the tables differ, a newer program wrote the catalog, or its pages are
 /// inconsistent.
 pub fn restore_version(path: &Path, locks: CatalogLocks) -> Result<bool> {
-    let deadline = Instant::now() + LONGEST_WAIT;
+    let deadline = Instant::now() + LOCK_TIMEOUT;
     let _write_lock = (locks.writers)(deadline)?;
     let _instance_lock = (locks.instances)(deadline)?;
     if (locks.has_other_instances)() {
@@ -72,7 +72,7 @@ pub fn restore_version(path: &Path, locks: CatalogLocks) -> Result<bool> {
     }
     let flags = (OpenFlags::default() - OpenFlags::SQLITE_OPEN_CREATE) | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let mut connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(LONGEST_WAIT)?;
+    connection.busy_timeout(LOCK_TIMEOUT)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
     let restored = limit_steps(&mut connection).and_then(|()| {

@@ -1,11 +1,11 @@
-//! How each error reads, one constructor a case.
+//! The messages of all errors, one constructor per case.
 
 use super::{AttachmentHolder, Difference, Error, ErrorContext, ErrorKind, describe, errno_name};
 use std::io;
 use std::path::Path;
 
 impl Error {
-    /// No volume of that name.
+    /// There is no volume of that name.
     pub fn volume_not_found(volume: &str) -> Self {
         Error::new(
             ErrorKind::VolumeNotFound,
@@ -14,7 +14,7 @@ impl Error {
         )
     }
 
-    /// A volume of that name is already there.
+    /// A volume of that name already exists.
     pub fn volume_already_exists(volume: &str) -> Self {
         Error::new(
             ErrorKind::VolumeAlreadyExists,
@@ -23,22 +23,22 @@ impl Error {
         )
     }
 
-    /// A directory that the catalog does not know stands where the volume would be.
+    /// The volumes directory has an entry of that name that the catalog does not list.
     pub fn volume_directory_exists(volume: &str) -> Self {
         Error::new(
             ErrorKind::VolumeAlreadyExists,
             format!(
-                "Volume \"{volume}\" cannot be created: something of that name stands in the volumes \
-                 directory, but the catalog does not know it. Move it away, or choose another name."
+                "Volume \"{volume}\" cannot be created: the volumes directory has an entry of that name, but \
+                 the catalog does not list it. Move it away, or choose another name."
             ),
             ErrorContext { volume: Some(volume.to_owned()), ..ErrorContext::default() },
         )
     }
 
-    /// Attached to sandboxes.
+    /// The volume is attached to sandboxes.
     pub fn volume_attached(volume: &str, holders: Vec<AttachmentHolder>) -> Self {
         let message =
-            format!("Volume \"{volume}\" is attached to {}. {}", listed(&holders), way_out(&holders));
+            format!("Volume \"{volume}\" is attached to {}. {}", listed(&holders), remedy(&holders));
         Error::held(
             message,
             ErrorContext { volume: Some(volume.to_owned()), ..ErrorContext::default() },
@@ -46,8 +46,8 @@ impl Error {
         )
     }
 
-    /// A disk that somebody works with in a way that leaves no room for another: the attachments that hold it, or
-    /// without any, a program that holds a lock on its image.
+    /// The disk is in use in a way that excludes the caller: by these attachments or, without any, by a program that holds a
+    /// lock on its image.
     pub fn disk_in_use(volume: Option<&str>, image: &Path, holders: Vec<AttachmentHolder>) -> Self {
         let image = image.to_string_lossy();
         let disk =
@@ -59,7 +59,7 @@ impl Error {
             false => format!(
                 "{disk} is attached to {}, and a disk has one writer or any number of readers. {}",
                 listed(&holders),
-                way_out(&holders)
+                remedy(&holders)
             ),
         };
         let context = ErrorContext {
@@ -70,12 +70,12 @@ impl Error {
         Error::held(message, context, holders)
     }
 
-    /// Mounted by sandboxes of microsandbox, or possibly so: their configurations may be unreadable.
+    /// Sandboxes of microsandbox mount the volume, or may do so because their configurations cannot be read.
     pub fn volume_in_microsandbox(volume: &str, sandboxes: Vec<String>) -> Self {
         let named =
             sandboxes.iter().take(MAX_NAMED).map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
         let message = format!(
-            "Volume \"{volume}\" is mounted, as far as can be told, by microsandbox's {named}. Stop it first, with \
+            "Volume \"{volume}\" is mounted, as far as is known, by microsandbox's {named}. Stop it first, with \
              \"msb stop\"."
         );
         Error::new(
@@ -85,7 +85,7 @@ impl Error {
         )
     }
 
-    /// An attachment that is not to be ended because its process runs.
+    /// The attachment cannot be detached without `force`, because its process runs.
     pub fn attachment_in_use(holder: AttachmentHolder) -> Self {
         let message = format!(
             "Attachment \"{}\" belongs to {}, and that process is running. End it, or detach with {{ force: true }}.",
@@ -95,7 +95,7 @@ impl Error {
         Error::held(message, ErrorContext::default(), vec![holder])
     }
 
-    /// An attachment that another operation of this process mounts or unmounts.
+    /// Another operation of this process is mounting or unmounting the attachment.
     pub fn attachment_busy(id: i64, waited: std::time::Duration) -> Self {
         let seconds = waited.as_secs();
         Error::new(
@@ -108,7 +108,7 @@ impl Error {
         )
     }
 
-    /// No attachment of that id, or none any more.
+    /// There is no attachment with that ID, or it has ended.
     pub fn attachment_not_found(id: i64) -> Self {
         Error::new(
             ErrorKind::AttachmentNotFound,
@@ -126,7 +126,7 @@ impl Error {
         Error::new(ErrorKind::VolumeInUse, message, ErrorContext { sandboxes, holders, ..context })
     }
 
-    /// Being created or removed by somebody else for longer than we wait.
+    /// Another operation is still creating, removing or writing the volume after the wait.
     pub fn volume_busy(volume: &str, waited: std::time::Duration) -> Self {
         let seconds = waited.as_secs();
         Error::new(
@@ -139,7 +139,7 @@ impl Error {
         )
     }
 
-    /// Being worked on by another operation, which says what it does, for longer than we wait.
+    /// Another operation, of a known kind, is still using the volume after the wait.
     pub fn volume_worked_on(volume: &str, operation: &'static str, waited: std::time::Duration) -> Self {
         let mut error = Error::volume_busy(volume, waited);
         error.message = format!(
@@ -151,7 +151,7 @@ impl Error {
         error
     }
 
-    /// An existing volume is not what `ensure-exists` asked for.
+    /// An existing volume differs from what `ensure-exists` requested.
     pub fn volume_incompatible(volume: &str, differences: Vec<Difference>) -> Self {
         let listed = differences
             .iter()
@@ -174,7 +174,7 @@ impl Error {
         )
     }
 
-    /// A symbolic link leads, or may lead, out of the tree that it is copied with.
+    /// A symbolic link leads, or may lead, out of the copied tree.
     pub fn link_escape(path: &str) -> Self {
         Error::new(
             ErrorKind::PathEscape,
@@ -183,19 +183,19 @@ impl Error {
         )
     }
 
-    /// A symbolic link stands where something is to be mounted on the host.
+    /// The path of a mount point on the host contains a symbolic link.
     pub fn mount_point_escape(guest_path: &str) -> Self {
         Error::new(
             ErrorKind::PathEscape,
             format!(
                 "Mount point {guest_path:?} is a link, or behind one, which may lead outside the root directory. Mount \
-                 at the path that it stands for, or remove the link."
+                 at the path that it points to, or remove the link."
             ),
             ErrorContext { path: Some(guest_path.to_owned()), ..ErrorContext::default() },
         )
     }
 
-    /// An argument or option is not acceptable; `problem` completes the sentence that begins with the field.
+    /// An argument or option is invalid. `problem` follows the field's name and a colon.
     pub fn invalid_config(field: &str, problem: impl std::fmt::Display) -> Self {
         Error::new(
             ErrorKind::InvalidConfig,
@@ -204,14 +204,14 @@ impl Error {
         )
     }
 
-    /// A path argument that is not acceptable whatever the volume holds.
+    /// A path argument is invalid, whatever the volume contains.
     pub fn invalid_path(path: &str, problem: impl std::fmt::Display) -> Self {
         let mut error = Error::invalid_config("path", format!("{path:?} {problem}"));
         error.context.path = Some(path.to_owned());
         error
     }
 
-    /// A guest path that no mount may have.
+    /// A guest path is invalid for a mount.
     pub fn invalid_guest_path(path: &str, problem: impl std::fmt::Display) -> Self {
         let mut error = Error::invalid_config("guestPath", format!("{path:?} {problem}"));
         error.context.path = Some(path.to_owned());
@@ -240,7 +240,7 @@ impl Error {
         )
     }
 
-    /// The kernel keeps the quota and refuses the write, or would.
+    /// The kernel enforces the quota and refuses the write, or would refuse it.
     pub fn quota_refused(volume: &str, path: &str) -> Self {
         Error::new(
             ErrorKind::QuotaExceeded,
@@ -265,7 +265,7 @@ impl Error {
         )
     }
 
-    /// A disk image is not what it must be; `problem` completes the sentence that begins with its path.
+    /// A disk image is damaged, unsupported or unsafe. `problem` completes the sentence that begins with its path.
     pub fn disk_image(path: impl AsRef<Path>, problem: impl std::fmt::Display) -> Self {
         let path = path.as_ref().to_string_lossy().into_owned();
         Error::new(
@@ -280,7 +280,7 @@ impl Error {
         Error::new(ErrorKind::Catalog, format!("The volume catalog {problem}"), ErrorContext::default())
     }
 
-    /// The operating system refused `syscall` on `path`.
+    /// The system call `syscall` failed on `path`.
     pub fn file_system(syscall: &'static str, path: impl AsRef<Path>, error: io::Error) -> Self {
         let path = path.as_ref().to_string_lossy().into_owned();
         let errno = error.raw_os_error().unwrap_or(nix::errno::Errno::EIO as i32);
@@ -295,7 +295,7 @@ impl Error {
         Error::new(ErrorKind::FileSystem, message, context).caused_by(error)
     }
 
-    /// The same, for what has a source and a destination.
+    /// Same as [`Error::file_system`], for an operation with a source and a destination.
     pub fn file_system_between(syscall: &'static str, from: &str, to: &str, error: io::Error) -> Self {
         let mut error = Error::file_system(syscall, from, error);
         error.message.push_str(&format!(" -> {to:?}"));
@@ -303,7 +303,7 @@ impl Error {
         error
     }
 
-    /// What another user owns could not be removed.
+    /// A file of another user could not be removed.
     pub fn removal_refused(path: &Path, errno: nix::errno::Errno, owner: u32, ours: u32) -> Self {
         let shown = path.to_string_lossy();
         let problem = format!(
@@ -314,7 +314,7 @@ impl Error {
         Error::file_system_because("rm", &shown, errno, &problem)
     }
 
-    /// The system's refusal of `syscall` on `path`, where it is ours and callers know it under the system's name.
+    /// This library refuses an operation on `path`, with the `errno` and the `syscall` that callers know for this case.
     pub fn file_system_because(
         syscall: &'static str,
         path: &str,
@@ -331,12 +331,12 @@ impl Error {
         Error::new(ErrorKind::FileSystem, message, context)
     }
 
-    /// The caller's signal ended the operation.
+    /// The caller's abort signal ended the operation.
     pub fn aborted() -> Self {
         Error::new(ErrorKind::Aborted, "The operation was aborted".to_owned(), ErrorContext::default())
     }
 
-    /// A defect of this library.
+    /// This library has a defect.
     pub fn internal(problem: impl std::fmt::Display) -> Self {
         Error::new(
             ErrorKind::Internal,
@@ -346,7 +346,7 @@ impl Error {
     }
 }
 
-/// How many holders a message names.
+/// How many attachments or sandboxes a message names.
 const MAX_NAMED: usize = 8;
 
 fn listed(holders: &[AttachmentHolder]) -> String {
@@ -359,19 +359,19 @@ fn listed(holders: &[AttachmentHolder]) -> String {
 
 fn described(holder: &AttachmentHolder) -> String {
     let AttachmentHolder { sandbox, pid, .. } = holder;
-    let name_space = if holder.running { "" } else { " of another PID name space" };
+    let namespace = if holder.running { "" } else { " of another PID namespace" };
     let mode = if holder.readonly { "read-only" } else { "read-write" };
-    format!("\"{sandbox}\" (process {pid}{name_space}, {mode})")
+    format!("\"{sandbox}\" (process {pid}{namespace}, {mode})")
 }
 
-/// What to do about holders.
-fn way_out(holders: &[AttachmentHolder]) -> String {
+/// Says how to end the attachments.
+fn remedy(holders: &[AttachmentHolder]) -> String {
     let first = match holders.len() {
         1 => "Detach it, or end the process.",
         _ => "Detach it from each, or end the processes.",
     };
     match holders.iter().find(|holder| !holder.running) {
-        Some(unseen) => format!("{first} Where a process's name space is gone, detach(\"{}\").", unseen.id),
+        Some(unseen) => format!("{first} If a process's namespace is gone, detach(\"{}\").", unseen.id),
         None => first.to_owned(),
     }
 }

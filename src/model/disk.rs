@@ -1,8 +1,8 @@
-//! Disk images.
+//! The formats and size limits of disk images.
 
 use super::name_of;
 
-/// The smallest disk, in MiB: ext4's smallest journal takes 4 MiB of it, and some room for files must be left.
+/// The smallest disk, in MiB. Ext4's smallest journal takes 4 MiB; the rest is for metadata and files.
 pub const MIN_DISK_MIB: u32 = 5;
 
 /// The largest disk, in MiB: 16 TiB, which is 2^32 blocks of 4 KiB.
@@ -27,12 +27,12 @@ impl DiskFormat {
     pub const NAMES: [(&'static str, DiskFormat); 3] =
         [("raw", DiskFormat::Raw), ("qcow2", DiskFormat::Qcow2), ("vmdk", DiskFormat::Vmdk)];
 
-    /// This format's name.
+    /// Returns the format's name.
     pub fn as_str(self) -> &'static str {
         name_of(&Self::NAMES, self)
     }
 
-    /// The format of that name, if there is one.
+    /// Returns the format with that name, or `None`.
     pub fn parse(name: &str) -> Option<Self> {
         Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, format)| *format)
     }

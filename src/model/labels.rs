@@ -1,18 +1,18 @@
-//! Labels: small key-value metadata of a volume.
+//! The labels of a volume: small key-value metadata.
 
 use super::option_names;
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 
-/// The most that all keys and values of a volume may take together, in bytes.
+/// The limit of all keys and values of a volume together, in bytes.
 const MAX_BYTES: usize = 64 * 1024;
 
-/// Text keys (not empty) and values, at most 64 KiB together.
+/// Keys, which are not empty, and values: at most 64 KiB together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Labels(BTreeMap<String, String>);
 
 impl Labels {
-    /// Checks keys and the total size.
+    /// Validates keys and the total size.
     pub fn new(pairs: BTreeMap<String, String>) -> Result<Self> {
         if pairs.contains_key("") {
             return Err(Error::invalid_config(option_names::LABELS, "a label's key must not be empty"));
@@ -27,18 +27,18 @@ impl Labels {
         Ok(Labels(pairs))
     }
 
-    /// These labels with `later` laid over them, key by key.
+    /// Adds the labels of `later`, which replace those with the same key.
     pub fn merged_with(mut self, later: Labels) -> Result<Self> {
         self.0.extend(later.0);
         Labels::new(self.0)
     }
 
-    /// Whether every label of `filter` stands here with the same value.
+    /// Reports whether these labels include every label of `filter` with the same value.
     pub fn matches(&self, filter: &Labels) -> bool {
         filter.0.iter().all(|(key, value)| self.0.get(key) == Some(value))
     }
 
-    /// The pairs, sorted by key.
+    /// Iterates over the pairs, sorted by key.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }

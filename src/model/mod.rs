@@ -1,4 +1,4 @@
-//! Names, sizes, kinds and records: parsed on entry, then trusted.
+//! Names, sizes, kinds and records. Each is parsed once, and trusted afterwards.
 
 #![forbid(unsafe_code)]
 

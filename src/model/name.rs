@@ -1,4 +1,4 @@
-//! Volume names.
+//! The names of volumes.
 
 use super::option_names;
 use crate::error::{Error, Result};
@@ -7,13 +7,14 @@ use std::fmt;
 /// The longest volume name, in bytes.
 const MAX_BYTES: usize = 128;
 
-/// A name that matches `[A-Za-z0-9][A-Za-z0-9._-]*`, at most 128 bytes: safe as one path component
-/// anywhere, and never one of the store's own entries, which start with a dot.
+/// A name of at most 128 bytes that matches `[A-Za-z0-9][A-Za-z0-9._-]*` and does not end with a dot.
+///
+/// It is safe as one path component, and never equals an entry of the store itself, which starts with a dot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VolumeName(String);
 
 impl VolumeName {
-    /// Parses a name; the error names what is wrong with it.
+    /// Parses a name. The error says which rule it breaks.
     pub fn parse(name: &str) -> Result<Self> {
         let shown = name.chars().take(MAX_BYTES).collect::<String>();
         if name.is_empty() {
@@ -45,7 +46,7 @@ impl VolumeName {
         Ok(VolumeName(name.to_owned()))
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

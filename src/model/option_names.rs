@@ -2,7 +2,7 @@
 
 /// A volume's name.
 pub const NAME: &str = "name";
-/// The id of a volume that is there.
+/// The ID of an existing volume.
 pub const VOLUME_ID: &str = "volumeId";
 /// How the volume stores its data.
 pub const KIND: &str = "kind";

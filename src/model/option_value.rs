@@ -1,7 +1,7 @@
-//! Options as a caller gave them, before anything is trusted.
+//! Options as the caller passed them, before validation.
 //!
-//! Bindings turn a JavaScript value into an [`OptionValue`]; everything that reads options goes through
-//! [`OptionReader`], so that an unknown name or a wrong type is refused in one place and by name.
+//! The addon converts a JavaScript value to an [`OptionValue`]. All options are read through an [`OptionReader`], which
+//! rejects unknown names and wrong types in one place, and names the option.
 
 use super::Labels;
 use crate::error::{Error, Result};
@@ -25,7 +25,7 @@ pub enum OptionValue {
 }
 
 impl OptionValue {
-    /// A string, as the argument `name`.
+    /// Returns the string. Fails if the value is not a string; the error calls it `name`.
     pub fn required_text(&self, name: &str) -> Result<&str> {
         match self {
             OptionValue::Text(text) => Ok(text),
@@ -66,7 +66,7 @@ impl From<serde_json::Value> for OptionValue {
 pub struct OptionReader<'a>(&'a [(String, OptionValue)]);
 
 impl<'a> OptionReader<'a> {
-    /// Reads `input` as a `what`, of which only the `known` fields may be given.
+    /// Reads `input` as the type `what`. Fails if it has a field that is not one of `known`.
     pub fn of(what: &str, input: &'a OptionValue, known: &[&str]) -> Result<Self> {
         let entries = match input {
             OptionValue::Absent => &[][..],
@@ -90,7 +90,7 @@ impl<'a> OptionReader<'a> {
         self.0.iter().find(|(known, _)| known == name).map_or(&OptionValue::Absent, |(_, value)| value)
     }
 
-    /// A string.
+    /// Reads a string.
     pub fn text(&self, name: &str) -> Result<Option<&'a str>> {
         match self.get(name) {
             OptionValue::Absent => Ok(None),
@@ -99,7 +99,7 @@ impl<'a> OptionReader<'a> {
         }
     }
 
-    /// A boolean.
+    /// Reads a boolean.
     pub fn flag(&self, name: &str) -> Result<Option<bool>> {
         match self.get(name) {
             OptionValue::Absent => Ok(None),
@@ -108,7 +108,7 @@ impl<'a> OptionReader<'a> {
         }
     }
 
-    /// A non-negative integer below 2^32; never wrapped or rounded.
+    /// Reads a non-negative integer below 2^32. Fails for other numbers: it neither wraps nor rounds.
     pub fn u32(&self, name: &str) -> Result<Option<u32>> {
         match self.get(name) {
             OptionValue::Absent => Ok(None),
@@ -125,7 +125,7 @@ impl<'a> OptionReader<'a> {
         }
     }
 
-    /// A non-negative integer up to 2^53 - 1, the largest that a JavaScript number tells from its neighbours.
+    /// Reads a non-negative integer up to 2^53 - 1 (`Number.MAX_SAFE_INTEGER`).
     pub fn safe_integer(&self, name: &str) -> Result<Option<u64>> {
         const EXPECTED: &str = "a non-negative integer below 2^53";
         match self.get(name) {
@@ -142,7 +142,7 @@ impl<'a> OptionReader<'a> {
         }
     }
 
-    /// One of a few named values.
+    /// Reads one of the named `choices`.
     pub fn choice<T: Copy>(&self, name: &str, choices: &[(&str, T)]) -> Result<Option<T>> {
         let expected =
             || choices.iter().map(|(known, _)| format!("{known:?}")).collect::<Vec<_>>().join(", ");
@@ -158,7 +158,7 @@ impl<'a> OptionReader<'a> {
         }
     }
 
-    /// Labels: an object of strings.
+    /// Reads labels: an object of strings.
     pub fn labels(&self, name: &str) -> Result<Option<Labels>> {
         match self.get(name) {
             OptionValue::Absent => Ok(None),
@@ -177,7 +177,7 @@ impl<'a> OptionReader<'a> {
     }
 }
 
-/// The name that a value has in a table of choices, which must hold it.
+/// Returns the name of a value in a table of choices, which must contain it.
 pub fn name_of<T: Copy + PartialEq>(choices: &[(&'static str, T)], value: T) -> &'static str {
     choices.iter().find(|(_, known)| *known == value).map_or("", |(name, _)| name)
 }

@@ -1,14 +1,14 @@
-//! Who a process is: its number alone is given to others later, so start time and boot belong to it.
+//! The identity of a process. PIDs are reused, so it includes start time and boot.
 
-/// A process that can be told from a later one of the same number.
+/// Identifies a process, also among later ones with the same PID.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessIdentity {
-    /// The process number.
+    /// The PID.
     pub pid: u32,
-    /// When it started, in clock ticks since boot.
+    /// The start time, in clock ticks since boot.
     pub start_time: u64,
-    /// The boot it belongs to.
+    /// The ID of the boot in which the process was started.
     pub boot_id: String,
-    /// The process number's name space: another one's numbers say nothing here.
+    /// The PID namespace. PIDs of another namespace have another meaning.
     pub pid_namespace: u64,
 }

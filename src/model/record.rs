@@ -1,19 +1,19 @@
-//! What the catalog knows of a volume.
+//! A volume's row in the catalog.
 
 use super::{DiskFormat, Labels, VolumeId, VolumeKind, VolumeName};
 
-/// One row of the catalog.
+/// A volume's row in the catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VolumeRecord {
-    /// The number of the row, which means something in this catalog alone.
+    /// The row's ID, which is valid in this catalog only.
     pub id: i64,
-    /// The id that the volume keeps, also in a catalog that was rebuilt.
+    /// The volume's permanent ID, which it keeps in a rebuilt catalog.
     pub identity: VolumeId,
-    /// The name.
+    /// The volume's name.
     pub name: VolumeName,
     /// Directory or disk.
     pub kind: VolumeKind,
-    /// A directory volume's quota in MiB; none is unlimited.
+    /// A directory volume's quota in MiB. `None` means unlimited.
     pub quota_mib: Option<u32>,
     /// A disk volume's virtual size in bytes.
     pub capacity_bytes: Option<u64>,
@@ -23,6 +23,6 @@ pub struct VolumeRecord {
     pub disk_fstype: Option<String>,
     /// The labels.
     pub labels: Labels,
-    /// When it was created, in milliseconds since 1970; none where that is not known.
+    /// The creation time in milliseconds since 1970. `None` if it is unknown.
     pub created_at_ms: Option<i64>,
 }

@@ -1,4 +1,4 @@
-//! What a caller wants a new volume to be.
+//! The specification of a new volume.
 
 use super::{
     DiskFormat, Labels, MAX_DISK_MIB, MIB, MIN_DISK_MIB, OptionReader, OptionValue, name_of, option_names,
@@ -26,45 +26,45 @@ impl VolumeKind {
     /// The names that callers, the catalog and JavaScript use.
     pub const NAMES: [(&'static str, VolumeKind); 2] = [("dir", VolumeKind::Dir), ("disk", VolumeKind::Disk)];
 
-    /// This kind's name.
+    /// Returns the kind's name.
     pub fn as_str(self) -> &'static str {
         name_of(&Self::NAMES, self)
     }
 
-    /// The kind of that name, if there is one.
+    /// Returns the kind with that name, or `None`.
     pub fn parse(name: &str) -> Option<Self> {
         Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
     }
 }
 
-/// What a volume of kind disk is made with.
+/// The specification of a new disk volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiskSpec {
     /// The virtual size in MiB.
     pub size_mib: u32,
-    /// The image's format, where it was asked for.
+    /// The image's format, if the caller stated one.
     pub stated_format: Option<DiskFormat>,
 }
 
 impl DiskSpec {
-    /// The formats that are made here.
+    /// The formats that this library creates.
     pub const FORMATS: [(&'static str, DiskFormat); 2] = {
         let [raw, qcow2, _vmdk] = DiskFormat::NAMES;
         [raw, qcow2]
     };
 
-    /// The image's format: raw unless another one was asked for.
+    /// Returns the image's format: raw unless the caller stated another one.
     pub fn format(self) -> DiskFormat {
         self.stated_format.unwrap_or(DiskFormat::Raw)
     }
 
-    /// The virtual size in bytes.
+    /// Returns the virtual size in bytes.
     pub fn capacity_bytes(self) -> u64 {
         u64::from(self.size_mib) * MIB
     }
 }
 
-/// Kind, sizes and labels that have been checked against each other.
+/// A valid combination of kind, sizes and labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VolumeSpec {
     disk: Option<DiskSpec>,
@@ -72,7 +72,7 @@ pub struct VolumeSpec {
     labels: Labels,
 }
 
-/// What a new volume may be given; every value may be left out.
+/// The options of a new volume. Each may be missing.
 #[derive(Clone, Debug, Default)]
 pub struct VolumeOptions {
     kind: Option<VolumeKind>,
@@ -83,7 +83,7 @@ pub struct VolumeOptions {
 }
 
 impl VolumeOptions {
-    /// The fields of an options object. Only the kind's name differs from object to object.
+    /// Reads the fields of an options object. The name of the kind's field differs between objects.
     pub fn read(fields: &OptionReader, kind_name: &str) -> Result<Self> {
         Ok(VolumeOptions {
             kind: fields.choice(kind_name, &VolumeKind::NAMES)?,
@@ -94,7 +94,7 @@ impl VolumeOptions {
         })
     }
 
-    /// The name of a value that is given, if one is.
+    /// Returns the name of an option that is present, or `None`.
     pub fn any_given<'n>(&self, kind_name: &'n str) -> Option<&'n str> {
         let given = [
             (kind_name, self.kind.is_some()),
@@ -106,7 +106,7 @@ impl VolumeOptions {
         given.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
     }
 
-    /// These options with `later` laid over them: later values win, labels merge key by key.
+    /// Merges two sets of options: values of `later` win, labels merge key by key.
     fn merged_with(self, later: VolumeOptions) -> Result<Self> {
         let labels = match (self.labels, later.labels) {
             (Some(labels), Some(later)) => Some(labels.merged_with(later)?),
@@ -123,8 +123,8 @@ impl VolumeOptions {
 }
 
 impl VolumeSpec {
-    /// Checks options against each other: `sizeMib` and `format` belong to disks, `quotaMib` to directories
-    /// (where 0 means unlimited). The kind defaults to `dir`, the format to `raw`.
+    /// Validates the combination of options: `sizeMib` and `format` belong to disks, `quotaMib` to directories. A quota of 0
+    /// means unlimited. The kind defaults to `dir`, the format to `raw`.
     pub fn new(options: VolumeOptions) -> Result<Self> {
         let VolumeOptions { kind, size_mib, format, quota_mib, labels } = options;
         let labels = labels.unwrap_or_default();
@@ -151,7 +151,7 @@ impl VolumeSpec {
         }
     }
 
-    /// Merges options left to right and checks them.
+    /// Merges options left to right, and validates the result.
     pub fn from_options(options: &[OptionValue]) -> Result<Self> {
         let merged = options.iter().try_fold(VolumeOptions::default(), |merged, option| {
             let fields = OptionReader::of("VolumeConfig", option, &OPTIONS)?;
@@ -160,7 +160,7 @@ impl VolumeSpec {
         VolumeSpec::new(merged?)
     }
 
-    /// Directory or disk.
+    /// Returns the kind: directory or disk.
     pub fn kind(&self) -> VolumeKind {
         match self.disk {
             None => VolumeKind::Dir,
@@ -168,17 +168,17 @@ impl VolumeSpec {
         }
     }
 
-    /// What a disk is made with; none for a directory.
+    /// Returns the disk's specification, or `None` for a directory.
     pub fn disk(&self) -> Option<DiskSpec> {
         self.disk
     }
 
-    /// A directory's quota in MiB; none is unlimited.
+    /// Returns a directory's quota in MiB, or `None` if it is unlimited.
     pub fn quota_mib(&self) -> Option<u32> {
         self.quota_mib
     }
 
-    /// The labels.
+    /// Returns the labels.
     pub fn labels(&self) -> &Labels {
         &self.labels
     }

@@ -1,23 +1,23 @@
-//! What tells a volume from every other, a later one of the same name included.
+//! The ID of a volume, which distinguishes it from a later volume of the same name.
 
 use super::{VolumeName, option_names};
 use crate::error::{Error, Result};
 use std::fmt;
 
-/// How many hexadecimal digits an id has.
+/// The number of hexadecimal digits of an ID.
 const DIGITS: usize = 32;
 
-/// A random number of 128 bits that a volume keeps for its whole life. Its text is 32 lower-case hexadecimal digits.
+/// A random 128-bit number that a volume keeps. Its text is 32 lower-case hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VolumeId(u128);
 
 impl VolumeId {
-    /// The id of these random bytes.
+    /// Builds an ID of random bytes.
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         VolumeId(u128::from_be_bytes(bytes))
     }
 
-    /// Parses the text of an id; returns `None` for any other text.
+    /// Parses the text of an ID. Returns `None` for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
         match text.len() == DIGITS && text.bytes().all(is_digit) {
@@ -33,22 +33,22 @@ impl fmt::Display for VolumeId {
     }
 }
 
-/// The volume that a caller means: the one that has a name now, or only the one with an id.
+/// A reference to a volume: by name, or by name and ID.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VolumeRef {
     /// The volume's name.
     pub name: VolumeName,
-    /// The volume's id; `None` means whichever volume has the name.
+    /// The volume's ID. `None` means any volume with the name.
     pub id: Option<VolumeId>,
 }
 
 impl VolumeRef {
-    /// The volume of that name that has that id.
+    /// References the volume with that name and that ID.
     pub fn exactly(name: &VolumeName, id: VolumeId) -> Self {
         VolumeRef { name: name.clone(), id: Some(id) }
     }
 
-    /// Parses a name, and an id where one is given.
+    /// Parses a name and an optional ID.
     pub fn parse(name: &str, id: Option<&str>) -> Result<Self> {
         let name = VolumeName::parse(name)?;
         let id = id.map(|text| {
@@ -59,7 +59,7 @@ impl VolumeRef {
         Ok(VolumeRef { name, id: id.transpose()? })
     }
 
-    /// Whether a volume of that name with that id is meant.
+    /// Reports whether the reference matches a volume of that name with that ID.
     pub fn admits(&self, id: VolumeId) -> bool {
         self.id.is_none_or(|wanted| wanted == id)
     }

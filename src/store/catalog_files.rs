@@ -4,7 +4,7 @@ use super::home_dirs::HomeDirs;
 use super::paths::{CATALOG, CATALOG_SUFFIXES, DAMAGED, catalog_files};
 use crate::catalog::{Catalog, FoundVolume};
 use crate::error::{Error, Result};
-use crate::sync::LONGEST_WAIT;
+use crate::sync::LOCK_TIMEOUT;
 use crate::sys::{FileId, unique_token};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -26,7 +26,7 @@ impl HomeDirs {
 
     /// Renames the catalog and its log, and returns the new path.
     pub fn quarantine_catalog(&self) -> Result<PathBuf> {
-        let _lock = self.catalog_write_lock()(Instant::now() + LONGEST_WAIT)?;
+        let _lock = self.catalog_write_lock()(Instant::now() + LOCK_TIMEOUT)?;
         let kept = format!("{CATALOG}{DAMAGED}{}", unique_token());
         for suffix in CATALOG_SUFFIXES {
             let entry = format!("{CATALOG}{suffix}");
@@ -56,7 +56,7 @@ impl HomeDirs {
     /// Returns the first entry of the catalog that exists and is no regular file, with its kind.
     pub fn invalid_catalog_file(&self) -> Result<Option<(String, &'static str)>> {
         for entry in catalog_files() {
-            if let Some(kind) = self.databases().unfit_for_file(&entry)? {
+            if let Some(kind) = self.databases().non_file_at(&entry)? {
                 return Ok(Some((entry, kind)));
             }
         }

@@ -87,7 +87,7 @@ impl HomeDirs {
         };
         let mut invalid = Vec::new();
         for entry in [STAGING, TRASH, IDS, LOCKS] {
-            invalid.extend(volumes.unfit_for_directory(entry)?.map(|kind| (entry, kind)));
+            invalid.extend(volumes.non_directory_at(entry)?.map(|kind| (entry, kind)));
         }
         Ok(Some((volumes, invalid)))
     }

@@ -1,21 +1,21 @@
-//! Cancellation that is decided once: an operation is either undone or completed, never left half done.
+//! Cancellation with a commit point: an operation is either undone or completed.
 
 use crate::error::{Error, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-/// The longest that an operation waits for another one on the same name, and that any waits for a locked catalog.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// How long an operation waits for another one on the same name, or for a locked catalog.
+pub const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 const RUNNING: u8 = 0;
 const CANCELLED: u8 = 1;
 const COMMITTED: u8 = 2;
 
-/// Shared between an operation and whoever may cancel it.
+/// Shared between an operation and the callers that may cancel it.
 ///
-/// Up to its commit point an operation calls [`CancelToken::check`] and undoes its work when told so; at that
-/// point it calls [`CancelToken::commit`], after which a cancellation comes too late and the work completes.
+/// Before its commit point the operation calls [`CancelToken::check`], and undoes its work if that fails. At the commit
+/// point it calls [`CancelToken::commit`]. After that a cancellation has no effect and the operation completes.
 #[derive(Clone, Debug, Default)]
 pub struct CancelToken {
     state: Arc<AtomicU8>,
@@ -24,10 +24,10 @@ pub struct CancelToken {
     slice: Option<Arc<Slice>>,
 }
 
-/// For how long a walk may go on where short operations wait behind it.
+/// How long a first attempt of an operation may take while short operations wait behind it.
 pub const SLICE: Duration = Duration::from_millis(10);
 
-/// The end of a first try.
+/// The deadline of a first attempt.
 #[derive(Debug)]
 struct Slice {
     end: Instant,
@@ -35,50 +35,52 @@ struct Slice {
 }
 
 impl CancelToken {
-    /// The cancellation of an operation that was asked for now, from when its waits are counted: one that stood in a
-    /// queue waits that much less for others.
+    /// Returns a token for an operation that the caller requests now. Its time in a queue counts as waiting: see
+    /// [`CancelToken::left_of`].
     pub fn asked_now() -> Self {
         CancelToken { asked_at: Some(Instant::now()), ..CancelToken::default() }
     }
 
-    /// The same cancellation for one of many steps, each of which may wait as long as an operation of its own.
+    /// Returns a token with the same cancellation for one of many steps, each of which may wait as long as a whole
+    /// operation.
     pub fn of_a_step(&self) -> CancelToken {
         CancelToken { asked_at: None, ..self.clone() }
     }
 
-    /// The same cancellation for a first try, which fails after a [`SLICE`] of time: its work is then done anew where
-    /// nothing short waits behind it.
+    /// Returns a token with the same cancellation for a first attempt, whose checks fail after [`SLICE`]. The caller then
+    /// retries where no short operation waits behind it.
     pub fn of_a_slice(&self) -> CancelToken {
         let slice = Slice { end: Instant::now() + SLICE, is_over: AtomicBool::new(false) };
         CancelToken { slice: Some(Arc::new(slice)), ..self.clone() }
     }
 
-    /// Whether a first try failed because its time was over.
+    /// Reports whether a first attempt failed because [`SLICE`] was over.
     pub fn is_slice_over(&self) -> bool {
         self.slice.as_ref().is_some_and(|slice| slice.is_over.load(Ordering::Acquire))
     }
 
-    /// How much is left of `most`, the longest that the operation may wait for others.
-    pub fn left_of(&self, most: Duration) -> Duration {
-        most.saturating_sub(self.asked_at.map_or(Duration::ZERO, |asked_at| asked_at.elapsed()))
+    /// Returns how much is left of `limit`, the time for which the operation may wait for others.
+    pub fn left_of(&self, limit: Duration) -> Duration {
+        limit.saturating_sub(self.asked_at.map_or(Duration::ZERO, |asked_at| asked_at.elapsed()))
     }
 
-    /// Until when the operation may wait for another one on the same name.
-    pub fn may_wait_until(&self) -> Instant {
-        Instant::now() + self.left_of(LONGEST_WAIT)
+    /// Returns the deadline for waiting for another operation on the same name.
+    pub fn lock_deadline(&self) -> Instant {
+        Instant::now() + self.left_of(LOCK_TIMEOUT)
     }
 
-    /// The same cancellation for a step of a larger operation, whose commit point is not the larger one's.
+    /// Returns a token with the same cancellation for a step of a larger operation. The step's commit point is not that of
+    /// the operation.
     pub fn nested(&self) -> CancelToken {
         CancelToken { nested: true, ..self.clone() }
     }
 
-    /// Asks for cancellation. False where the operation has already passed its commit point.
+    /// Requests cancellation. Returns `false` if the operation has already passed its commit point.
     pub fn cancel(&self) -> bool {
         self.state.compare_exchange(RUNNING, CANCELLED, Ordering::AcqRel, Ordering::Acquire) != Err(COMMITTED)
     }
 
-    /// An `Aborted` error once cancellation was asked for.
+    /// Fails with `Aborted` if cancellation was requested.
     pub fn check(&self) -> Result<()> {
         match self.state.load(Ordering::Acquire) {
             CANCELLED => Err(Error::aborted()),
@@ -92,7 +94,7 @@ impl CancelToken {
         }
     }
 
-    /// Passes the commit point, unless cancellation came first.
+    /// Passes the commit point. Fails with `Aborted` if cancellation was requested before.
     pub fn commit(&self) -> Result<()> {
         if self.nested {
             return self.check();
@@ -117,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_operation_that_says_when_it_was_asked_for_has_less_to_wait() {
+    fn only_an_operation_with_a_request_time_waits_less() {
         let hour = Duration::from_secs(3600);
         assert_eq!(CancelToken::default().left_of(hour), hour);
         let asked = CancelToken { asked_at: Instant::now().checked_sub(hour / 2), ..CancelToken::default() };
@@ -126,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_try_fails_when_its_time_is_over_and_the_operation_does_not() {
+    fn a_first_attempt_fails_when_its_time_is_over_and_the_operation_does_not() {
         let cancel = CancelToken::default();
         let of_a_slice = cancel.of_a_slice();
         assert!(!of_a_slice.is_slice_over());
@@ -138,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cancellation_after_the_commit_point_comes_too_late() {
+    fn a_cancellation_after_the_commit_point_has_no_effect() {
         let cancel = CancelToken::default();
         cancel.commit().unwrap();
         assert!(!cancel.cancel());

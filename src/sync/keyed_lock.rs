@@ -1,4 +1,4 @@
-//! Turns among the threads of this process, with a bound on the wait.
+//! Locks by key among the threads of this process, with a deadline.
 
 use super::CancelToken;
 use super::IgnorePoison;
@@ -8,36 +8,36 @@ use std::hash::Hash;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-/// How long somebody waits between two looks at whether he was cancelled.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How long a waiter sleeps between two checks of its cancel token.
+const CANCEL_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// By key the tickets of the threads that want a thing, in the order in which they came. The first has it.
+/// For each key the tickets of its threads, in the order of arrival. The first holds the key.
 #[derive(Debug)]
 struct KeyedQueues<K> {
     by_key: HashMap<K, VecDeque<u64>>,
     next_ticket: u64,
 }
 
-/// Things that one thread at a time may have, each told by its key. Threads get one in the order in which they came.
+/// Grants each key to one thread at a time, in the order of arrival.
 #[derive(Debug)]
 pub struct KeyedLock<K> {
     queues: Mutex<KeyedQueues<K>>,
-    was_given_back: Condvar,
+    released: Condvar,
 }
 
 impl<K: Clone + Eq + Hash> KeyedLock<K> {
-    /// Takes one unless another has it.
-    pub fn try_take(&self, key: &K) -> Option<KeyedGuard<'_, K>> {
+    /// Acquires a key. Returns `None` if it is held.
+    pub fn try_acquire(&self, key: &K) -> Option<KeyedGuard<'_, K>> {
         let mut queues = self.lock();
         let is_free = !queues.by_key.contains_key(key);
         is_free.then(|| {
             queues.join(key);
-            KeyedGuard { among: self, key: key.clone() }
+            KeyedGuard { owner: self, key: key.clone() }
         })
     }
 
-    /// Takes one, and waits for the threads that came before; returns `None` if they still have it at the deadline.
-    pub fn take(
+    /// Acquires a key. Returns `None` if earlier threads still hold it at `deadline`, and fails if `cancel` is cancelled.
+    pub fn acquire(
         &self,
         key: &K,
         deadline: Instant,
@@ -52,10 +52,10 @@ impl<K: Clone + Eq + Hash> KeyedLock<K> {
                 queues.leave(key, ticket);
                 return cancelled.map(|()| None);
             }
-            let waited = self.was_given_back.wait_timeout(queues, left.min(LOOK_AGAIN));
+            let waited = self.released.wait_timeout(queues, left.min(CANCEL_CHECK_INTERVAL));
             queues = waited.ignore_poison().0;
         }
-        Ok(Some(KeyedGuard { among: self, key: key.clone() }))
+        Ok(Some(KeyedGuard { owner: self, key: key.clone() }))
     }
 
     fn lock(&self) -> MutexGuard<'_, KeyedQueues<K>> {
@@ -74,15 +74,15 @@ impl<K: Clone + Eq + Hash> KeyedQueues<K> {
         self.by_key.get(key).is_none_or(|queue| queue.front() == Some(&ticket))
     }
 
-    /// Leaves the queue without having had the thing.
+    /// Leaves the queue without having held the key.
     fn leave(&mut self, key: &K, ticket: u64) {
         if let Some(queue) = self.by_key.get_mut(key) {
             queue.retain(|other| *other != ticket);
         }
     }
 
-    /// Gives the thing to the next thread.
-    fn give_back(&mut self, key: &K) {
+    /// Passes the key to the next thread.
+    fn release(&mut self, key: &K) {
         if let Some(queue) = self.by_key.get_mut(key) {
             queue.pop_front();
             if queue.is_empty() {
@@ -95,21 +95,21 @@ impl<K: Clone + Eq + Hash> KeyedQueues<K> {
 impl<K> Default for KeyedLock<K> {
     fn default() -> Self {
         let queues = KeyedQueues { by_key: HashMap::new(), next_ticket: 0 };
-        KeyedLock { queues: Mutex::new(queues), was_given_back: Condvar::new() }
+        KeyedLock { queues: Mutex::new(queues), released: Condvar::new() }
     }
 }
 
-/// What its holder has until it is dropped, a panic included.
+/// Holds a key until it is dropped, also by a panic.
 #[derive(Debug)]
 pub struct KeyedGuard<'t, K: Clone + Eq + Hash> {
-    among: &'t KeyedLock<K>,
+    owner: &'t KeyedLock<K>,
     key: K,
 }
 
 impl<K: Clone + Eq + Hash> Drop for KeyedGuard<'_, K> {
     fn drop(&mut self) {
-        self.among.lock().give_back(&self.key);
-        self.among.was_given_back.notify_all();
+        self.owner.lock().release(&self.key);
+        self.owner.released.notify_all();
     }
 }
 
@@ -118,43 +118,43 @@ mod tests {
     use super::*;
     use std::thread;
 
-    /// Waits until that many threads have or want the thing.
-    fn until_queued(things: &KeyedLock<u8>, count: usize) {
-        while things.lock().by_key.get(&0).map_or(0, VecDeque::len) != count {
+    /// Waits until that many threads hold or await the key.
+    fn until_queued(locks: &KeyedLock<u8>, count: usize) {
+        while locks.lock().by_key.get(&0).map_or(0, VecDeque::len) != count {
             thread::yield_now();
         }
     }
 
     #[test]
-    fn a_thread_that_takes_it_again_comes_behind_those_that_wait() {
-        let things = KeyedLock::default();
+    fn a_thread_that_acquires_it_again_queues_behind_the_waiters() {
+        let locks = KeyedLock::default();
         let (order, cancel) = (Mutex::new(Vec::new()), CancelToken::default());
-        let take = |name| {
+        let acquire = |name| {
             let deadline = Instant::now() + Duration::from_secs(120);
-            let taken = things.take(&0_u8, deadline, &cancel).unwrap().unwrap();
+            let guard = locks.acquire(&0_u8, deadline, &cancel).unwrap().unwrap();
             order.lock().unwrap().push(name);
-            taken
+            guard
         };
         thread::scope(|scope| {
-            let held = take("first");
-            scope.spawn(|| drop(take("second")));
-            until_queued(&things, 2);
+            let held = acquire("first");
+            scope.spawn(|| drop(acquire("second")));
+            until_queued(&locks, 2);
             drop(held);
-            drop(take("first again"));
+            drop(acquire("first again"));
         });
         assert_eq!(*order.lock().unwrap(), ["first", "second", "first again"]);
     }
 
     #[test]
     fn a_thread_that_gives_up_leaves_the_queue() {
-        let things = KeyedLock::default();
+        let locks = KeyedLock::default();
         let cancel = CancelToken::default();
-        let held = things.try_take(&0_u8).unwrap();
-        assert!(things.take(&0, Instant::now(), &cancel).unwrap().is_none());
+        let held = locks.try_acquire(&0_u8).unwrap();
+        assert!(locks.acquire(&0, Instant::now(), &cancel).unwrap().is_none());
         cancel.cancel();
-        assert!(things.take(&0, Instant::now() + Duration::from_secs(120), &cancel).is_err());
-        assert!(things.try_take(&0).is_none());
+        assert!(locks.acquire(&0, Instant::now() + Duration::from_secs(120), &cancel).is_err());
+        assert!(locks.try_acquire(&0).is_none());
         drop(held);
-        assert!(things.try_take(&0).is_some());
+        assert!(locks.try_acquire(&0).is_some());
     }
 }

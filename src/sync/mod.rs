@@ -1,4 +1,4 @@
-//! Waiting, turns and cancellation: what operations share that run at the same time.
+//! Locks, slots, waiting and cancellation for concurrent operations.
 
 #![forbid(unsafe_code)]
 
@@ -9,7 +9,7 @@ mod pool_wait;
 mod relay;
 mod slots;
 
-pub use cancel_token::{CancelToken, LONGEST_WAIT, SLICE};
+pub use cancel_token::{CancelToken, LOCK_TIMEOUT, SLICE};
 pub use ignore_poison::IgnorePoison;
 pub use keyed_lock::{KeyedGuard, KeyedLock};
 pub use pool_wait::{WaitingPool, join_pool, wait_in_pool};

@@ -1,13 +1,13 @@
-//! Tells a thread pool that one of its threads waits, so that another works in its place.
+//! Reports to a thread pool that one of its threads waits, so that another thread works in its place.
 
 use std::cell::Cell;
 
-/// A thread pool, as its threads see it.
+/// The interface of a thread pool for its threads.
 pub trait WaitingPool: Sync {
-    /// One of its threads begins to wait. Returns whether another may work in its place.
+    /// Reports that a thread of the pool begins to wait. Returns whether another thread works in its place.
     fn replace_waiting(&'static self) -> bool;
 
-    /// A thread that was replaced works again.
+    /// Reports that a replaced thread works again.
     fn take_back(&self);
 }
 
@@ -15,19 +15,19 @@ thread_local! {
     static POOL: Cell<Option<&'static dyn WaitingPool>> = const { Cell::new(None) };
 }
 
-/// Makes this thread one of `pool`.
+/// Registers this thread as one of `pool`.
 pub fn join_pool(pool: &'static dyn WaitingPool) {
     POOL.set(Some(pool));
 }
 
-/// Runs `wait`, which does nothing but wait, and has the pool of this thread go on meanwhile.
+/// Runs `wait`, which only waits, and lets another thread of the pool work in its place.
 pub fn wait_in_pool<T>(wait: impl FnOnce() -> T) -> T {
     let replaced = POOL.get().filter(|pool| pool.replace_waiting());
     let _replaced = Replaced(replaced);
     wait()
 }
 
-/// Works again when it is dropped, a panic included.
+/// Reports on drop that the thread works again, also after a panic.
 struct Replaced(Option<&'static dyn WaitingPool>);
 
 impl Drop for Replaced {

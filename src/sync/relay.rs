@@ -1,4 +1,4 @@
-//! Exclusive keys whose waiters hold no thread.
+//! Exclusive locks by key, whose waiters block no thread.
 
 use super::IgnorePoison;
 use super::cancel_token::CancelToken;
@@ -11,16 +11,16 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 type RelayWaiter<K> = (CancelToken, Box<dyn FnOnce(Result<Baton<K>>) + Send>);
 
-/// Grants each key to one holder at a time. A waiter is a function, called with the key by the holder before
-/// it, or with an error once it is cancelled.
+/// Grants each key to one holder at a time. A waiter is a function. The holder before it calls it with the key; if it is
+/// cancelled, it is called with an error.
 pub struct Relay<K: Clone + Eq + Hash> {
-    /// By the keys that are held: those that wait for them, in order.
+    /// For each key that is held, its waiters in order.
     waiting: Arc<Mutex<HashMap<K, VecDeque<RelayWaiter<K>>>>>,
 }
 
 impl<K: Clone + Eq + Hash> Relay<K> {
-    /// Takes a key; returns `None` if it is held.
-    pub fn try_take(&self, key: &K) -> Option<Baton<K>> {
+    /// Acquires a key. Returns `None` if it is held.
+    pub fn try_acquire(&self, key: &K) -> Option<Baton<K>> {
         let mut waiting = lock(&self.waiting);
         if waiting.contains_key(key) {
             return None;
@@ -30,11 +30,17 @@ impl<K: Clone + Eq + Hash> Relay<K> {
         Some(self.baton(key))
     }
 
-    /// Calls `then` with the key: now if it is free, else on the thread that releases it; with an error if it is
-    /// cancelled before: see [`Relay::release_cancelled`]. `then` must not block.
-    pub fn take(&self, key: &K, cancel: &CancelToken, then: impl FnOnce(Result<Baton<K>>) + Send + 'static) {
+    /// Calls `then` with the key: now if it is free, else on the thread that releases it. `then` must not block.
+    ///
+    /// Calls it with an error if `cancel` is cancelled before: see [`Relay::release_cancelled`].
+    pub fn acquire(
+        &self,
+        key: &K,
+        cancel: &CancelToken,
+        then: impl FnOnce(Result<Baton<K>>) + Send + 'static,
+    ) {
         let mut waiting = lock(&self.waiting);
-        // Looked at under the lock: what is cancelled from now on is released after it waits.
+        // TOCTOU: checked under the lock, so that `release_cancelled` finds a waiter that is cancelled from now on.
         if let Err(aborted) = cancel.check() {
             drop(waiting);
             return then(Err(aborted));
@@ -48,7 +54,7 @@ impl<K: Clone + Eq + Hash> Relay<K> {
         then(Ok(self.baton(key)));
     }
 
-    /// Has the waiters that were cancelled go on without the key now.
+    /// Calls the waiters that were cancelled, with an error.
     pub fn release_cancelled(&self) {
         let mut cancelled = Vec::new();
         for queue in lock(&self.waiting).values_mut() {
@@ -113,16 +119,17 @@ mod tests {
     #[test]
     fn waiters_get_a_key_one_after_the_other_and_other_keys_are_free() {
         let relay = Relay::default();
-        let first = relay.try_take(&1).unwrap();
+        let first = relay.try_acquire(&1).unwrap();
         let (send, received) = channel();
         for number in 0..3 {
             let send = send.clone();
-            relay
-                .take(&1, &CancelToken::default(), move |baton| send.send((number, baton.unwrap())).unwrap());
+            relay.acquire(&1, &CancelToken::default(), move |baton| {
+                send.send((number, baton.unwrap())).unwrap()
+            });
         }
         assert!(received.try_recv().is_err());
-        assert!(relay.try_take(&1).is_none());
-        assert!(relay.try_take(&2).is_some());
+        assert!(relay.try_acquire(&1).is_none());
+        assert!(relay.try_acquire(&2).is_some());
         drop(first);
         for expected in 0..3 {
             let (number, baton) = received.try_recv().unwrap();
@@ -130,27 +137,27 @@ mod tests {
             assert!(received.try_recv().is_err());
             drop(baton);
         }
-        assert!(relay.try_take(&1).is_some());
-        relay.take(&1, &CancelToken::default(), drop);
+        assert!(relay.try_acquire(&1).is_some());
+        relay.acquire(&1, &CancelToken::default(), drop);
         assert!(relay.waiting.lock().unwrap().is_empty());
     }
 
     #[test]
     fn a_waiter_that_is_cancelled_goes_on_without_the_key_at_once_and_the_others_keep_their_turns() {
         let relay = Relay::default();
-        let held = relay.try_take(&1).unwrap();
+        let held = relay.try_acquire(&1).unwrap();
         let (send, received) = channel();
         let cancels = [(); 3].map(|()| CancelToken::default());
         for (number, cancel) in cancels.iter().enumerate() {
             let send = send.clone();
-            relay.take(&1, cancel, move |baton| send.send((number, baton)).unwrap());
+            relay.acquire(&1, cancel, move |baton| send.send((number, baton)).unwrap());
         }
         cancels[1].cancel();
         relay.release_cancelled();
         let (number, refused) = received.try_recv().unwrap();
         assert!(number == 1 && refused.is_err());
         let late = send.clone();
-        relay.take(&1, &cancels[1], move |baton| late.send((3, baton)).unwrap());
+        relay.acquire(&1, &cancels[1], move |baton| late.send((3, baton)).unwrap());
         assert!(received.try_recv().unwrap().1.is_err());
         drop(held);
         for expected in [0, 2] {

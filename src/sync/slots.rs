@@ -1,5 +1,5 @@
-//! A bounded number of slots at which long operations take turns, so that a short one need not wait for a long one to
-//! end.
+//! A limited number of slots that long operations share in turns, so that a short operation does not wait for the end of
+//! a long one.
 
 use super::CancelToken;
 use super::IgnorePoison;
@@ -8,13 +8,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-/// How long an operation may work while others wait for its slot.
-const SLICE: Duration = Duration::from_millis(50);
+/// How long an operation keeps its slot while others wait for one.
+const SLOT_TIME: Duration = Duration::from_millis(50);
 
-/// How long an operation waits between two looks at whether it was cancelled.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How long a waiter sleeps between two checks of its cancel token.
+const CANCEL_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The slots.
+/// The slots of one kind of operation.
 #[derive(Debug)]
 pub struct Slots(Mutex<SlotState>);
 
@@ -23,9 +23,9 @@ struct SlotState {
     free: usize,
     /// Operations that have not had a slot yet.
     new: VecDeque<Arc<SlotWaiter>>,
-    /// Operations that gave their slot back for others.
+    /// Operations that released their slot for others.
     begun: VecDeque<Arc<SlotWaiter>>,
-    /// Whether the next slot goes to a new operation, if one of each sort waits.
+    /// Whether the next slot goes to a new operation, if operations of both sorts wait.
     prefers_new: bool,
 }
 
@@ -38,7 +38,7 @@ struct SlotWaiter {
 }
 
 impl Slots {
-    /// `limit` slots, at least one.
+    /// Creates `limit` slots, at least one.
     pub fn new(limit: usize) -> Self {
         Slots(Mutex::new(SlotState {
             free: limit.max(1),
@@ -65,7 +65,7 @@ impl Slots {
         drop(state);
         loop {
             let granted = waiter.granted.lock().ignore_poison();
-            let waited = waiter.woken.wait_timeout_while(granted, LOOK_AGAIN, |granted| !*granted);
+            let waited = waiter.woken.wait_timeout_while(granted, CANCEL_CHECK_INTERVAL, |granted| !*granted);
             if *waited.ignore_poison().0 {
                 return Ok(());
             }
@@ -76,7 +76,9 @@ impl Slots {
         }
     }
 
-    /// Waits no longer. A slot that was granted at the same time goes to the next.
+    /// Removes a waiter.
+    ///
+    /// TOCTOU: a slot that was granted at the same time goes to the next waiter.
     fn withdraw(&self, waiter: &Arc<SlotWaiter>) {
         let mut state = self.lock();
         let is_another = |other: &Arc<SlotWaiter>| !Arc::ptr_eq(other, waiter);
@@ -94,7 +96,7 @@ impl Slots {
 }
 
 impl SlotState {
-    /// Grants a slot to the operation whose turn it is, or keeps it for one that comes.
+    /// Grants a slot to the next operation, or marks it free if no operation waits.
     fn release(&mut self) {
         let (first, second) = match self.prefers_new {
             true => (&mut self.new, &mut self.begun),
@@ -111,7 +113,7 @@ impl SlotState {
     }
 }
 
-/// The slot of one operation, which all of its threads share. Without slots it never waits.
+/// The slot of one operation, which all of its threads share. The default never waits.
 #[derive(Debug, Default)]
 pub struct Slot {
     slots: Option<Arc<Slots>>,
@@ -120,26 +122,28 @@ pub struct Slot {
 
 #[derive(Debug, Default)]
 struct SlotTurn {
-    /// Since when the operation has the slot; `None` while it has none.
+    /// When the operation acquired the slot; `None` if it has none.
     since: Option<Instant>,
-    /// Whether it had one before.
+    /// Whether the operation had a slot before.
     is_begun: bool,
 }
 
 impl Slot {
-    /// A slot that is acquired by the first call of [`go_on`](Slot::go_on).
+    /// Returns a slot that the first call of [`go_on`](Slot::go_on) acquires.
     pub fn of(slots: &Arc<Slots>) -> Self {
         Slot { slots: Some(slots.clone()), turn: Mutex::default() }
     }
 
-    /// Acquires the slot if the operation has none, and takes turns with others that wait for one. Fails with
-    /// `Aborted` if the operation was cancelled. Called between two steps of some milliseconds.
+    /// Acquires the slot if the operation has none. Passes it to a waiting operation after 50 ms, and waits for it
+    /// again.
+    ///
+    /// Call this between two steps of some milliseconds. Fails with `Aborted` if the operation was cancelled.
     pub fn go_on(&self, cancel: &CancelToken) -> Result<()> {
         cancel.check()?;
         let Some(slots) = &self.slots else { return Ok(()) };
         let mut turn = self.lock();
         match turn.since {
-            Some(since) if since.elapsed() < SLICE => return Ok(()),
+            Some(since) if since.elapsed() < SLOT_TIME => return Ok(()),
             Some(_) if !slots.is_wanted() => {
                 turn.since = Some(Instant::now());
                 return Ok(());
@@ -147,13 +151,13 @@ impl Slot {
             Some(_) => self.release(&mut turn),
             None => {}
         }
-        // The operation's other threads wait for this one at their own next call.
+        // The operation's other threads wait for this one in their next call.
         slots.acquire(!turn.is_begun, cancel)?;
         *turn = SlotTurn { since: Some(Instant::now()), is_begun: true };
         Ok(())
     }
 
-    /// Gives the slot back, until [`go_on`](Slot::go_on) is called again: the operation waits for something else.
+    /// Releases the slot until [`go_on`](Slot::go_on) is called again, because the operation waits for something else.
     pub fn leave(&self) {
         self.release(&mut self.lock());
     }
@@ -229,7 +233,7 @@ mod tests {
                 short.go_on(&cancel).unwrap();
                 begun.send(()).unwrap();
             });
-            // It never gives the slot back by itself.
+            // It never calls `leave`.
             while begins.try_recv().is_err() {
                 long.go_on(&cancel).unwrap();
                 thread::yield_now();

@@ -1,6 +1,6 @@
-//! What only btrfs has: subvolumes with a limit that the kernel keeps (a qgroup's), and files that are written in place.
+//! Btrfs only: subvolumes whose size the kernel limits by a qgroup, and files that are written in place.
 
-#![expect(unsafe_code, reason = "the kernel is asked by ioctls, which take addresses")]
+#![expect(unsafe_code, reason = "btrfs is controlled by ioctls, which take addresses")]
 
 use super::fs::dir::Dir;
 use crate::error::{Error, Result};
@@ -18,8 +18,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::PathBuf;
 
-/// The number of every subvolume's root directory, and of no other directory.
-const ROOT: u64 = 256;
+/// The inode number of every subvolume's root directory, and of no other directory.
+const ROOT_INODE: u64 = 256;
 
 mod ioctl {
     use super::{
@@ -37,52 +37,56 @@ mod ioctl {
     nix::ioctl_read!(qgroup_limit, 0x94, 43, btrfs_ioctl_qgroup_limit_args);
 }
 
-/// A subvolume, by the numbers that its file system knows it by.
+/// A btrfs subvolume.
 #[derive(Clone, Debug)]
 pub struct Subvolume {
+    /// The subvolume's ID in its file system.
     id: u64,
-    /// What the kernel says of the file system's quotas.
+    /// The sysfs directory of the file system's qgroups.
     qgroups: PathBuf,
 }
 
-/// What a subvolume may take, and takes.
+/// The limit of a subvolume, and how much of it is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KernelQuota {
     /// The limit in bytes.
     pub limit: u64,
-    /// What is left of it, what is reserved for writes under way taken off.
+    /// The bytes that are left, less those that are reserved for writes in progress.
     pub left: u64,
 }
 
 impl Subvolume {
-    /// The subvolume whose root an open directory is; none where it is no such root.
+    /// Returns the subvolume whose root directory is open, or `None` if `dir` is not such a root.
     pub fn of_root(dir: BorrowedFd<'_>) -> io::Result<Option<Self>> {
-        match fstat(dir)?.st_ino == ROOT && is_btrfs(dir)? {
+        match fstat(dir)?.st_ino == ROOT_INODE && is_btrfs(dir)? {
             true => Ok(Some(Subvolume { id: subvolume_id(dir)?, qgroups: qgroups(dir)? })),
             false => Ok(None),
         }
     }
 
-    /// The limit that the kernel keeps; none where there is no limit, or the kernel does not show it.
+    /// Returns the limit that the kernel enforces. Returns `None` if there is no limit, or if sysfs does not show it.
     pub fn quota(&self) -> Option<KernelQuota> {
-        let is_limited = self.fact("limit_flags")? & u64::from(BTRFS_QGROUP_LIMIT_MAX_RFER) != 0;
-        let limit = self.fact("max_referenced").filter(|_| is_limited)?;
-        let taken = ["referenced", "rsv_data", "rsv_meta_pertrans", "rsv_meta_prealloc"];
-        let taken = taken.iter().try_fold(0u64, |sum, name| Some(sum.saturating_add(self.fact(name)?)))?;
-        Some(KernelQuota { limit, left: limit.saturating_sub(taken) })
+        let is_limited = self.qgroup_value("limit_flags")? & u64::from(BTRFS_QGROUP_LIMIT_MAX_RFER) != 0;
+        let limit = self.qgroup_value("max_referenced").filter(|_| is_limited)?;
+        let used = ["referenced", "rsv_data", "rsv_meta_pertrans", "rsv_meta_prealloc"];
+        let used =
+            used.iter().try_fold(0u64, |sum, name| Some(sum.saturating_add(self.qgroup_value(name)?)))?;
+        Some(KernelQuota { limit, left: limit.saturating_sub(used) })
     }
 
-    /// Forgets the qgroup of a subvolume that was deleted, through any directory of the file system. Newer kernels
-    /// do it themselves, and refuse it as long as something of the subvolume is left.
-    pub fn forget_quota(&self, dir: BorrowedFd<'_>) -> io::Result<()> {
+    /// Deletes the qgroup of a deleted subvolume. `dir` is any directory of the file system.
+    ///
+    /// Newer kernels delete it themselves. They refuse the call while a part of the subvolume is left.
+    pub fn delete_qgroup(&self, dir: BorrowedFd<'_>) -> io::Result<()> {
         let args = btrfs_ioctl_qgroup_create_args { create: 0, qgroupid: self.id };
         // SAFETY: the kernel reads `args`, which has the type that this call takes.
         unsafe { ioctl::qgroup_create(dir.as_raw_fd(), &args) }?;
         Ok(())
     }
 
+    /// Reads a number of the qgroup from sysfs.
     #[expect(clippy::disallowed_methods, reason = "sysfs is the kernel's, no guest writes there")]
-    fn fact(&self, name: &str) -> Option<u64> {
+    fn qgroup_value(&self, name: &str) -> Option<u64> {
         let text = std::fs::read_to_string(self.qgroups.join(format!("0_{}", self.id)).join(name)).ok()?;
         let text = text.trim();
         match text.strip_prefix("0x") {
@@ -93,8 +97,10 @@ impl Subvolume {
 }
 
 impl Dir {
-    /// Makes a subdirectory, which must not exist, as a subvolume that the kernel limits. None, and nothing made,
-    /// where it does not: elsewhere than on btrfs, where quotas are not enabled, and without the right to set one.
+    /// Creates a subdirectory, which must not exist, as a subvolume that the kernel limits.
+    ///
+    /// Returns `None` and creates nothing if the file system is not btrfs, if its quotas are disabled, or if this
+    /// process may not set a limit.
     pub fn create_limited_child(&self, name: &str, mode: u32, limit: u64) -> Result<Option<Dir>> {
         let failed = |error| Error::file_system("mkdir", self.path_of(name), error);
         if !keeps_quotas(self.as_fd()) {
@@ -114,8 +120,10 @@ impl Dir {
         Ok(Some(child))
     }
 
-    /// Has files that are made here from now on written in place, where this is a btrfs: there a program that has a
-    /// file in memory is killed if it changes that and no space is left for a copy. Elsewhere nothing is done.
+    /// Sets `FS_NOCOW_FL`, so that files that are created here from now on are written in place. Does nothing if the
+    /// file system is not btrfs.
+    ///
+    /// Without it, a program that changes a file in a memory mapping is killed if no space is left for a copy.
     pub fn write_files_in_place(&self) -> io::Result<()> {
         if !is_btrfs(self.as_fd())? {
             return Ok(());
@@ -132,7 +140,7 @@ impl Dir {
     }
 }
 
-/// Whether quotas are enabled on the file system of a directory, as far as the kernel shows.
+/// Reports whether sysfs shows that quotas are enabled on the file system of `dir`.
 fn keeps_quotas(dir: BorrowedFd<'_>) -> bool {
     is_btrfs(dir).unwrap_or(false) && qgroups(dir).is_ok_and(|qgroups| qgroups.is_dir())
 }
@@ -163,7 +171,7 @@ fn set_limit(dir: BorrowedFd<'_>, limit: u64) -> io::Result<()> {
         rsv_rfer: 0,
         rsv_excl: 0,
     };
-    // No number stands for the subvolume that the directory is in.
+    // Group 0 is the subvolume that the directory is in.
     let mut args = btrfs_ioctl_qgroup_limit_args { qgroupid: 0, lim };
     // SAFETY: the kernel reads and may write `args`, which has the type that this call takes and outlives it.
     unsafe { ioctl::qgroup_limit(dir.as_raw_fd(), &mut args) }?;
@@ -171,7 +179,7 @@ fn set_limit(dir: BorrowedFd<'_>, limit: u64) -> io::Result<()> {
 }
 
 fn subvolume_id(dir: BorrowedFd<'_>) -> io::Result<u64> {
-    let mut args = btrfs_ioctl_ino_lookup_args { treeid: 0, objectid: ROOT, name: [0; 4080] };
+    let mut args = btrfs_ioctl_ino_lookup_args { treeid: 0, objectid: ROOT_INODE, name: [0; 4080] };
     // SAFETY: the kernel reads and writes `args`, which has the type that this call takes and outlives it.
     unsafe { ioctl::ino_lookup(dir.as_raw_fd(), &mut args) }?;
     Ok(args.treeid)

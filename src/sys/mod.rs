@@ -1,6 +1,6 @@
-//! The operating system: directories by descriptor, locks, facts about processes.
+//! The operating system: directories by descriptor, locks, mounts, processes.
 //!
-//! The only room besides the dispatcher that may hold `unsafe` code.
+//! Only this room and the dispatcher may hold `unsafe` code.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("sandbox-volumes runs on Linux only so far");
@@ -20,13 +20,13 @@ pub use btrfs::Subvolume;
 pub use fs::copy_range::{TransferBuffer, clone_content, has_length, next_data, read_piece, transfer};
 pub use fs::dir::{Dir, FileId};
 pub use fs::entry::{
-    EntryKind, EntryReader, FileStat, create_directory, create_file, create_link, give_link, is_within,
-    link_target, open_if_regular, open_o_path, our_ids, remove_directory, rename_within, stat_at,
+    EntryKind, EntryReader, FileStat, chown_link, create_directory, create_file, create_link, effective_ids,
+    is_within, link_target, open_if_regular, open_o_path, remove_directory, rename_within, stat_at,
     unlink_entry,
 };
 pub use fs::free_space::{STAT_BLOCK, free_space, release, reserve, time_since_boot};
 pub use fs::host_entry::{
-    HostEntry, open_host_entry, open_host_holder, open_without_links, readable_directory,
+    HostEntry, open_host_entry, open_host_parent, open_without_links, readable_directory,
 };
 pub use fs::host_file::{Found, HostFile, open_beside, open_host_file};
 pub use fs::open_beneath::{open_parent, open_subdirectory};
@@ -46,11 +46,11 @@ pub use memory::huge_pages::reserve_memory;
 pub use memory::memfd::file_in_memory;
 pub use mount::detached_mount::{CallFailed, DetachedMount, Restrictions};
 pub use mount::loop_device::LoopDevice;
-pub use mount::mount_point::{MadeEntry, MountPointError, open_mount_point};
-pub use mount::mount_table::{MountIdentity, mount_namespace, mount_namespaces_in_use, take_away};
+pub use mount::mount_point::{CreatedEntry, MountPointError, open_mount_point};
+pub use mount::mount_table::{MountIdentity, mount_namespace, mount_namespaces_in_use, unmount_by_identity};
 pub use process::identity::{ProcessLookup, boot_id, look_up_process, pid_namespace};
 pub use process::umask::umask;
-pub use process::user_namespace::{Reach, may_remove_of, remove_in_user_namespace};
+pub use process::user_namespace::{ReachableBy, may_remove_of, remove_in_user_namespace};
 pub use random::{random_bytes, random_uuid};
 pub use stamp::FileStamp;
 pub use temp_file::create_temp_file;

@@ -1,15 +1,15 @@
-//! Random bytes.
+//! Random bytes of the kernel.
 
 use std::io;
 
-/// Bytes that nobody can guess.
+/// Returns bytes of the kernel's cryptographic random number generator.
 pub fn random_bytes<const LENGTH: usize>() -> io::Result<[u8; LENGTH]> {
     let mut bytes = [0; LENGTH];
     getrandom::fill(&mut bytes)?;
     Ok(bytes)
 }
 
-/// A UUID of random bytes: version 4, variant 1.
+/// Returns a random UUID: version 4, variant 1.
 pub fn random_uuid() -> io::Result<[u8; 16]> {
     let mut bytes: [u8; 16] = random_bytes()?;
     bytes[6] = bytes[6] & 0x0F | 0x40;

@@ -18,7 +18,7 @@ static NEW_ENTRIES: LazyLock<Mutex<HashMap<FileId, NewEntry>>> = LazyLock::new(M
 /// A file that a call is creating, or an entry of a copy in progress.
 #[derive(Clone, Copy, Debug)]
 struct NewEntry {
-    /// See [`FileStamp::born`].
+    /// See [`FileStamp::born_ns`].
     born: u64,
     /// Whether another call opened the file for writing.
     is_shared: bool,
@@ -28,7 +28,7 @@ struct NewEntry {
 
 impl NewEntry {
     fn is(&self, found: &FileStamp) -> bool {
-        self.born == found.born()
+        self.born == found.born_ns()
     }
 }
 
@@ -43,7 +43,7 @@ impl NewFile {
     /// Registers a file that was just created.
     pub fn of(file: BorrowedFd<'_>) -> io::Result<Self> {
         let found = FileStamp::of(file)?;
-        let new_entry = NewEntry { born: found.born(), is_shared: false, copy: None };
+        let new_entry = NewEntry { born: found.born_ns(), is_shared: false, copy: None };
         match new_entries().entry(found.id()) {
             // The file of a call in progress was removed, and this file got its inode number.
             Entry::Occupied(mut old) if old.get().copy.is_none() => old.get_mut().is_shared = true,
@@ -124,7 +124,7 @@ impl CopyRecord {
         if let Ok(found) = FileStamp::at(dir, name)
             && found.kind() == kind
         {
-            let new_entry = NewEntry { born: found.born(), is_shared: false, copy: Some(self.id) };
+            let new_entry = NewEntry { born: found.born_ns(), is_shared: false, copy: Some(self.id) };
             new_entries().insert(found.id(), new_entry);
             self.entries().push(found.id());
         }

@@ -2,7 +2,7 @@
 
 use super::remove_tree::TreeRemover;
 use crate::error::Result;
-use crate::sys::{Reach, may_remove_of};
+use crate::sys::{ReachableBy, may_remove_of};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ enum Help {
     /// Nothing.
     None,
     /// Starts another process that deletes the tree in a user namespace; see [`TreeRemover::remove_in_user_namespace`].
-    UserNamespace(Reach),
+    UserNamespace(ReachableBy),
     /// That process was started already.
     Used,
 }
@@ -43,7 +43,7 @@ impl Removal {
 
     /// Has another process delete what belongs to IDs that are granted to this process's user. `reach` says who may
     /// change the tree until it is deleted.
-    pub fn with_granted_ids(self, reach: Reach) -> Self {
+    pub fn with_granted_ids(self, reach: ReachableBy) -> Self {
         Removal { help: Help::UserNamespace(reach), ..self }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Removal, VolumePath, VolumeRoot};
 use crate::error::Result;
-use crate::sys::Reach;
+use crate::sys::ReachableBy;
 use cap_std::fs::Dir;
 use nix::errno::Errno;
 use std::ffi::OsStr;
@@ -41,7 +41,7 @@ impl VolumeRoot {
             opened => opened?.into_std_file().into(),
         };
         let removal = Removal::new(parent, name, Path::new(path.as_str()));
-        Ok(Some(removal.with_granted_ids(Reach::Guests)))
+        Ok(Some(removal.with_granted_ids(ReachableBy::Guests)))
     }
 
     fn open_parent_dir(&self, syscall: &'static str, parent: &VolumePath) -> Result<Dir> {

@@ -6,8 +6,8 @@
 use super::dir_from;
 use crate::error::Error;
 use crate::sys::{
-    FileStat, Reach, open_subdirectory, our_ids, regain_access, regain_access_to, remove_in_user_namespace,
-    stat_at, unique_token,
+    FileStat, ReachableBy, effective_ids, open_subdirectory, regain_access, regain_access_to,
+    remove_in_user_namespace, stat_at, unique_token,
 };
 use cap_std::fs::{Dir, Metadata, MetadataExt};
 use nix::errno::Errno;
@@ -119,7 +119,7 @@ impl TreeRemover {
     }
 
     /// See [`remove_in_user_namespace`].
-    pub fn remove_in_user_namespace(&self, name: &OsStr, reach: Reach) -> io::Result<()> {
+    pub fn remove_in_user_namespace(&self, name: &OsStr, reach: ReachableBy) -> io::Result<()> {
         match self.levels.first() {
             Some(outermost) => remove_in_user_namespace(outermost.dir.as_fd(), name, reach),
             None => Ok(()),
@@ -246,7 +246,9 @@ impl TreeRemover {
         let path = self.path_of(shown, entry);
         let denied = errno(&error).filter(|errno| matches!(errno, Errno::EACCES | Errno::EPERM));
         match denied.and_then(|errno| Some((errno, self.other_owner(entry)?))) {
-            Some((errno, owner)) => (Error::removal_refused(&path, errno, owner, our_ids().0), Some(owner)),
+            Some((errno, owner)) => {
+                (Error::removal_refused(&path, errno, owner, effective_ids().0), Some(owner))
+            }
             None => (Error::file_system("rm", path, error), None),
         }
     }
@@ -256,7 +258,7 @@ impl TreeRemover {
         let dir = self.levels.last()?.dir.as_fd();
         let of_entry = entry.and_then(|entry| stat_at(dir, entry).ok());
         let owners = [FileStat::of(dir).ok(), of_entry].into_iter().flatten().map(|stat| stat.owner().0);
-        let own_uid = our_ids().0;
+        let own_uid = effective_ids().0;
         owners.filter(|_| own_uid != 0).find(|owner| *owner != own_uid)
     }
 

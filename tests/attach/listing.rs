@@ -145,8 +145,8 @@ fn an_attachment_of_another_name_space_is_listed_as_such_and_ended_without_force
     assert_eq!(
         refused,
         format!(
-            "Volume \"data\" is attached to \"container\" (process 7 of another PID name space, read-write). Detach \
-             it, or end the process. Where a process's name space is gone, detach(\"{}\").",
+            "Volume \"data\" is attached to \"container\" (process 7 of another PID namespace, read-write). Detach \
+             it, or end the process. If a process's namespace is gone, detach(\"{}\").",
             attached.id
         )
     );

@@ -109,7 +109,7 @@ fn ensure_exists_tells_that_something_else_stands_there() {
     fs::create_dir(home.path("volumes/data")).unwrap();
     let error = home.attach("worker", &[ensure_exists("data")]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::VolumeAlreadyExists);
-    assert!(error.to_string().contains("the catalog does not know it"), "{error}");
+    assert!(error.to_string().contains("the catalog does not list it"), "{error}");
 }
 
 #[test]

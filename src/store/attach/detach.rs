@@ -7,7 +7,9 @@ use crate::catalog::HostMountRow;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Store, StoreHandle};
 use crate::sync::CancelToken;
-use crate::sys::{FileId, MountIdentity, boot_id, mount_namespace, mount_namespaces_in_use, take_away};
+use crate::sys::{
+    FileId, MountIdentity, boot_id, mount_namespace, mount_namespaces_in_use, unmount_by_identity,
+};
 
 impl Store {
     /// Ends an attachment. Succeeds if it has ended already.
@@ -19,7 +21,7 @@ impl Store {
 
     /// Ends an attachment for a call that may have waited in a queue, and that cannot be cancelled any more.
     pub fn detach_asked(&self, id: i64, asked: &CancelToken) -> Result<()> {
-        let _lock = MountLock::acquire(id, asked.may_wait_until(), &CancelToken::default())?;
+        let _lock = MountLock::acquire(id, asked.lock_deadline(), &CancelToken::default())?;
         fd_registry::close(id);
         let handle = self.handle()?;
         loop {
@@ -40,7 +42,7 @@ impl Store {
     /// Unmounts the attachment's mounts, the last one first. A process that uses a mount keeps it until the process
     /// ends.
     pub fn unmount(&self, id: i64, cancel: &CancelToken) -> Result<()> {
-        let _lock = MountLock::acquire(id, cancel.may_wait_until(), cancel)?;
+        let _lock = MountLock::acquire(id, cancel.lock_deadline(), cancel)?;
         cancel.commit()?;
         let handle = self.handle()?;
         let (here, elsewhere) =
@@ -134,7 +136,7 @@ fn unmount(mount: &HostMountRow) -> Result<()> {
         unique: mount.unique_id,
         root: FileId::from_numbers(mount.device, mount.inode),
     };
-    take_away(&identity).map_err(failed("umount", &mount.guest_path))
+    unmount_by_identity(&identity).map_err(failed("umount", &mount.guest_path))
 }
 
 fn this_boot() -> Result<&'static str> {

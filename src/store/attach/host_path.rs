@@ -132,7 +132,7 @@ pub fn open_source_directory(source: &Path) -> Result<OwnedFd> {
 pub fn open_held_directory(path: &Path) -> Result<OwnedFd> {
     let failed = |error| Error::file_system("open", path, error);
     let found = open_host_entry(path).map_err(failed)?;
-    match found.facts.kind() {
+    match found.stat.kind() {
         EntryKind::Directory => readable_directory(found.fd.as_fd()).map_err(failed),
         _ => Err(failed(Errno::ENOTDIR.into())),
     }

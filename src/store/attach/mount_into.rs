@@ -17,7 +17,7 @@ use crate::mount::{MountFlags, ResolvedSource};
 use crate::store::{Attachment, Store, StoreHandle};
 use crate::sync::CancelToken;
 use crate::sys::{
-    Access, CallFailed, DetachedMount, EntryKind, HostEntry, LoopDevice, MadeEntry, MountIdentity,
+    Access, CallFailed, CreatedEntry, DetachedMount, EntryKind, HostEntry, LoopDevice, MountIdentity,
     MountPointError, Restrictions, boot_id, lock_while_open, mount_namespace, open_host_entry,
     open_mount_point,
 };
@@ -33,7 +33,7 @@ const ATTACHMENT: &str = "attachment";
 struct PreparedMount<'m> {
     plan: HostMount<'m>,
     mount: DetachedMount,
-    made: Vec<MadeEntry>,
+    made: Vec<CreatedEntry>,
 }
 
 impl Store {
@@ -44,7 +44,7 @@ impl Store {
     pub fn mount_into(&self, attachment: &Attachment, rootfs: &Path, cancel: &CancelToken) -> Result<()> {
         attachment.check_held()?;
         let plans = host::render(&attachment.mounts)?;
-        let _lock = MountLock::acquire(attachment.id, cancel.may_wait_until(), cancel)?;
+        let _lock = MountLock::acquire(attachment.id, cancel.lock_deadline(), cancel)?;
         let mounted = self.mount_all(attachment, plans, rootfs, cancel);
         if mounted.is_err() {
             fd_registry::reclaim_lent_flocks(attachment.id);
@@ -89,17 +89,17 @@ impl Store {
 fn unmount_prepared(prepared: Vec<PreparedMount<'_>>) {
     for PreparedMount { mount, made, .. } in prepared.into_iter().rev() {
         // Fails if the mount was never put in place.
-        let _not_in_place = mount.take_away();
+        let _not_in_place = mount.unmount();
         drop(mount);
-        made.into_iter().rev().for_each(MadeEntry::remove);
+        made.into_iter().rev().for_each(CreatedEntry::remove);
     }
 }
 
 impl StoreHandle {
     fn open_root(&self, rootfs: &Path) -> Result<OwnedFd> {
         let failed = |error| Error::file_system("open", rootfs, error);
-        let HostEntry { fd, facts, real } = open_host_entry(rootfs).map_err(failed)?;
-        if facts.kind() != EntryKind::Directory {
+        let HostEntry { fd, stat, real } = open_host_entry(rootfs).map_err(failed)?;
+        if stat.kind() != EntryKind::Directory {
             return Err(failed(Errno::ENOTDIR.into()));
         }
         match overlaps_private(&self.dirs, &real)? {
@@ -136,8 +136,9 @@ impl StoreHandle {
                 DetachedMount::of_file_system(file_system.kind, file_system.kind, &file_system.options)
                     .map_err(map_error)?
             }
-            (_, None) => DetachedMount::showing(self.open_mount_source(attachment, plan)?.as_fd())
-                .map_err(map_error)?,
+            (_, None) => {
+                DetachedMount::bind(self.open_mount_source(attachment, plan)?.as_fd()).map_err(map_error)?
+            }
         };
         for (point, is_file) in &plan.mount_points {
             let opened =
@@ -208,7 +209,7 @@ impl PreparedMount<'_> {
         let path = Path::new(plan.mount.guest_path.as_str().trim_start_matches('/'));
         let point = open_mount_point(root.as_fd(), path, entry_kind(plan.mount.is_file()), made);
         let point = point.map_err(|error| mount_point_error(plan, error))?;
-        mount.put_on(point.as_fd()).map_err(|failed| mount_error(plan, failed))
+        mount.attach_to(point.as_fd()).map_err(|failed| mount_error(plan, failed))
     }
 }
 
@@ -239,7 +240,7 @@ fn open_device(attachment: i64, plan: &HostMount<'_>, host: &Path, fstype: &str)
         );
         return Err(Error::unsupported_mount(host::RUNTIME, guest_path, problem));
     }
-    LoopDevice::showing(&image, readonly).map_err(|failed| mount_error(plan, failed))
+    LoopDevice::attach(&image, readonly).map_err(|failed| mount_error(plan, failed))
 }
 
 fn row(
@@ -312,7 +313,7 @@ fn mount_point_error(plan: &HostMount<'_>, error: MountPointError) -> Error {
     let guest_path = plan.mount.guest_path.as_str();
     match error {
         MountPointError::Link => Error::mount_point_escape(guest_path),
-        MountPointError::Unfit(kind) => {
+        MountPointError::WrongKind(kind) => {
             let (errno, problem) = match kind {
                 EntryKind::Directory => {
                     (Errno::ENOTDIR, "what is at the mount point, or above it, is no directory")

@@ -1,7 +1,7 @@
 //! Excludes concurrent mounts and unmounts of one attachment.
 
 use crate::error::{Error, Result};
-use crate::sync::{CancelToken, KeyedGuard, KeyedLock, LONGEST_WAIT};
+use crate::sync::{CancelToken, KeyedGuard, KeyedLock, LOCK_TIMEOUT};
 use std::sync::LazyLock;
 use std::time::Instant;
 
@@ -13,8 +13,8 @@ impl MountLock {
     /// Acquires the lock of an attachment. Fails if it is still held at `deadline`.
     pub fn acquire(attachment: i64, deadline: Instant, cancel: &CancelToken) -> Result<Self> {
         static LOCKS: LazyLock<KeyedLock<i64>> = LazyLock::new(KeyedLock::default);
-        let guard = LOCKS.take(&attachment, deadline, cancel)?;
-        guard.map(MountLock).ok_or_else(|| Error::attachment_busy(attachment, LONGEST_WAIT))
+        let guard = LOCKS.acquire(&attachment, deadline, cancel)?;
+        guard.map(MountLock).ok_or_else(|| Error::attachment_busy(attachment, LOCK_TIMEOUT))
     }
 }
 

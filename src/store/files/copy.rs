@@ -7,7 +7,7 @@ use crate::store::AppendOptions;
 use crate::store::attach::host_path::{is_in_private, overlaps_private};
 use crate::store::home_dirs::HomeDirs;
 use crate::sync::{CancelToken, IgnorePoison, Slot, Slots};
-use crate::sys::{Dir, EntryKind, HostEntry, open_host_entry, open_host_holder};
+use crate::sys::{Dir, EntryKind, HostEntry, open_host_entry, open_host_parent};
 use crate::volume_fs::{
     CopyDest, CopyDestPlace, CopyJob, CopyPolicy, CopySource, CopyStats, Endpoint, FilterRequest, IntoVolume,
     OwnerPolicy, Progress, Reservation, SpaceRequest, SymlinkPolicy, VolumeRoot,
@@ -305,7 +305,7 @@ impl IntoVolume for CopyWriter {
 }
 
 fn host_source(dirs: &HomeDirs, path: &Path) -> Result<CopySource> {
-    let HostEntry { fd, facts, real } =
+    let HostEntry { fd, stat: facts, real } =
         open_host_entry(path).map_err(|error| Error::file_system("open", path, error))?;
     refuse_private(dirs, path, &real)?;
     Ok(CopySource { endpoint: Endpoint::on_host(path), fd, stat: facts })
@@ -316,7 +316,7 @@ fn host_dest(dirs: &HomeDirs, path: &Path, kind: EntryKind) -> Result<CopyDest> 
     let endpoint = Endpoint::on_host(path);
     if kind == EntryKind::Directory {
         match open_host_entry(path) {
-            Ok(found) if found.facts.kind() == EntryKind::Directory => {
+            Ok(found) if found.stat.kind() == EntryKind::Directory => {
                 refuse_private(dirs, path, &found.real)?;
                 return Ok(CopyDest { endpoint, place: CopyDestPlace::Directory(found.fd) });
             }
@@ -325,7 +325,7 @@ fn host_dest(dirs: &HomeDirs, path: &Path, kind: EntryKind) -> Result<CopyDest> 
             Err(error) => return Err(failed(error)),
         }
     }
-    let (holder, name) = open_host_holder(path).map_err(failed)?;
+    let (holder, name) = open_host_parent(path).map_err(failed)?;
     // An entry at the name is replaced, and a symbolic link there is not followed.
     if is_in_private(dirs, &holder.real)? {
         return Err(private_path_error(path));
@@ -355,7 +355,7 @@ mod tests {
     use super::*;
     use crate::model::{OptionValue, VolumeName, VolumeSpec};
     use crate::store::{Durability, Store};
-    use crate::sync::LONGEST_WAIT;
+    use crate::sync::LOCK_TIMEOUT;
     use serde_json::json;
     use std::sync::mpsc;
     use std::thread;
@@ -385,7 +385,7 @@ mod tests {
             let mut write = || {
                 begun.send(()).unwrap();
                 // Measuring a large volume may take this long.
-                let early = ends.recv_timeout(LONGEST_WAIT + Duration::from_secs(1));
+                let early = ends.recv_timeout(LOCK_TIMEOUT + Duration::from_secs(1));
                 assert!(early.is_err(), "{early:?}");
                 Ok(())
             };

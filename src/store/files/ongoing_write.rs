@@ -72,7 +72,7 @@ impl OngoingWrite {
     pub fn try_take_turn(&mut self) -> Result<bool> {
         while let Some(target) = &self.target {
             if self.baton.is_none() {
-                self.baton = WRITTEN.try_take(target);
+                self.baton = WRITTEN.try_acquire(target);
             }
             if self.baton.is_none() {
                 return Ok(false);
@@ -110,7 +110,7 @@ impl OngoingWrite {
     pub fn on_turn(mut self, go_on: impl FnOnce(Self, Result<()>) + Send + 'static) {
         let Some(target) = self.target else { return go_on(self, Ok(())) };
         let cancel = self.cancel.clone();
-        WRITTEN.take(&target, &cancel, move |baton| {
+        WRITTEN.acquire(&target, &cancel, move |baton| {
             self.file.share();
             let acquired = baton.map(|baton| self.baton = Some(baton));
             go_on(self, acquired);

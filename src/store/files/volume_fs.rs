@@ -62,7 +62,7 @@ impl StoreHandle {
         cancel: &CancelToken,
         work: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        let deadline = cancel.may_wait_until();
+        let deadline = cancel.lock_deadline();
         self.quota_locks.with_lock(name, deadline, cancel, || self.lock_quota(name, deadline, cancel), work)
     }
 }

@@ -1,7 +1,7 @@
 //! Deletes directories of volumes from the staging and trash directories.
 
 use crate::error::Result;
-use crate::sys::{Dir, Reach, Subvolume};
+use crate::sys::{Dir, ReachableBy, Subvolume};
 use crate::volume_fs::Removal;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -49,7 +49,7 @@ impl TreeDeletion {
             dir.open_child(entry).ok().and_then(|child| Subvolume::of_root(child.as_fd()).ok()?);
         let mut removal = Removal::new(dir.try_clone()?, OsStr::new(entry), shown);
         if may_start_helper {
-            removal = removal.with_granted_ids(Reach::ThisProgram);
+            removal = removal.with_granted_ids(ReachableBy::ThisProgram);
         }
         Ok(TreeDeletion { dir: dir.try_clone()?, subvolume, removal })
     }
@@ -59,7 +59,7 @@ impl TreeDeletion {
     pub fn go_on(&mut self, until: Option<Instant>) -> Result<bool> {
         let is_gone = self.removal.advance(until)?;
         if let Some(subvolume) = self.subvolume.take_if(|_| is_gone) {
-            let _where_the_kernel_does_it_itself = subvolume.forget_quota(self.dir.as_fd());
+            let _where_the_kernel_does_it_itself = subvolume.delete_qgroup(self.dir.as_fd());
         }
         Ok(is_gone)
     }

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::model::VolumeName;
 use crate::store::StoreHandle;
 use crate::store::paths::SEPARATOR;
-use crate::sync::{CancelToken, LONGEST_WAIT};
+use crate::sync::{CancelToken, LOCK_TIMEOUT};
 use crate::sys::{Dir, ExistingLock, FileLock};
 use std::time::Instant;
 
@@ -33,14 +33,14 @@ impl NameLocks {
 
     /// Acquires the name lock. Fails if another operation holds it for too long.
     pub fn lock(&self, name: &VolumeName, cancel: &CancelToken) -> Result<FileLock> {
-        self.lock_until(name, cancel.may_wait_until(), cancel)
+        self.lock_until(name, cancel.lock_deadline(), cancel)
     }
 
     /// Acquires the name lock. Fails if another operation still holds it at `deadline`.
     pub fn lock_until(&self, name: &VolumeName, deadline: Instant, cancel: &CancelToken) -> Result<FileLock> {
         let left = deadline.saturating_duration_since(Instant::now());
         FileLock::acquire(&self.dir, &name_lock_entry(name), left, || cancel.check())?
-            .ok_or_else(|| Error::volume_busy(name.as_str(), LONGEST_WAIT))
+            .ok_or_else(|| Error::volume_busy(name.as_str(), LOCK_TIMEOUT))
     }
 
     /// Acquires the name lock if it is free.
@@ -61,7 +61,7 @@ impl NameLocks {
             match FileLock::acquire_existing(&self.dir, &entry, left, || cancel.check())? {
                 Some(ExistingLock::Acquired(lock)) => Ok(Some(lock)),
                 Some(ExistingLock::Missing) => Ok(None),
-                None => Err(Error::volume_busy(name.as_str(), LONGEST_WAIT)),
+                None => Err(Error::volume_busy(name.as_str(), LOCK_TIMEOUT)),
             }
         };
         // A waiter holds the second lock, so that a process that writes all the time does not always come first.

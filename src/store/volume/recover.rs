@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::VolumeName;
 use crate::store::StoreHandle;
 use crate::store::paths::EntryOwner;
-use crate::sync::{CancelToken, LONGEST_WAIT, SLICE};
+use crate::sync::{CancelToken, LOCK_TIMEOUT, SLICE};
 use crate::sys::{Dir, FileLock, ReflinkRename};
 use nix::errno::Errno;
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ impl ResolveLimits {
 
     /// Returns the limits of an operation that waits for the name.
     fn of_writer() -> Self {
-        ResolveLimits { wait: LONGEST_WAIT, until: Some(Instant::now() + SLICE) }
+        ResolveLimits { wait: LOCK_TIMEOUT, until: Some(Instant::now() + SLICE) }
     }
 }
 
@@ -49,7 +49,7 @@ impl StoreHandle {
         }
         let resolved = self
             .resolve_abandoned_intents(
-                ResolveLimits { wait: LONGEST_WAIT, until: None },
+                ResolveLimits { wait: LOCK_TIMEOUT, until: None },
                 &CancelToken::default(),
             )
             .and_then(|()| self.reap_dead_attachments())
@@ -102,7 +102,7 @@ impl StoreHandle {
 
     /// Acquires the name lock after other operations have finished and an abandoned intent is resolved.
     pub(crate) fn lock_resolved(&self, name: &VolumeName, cancel: &CancelToken) -> Result<FileLock> {
-        let deadline = cancel.may_wait_until();
+        let deadline = cancel.lock_deadline();
         let mut resolved = None;
         loop {
             let lock = self.dirs.locks.lock_until(name, deadline, cancel)?;
@@ -118,7 +118,7 @@ impl StoreHandle {
             }
             cancel.check()?;
             if Instant::now() >= deadline {
-                return Err(Error::volume_worked_on(name.as_str(), intent.action.as_str(), LONGEST_WAIT));
+                return Err(Error::volume_worked_on(name.as_str(), intent.action.as_str(), LOCK_TIMEOUT));
             }
             std::thread::sleep(WORK_PAUSE);
         }

@@ -10,7 +10,7 @@ use crate::store::attach::liveness::live_holders;
 use crate::store::background;
 use crate::store::paths::new_entry;
 use crate::store::{Store, StoreHandle};
-use crate::sync::{CancelToken, LONGEST_WAIT};
+use crate::sync::{CancelToken, LOCK_TIMEOUT};
 use crate::sys::{FileLock, ImageLock, regain_access_to};
 use nix::errno::Errno;
 use std::os::fd::AsFd;
@@ -72,7 +72,7 @@ impl Store {
         if !in_vain {
             // A missing volume is in no sandbox, even if microsandbox's catalog cannot be read.
             handle.check_listed(volume)?;
-            handle.refuse_mounted_in_microsandbox(name, LONGEST_WAIT)?;
+            handle.refuse_mounted_in_microsandbox(name, LOCK_TIMEOUT)?;
         }
         cancel.commit()?;
         let intended = match handle.intend_to_remove(volume) {

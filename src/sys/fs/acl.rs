@@ -1,9 +1,9 @@
-//! POSIX access control lists, as the kernel shows them in extended attributes.
+//! POSIX access control lists (`acl(5)`) in the format of the kernel's extended attributes.
 
 use nix::errno::Errno;
 use std::io;
 
-/// The only version that there is.
+/// The only version of the format.
 const VERSION: u32 = 2;
 
 const ENTRY_BYTES: usize = 8;
@@ -29,7 +29,7 @@ struct AclEntry {
 pub(crate) struct Acl(Vec<AclEntry>);
 
 impl Acl {
-    /// Parses an attribute's value. Fails with `EINVAL` if it is none that the kernel writes.
+    /// Parses an attribute's value. Fails with `EINVAL` if the kernel does not write such a value.
     pub fn parse(value: &[u8]) -> io::Result<Self> {
         let invalid = || io::Error::from(Errno::EINVAL);
         let (version, entries) = value.split_first_chunk().ok_or_else(invalid)?;
@@ -57,13 +57,13 @@ impl Acl {
         bytes
     }
 
-    /// The permission bits of a file that has this access ACL: the group's are the mask.
+    /// Returns the permission bits of a file with this access ACL. The group's bits are the mask.
     pub fn mode(&self) -> u32 {
         self.mode_with_group(self.get(MASK, self.get(GROUP_OBJ, 0)))
     }
 
-    /// The widest permission bits that, without the ACL, give no user more than the ACL does. A user that an entry
-    /// names is then one of the group or of the others.
+    /// Returns the widest permission bits that, without the ACL, give no user more than the ACL does. Without the ACL,
+    /// a user whom an entry names counts as group or as other.
     pub fn narrowest_mode(&self) -> u32 {
         let mask = self.get(MASK, ALL);
         let named = self.0.iter().filter(|entry| matches!(entry.tag, USER | GROUP));
@@ -72,8 +72,8 @@ impl Acl {
         mode & (0o770 | u32::from(all_named))
     }
 
-    /// What a new file or directory has that is made with `mode` where this is the default ACL: the permission bits, and
-    /// the access ACL if they do not say everything. As `posix_acl_create` of the kernel.
+    /// Returns the access ACL and the permission bits of a new file or directory that is created with `mode`, if this is
+    /// its parent's default ACL. The ACL is `None` if the bits say all of it. Same as the kernel's `posix_acl_create`.
     pub fn created_with(mut self, mode: u32) -> (Option<Acl>, u32) {
         let [owner, group, other] = [6, 3, 0].map(|shift| ((mode >> shift) & 0o7) as u16);
         let class = if self.find(MASK).is_some() { MASK } else { GROUP_OBJ };
@@ -84,12 +84,12 @@ impl Acl {
         (self.is_extended().then_some(self), mode)
     }
 
-    /// Limits the rights of the file's group to `permissions`, those of the entries that name others left as they are.
+    /// Limits the rights of the file's group to `permissions`. Entries that name users or groups stay as they are.
     pub fn limit_group(&mut self, permissions: u32) {
         self.limit(GROUP_OBJ, permissions as u16);
     }
 
-    /// Whether permission bits cannot say the same.
+    /// Reports whether permission bits cannot say the same.
     fn is_extended(&self) -> bool {
         self.0.iter().any(|entry| matches!(entry.tag, USER | GROUP | MASK))
     }
@@ -118,7 +118,7 @@ impl Acl {
 mod tests {
     use super::*;
 
-    /// An ACL with these entries: tag and permissions.
+    /// Builds an ACL of these entries: tag and permissions.
     fn acl(entries: &[(u16, u16)]) -> Acl {
         let entry = |&(tag, permissions)| AclEntry { tag, permissions, id: 1000 };
         Acl(entries.iter().map(entry).collect())
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn without_its_acl_a_file_gives_nobody_more() {
+    fn without_its_acl_a_file_gives_no_user_more() {
         let cases = [
             (&[(USER_OBJ, 6), (USER, 6), (GROUP_OBJ, 0), (MASK, 6), (OTHER, 0)][..], 0o660, 0o600),
             (&[(USER_OBJ, 6), (USER, 6), (GROUP_OBJ, 6), (MASK, 4), (OTHER, 0)], 0o640, 0o640),

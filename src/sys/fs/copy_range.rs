@@ -1,4 +1,4 @@
-//! Moving the content of one open file into another, as cheaply as their file systems can.
+//! Copies content from one open file to another, as cheaply as the file systems allow.
 
 #![expect(unsafe_code, reason = "the ioctl that clones a file has no safe wrapper among our dependencies")]
 
@@ -11,20 +11,20 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
-/// Up to here a plain read and write are faster than asking the kernel to copy.
-const SMALL: usize = 256 * 1024;
+/// The longest piece that is copied by read and write: up to here that is faster than `copy_file_range(2)`.
+const MAX_BUFFERED_BYTES: usize = 256 * 1024;
 
 mod ioctl {
     nix::ioctl_write_int!(ficlone, 0x94, 9);
 }
 
-/// Memory that one thread copies through, kept from file to file.
+/// The copy buffer of one thread, reused from file to file.
 #[derive(Debug, Default)]
 pub struct TransferBuffer(Vec<u8>);
 
-/// Makes `to` share the content of `from`. False where that is not possible for these two.
+/// Reflinks `from` to `to`, which then share their blocks. Returns `false` if these two files cannot.
 pub fn clone_content(from: &File, to: &File) -> io::Result<bool> {
-    // SAFETY: FICLONE takes a descriptor as its argument and touches no memory of ours; both are open.
+    // SAFETY: FICLONE takes a descriptor as its argument and accesses no memory; both are open.
     match unsafe { ioctl::ficlone(to.as_raw_fd(), from.as_raw_fd() as libc::c_ulong) } {
         Ok(_) => Ok(true),
         Err(
@@ -41,8 +41,7 @@ pub fn clone_content(from: &File, to: &File) -> io::Result<bool> {
     }
 }
 
-/// Copies at most `length` bytes at the offset `at`, to the same offset, and gives how many: none at the source's
-/// end.
+/// Copies at most `length` bytes at the offset `at` to the same offset. Returns how many: 0 at the end of `from`.
 pub fn transfer(
     from: &File,
     to: &File,
@@ -50,7 +49,7 @@ pub fn transfer(
     length: usize,
     buffer: &mut TransferBuffer,
 ) -> io::Result<usize> {
-    if length > SMALL
+    if length > MAX_BUFFERED_BYTES
         && let (Ok(mut read_at), Ok(mut write_at)) = (i64::try_from(at), i64::try_from(at))
     {
         match copy_file_range(from, Some(&mut read_at), to, Some(&mut write_at), length) {
@@ -64,7 +63,7 @@ pub fn transfer(
                 | Errno::EINTR
                 | Errno::ETXTBSY,
             ) => {}
-            // Some file systems of the kernel's own claim that there is nothing; reading tells.
+            // Files of procfs and sysfs copy 0 bytes, although a read returns some.
             Ok(0) => {}
             copied => return Ok(copied?),
         }
@@ -74,16 +73,16 @@ pub fn transfer(
     Ok(content.len())
 }
 
-/// Reads at most `length` bytes at the offset `at` into the buffer: nothing at the file's end.
+/// Reads at most `length` bytes at the offset `at` into the buffer. Returns an empty slice at the end of `from`.
 pub fn read_piece<'b>(
     from: &File,
     at: u64,
     length: usize,
     buffer: &'b mut TransferBuffer,
 ) -> io::Result<&'b [u8]> {
-    // The kernel refuses to look beyond the longest offset.
-    let longest = usize::try_from(i64::MAX.unsigned_abs().saturating_sub(at)).unwrap_or(usize::MAX);
-    let length = length.min(SMALL).min(longest);
+    // The kernel refuses an offset beyond i64::MAX.
+    let max_length = usize::try_from(i64::MAX.unsigned_abs().saturating_sub(at)).unwrap_or(usize::MAX);
+    let length = length.min(MAX_BUFFERED_BYTES).min(max_length);
     if buffer.0.len() < length {
         buffer.0.resize(length, 0);
     }
@@ -96,14 +95,17 @@ pub fn read_piece<'b>(
     }
 }
 
-/// Whether `file` still has the length `found`. Bytes that it yields beyond that are then its own: files of procfs and
-/// of some FUSE file systems are longer than their stat length. A file whose length changes is being written to.
-pub fn has_length(file: &File, found: u64) -> io::Result<bool> {
-    Ok(file.metadata()?.len() == found)
+/// Reports whether the stat length of `file` is still `length`. If it changed, another process writes to the file.
+///
+/// If not, bytes beyond that length belong to the file: those of procfs and of some FUSE file systems are longer
+/// than their stat length.
+pub fn has_length(file: &File, length: u64) -> io::Result<bool> {
+    Ok(file.metadata()?.len() == length)
 }
 
-/// The next piece of `file` that is no hole, from `at` on and before `end`: where it begins and ends. A file system
-/// that cannot tell has one piece.
+/// Finds the next piece of `file` between `at` and `end` that is not a hole, and returns its begin and end.
+///
+/// A file system without `SEEK_DATA` has one piece.
 pub fn next_data(file: &File, at: u64, end: u64) -> io::Result<Option<(u64, u64)>> {
     let seek = |at: u64, whence| {
         let at = i64::try_from(at).map_err(|_| Errno::EOVERFLOW)?;

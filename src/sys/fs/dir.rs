@@ -1,5 +1,6 @@
-//! A directory of ours, held by descriptor: every entry is named by one component, never by a path.
+//! A directory of the store, by descriptor. Its methods name an entry by one component, never by a path.
 
+use super::open_flags::{READ_DIRECTORY, READ_DIRECTORY_NOFOLLOW};
 use super::reflink_rename::replace_by_clone;
 use super::reopen::descriptor_path;
 use crate::error::{Error, Result};
@@ -13,7 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-/// Device and inode: tells a file from a later one of the same name.
+/// Device and inode, which distinguish a file from another one of the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileId {
     dev: u64,
@@ -25,32 +26,32 @@ impl FileId {
         FileId { dev: found.st_dev, ino: found.st_ino }
     }
 
-    /// The identity of an open file.
+    /// Returns the identity of an open file.
     pub fn of_open(file: BorrowedFd<'_>) -> io::Result<Self> {
         Ok(FileId::of(&fstat(file)?))
     }
 
-    /// The identity with these numbers, which were told once.
+    /// Builds an identity from stored numbers.
     pub fn from_numbers(device: u64, inode: u64) -> Self {
         FileId { dev: device, ino: inode }
     }
 
-    /// The device that the file is on.
+    /// Returns the file's device.
     pub fn device(self) -> u64 {
         self.dev
     }
 
-    /// The file's number on its device.
+    /// Returns the file's inode number.
     pub fn inode(self) -> u64 {
         self.ino
     }
 
-    /// The identity of the file that stands at `path` now, if there is one.
+    /// Returns the identity of the file that is at `path` now, or `None` if no file is there.
     pub fn at(path: &Path) -> Result<Option<Self>> {
         FileId::found(path, stat(path))
     }
 
-    /// The same, of a link itself.
+    /// Same as [`FileId::at`], but does not follow a link at the end.
     pub fn at_entry(path: &Path) -> Result<Option<Self>> {
         FileId::found(path, lstat(path))
     }
@@ -64,21 +65,18 @@ impl FileId {
     }
 }
 
-/// An open directory of the store. The path serves messages only; nothing is ever opened by it.
+/// An open directory of the store. Its path is for messages only: no file is opened by it.
 #[derive(Debug)]
 pub struct Dir {
     fd: OwnedFd,
     path: PathBuf,
-    /// Whether there is no such directory, and none can be made: then it holds nothing, and `fd` is of the one above.
+    /// Whether the directory does not exist and cannot be created. Then it is empty, and `fd` is its parent.
     is_missing: bool,
 }
 
-const OPEN_DIR: OFlag =
-    OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
-
 impl Dir {
-    /// Opens the directory at an absolute path that the host's user chose, making it and what is missing above
-    /// it (mode 0700). Links on the way are followed: above the volumes the host's user decides.
+    /// Opens the directory at an absolute path that the host's user chose. Creates it and its missing parents with mode
+    /// 0700. Follows links: above the volumes the host's user decides.
     pub fn open_or_create_ambient(path: &Path) -> Result<Self> {
         match Dir::open_ambient(path) {
             Err(error) if error.is_refusal(&[Errno::ENOENT]) => {
@@ -94,46 +92,46 @@ impl Dir {
         }
     }
 
-    /// Opens the directory at an absolute path that the host's user chose; links on the way are followed.
+    /// Opens the directory at an absolute path that the host's user chose. Follows links.
     pub fn open_ambient(path: &Path) -> Result<Self> {
-        match openat(AT_FDCWD, path, OPEN_DIR.difference(OFlag::O_NOFOLLOW), Mode::empty()) {
+        match openat(AT_FDCWD, path, READ_DIRECTORY, Mode::empty()) {
             Ok(fd) => Ok(Dir { fd, path: path.to_owned(), is_missing: false }),
             Err(errno) => Err(Error::file_system("open", path, errno.into())),
         }
     }
 
-    /// Where the directory was when it was opened.
+    /// Returns the path by which the directory was opened.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where the directory is now, free of links; [`Dir::path`] if that cannot be told.
+    /// Returns the directory's current path, without links, or [`Dir::path`] if procfs does not show it.
     pub fn real_path(&self) -> PathBuf {
         if self.is_missing {
             return self.path.clone();
         }
         let link = descriptor_path("self", self.fd.as_fd());
-        let told = readlink(&link).map(PathBuf::from).ok().filter(|path| path.is_absolute());
-        told.unwrap_or_else(|| self.path.clone())
+        let target = readlink(&link).map(PathBuf::from).ok().filter(|path| path.is_absolute());
+        target.unwrap_or_else(|| self.path.clone())
     }
 
-    /// The length of the file `name`; `None` if nothing stands there.
+    /// Returns the length of the file `name`, or `None` if there is no such entry.
     pub fn length_of(&self, name: &str) -> Result<Option<u64>> {
         Ok(self.stat_entry(name)?.map(|found| found.st_size as u64))
     }
 
-    /// The path of an entry, for messages and for handing to a runtime.
+    /// Returns the path of an entry, for messages and for a runtime.
     pub fn path_of(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// A second descriptor of the same directory.
+    /// Duplicates the descriptor.
     pub fn try_clone(&self) -> Result<OwnedFd> {
         self.check_there("dup", "")?;
         self.fd.try_clone().map_err(|error| Error::file_system("dup", &self.path, error))
     }
 
-    /// Fails with `EROFS` if there is no such directory, which a read-only file system lacks.
+    /// Fails with `EROFS` if the directory does not exist because the file system is read-only.
     fn check_there(&self, call: &'static str, name: &str) -> Result<()> {
         match self.is_missing {
             true => Err(Error::file_system(call, self.path_of(name), Errno::EROFS.into())),
@@ -141,13 +139,14 @@ impl Dir {
         }
     }
 
-    /// Whether there is no such directory, as [`Dir::open_child_or_none`] found.
+    /// Reports whether the directory does not exist; see [`Dir::open_child_or_none`].
     pub fn is_missing(&self) -> bool {
         self.is_missing
     }
 
-    /// Opens a subdirectory, making it (mode 0700) where it is missing. If a read-only file system lacks it, what is
-    /// returned holds nothing, and nothing can be made in it.
+    /// Opens a subdirectory, and creates it with mode 0700 if it is missing.
+    ///
+    /// If a read-only file system lacks it, returns an empty `Dir` in which nothing can be created.
     pub fn open_child_or_none(&self, name: &str) -> Result<Dir> {
         match self.open_or_create_child(name) {
             Err(error) if error.is_refusal(&[Errno::EROFS]) && !self.contains(name)? => {
@@ -158,19 +157,19 @@ impl Dir {
         }
     }
 
-    /// Opens a subdirectory; a link in its place is refused.
+    /// Opens a subdirectory. Fails if a link is there.
     pub fn open_child(&self, name: &str) -> Result<Dir> {
         let path = self.path_of(name);
         if self.is_missing {
             return Err(Error::file_system("open", path, Errno::ENOENT.into()));
         }
-        match openat(&self.fd, name, OPEN_DIR, Mode::empty()) {
+        match openat(&self.fd, name, READ_DIRECTORY_NOFOLLOW, Mode::empty()) {
             Ok(fd) => Ok(Dir { fd, path, is_missing: false }),
             Err(errno) => Err(Error::file_system("open", path, errno.into())),
         }
     }
 
-    /// Makes a subdirectory that must not exist, with `mode`, and the set-gid bit where this one hands it down.
+    /// Creates a subdirectory that must not exist, with `mode` and the set-gid bit that it inherits.
     pub fn create_child(&self, name: &str, mode: u32) -> Result<Dir> {
         self.check_there("mkdir", name)?;
         let path = self.path_of(name);
@@ -181,6 +180,7 @@ impl Dir {
         Ok(child)
     }
 
+    /// Sets the mode, and keeps the set-gid bit.
     pub(crate) fn set_mode(&self, mode: u32) -> Result<()> {
         let inherited = fstat(&self.fd).map(|made| Mode::from_bits_truncate(made.st_mode) & Mode::S_ISGID);
         inherited
@@ -188,7 +188,7 @@ impl Dir {
             .map_err(|errno| Error::file_system("chmod", &self.path, errno.into()))
     }
 
-    /// Opens a subdirectory, making it (mode 0700) where it is missing.
+    /// Opens a subdirectory, and creates it with mode 0700 if it is missing.
     pub fn open_or_create_child(&self, name: &str) -> Result<Dir> {
         self.check_there("mkdir", name)?;
         match mkdirat(&self.fd, name, Mode::S_IRWXU) {
@@ -197,7 +197,7 @@ impl Dir {
         }
     }
 
-    /// Opens a file of ours, making it (mode 0600) where it is missing; a link in its place is refused.
+    /// Opens a file of the store, and creates it with mode 0600 if it is missing. Fails with `ELOOP` if a link is there.
     pub fn open_or_create_file(&self, name: &str) -> Result<OwnedFd> {
         self.check_there("open", name)?;
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
@@ -205,7 +205,8 @@ impl Dir {
             .map_err(|errno| Error::file_system("open", self.path_of(name), errno.into()))
     }
 
-    /// Opens a file of ours for reading and writing; a link in its place is refused. Returns `None` if there is none.
+    /// Opens a file of the store for reading and writing. Returns `None` if it is missing; fails with `ELOOP` if a link
+    /// is there.
     pub fn open_own_file(&self, name: &str) -> Result<Option<OwnedFd>> {
         if self.is_missing {
             return Ok(None);
@@ -217,7 +218,8 @@ impl Dir {
         }
     }
 
-    /// Opens a file of ours that may not be both readable and writable, for its lock; none where it is gone.
+    /// Opens a file of the store for its lock, also if it is only readable or only writable. Returns `None` if it is
+    /// missing.
     pub fn open_existing_file(&self, name: &str) -> Result<Option<OwnedFd>> {
         if self.is_missing {
             return Ok(None);
@@ -231,7 +233,7 @@ impl Dir {
         }
     }
 
-    /// Makes a file that must not exist, with `mode` less the umask.
+    /// Creates a file that must not exist, with `mode` less the umask.
     pub fn create_file(&self, name: &str, mode: u32) -> Result<OwnedFd> {
         self.check_there("open", name)?;
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
@@ -239,12 +241,12 @@ impl Dir {
             .map_err(|errno| Error::file_system("open", self.path_of(name), errno.into()))
     }
 
-    /// Whether anything stands at `name`, a dangling link included.
+    /// Reports whether there is an entry `name`, a dangling link included.
     pub fn contains(&self, name: &str) -> Result<bool> {
         Ok(self.stat_entry(name)?.is_some())
     }
 
-    /// The status of the entry `name`, of a link itself; `None` if there is none.
+    /// Returns the status of the entry `name`, or `None` if it is missing. Does not follow a link.
     pub(crate) fn stat_entry(&self, name: &str) -> Result<Option<FileStat>> {
         if self.is_missing {
             return Ok(None);
@@ -256,16 +258,17 @@ impl Dir {
         }
     }
 
-    /// Moves an entry into another directory of the same file system, and never over an existing one.
+    /// Moves an entry into another directory of the same file system. Fails with `EEXIST` if the new name exists.
     pub fn move_to(&self, name: &str, target: &Dir, new_name: &str) -> Result<()> {
         self.check_there("rename", name).and_then(|()| target.check_there("rename", new_name))?;
         renameat2(&self.fd, name, &target.fd, new_name, RenameFlags::RENAME_NOREPLACE)
             .map_err(|errno| Error::file_system("rename", self.path_of(name), errno.into()))
     }
 
-    /// Moves an open temp file, which has a unique token as its name, into a directory below `root` on the same file system, be
-    /// it in another subvolume of it, in place of what stands there. `give_rights` gives the file its rights once more
-    /// if it has to be cloned for that.
+    /// Renames an open temp file, whose name is a unique token, to `new_name` in `target`, and replaces that entry.
+    ///
+    /// `target` is a directory below `root`, on the same file system as this directory. If it is in another subvolume,
+    /// the file is cloned, and `give_rights` sets the rights of the clone.
     pub fn replace(
         &self,
         (name, file): (&str, BorrowedFd<'_>),
@@ -284,7 +287,7 @@ impl Dir {
         replaced.map_err(|errno| Error::file_system("rename", new_name, errno.into()))
     }
 
-    /// Unlinks a file; one that is gone already is fine.
+    /// Unlinks a file. Succeeds if it is already gone.
     pub fn unlink(&self, name: &str) -> Result<()> {
         if self.is_missing {
             return Ok(());
@@ -295,13 +298,14 @@ impl Dir {
         }
     }
 
-    /// The names of all entries, `.` and `..` left out.
+    /// Returns the names of all entries except `.` and `..`.
     pub fn names(&self) -> Result<Vec<OsString>> {
         if self.is_missing {
             return Ok(Vec::new());
         }
         let fail = |errno: Errno| Error::file_system("scandir", &self.path, errno.into());
-        let mut listing = nix::dir::Dir::openat(&self.fd, ".", OPEN_DIR, Mode::empty()).map_err(fail)?;
+        let mut listing =
+            nix::dir::Dir::openat(&self.fd, ".", READ_DIRECTORY_NOFOLLOW, Mode::empty()).map_err(fail)?;
         let mut names = Vec::new();
         for entry in listing.iter() {
             let name = entry.map_err(fail)?.file_name().to_bytes().to_vec();
@@ -312,17 +316,17 @@ impl Dir {
         Ok(names)
     }
 
-    /// Puts all of the directory's file system on disk.
+    /// Flushes the whole file system of the directory to disk.
     pub fn sync_file_system(&self) -> Result<()> {
         syncfs(&self.fd).map_err(|errno| Error::file_system("syncfs", &self.path, errno.into()))
     }
 
-    /// Puts the directory's entries on disk.
+    /// Flushes the directory's entries to disk.
     pub fn sync(&self) -> Result<()> {
         fsync(&self.fd).map_err(|errno| Error::file_system("fsync", &self.path, errno.into()))
     }
 
-    /// Whether an open file is the one that stands at `name`.
+    /// Reports whether an open file is the entry `name`.
     pub fn is_entry(&self, name: &str, file: BorrowedFd<'_>) -> Result<bool> {
         let Some(found) = self.stat_entry(name)? else { return Ok(false) };
         let file =

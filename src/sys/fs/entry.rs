@@ -1,7 +1,8 @@
-//! Entries of a directory that is held by descriptor: each is named by one component and never followed.
+//! Entries of an open directory. Each is named by one component, and links are not followed.
 
 use super::dir::FileId;
 use super::free_space::STAT_BLOCK;
+use super::open_flags::{PATH_ONLY_DIRECTORY, PATH_ONLY_NOFOLLOW, READ_DIRECTORY};
 use nix::dir::{OwningIter, Type};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
@@ -13,7 +14,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-/// What an entry is.
+/// The file type of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryKind {
     /// A regular file.
@@ -27,7 +28,7 @@ pub enum EntryKind {
 }
 
 impl EntryKind {
-    /// The kind that an `st_mode` tells.
+    /// Returns the file type of an `st_mode`.
     pub(crate) fn of_mode(mode: u32) -> Self {
         match SFlag::from_bits_truncate(mode & SFlag::S_IFMT.bits()) {
             SFlag::S_IFREG => EntryKind::File,
@@ -38,99 +39,100 @@ impl EntryKind {
     }
 }
 
-/// What was found about a file, through a descriptor or by name.
+/// The result of `fstat(2)` or `fstatat(2)`.
 #[derive(Clone, Copy, Debug)]
 pub struct FileStat(RawStat);
 
 impl FileStat {
-    /// What an open file, or one that a descriptor only names, is.
+    /// Returns the status of an open file, or of one that an `O_PATH` descriptor names.
     pub fn of(file: BorrowedFd<'_>) -> io::Result<Self> {
         Ok(FileStat(fstat(file)?))
     }
 
-    /// The kind.
+    /// Returns the file type.
     pub fn kind(&self) -> EntryKind {
         EntryKind::of_mode(self.0.st_mode)
     }
 
-    /// The identity.
+    /// Returns device and inode.
     pub fn id(&self) -> FileId {
         FileId::of(&self.0)
     }
 
-    /// Permissions, set-id bits and sticky bit.
+    /// Returns permissions, set-id bits and sticky bit.
     pub fn mode(&self) -> u32 {
         self.0.st_mode & 0o7777
     }
 
-    /// The length in bytes.
+    /// Returns the length in bytes.
     pub fn length(&self) -> u64 {
         self.0.st_size.max(0).unsigned_abs()
     }
 
-    /// The bytes that are allocated on the host.
+    /// Returns the bytes that are allocated on the host.
     pub fn allocated(&self) -> u64 {
         self.0.st_blocks.max(0).unsigned_abs() * STAT_BLOCK
     }
 
-    /// Whether the file has more names than one.
+    /// Reports whether the link count is more than 1.
     pub fn has_other_names(&self) -> bool {
         self.0.st_nlink > 1
     }
 
-    /// User and group.
+    /// Returns user and group.
     pub fn owner(&self) -> (u32, u32) {
         (self.0.st_uid, self.0.st_gid)
     }
 }
 
-/// A descriptor that can do no I/O of whatever stands at `name`, a link included, and what it is.
+/// Opens the entry `name`, of any type, as an `O_PATH` descriptor, and returns its status. Does not follow a link.
 pub fn open_o_path(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<(OwnedFd, FileStat)> {
-    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let found = openat(dir, name, flags, Mode::empty())?;
-    let facts = FileStat::of(found.as_fd())?;
-    Ok((found, facts))
+    let found = openat(dir, name, PATH_ONLY_NOFOLLOW, Mode::empty())?;
+    let stat = FileStat::of(found.as_fd())?;
+    Ok((found, stat))
 }
 
-/// Opens what stands at `name` for reading if that is a regular file; none where it is not, or is refused: then
-/// [`open_o_path`] tells why. Nothing waits, but the other end of a FIFO may notice, so this is for entries that their
-/// directory says are regular files, in trees that no guest changes.
+/// Opens the entry `name` for reading. Returns `None` if it is not a regular file, or if the system refuses;
+/// [`open_o_path`] then finds the cause.
+///
+/// The call does not block, but the other end of a FIFO may notice it. Use it only for entries that `d_type` says
+/// are regular files, in trees that no guest changes.
 pub fn open_if_regular(dir: BorrowedFd<'_>, name: &OsStr) -> Option<(File, FileStat)> {
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let opened = openat(dir, name, flags, Mode::empty()).ok()?;
-    let facts = FileStat::of(opened.as_fd()).ok()?;
-    (facts.kind() == EntryKind::File).then(|| (File::from(opened), facts))
+    let stat = FileStat::of(opened.as_fd()).ok()?;
+    (stat.kind() == EntryKind::File).then(|| (File::from(opened), stat))
 }
 
-/// What stands at `name` at this moment.
+/// Returns the status of the entry `name`. Does not follow a link.
 pub fn stat_at(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<FileStat> {
     Ok(FileStat(fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)?))
 }
 
-/// Where a link leads that [`open_o_path`] found.
+/// Returns the target of a link that [`open_o_path`] opened.
 pub fn link_target(link: BorrowedFd<'_>) -> io::Result<OsString> {
     Ok(readlinkat(link, "")?)
 }
 
-/// Makes a file that must not exist, with `mode` less the umask.
+/// Creates a file that must not exist, with `mode` less the umask.
 pub fn create_file(dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> io::Result<File> {
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     Ok(File::from(openat(dir, name, flags, Mode::from_bits_truncate(mode))?))
 }
 
-/// Makes a directory that must not exist, with `mode` less the umask and all rights for its owner.
+/// Creates a directory that must not exist, with `mode` less the umask and all rights for its owner.
 pub fn create_directory(dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> io::Result<()> {
     Ok(mkdirat(dir, name, Mode::from_bits_truncate(mode) | Mode::S_IRWXU)?)
 }
 
-/// Makes a link that must not exist.
+/// Creates a link that must not exist.
 pub fn create_link(dir: BorrowedFd<'_>, name: &OsStr, target: &OsStr) -> io::Result<()> {
     Ok(symlinkat(target, dir, name)?)
 }
 
-/// Gives a link the owner in `facts`, as far as this process may give it away.
-pub fn give_link(dir: BorrowedFd<'_>, name: &OsStr, facts: &FileStat) -> io::Result<()> {
-    let (user, group) = facts.owner();
+/// Gives a link the owner in `stat`. Does nothing if this process may not.
+pub fn chown_link(dir: BorrowedFd<'_>, name: &OsStr, stat: &FileStat) -> io::Result<()> {
+    let (user, group) = stat.owner();
     let (user, group) = (Some(Uid::from_raw(user)), Some(Gid::from_raw(group)));
     match fchownat(dir, name, user, group, AtFlags::AT_SYMLINK_NOFOLLOW) {
         Ok(()) | Err(Errno::EPERM) => Ok(()),
@@ -138,12 +140,12 @@ pub fn give_link(dir: BorrowedFd<'_>, name: &OsStr, facts: &FileStat) -> io::Res
     }
 }
 
-/// The user and group that what this process makes belongs to.
-pub fn our_ids() -> (u32, u32) {
+/// Returns this process's effective user and group, which own the files that it creates.
+pub fn effective_ids() -> (u32, u32) {
     (geteuid().as_raw(), getegid().as_raw())
 }
 
-/// Removes what is no directory; what is gone already is fine.
+/// Unlinks an entry that is not a directory. Succeeds if it is already gone.
 pub fn unlink_entry(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
     match unlinkat(dir, name, UnlinkatFlags::NoRemoveDir) {
         Ok(()) | Err(Errno::ENOENT) => Ok(()),
@@ -156,25 +158,24 @@ pub fn remove_directory(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
     Ok(unlinkat(dir, name, UnlinkatFlags::RemoveDir)?)
 }
 
-/// Gives an entry another name in its directory, in place of what has it.
+/// Renames an entry within its directory, and replaces the entry that has the new name.
 pub fn rename_within(dir: BorrowedFd<'_>, name: &OsStr, new_name: &OsStr) -> io::Result<()> {
     Ok(renameat(dir, name, dir, new_name)?)
 }
 
-/// The entries of a directory as they are read, `.` and `..` left out.
+/// Iterates over the entries of a directory except `.` and `..`.
 #[derive(Debug)]
 pub struct EntryReader(OwningIter);
 
 impl EntryReader {
-    /// Begins at the first entry.
+    /// Opens a new iterator at the first entry.
     pub fn of(dir: BorrowedFd<'_>) -> io::Result<Self> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        Ok(EntryReader(nix::dir::Dir::openat(dir, ".", flags, Mode::empty())?.into_iter()))
+        Ok(EntryReader(nix::dir::Dir::openat(dir, ".", READ_DIRECTORY, Mode::empty())?.into_iter()))
     }
 }
 
 impl Iterator for EntryReader {
-    /// A name, and its kind where the file system tells it.
+    /// A name, and the file type if the file system reports it in `d_type`.
     type Item = io::Result<(OsString, Option<EntryKind>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -197,21 +198,20 @@ impl Iterator for EntryReader {
     }
 }
 
-/// Whether a directory is that of the identity `top`, or below it.
+/// Reports whether a directory is `top` or below it.
 pub fn is_within(dir: BorrowedFd<'_>, top: FileId) -> io::Result<bool> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let mut here = dir.try_clone_to_owned()?;
     let mut id = FileId::of_open(here.as_fd())?;
     loop {
         if id == top {
             return Ok(true);
         }
-        here = openat(here.as_fd(), "..", flags, Mode::empty())?;
-        let above = FileId::of_open(here.as_fd())?;
-        if above == id {
+        here = openat(here.as_fd(), "..", PATH_ONLY_DIRECTORY, Mode::empty())?;
+        let parent = FileId::of_open(here.as_fd())?;
+        if parent == id {
             return Ok(false);
         }
-        id = above;
+        id = parent;
     }
 }
 
@@ -221,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_regular_file_is_opened_and_nothing_is_waited_for() {
+    fn only_a_regular_file_is_opened_and_no_call_blocks() {
         let home = tempfile::tempdir().unwrap();
         let path = |name: &str| home.path().join(name);
         std::fs::write(path("file"), "content").unwrap();

@@ -1,4 +1,4 @@
-//! How much space a file system has left, the clock that measures how old that knowledge is, and space set aside.
+//! The free space of a file system, the clock that dates an observation of it, and preallocated space.
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
@@ -10,22 +10,23 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-/// File systems whose free space falls as soon as somebody writes, what is still to be allocated included.
-const COUNT_AT_ONCE: [FsType; 3] = [EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC];
+/// File systems that count delayed allocations at once: their free space shrinks with each write.
+const EXACT_FREE_SPACE: [FsType; 3] = [EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC];
 
-/// What `st_blocks` counts in.
+/// The unit of `st_blocks`, in bytes.
 pub const STAT_BLOCK: u64 = 512;
 
-/// The bytes free on the file system of an open file. None where they do not show at once what is written: btrfs
-/// notices when it commits, and of others we do not know.
+/// Returns the free bytes of the file system of an open file. Returns `None` if the number may lag behind writes:
+/// btrfs updates it when it commits a transaction, and other file systems are not known to update it at once.
 pub fn free_space(file: BorrowedFd<'_>) -> io::Result<Option<u64>> {
-    let facts = fstatfs(file)?;
-    // A tmpfs without a limit says that it has no blocks at all.
-    let counts = COUNT_AT_ONCE.contains(&facts.filesystem_type()) && facts.blocks() > 0;
-    Ok(counts.then(|| facts.blocks_free().saturating_mul(facts.block_size().unsigned_abs())))
+    let stat = fstatfs(file)?;
+    // A tmpfs without a limit reports 0 blocks.
+    let is_exact = EXACT_FREE_SPACE.contains(&stat.filesystem_type()) && stat.blocks() > 0;
+    Ok(is_exact.then(|| stat.blocks_free().saturating_mul(stat.block_size().unsigned_abs())))
 }
 
-/// The time since the machine started, sleep included: the same for all processes, and never set back.
+/// Returns `CLOCK_BOOTTIME`: the time since boot, suspend included. It is the same for all processes and never goes
+/// back.
 pub fn time_since_boot() -> io::Result<Duration> {
     let now = clock_gettime(ClockId::CLOCK_BOOTTIME)?;
     let (Ok(seconds), Ok(nanos)) = (u64::try_from(now.tv_sec()), u32::try_from(now.tv_nsec())) else {
@@ -34,7 +35,8 @@ pub fn time_since_boot() -> io::Result<Duration> {
     Ok(Duration::new(seconds, nanos))
 }
 
-/// Gives a file the blocks for that many bytes, where it has fewer and its file system can.
+/// Preallocates blocks for the first `bytes` of a file, if it has fewer. Fails with `EOPNOTSUPP` if the file system
+/// cannot.
 pub fn reserve(file: BorrowedFd<'_>, bytes: i64) -> io::Result<()> {
     if fstat(file)?.st_blocks.saturating_mul(STAT_BLOCK as i64) >= bytes {
         return Ok(());
@@ -42,7 +44,7 @@ pub fn reserve(file: BorrowedFd<'_>, bytes: i64) -> io::Result<()> {
     Ok(fallocate(file, FallocateFlags::empty(), 0, bytes)?)
 }
 
-/// Gives the blocks of a file's last bytes back; false where it had none.
+/// Cuts off the last `bytes` of a file, which frees their blocks. Returns `false` if the file had no blocks.
 pub fn release(file: BorrowedFd<'_>, bytes: i64) -> io::Result<bool> {
     let found = fstat(file)?;
     ftruncate(file, found.st_size.saturating_sub(bytes).max(0))?;

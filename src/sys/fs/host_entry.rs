@@ -1,46 +1,45 @@
-//! What a path of the host's own names: followed wherever it leads, for the host's user chose it.
+//! Entries at paths that the host's user chose. Links in them are followed.
 
 use super::entry::{EntryKind, FileStat};
+use super::open_flags::{PATH_ONLY, PATH_ONLY_DIRECTORY, PATH_ONLY_NOFOLLOW};
 use super::reopen::{Access, reopen};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2, readlink};
+use nix::fcntl::{AT_FDCWD, OpenHow, ResolveFlag, openat, openat2, readlink};
 use nix::sys::stat::Mode;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-/// Something that stands at a host path, by a descriptor that can do no I/O.
+/// An entry at a host path.
 #[derive(Debug)]
 pub struct HostEntry {
-    /// It.
+    /// An `O_PATH` descriptor of the entry.
     pub fd: OwnedFd,
-    /// What it is.
-    pub facts: FileStat,
-    /// Where it is, free of links.
+    /// The entry's status.
+    pub stat: FileStat,
+    /// The entry's path, without links.
     pub real: PathBuf,
 }
 
-/// Finds what stands at a host path.
+/// Opens the entry at a host path. Follows links.
 pub fn open_host_entry(path: &Path) -> io::Result<HostEntry> {
-    let fd = openat(AT_FDCWD, path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
-    Ok(HostEntry { facts: FileStat::of(fd.as_fd())?, real: real_path(fd.as_fd())?, fd })
+    let fd = openat(AT_FDCWD, path, PATH_ONLY, Mode::empty())?;
+    Ok(HostEntry { stat: FileStat::of(fd.as_fd())?, real: real_path(fd.as_fd())?, fd })
 }
 
-/// Finds what stands at an absolute path on which there is no link: one is `ELOOP`.
+/// Opens the entry at an absolute path as an `O_PATH` descriptor. Fails with `ELOOP` if the path contains a link.
 pub fn open_without_links(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-    let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    let how = OpenHow::new().flags(PATH_ONLY_NOFOLLOW).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
     match openat2(AT_FDCWD, path, how) {
-        Err(Errno::ENOSYS | Errno::EPERM) => open_where_it_says(path),
+        Err(Errno::ENOSYS | Errno::EPERM) => open_and_compare_path(path),
         opened => Ok(opened?),
     }
 }
 
-/// [`open_without_links`] without `openat2`: what was opened has to be where the path says.
-fn open_where_it_says(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-    let found = openat(AT_FDCWD, path, flags, Mode::empty())?;
+/// Does what [`open_without_links`] does, without `openat2`: the path of the opened entry must be `path`.
+fn open_and_compare_path(path: &Path) -> io::Result<OwnedFd> {
+    let found = openat(AT_FDCWD, path, PATH_ONLY_NOFOLLOW, Mode::empty())?;
     let is_there = real_path(found.as_fd())? == path;
     let is_link = FileStat::of(found.as_fd())?.kind() == EntryKind::Link;
     match is_there && !is_link {
@@ -49,19 +48,18 @@ fn open_where_it_says(path: &Path) -> io::Result<OwnedFd> {
     }
 }
 
-/// Finds the directory that holds a host path, and its last component's name. One without such a name, which ends in
-/// `..` or is `/`, is `EISDIR`.
-pub fn open_host_holder(path: &Path) -> io::Result<(HostEntry, OsString)> {
+/// Opens the parent directory of a host path, and returns the path's last component. Fails with `EISDIR` if the path
+/// has no last component: if it ends in `..` or is `/`.
+pub fn open_host_parent(path: &Path) -> io::Result<(HostEntry, OsString)> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(Errno::EISDIR.into());
     };
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let fd = openat(AT_FDCWD, parent, flags, Mode::empty())?;
-    let holder = HostEntry { facts: FileStat::of(fd.as_fd())?, real: real_path(fd.as_fd())?, fd };
-    Ok((holder, name.to_owned()))
+    let fd = openat(AT_FDCWD, parent, PATH_ONLY_DIRECTORY, Mode::empty())?;
+    let parent = HostEntry { stat: FileStat::of(fd.as_fd())?, real: real_path(fd.as_fd())?, fd };
+    Ok((parent, name.to_owned()))
 }
 
-/// A descriptor for listing the very directory that `found`, which can do no I/O, stands for.
+/// Opens the directory that the `O_PATH` descriptor `found` names, for listing.
 pub fn readable_directory(found: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     reopen(found, Access::Read)
 }
@@ -77,14 +75,14 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     #[test]
-    fn both_ways_open_what_stands_at_a_path_and_refuse_a_link_on_it() {
+    fn both_ways_open_the_entry_at_a_path_and_refuse_a_link_on_it() {
         let home = tempfile::tempdir().unwrap();
         let home = home.path().canonicalize().unwrap();
         std::fs::create_dir_all(home.join("a/b")).unwrap();
         symlink("a", home.join("link")).unwrap();
         let fifo = home.join("fifo");
         nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).unwrap();
-        for open in [open_without_links, open_where_it_says] {
+        for open in [open_without_links, open_and_compare_path] {
             open(&home.join("a/b")).unwrap();
             open(&fifo).unwrap();
             let errno = open(&home.join("link/b")).unwrap_err().raw_os_error();

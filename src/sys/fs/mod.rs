@@ -8,6 +8,7 @@ pub mod free_space;
 pub mod host_entry;
 pub mod host_file;
 pub mod open_beneath;
+pub mod open_flags;
 pub mod other_users;
 pub mod reflink_rename;
 pub mod reopen;

@@ -1,5 +1,6 @@
-//! Opening directories below a guest-owned one without following a link or entering another mount.
+//! Opens directories below a guest-owned one, without following a link or entering another mount.
 
+use super::open_flags::READ_DIRECTORY_NOFOLLOW;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::Mode;
@@ -7,25 +8,22 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-const OPEN_DIR: OFlag =
-    OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+/// How often `openat2(2)` is called while a concurrent rename makes it fail with `EAGAIN`.
+const MAX_ATTEMPTS: usize = 16;
 
-/// How often a lookup that a rename elsewhere disturbed is tried again.
-const RETRIES: usize = 16;
-
-/// Opens the directory at `path` below `parent`. A symbolic link anywhere in `path` is `ELOOP` or `ENOTDIR`, a
-/// mount that is not `parent`'s is `EXDEV`.
+/// Opens the directory at `path` below `parent`. Fails with `ELOOP` or `ENOTDIR` if `path` contains a link, and with
+/// `EXDEV` if it enters another mount.
 pub fn open_subdirectory(parent: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
     open_beneath(parent, path, OFlag::empty())
 }
 
-/// The same with more flags.
+/// Same as [`open_subdirectory`], with additional flags.
 pub(crate) fn open_beneath(parent: BorrowedFd<'_>, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
-    let flags = OPEN_DIR | flags;
+    let flags = READ_DIRECTORY_NOFOLLOW | flags;
     let resolve =
         ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_XDEV;
     let how = OpenHow::new().flags(flags).resolve(resolve);
-    for _ in 0..RETRIES {
+    for _ in 0..MAX_ATTEMPTS {
         match openat2(parent, path, how) {
             Err(Errno::EAGAIN) => continue,
             Err(Errno::ENOSYS | Errno::EPERM) => return open_step_by_step(parent, path, flags),
@@ -35,13 +33,14 @@ pub(crate) fn open_beneath(parent: BorrowedFd<'_>, path: &Path, flags: OFlag) ->
     Err(Errno::EBUSY.into())
 }
 
-/// Opens whatever directory is above `dir` now, which may be outside anything, by a descriptor that can do no I/O.
+/// Opens the current parent of `dir` as an `O_PATH` descriptor. The parent may be outside of the volume.
 pub fn open_parent(dir: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    Ok(openat(dir, "..", OPEN_DIR | OFlag::O_PATH, Mode::empty())?)
+    Ok(openat(dir, "..", READ_DIRECTORY_NOFOLLOW | OFlag::O_PATH, Mode::empty())?)
 }
 
-/// [`open_beneath`] without `openat2`: one component at a time, none of them a link. Going down never leads back to the mount
-/// it started on, so where it ends tells whether it entered another.
+/// Does what [`open_beneath`] does, without `openat2`: opens one component at a time, and no link.
+///
+/// The last directory's mount ID shows whether the path entered another mount: the way down never leads back.
 fn open_step_by_step(parent: BorrowedFd<'_>, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
     let mount = mount_id(parent)?;
     let mut dir = parent.try_clone_to_owned()?;
@@ -55,11 +54,11 @@ fn open_step_by_step(parent: BorrowedFd<'_>, path: &Path, flags: OFlag) -> io::R
     }
 }
 
-/// Tells a mount from every other, also from one that shows the same device: a bind mount.
+/// Returns the mount ID of an open file. A bind mount of the same device has another ID.
 #[expect(clippy::disallowed_methods, reason = "procfs is the kernel's, no guest writes there")]
 pub(crate) fn mount_id(file: BorrowedFd<'_>) -> io::Result<u64> {
-    let facts = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()))?;
-    let id = facts.lines().find_map(|line| line.strip_prefix("mnt_id:"));
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()))?;
+    let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"));
     id.and_then(|id| id.trim().parse().ok()).ok_or_else(|| Errno::ENOSYS.into())
 }
 
@@ -70,7 +69,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     fn step_by_step(parent: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
-        open_step_by_step(parent, path, OPEN_DIR)
+        open_step_by_step(parent, path, READ_DIRECTORY_NOFOLLOW)
     }
 
     #[test]

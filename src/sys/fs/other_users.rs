@@ -1,15 +1,16 @@
-//! Which users of the host have rights on a directory of ours besides its owner, and taking these away.
+//! The rights of other users of the host on a directory of the store, and how to remove them.
 //!
-//! `st_mode` is not the whole access policy: an access control list can grant a user more than "other" has. Its mask is
-//! the group's part of `st_mode`, so without that part it grants nothing.
+//! `st_mode` is not the whole access policy: an access control list can grant a user more rights than "other" has. The
+//! group's bits of `st_mode` are its mask, so without these bits it grants nothing.
 
 #![expect(unsafe_code, reason = "no dependency of ours wraps extended attributes by descriptor")]
 
+use super::open_flags::PATH_ONLY_NOFOLLOW;
 use super::reopen::descriptor_path;
 use crate::error::{Error, Result};
 use crate::sys::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::openat;
 use nix::libc;
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mknodat};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
@@ -21,14 +22,14 @@ use std::os::unix::fs::PermissionsExt;
 const ACCESS_LIST: &CStr = c"system.posix_acl_access";
 const DEFAULT_LIST: &CStr = c"system.posix_acl_default";
 
-/// An access control list as an extended attribute: its version, then entries of tag, rights and id.
+/// The lengths in bytes of an ACL's parts in the extended attribute: its version, then entries of tag, rights and ID.
 const LIST_HEADER: usize = 4;
 const LIST_ENTRY: usize = 8;
 const LIST_USER: u16 = 0x02;
 const LIST_WRITE: u16 = 0x02;
 
 /// The kernel's limit for the value of an extended attribute.
-const MAX_ATTRIBUTE: usize = 64 << 10;
+const MAX_ATTRIBUTE_BYTES: usize = 64 << 10;
 
 const GROUP_AND_OTHERS: u32 = 0o077;
 const GROUP: u32 = 0o070;
@@ -36,23 +37,23 @@ const OTHERS_WRITE: u32 = 0o002;
 const STICKY: u32 = 0o1000;
 const FILE_MODE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
 
-/// Who has rights on a directory.
+/// The rights on a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OthersRights {
     /// The owner, if it is neither this process's user nor root.
     pub foreign_owner: Option<u32>,
-    /// Whether it belongs to this process's user.
+    /// Whether this process's user owns it.
     pub is_ours: bool,
-    /// Whether users whom nobody chose may make entries in it: all, or one that its access control list names.
+    /// Whether another user may create entries in it: every user, or one that its access control list names.
     pub writable: bool,
-    /// Whether they cannot remove or rename the entries of others, as in `/tmp`.
+    /// Whether such a user cannot remove or rename the entries of others, as in `/tmp` (sticky bit).
     pub sticky: bool,
-    /// Whether users other than the owner have any right on it.
+    /// Whether a user other than the owner has any right on it.
     pub open: bool,
 }
 
 impl Dir {
-    /// Who has rights on this directory besides its owner.
+    /// Returns the rights of other users on this directory.
     pub fn others_rights(&self) -> Result<OthersRights> {
         let failed = |errno: Errno| Error::file_system("stat", self.path(), errno.into());
         let found = fstat(self).map_err(failed)?;
@@ -67,7 +68,7 @@ impl Dir {
         })
     }
 
-    /// Leaves nobody but the owner any right on this directory, now or by an access control list for what is made in it.
+    /// Removes all rights of other users on this directory, and its default ACL, from which new entries inherit.
     pub fn make_private(&self) -> Result<()> {
         fchmod(self, Mode::S_IRWXU)
             .map_err(|errno| Error::file_system("chmod", self.path(), errno.into()))?;
@@ -83,20 +84,22 @@ impl Dir {
         Ok(())
     }
 
-    /// Whether nothing can be written here, because the file system or the mount is read-only.
+    /// Reports whether the file system or the mount is read-only.
     pub fn is_read_only(&self) -> Result<bool> {
         let found = fstatvfs(self);
         let found = found.map_err(|errno| Error::file_system("statvfs", self.path(), errno.into()))?;
         Ok(found.flags().contains(FsFlags::ST_RDONLY))
     }
 
-    /// What stands at `name`, if that is no regular file.
-    pub fn unfit_for_file(&self, name: &str) -> Result<Option<&'static str>> {
+    /// Returns the file type of the entry `name`, in words, if it is not a regular file. Returns `None` if it is one, or
+    /// if it is missing.
+    pub fn non_file_at(&self, name: &str) -> Result<Option<&'static str>> {
         self.other_than(SFlag::S_IFREG, name)
     }
 
-    /// What stands at `name`, if that is no directory.
-    pub fn unfit_for_directory(&self, name: &str) -> Result<Option<&'static str>> {
+    /// Returns the file type of the entry `name`, in words, if it is not a directory. Returns `None` if it is one, or if
+    /// it is missing.
+    pub fn non_directory_at(&self, name: &str) -> Result<Option<&'static str>> {
         self.other_than(SFlag::S_IFDIR, name)
     }
 
@@ -112,8 +115,10 @@ impl Dir {
         }))
     }
 
-    /// Makes an empty file with mode 0600, without opening it, where nothing stands. To close a descriptor of it would
-    /// release the record locks that this process has on it. A file system that refuses this is fine.
+    /// Creates an empty file with mode 0600 without opening it. Does nothing if the entry exists, or if the file system
+    /// refuses `mknod(2)`.
+    ///
+    /// Closing a descriptor of the file would release the record locks that this process holds on it.
     pub fn make_empty_file(&self, name: &str) -> Result<()> {
         match mknodat(self, name, SFlag::S_IFREG, FILE_MODE, 0) {
             Ok(()) | Err(Errno::EEXIST | Errno::EPERM | Errno::ENOSYS | Errno::EOPNOTSUPP) => Ok(()),
@@ -121,12 +126,12 @@ impl Dir {
         }
     }
 
-    /// Leaves nobody but the owner a right on the regular file `name`, if it is ours. It is not opened for I/O.
+    /// Removes all rights of other users on the regular file `name`, if this process's user owns it. Does not open it for
+    /// I/O.
     #[expect(clippy::disallowed_methods, reason = "the path is procfs' name for a descriptor that we hold")]
     pub fn make_file_private(&self, name: &str) -> Result<()> {
         let failed = |errno: Errno| Error::file_system("chmod", self.path_of(name), errno.into());
-        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let file = match openat(self, name, flags, Mode::empty()) {
+        let file = match openat(self, name, PATH_ONLY_NOFOLLOW, Mode::empty()) {
             Err(Errno::ENOENT) => return Ok(()),
             opened => opened.map_err(failed)?,
         };
@@ -145,9 +150,9 @@ fn kind_of(found: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(found.st_mode & SFlag::S_IFMT.bits())
 }
 
-/// Whether the access control list of a directory lets a user write who is neither root nor `us`.
+/// Reports whether the access control list of a directory names a user with write permission who is not root or `us`.
 fn has_named_writer(dir: BorrowedFd<'_>, us: u32) -> nix::Result<bool> {
-    let mut list = vec![0_u8; MAX_ATTRIBUTE];
+    let mut list = vec![0_u8; MAX_ATTRIBUTE_BYTES];
     // SAFETY: the name ends with a NUL, and the kernel writes at most as many bytes as the buffer has.
     let length = unsafe {
         libc::fgetxattr(dir.as_raw_fd(), ACCESS_LIST.as_ptr(), list.as_mut_ptr().cast(), list.len())

@@ -1,4 +1,4 @@
-//! Putting a file in place in another subvolume, into which nothing can be renamed.
+//! Publishes a file in another subvolume, into which `rename(2)` fails with `EXDEV`.
 
 use super::copy_range::clone_content;
 use super::dir::Dir;
@@ -12,12 +12,15 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-/// Stands between the two parts of a record's name; no token holds it.
+/// Separates the two parts of a record's name. No token contains it.
 const SEPARATOR: char = '.';
 
-/// A clone on its way: it has a name of its own for a moment, beneath a volume's root or, where that is another subvolume
-/// or mount, beside its place. The original, whose content it shares, is called by what tells the two from before that
-/// until after it, on disk as well: so that whoever dies meanwhile leaves a record of it.
+/// A clone that is being renamed into place.
+///
+/// The clone has a temporary name in the volume's root, or in the target directory if the root is another subvolume or
+/// mount. While it has that name, the name of the original file, which shares its content, is a record of the clone.
+///
+/// Crash safety: the record is on disk before the temporary name exists, and is deleted after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReflinkRename {
     token: String,
@@ -25,22 +28,23 @@ pub struct ReflinkRename {
 }
 
 impl ReflinkRename {
-    /// Tells by an original's name; none where no clone of it was under way.
+    /// Parses the name of an original file. Returns `None` if it is not a record of a clone.
     pub fn of_record(name: &str) -> Option<Self> {
         let (token, inode) = name.split_once(SEPARATOR)?;
         let inode = u64::from_str_radix(inode, 16).ok()?;
         Some(ReflinkRename { token: token.to_owned(), inode })
     }
 
-    /// The name that the original has apart from this.
+    /// Returns the name of the original without the record.
     pub fn token(&self) -> &str {
         &self.token
     }
 
-    /// Removes the name that the clone had for a moment, if it stands in this volume's root. Should its guest put
-    /// something else there between the two calls, the guest loses that.
+    /// Removes the clone's temporary name from the volume's root, if it is there.
+    ///
+    /// TOCTOU: a guest that puts another file there between the two calls loses that file.
     pub fn remove_from(&self, root: &Dir) -> Result<()> {
-        let name = self.passing_name();
+        let name = self.temporary_name();
         match self.is_at(root.as_fd(), &name) {
             Ok(true) => root.unlink(&name),
             Ok(false) => Ok(()),
@@ -56,7 +60,7 @@ impl ReflinkRename {
         }
     }
 
-    fn passing_name(&self) -> String {
+    fn temporary_name(&self) -> String {
         format!(".{}", self.token)
     }
 
@@ -65,9 +69,11 @@ impl ReflinkRename {
     }
 }
 
-/// Puts a clone of the open file `name` of `source`, which shares its blocks, in place of `new_name` in `target`, a
-/// directory below `root`, and unlinks the original. `give_rights` gives the clone its rights, of which it has only its
-/// owner's, and the group that `target` gave it. Where it fails, the original is gone or has its name.
+/// Replaces `new_name` in `target`, a directory below `root`, with a clone of the open file `name` of `source`. The
+/// clone shares the blocks of the original, which is unlinked.
+///
+/// `give_rights` sets the rights of the clone, which has mode 0600 and the group that `target` gave it. If the call
+/// fails, the original is gone or still has its name.
 pub(crate) fn replace_by_clone(
     source: BorrowedFd<'_>,
     (name, original): (&str, BorrowedFd<'_>),
@@ -80,7 +86,7 @@ pub(crate) fn replace_by_clone(
     let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
     let clone = match openat(target, ".", flags, Mode::S_IRUSR | Mode::S_IWUSR) {
         Ok(fd) => File::from(fd),
-        // A file system that knows no file without a name.
+        // The file system has no O_TMPFILE.
         Err(Errno::EOPNOTSUPP | Errno::EISDIR) => return Err(Errno::EXDEV),
         Err(errno) => return Err(errno),
     };
@@ -93,30 +99,31 @@ pub(crate) fn replace_by_clone(
     fsync(&clone)?;
 
     let found = fstat(&clone)?;
-    let passing = ReflinkRename { token: name.to_owned(), inode: found.st_ino };
-    // The root is found again whatever the guest moves, but not every directory is of its subvolume.
-    let mut holder = if fstat(root)?.st_dev == found.st_dev { root } else { target };
-    let (record, passing_name) = (passing.record_name(), passing.passing_name());
+    let clone_rename = ReflinkRename { token: name.to_owned(), inode: found.st_ino };
+    // The root is preferred: after a crash it can be found, wherever the guest moves directories. It must be in the same
+    // subvolume.
+    let mut parent = if fstat(root)?.st_dev == found.st_dev { root } else { target };
+    let (record, temporary_name) = (clone_rename.record_name(), clone_rename.temporary_name());
     renameat(source, name, source, record.as_str())?;
     let descriptor = format!("/proc/self/fd/{}", clone.as_raw_fd());
-    let link_in = |holder| {
+    let link_in = |parent| {
         let follow = AtFlags::AT_SYMLINK_FOLLOW;
-        linkat(AT_FDCWD, descriptor.as_str(), holder, passing_name.as_str(), follow)
+        linkat(AT_FDCWD, descriptor.as_str(), parent, temporary_name.as_str(), follow)
     };
-    // A guest can have the clone's name put on disk, and not the record's.
-    let linked = fsync(source).and_then(|()| match link_in(holder) {
-        // The root is of another mount.
+    // Crash safety: a guest's fsync may flush the clone's name, so the record's is flushed first.
+    let linked = fsync(source).and_then(|()| match link_in(parent) {
+        // The root is in another mount.
         Err(Errno::EXDEV) => {
-            holder = target;
-            link_in(holder)
+            parent = target;
+            link_in(parent)
         }
         linked => linked,
     });
-    let replaced = linked.and_then(|()| renameat(holder, passing_name.as_str(), target, new_name));
-    if replaced.is_err() && passing.is_at(holder, &passing_name)? {
-        unlinkat(holder, passing_name.as_str(), UnlinkatFlags::NoRemoveDir)?;
+    let replaced = linked.and_then(|()| renameat(parent, temporary_name.as_str(), target, new_name));
+    if replaced.is_err() && clone_rename.is_at(parent, &temporary_name)? {
+        unlinkat(parent, temporary_name.as_str(), UnlinkatFlags::NoRemoveDir)?;
     }
-    // One that cannot be deleted now is a leftover, which the next to open the home deletes.
+    // A record that cannot be deleted now is a leftover: the next process that opens the home deletes it.
     let _left = unlinkat(source, record.as_str(), UnlinkatFlags::NoRemoveDir);
     replaced
 }
@@ -126,10 +133,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_tells_of_its_clone_and_nothing_else_does() {
-        let passing = ReflinkRename { token: "1-2-3".to_owned(), inode: 0x101 };
-        assert_eq!(passing.record_name(), "1-2-3.101");
-        assert_eq!(ReflinkRename::of_record("1-2-3.101"), Some(passing));
+    fn only_the_name_of_a_record_is_parsed() {
+        let clone_rename = ReflinkRename { token: "1-2-3".to_owned(), inode: 0x101 };
+        assert_eq!(clone_rename.record_name(), "1-2-3.101");
+        assert_eq!(ReflinkRename::of_record("1-2-3.101"), Some(clone_rename));
         for name in ["1-2-3", "v~1-2-3", "1-2-3.", "1-2-3.x", "1-2-3.1.2"] {
             assert_eq!(ReflinkRename::of_record(name), None, "{name}");
         }

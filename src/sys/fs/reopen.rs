@@ -1,4 +1,4 @@
-//! From a descriptor that only names a file to one that reads or writes it.
+//! Opens the file of an `O_PATH` descriptor for I/O.
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -6,30 +6,30 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-/// What a file is opened for.
+/// The access mode of [`reopen`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Reading.
     Read,
-    /// Writing, from the beginning, without cutting anything off.
+    /// Writing, from the beginning, without truncation.
     Write,
-    /// Both.
+    /// Reading and writing.
     ReadWrite,
-    /// Writing, always at the end as it is at that moment.
+    /// Writing, always at the current end.
     Append,
 }
 
-/// A path that leads to the very file that this process has open, for other processes of the same user as long as
-/// it is.
+/// Returns a path by which other processes of the same user can open this very file, while this process has it open.
 pub fn path_to_open(file: BorrowedFd<'_>) -> PathBuf {
     descriptor_path(&std::process::id().to_string(), file)
 }
 
+/// Returns the procfs path of a descriptor of `process`.
 pub(crate) fn descriptor_path(process: &str, file: BorrowedFd<'_>) -> PathBuf {
     format!("/proc/{process}/fd/{}", file.as_raw_fd()).into()
 }
 
-/// Opens the very file that `file`, an `O_PATH` descriptor, stands for.
+/// Opens the file that `file`, an `O_PATH` descriptor, names.
 pub fn reopen(file: BorrowedFd<'_>, access: Access) -> io::Result<OwnedFd> {
     let access = match access {
         Access::Read => OFlag::O_RDONLY,

@@ -1,4 +1,4 @@
-//! Extended attributes of files that are held by descriptor, which may be one that can do no I/O.
+//! Extended attributes of open files. `O_PATH` descriptors work too.
 
 use super::reopen::descriptor_path;
 use rustix::fs::XattrFlags;
@@ -7,23 +7,24 @@ use rustix::io::Errno;
 use std::io;
 use std::os::fd::BorrowedFd;
 
-/// The longest list of names, and the longest value, that the kernel hands out.
+/// The longest list of names, and the longest value, that the kernel returns.
 const MAX_BYTES: usize = 64 << 10;
 
-/// How much room names have at first. Most files have none.
-const FEW_BYTES: usize = 256;
+/// The size of the first buffer. Most files have no attributes.
+const INITIAL_BYTES: usize = 256;
 
-/// How many bytes of values are copied from one file. A guest may give its files more.
+/// How many bytes of names and values are copied from one file. A guest may give its files more.
 const MAX_COPIED_BYTES: usize = 1 << 20;
 
-/// The names of a file's attributes, each with a NUL behind it.
+/// The names of a file's attributes, each terminated by NUL.
 #[derive(Debug, Default)]
 pub(crate) struct XattrNames(Vec<u8>);
 
 impl XattrNames {
-    /// None where the file system has no attributes. Fails with `E2BIG` if there are more than the kernel lists.
+    /// Lists the names. The list is empty if the file system has no attributes. Fails with `E2BIG` if there are more than
+    /// the kernel lists.
     pub fn of(file: BorrowedFd<'_>) -> io::Result<Self> {
-        for room in [FEW_BYTES, MAX_BYTES] {
+        for room in [INITIAL_BYTES, MAX_BYTES] {
             let mut names = vec![0; room];
             let got = match flistxattr(file, &mut names[..]) {
                 Err(Errno::BADF) => listxattr(descriptor_path("self", file), &mut names[..]),
@@ -48,9 +49,9 @@ impl XattrNames {
     }
 }
 
-/// An attribute's value; `None` if the file does not have it.
+/// Returns an attribute's value, or `None` if the file lacks it.
 pub(crate) fn get(file: BorrowedFd<'_>, name: &[u8]) -> io::Result<Option<Vec<u8>>> {
-    for room in [FEW_BYTES, MAX_BYTES] {
+    for room in [INITIAL_BYTES, MAX_BYTES] {
         let mut value = vec![0; room];
         let got = match fgetxattr(file, name, &mut value[..]) {
             Err(Errno::BADF) => getxattr(descriptor_path("self", file), name, &mut value[..]),
@@ -78,8 +79,10 @@ pub(crate) fn remove(file: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Gives `to` those of the attributes `names` of `from` that are `wanted`. One that `may_be_lost` says so of is left out
-/// where `to` cannot have it. Fails with `E2BIG` if the values are longer than is copied from one file.
+/// Copies the `wanted` ones of the attributes `names` of `from` to `to`.
+///
+/// An attribute that `to` cannot have is skipped if `may_be_lost` returns `true` for it. Fails with `E2BIG` if names
+/// and values exceed [`MAX_COPIED_BYTES`].
 pub(crate) fn copy(
     from: BorrowedFd<'_>,
     names: &XattrNames,
@@ -105,7 +108,7 @@ pub(crate) fn copy(
     Ok(())
 }
 
-/// Whether a file system, or what confines this process, knows no attributes of the kind.
+/// Reports whether an error means that the file system, or a seccomp filter, has no such attributes.
 fn has_none(errno: Errno) -> bool {
     matches!(errno, Errno::OPNOTSUPP | Errno::NOSYS)
 }

@@ -1,4 +1,4 @@
-//! Whether another program works with a disk image.
+//! Locks on disk images, by `flock` and by record locks, as microsandbox, QEMU and this library use them.
 
 use super::record_lock::{EXCLUSIVE, SHARED, has_record_lock, try_lock_record, unlock_record};
 use crate::sys::FileId;
@@ -10,30 +10,31 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Where QEMU keeps its shared locks: a byte for each thing that it does with the image, from here on.
-const QEMU_DOES: libc::off_t = 100;
+/// QEMU locks byte `QEMU_USES + n` if it uses permission `n` on the image.
+const QEMU_USES: libc::off_t = 100;
 
-/// Where QEMU keeps what it does not let others do at the same time.
-const QEMU_REFUSES: libc::off_t = 200;
+/// QEMU locks byte `QEMU_UNSHARES + n` if it does not let another process use permission `n`.
+const QEMU_UNSHARES: libc::off_t = 200;
 
-/// Of what QEMU knows to be done with an image, reading a state that stays.
+/// The numbers of QEMU's permissions: `BLK_PERM_CONSISTENT_READ`, `BLK_PERM_WRITE` and `BLK_PERM_RESIZE`.
 const CONSISTENT_READ: libc::off_t = 0;
 const WRITE: libc::off_t = 1;
 const RESIZE: libc::off_t = 3;
 
-/// Which bytes stand for writing and for resizing.
-const QEMU_CHANGES: [libc::off_t; 2] = [QEMU_DOES + WRITE, QEMU_DOES + RESIZE];
+/// The bytes that QEMU locks while it may change an image.
+const QEMU_CHANGES: [libc::off_t; 2] = [QEMU_USES + WRITE, QEMU_USES + RESIZE];
 
-/// The bytes by which an attachment of ours, of whatever home, says that it reads or writes an image: beyond QEMU's.
+/// The bytes that an attachment of this library, of any home, locks while it reads or writes an image: beyond QEMU's.
 const WE_READ: libc::off_t = 300;
 const WE_WRITE: libc::off_t = 301;
 
-/// A `flock` on an image that nobody else works with, which keeps those away who take one.
+/// A `flock` on an image that no other program uses. It excludes programs that take a `flock`.
 #[derive(Debug)]
 pub struct ImageLock(Flock<OwnedFd>);
 
 impl ImageLock {
-    /// The file, if the lock shows that nobody else has one; see [`HeldFile::sees_all_locks`].
+    /// Returns the identity of the file, or `None` on a network file system, where the lock does not show that no other
+    /// program holds one.
     pub fn proof(&self) -> io::Result<Option<FileId>> {
         match is_on_network(self.0.as_fd())? {
             true => Ok(None),
@@ -42,20 +43,21 @@ impl ImageLock {
     }
 }
 
-/// Locks an open image unless another program's lock keeps it from being read, or for a writer from being read and
-/// written; then none. Both kinds of locks count: `flock`, which microsandbox holds, and record locks, which QEMU holds;
-/// [`HeldFile`] holds both.
+/// Locks an open image. Returns `None` if another program's lock forbids to read it, or to write it unless `readonly`.
+///
+/// Checks both kinds of locks: `flock`, which microsandbox holds, and record locks, which QEMU holds. [`HeldFile`]
+/// holds both.
 pub fn lock_image(file: BorrowedFd<'_>, readonly: bool) -> io::Result<Option<ImageLock>> {
-    let share = if readonly { FlockArg::LockSharedNonblock } else { FlockArg::LockExclusiveNonblock };
-    let lock = match Flock::lock(file.try_clone_to_owned()?, share) {
+    let mode = if readonly { FlockArg::LockSharedNonblock } else { FlockArg::LockExclusiveNonblock };
+    let lock = match Flock::lock(file.try_clone_to_owned()?, mode) {
         Ok(lock) => lock,
         Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
         Err((_, errno)) => return Err(errno.into()),
     };
-    Ok((!is_recorded(file, readonly)?).then_some(ImageLock(lock)))
+    Ok((!has_conflicting_record(file, readonly)?).then_some(ImageLock(lock)))
 }
 
-/// Takes a `flock` on this opening of a file; false if another opening's is in the way.
+/// Takes a `flock` on this open file description. Returns `false` if another one's `flock` conflicts.
 fn try_flock(file: &File, readonly: bool) -> io::Result<bool> {
     match if readonly { file.try_lock_shared() } else { file.try_lock() } {
         Ok(()) => Ok(true),
@@ -64,16 +66,19 @@ fn try_flock(file: &File, readonly: bool) -> io::Result<bool> {
     }
 }
 
-/// Locks an open image as [`lock_image`] and [`HeldFile::lock`] do, and as QEMU does, until nobody has this very opening
-/// of it: a loop device that was given it goes on where this process ends. False where another program is in the way.
+/// Locks an open image as [`lock_image`], [`HeldFile::lock`] and QEMU do. Returns `false` if another program's lock
+/// conflicts.
+///
+/// The locks last until the open file description is closed. A loop device keeps it open after this process has ended.
 pub fn lock_while_open(file: &File, readonly: bool) -> io::Result<bool> {
     if !try_flock(file, readonly)? {
         return Ok(false);
     }
-    let does: &[libc::off_t] = if readonly { &[CONSISTENT_READ] } else { &[CONSISTENT_READ, WRITE, RESIZE] };
+    let permissions: &[libc::off_t] =
+        if readonly { &[CONSISTENT_READ] } else { &[CONSISTENT_READ, WRITE, RESIZE] };
     let ours = if readonly { WE_READ } else { WE_WRITE };
-    let done = does.iter().map(|does| QEMU_DOES + does);
-    for byte in done.chain([QEMU_REFUSES + WRITE, QEMU_REFUSES + RESIZE, ours]) {
+    let used = permissions.iter().map(|permission| QEMU_USES + permission);
+    for byte in used.chain([QEMU_UNSHARES + WRITE, QEMU_UNSHARES + RESIZE, ours]) {
         if !try_lock_record(file, SHARED, byte, 1)? {
             return Ok(false);
         }
@@ -81,55 +86,56 @@ pub fn lock_while_open(file: &File, readonly: bool) -> io::Result<bool> {
     Ok(true)
 }
 
-fn is_recorded(file: BorrowedFd<'_>, readonly: bool) -> io::Result<bool> {
+fn has_conflicting_record(file: BorrowedFd<'_>, readonly: bool) -> io::Result<bool> {
     if !readonly {
         return has_record_lock(file, EXCLUSIVE, 0, 0);
     }
-    // QEMU's locks and ours are all shared ones; what somebody does with the image is told by the bytes they lock.
+    // QEMU and this library take shared locks only; the locked bytes show what the holder does with the image.
     let exclusive = has_record_lock(file, SHARED, 0, 0)?;
     let mut writers = QEMU_CHANGES.into_iter().chain([WE_WRITE]);
     writers.try_fold(exclusive, |found, byte| Ok(found || has_record_lock(file, EXCLUSIVE, byte, 1)?))
 }
 
-/// A file of an attached disk, whose locks end with it: closing it alone would leave them to a child process that is
-/// just being started and has it open for another moment.
+/// A file of an attached disk. Unlocks the file when it is dropped: closing alone would leave the locks to a child
+/// process that is being started and has not yet called `execve(2)`.
 #[derive(Debug)]
 pub struct HeldFile(File);
 
 impl HeldFile {
-    /// A file that nothing is told of yet.
+    /// Wraps a file without locking it.
     pub fn new(file: File) -> Self {
         HeldFile(file)
     }
 
-    /// Locks the file for an attachment, until this is dropped, unless another program's lock is in the way: then
-    /// false. The `flock` and the record lock are both on this opening of the file. Only the `flock` can be given up
-    /// before; on a network file system, where it would be a record lock on the whole file, none is taken.
+    /// Locks the file for an attachment until this is dropped. Returns `false` if another program's lock conflicts.
+    ///
+    /// The `flock` and the record lock are both on this open file description. Only the `flock` can be released before.
+    /// No `flock` is taken on a network file system, where it would be a record lock on the whole file.
     pub fn lock(&self, readonly: bool) -> io::Result<bool> {
         if !self.take_flock(readonly)? {
             return Ok(false);
         }
-        if is_recorded(self.as_fd(), readonly)? {
+        if has_conflicting_record(self.as_fd(), readonly)? {
             self.release_flock()?;
             return Ok(false);
         }
         let byte = if readonly { WE_READ } else { WE_WRITE };
-        // Shared locks of others are in nobody's way, and nobody takes an exclusive one on these bytes.
+        // Shared locks do not conflict, and no program takes an exclusive lock on these bytes.
         try_lock_record(&self.0, SHARED, byte, 1).map(|_| true)
     }
 
-    /// Whether a lock that could be taken shows that nobody else has one. A network file system may keep locks to one of
-    /// its mounts.
+    /// Reports whether a granted lock shows that no other program holds one. On a network file system it does not: locks
+    /// may be local to one mount.
     pub fn sees_all_locks(&self) -> io::Result<bool> {
         Ok(!is_on_network(self.as_fd())?)
     }
 
-    /// Gives up the `flock`, for a program that takes it itself.
+    /// Releases the `flock`, for a program that takes it itself.
     pub fn release_flock(&self) -> io::Result<()> {
         self.0.unlock()
     }
 
-    /// Takes the `flock`; false if another opening's is in the way.
+    /// Takes the `flock`. Returns `false` if another open file description's `flock` conflicts.
     pub fn take_flock(&self, readonly: bool) -> io::Result<bool> {
         match is_on_network(self.as_fd())? {
             true => Ok(true),

@@ -1,4 +1,4 @@
-//! Locks on files: between threads, processes, homes, and copies of this library.
+//! Locks on files, between threads, processes, homes and instances of the addon.
 
 pub mod file_lock;
 pub mod image_lock;

@@ -1,4 +1,4 @@
-//! Record locks of an open file description (`F_OFD_SETLK`): on bytes that need not exist, never waited for.
+//! Record locks of an open file description (`F_OFD_SETLK`). The bytes need not exist, and no call blocks.
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 
 pub use nix::libc::{F_RDLCK as SHARED, F_WRLCK as EXCLUSIVE};
 
-/// Locks bytes unless somebody's lock on them is in the way; then it says false.
+/// Locks bytes. Returns `false` if another lock conflicts.
 pub fn try_lock_record(
     file: impl AsFd,
     kind: libc::c_int,
@@ -22,14 +22,14 @@ pub fn try_lock_record(
     }
 }
 
-/// Gives bytes free.
+/// Unlocks bytes.
 pub fn unlock_record(file: impl AsFd, start: libc::off_t, length: libc::off_t) -> io::Result<()> {
     fcntl(file, FcntlArg::F_OFD_SETLK(&record_lock(libc::F_UNLCK, start, length)))?;
     Ok(())
 }
 
-/// Whether somebody holds a record lock that a lock of `kind` would have to wait for. A length of 0 reaches to
-/// the end of the file, wherever that may come to be.
+/// Reports whether another record lock conflicts with a lock of `kind`. A length of 0 reaches to the end of the file,
+/// also after the file grows.
 pub fn has_record_lock(
     file: impl AsFd,
     kind: libc::c_int,

@@ -1,5 +1,4 @@
-//! Mounts that nobody sees until they are whole: made, restricted, and only then put in place, each by its
-//! descriptor.
+//! Detached mounts: created and restricted by descriptor, and only then attached to the file tree.
 
 #![expect(unsafe_code, reason = "no dependency of ours wraps these system calls")]
 
@@ -17,43 +16,43 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
-/// What a mount does not let anybody do.
+/// What a mount forbids.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Restrictions {
-    /// Write.
+    /// Writing.
     pub readonly: bool,
-    /// Execute.
+    /// Executing programs.
     pub noexec: bool,
-    /// Gain another user's rights by a file's set-id bits.
+    /// Gaining another user's rights by a file's set-id bits.
     pub nosuid: bool,
-    /// Open devices.
+    /// Opening devices.
     pub nodev: bool,
 }
 
-/// The system call that failed, and how.
+/// The failure of a system call.
 #[derive(Debug)]
 pub struct CallFailed {
-    /// Its name.
+    /// The call's name.
     pub call: &'static str,
-    /// What it gave.
+    /// The call's error.
     pub error: io::Error,
 }
 
-/// A mount, which vanishes when this is dropped unless it was put in place.
+/// A mount. Dropping it unmounts it unless it was attached.
 #[derive(Debug)]
 pub struct DetachedMount(OwnedFd);
 
 impl DetachedMount {
-    /// A second mount of the file or directory that `source` stands for, without what is mounted below it.
-    pub fn showing(source: BorrowedFd<'_>) -> Result<Self, CallFailed> {
+    /// Creates a bind mount of the file or directory that `source` names, without the mounts below it.
+    pub fn bind(source: BorrowedFd<'_>) -> Result<Self, CallFailed> {
         let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
         // SAFETY: the descriptor is open and the path is an empty C string.
         let tree = unsafe { libc::syscall(libc::SYS_open_tree, source.as_raw_fd(), c"".as_ptr(), flags) };
         Ok(DetachedMount(descriptor("open_tree", tree)?))
     }
 
-    /// A mount of a file system of that type, with options as `mount -o` spells them. What it is on, if it needs
-    /// that, is its `source`.
+    /// Mounts a file system of the type `kind`, with options as `mount -o` spells them. `source` is its device, if it
+    /// needs one.
     pub fn of_file_system(kind: &str, source: &str, options: &[String]) -> Result<Self, CallFailed> {
         let kind = text("fsopen", kind)?;
         // SAFETY: the type is a C string.
@@ -76,8 +75,8 @@ impl DetachedMount {
         Ok(DetachedMount(descriptor("fsmount", mount)?))
     }
 
-    /// Adds restrictions to those that the mount has, and cuts its ties to the mount that it was made from: what is
-    /// mounted in one does not appear in the other.
+    /// Adds restrictions to those that the mount has, and makes it private: later mounts do not propagate between it and
+    /// the mount that it was created from.
     pub fn restrict(&self, restrictions: Restrictions) -> Result<(), CallFailed> {
         let Restrictions { readonly, noexec, nosuid, nodev } = restrictions;
         let flags = [
@@ -89,8 +88,8 @@ impl DetachedMount {
         let set = flags.iter().filter(|(set, _)| *set).fold(0, |set, (_, flag)| set | u64::from(*flag));
         let attributes =
             mount_attr { attr_set: set, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: 0 };
-        // SAFETY: the descriptor is open, the path is an empty C string, and the kernel reads `attributes`, of which
-        // it is told the size.
+        // SAFETY: the descriptor is open, the path is an empty C string, and the kernel reads `attributes`, whose size
+        // is passed.
         let done = unsafe {
             libc::syscall(
                 libc::SYS_mount_setattr,
@@ -104,8 +103,8 @@ impl DetachedMount {
         checked("mount_setattr", done).map(drop)
     }
 
-    /// Puts the mount on the directory or file that `target` stands for, whatever its name is by now.
-    pub fn put_on(&self, target: BorrowedFd<'_>) -> Result<(), CallFailed> {
+    /// Attaches the mount to the directory or file that `target` names, also if that was renamed.
+    pub fn attach_to(&self, target: BorrowedFd<'_>) -> Result<(), CallFailed> {
         let empty = c"".as_ptr();
         let flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
         let (from, to) = (self.0.as_raw_fd(), target.as_raw_fd());
@@ -114,9 +113,9 @@ impl DetachedMount {
         checked("move_mount", done).map(drop)
     }
 
-    /// Takes the mount from its place again, with what is mounted below it.
-    pub fn take_away(&self) -> io::Result<()> {
-        Ok(unmount(self.0.as_fd())?)
+    /// Unmounts the mount, with the mounts below it.
+    pub fn unmount(&self) -> io::Result<()> {
+        Ok(unmount_lazily(self.0.as_fd())?)
     }
 }
 
@@ -126,8 +125,8 @@ impl AsFd for DetachedMount {
     }
 }
 
-/// Unmounts the very mount whose root is open, at once: what uses it keeps it until it ends.
-pub(crate) fn unmount(root: BorrowedFd<'_>) -> nix::Result<()> {
+/// Unmounts the mount whose root is open (`MNT_DETACH`). Processes that use it keep it until they end.
+pub(crate) fn unmount_lazily(root: BorrowedFd<'_>) -> nix::Result<()> {
     umount2(&descriptor_path("self", root), MntFlags::MNT_DETACH)
 }
 
@@ -162,7 +161,7 @@ fn text(call: &'static str, text: &str) -> Result<CString, CallFailed> {
 
 fn descriptor(call: &'static str, result: c_long) -> Result<OwnedFd, CallFailed> {
     let descriptor = checked(call, result)? as c_int;
-    // SAFETY: the kernel has just given this descriptor to us, and nobody else knows it.
+    // SAFETY: the kernel has just returned this descriptor, and no other code owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 

@@ -1,4 +1,4 @@
-//! Files as block devices.
+//! Loop devices: block devices that show a file.
 
 #![expect(unsafe_code, reason = "loop devices are set up by ioctls")]
 
@@ -12,8 +12,8 @@ use nix::sys::stat::Mode;
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-/// How often another program may be faster at taking a device that was free.
-const ATTEMPTS: usize = 64;
+/// How many free devices are tried in turn while other programs take them first.
+const MAX_ATTEMPTS: usize = 64;
 
 mod ioctl {
     use super::{LOOP_CONFIGURE, LOOP_CTL_GET_FREE, loop_config};
@@ -21,23 +21,23 @@ mod ioctl {
     nix::ioctl_write_ptr_bad!(configure, LOOP_CONFIGURE, loop_config);
 }
 
-/// A loop device, which lets go of its file when nobody has it open any more: neither this nor a file system on it.
+/// A loop device. The kernel releases its file when no descriptor and no file system uses the device any more.
 #[derive(Debug)]
 pub struct LoopDevice {
     path: String,
-    #[expect(dead_code, reason = "it is held")]
+    #[expect(dead_code, reason = "the descriptor keeps the device in use")]
     device: OwnedFd,
 }
 
 impl LoopDevice {
-    /// Has a free device show an open image, which is open for writing too unless it is to be `readonly`.
-    pub fn showing(image: &File, readonly: bool) -> Result<Self, CallFailed> {
+    /// Attaches an open image to a free device. The image must be open for writing unless `readonly`.
+    pub fn attach(image: &File, readonly: bool) -> Result<Self, CallFailed> {
         let access = if readonly { OFlag::O_RDONLY } else { OFlag::O_RDWR };
         let opened = |path: &str, access| open(path, access | OFlag::O_CLOEXEC, Mode::empty());
         let failed = |call| move |errno: Errno| CallFailed { call, error: errno.into() };
         let control = opened("/dev/loop-control", OFlag::O_RDWR).map_err(failed("open"))?;
         let config = configuration(image, readonly);
-        for _ in 0..ATTEMPTS {
+        for _ in 0..MAX_ATTEMPTS {
             // SAFETY: this call takes no argument; the descriptor is open.
             let number = unsafe { ioctl::get_free(control.as_raw_fd()) }.map_err(failed("ioctl"))?;
             let path = format!("/dev/loop{number}");
@@ -52,7 +52,7 @@ impl LoopDevice {
         Err(failed("ioctl")(Errno::EBUSY))
     }
 
-    /// Where the device is.
+    /// Returns the device's path.
     pub fn path(&self) -> &str {
         &self.path
     }

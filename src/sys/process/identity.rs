@@ -1,5 +1,6 @@
-//! Facts about processes, from procfs.
+//! Identity and state of processes, from procfs.
 
+use crate::sys::fs::open_flags::{PATH_ONLY_DIRECTORY, READ_DIRECTORY};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, stat};
@@ -8,30 +9,31 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 
-/// What a process number stands for.
+/// What a PID names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProcessLookup {
-    /// A process, that is a thread group, of which a thread runs. It started so many clock ticks after boot.
+    /// A process (thread group) with a running thread.
     Running {
-        /// The start time of the process.
+        /// The start time of the process, in clock ticks since boot.
         start_time: u64,
     },
-    /// A thread of the process of that number.
+    /// A thread that is not the main thread of its process.
     Thread {
-        /// The number of its process.
+        /// The PID of its process.
         process: u32,
-        /// The start time of the thread itself.
+        /// The start time of the thread itself, in clock ticks since boot.
         start_time: u64,
     },
-    /// No process, or one whose threads have all ended.
+    /// No process, or a process whose threads have all ended.
     Ended,
 }
 
-/// Looks a process number up. Everything is read below one descriptor of the process's directory, so that a number that
-/// is reused meanwhile does not mix two processes.
+/// Looks up a PID.
 ///
-/// A main thread that called `pthread_exit` is a zombie while the other threads run: the process has ended only when
-/// none of them runs.
+/// A main thread that called `pthread_exit` is a zombie while the other threads run. The process has ended only when
+/// no thread runs.
+///
+/// TOCTOU: all reads are below one descriptor of the process's directory, so a reused PID cannot mix two processes.
 pub fn look_up_process(pid: u32) -> io::Result<ProcessLookup> {
     let found = (|| {
         let directory = ProcessDir::open(pid)?;
@@ -60,19 +62,18 @@ struct ProcessDir(OwnedFd);
 
 impl ProcessDir {
     fn open(pid: u32) -> io::Result<Self> {
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        Ok(ProcessDir(open(format!("/proc/{pid}").as_str(), flags, Mode::empty())?))
+        Ok(ProcessDir(open(format!("/proc/{pid}").as_str(), PATH_ONLY_DIRECTORY, Mode::empty())?))
     }
 
     fn read(&self, path: &str) -> io::Result<String> {
         let file = openat(&self.0, path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
         let mut bytes = Vec::new();
         File::from(file).read_to_end(&mut bytes)?;
-        // A command may hold any bytes.
+        // The command name may contain any bytes.
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// The number of the process that the directory's thread belongs to.
+    /// Returns the PID of the process that the directory's thread belongs to.
     fn thread_group(&self) -> io::Result<u32> {
         let status = self.read("status")?;
         let number = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
@@ -80,12 +81,7 @@ impl ProcessDir {
     }
 
     fn has_running_thread(&self) -> io::Result<bool> {
-        let mut threads = nix::dir::Dir::openat(
-            &self.0,
-            "task",
-            OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
-            Mode::empty(),
-        )?;
+        let mut threads = nix::dir::Dir::openat(&self.0, "task", READ_DIRECTORY, Mode::empty())?;
         for thread in threads.iter() {
             let name = thread?.file_name().to_string_lossy().into_owned();
             if name.starts_with('.') {
@@ -101,17 +97,17 @@ impl ProcessDir {
     }
 }
 
-/// What a `stat` file of procfs tells of a thread.
+/// A thread's state and start time, from its `stat` file in procfs.
 struct ThreadState {
     /// Whether it is a zombie or dead.
     has_ended: bool,
-    /// In clock ticks since boot.
+    /// The start time, in clock ticks since boot.
     start_time: u64,
 }
 
 impl ThreadState {
-    /// Parses fields 3 (state) and 22 (start time), counted behind the command's closing parenthesis, for a command may
-    /// hold any character.
+    /// Parses fields 3 (state) and 22 (start time). Counts from the last closing parenthesis: the command before it may
+    /// contain any character.
     fn parse(stat: &str) -> io::Result<Self> {
         let mut fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_ascii_whitespace();
         let (state, start_time) = (fields.next(), fields.nth(18).and_then(|ticks| ticks.parse().ok()));
@@ -124,8 +120,8 @@ impl ThreadState {
     }
 }
 
-/// Tells this process from all others of the machine, of whatever PID name space, that live at the same time. Without
-/// procfs only by its number.
+/// Identifies this process among all processes of the machine, of any PID namespace. Without procfs, only the PID is
+/// known.
 pub fn this_process() -> io::Result<ThisProcess> {
     let pid_namespace = match pid_namespace() {
         Err(error) if is_gone(&error) => 0,
@@ -135,18 +131,18 @@ pub fn this_process() -> io::Result<ThisProcess> {
     Ok(ThisProcess { pid_namespace, pid: std::process::id(), start_time })
 }
 
-/// See [`this_process`].
+/// The identity of this process; see [`this_process`].
 #[derive(Clone, Copy, Debug)]
 pub struct ThisProcess {
-    /// Its name space: in two of them two processes may have one number.
+    /// The PID namespace. PIDs of two namespaces may be equal.
     pub pid_namespace: u64,
-    /// Its number.
+    /// The PID.
     pub pid: u32,
-    /// When it started: numbers are used again.
+    /// The start time, because PIDs are reused.
     pub start_time: u64,
 }
 
-/// When this process started; `None` without procfs.
+/// Returns the start time of this process, or `None` without procfs.
 fn own_start_time() -> io::Result<Option<u64>> {
     match read_proc("/proc/self/stat") {
         Err(error) if is_gone(&error) => Ok(None),
@@ -154,7 +150,7 @@ fn own_start_time() -> io::Result<Option<u64>> {
     }
 }
 
-/// The id of this boot of the machine.
+/// Returns the ID of this boot of the machine.
 pub fn boot_id() -> io::Result<&'static str> {
     static BOOT_ID: OnceLock<String> = OnceLock::new();
     if let Some(id) = BOOT_ID.get() {
@@ -164,7 +160,7 @@ pub fn boot_id() -> io::Result<&'static str> {
     Ok(BOOT_ID.get_or_init(|| id))
 }
 
-/// The name space that this process's process numbers belong to.
+/// Returns the ID of this process's PID namespace.
 pub fn pid_namespace() -> io::Result<u64> {
     Ok(stat("/proc/self/ns/pid")?.st_ino)
 }
@@ -204,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_is_told_from_its_process() {
+    fn a_thread_is_distinguished_from_its_process() {
         let thread = std::thread::spawn(|| {
             let tid = nix::unistd::gettid().as_raw() as u32;
             (tid, look_up_process(tid).unwrap())
@@ -231,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_boot_and_a_name_space_have_ids() {
+    fn a_boot_and_a_namespace_have_ids() {
         assert!(!boot_id().unwrap().is_empty());
         assert!(pid_namespace().unwrap() > 0);
     }

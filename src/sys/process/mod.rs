@@ -1,4 +1,4 @@
-//! Other processes: whether they still run, and what user namespaces allow.
+//! Processes: identity and state, the umask, deletion in a user namespace.
 
 pub mod identity;
 pub mod umask;

@@ -1,9 +1,9 @@
-//! The permissions that this process takes from what it makes.
+//! The umask of this process.
 
 use nix::errno::Errno;
 use std::io;
 
-/// This process's umask. `umask(2)` tells it only by changing it, for all threads.
+/// Returns this process's umask from procfs. `umask(2)` returns it only while changing it, for all threads.
 #[expect(clippy::disallowed_methods, reason = "procfs is the kernel's, no guest writes there")]
 pub fn umask() -> io::Result<u32> {
     let status = std::fs::read_to_string("/proc/self/status")?;

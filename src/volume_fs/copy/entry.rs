@@ -8,7 +8,7 @@ use super::policy::{OwnerPolicy, SymlinkPolicy};
 use super::walk::SourceEntry;
 use crate::error::Result;
 use crate::sys::{
-    EntryKind, FileStat, TransferBuffer, create_link, give_link, link_target, open_if_regular, open_o_path,
+    EntryKind, FileStat, TransferBuffer, chown_link, create_link, link_target, open_if_regular, open_o_path,
     stat_at, unlink_entry,
 };
 use crate::volume_fs::walk::cursor::TreePath;
@@ -151,7 +151,7 @@ fn copy_link(task: &CopyTask<'_>, found: &OwnedFd, stat: &FileStat, depth: usize
         )?,
     }
     if policy.owner == OwnerPolicy::Preserve && stat.owner() != task.context.own_ids {
-        give_link(task.to, task.name, stat).map_err(|error| io_error("lchown", error))?;
+        chown_link(task.to, task.name, stat).map_err(|error| io_error("lchown", error))?;
     }
     task.done();
     Ok(())

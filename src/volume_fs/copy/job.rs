@@ -13,8 +13,8 @@ use super::walk::Walk;
 use super::worker_pool::with_workers;
 use crate::error::{Error, Result};
 use crate::sys::{
-    EntryKind, FileId, FileStamp, FileStat, TransferBuffer, create_directory, is_within, open_subdirectory,
-    our_ids, readable_directory, remove_directory,
+    EntryKind, FileId, FileStamp, FileStat, TransferBuffer, create_directory, effective_ids, is_within,
+    open_subdirectory, readable_directory, remove_directory,
 };
 use crate::volume_fs::new_file::{CopyRecord, mark_shared};
 use crate::volume_fs::walk::cursor::TreePath;
@@ -146,7 +146,7 @@ impl CopyJob {
             may_clone: AtomicBool::new(true),
             // The source, until the destination is open: it must not be copied into itself.
             top: source.stat.id(),
-            own_ids: our_ids(),
+            own_ids: effective_ids(),
             record: None,
             top_path: Arc::default(),
         };

@@ -3,7 +3,7 @@
 use super::estimate::{ENCODED_BYTES, UsageEstimate};
 use crate::error::{Error, Result};
 use crate::model::VolumeName;
-use crate::sync::{CancelToken, IgnorePoison, KeyedLock, LONGEST_WAIT};
+use crate::sync::{CancelToken, IgnorePoison, KeyedLock, LOCK_TIMEOUT};
 use crate::sys::FileLock;
 use std::collections::HashMap;
 use std::fmt;
@@ -55,8 +55,8 @@ impl QuotaLocks {
         lock: impl FnOnce() -> Result<FileLock>,
         work: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        let taken = self.in_this_process.take(volume, deadline, cancel)?;
-        let _taken = taken.ok_or_else(|| Error::volume_busy(volume.as_str(), LONGEST_WAIT))?;
+        let taken = self.in_this_process.acquire(volume, deadline, cancel)?;
+        let _taken = taken.ok_or_else(|| Error::volume_busy(volume.as_str(), LOCK_TIMEOUT))?;
         let quota_lock = self.lock_of(volume);
         let lock = lock()?;
         let _open = quota_lock.open(&lock, false)?;
@@ -71,7 +71,7 @@ impl QuotaLocks {
         try_lock: impl FnOnce() -> Result<Option<FileLock>>,
         work: impl FnOnce() -> Result<T>,
     ) -> Result<Option<T>> {
-        let Some(_taken) = self.in_this_process.try_take(volume) else { return Ok(None) };
+        let Some(_taken) = self.in_this_process.try_acquire(volume) else { return Ok(None) };
         let quota_lock = self.lock_of(volume);
         let Some(lock) = try_lock()? else { return Ok(None) };
         let _open = quota_lock.open(&lock, true)?;
