@@ -292,6 +292,7 @@ test(
     })
     // Four times as many file calls of Node.js at once as its pool has threads.
     await endsBeside(1, () => Promise.all(Array.from({ length: 16 }, () => readFile(path.join(root, 'x')))))
+    assert.equal(waiting.settled, 0, 'all of them waited')
     await release()
     const outcomes = await waiting.outcomes
     assert.equal(outcomes.filter(({ error }) => error === undefined).length, 1)

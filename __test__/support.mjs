@@ -113,15 +113,17 @@ export async function lockFile(t, file) {
 
 /**
  * Keeps `count` operations waiting for a lock that a test holds. An operation that times out starts again. `ended`
- * counts those that timed out or ended otherwise, and `outcomes` has the other endings.
+ * counts those that timed out or ended otherwise, `settled` the latter, and `outcomes` has how they ended.
  */
 export function keepWaiting(count, begin) {
-  const waiting = { ended: 0 }
+  const waiting = { ended: 0, settled: 0 }
   const wait = async (at) => {
     for (;;) {
       const outcome = await begin(at).then((value) => ({ value }), (error) => ({ error }))
       waiting.ended += 1
-      if (outcome.error?.code !== 'ERR_VOLUME_IN_USE') return outcome
+      if (outcome.error?.code === 'ERR_VOLUME_IN_USE') continue
+      waiting.settled += 1
+      return outcome
     }
   }
   waiting.outcomes = Promise.all(Array.from({ length: count }, (_, at) => wait(at)))

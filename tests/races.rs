@@ -33,6 +33,8 @@ mod snapshot;
 mod swapper;
 #[path = "support/volume.rs"]
 mod volume;
+#[path = "support/watchdog.rs"]
+mod watchdog;
 #[path = "support/worker.rs"]
 mod worker;
 
@@ -54,6 +56,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use swapper::{MAX_FILLED, Swapper};
 use volume::Volume;
+use watchdog::watched;
 
 /// How long a naive operation may take to get out. It is stopped when it has.
 const LONG_ENOUGH: Duration = Duration::from_secs(180);
@@ -215,7 +218,7 @@ fn remove_while_filled(volume: &Volume, time: Duration, backend: &dyn Backend) -
     let deadline = Instant::now() + time;
     while Instant::now() < deadline {
         let fillers = ["a", "b"].map(|name| Swapper::start(&[json!(["fill", dir, name])]));
-        let result = backend.call("removeAll", OsStr::new("dir"));
+        let result = watched("removeAll", || backend.call("removeAll", OsStr::new("dir")));
         let made = fillers.map(Swapper::stop);
         assert!(made.iter().all(|made| *made < MAX_FILLED), "it went on until the others gave up: {made:?}");
         all_made += made.iter().sum::<u64>();
