@@ -321,6 +321,36 @@ test(
 )
 
 test(
+  'the abort of an operation that waits for a lease does not wait for reads that came before',
+  { skip: withoutLeases, timeout: 240_000 },
+  async (t) => {
+    const store = await tempStore(t)
+    const volume = await store.createVolume('v')
+    const files = volume.fs()
+    await files.writeString('f', 'old')
+    const content = Buffer.alloc(8 * MIB, 'x')
+    await files.write('large', content)
+    const { asked, release } = await leaseFile(t, path.join(volume.path, 'f'))
+    const reads = 96
+    await shownOnce(async () => {
+      const controller = new AbortController()
+      const aborted = files.write('f', content, { signal: controller.signal })
+      const outcome = aborted.then(() => 'written', (error) => error)
+      await asked
+      let ended = 0
+      const all = Array.from({ length: reads }, () => files.read('large').then(() => (ended += 1)))
+      await Promise.race(all)
+      controller.abort('mine')
+      assert.equal(await outcome, 'mine')
+      const isShown = ended < reads / 2
+      await Promise.all(all)
+      return isShown
+    }, 'it ended only after the reads')
+    await release()
+  },
+)
+
+test(
   'case 70: writes, appends and streams that wait for a lease hold up no other writer of a volume with a quota',
   { skip: withoutLeases, timeout: 120_000 },
   async (t) => {

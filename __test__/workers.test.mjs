@@ -454,3 +454,21 @@ test('case 61: a copy in the middle of a file, whose worker is terminated, is un
   }
   await files.copy('tree', 'copied')
 })
+
+test('the memory of large writes that a worker does not wait for is given back when it ends', async (t) => {
+  const { store } = await tempVolume(t)
+  const before = process.memoryUsage().rss
+  const [rounds, writes] = [8, 4]
+  for (let round = 0; round < rounds; round += 1) {
+    const worker = startWorker(
+      store,
+      `const large = Buffer.alloc(64 << 20)
+       for (let n = 0; n < ${writes}; n += 1) files.append('f-' + n, large)
+       process.exit()`,
+    )
+    await once(worker, 'exit')
+  }
+  // Their jobs end on threads of this process.
+  const left = () => process.memoryUsage().rss - before
+  await eventually(() => left() < 256 * MIB, 'memory stays in use')
+})

@@ -42,7 +42,8 @@ export type VolumePath = string | Uint8Array
 /**
  * The files of one volume. Paths begin at its root and use `/`; `''` and `'.'` are the root. A path or symbolic link
  * that leads outside is a `PathEscapeError`, also while a guest changes the tree. Only regular files are read and
- * written; others are `ENOTSUP`. A file on which a guest holds a lease is waited for, up to 45 seconds by default.
+ * written; others are `ENOTSUP`. A file on which a guest holds a lease is waited for, up to 45 seconds by default;
+ * 16 copies of a volume that wait so hold up its other copies.
  * @see docs/files.md
  */
 export declare class VolumeFs {

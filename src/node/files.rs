@@ -247,6 +247,8 @@ fn write_exclusive(data: WriteData, pool: Pool, mut write: OngoingWrite) -> Resu
     Ok(Outcome::Parked(Box::new(move |resume| {
         write.on_turn(move |write, taken| {
             let later = pool.clone();
+            // A cancelled write only ends, so it does not wait for the pool's jobs.
+            let pool = if taken.is_ok() { pool } else { Pool::Fast };
             resume(pool, Box::new(move || taken.and_then(|()| write_exclusive(data, later, write))));
         });
     })))

@@ -13,10 +13,9 @@ use std::sync::{Condvar, LazyLock, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// By how much each operation that already pauses lengthens a pause, and the longest pause that this may
-/// cause. So all of them together make a bounded number of attempts a second.
+/// By how much each operation that already pauses lengthens a pause. So all of them together make at most 1,000
+/// attempts a second, however many there are.
 const PAUSE_PER_OPERATION: Duration = Duration::from_millis(1);
-const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long the thread waits for another operation.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -60,8 +59,13 @@ pub fn pause_then<T: 'static>(
 ) -> Outcome<T> {
     Outcome::Parked(Box::new(move |resume| {
         let checked = cancel.clone();
-        let rest = move || checked.check().and_then(|()| rest());
-        PAUSED.add(pause, cancel, Box::new(move || resume(pool, Box::new(rest))));
+        let pool = Pool::Resumed(Box::new(pool), cancel.clone());
+        let go_on = move || {
+            // A cancelled operation only ends, so it does not wait for the pool's jobs.
+            let pool = if checked.check().is_ok() { pool } else { Pool::Fast };
+            resume(pool, Box::new(move || checked.check().and_then(|()| rest())));
+        };
+        PAUSED.add(pause, cancel, Box::new(go_on));
     }))
 }
 
@@ -112,7 +116,7 @@ impl PausedOperations {
             return resume();
         }
         let others = u32::try_from(state.waiting.len()).unwrap_or(u32::MAX);
-        let min_pause = PAUSE_PER_OPERATION.saturating_mul(others).min(MAX_PAUSE);
+        let min_pause = PAUSE_PER_OPERATION.saturating_mul(others);
         let (at, number) = (Instant::now() + pause.max(min_pause), state.next_number);
         state.next_number += 1;
         // An operation that was cancelled before this call is not searched for again.

@@ -29,6 +29,8 @@ pub enum Pool {
     Copy(KeyedLimit),
     /// Waits for the disk, or for a lock that another process may hold.
     Blocking(Option<KeyedLimit>),
+    /// Runs the job on that pool; once the token is cancelled, before all jobs that came earlier.
+    Resumed(Box<Pool>, CancelToken),
 }
 
 /// Limits how many jobs with the same key run at a time, so that jobs that wait for one lock never take all
@@ -54,8 +56,13 @@ type Job = Box<dyn FnOnce() + Send>;
 
 type KeyedJob = (Option<String>, Job);
 
-/// A job in the queue, with its key and its token.
-type QueuedJob = (Option<(String, CancelToken)>, Job);
+/// A job in the queue.
+struct QueuedJob {
+    key: Option<String>,
+    /// Once it is cancelled, the job comes before all others.
+    cancel: Option<CancelToken>,
+    job: Job,
+}
 
 struct JobQueue {
     name: &'static str,
@@ -118,20 +125,26 @@ static BLOCKING: LazyLock<JobQueue> = LazyLock::new(|| JobQueue::new("volume-blo
 /// Queues a job for a thread of its pool. Starts threads as needed. Fails if the pool has no thread and none
 /// can be started.
 pub fn submit(pool: Pool, job: Job) -> Result<()> {
+    submit_cancellable(pool, None, job)
+}
+
+fn submit_cancellable(pool: Pool, cancel: Option<CancelToken>, job: Job) -> Result<()> {
     match pool {
-        Pool::Fast => FAST.submit(None, job),
-        Pool::Bulk => BULK.submit(None, job),
-        Pool::Transfer => TRANSFER.submit(None, job),
-        Pool::Walk => WALK.submit(None, job),
-        Pool::Copy(limit) => COPY.submit(Some(limit), job),
-        Pool::Blocking(limit) => BLOCKING.submit(limit, job),
+        Pool::Fast => FAST.submit(None, cancel, job),
+        Pool::Bulk => BULK.submit(None, cancel, job),
+        Pool::Transfer => TRANSFER.submit(None, cancel, job),
+        Pool::Walk => WALK.submit(None, cancel, job),
+        Pool::Copy(limit) => COPY.submit(Some(limit), cancel, job),
+        Pool::Blocking(limit) => BLOCKING.submit(limit, cancel, job),
+        Pool::Resumed(pool, cancel) => submit_cancellable(*pool, Some(cancel), job),
     }
 }
 
-/// Ends cancelled jobs that wait for their key now. Returns at once, however many there are.
+/// Ends cancelled jobs that wait for their key, or were resumed, now. Returns at once, however many there are.
 pub fn release_cancelled() {
-    BLOCKING.release_cancelled();
-    COPY.release_cancelled();
+    for queue in [&FAST, &BULK, &TRANSFER, &COPY, &BLOCKING] {
+        queue.release_cancelled();
+    }
 }
 
 impl JobQueue {
@@ -144,7 +157,7 @@ impl JobQueue {
         JobQueue { name, max_threads, niceness, state, job_queued, cancel_search }
     }
 
-    fn submit(&'static self, limit: Option<KeyedLimit>, job: Job) -> Result<()> {
+    fn submit(&'static self, limit: Option<KeyedLimit>, cancel: Option<CancelToken>, job: Job) -> Result<()> {
         let mut state = self.state.lock().ignore_poison();
         if let Some(limit) = &limit
             && let Some(jobs_of_key) = state.by_key.get_mut(&limit.key)
@@ -160,11 +173,11 @@ impl JobQueue {
             // A running thread takes this job later.
             _ => {}
         }
-        let keyed = limit.map(|limit| (limit.key, limit.cancel));
-        if let Some((key, _)) = &keyed {
+        let (key, cancel_of_key) = limit.map(|limit| (limit.key, limit.cancel)).unzip();
+        if let Some(key) = &key {
             state.by_key.entry(key.clone()).or_default().running += 1;
         }
-        state.jobs.push_back((keyed, job));
+        state.jobs.push_back(QueuedJob { key, cancel: cancel_of_key.or(cancel), job });
         drop(state);
         self.job_queued.notify_one();
         Ok(())
@@ -184,7 +197,7 @@ impl JobQueue {
         let mut state = self.state.lock().ignore_poison();
         let Some(jobs_of_key) = state.by_key.get_mut(&key) else { return };
         if let Some((cancel, next)) = jobs_of_key.parked.pop_front() {
-            state.jobs.push_back((Some((key, cancel)), next));
+            state.jobs.push_back(QueuedJob { key: Some(key), cancel: Some(cancel), job: next });
             return;
         }
         jobs_of_key.running -= 1;
@@ -285,8 +298,8 @@ impl JobQueue {
             if let Some(job) = state.cancelled.pop_front() {
                 return Some(job);
             }
-            if let Some((keyed, job)) = state.jobs.pop_front() {
-                return Some((keyed.map(|(key, _)| key), job));
+            if let Some(QueuedJob { key, job, .. }) = state.jobs.pop_front() {
+                return Some((key, job));
             }
             if is_idle_for_long && state.threads > self.max_threads.min(MAX_IDLE_THREADS) {
                 state.threads -= 1;
@@ -312,10 +325,10 @@ impl QueueState {
             cancelled.extend(taken.into_iter().map(|(_, job)| (None, job)));
         }
         let is_cancelled =
-            |(keyed, _): &QueuedJob| keyed.as_ref().is_some_and(|(_, cancel)| cancel.check().is_err());
+            |queued: &QueuedJob| queued.cancel.as_ref().is_some_and(|cancel| cancel.check().is_err());
         let (taken, kept): (VecDeque<_>, _) = jobs.drain(..).partition(is_cancelled);
         *jobs = kept;
-        cancelled.extend(taken.into_iter().map(|(keyed, job)| (keyed.map(|(key, _)| key), job)));
+        cancelled.extend(taken.into_iter().map(|QueuedJob { key, job, .. }| (key, job)));
     }
 }
 

@@ -282,9 +282,9 @@ impl Drop for FeedReader {
         let mut state = self.0.lock();
         state.request = FeedRequest::Release;
         state.parked = None;
-        let ready = mem::take(&mut state.ready);
+        let copied = (mem::take(&mut state.ready), mem::take(&mut state.collected));
         self.0.send_request(&mut state);
         drop(state);
-        drop(ready);
+        drop(copied);
     }
 }

@@ -39,6 +39,8 @@ struct FeedQueueState {
     spare: Vec<Vec<u8>>,
     /// Whether copying waits for the next turn of the event loop.
     is_yielding: bool,
+    /// Whether the environment has ended, so that no feed is taken out any more.
+    has_ended: bool,
 }
 
 /// At most [`SLICE_BYTES`] copied bytes, charged to their environment.
@@ -150,14 +152,20 @@ impl FeedQueue {
 
     /// Fails all jobs that wait for data.
     pub fn end(&self) {
-        let waiting = mem::take(&mut self.lock().waiting);
+        let mut queue = self.lock();
+        queue.has_ended = true;
+        let waiting = mem::take(&mut queue.waiting);
+        drop(queue);
         for feed in waiting {
             feed.end();
         }
     }
 
-    /// Queues a feed. The JavaScript thread serves it when it is woken.
+    /// Queues a feed, unless the environment has ended. The JavaScript thread serves it when it is woken.
     pub fn push(&self, feed: Arc<BufferFeed>) {
-        self.lock().waiting.push_back(feed);
+        let mut queue = self.lock();
+        if !queue.has_ended {
+            queue.waiting.push_back(feed);
+        }
     }
 }
