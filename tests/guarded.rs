@@ -18,7 +18,8 @@ mod volume;
 use immutable::Immutable;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use sandbox_volumes::error::Error;
+use rusqlite::Connection;
+use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::Labels;
 use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
@@ -188,6 +189,51 @@ fn case_44_what_is_mounted_in_a_volume_is_not_counted() {
         let used = volume.store.get(&volume.name, &CancelToken::default()).unwrap().used_bytes;
         assert!(used < 1 << 20, "{used}");
     }
+}
+
+/// What a process leaves that dies while it puts back a volume which it could not delete.
+const DIES_BEFORE: [&str; 3] = ["the mark is cleared", "the content is moved back", "the intent is deleted"];
+
+#[test]
+fn case_23_a_volume_whose_removal_dies_while_it_is_put_back_stays_listed() {
+    for before in DIES_BEFORE {
+        let volume = Volume::new(json!({}));
+        let mount_point = volume.files.root().join("mnt");
+        fs::create_dir(&mount_point).unwrap();
+        let Some(mounted) = Mounted::new(None, &mount_point) else { return };
+        drop(volume.store.begin_remove(&volume.name, &CancelToken::default()).unwrap());
+        let home = volume.store.home();
+        if before != DIES_BEFORE[0] {
+            let catalog = Connection::open(home.join("db/volumes.db")).unwrap();
+            catalog.execute("UPDATE volume SET identity_stored = 0", ()).unwrap();
+        }
+        if before == DIES_BEFORE[2] {
+            let entry = fs::read_dir(home.join("volumes/.trash")).unwrap().next().unwrap().unwrap();
+            fs::rename(entry.path(), volume.files.root()).unwrap();
+        }
+        assert!(volume.store.get(&volume.name, &CancelToken::default()).is_ok(), "{before}");
+        assert!(mount_point.is_dir() && home.join("volumes/.ids/v").is_file(), "{before}");
+        drop(mounted);
+        volume.remove().unwrap();
+    }
+}
+
+#[test]
+fn case_23_a_volume_that_can_neither_be_deleted_nor_written_of_to_the_catalog_is_not_lost() {
+    let volume = Volume::new(json!({}));
+    let mount_point = volume.files.root().join("mnt");
+    fs::create_dir(&mount_point).unwrap();
+    let Some(mounted) = Mounted::new(None, &mount_point) else { return };
+    let removal = volume.store.begin_remove(&volume.name, &CancelToken::default()).unwrap();
+    let catalog = Connection::open(volume.store.home().join("db/volumes.db")).unwrap();
+    catalog.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(removal.finish().unwrap_err().kind(), ErrorKind::Catalog);
+    catalog.execute_batch("ROLLBACK").unwrap();
+    drop(catalog);
+    assert!(volume.store.get(&volume.name, &CancelToken::default()).is_ok());
+    assert!(volume.is_listed() && mount_point.is_dir());
+    drop(mounted);
+    volume.remove().unwrap();
 }
 
 /// Deleting an immutable file of a volume is refused, and it and the volume stay where they are.

@@ -323,6 +323,27 @@ fn ids_whose_files_were_deleted_are_written_again_by_a_store_that_is_open() {
 }
 
 #[test]
+fn a_removal_that_had_moved_nothing_is_finished_where_the_files_of_ids_were_deleted() {
+    for others in [&[][..], &["other"]] {
+        let home = Home::new();
+        let root = home.create("data");
+        others.iter().for_each(|other| drop(home.create(other)));
+        fs::write(root.join("file"), "content").unwrap();
+        let before = ids(&home.store);
+        let catalog = Connection::open(home.path("db/volumes.db")).unwrap();
+        let intent = "INSERT INTO intent (volume_id, action, entry)
+                      SELECT id, 'remove', 'data~1-2-3' FROM volume WHERE name = 'data'";
+        assert_eq!(catalog.execute(intent, ()).unwrap(), 1);
+        fs::remove_dir_all(home.path("volumes/.ids")).unwrap();
+        let store = Store::open(&home.path(""), Durability::Full).unwrap();
+        assert!(!root.exists(), "the directory of a volume without a row is left");
+        assert_eq!(ids(&store).keys().collect::<Vec<_>>(), others);
+        assert!(ids(&store).iter().all(|(volume, id)| before[volume] == *id));
+        store.create(&name("data"), &plain(), &CancelToken::default()).unwrap();
+    }
+}
+
+#[test]
 fn a_creation_that_is_undone_leaves_no_id() {
     let home = Home::new();
     fs::create_dir(home.path("volumes/data")).unwrap();

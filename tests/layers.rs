@@ -16,9 +16,11 @@ use nix::mount::{MsFlags, mount};
 use private::Private;
 use rusqlite::Connection;
 use sandbox_volumes::error::{Error, ErrorKind};
-use sandbox_volumes::model::{Labels, OptionValue, VolumeName, VolumeSpec};
+use sandbox_volumes::model::{Labels, OptionValue, VolumeName, VolumeRef, VolumeSpec};
 use sandbox_volumes::mount::{MountConfig, validate_and_order};
-use sandbox_volumes::store::{Durability, ProblemKind, Store, WriteOptions, check};
+use sandbox_volumes::store::{
+    Durability, ProblemKind, Store, TransferOptions, VolumeFs, WriteOptions, check,
+};
 use sandbox_volumes::sync::CancelToken;
 use serde_json::{Value, json};
 use skip::skip;
@@ -345,6 +347,75 @@ fn case_52_a_read_only_home_with_an_earlier_catalog_is_read_and_checked() {
     }
 }
 
+/// The files of a volume by its name and its id.
+fn files_of(store: &Arc<Store>, volume: &str) -> VolumeFs {
+    let found = store.get(&name(volume), &CancelToken::default()).unwrap();
+    store.files(VolumeRef::exactly(&name(volume), found.record.identity))
+}
+
+/// Puts another directory in place of a volume's.
+fn replace_directory(home: &Path, volume: &str) {
+    let root = home.join("volumes").join(volume);
+    fs::rename(&root, home.join(format!("removed-{volume}"))).unwrap();
+    make_private(&root);
+    fs::write(root.join("file"), "next tenant").unwrap();
+}
+
+fn assert_replaced(store: &Arc<Store>, volume: &str, before: &VolumeFs) {
+    assert_eq!(before.exists("file").unwrap_err().kind(), ErrorKind::VolumeNotFound);
+    let read = files_of(store, volume).open("file").unwrap().read(&CancelToken::default());
+    assert_eq!(read.unwrap(), b"next tenant");
+}
+
+#[test]
+fn case_53_a_read_only_view_of_an_earlier_catalog_shows_no_next_volume_as_the_one_before() {
+    if !enter_namespace() {
+        return;
+    }
+    let Some(private) = Private::new() else { return };
+    for version in 1..=4 {
+        let home = private.path().join(format!("h{version}"));
+        for dir in ["", "db", "volumes", "volumes/limited", "volumes/plain"] {
+            make_private(&home.join(dir));
+        }
+        fs::write(home.join("volumes/plain/file"), "kept").unwrap();
+        let old = format!("{}/tests/catalogs/version-{version}.db", env!("CARGO_MANIFEST_DIR"));
+        fs::copy(old, home.join("db/volumes.db")).unwrap();
+        let earlier = Connection::open(home.join("db/volumes.db")).unwrap();
+        earlier.pragma_update(None, "journal_mode", "wal").unwrap();
+        earlier.execute_batch("DELETE FROM lease; DELETE FROM volume WHERE name = 'disk'").unwrap();
+        let store = open(&read_only(&home));
+        let before = files_of(&store, "plain");
+        assert!(before.exists("file").unwrap(), "version {version}");
+        // What a program of that release does that removes the volume and makes it again.
+        earlier.execute("DELETE FROM volume WHERE name = 'plain'", ()).unwrap();
+        replace_directory(&home, "plain");
+        earlier.execute("INSERT INTO volume (name, kind, labels) VALUES ('plain', 'dir', '{}')", ()).unwrap();
+        assert_replaced(&store, "plain", &before);
+        assert_eq!(listed(&store), ["limited", "plain"], "version {version}");
+    }
+}
+
+#[test]
+fn case_53_a_read_only_view_without_a_catalog_shows_no_next_volume_as_the_one_before() {
+    if !enter_namespace() {
+        return;
+    }
+    let Some(private) = Private::new() else { return };
+    let home = private.path().join("home");
+    for dir in ["", "volumes", "volumes/plain"] {
+        make_private(&home.join(dir));
+    }
+    fs::write(home.join("volumes/plain/file"), "kept").unwrap();
+    let store = open(&read_only(&home));
+    let before = files_of(&store, "plain");
+    assert!(before.exists("file").unwrap());
+    replace_directory(&home, "plain");
+    assert_replaced(&store, "plain", &before);
+    make_private(&home.join("volumes/more"));
+    assert_eq!(listed(&store), ["more", "plain"]);
+}
+
 #[test]
 fn case_52_the_volumes_of_a_read_only_home_that_microsandbox_made_are_found() {
     if !enter_namespace() {
@@ -379,5 +450,13 @@ fn case_52_the_volumes_of_a_read_only_home_that_microsandbox_made_are_found() {
         let mount = MountConfig::named(&OptionValue::Text("data".to_owned()), &OptionValue::Absent).unwrap();
         let mounts = validate_and_order(vec![("/data".to_owned(), mount)]).unwrap();
         is_refused(store.attach("worker", &mounts, None, &cancel), "attach");
+        let outside = private.path().join(format!("outside-{has_databases}"));
+        make_private(&outside);
+        files.copy_out("a", &outside.join("copy"), TransferOptions::default(), &cancel).unwrap();
+        assert_eq!(fs::read(outside.join("copy/file")).unwrap(), b"kept");
+        let source = OptionValue::Text(outside.to_str().unwrap().to_owned());
+        let bind = MountConfig::bind(&source, &OptionValue::Absent, Path::new("/")).unwrap();
+        let bind = validate_and_order(vec![("/data".to_owned(), bind)]).unwrap();
+        is_refused(store.attach("worker", &bind, None, &cancel), "attach a bind");
     }
 }

@@ -5,6 +5,7 @@
 #[path = "support/volume.rs"]
 mod volume;
 
+use rusqlite::Connection;
 use sandbox_volumes::error::ErrorKind;
 use sandbox_volumes::model::{Labels, VolumeName, VolumeSpec};
 use sandbox_volumes::store::{BackgroundWork, Durability, Store, delete_in_background};
@@ -148,4 +149,25 @@ fn a_removal_that_was_left_again_is_finished_by_the_next_to_meet_it() {
     }
     drop(Store::open(volume.store.home(), Durability::Fast).unwrap());
     assert_eq!((queue.length(), left(&volume)), (0, vec![]));
+}
+
+#[test]
+fn a_directory_that_is_made_once_the_content_is_deleted_is_not_the_volume() {
+    let (queue, volume) = (Queue::new(), Volume::new(json!({})));
+    leave_removal(&volume, &volume.name);
+    let catalog = Connection::open(volume.store.home().join("db/volumes.db")).unwrap();
+    // As a removal leaves it that dies before it puts back what it could not delete.
+    catalog.execute("UPDATE volume SET identity_stored = 0", ()).unwrap();
+    volume.store.get(&volume.name, &CancelToken::default()).unwrap_err();
+    assert_eq!((queue.length(), left(&volume)), (1, vec![ENTRIES]));
+    catalog.execute_batch("BEGIN IMMEDIATE").unwrap();
+    queue.run();
+    catalog.execute_batch("ROLLBACK").unwrap();
+    let intents: i64 = catalog.query_row("SELECT count(*) FROM intent", (), |row| row.get(0)).unwrap();
+    assert_eq!((intents, left(&volume)), (1, vec![]));
+    // Microsandbox makes a volume of that name.
+    fs::create_dir(volume.files.root()).unwrap();
+    fs::write(volume.files.root().join("file"), "theirs").unwrap();
+    volume.store.get(&volume.name, &CancelToken::default()).unwrap_err();
+    assert_eq!(fs::read_to_string(volume.files.root().join("file")).unwrap(), "theirs");
 }

@@ -104,9 +104,15 @@ impl CatalogWriter<'_> {
         Ok(())
     }
 
+    /// Records that a volume has no id file. Keeps its intent.
+    pub fn forget_identity_file(&self, volume_id: i64) -> Result<()> {
+        self.0.prepare_cached("UPDATE volume SET identity_stored = 0 WHERE id = ?1")?.execute([volume_id])?;
+        Ok(())
+    }
+
     /// Deletes the intent. The volume is complete, except that its id file is missing.
     pub fn delete_intent_without_id_file(&self, volume_id: i64) -> Result<()> {
-        self.0.prepare_cached("UPDATE volume SET identity_stored = 0 WHERE id = ?1")?.execute([volume_id])?;
+        self.forget_identity_file(volume_id)?;
         self.delete_intent(volume_id)
     }
 

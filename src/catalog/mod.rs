@@ -77,6 +77,8 @@ pub struct CatalogLocks {
 pub struct Catalog {
     path: PathBuf,
     file: Option<FileNumbers>,
+    /// Data version of the file when it was copied into memory. `None` if reads use the file itself.
+    copied: Option<i64>,
     writer: ConnectionPool,
     readers: ConnectionPool,
     locks: Arc<CatalogLocks>,
@@ -119,7 +121,8 @@ impl Catalog {
         };
         let (writer, no_readers) = (ConnectionPool::new(vec![first]), ConnectionPool::new(Vec::new()));
         let file = (locks.file)();
-        let mut catalog = Catalog { path: path.to_owned(), file, writer, readers: no_readers, locks };
+        let mut catalog =
+            Catalog { path: path.to_owned(), file, copied: None, writer, readers: no_readers, locks };
         let readers = (0..MAX_READERS).map(|_| connect(path, &catalog.locks, |_| Ok(())));
         catalog.readers = ConnectionPool::new(readers.collect::<Result<_>>()?);
         drop((instance_lock, write_lock));
@@ -139,11 +142,13 @@ impl Catalog {
         let first = read_only::connect(path, has_log)?;
         schema::refuse_newer(&first)?;
         if !schema::is_newest(&first)? {
+            // Before the copy, so that each later commit changes the number.
+            let copied = read_only::data_version(&first)?;
             let copy = read_only::copy(Some(&first), |copy| adopt_all(copy, found))?;
-            return Ok(Catalog::of_readers(path, first, vec![copy], locks));
+            return Ok(Catalog::of_readers(path, first, Some(copied), vec![copy], locks));
         }
         let readers = (0..MAX_READERS).map(|_| read_only::connect(path, has_log)).collect::<Result<_>>()?;
-        Ok(Catalog::of_readers(path, first, readers, locks))
+        Ok(Catalog::of_readers(path, first, None, readers, locks))
     }
 
     /// Creates a catalog in memory with the volumes that `found` returns. It replaces the catalog at `path` that a
@@ -156,14 +161,20 @@ impl Catalog {
         let copy = read_only::copy(None, |copy| adopt_all(copy, found))?;
         // No statement writes through this connection.
         let first = Connection::open_in_memory()?;
-        Ok(Catalog::of_readers(path, first, vec![copy], locks))
+        Ok(Catalog::of_readers(path, first, None, vec![copy], locks))
     }
 
     /// Builds a catalog for reading. A writer gets a connection from the pool and then fails.
-    fn of_readers(path: &Path, first: Connection, readers: Vec<Connection>, locks: CatalogLocks) -> Self {
+    fn of_readers(
+        path: &Path,
+        first: Connection,
+        copied: Option<i64>,
+        readers: Vec<Connection>,
+        locks: CatalogLocks,
+    ) -> Self {
         let (writer, readers) = (ConnectionPool::new(vec![first]), ConnectionPool::new(readers));
         let file = (locks.file)();
-        Catalog { path: path.to_owned(), file, writer, readers, locks: Arc::new(locks) }
+        Catalog { path: path.to_owned(), file, copied, writer, readers, locks: Arc::new(locks) }
     }
 
     /// Fails if any part of the catalog is damaged.

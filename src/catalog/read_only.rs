@@ -6,18 +6,32 @@
 //! Otherwise no process can change the catalog. Then a log is read without its index and without locks. A catalog
 //! without a log is read like an immutable file.
 
-use super::{schema, verify};
+use super::{Catalog, schema, verify};
 use crate::error::{Error, Result};
+use crate::sync::LOCK_TIMEOUT;
 use rusqlite::backup::Backup;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction};
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Number of pages that one step of a backup copies.
 const PAGES_PER_STEP: i32 = 1024;
+
+impl Catalog {
+    /// Returns false if reads use a copy in memory and another process changed the file since.
+    pub fn is_current(&self) -> Result<bool> {
+        let Some(copied) = self.copied else { return Ok(true) };
+        self.writer.with(Instant::now() + LOCK_TIMEOUT, |connection| Ok(data_version(connection)? == copied))
+    }
+}
+
+/// Returns a number that changes with each commit of another connection.
+pub fn data_version(connection: &Connection) -> Result<i64> {
+    Ok(connection.pragma_query_value(None, "data_version", |row| row.get(0))?)
+}
 
 /// Connects to the catalog at `path`. `has_log` says that a log exists beside it.
 pub fn connect(path: &Path, has_log: bool) -> Result<Connection> {

@@ -23,12 +23,16 @@ pub struct HomeDirs {
     pub staging: Dir,
     pub trash: Dir,
     pub ids: Dir,
+    /// True if this process created `ids`: the home is new, or the directory was deleted.
+    pub ids_are_new: bool,
     pub home: Dir,
     pub locks: NameLocks,
     pub sync: SyncPolicy,
     pub reserve: CatalogReserve,
     pub(super) databases: Arc<Dir>,
     read_only: bool,
+    /// When the volumes directory of a read-only home was last changed before it was opened.
+    opened_at: Option<(i64, i64)>,
 }
 
 impl HomeDirs {
@@ -42,6 +46,7 @@ impl HomeDirs {
         let databases = home.open_child_or_none(DATABASES)?;
         let staging = volumes.open_child_or_none(STAGING)?;
         let trash = volumes.open_child_or_none(TRASH)?;
+        let ids_are_new = !volumes.contains(IDS)?;
         let ids = volumes.open_child_or_none(IDS)?;
         let locks = volumes.open_child_or_none(LOCKS)?;
         let read_only = databases.is_read_only()?;
@@ -50,9 +55,11 @@ impl HomeDirs {
             staging,
             trash,
             ids,
+            ids_are_new,
             locks: NameLocks::new(locks),
             reserve: CatalogReserve::new(databases.clone()),
             sync: SyncPolicy::new(durability, read_only),
+            opened_at: if read_only { Some(volumes.changed_at()?) } else { None },
             databases,
             volumes,
             home,
@@ -92,6 +99,14 @@ impl HomeDirs {
         Ok(Some((volumes, invalid)))
     }
 
+    /// Returns false if volumes may have changed since they were discovered in a read-only home without a catalog.
+    pub fn is_as_discovered(&self) -> Result<bool> {
+        match self.opened_at {
+            Some(opened_at) if !self.has_catalog()? => Ok(self.volumes.changed_at()? == opened_at),
+            _ => Ok(true),
+        }
+    }
+
     /// Returns true if the home's file system is read-only.
     pub fn is_read_only(&self) -> bool {
         self.read_only
@@ -113,8 +128,8 @@ impl HomeDirs {
         &self.databases
     }
 
-    /// Returns the directories that no mount may overlap.
-    pub fn private_directories(&self) -> [&Path; 2] {
-        [self.volumes.path(), self.databases.path()]
+    /// Returns the existing directories that no mount may overlap.
+    pub fn private_directories(&self) -> impl Iterator<Item = &Path> {
+        [&self.volumes, &*self.databases].into_iter().filter(|dir| !dir.is_missing()).map(Dir::path)
     }
 }

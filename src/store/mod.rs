@@ -233,7 +233,9 @@ impl StoreHandle {
     }
 
     fn is_current(&self) -> Result<bool> {
-        Ok(self.dirs.file_ids()? == self.file_ids)
+        Ok(self.dirs.file_ids()? == self.file_ids
+            && self.catalog.is_current()?
+            && self.dirs.is_as_discovered()?)
     }
 }
 

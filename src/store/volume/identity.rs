@@ -3,7 +3,8 @@
 //! If the catalog is lost, the ids are read from these files. Their directory is private: a guest reaches only what
 //! is below its volume's root. A file changes only under its volume's name lock.
 
-use crate::error::{Error, Result};
+use crate::catalog::Action;
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::{VolumeId, VolumeName};
 use crate::store::StoreHandle;
 use crate::store::home_dirs::HomeDirs;
@@ -94,9 +95,13 @@ impl StoreHandle {
         Ok(is_stale)
     }
 
-    /// Deletes the id files of volumes that are gone, because of a power failure or a lost catalog.
+    /// Deletes the id files of volumes that are gone, because of a power failure or a lost catalog. Continues after an
+    /// id file that the file system refuses to delete.
     pub(crate) fn delete_stale_identities(&self) -> Result<()> {
-        self.stale_identities()?.iter().try_for_each(|name| self.delete_stale_identity(name).map(drop))
+        self.stale_identities()?.iter().try_for_each(|name| match self.delete_stale_identity(name) {
+            Err(error) if error.kind() == ErrorKind::FileSystem => Ok(()),
+            deleted => deleted.map(drop),
+        })
     }
 
     /// Marks all id files as missing if the directory of them is empty: it was deleted or replaced.
@@ -104,11 +109,34 @@ impl StoreHandle {
         if !self.dirs.ids.names()?.is_empty() {
             return Ok(());
         }
-        match self.catalog.read(|catalog| catalog.has_volume_with_file())? {
-            true => self.catalog.write(|catalog| catalog.forget_identity_files()),
-            false => Ok(()),
+        let are_lost = self.catalog.read(|catalog| catalog.has_volume_with_file())?;
+        if are_lost {
+            self.catalog.write(|catalog| catalog.forget_identity_files())?;
         }
+        // The directory is also empty after the removal of the only volume deleted its id file.
+        if are_lost || self.dirs.ids_are_new { self.forget_identities_of_removals() } else { Ok(()) }
     }
+
+    /// Clears the mark of each volume whose removal moved nothing before its process died. Without an id file, the mark
+    /// would say that the volume was moved.
+    fn forget_identities_of_removals(&self) -> Result<()> {
+        for intent in self.catalog.read(|catalog| catalog.intents(None))? {
+            if intent.action != Action::Remove || !intent.is_marked {
+                continue;
+            }
+            let Some(_lock) = self.dirs.locks.try_lock(&intent.name)? else { continue };
+            // TOCTOU: an intent changes only under the name lock or the work lock.
+            let is_abandoned = self.intent_of(&intent.name)?.is_some_and(|now| now.entry == intent.entry)
+                && !self.dirs.locks.is_work_locked(&intent.name)?
+                && !self.dirs.trash.contains(&intent.entry)?
+                && self.dirs.volumes.contains(intent.name.as_str())?;
+            if is_abandoned && self.dirs.stored_identity(&intent.name).is_none() {
+                self.catalog.write(|catalog| catalog.forget_identity_file(intent.volume_id))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Writes the id files of volumes that an earlier version created or that were discovered without an id.
     pub(crate) fn store_missing_identities(&self) -> Result<()> {
         let missing = self.catalog.read(|catalog| catalog.volumes_without_file())?;

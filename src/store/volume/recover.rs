@@ -125,7 +125,7 @@ impl StoreHandle {
     }
 
     /// Returns the intent of a name. A name has at most one.
-    fn intent_of(&self, name: &VolumeName) -> Result<Option<Intent>> {
+    pub(super) fn intent_of(&self, name: &VolumeName) -> Result<Option<Intent>> {
         Ok(self.catalog.read(|catalog| catalog.intents(Some(name)))?.pop())
     }
 

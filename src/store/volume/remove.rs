@@ -162,6 +162,7 @@ impl StoreHandle {
         limits: ResolveLimits,
     ) -> Result<bool> {
         let has_begun = intent.in_place || !self.is_in_place(intent)?;
+        let is_in_trash = self.dirs.trash.contains(&intent.entry)?;
         let looked = match has_begun {
             true => Ok(()),
             false => self.refuse_mounted_in_microsandbox(&intent.name, limits.wait),
@@ -181,7 +182,14 @@ impl StoreHandle {
                 return Ok(None);
             }
             let image = match (has_begun, &looked, catalog.reader().intended_volume(intent.volume_id)?) {
-                (true, ..) => return Ok(Some(None)),
+                (true, ..) => {
+                    if is_in_trash {
+                        // Crash safety: without a mark, a directory that microsandbox creates after the deletion would
+                        // be treated as the volume.
+                        catalog.mark_identity_stored(intent.volume_id)?;
+                    }
+                    return Ok(Some(None));
+                }
                 (false, Ok(()), Some(volume)) => self.lock_if_unused(catalog, &volume),
                 (false, ..) => return catalog.delete_intent(intent.volume_id).map(|()| None),
             };
@@ -269,6 +277,9 @@ impl StoreHandle {
             }
             Err(_) => {
                 if trash.contains(&intent.entry)? {
+                    // Crash safety: a mark without an id file says that the volume was moved. It is cleared before the
+                    // content is moved back. If that fails, the content stays in the trash.
+                    self.write_to_free(|catalog| catalog.forget_identity_file(intent.volume_id))?;
                     trash.move_to(&intent.entry, volumes, name)?;
                     self.dirs.sync.dir(volumes)?;
                 }

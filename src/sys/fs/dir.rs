@@ -326,6 +326,12 @@ impl Dir {
         fsync(&self.fd).map_err(|errno| Error::file_system("fsync", &self.path, errno.into()))
     }
 
+    /// Returns when an entry was last created, renamed or deleted here, in seconds and nanoseconds.
+    pub fn changed_at(&self) -> Result<(i64, i64)> {
+        let found = fstat(&self.fd).map_err(|errno| Error::file_system("stat", &self.path, errno.into()))?;
+        Ok((found.st_mtime, found.st_mtime_nsec))
+    }
+
     /// Reports whether an open file is the entry `name`.
     pub fn is_entry(&self, name: &str, file: BorrowedFd<'_>) -> Result<bool> {
         let Some(found) = self.stat_entry(name)? else { return Ok(false) };
