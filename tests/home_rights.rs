@@ -98,6 +98,63 @@ fn a_directory_of_another_user_is_refused_and_stays_as_it_is() {
 }
 
 #[test]
+fn nothing_is_moved_in_a_home_that_is_refused() {
+    if !geteuid().is_root() {
+        return skip("only root can give a directory away");
+    }
+    for dir in ["volumes", "db", ""] {
+        let home = Home::new();
+        let staging = home.path("volumes/.staging");
+        fs::remove_dir(&staging).unwrap();
+        fs::write(&staging, "theirs").unwrap();
+        let path = home.path(dir).components().collect::<PathBuf>();
+        chown(&path, Some(NOBODY), None).unwrap();
+        for repair in [false, true] {
+            let problems = check(&home.path(""), repair, &CancelToken::default()).unwrap();
+            let [problem] = &problems[..] else { panic!("{problems:?}") };
+            assert_eq!((problem.kind, problem.repaired), (ProblemKind::OpenToOthers, false));
+        }
+        assert_eq!(fs::read_to_string(&staging).unwrap(), "theirs");
+        chown(&path, Some(0), None).unwrap();
+        let problems = check(&home.path(""), true, &CancelToken::default()).unwrap();
+        assert!(problems.len() == 1 && problems[0].repaired && staging.is_dir(), "{problems:?}");
+    }
+}
+
+/// The home that a process in a user namespace opens.
+const UNMAPPED: &str = "SANDBOX_VOLUMES_TEST_UNMAPPED_HOME";
+
+#[test]
+fn an_owner_without_an_id_in_the_user_namespace_is_called_that() {
+    if let Some(home) = std::env::var_os(UNMAPPED) {
+        let text = Store::open(Path::new(&home), Durability::Full).unwrap_err().to_string();
+        for part in ["user namespace", "65534", "shared: true"] {
+            assert!(text.contains(part), "{text}");
+        }
+        return assert!(!text.contains("chown"), "{text}");
+    }
+    let in_namespace = || {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--"]);
+        command
+    };
+    let may = in_namespace().arg("true").status().is_ok_and(|status| status.success());
+    if !geteuid().is_root() || !may {
+        return skip("this process may not make a user namespace, or give a directory away");
+    }
+    let home = Home::new();
+    for dir in ["db", "volumes", ""] {
+        let path = home.path(dir).components().collect::<PathBuf>();
+        set_mode(&path, 0o755);
+        chown(&path, Some(12345), None).unwrap();
+    }
+    let mut child = in_namespace();
+    let test = ["--exact", "an_owner_without_an_id_in_the_user_namespace_is_called_that", "--nocapture"];
+    let status = child.arg(std::env::current_exe().unwrap()).args(test).env(UNMAPPED, home.path("")).status();
+    assert!(status.unwrap().success());
+}
+
+#[test]
 fn an_access_control_list_counts() {
     for (entry, is_open, refused) in [
         ("u:1:rwx", true, true),

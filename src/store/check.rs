@@ -2,8 +2,10 @@
 
 use super::attach::liveness::live_holders;
 use super::home_dirs::HomeDirs;
+use super::privacy::GuardedDirs;
 use super::volume::discover::FoundEntry;
-use super::{Durability, StoreHandle, check_home};
+use super::volume::recover::ignore_refusal;
+use super::{StoreHandle, check_home};
 use crate::catalog::{FoundVolume, HeldResource, InvalidRow};
 use crate::error::{ErrorKind, Result};
 use crate::model::{VolumeKind, VolumeName, VolumeRecord};
@@ -108,28 +110,16 @@ pub fn check(
     options: impl Into<CheckOptions>,
     cancel: &CancelToken,
 ) -> Result<Vec<HomeProblem>> {
-    let mut options = options.into();
-    let (mut problems, any_left) = check_home::check_directories(home, options.repair)?;
-    if any_left {
-        return Ok(problems);
-    }
-    let dirs = match HomeDirs::open_existing(home, Durability::Full)? {
-        Some(dirs) => dirs,
-        None => return Ok(problems),
-    };
-    options.repair &= !dirs.is_read_only();
-    let (rights, trusted) = dirs.check_rights(options)?;
-    problems.extend(rights);
-    if trusted {
-        problems.extend(check_home::check(home, dirs, options, cancel)?);
-    }
-    Ok(problems)
+    let Some((root, volumes, databases)) = HomeDirs::open_guarded(home)? else { return Ok(Vec::new()) };
+    let dirs = GuardedDirs { home: &root, volumes: &volumes, databases: databases.as_ref() };
+    check_home::check_existing(home, &dirs, options.into(), cancel)
 }
 
 impl StoreHandle {
     /// Checks a home with an intact catalog.
     pub(super) fn check(&self, repair: bool, cancel: &CancelToken) -> Result<Vec<HomeProblem>> {
         let mut problems = self.check_incomplete_operations(repair)?;
+        problems.extend(self.check_undeletable_list(repair)?);
         let (records, invalid) = self.catalog.read(|catalog| catalog.volumes())?;
         for row in &invalid {
             cancel.check()?;
@@ -155,8 +145,9 @@ impl StoreHandle {
         if !self.holds_under_name_lock(name, || self.is_stale(name))? {
             return Ok(None);
         }
-        let repaired = repair && self.delete_stale_identity(name)?;
-        let message = format!("The id of a volume {:?} is left, and there is no such volume.", name.as_str());
+        let mut message =
+            format!("The id of a volume {:?} is left, and there is no such volume.", name.as_str());
+        let repaired = repair && unless_refused(self.delete_stale_identity(name), &mut message)?;
         let path = self.dirs.ids.path_of(name.as_str());
         Ok(Some(HomeProblem::new(ProblemKind::IncompleteOperation, path, message).repaired(repaired)))
     }
@@ -164,7 +155,7 @@ impl StoreHandle {
     fn check_incomplete_operations(&self, repair: bool) -> Result<Vec<HomeProblem>> {
         let mut problems = self.incomplete_operations()?;
         if repair && !problems.is_empty() {
-            self.dirs.clear_undeletable()?;
+            ignore_refusal(self.dirs.clear_undeletable())?;
             self.recover()?;
             // Recovery leaves what the file system or a lock did not permit.
             let remaining = self.incomplete_operations()?;
@@ -178,6 +169,15 @@ impl StoreHandle {
             }
         }
         Ok(problems)
+    }
+
+    /// Checks for an entry at the path of the list of undeletable leftovers that is not a file.
+    fn check_undeletable_list(&self, repair: bool) -> Result<Option<HomeProblem>> {
+        let Some((path, kind)) = self.dirs.invalid_undeletable_list()? else { return Ok(None) };
+        let mut message = format!("{path:?} is {kind}, not a file. Move it away.");
+        let delete = || self.dirs.clear_undeletable().map(|()| true);
+        let repaired = repair && unless_refused(delete(), &mut message)?;
+        Ok(Some(HomeProblem::new(ProblemKind::UnrecognizedEntry, path, message).repaired(repaired)))
     }
 
     /// Returns a message that says why a leftover in the staging or trash directory could not be deleted.
@@ -201,11 +201,11 @@ impl StoreHandle {
         for intent in self.catalog.read(|catalog| catalog.intents(None))? {
             let remains = || {
                 let intents = self.catalog.read(|catalog| catalog.intents(Some(&intent.name)))?;
-                Ok(intents.iter().any(|other| other.volume_id == intent.volume_id))
+                // This acquires the work lock for a moment. Under the name lock, no removal can need it then.
+                Ok(intents.iter().any(|other| other.volume_id == intent.volume_id)
+                    && !self.dirs.locks.is_work_locked(&intent.name)?)
             };
-            if !self.dirs.locks.is_work_locked(&intent.name)?
-                && self.holds_under_name_lock(&intent.name, remains)?
-            {
+            if self.holds_under_name_lock(&intent.name, remains)? {
                 let name = intent.name.as_str();
                 let message = format!(
                     "Creating or removing volume {name:?} did not finish. The next operation on it, or \
@@ -239,12 +239,11 @@ impl StoreHandle {
 
     fn check_invalid_row(&self, row: &InvalidRow, repair: bool, cancel: &CancelToken) -> Result<HomeProblem> {
         let name = &row.name;
-        if repair {
-            self.delete_invalid_row(row, cancel)?;
-        }
-        let message = format!("The catalog's row of {name:?} is not usable: {}", row.problem);
+        let mut message = format!("The catalog's row of {name:?} is not usable: {}", row.problem);
+        let delete = || self.delete_invalid_row(row, cancel).map(|()| true);
+        let repaired = repair && unless_refused(delete(), &mut message)?;
         let problem = HomeProblem::new(ProblemKind::InvalidRow, self.dirs.catalog_path(), message);
-        Ok(problem.in_volume(name).repaired(repair))
+        Ok(problem.in_volume(name).repaired(repaired))
     }
 
     fn check_volume(
@@ -257,11 +256,11 @@ impl StoreHandle {
         let path = self.dirs.volumes.path_of(name);
         let is_missing = || Ok(self.still_exists(record)? && !self.dirs.volumes.contains(name)?);
         if is_missing()? && self.holds_under_name_lock(&record.name, is_missing)? {
-            let repaired = repair && self.delete_record(record, cancel)?;
-            let message = format!(
+            let mut message = format!(
                 "The directory of volume {name:?} is gone: it was deleted manually. Its content is lost; removing the \
                  volume frees its name."
             );
+            let repaired = repair && unless_refused(self.delete_record(record, cancel), &mut message)?;
             let problem = HomeProblem::new(ProblemKind::MissingDirectory, path, message);
             return Ok(Some(problem.in_volume(name).repaired(repaired)));
         }
@@ -359,5 +358,16 @@ impl StoreHandle {
         self.catalog.write(|catalog| {
             Ok(self.dirs.volumes.contains(found.name.as_str())? && catalog.adopt_volume(found)?)
         })
+    }
+}
+
+/// Returns false if the file system refuses a repair, and adds the reason to `message`.
+fn unless_refused(repaired: Result<bool>, message: &mut String) -> Result<bool> {
+    match repaired {
+        Err(error) if error.kind() == ErrorKind::FileSystem => {
+            message.push_str(&format!(" It cannot be repaired: {error}"));
+            Ok(false)
+        }
+        repaired => repaired,
     }
 }

@@ -3,14 +3,15 @@
 use super::check::{CheckOptions, HomeProblem, ProblemKind};
 use super::home_dirs::HomeDirs;
 use super::paths::DAMAGED;
+use super::privacy::GuardedDirs;
 use super::{Durability, OpenOptions, StoreHandle};
 use crate::catalog;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::CancelToken;
-use crate::sys::unique_token;
+use crate::sys::{Dir, unique_token};
 use std::path::Path;
 
-impl HomeDirs {
+impl GuardedDirs<'_> {
     /// Checks for other users' rights on the home. Also returns true if no other user can change its content.
     pub fn check_rights(&self, options: CheckOptions) -> Result<(Vec<HomeProblem>, bool)> {
         let mut problems = Vec::new();
@@ -34,33 +35,53 @@ impl HomeDirs {
 
 /// Finds, among the store's own directories in the volumes directory, entries that are no directory. Repair renames
 /// them. Also returns true if any remains.
-pub fn check_directories(home: &Path, repair: bool) -> Result<(Vec<HomeProblem>, bool)> {
-    let Some((volumes, invalid)) = HomeDirs::invalid_directories(home)? else {
-        return Ok((Vec::new(), false));
-    };
+fn check_directories(volumes: &Dir, repair: bool) -> Result<(Vec<HomeProblem>, bool)> {
     let (mut problems, mut any_left) = (Vec::new(), false);
-    for (entry, kind) in invalid {
+    for (entry, kind) in HomeDirs::invalid_directories(volumes)? {
         let path = volumes.path_of(entry);
         let kept = format!("{entry}{DAMAGED}{}", unique_token());
-        let moved = match repair && !volumes.is_read_only()? {
-            true => volumes.move_to(entry, &volumes, &kept).and_then(|()| volumes.sync()).map(|()| true)?,
-            false => false,
-        };
-        let message = match moved {
+        if repair {
+            volumes.move_to(entry, volumes, &kept).and_then(|()| volumes.sync())?;
+        }
+        let message = match repair {
             true => format!(
                 "{path:?} was {kind}, not a directory, and is now kept as {:?}.",
                 volumes.path_of(&kept)
             ),
             false => format!("{path:?} is {kind}, not a directory, so that no store of this home is opened."),
         };
-        problems.push(HomeProblem::new(ProblemKind::UnrecognizedEntry, path, message).repaired(moved));
-        any_left |= !moved;
+        problems.push(HomeProblem::new(ProblemKind::UnrecognizedEntry, path, message).repaired(repair));
+        any_left |= !repair;
     }
     Ok((problems, any_left))
 }
 
+/// Checks a home that has a volumes directory. Changes nothing in a home that other users may write.
+pub fn check_existing(
+    home: &Path,
+    dirs: &GuardedDirs<'_>,
+    mut options: CheckOptions,
+    cancel: &CancelToken,
+) -> Result<Vec<HomeProblem>> {
+    options.repair &= !dirs.volumes.is_read_only()?;
+    let (mut problems, trusted) = dirs.check_rights(options)?;
+    if !trusted {
+        return Ok(problems);
+    }
+    let (invalid, any_left) = check_directories(dirs.volumes, options.repair)?;
+    problems.extend(invalid);
+    if any_left {
+        return Ok(problems);
+    }
+    if let Some(dirs) = HomeDirs::open_existing(home, Durability::Full)? {
+        options.repair &= !dirs.is_read_only();
+        problems.extend(check(home, dirs, options, cancel)?);
+    }
+    Ok(problems)
+}
+
 /// Checks the catalog and, if it is intact, the volumes.
-pub fn check(
+fn check(
     home: &Path,
     dirs: HomeDirs,
     options: CheckOptions,

@@ -84,19 +84,28 @@ impl HomeDirs {
         has_volumes.then(|| HomeDirs::open(home, durability)).transpose()
     }
 
-    /// Returns the volumes directory, and the entries in it that should be the store's own directories and are not.
-    /// Returns `None` if the home has no volumes directory.
-    pub fn invalid_directories(home: &Path) -> Result<Option<(Dir, InvalidEntries)>> {
+    /// Opens a home, its volumes directory and, if it exists, its catalog directory. Creates nothing. Returns `None` if
+    /// the home has no volumes directory.
+    pub fn open_guarded(home: &Path) -> Result<Option<(Dir, Dir, Option<Dir>)>> {
         let is_missing = |error: &Error| error.is_refusal(&[Errno::ENOENT]);
-        let volumes = match Dir::open_ambient(home).and_then(|home| home.open_child(VOLUMES)) {
+        let opened = Dir::open_ambient(home).and_then(|home| Ok((home.open_child(VOLUMES)?, home)));
+        let (volumes, home) = match opened {
             Err(error) if is_missing(&error) => return Ok(None),
             opened => opened?,
         };
+        match home.open_child(DATABASES) {
+            Err(error) if is_missing(&error) => Ok(Some((home, volumes, None))),
+            databases => Ok(Some((home, volumes, Some(databases?)))),
+        }
+    }
+
+    /// Returns the entries in the volumes directory that should be the store's own directories and are not.
+    pub fn invalid_directories(volumes: &Dir) -> Result<InvalidEntries> {
         let mut invalid = Vec::new();
         for entry in [STAGING, TRASH, IDS, LOCKS] {
             invalid.extend(volumes.non_directory_at(entry)?.map(|kind| (entry, kind)));
         }
-        Ok(Some((volumes, invalid)))
+        Ok(invalid)
     }
 
     /// Returns false if volumes may have changed since they were discovered in a read-only home without a catalog.

@@ -5,6 +5,7 @@ use super::home_dirs::HomeDirs;
 use crate::error::{Error, Result};
 use std::fs::File;
 use std::io::{Read, Write};
+use std::path::PathBuf;
 
 /// The list, in the trash directory: one entry per line. No leftover has this name.
 const LIST: &str = ".kept";
@@ -33,6 +34,11 @@ impl HomeDirs {
     /// Deletes the list.
     pub fn clear_undeletable(&self) -> Result<()> {
         self.trash.unlink(LIST)
+    }
+
+    /// Returns the path of the list and the kind of the entry there, if it is not a file.
+    pub fn invalid_undeletable_list(&self) -> Result<Option<(PathBuf, &'static str)>> {
+        Ok(self.trash.non_file_at(LIST)?.map(|kind| (self.trash.path_of(LIST), kind)))
     }
 
     fn undeletable_list(&self) -> Option<String> {

@@ -12,6 +12,7 @@ use crate::store::StoreHandle;
 use crate::store::paths::SEPARATOR;
 use crate::sync::{CancelToken, LOCK_TIMEOUT};
 use crate::sys::{Dir, ExistingLock, FileLock};
+use nix::errno::Errno;
 use std::time::Instant;
 
 /// The lock files of all volumes of a home.
@@ -93,11 +94,15 @@ impl NameLocks {
         Ok(lock.map(|lock| WorkLock { entry, _lock: lock }))
     }
 
-    /// Returns true if an operation holds the work lock of a volume.
+    /// Returns true if an operation holds the work lock of a volume. The caller holds the name lock.
+    ///
+    /// On a read-only file system, where no lock can be acquired, returns true if the lock file exists.
     pub fn is_work_locked(&self, name: &VolumeName) -> Result<bool> {
         let entry = work_lock_entry(name);
-        let held = FileLock::acquire_existing(&self.dir, &entry, Default::default(), || Ok(()))?;
-        Ok(held.is_none())
+        match FileLock::acquire_existing(&self.dir, &entry, Default::default(), || Ok(())) {
+            Err(error) if error.is_refusal(&[Errno::EROFS]) => Ok(true),
+            held => Ok(held?.is_none()),
+        }
     }
 }
 

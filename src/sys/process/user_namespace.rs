@@ -16,6 +16,12 @@ const SEARCH_PATH: &str = "/usr/bin:/bin:/usr/sbin:/sbin";
 /// The file that grants subordinate user IDs (`subuid(5)`).
 const SUBUID_FILE: &str = "/etc/subuid";
 
+/// The user ID that the kernel shows for one that a user namespace does not map, unless `overflowuid` is changed.
+const OVERFLOW_UID: u32 = 65534;
+
+/// Number of user IDs: the last value of 32 bits is none.
+const ALL_UIDS: u64 = u32::MAX as u64;
+
 /// The begin of the output of GNU `rm --version`.
 const GNU_RM_VERSION: &[u8] = b"rm (GNU coreutils)";
 
@@ -61,6 +67,17 @@ pub fn remove_in_user_namespace(
     remove.args(["--user", "--map-root-user", "--map-auto", "--", "rm", "-rf", "--one-file-system", "--"]);
     let status = confined(&mut remove).arg(entry).current_dir(directory).stdout(Stdio::null()).status()?;
     if status.success() { Ok(()) } else { Err(Errno::EACCES.into()) }
+}
+
+/// Returns true if a file with the owner `owner` may belong to a user without an ID in this process's user namespace.
+#[expect(clippy::disallowed_methods, reason = "procfs is the kernel's, no guest writes there")]
+pub fn may_be_unmapped(owner: u32) -> bool {
+    let overflow = std::fs::read_to_string("/proc/sys/kernel/overflowuid");
+    let overflow = overflow.ok().and_then(|id| id.trim().parse().ok()).unwrap_or(OVERFLOW_UID);
+    // Each line holds the first ID inside, the first ID outside, and the count.
+    let mapped = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let mapped = mapped.lines().filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok());
+    owner == overflow && mapped.sum::<u64>() < ALL_UIDS
 }
 
 fn has_gnu_rm() -> bool {
