@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test reads the source tree")]
 
+#[path = "architecture/prose.rs"]
+mod prose;
 #[path = "architecture/source.rs"]
 mod source;
 
@@ -240,6 +242,21 @@ fn a_library_and_unsafe_code_stay_in_their_room() {
 #[test]
 fn a_file_is_short_and_named_for_what_it_does() {
     assert_none(tree().iter().flat_map(unwieldy).collect());
+}
+
+#[test]
+fn comments_and_pages_use_plain_words() {
+    let code = prose::pages(&["src", "lib", "index.js", "types"], &[".rs", ".js", ".ts"]);
+    let pages = prose::pages(&["README.md", "CONTRIBUTING.md", "SECURITY.md", "docs"], &[".md"]);
+    assert!(code.len() > 200 && pages.len() > 10);
+    assert_none(code.iter().chain(&pages).flat_map(prose::banned_words).collect());
+}
+
+#[test]
+fn a_doc_names_its_subject_and_a_type_has_a_name_of_its_own() {
+    let code = prose::pages(&["src"], &[".rs"]);
+    assert_none(code.iter().flat_map(prose::empty_docs).collect());
+    assert_none(prose::repeated_types(&code));
 }
 
 #[test]
