@@ -377,20 +377,20 @@ test('a home that cannot be opened is an error that the caller can fix', async (
   assert.deepEqual(await listVolumes(), [])
 })
 
-test('the content of a removed volume is deleted by the threads for walks, which nothing short waits for', async (t) => {
+test('the content of a removed volume is deleted by threads that nothing else waits for', async (t) => {
   const home = path.join(tempDir(t), 'home')
   const source = `
     import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
     const { VolumeStore } = await import(process.env.SV)
     const threads = () => readdirSync('/proc/self/task').map((task) => readFileSync('/proc/self/task/' + task + '/comm', 'utf8'))
-    const walks = () => threads().includes('volumes-walk\\n')
+    const deletes = () => threads().includes('volumes-delete\\n')
     const store = await VolumeStore.open({ home: process.env.V_HOME, durability: 'fast' })
     const volume = await store.createVolume('v')
     mkdirSync(volume.path + '/dir')
     writeFileSync(volume.path + '/dir/file', 'content')
-    const before = walks()
+    const before = deletes()
     await store.removeVolume('v')
-    console.log(JSON.stringify([before, walks(), readdirSync(process.env.V_HOME + '/volumes/.trash')]))`
+    console.log(JSON.stringify([before, deletes(), readdirSync(process.env.V_HOME + '/volumes/.trash')]))`
   const { stdout } = await runNode(source, { env: { V_HOME: home } })
   assert.deepEqual(JSON.parse(stdout), [false, true, []])
 })

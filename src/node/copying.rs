@@ -198,7 +198,7 @@ impl Drop for NativeCopy {
         if self.copy.try_lock().is_ok_and(|copy| copy.is_begun()) {
             let copy = self.copy.clone();
             // If no thread can be started, the copy is undone on this thread.
-            let _not_queued = executor::submit(Pool::Walk, Box::new(move || drop(copy)));
+            let _not_queued = executor::submit(Pool::Delete, Box::new(move || drop(copy)));
         }
     }
 }

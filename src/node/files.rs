@@ -201,7 +201,7 @@ impl NativeFiles {
             let mut removal = files.prepare_remove_all(&path, &cancel)?;
             match removal.go_on(Some(Instant::now() + SLICE))? {
                 true => Ok(Outcome::Ready(())),
-                false => Ok(Outcome::last_step_on(Pool::Walk, move || removal.go_on(None).map(drop))),
+                false => Ok(Outcome::last_step_on(Pool::Delete, move || removal.go_on(None).map(drop))),
             }
         };
         run_in_steps(env, Pool::Bulk, work, to_undefined)

@@ -167,7 +167,7 @@ impl NativeStore {
         let pool = pool_for_name(&store, Some(&volume.name), &cancel);
         let work = move || {
             let removal = store.begin_remove(volume, &cancel)?;
-            Ok(Outcome::last_step_on(Pool::Walk, move || removal.finish()))
+            Ok(Outcome::last_step_on(Pool::Delete, move || removal.finish()))
         };
         run_in_steps(env, pool, work, |env, ()| ().into_unknown(env))
     }

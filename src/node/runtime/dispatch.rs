@@ -95,7 +95,7 @@ impl<T: 'static> Outcome<T> {
 /// environment.
 pub fn connect(env: &Env, errors: ErrorFactory) -> napi::Result<()> {
     // If no thread can be started, the next operation that finds the content deletes it.
-    delete_in_background(|work| drop(executor::submit(Pool::Walk, work)));
+    delete_in_background(|work| drop(executor::submit(Pool::Delete, work)));
     let dispatcher = Arc::new(Dispatcher {
         finished: Mutex::new(FinishedJobs { jobs: Vec::new(), is_woken: false, wake: None }),
         pending: AtomicUsize::new(0),

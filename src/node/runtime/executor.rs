@@ -25,6 +25,8 @@ pub enum Pool {
     Transfer,
     /// Walks a tree that takes longer than a slice.
     Walk,
+    /// Deletes content, which may take long and cannot be cancelled.
+    Delete,
     /// Copies a tree or a file. The copies of one store also share its slots.
     Copy(KeyedLimit),
     /// Waits for the disk, or for a lock that another process may hold.
@@ -117,6 +119,7 @@ static FAST: LazyLock<JobQueue> = LazyLock::new(|| JobQueue::new("volumes-fast",
 static BULK: LazyLock<JobQueue> = LazyLock::new(|| JobQueue::new("volumes-bulk", 16, 0));
 static TRANSFER: LazyLock<JobQueue> = LazyLock::new(|| JobQueue::new("volume-transfer", 16, 5));
 static WALK: LazyLock<JobQueue> = LazyLock::new(|| JobQueue::new("volumes-walk", 8, 5));
+static DELETE: LazyLock<JobQueue> = LazyLock::new(|| JobQueue::new("volumes-delete", 8, 5));
 /// Most of these threads wait for a slot of their store.
 static COPY: LazyLock<JobQueue> = LazyLock::new(|| JobQueue::new("volumes-copy", 128, 5));
 /// A waiting thread costs little. There are more of them than volumes that are likely to be locked at once.
@@ -134,6 +137,7 @@ fn submit_cancellable(pool: Pool, cancel: Option<CancelToken>, job: Job) -> Resu
         Pool::Bulk => BULK.submit(None, cancel, job),
         Pool::Transfer => TRANSFER.submit(None, cancel, job),
         Pool::Walk => WALK.submit(None, cancel, job),
+        Pool::Delete => DELETE.submit(None, cancel, job),
         Pool::Copy(limit) => COPY.submit(Some(limit), cancel, job),
         Pool::Blocking(limit) => BLOCKING.submit(limit, cancel, job),
         Pool::Resumed(pool, cancel) => submit_cancellable(*pool, Some(cancel), job),
