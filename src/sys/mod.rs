@@ -50,7 +50,9 @@ pub use mount::mount_point::{CreatedEntry, MountPointError, open_mount_point};
 pub use mount::mount_table::{MountIdentity, mount_namespace, mount_namespaces_in_use, unmount_by_identity};
 pub use process::identity::{ProcessLookup, boot_id, look_up_process, pid_namespace};
 pub use process::umask::umask;
-pub use process::user_namespace::{ReachableBy, may_be_unmapped, may_remove_of, remove_in_user_namespace};
+pub use process::user_namespace::{
+    ForeignTree, ReachableBy, may_be_unmapped, may_remove_of, remove_in_user_namespace,
+};
 pub use random::{random_bytes, random_uuid};
 pub use stamp::FileStamp;
 pub use temp_file::create_temp_file;

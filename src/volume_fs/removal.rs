@@ -1,10 +1,11 @@
 //! Removes a tree, with the help of another process for entries that other users own.
 
 use super::remove_tree::TreeRemover;
-use crate::error::Result;
-use crate::sys::{ReachableBy, may_remove_of};
+use crate::error::{Error, Result};
+use crate::sys::{ForeignTree, ReachableBy, may_remove_of, remove_in_user_namespace};
+use nix::errno::Errno;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -21,6 +22,10 @@ pub struct Removal {
     name: OsString,
     shown: PathBuf,
     help: Help,
+    /// See [`ForeignTree::scope`].
+    scope: Option<OwnedFd>,
+    /// See [`ForeignTree::lock`].
+    lock: Option<OwnedFd>,
 }
 
 /// What to try for directories of users whose IDs are granted to this process's user.
@@ -28,7 +33,7 @@ pub struct Removal {
 enum Help {
     /// Nothing.
     None,
-    /// Starts another process that deletes the tree in a user namespace; see [`TreeRemover::remove_in_user_namespace`].
+    /// Starts another process that deletes the tree in a user namespace; see [`remove_in_user_namespace`].
     UserNamespace(ReachableBy),
     /// That process was started already.
     Used,
@@ -38,13 +43,25 @@ impl Removal {
     /// Creates a removal that has not begun.
     pub fn new(parent: OwnedFd, name: &OsStr, shown: &Path) -> Self {
         let (name, shown) = (name.to_owned(), shown.to_owned());
-        Removal { remover: TreeRemover::new(parent, &name), name, shown, help: Help::None }
+        let remover = TreeRemover::new(parent, &name);
+        Removal { remover, name, shown, help: Help::None, scope: None, lock: None }
     }
 
-    /// Has another process delete what belongs to IDs that are granted to this process's user. `reach` says who may
-    /// change the tree until it is deleted.
-    pub fn with_granted_ids(self, reach: ReachableBy) -> Self {
-        Removal { help: Help::UserNamespace(reach), ..self }
+    /// Has another process delete what belongs to IDs that are granted to this process's user, in a volume that guests
+    /// may change. They cannot move anything out of the directory `root`.
+    pub fn with_granted_ids_in_volume(self, root: OwnedFd) -> Self {
+        Removal { help: Help::UserNamespace(ReachableBy::Guests), scope: Some(root), ..self }
+    }
+
+    /// Has another process delete what belongs to IDs that are granted to this process's user, in a tree that no guest
+    /// finds.
+    pub fn with_granted_ids(self) -> Self {
+        Removal { help: Help::UserNamespace(ReachableBy::ThisProgram), ..self }
+    }
+
+    /// Has the other process keep a locked file locked until it has ended.
+    pub fn keeping_locked(self, lock: OwnedFd) -> Self {
+        Removal { lock: Some(lock), ..self }
     }
 
     /// Returns whether another process was started.
@@ -60,16 +77,28 @@ impl Removal {
             Err(failure) => failure,
         };
         match self.help {
-            Help::UserNamespace(reach) if owner.is_some_and(may_remove_of) => {
+            Help::UserNamespace(reachable_by) if owner.is_some_and(may_remove_of) => {
                 self.remover.restart(&self.name);
                 if until.is_some() {
                     return Ok(false);
                 }
                 self.help = Help::Used;
-                self.remover.remove_in_user_namespace(&self.name, reach).map_err(|_| error)?;
+                self.remove_in_user_namespace(reachable_by, error)?;
                 self.remover.advance(&self.shown, None).map_err(|(error, _)| error)
             }
             _ => Err(error),
+        }
+    }
+
+    /// Fails with `EBUSY` if a mount is in the way, and otherwise with `error`, which says what the caller can do.
+    fn remove_in_user_namespace(&self, reachable_by: ReachableBy, error: Error) -> Result<()> {
+        let Some(dir) = self.remover.parent() else { return Ok(()) };
+        let (scope, lock) = (self.scope.as_ref().map(AsFd::as_fd), self.lock.as_ref().map(AsFd::as_fd));
+        match remove_in_user_namespace(ForeignTree { dir, name: &self.name, reachable_by, scope, lock }) {
+            Err(refused) if refused.raw_os_error() == Some(Errno::EBUSY as i32) => {
+                Err(Error::file_system("rm", &self.shown, refused))
+            }
+            result => result.map_err(|_| error),
         }
     }
 }

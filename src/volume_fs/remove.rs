@@ -2,10 +2,10 @@
 
 use super::{Removal, VolumePath, VolumeRoot};
 use crate::error::Result;
-use crate::sys::ReachableBy;
 use cap_std::fs::Dir;
 use nix::errno::Errno;
 use std::ffi::OsStr;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 impl VolumeRoot {
@@ -41,7 +41,9 @@ impl VolumeRoot {
             opened => opened?.into_std_file().into(),
         };
         let removal = Removal::new(parent, name, Path::new(path.as_str()));
-        Ok(Some(removal.with_granted_ids(ReachableBy::Guests)))
+        let root =
+            self.root.as_fd().try_clone_to_owned().map_err(|error| self.io_error("rm", &path, error))?;
+        Ok(Some(removal.with_granted_ids_in_volume(root)))
     }
 
     fn open_parent_dir(&self, syscall: &'static str, parent: &VolumePath) -> Result<Dir> {

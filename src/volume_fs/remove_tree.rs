@@ -6,14 +6,13 @@
 use super::dir_from;
 use crate::error::Error;
 use crate::sys::{
-    FileStat, ReachableBy, effective_ids, open_subdirectory, regain_access, regain_access_to,
-    remove_in_user_namespace, stat_at, unique_token,
+    FileStat, effective_ids, open_subdirectory, regain_access, regain_access_to, stat_at, unique_token,
 };
 use cap_std::fs::{Dir, Metadata, MetadataExt};
 use nix::errno::Errno;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -118,12 +117,9 @@ impl TreeRemover {
         }
     }
 
-    /// See [`remove_in_user_namespace`].
-    pub fn remove_in_user_namespace(&self, name: &OsStr, reach: ReachableBy) -> io::Result<()> {
-        match self.levels.first() {
-            Some(outermost) => remove_in_user_namespace(outermost.dir.as_fd(), name, reach),
-            None => Ok(()),
-        }
+    /// The directory that holds the tree.
+    pub fn parent(&self) -> Option<BorrowedFd<'_>> {
+        self.levels.first().map(|outermost| outermost.dir.as_fd())
     }
 
     /// Removes an entry of the innermost level, or makes the directory that it is the innermost level.

@@ -3,6 +3,8 @@
 //! The worker hears orders on standard input and answers on standard error, a line each, for standard output
 //! is libtest's. A worker that panics says so there, where an answer was expected.
 
+#![allow(dead_code, reason = "each test binary uses what it needs")]
+
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};

@@ -1,7 +1,8 @@
 //! Deletes directories of volumes from the staging and trash directories.
 
+use super::name_locks::WorkLock;
 use crate::error::Result;
-use crate::sys::{Dir, ReachableBy, Subvolume};
+use crate::sys::{Dir, Subvolume};
 use crate::volume_fs::Removal;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,20 +15,25 @@ use std::time::Instant;
 /// A subvolume is emptied like a directory, so that a mount in it, or an undeletable file, stays. Then its limit is
 /// deleted.
 pub fn delete_tree(dir: &Dir, entry: &str, shown: &Path) -> Result<()> {
-    delete_tree_with_helper(dir, entry, shown, &mut true)
+    delete_tree_with_helper(dir, entry, shown, &mut true, None)
 }
 
 /// Deletes an entry like [`delete_tree`].
 ///
 /// Only if `may_start_helper` is true, a helper process is started for files of ids that this process's user was granted.
-/// Sets `may_start_helper` to false if that process could not delete everything.
+/// Sets `may_start_helper` to false if that process could not delete everything. The
+/// process keeps `work`.
 pub fn delete_tree_with_helper(
     dir: &Dir,
     entry: &str,
     shown: &Path,
     may_start_helper: &mut bool,
+    work: Option<&WorkLock>,
 ) -> Result<()> {
     let mut deletion = TreeDeletion::new(dir, entry, shown, *may_start_helper)?;
+    if let Some(work) = work {
+        deletion = deletion.keeping(work)?;
+    }
     let deleted = deletion.go_on(None);
     *may_start_helper &= deleted.is_ok() || !deletion.removal.used_helper_process();
     deleted.map(drop)
@@ -49,9 +55,14 @@ impl TreeDeletion {
             dir.open_child(entry).ok().and_then(|child| Subvolume::of_root(child.as_fd()).ok()?);
         let mut removal = Removal::new(dir.try_clone()?, OsStr::new(entry), shown);
         if may_start_helper {
-            removal = removal.with_granted_ids(ReachableBy::ThisProgram);
+            removal = removal.with_granted_ids();
         }
         Ok(TreeDeletion { dir: dir.try_clone()?, subvolume, removal })
+    }
+
+    /// Has each helper process keep the work lock until it has ended, also if this process ends first.
+    pub fn keeping(self, work: &WorkLock) -> Result<Self> {
+        Ok(TreeDeletion { removal: self.removal.keeping_locked(work.duplicate()?), ..self })
     }
 
     /// Continues until everything is deleted. With `until`, returns `false` at about that time, or before a long

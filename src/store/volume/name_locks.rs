@@ -13,6 +13,7 @@ use crate::store::paths::SEPARATOR;
 use crate::sync::{CancelToken, LOCK_TIMEOUT};
 use crate::sys::{Dir, ExistingLock, FileLock};
 use nix::errno::Errno;
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 /// The lock files of all volumes of a home.
@@ -91,7 +92,7 @@ impl NameLocks {
     pub fn acquire_work_lock(&self, name: &VolumeName) -> Result<Option<WorkLock>> {
         let entry = work_lock_entry(name);
         let lock = FileLock::try_acquire(&self.dir, &entry)?;
-        Ok(lock.map(|lock| WorkLock { entry, _lock: lock }))
+        Ok(lock.map(|lock| WorkLock { entry, lock }))
     }
 
     /// Returns true if an operation holds the work lock of a volume. The caller holds the name lock.
@@ -110,10 +111,15 @@ impl NameLocks {
 #[derive(Debug)]
 pub struct WorkLock {
     entry: String,
-    _lock: FileLock,
+    lock: FileLock,
 }
 
 impl WorkLock {
+    /// See [`FileLock::duplicate`].
+    pub fn duplicate(&self) -> Result<OwnedFd> {
+        self.lock.duplicate().map_err(|error| Error::file_system("fcntl", &self.entry, error))
+    }
+
     /// Deletes the lock file while the lock is held.
     pub fn delete(self, locks: &NameLocks) -> Result<()> {
         locks.dir.unlink(&self.entry)

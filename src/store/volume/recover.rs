@@ -4,6 +4,7 @@
 //! If both are free, the owner is dead. The next operation that finds the intent takes the name lock and resolves it.
 
 use super::delete_tree::{delete_tree, delete_tree_with_helper};
+use super::name_locks::WorkLock;
 use crate::catalog::{Action, Intent};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::VolumeName;
@@ -179,32 +180,32 @@ impl StoreHandle {
     /// Deletes one leftover. An entry that is in use or unrecognized stays.
     pub(crate) fn clear_leftover(&self, dir: &Dir, entry: &str) -> Result<()> {
         let Some(lock) = self.lock_abandoned(dir, entry)? else { return Ok(()) };
-        let delete = || self.delete_leftover(dir, entry);
+        let delete = |work: Option<&WorkLock>| self.delete_leftover(dir, entry, work);
         match EntryOwner::of(entry) {
             EntryOwner::Volume(name) => match self.dirs.locks.acquire_work_lock(&name) {
                 Ok(Some(work)) => {
                     // Other operations wait for the name lock, so content is not deleted under it.
                     drop(lock);
-                    let deleted = delete();
+                    let deleted = delete(Some(&work));
                     work.delete(&self.dirs.locks).and(deleted)
                 }
                 Ok(None) => Ok(()),
                 // No space for the file of the work lock.
-                Err(_) => delete(),
+                Err(_) => delete(None),
             },
             EntryOwner::Cloned(clone) => {
                 self.remove_clone(&clone)?;
-                delete()
+                delete(None)
             }
-            EntryOwner::File | EntryOwner::Unrecognized => delete(),
+            EntryOwner::File | EntryOwner::Unrecognized => delete(None),
         }
     }
 
     /// Deletes a leftover. Starts no helper process if an earlier one failed; a `check` that repairs tries again.
-    fn delete_leftover(&self, dir: &Dir, entry: &str) -> Result<()> {
+    fn delete_leftover(&self, dir: &Dir, entry: &str, work: Option<&WorkLock>) -> Result<()> {
         let is_undeletable = self.dirs.is_undeletable(entry);
         let mut may_start_helper = !is_undeletable;
-        let deleted = delete_tree_with_helper(dir, entry, &dir.path_of(entry), &mut may_start_helper);
+        let deleted = delete_tree_with_helper(dir, entry, &dir.path_of(entry), &mut may_start_helper, work);
         if !is_undeletable && !may_start_helper {
             self.dirs.add_undeletable(entry);
         }

@@ -232,6 +232,10 @@ impl StoreHandle {
     fn begin_deletion(&self, intent: &Intent, lock: FileLock) -> ContentDeletion {
         let content = self.move_to_trash(intent).and_then(|in_trash| self.content(intent, in_trash));
         let work = self.dirs.locks.acquire_work_lock(&intent.name).ok().flatten();
+        let content = content.and_then(|content| match &work {
+            Some(work) => Ok(RemovedContent { deletion: content.deletion.keeping(work)?, ..content }),
+            None => Ok(content),
+        });
         let _lock = work.is_none().then_some(lock);
         ContentDeletion { content, work, _lock }
     }

@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
 use nix::unistd::{geteuid, linkat};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,12 @@ pub enum ExistingLock {
 pub struct FileLock(Flock<OwnedFd>);
 
 impl FileLock {
+    /// A second descriptor of the lock. A process that inherits it keeps the lock where this process ends without dropping
+    /// it.
+    pub fn duplicate(&self) -> io::Result<OwnedFd> {
+        self.0.try_clone()
+    }
+
     /// Acquires the lock; creates the file if it is missing. Returns `None` if the lock is held.
     pub fn try_acquire(dir: &Dir, name: &str) -> Result<Option<Self>> {
         Self::lock(dir, name, dir.open_or_create_file(name)?)

@@ -1,13 +1,19 @@
 //! Deletes files of subordinate user IDs, which rootless containers leave behind.
 
+#![expect(unsafe_code, reason = "what a child process does between fork and exec has no safe wrapper")]
+
+use crate::sys::fs::reopen::descriptor_path;
 use crate::sys::mount::mount_table::unescaped;
 use nix::errno::Errno;
+use nix::fcntl::readlink;
+use nix::libc;
 use nix::unistd::{User, geteuid};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The PATH for helper programs. The environment's is not used.
@@ -25,6 +31,11 @@ const ALL_UIDS: u64 = u32::MAX as u64;
 /// The begin of the output of GNU `rm --version`.
 const GNU_RM_VERSION: &[u8] = b"rm (GNU coreutils)";
 
+/// Deletes the entry `$1` of the working directory, in a second mount of that directory, which shows no other mount. It is
+/// put on /proc, which nothing needs any more. `mount` follows no path to the directory, which guests may rename.
+const REMOVE: &str =
+    "mount --no-canonicalize --bind . /proc && cd -P /proc && exec rm -rf --one-file-system -- \"$1\"";
+
 /// Who may change a tree while it is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReachableBy {
@@ -41,32 +52,80 @@ pub fn may_remove_of(owner: u32) -> bool {
     !geteuid().is_root() && is_granted(owner).unwrap_or(false)
 }
 
-/// Deletes the entry `name` of `dir` and all entries below it, in a new user namespace. There this process's user is
-/// root and has the IDs that /etc/subuid and /etc/subgid grant.
+/// What [`remove_in_user_namespace`] deletes.
+#[derive(Clone, Copy, Debug)]
+pub struct ForeignTree<'a> {
+    /// The directory that holds the entry.
+    pub dir: BorrowedFd<'a>,
+    /// The entry.
+    pub name: &'a OsStr,
+    /// Who may change it while it is deleted.
+    pub reachable_by: ReachableBy,
+    /// The directory out of which guests cannot move anything: the volume's root. `None` if that is the entry.
+    pub scope: Option<BorrowedFd<'a>>,
+    /// A locked file that the processes keep locked until the last of them has ended.
+    pub lock: Option<BorrowedFd<'a>>,
+}
+
+/// Deletes an entry, and everything below it, in a user namespace in which this process's user is root and has the ids
+/// that /etc/subuid and /etc/subgid grant it.
 ///
-/// Runs `unshare` and `newuidmap`, because a process with several threads cannot enter a user namespace.
+/// A process with several threads cannot enter a user namespace, so that `unshare` does it, with `newuidmap`. It is killed
+/// when this thread or process ends. Fails if one of the programs is not installed, or if something is left; with `EPERM`,
+/// before a process is started, if this process is root's; and with `EBUSY`, before anything is deleted, if there is a
+/// mount at or below the entry, or below the scope.
 ///
-/// Fails if one of them is not installed, or if an entry is left. Fails with `EPERM`, before it starts a process, if this
-/// process runs as root. Fails with `EPERM` if guests can reach the tree and `rm` is not GNU's. Fails with `EBUSY`,
-/// before it deletes anything, if there is a mount at or below `name`.
-pub fn remove_in_user_namespace(
-    dir: BorrowedFd<'_>,
-    name: &OsStr,
-    reachable_by: ReachableBy,
-) -> io::Result<()> {
-    if geteuid().is_root() || (reachable_by == ReachableBy::Guests && !has_gnu_rm()) {
+/// TOCTOU: a mount may be made, or moved with a directory around it, while the tree is deleted. `rm` therefore has a mount
+/// namespace of its own and works in a second mount of `dir` that has no mounts below it. The kernel refuses to make
+/// that where it would reveal what a mount covers.
+pub fn remove_in_user_namespace(tree: ForeignTree<'_>) -> io::Result<()> {
+    if geteuid().is_root() || (tree.reachable_by == ReachableBy::Guests && !has_gnu_rm()) {
         return Err(Errno::EPERM.into());
     }
-    let directory = PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd()));
-    if has_mount_below(&nix::fcntl::readlink(&directory)?, name)? {
+    if has_mount_in(tree)? {
         return Err(Errno::EBUSY.into());
     }
     let mut entry = OsString::from("./");
-    entry.push(name);
+    entry.push(tree.name);
     let mut remove = Command::new("unshare");
-    remove.args(["--user", "--map-root-user", "--map-auto", "--", "rm", "-rf", "--one-file-system", "--"]);
-    let status = confined(&mut remove).arg(entry).current_dir(directory).stdout(Stdio::null()).status()?;
-    if status.success() { Ok(()) } else { Err(Errno::EACCES.into()) }
+    remove.args(["--user", "--map-root-user", "--map-auto", "--mount", "--", "sh", "-c", REMOVE, "sh"]);
+    confined(&mut remove).arg(entry).current_dir(descriptor_path("self", tree.dir)).stdout(Stdio::null());
+    end_with_this_thread(&mut remove, tree.lock);
+    match remove.status()?.success() {
+        true => Ok(()),
+        false if has_mount_in(tree)? => Err(Errno::EBUSY.into()),
+        false => Err(Errno::EACCES.into()),
+    }
+}
+
+/// Has the kernel kill a program, and what it executes, when this thread ends, and leaves `lock` open in it.
+fn end_with_this_thread(program: &mut Command, lock: Option<BorrowedFd<'_>>) {
+    let (parent, lock) = (std::process::id(), lock.map(|lock| lock.as_raw_fd()));
+    let prepare = move || {
+        // SAFETY: these calls take integers only. The descriptor was open when the process was forked.
+        let done = unsafe {
+            match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong, 0, 0, 0) {
+                0 => lock.map_or(0, |lock| libc::fcntl(lock, libc::F_SETFD, 0)),
+                failed => failed,
+            }
+        };
+        Errno::result(done)?;
+        // The parent may have ended before the kernel was asked.
+        if std::os::unix::process::parent_id() == parent { Ok(()) } else { Err(Errno::ESRCH.into()) }
+    };
+    // SAFETY: between fork and exec it only makes system calls that are safe in a signal handler, and allocates nothing.
+    unsafe { program.pre_exec(prepare) };
+}
+
+/// Whether a mount of this thread's namespace is in the way.
+fn has_mount_in(tree: ForeignTree<'_>) -> io::Result<bool> {
+    let path = |dir| Ok::<_, io::Error>(PathBuf::from(readlink(&descriptor_path("self", dir))?));
+    let entry = path(tree.dir)?.join(tree.name);
+    let scope = tree.scope.map(path).transpose()?;
+    has_mount(|point| {
+        point.starts_with(&entry)
+            || scope.as_ref().is_some_and(|scope| point != scope && point.starts_with(scope))
+    })
 }
 
 /// Returns true if a file with the owner `owner` may belong to a user without an ID in this process's user namespace.
@@ -110,14 +169,13 @@ fn first_range(grants: &str, name: Option<&str>, user: u32) -> Option<(u64, u64)
     })
 }
 
-/// Reports whether this thread's mount namespace has a mount at or below the entry `name` of the directory at `path`.
+/// Whether this thread's namespace has a mount at such a path.
 #[expect(clippy::disallowed_methods, reason = "procfs is the kernel's, no guest writes there")]
-fn has_mount_below(path: &OsStr, name: &OsStr) -> io::Result<bool> {
-    let entry = PathBuf::from(path).join(name);
+fn has_mount(is_wanted: impl Fn(&Path) -> bool) -> io::Result<bool> {
     let mounts = std::fs::read("/proc/thread-self/mountinfo")?;
     let mut points =
         mounts.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
-    Ok(points.any(|point| PathBuf::from(OsString::from_vec(unescaped(point))).starts_with(&entry)))
+    Ok(points.any(|point| is_wanted(&PathBuf::from(OsString::from_vec(unescaped(point))))))
 }
 
 #[cfg(test)]
@@ -136,8 +194,9 @@ mod tests {
     #[test]
     fn a_mount_is_found_below_its_path_also_if_that_is_escaped() {
         assert_eq!(unescaped(br"/a\040b\134c\9"), br"/a b\c\9");
-        assert!(has_mount_below(OsStr::new("/"), OsStr::new("proc")).unwrap());
-        assert!(!has_mount_below(OsStr::new("/"), OsStr::new("pro")).unwrap());
-        assert!(!has_mount_below(OsStr::new("/proc/self"), OsStr::new("nothing")).unwrap());
+        let has_mount_below = |path: &str| has_mount(|point| point.starts_with(path)).unwrap();
+        assert!(has_mount_below("/proc"));
+        assert!(!has_mount_below("/pro"));
+        assert!(!has_mount_below("/proc/self/nothing"));
     }
 }
