@@ -200,10 +200,13 @@ impl StoreHandle {
         let mut problems = Vec::new();
         for intent in self.catalog.read(|catalog| catalog.intents(None))? {
             let remains = || {
-                let intents = self.catalog.read(|catalog| catalog.intents(Some(&intent.name)))?;
                 // This acquires the work lock for a moment. Under the name lock, no removal can need it then.
-                Ok(intents.iter().any(|other| other.volume_id == intent.volume_id)
-                    && !self.dirs.locks.is_work_locked(&intent.name)?)
+                if self.dirs.locks.is_work_locked(&intent.name)? {
+                    return Ok(false);
+                }
+                // TOCTOU: a removal deletes its intent before it releases the work lock, so the intent is read last.
+                let intents = self.catalog.read(|catalog| catalog.intents(Some(&intent.name)))?;
+                Ok(intents.iter().any(|other| other.volume_id == intent.volume_id))
             };
             if self.holds_under_name_lock(&intent.name, remains)? {
                 let name = intent.name.as_str();

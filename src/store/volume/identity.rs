@@ -125,9 +125,9 @@ impl StoreHandle {
                 continue;
             }
             let Some(_lock) = self.dirs.locks.try_lock(&intent.name)? else { continue };
-            // TOCTOU: an intent changes only under the name lock or the work lock.
-            let is_abandoned = self.intent_of(&intent.name)?.is_some_and(|now| now.entry == intent.entry)
-                && !self.dirs.locks.is_work_locked(&intent.name)?
+            // TOCTOU: a removal deletes its intent before it releases the work lock, so the intent is read last.
+            let is_abandoned = !self.dirs.locks.is_work_locked(&intent.name)?
+                && self.intent_of(&intent.name)?.is_some_and(|now| now.entry == intent.entry)
                 && !self.dirs.trash.contains(&intent.entry)?
                 && self.dirs.volumes.contains(intent.name.as_str())?;
             if is_abandoned && self.dirs.stored_identity(&intent.name).is_none() {
