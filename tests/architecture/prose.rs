@@ -142,10 +142,10 @@ fn banned_words_are_seen_in_comments_and_pages_only() {
     assert!(sees("src/x.rs", "//! Opened anew."));
     assert!(sees("src/x.rs", "let a = 1; // Nobody reads it."));
     assert!(sees("types/x.d.ts", " * Mended by a repair."));
-    assert!(sees("docs/x.md", "None where it fails.") && sees("docs/x.md", "`a` nobody `b`"));
-    assert!(!sees("docs/x.md", "The user `nobody`.\n```sh\nsu nobody\n```\n"));
+    assert!(sees("pages/x.md", "None where it fails.") && sees("pages/x.md", "`a` nobody `b`"));
+    assert!(!sees("pages/x.md", "The user `nobody`.\n```sh\nsu nobody\n```\n"));
     assert!(!sees("src/x.rs", "let anew = \"https://told\";\n// A mention of toldness and renewal."));
-    assert_eq!(banned_words(&page("docs/x.md", "\nanew")), ["docs/x.md:2: \"anew\" has a plainer word"]);
+    assert_eq!(banned_words(&page("pages/x.md", "\nanew")), ["pages/x.md:2: \"anew\" has a plainer word"]);
 }
 
 #[test]
