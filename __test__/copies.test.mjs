@@ -52,12 +52,15 @@ test('neither of two copies fails to read while the other writes, opens and clos
   const rounds = 20
   let writing = 4
   const write = async (store, name) => {
-    for (let round = 0; round < rounds; round++) {
-      await store.createVolume(name, { labels: { large: 'y'.repeat(60_000) } })
-      await (await store.attach('s', { '/data': Mount.named(name) })).detach()
-      await store.removeVolume(name)
+    try {
+      for (let round = 0; round < rounds; round++) {
+        await store.createVolume(name, { labels: { large: 'y'.repeat(60_000) } })
+        await (await store.attach('s', { '/data': Mount.named(name) })).detach()
+        await store.removeVolume(name)
+      }
+    } finally {
+      writing -= 1
     }
-    writing -= 1
   }
   const read = async (store) => {
     for (let at = 0; writing > 0; at++) {
