@@ -309,6 +309,21 @@ fn case_52_a_read_only_home_without_the_stores_own_directories_is_read_and_check
     assert_readable(&read_only(&home));
 }
 
+/// A home with two volumes and the catalog of an earlier version, and a connection of a program of that release.
+fn earlier_home(parent: &Path, version: usize) -> (PathBuf, Connection) {
+    let home = parent.join(format!("h{version}"));
+    for dir in ["", "db", "volumes", "volumes/limited", "volumes/plain"] {
+        make_private(&home.join(dir));
+    }
+    let catalog = home.join("db/volumes.db");
+    let old = format!("{}/tests/catalogs/version-{version}.db", env!("CARGO_MANIFEST_DIR"));
+    fs::copy(old, &catalog).unwrap();
+    let earlier = Connection::open(&catalog).unwrap();
+    earlier.pragma_update(None, "journal_mode", "wal").unwrap();
+    earlier.execute_batch("DELETE FROM lease; DELETE FROM volume WHERE name = 'disk'").unwrap();
+    (home, earlier)
+}
+
 #[test]
 fn case_52_a_read_only_home_with_an_earlier_catalog_is_read_and_checked() {
     if !enter_namespace() {
@@ -316,17 +331,9 @@ fn case_52_a_read_only_home_with_an_earlier_catalog_is_read_and_checked() {
     }
     let Some(private) = Private::new() else { return };
     for version in 1..=4 {
-        let home = private.path().join(format!("h{version}"));
-        for dir in ["", "db", "volumes", "volumes/limited", "volumes/plain"] {
-            make_private(&home.join(dir));
-        }
+        let (home, _earlier) = earlier_home(private.path(), version);
         fs::write(home.join("volumes/limited/file"), "kept").unwrap();
-        let old = format!("{}/tests/catalogs/version-{version}.db", env!("CARGO_MANIFEST_DIR"));
-        fs::copy(old, home.join("db/volumes.db")).unwrap();
-        // With a log, and for a part of the versions with its index.
-        let earlier = Connection::open(home.join("db/volumes.db")).unwrap();
-        earlier.pragma_update(None, "journal_mode", "wal").unwrap();
-        earlier.execute_batch("DELETE FROM lease; DELETE FROM volume WHERE name = 'disk'").unwrap();
+        // There is a log, and for a part of the versions its index.
         if version % 2 == 0 {
             fs::remove_file(home.join("db/volumes.db-shm")).unwrap();
         }
@@ -374,16 +381,8 @@ fn case_53_a_read_only_view_of_an_earlier_catalog_shows_no_next_volume_as_the_on
     }
     let Some(private) = Private::new() else { return };
     for version in 1..=4 {
-        let home = private.path().join(format!("h{version}"));
-        for dir in ["", "db", "volumes", "volumes/limited", "volumes/plain"] {
-            make_private(&home.join(dir));
-        }
+        let (home, earlier) = earlier_home(private.path(), version);
         fs::write(home.join("volumes/plain/file"), "kept").unwrap();
-        let old = format!("{}/tests/catalogs/version-{version}.db", env!("CARGO_MANIFEST_DIR"));
-        fs::copy(old, home.join("db/volumes.db")).unwrap();
-        let earlier = Connection::open(home.join("db/volumes.db")).unwrap();
-        earlier.pragma_update(None, "journal_mode", "wal").unwrap();
-        earlier.execute_batch("DELETE FROM lease; DELETE FROM volume WHERE name = 'disk'").unwrap();
         let store = open(&read_only(&home));
         let before = files_of(&store, "plain");
         assert!(before.exists("file").unwrap(), "version {version}");
