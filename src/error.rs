@@ -5,6 +5,9 @@
 
 mod constructors;
 
+/// The `errno` of a failed system call.
+pub use nix::errno::Errno;
+
 /// The kinds of errors that a caller's code can distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -167,7 +170,7 @@ impl Error {
     }
 
     /// Reports whether the error is a failed system call with one of these `errno` values.
-    pub fn is_refusal(&self, errnos: &[nix::errno::Errno]) -> bool {
+    pub fn is_refusal(&self, errnos: &[Errno]) -> bool {
         self.kind == ErrorKind::FileSystem
             && errnos.iter().any(|errno| self.context.errno == Some(*errno as i32))
     }
@@ -216,14 +219,14 @@ impl Error {
 }
 
 fn errno_name(errno: i32) -> String {
-    match nix::errno::Errno::from_raw(errno) {
+    match Errno::from_raw(errno) {
         // Linux has two names for this number. Node uses ENOTSUP.
-        nix::errno::Errno::EOPNOTSUPP => "ENOTSUP".to_owned(),
-        nix::errno::Errno::UnknownErrno => format!("E{errno}"),
+        Errno::EOPNOTSUPP => "ENOTSUP".to_owned(),
+        Errno::UnknownErrno => format!("E{errno}"),
         known => format!("{known:?}"),
     }
 }
 
 fn describe(errno: i32) -> String {
-    nix::errno::Errno::from_raw(errno).desc().to_lowercase()
+    Errno::from_raw(errno).desc().to_lowercase()
 }

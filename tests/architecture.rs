@@ -15,7 +15,7 @@ use std::path::Path;
 
 /// What each room may use, besides `error`.
 const ARROWS: [(&str, &[&str]); 11] = [
-    ("node", &["store", "model", "mount", "sync"]),
+    ("node", &["store", "model", "mount", "sys", "sync"]),
     ("store", &["catalog", "volume_fs", "image", "ext4", "mount", "sys", "sync", "model"]),
     ("volume_fs", &["sys", "sync", "model"]),
     ("image", &["ext4", "sys", "sync", "model"]),

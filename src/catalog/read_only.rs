@@ -13,7 +13,6 @@ use rusqlite::backup::Backup;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction};
 use std::fmt::Write;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -88,7 +87,7 @@ fn open(path: &Path, parameters: &str, alone: bool) -> Result<Connection> {
 /// Returns the path as a `file:` URI of SQLite.
 fn address(path: &Path, parameters: &str) -> String {
     let mut address = "file:".to_owned();
-    for byte in path.as_os_str().as_bytes() {
+    for byte in path.as_os_str().as_encoded_bytes() {
         match byte {
             b'/' | b'.' | b'-' | b'_' => address.push(char::from(*byte)),
             byte if byte.is_ascii_alphanumeric() => address.push(char::from(*byte)),

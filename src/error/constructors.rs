@@ -1,6 +1,6 @@
 //! The messages of all errors, one constructor per case.
 
-use super::{AttachmentHolder, Difference, Error, ErrorContext, ErrorKind, describe, errno_name};
+use super::{AttachmentHolder, Difference, Errno, Error, ErrorContext, ErrorKind, describe, errno_name};
 use std::io;
 use std::path::Path;
 
@@ -283,7 +283,7 @@ impl Error {
     /// The system call `syscall` failed on `path`.
     pub fn file_system(syscall: &'static str, path: impl AsRef<Path>, error: io::Error) -> Self {
         let path = path.as_ref().to_string_lossy().into_owned();
-        let errno = error.raw_os_error().unwrap_or(nix::errno::Errno::EIO as i32);
+        let errno = error.raw_os_error().unwrap_or(Errno::EIO as i32);
         let text = describe(errno);
         let message = format!("{}: {text}, {syscall} {path:?}", errno_name(errno));
         let context = ErrorContext {
@@ -304,7 +304,7 @@ impl Error {
     }
 
     /// A file of another user could not be removed.
-    pub fn removal_refused(path: &Path, errno: nix::errno::Errno, owner: u32, ours: u32) -> Self {
+    pub fn removal_refused(path: &Path, errno: Errno, owner: u32, ours: u32) -> Self {
         let shown = path.to_string_lossy();
         let problem = format!(
             "it or what is in it belongs to user {owner}, and this process runs as user {ours}. Remove it with \
@@ -315,12 +315,7 @@ impl Error {
     }
 
     /// This library refuses an operation on `path`, with the `errno` and the `syscall` that callers know for this case.
-    pub fn file_system_because(
-        syscall: &'static str,
-        path: &str,
-        errno: nix::errno::Errno,
-        problem: &str,
-    ) -> Self {
+    pub fn file_system_because(syscall: &'static str, path: &str, errno: Errno, problem: &str) -> Self {
         let message = format!("{}: {problem}, {syscall} {path:?}", errno_name(errno as i32));
         let context = ErrorContext {
             path: Some(path.to_owned()),

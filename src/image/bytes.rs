@@ -1,8 +1,8 @@
 //! Reads numbers from bytes, and bytes from files. Both may end too early.
 
+use crate::sys::ext::FileExt;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
 /// Returns the `N` bytes at `at`, or `None` if there are fewer.
 pub fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {

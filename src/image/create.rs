@@ -1,16 +1,15 @@
 //! Creates sparse images with the metadata of a new file system as content.
 
 use super::inspect::MAX_CAPACITY_BYTES;
-use crate::error::{Error, Result};
+use crate::error::{Errno, Error, Result};
 use crate::ext4::Extent;
+use crate::sys::ext::FileExt;
 use imago::qcow2::Qcow2;
 use imago::{
     DenyImplicitOpenGate, FormatAccess, FormatCreateBuilder, FormatDriverBuilder, StorageOpenOptions,
 };
-use nix::errno::Errno;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 type NewImage = Qcow2<imago::file::File>;

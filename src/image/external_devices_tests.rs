@@ -1,5 +1,5 @@
 use super::*;
-use std::os::unix::fs::FileExt;
+use crate::sys::ext::FileExt;
 
 fn image(pieces: &[(u64, &[u8])]) -> File {
     let file = tempfile::tempfile().unwrap();

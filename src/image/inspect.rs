@@ -7,8 +7,8 @@ use super::vmdk::Parts;
 use super::{bytes, qcow2, superblock, vmdk};
 use crate::error::{Error, Result};
 use crate::model::DiskFormat;
+use crate::sys::fd::BorrowedFd;
 use std::fs::File;
-use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 /// The largest disk that an image may describe: 16 TiB. A header with a larger size is damaged.

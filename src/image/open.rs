@@ -1,10 +1,10 @@
 //! Opens an image at a path that the host's user chose.
 
 use crate::error::{Error, Result};
+use crate::sys::fd::OwnedFd;
 use crate::sys::{FileId, Found, HostFile, open_host_file};
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// An image that is open for reading.

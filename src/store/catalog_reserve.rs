@@ -2,8 +2,8 @@
 
 use super::paths::CATALOG_RESERVE;
 use crate::error::{Error, Result};
+use crate::sys::fd::AsFd;
 use crate::sys::{Dir, release, reserve};
-use std::os::fd::AsFd;
 use std::sync::Arc;
 
 /// Bytes of one reserved transaction that frees resources, and the number of reserved transactions.

@@ -4,9 +4,8 @@ use super::catalog_reserve::CatalogReserve;
 use super::paths::{DATABASES, IDS, LOCKS, STAGING, TRASH, VOLUMES};
 use super::sync_policy::{Durability, SyncPolicy};
 use super::volume::name_locks::NameLocks;
-use crate::error::{Error, Result};
+use crate::error::{Errno, Error, Result};
 use crate::sys::{Dir, FileId};
-use nix::errno::Errno;
 use std::path::Path;
 use std::sync::Arc;
 

@@ -25,7 +25,7 @@ mod volume;
 mod warnings;
 
 pub use crate::catalog::{AttachedImage, AttachedVolume, AttachmentRecord};
-pub use crate::sys::{EntryKind, reserve_memory};
+pub use crate::sys::EntryKind;
 pub use crate::volume_fs::{
     AppendOptions, CopyStats, DirListing, EntryBatch, FileReader, FilterRequest, LeaseWait, ListOptions,
     OpenedFile, Progress, ReadRange, Stat, SymlinkPolicy, WriteFrom, WriteOptions,

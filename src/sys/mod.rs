@@ -16,6 +16,17 @@ mod stamp;
 mod temp_file;
 mod unique_name;
 
+/// File descriptors, owned and borrowed.
+pub mod fd {
+    pub use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+}
+
+/// What files, their metadata and strings of the operating system can do here besides what `std` has everywhere.
+pub mod ext {
+    pub use std::os::unix::ffi::OsStrExt;
+    pub use std::os::unix::fs::{FileExt, MetadataExt};
+}
+
 pub use btrfs::Subvolume;
 pub use fs::copy_range::{TransferBuffer, clone_content, has_length, next_data, read_piece, transfer};
 pub use fs::dir::{Dir, FileId};

@@ -2,16 +2,15 @@
 
 use super::open::EntryRef;
 use super::{VolumePath, VolumeRoot, not_a_regular_file};
-use crate::error::{Error, Result};
+use crate::error::{Errno, Error, Result};
 use crate::sync::CancelToken;
+use crate::sys::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::sys::{
     Dir as StoreDir, EntryKind, FileLock, FileStat, Inheritance, create_temp_file, keep_rights, open_o_path,
     umask,
 };
-use nix::errno::Errno;
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The entry that a new file is published at, and the file that it replaces.
 #[derive(Debug)]

@@ -6,12 +6,12 @@ use super::write::{CreatedFile, has_no_name};
 use super::{VolumePath, VolumeRoot, WriteOptions, WriteRules};
 use crate::error::Result;
 use crate::sync::CancelToken;
+use crate::sys::fd::AsFd;
 use crate::sys::{Access, FileId};
 use cap_std::fs::Metadata;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
 
 /// A write of a whole file in progress. The caller discards a write that it does not finish.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! Entries of a listing, in columns.
 
 use super::EntryMetadata;
+use crate::sys::ext::OsStrExt;
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 /// A batch of entries, in columns.

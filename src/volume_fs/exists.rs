@@ -1,8 +1,7 @@
 //! Checks whether an entry exists.
 
 use super::{VolumePath, VolumeRoot};
-use crate::error::Result;
-use nix::errno::Errno;
+use crate::error::{Errno, Result};
 use std::ffi::OsStr;
 
 impl VolumeRoot {

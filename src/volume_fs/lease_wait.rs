@@ -1,10 +1,9 @@
 //! Opens files on which a guest holds a lease (`F_SETLEASE`). Each attempt makes the kernel ask the holder to release
 //! the lease. It fails with `EAGAIN` until the holder does so or its time is over.
 
-use crate::error::{Error, Result};
+use crate::error::{Errno, Error, Result};
 use crate::sync::{CancelToken, wait_in_pool};
 use crate::sys::lease_break_time;
-use nix::errno::Errno;
 use std::time::{Duration, Instant};
 
 /// The first pause between two attempts, and the longest one.

@@ -4,19 +4,18 @@ use super::entry_batch::EntryBatch;
 use super::walk::cursor::{DirCursor, DirPos};
 use super::walk::visited::VisitedDirs;
 use super::{EntryMetadata, VolumePath, VolumeRoot};
-use crate::error::{Error, Result};
+use crate::error::{Errno, Error, Result};
 use crate::model::VolumeName;
 use crate::sync::CancelToken;
+use crate::sys::ext::OsStrExt;
+use crate::sys::fd::AsFd;
 use cap_std::fs::{Dir, MetadataExt};
 use nix::dir::{Dir as Stream, OwningIter};
-use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::libc;
 use nix::sys::stat::{Mode, fstatat};
 use std::ffi::{CStr, OsStr};
 use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 /// The length in bytes of the names in a batch after which it is closed.

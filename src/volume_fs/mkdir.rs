@@ -3,15 +3,14 @@
 use super::new_file::mark_shared;
 use super::quota::estimate::BLOCK;
 use super::{Quota, VolumePath, VolumeRoot, dir_from};
-use crate::error::Result;
+use crate::error::{Errno, Result};
 use crate::sync::CancelToken;
+use crate::sys::fd::AsFd;
 use crate::sys::{FileId, give_to_owner_of, open_parent, open_subdirectory};
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, MetadataExt};
-use nix::errno::Errno;
 use nix::sys::stat::{Mode, mkdirat};
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::AsFd;
 use std::path::Path;
 
 /// The mode of a new directory, less the umask.

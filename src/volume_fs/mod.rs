@@ -54,16 +54,15 @@ pub use subpath::PinnedSubpath;
 pub use write::{WriteOptions, WriteRules};
 pub use write_stream::{FileWriter, WriteFrom};
 
-use crate::error::{Error, Result};
+use crate::error::{Errno, Error, Result};
 use crate::model::VolumeName;
 use crate::sys::Subvolume;
+use crate::sys::fd::{AsFd, OwnedFd};
 use cap_std::fs::Dir;
-use nix::errno::Errno;
 use path::VolumePath;
 use std::fs::File;
 use std::io;
 use std::ops::Deref;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 

@@ -1,11 +1,10 @@
 //! Inspects where a runtime will mount something below a tree that a guest may have written.
 
 use super::dir_from;
-use crate::error::{Error, Result};
+use crate::error::{Errno, Error, Result};
+use crate::sys::fd::{AsFd, OwnedFd};
 use crate::sys::open_subdirectory;
-use nix::errno::Errno;
 use std::io::ErrorKind;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// The kind of entry at a mount point.

@@ -2,13 +2,13 @@
 //! calls: removing it would lose what the other call wrote.
 
 use crate::sync::IgnorePoison;
+use crate::sys::fd::{BorrowedFd, OwnedFd};
 use crate::sys::{EntryKind, FileId, FileStamp, open_o_path, remove_directory, unlink_entry};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ffi::OsStr;
 use std::io;
 use std::mem;
-use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard};
 
@@ -219,13 +219,14 @@ fn new_entries() -> MutexGuard<'static, HashMap<FileId, NewEntry>> {
 #[expect(clippy::disallowed_methods, reason = "a test plays the guest")]
 mod tests {
     use super::*;
+    use crate::sys::ext::MetadataExt;
+    use crate::sys::fd::AsFd;
     use std::fs::{self, File};
-    use std::os::fd::AsFd;
 
     /// Whether the file system still has the file, though no entry leads to it.
     fn is_kept_without_name(file: &Option<OwnedFd>) -> bool {
         let file = File::from(file.as_ref().unwrap().try_clone().unwrap()).metadata().unwrap();
-        std::os::unix::fs::MetadataExt::nlink(&file) == 0
+        file.nlink() == 0
     }
 
     #[test]

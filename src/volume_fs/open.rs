@@ -1,15 +1,14 @@
 //! Opens regular files, and resolves where a new file goes.
 
 use super::{VolumePath, VolumeRoot, not_a_regular_file};
-use crate::error::{Error, Result};
+use crate::error::{Errno, Error, Result};
+use crate::sys::fd::AsFd;
 use crate::sys::{Access, reopen};
 use cap_std::fs::{Dir, Metadata, OpenOptions, OpenOptionsExt};
-use nix::errno::Errno;
 use nix::libc;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::fd::AsFd;
 
 /// The most links in a row that are followed at the end of a path, as on Linux.
 const MAX_LINKS: usize = 40;

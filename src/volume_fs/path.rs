@@ -1,8 +1,8 @@
 //! Paths relative to a volume's root, checked as far as their bytes allow.
 
 use crate::error::{Error, Result};
+use crate::sys::ext::OsStrExt;
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// The longest path, in bytes, that the kernel takes at once; `PATH_MAX` includes the final NUL.

@@ -1,10 +1,9 @@
 //! Reads whole files.
 
 use super::{VolumePath, VolumeRoot};
-use crate::error::{Error, Result};
+use crate::error::{Errno, Error, Result};
 use crate::sync::CancelToken;
 use crate::sys::{Access, has_length, reserve_memory};
-use nix::errno::Errno;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};

@@ -4,11 +4,11 @@ use super::{VolumePath, VolumeRoot};
 use crate::error::{Error, Result};
 use crate::model::VolumeName;
 use crate::sync::{CancelToken, IgnorePoison};
+use crate::sys::ext::FileExt;
 use crate::sys::{Access, TransferBuffer, has_length, read_piece};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileExt;
 use std::sync::Mutex;
 
 /// The range of bytes to read from a file.

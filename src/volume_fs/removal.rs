@@ -1,11 +1,10 @@
 //! Removes a tree, with the help of another process for entries that other users own.
 
 use super::remove_tree::TreeRemover;
-use crate::error::{Error, Result};
+use crate::error::{Errno, Error, Result};
+use crate::sys::fd::{AsFd, OwnedFd};
 use crate::sys::{ForeignTree, ReachableBy, may_remove_of, remove_in_user_namespace};
-use nix::errno::Errno;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 

@@ -1,11 +1,10 @@
 //! Removes one entry, or a tree.
 
 use super::{Removal, VolumePath, VolumeRoot};
-use crate::error::Result;
+use crate::error::{Errno, Result};
+use crate::sys::fd::AsFd;
 use cap_std::fs::Dir;
-use nix::errno::Errno;
 use std::ffi::OsStr;
-use std::os::fd::AsFd;
 use std::path::Path;
 
 impl VolumeRoot {

@@ -4,15 +4,14 @@
 //! costs neither stack nor descriptors, because a directory too deep is moved up to the tree's top first.
 
 use super::dir_from;
-use crate::error::Error;
+use crate::error::{Errno, Error};
+use crate::sys::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::sys::{
     FileStat, effective_ids, open_subdirectory, regain_access, regain_access_to, stat_at, unique_token,
 };
 use cap_std::fs::{Dir, Metadata, MetadataExt};
-use nix::errno::Errno;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 

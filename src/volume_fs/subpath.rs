@@ -1,12 +1,11 @@
 //! Opens a directory or file of a volume that is to be mounted by itself.
 
 use super::{VolumePath, VolumeRoot};
-use crate::error::{Error, Result};
+use crate::error::{Errno, Error, Result};
+use crate::sys::fd::OwnedFd;
 use cap_std::fs::{OpenOptions, OpenOptionsExt};
-use nix::errno::Errno;
 use nix::libc;
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
 
 /// A directory or regular file of a volume, by an `O_PATH` descriptor that stays valid when the path changes.
 #[derive(Debug)]

@@ -3,15 +3,14 @@
 use super::new_file::{NewFile, mark_shared};
 use super::open::EntryRef;
 use super::{Quota, VolumePath, VolumeRoot};
-use crate::error::Result;
+use crate::error::{Errno, Result};
 use crate::sync::CancelToken;
+use crate::sys::fd::AsFd;
 use crate::sys::{Access, Dir as StoreDir, FileId, sync_up_to};
 use cap_std::fs::{Metadata, MetadataExt, OpenOptions, OpenOptionsExt};
-use nix::errno::Errno;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::fd::AsFd;
 
 /// The mode of a new file, less the umask.
 const NEW_FILE_MODE: u32 = 0o644;

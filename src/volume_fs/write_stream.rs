@@ -6,15 +6,14 @@ use super::quota::reserve::{Reservation, SpaceRequest};
 use super::quota::usage::{allocated, growth};
 use super::write::CreatedFile;
 use super::{VolumePath, VolumeRoot, WriteOptions, WriteRules};
-use crate::error::Result;
+use crate::error::{Errno, Result};
 use crate::sync::CancelToken;
+use crate::sys::fd::AsFd;
 use crate::sys::{Access, FileId};
 use cap_std::fs::Metadata;
-use nix::errno::Errno;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::fd::AsFd;
 
 /// Where the bytes of a stream go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -26,10 +26,10 @@ use super::bytes::read_up_to;
 use super::inspect::ProbeResult;
 use super::problem::{Failure, ImageProblem};
 use super::superblock;
+use crate::sys::fd::{AsFd, BorrowedFd};
 use crate::sys::{FileId, Found, open_beside};
 use disk::VmdkSegment;
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
 
 /// The unit of every offset and size in a vmdk.
 const SECTOR: u64 = 512;

@@ -4,10 +4,10 @@ use super::convert::to_option_value;
 use super::js_error::or_throw;
 use crate::error::Error;
 use crate::model::{OptionValue, VolumeName, VolumeRef};
+use crate::sys::ext::OsStrExt;
 use napi::bindgen_prelude::{FromNapiValue, Uint8Array, Unknown};
 use napi::{Env, ValueType};
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 /// A string argument.
@@ -20,7 +20,7 @@ pub fn text(env: &Env, name: &str, value: Unknown<'_>) -> napi::Result<String> {
 pub fn volume_path(env: &Env, value: Unknown<'_>) -> napi::Result<OsString> {
     match value.get_type()? {
         ValueType::Object => {
-            let bytes = Uint8Array::from_unknown(value).map(|bytes| OsString::from_vec(bytes.to_vec()));
+            let bytes = Uint8Array::from_unknown(value).map(|bytes| OsStr::from_bytes(&bytes).to_owned());
             or_throw(
                 env,
                 bytes.map_err(|_| Error::invalid_config("path", "expected a string or a Uint8Array")),

@@ -9,12 +9,11 @@
 
 use super::dispatch::{Dispatcher, current};
 use super::feed_queue::{CopiedSlice, SLICE_BYTES};
-use crate::error::{Error, Result};
-use crate::store::reserve_memory;
+use crate::error::{Errno, Error, Result};
 use crate::sync::IgnorePoison;
+use crate::sys::reserve_memory;
 use napi::bindgen_prelude::{FromNapiValue, Object, ObjectRef, Uint8ArraySlice, Unknown};
 use napi::{Env, JsValue};
-use nix::errno::Errno;
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard};

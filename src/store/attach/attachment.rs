@@ -14,7 +14,7 @@ use crate::mount::{GuestPath, MountConfig, MountSource, Provision, ResolvedMount
 use crate::store::volume::remove::BegunRemoval;
 use crate::store::{Store, StoreHandle, now_ms};
 use crate::sync::CancelToken;
-use std::os::fd::OwnedFd;
+use crate::sys::fd::OwnedFd;
 
 /// Maximum length of a sandbox's name in bytes.
 const MAX_SANDBOX_BYTES: usize = 255;

@@ -9,8 +9,8 @@ use crate::image::{self, Inspected};
 use crate::model::{DiskFormat, VolumeName, VolumeRecord};
 use crate::mount::{GuestPath, ResolvedSource};
 use crate::store::StoreHandle;
+use crate::sys::fd::AsFd;
 use crate::sys::{FileId, HeldFile, file_in_memory, path_to_open};
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 /// A disk of an attachment that is not recorded yet.

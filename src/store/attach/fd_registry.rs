@@ -5,11 +5,11 @@
 
 use crate::mount::GuestPath;
 use crate::sync::IgnorePoison;
+use crate::sys::fd::{AsFd, AsRawFd, OwnedFd};
 use crate::sys::{Access, HeldFile, reopen};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard};
 use std::thread;

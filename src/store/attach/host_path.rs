@@ -2,16 +2,15 @@
 
 #![expect(clippy::disallowed_methods, reason = "the one place that resolves paths of the host's own by name")]
 
-use crate::error::{Error, Result};
+use crate::error::{Errno, Error, Result};
 use crate::image;
 use crate::mount::MountKind;
 use crate::store::home_dirs::HomeDirs;
+use crate::sys::fd::{AsFd, OwnedFd};
 use crate::sys::{
     Access, EntryKind, FileId, FileStat, open_host_entry, open_without_links, readable_directory, reopen,
 };
-use nix::errno::Errno;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// Returns the real path of a bind mount's source, and true if it is a file. Fails if it is neither a file nor a

@@ -2,17 +2,16 @@
 
 use super::host_path::is_in;
 use crate::catalog::{ActiveSandbox, MountedSource, MsbCatalog, MsbVolume};
-use crate::error::{Error, Result};
+use crate::error::{Errno, Error, Result};
 use crate::model::VolumeName;
 use crate::mount::runtime::microsandbox::{ByName, KnownVolume};
 use crate::store::{Attachment, Store, StoreHandle};
+use crate::sys::fd::AsFd;
 use crate::sys::{EntryKind, FileId, Found, open_host_file, stat_at};
-use nix::errno::Errno;
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

@@ -10,19 +10,18 @@ use super::fd_registry;
 use super::host_path::{open_source, overlaps_private};
 use super::mount_lock::MountLock;
 use crate::catalog::HostMountRow;
-use crate::error::{Error, Result};
+use crate::error::{Errno, Error, Result};
 use crate::image::names_other_devices;
 use crate::mount::runtime::host::{self, HostMount};
 use crate::mount::{MountFlags, ResolvedSource};
 use crate::store::{Attachment, Store, StoreHandle};
 use crate::sync::CancelToken;
+use crate::sys::fd::{AsFd, OwnedFd};
 use crate::sys::{
     Access, CallFailed, CreatedEntry, DetachedMount, EntryKind, HostEntry, LoopDevice, MountIdentity,
     MountPointError, Restrictions, boot_id, lock_while_open, mount_namespace, open_host_entry,
     open_mount_point,
 };
-use nix::errno::Errno;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// Names of arguments in messages.

@@ -1,14 +1,13 @@
 //! Subpaths of volumes among the mounts of an attachment.
 
-use crate::error::Result;
+use crate::error::{Errno, Result};
 use crate::model::VolumeRecord;
 use crate::mount::{MountedPart, ResolvedSource, Subpath};
 use crate::store::StoreHandle;
 use crate::sync::CancelToken;
+use crate::sys::fd::{AsFd, AsRawFd, OwnedFd};
 use crate::sys::path_to_open;
 use crate::volume_fs::{PinnedSubpath, Quota, VolumeRoot};
-use nix::errno::Errno;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 impl StoreHandle {
     /// Resolves a subpath of a directory volume. Creates it if it is missing and `make` is true.

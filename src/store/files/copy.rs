@@ -1,20 +1,19 @@
 //! Copies within a volume, from the host into it, and from it to the host.
 
 use super::volume_fs::{VolumeFs, WriteSession};
-use crate::error::{Error, Result};
+use crate::error::{Errno, Error, Result};
 use crate::model::option_names::HOST_PATH;
 use crate::store::AppendOptions;
 use crate::store::attach::host_path::{is_in_private, overlaps_private};
 use crate::store::home_dirs::HomeDirs;
 use crate::sync::{CancelToken, IgnorePoison, Slot, Slots};
+use crate::sys::fd::BorrowedFd;
 use crate::sys::{Dir, EntryKind, HostEntry, open_host_entry, open_host_parent};
 use crate::volume_fs::{
     CopyDest, CopyDestPlace, CopyJob, CopyPolicy, CopySource, CopyStats, Endpoint, FilterRequest, IntoVolume,
     OwnerPolicy, Progress, Reservation, SpaceRequest, SymlinkPolicy, VolumeRoot,
 };
-use nix::errno::Errno;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 

@@ -1,19 +1,18 @@
 //! File operations on a volume.
 
 use super::root_cache::CachedRoot;
-use crate::error::{Error, Result};
+use crate::error::{Errno, Error, Result};
 use crate::model::{VolumeKind, VolumeName, VolumeRecord, VolumeRef, option_names};
 use crate::store::paths::data_path;
 use crate::store::{Store, StoreHandle};
 use crate::sync::CancelToken;
 use crate::sys::FileId;
+use crate::sys::fd::AsFd;
 use crate::volume_fs::{
     AppendOptions, OpenedFile, Quota, Removal, VolumeRoot, WriteOptions, WriteRules, is_lease_error,
     retry_past_leases,
 };
-use nix::errno::Errno;
 use std::ffi::OsStr;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;

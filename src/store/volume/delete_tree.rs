@@ -2,10 +2,10 @@
 
 use super::name_locks::WorkLock;
 use crate::error::Result;
+use crate::sys::fd::{AsFd, OwnedFd};
 use crate::sys::{Dir, Subvolume};
 use crate::volume_fs::Removal;
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Instant;
 

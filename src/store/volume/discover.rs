@@ -1,15 +1,14 @@
 //! Discovers volumes by their directories if the catalog does not have them.
 
 use crate::catalog::FoundVolume;
-use crate::error::Result;
+use crate::error::{Errno, Result};
 use crate::image;
 use crate::model::{DiskFormat, DiskSpec, VolumeName};
 use crate::store::home_dirs::HomeDirs;
 use crate::store::paths::image_entry;
 use crate::sys::Dir;
-use nix::errno::Errno;
+use crate::sys::fd::AsFd;
 use std::fs::File;
-use std::os::fd::AsFd;
 use std::time::UNIX_EPOCH;
 
 /// An entry of the volumes directory.

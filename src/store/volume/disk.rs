@@ -1,15 +1,14 @@
 //! The image of a disk volume.
 
-use crate::error::{Error, Result};
+use crate::error::{Errno, Error, Result};
 use crate::ext4::{self, Ext4Options};
 use crate::image::{self, Inspected};
 use crate::model::{DiskFormat, DiskSpec, VolumeKind, VolumeName, VolumeRecord};
 use crate::store::StoreHandle;
 use crate::store::paths::image_entry;
+use crate::sys::fd::AsFd;
 use crate::sys::{Dir, ImageLock, lock_image, random_bytes, random_uuid};
-use nix::errno::Errno;
 use std::fs::File;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -8,10 +8,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{VolumeId, VolumeName};
 use crate::store::StoreHandle;
 use crate::store::home_dirs::HomeDirs;
+use crate::sys::ext::FileExt;
 use crate::sys::random_bytes;
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::FileExt;
 
 /// Maximum length of an id file in bytes.
 const MAX_BYTES: u64 = 64;

@@ -6,14 +6,13 @@
 //! The other files belong to this store only, and are deleted with the volume. A lock on an unlinked file is void, so
 //! its holder opens the file that is at the path then.
 
-use crate::error::{Error, Result};
+use crate::error::{Errno, Error, Result};
 use crate::model::VolumeName;
 use crate::store::StoreHandle;
 use crate::store::paths::SEPARATOR;
 use crate::sync::{CancelToken, LOCK_TIMEOUT};
+use crate::sys::fd::OwnedFd;
 use crate::sys::{Dir, ExistingLock, FileLock};
-use nix::errno::Errno;
-use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 /// The lock files of all volumes of a home.

@@ -1,14 +1,13 @@
 //! Looks up and lists volumes.
 
-use crate::error::{Error, Result};
+use crate::error::{Errno, Error, Result};
 use crate::model::{Labels, MIB, VolumeKind, VolumeName, VolumeRecord};
 use crate::store::{Store, StoreHandle};
 use crate::sync::CancelToken;
+use crate::sys::ext::MetadataExt;
+use crate::sys::fd::AsFd;
 use crate::sys::{STAT_BLOCK, Subvolume};
 use crate::volume_fs::VolumeRoot;
-use nix::errno::Errno;
-use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 /// Errors that mean that no directory exists that this process may read.

@@ -6,13 +6,12 @@
 use super::delete_tree::{delete_tree, delete_tree_with_helper};
 use super::name_locks::WorkLock;
 use crate::catalog::{Action, Intent};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Errno, Error, ErrorKind, Result};
 use crate::model::VolumeName;
 use crate::store::StoreHandle;
 use crate::store::paths::EntryOwner;
 use crate::sync::{CancelToken, LOCK_TIMEOUT, SLICE};
 use crate::sys::{Dir, FileLock, ReflinkRename};
-use nix::errno::Errno;
 use std::time::{Duration, Instant};
 
 /// Pause between two checks if an operation still holds the work lock.

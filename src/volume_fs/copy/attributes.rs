@@ -3,11 +3,11 @@
 use super::entry::CopyTask;
 use super::policy::OwnerPolicy;
 use crate::error::Result;
+use crate::sys::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::sys::{CopiedRights, FileStat, Inheritance, inherited_group, keep_acl, keep_attributes};
 use nix::sys::stat::{Mode, fchmod};
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::fchown;
 
 /// The mode of a file whose content is not complete yet.

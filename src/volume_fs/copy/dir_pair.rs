@@ -1,11 +1,11 @@
 //! The same directory in both trees of a copy.
 
 use super::endpoint::{EndpointResult, EndpointSide};
+use crate::error::Errno;
+use crate::sys::fd::{AsFd, OwnedFd};
 use crate::sys::open_subdirectory;
 use crate::volume_fs::walk::cursor::WalkHandle;
-use nix::errno::Errno;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// The same directory on both sides.

@@ -5,11 +5,11 @@ use super::endpoint::{EndpointResult, EndpointSide};
 use super::job::CopyContext;
 use super::policy::OwnerPolicy;
 use crate::error::Result;
+use crate::sys::fd::{AsFd, BorrowedFd};
 use crate::sys::{CopiedRights, FileStat, Inheritance, inherited_group, mode_of_new_directory};
 use crate::volume_fs::walk::cursor::TreePath;
 use nix::sys::stat::{Mode, fchmod};
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::fchown;
 
 /// The mode of a directory whose attributes are applied once it is open.

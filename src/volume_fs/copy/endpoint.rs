@@ -1,8 +1,7 @@
 //! The two sides of a copy, and their error messages.
 
-use crate::error::{Error, Result};
+use crate::error::{Errno, Error, Result};
 use crate::model::VolumeName;
-use nix::errno::Errno;
 use std::io;
 use std::path::{Path, PathBuf};
 

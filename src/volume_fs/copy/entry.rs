@@ -6,18 +6,17 @@ use super::job::CopyContext;
 use super::link::stays_within;
 use super::policy::{OwnerPolicy, SymlinkPolicy};
 use super::walk::SourceEntry;
-use crate::error::Result;
+use crate::error::{Errno, Result};
+use crate::sys::ext::OsStrExt;
+use crate::sys::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::sys::{
     EntryKind, FileStat, TransferBuffer, chown_link, create_link, link_target, open_if_regular, open_o_path,
     stat_at, unlink_entry,
 };
 use crate::volume_fs::walk::cursor::TreePath;
 use crate::volume_fs::{Reservation, SpaceRequest};
-use nix::errno::Errno;
 use std::ffi::OsStr;
 use std::io::ErrorKind;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 

@@ -4,18 +4,17 @@ use super::attributes::CopiedAttributes;
 use super::entry::{CopyTask, MAX_ATTEMPTS, refuse_to_replace};
 use super::job::CopyContext;
 use super::temp_file::CopyTempFile;
-use crate::error::{Error, Result};
+use crate::error::{Errno, Error, Result};
+use crate::sys::ext::FileExt;
+use crate::sys::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::sys::{
     Access, EntryKind, FileStat, TransferBuffer, clone_content, create_file, has_length, next_data,
     open_o_path, read_piece, reopen, transfer,
 };
 use crate::volume_fs::new_file::NewFile;
 use crate::volume_fs::{Reservation, SpaceRequest, retry_past_leases};
-use nix::errno::Errno;
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 
 /// How many bytes are copied between two checks of the abort signal.

@@ -11,7 +11,8 @@ use super::progress::Progress;
 use super::undo::CreatedTop;
 use super::walk::Walk;
 use super::worker_pool::with_workers;
-use crate::error::{Error, Result};
+use crate::error::{Errno, Error, Result};
+use crate::sys::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::sys::{
     EntryKind, FileId, FileStamp, FileStat, TransferBuffer, create_directory, effective_ids, is_within,
     open_subdirectory, readable_directory, remove_directory,
@@ -19,10 +20,8 @@ use crate::sys::{
 use crate::volume_fs::new_file::{CopyRecord, mark_shared};
 use crate::volume_fs::walk::cursor::TreePath;
 use crate::volume_fs::{Reservation, SpaceRequest};
-use nix::errno::Errno;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

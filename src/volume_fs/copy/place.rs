@@ -1,15 +1,14 @@
 //! The source and the destination of a copy.
 
 use super::endpoint::Endpoint;
-use crate::error::Result;
+use crate::error::{Errno, Result};
+use crate::sys::fd::{AsFd, OwnedFd};
 use crate::sys::{EntryKind, FileStat};
 use crate::volume_fs::open::EntryRef;
 use crate::volume_fs::{VolumePath, VolumeRoot};
 use cap_std::fs::{OpenOptions, OpenOptionsExt};
-use nix::errno::Errno;
 use nix::libc;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, OwnedFd};
 
 /// The top of the source, by an `O_PATH` descriptor.
 #[derive(Debug)]

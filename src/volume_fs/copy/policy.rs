@@ -3,9 +3,9 @@
 use crate::error::{Error, Result};
 use crate::sync::{CancelToken, Slot};
 use crate::sys::Dir as StoreDir;
+use crate::sys::fd::{AsFd, BorrowedFd};
 use crate::volume_fs::{Quota, Reservation, SpaceRequest, VolumeRoot};
 use std::fmt::Debug;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 /// What to do with symbolic links. A link below the top is never followed.

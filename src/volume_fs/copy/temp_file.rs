@@ -2,13 +2,12 @@
 
 use super::attributes::PARTIAL_FILE_MODE;
 use super::entry::CopyTask;
-use crate::error::Result;
+use crate::error::{Errno, Result};
+use crate::sys::fd::{AsFd, BorrowedFd};
 use crate::sys::{FileLock, create_file, create_temp_file, rename_within, unique_token, unlink_entry};
-use nix::errno::Errno;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 
 /// A copy without its final name: in staging, where no guest sees it, or on the host beside its destination.
 #[derive(Debug)]

@@ -1,5 +1,7 @@
 //! Removes what a copy of a directory created, and nothing that other processes added.
 
+use crate::error::Errno;
+use crate::sys::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::sys::{
     EntryKind, EntryReader, FileId, FileStamp, open_subdirectory, regain_access, regain_access_to,
 };
@@ -7,10 +9,8 @@ use crate::volume_fs::dir_from;
 use crate::volume_fs::new_file::CopyRecord;
 use crate::volume_fs::walk::cursor::{DirCursor, DirPos};
 use cap_std::fs::Dir;
-use nix::errno::Errno;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// The top directory of a copy, which the copy created.

@@ -6,16 +6,15 @@ use super::endpoint::EndpointSide;
 use super::entry::TaskBatch;
 use super::job::{CopyContext, FilterRequest};
 use super::worker_pool::WorkerPool;
-use crate::error::Result;
+use crate::error::{Errno, Result};
+use crate::sys::fd::AsFd;
 use crate::sys::{EntryKind, EntryReader, FileStat, open_o_path, stat_at};
 use crate::volume_fs::walk::cursor::{DirCursor, DirPos, TreePath};
 use crate::volume_fs::walk::visited::VisitedDirs;
 use cap_std::fs::Metadata;
-use nix::errno::Errno;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::fd::AsFd;
 use std::sync::Arc;
 
 /// The most entries of one batch.

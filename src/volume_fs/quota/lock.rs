@@ -5,11 +5,11 @@ use crate::error::{Error, Result};
 use crate::model::VolumeName;
 use crate::sync::{CancelToken, IgnorePoison, KeyedLock, LOCK_TIMEOUT};
 use crate::sys::FileLock;
+use crate::sys::ext::FileExt;
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 

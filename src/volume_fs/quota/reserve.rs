@@ -5,11 +5,11 @@ use super::lock::{IsShared, UsageFile};
 use crate::error::{Error, Result};
 use crate::model::MIB;
 use crate::sync::CancelToken;
+use crate::sys::fd::AsFd;
 use crate::sys::{Subvolume, boot_id, free_space, time_since_boot};
 use crate::volume_fs::VolumeRoot;
 use cap_std::fs::MetadataExt;
 use nix::unistd::syncfs;
-use std::os::fd::AsFd;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// The fewest bytes of metadata that btrfs reserves for a write. Then the bytes of content per further byte.

@@ -1,17 +1,16 @@
 //! Measures how much space a volume takes.
 
 use super::estimate::BLOCK;
-use crate::error::{Error, Result};
+use crate::error::{Errno, Error, Result};
 use crate::sync::CancelToken;
 use crate::sys::STAT_BLOCK;
+use crate::sys::fd::AsFd;
 use crate::volume_fs::VolumeRoot;
 use crate::volume_fs::walk::cursor::{DirCursor, DirPos};
 use crate::volume_fs::walk::visited::VisitedDirs;
 use cap_std::fs::{Dir, Metadata, MetadataExt};
-use nix::errno::Errno;
 use std::collections::HashSet;
 use std::io;
-use std::os::fd::AsFd;
 
 /// The inode number of the root directory of every btrfs subvolume.
 const SUBVOLUME_ROOT_INODE: u64 = 256;

@@ -1,10 +1,10 @@
 //! Depth-first traversal that keeps a bounded number of directories open. No path that it opens grows with depth.
 
+use crate::sys::fd::AsFd;
 use crate::sys::open_subdirectory;
 use crate::volume_fs::dir_from;
 use cap_std::fs::Dir;
 use std::io;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

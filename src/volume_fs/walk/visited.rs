@@ -2,12 +2,12 @@
 //! of the walk is visited once more, with what is below it. It is never visited a third time. So the walk ends, even if
 //! a guest keeps creating or moving directories.
 
+use crate::error::Errno;
+use crate::sys::fd::BorrowedFd;
 use cap_std::fs::{Metadata, MetadataExt};
-use nix::errno::Errno;
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, fstatfs};
 use std::collections::HashSet;
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How far the timestamps of a file system may be behind the clock.
@@ -72,8 +72,8 @@ impl VisitedDirs {
 #[expect(clippy::disallowed_methods, reason = "a test makes the directories that are entered")]
 mod tests {
     use super::*;
+    use crate::sys::fd::AsFd;
     use std::fs::{self, File};
-    use std::os::fd::AsFd;
     use std::path::Path;
 
     fn met(path: &Path) -> Metadata {
