@@ -20,7 +20,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("volume_fs", &["sys", "sync", "model"]),
     ("image", &["ext4", "sys", "sync", "model"]),
     ("ext4", &["sys", "sync", "model"]),
-    ("catalog", &["sync", "model"]),
+    ("catalog", &["sys", "sync", "model"]),
     ("mount", &["model"]),
     ("model", &[]),
     ("sync", &[]),

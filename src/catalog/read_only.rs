@@ -99,6 +99,6 @@ fn address(path: &Path, parameters: &str) -> String {
 
 /// Returns true if the read failed because the log or its index cannot be opened.
 fn cannot_have_index(error: &Error) -> bool {
-    let code = super::cause_of(error).and_then(rusqlite::Error::sqlite_error_code);
+    let code = super::failure::cause_of(error).and_then(rusqlite::Error::sqlite_error_code);
     matches!(code, Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
 }

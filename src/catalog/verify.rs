@@ -6,7 +6,6 @@ use crate::sync::LOCK_TIMEOUT;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, ffi};
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::Instant;
 
 /// Steps of SQLite's virtual machine between two calls of the progress handler.
@@ -62,16 +61,16 @@ pub fn check_tables(connection: &Connection) -> Result<()> {
 ///
 /// Returns false, and changes nothing, if the tables differ, a newer program wrote the catalog, or its pages are
 /// inconsistent.
-pub fn restore_version(path: &Path, locks: CatalogLocks) -> Result<bool> {
+pub fn restore_version(locks: &CatalogLocks) -> Result<bool> {
     let deadline = Instant::now() + LOCK_TIMEOUT;
-    let _write_lock = (locks.writers)(deadline)?;
-    let _instance_lock = (locks.instances)(deadline)?;
-    if (locks.has_other_instances)() {
+    let _write_lock = locks.exclude_writers(deadline)?;
+    let _instance_lock = locks.exclude_instances(deadline)?;
+    if locks.has_other_instances() {
         // Closing a connection would release the locks of the other instances.
         return Ok(false);
     }
     let flags = (OpenFlags::default() - OpenFlags::SQLITE_OPEN_CREATE) | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let mut connection = Connection::open_with_flags(path, flags)?;
+    let mut connection = Connection::open_with_flags(locks.path(), flags)?;
     connection.busy_timeout(LOCK_TIMEOUT)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
@@ -86,7 +85,7 @@ pub fn restore_version(path: &Path, locks: CatalogLocks) -> Result<bool> {
         Ok(fits)
     });
     match restored {
-        Err(error) if super::is_damage(&error) => Ok(false),
+        Err(error) if super::failure::is_damage(&error) => Ok(false),
         restored => restored,
     }
 }

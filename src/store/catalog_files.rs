@@ -1,8 +1,8 @@
 //! The catalog's files: their paths, kinds and rights, and the opening of the catalog.
 
 use super::home_dirs::HomeDirs;
-use super::paths::{CATALOG, CATALOG_SUFFIXES, DAMAGED, catalog_files};
-use crate::catalog::{Catalog, FoundVolume};
+use super::paths::{CATALOG, CATALOG_INSTANCES, CATALOG_LOCK, CATALOG_SUFFIXES, DAMAGED, catalog_files};
+use crate::catalog::{self, Catalog, CatalogLocks, FoundVolume};
 use crate::error::{Error, Result};
 use crate::sync::LOCK_TIMEOUT;
 use crate::sys::{FileId, unique_token};
@@ -26,7 +26,7 @@ impl HomeDirs {
 
     /// Renames the catalog and its log, and returns the new path.
     pub fn quarantine_catalog(&self) -> Result<PathBuf> {
-        let _lock = self.catalog_write_lock()(Instant::now() + LOCK_TIMEOUT)?;
+        let _lock = catalog::exclude_writers(&self.databases, CATALOG_LOCK, Instant::now() + LOCK_TIMEOUT)?;
         let kept = format!("{CATALOG}{DAMAGED}{}", unique_token());
         for suffix in CATALOG_SUFFIXES {
             let entry = format!("{CATALOG}{suffix}");
@@ -94,18 +94,24 @@ impl HomeDirs {
         Ok(self.databases().path_of(&kept))
     }
 
+    /// Returns the locks of the catalog.
+    pub fn catalog_locks(&self) -> Result<CatalogLocks> {
+        let instances = (!self.is_read_only()).then_some(CATALOG_INSTANCES);
+        CatalogLocks::new(&self.catalog_file(), &self.databases, CATALOG_LOCK, instances)
+    }
+
     /// Opens the catalog. A new one begins with the volumes that `found` returns. A catalog that a read-only file
     /// system lacks is created in memory.
     pub fn open_catalog(&self, found: impl FnOnce() -> Result<Vec<FoundVolume>>) -> Result<Catalog> {
-        let (path, gates) = (self.catalog_file(), self.catalog_locks()?);
+        let locks = self.catalog_locks()?;
         if !self.is_read_only() {
-            return Catalog::open(&path, gates, found);
+            return Catalog::open(locks, found);
         }
         if !self.has_catalog()? {
-            return Catalog::open_in_memory(&path, gates, found);
+            return Catalog::open_in_memory(locks, found);
         }
         let [_, _, log, _] = CATALOG_SUFFIXES;
         let length = self.databases().length_of(&format!("{CATALOG}{log}"))?;
-        Catalog::open_read_only(&path, length.is_some_and(|length| length > 0), gates, found)
+        Catalog::open_read_only(locks, length.is_some_and(|length| length > 0), found)
     }
 }

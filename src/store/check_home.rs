@@ -156,7 +156,7 @@ fn repair_catalog(
     let problem = |message: String| {
         HomeProblem::new(ProblemKind::CatalogDamaged, dirs.catalog_path(), message).repaired(options.repair)
     };
-    if options.repair && catalog::restore_version(&dirs.catalog_file(), dirs.catalog_locks()?)? {
+    if options.repair && catalog::restore_version(&dirs.catalog_locks()?)? {
         let message =
             "The volume catalog had another version than its tables; it has theirs now, and nothing is lost.";
         let mut problems = vec![problem(message.to_owned())];

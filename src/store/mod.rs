@@ -11,7 +11,6 @@
 mod attach;
 mod background;
 mod catalog_files;
-mod catalog_locks;
 mod catalog_reserve;
 mod check;
 mod check_home;

@@ -51,7 +51,7 @@ pub use fs::rights::{
 pub use fs::sync_ancestors::sync_up_to;
 pub use lock::file_lock::{ExistingLock, FileLock};
 pub use lock::image_lock::{HeldFile, ImageLock, lock_image, lock_while_open};
-pub use lock::instance_lock::AddonInstance;
+pub use lock::instance_lock::{AddonInstance, InstanceGuard};
 pub use lock::lease::lease_break_time;
 pub use memory::huge_pages::reserve_memory;
 pub use memory::memfd::file_in_memory;

@@ -158,11 +158,7 @@ impl StoreHandle {
             Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => return Ok(None),
             Err(error) => return Err(Error::file_system("stat", path, error)),
         }
-        let place = path.clone();
-        let current = Box::new(move || {
-            FileId::at_entry(&place).ok().flatten().map(|file| (file.device(), file.inode()))
-        });
-        Ok(Some(MsbCatalog { path, current, wait }))
+        Ok(Some(MsbCatalog { path, wait }))
     }
 
     /// Fails if microsandbox is downgrading its catalog.
