@@ -4,7 +4,7 @@ import { mkdirSync, rmSync, rmdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { test } from 'node:test'
 import { CatalogError, InvalidConfigError, VolumeStore, createVolume } from '../index.js'
-import { outputOf, rejects, tempDir, tempStore, useDefaultHome } from './support.mjs'
+import { changeCatalog, outputOf, rejects, tempDir, tempStore, useDefaultHome } from './support.mjs'
 
 test('problems are reported, and repaired only on request', async (t) => {
   const store = await tempStore(t)
@@ -68,16 +68,12 @@ test('an unknown option is refused by name', async (t) => {
 test('an invalid row is left out with a warning, once', async (t) => {
   const store = await tempStore(t)
   await store.createVolume('data')
+  changeCatalog(store.home, "INSERT INTO volume (name, kind, labels) VALUES ('../../x', 'dir', '{}')")
   const stdout = await outputOf(
     `const { VolumeStore } = await import(process.env.SV)
-     const { execFileSync } = await import('node:child_process')
-     const { DatabaseSync } = await import('node:sqlite').catch(() => ({}))
      const warnings = []
      process.on('warning', ({ name, message }) => warnings.push(name + ': ' + message))
      const store = await VolumeStore.open()
-     const sql = "INSERT INTO volume (name, kind, labels) VALUES ('../../x', 'dir', '{}')"
-     const file = process.env.MSB_HOME + '/db/volumes.db'
-     execFileSync('python3', ['-c', 'import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit()', file, sql])
      for (let round = 0; round < 2; round += 1) {
        console.log((await store.listVolumes()).map(({ name }) => name).join())
      }

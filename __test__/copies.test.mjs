@@ -3,12 +3,9 @@ import assert from 'node:assert/strict'
 import { cpSync, readdirSync, readFileSync, statSync, symlinkSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
-import test from 'node:test'
-import { fileURLToPath } from 'node:url'
+import { test } from 'node:test'
 import { Mount, VolumeStore } from '../index.js'
-import { changeCatalog, outputOf, tempDir } from './support.mjs'
-
-const root = fileURLToPath(new URL('..', import.meta.url))
+import { changeCatalog, outputOf, root, tempDir } from './support.mjs'
 
 /** Loads a copy of the package, with a separate addon and so a separate SQLite. */
 function loadCopy(directory) {
@@ -23,7 +20,8 @@ test('two copies of the addon in one process share a home and lose nothing', asy
   const home = tempDir(t)
   const copy = loadCopy(tempDir(t))
   assert.notEqual(copy.VolumeStore, VolumeStore)
-  const stores = [await VolumeStore.open({ home }), await copy.VolumeStore.open({ home })]
+  const copies = [VolumeStore, copy.VolumeStore]
+  const stores = await Promise.all(copies.map((each) => each.open({ home, durability: 'fast' })))
   const rounds = 60
   const loops = [0, 1, 2, 3].map(async (loop) => {
     const store = stores[loop % 2]

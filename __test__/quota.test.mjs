@@ -4,7 +4,7 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { pipeline } from 'node:stream/promises'
-import test from 'node:test'
+import { test } from 'node:test'
 import { QuotaExceededError, VolumeStore } from '../index.js'
 import { isRoot, rejects, tempDir, tempVolume } from './support.mjs'
 

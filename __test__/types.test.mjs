@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync, readdirSync } from 'node:fs'
 import path from 'node:path'
-import test from 'node:test'
+import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 
 const MAX_HOVER_LINES = 6

@@ -3,7 +3,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { availableParallelism, tmpdir } from 'node:os'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
@@ -68,9 +68,12 @@ function summaryIn(file) {
   }
 }
 
+// Many of these tests wait for other processes, so on a machine with two processors two files run at once.
+const concurrency = `--test-concurrency=${Math.max(2, availableParallelism() - 1)}`
+
 const suites = [
   ['Rust', runCargo, ['test', '--no-default-features', '--no-fail-fast']],
-  ['JavaScript', runNode, testFiles('__test__')],
+  ['JavaScript', runNode, [concurrency, ...testFiles('__test__')]],
   ['End to end', runNode, ['--test-concurrency=1', ...testFiles('e2e')]],
 ]
 
