@@ -270,10 +270,28 @@ test('the stack of an error names the function that asked', async (t) => {
   async function asksWrongly() {
     await sandboxVolumes.createVolume('../x')
   }
+  async function asksForAFileWrongly() {
+    await files.removeAll('..')
+  }
+  async function asksToCopyWrongly() {
+    await files.copyIn('', 'x')
+  }
+  async function asksForARemovalWrongly() {
+    await store.removeVolume('../x')
+  }
   async function asksForAMount() {
     Mount.tmpfs({ sizeMib: -1 })
   }
-  for (const asks of [asksForAFile, asksForAVolume, asksTheDefaultHome, asksWrongly, asksForAMount]) {
+  for (const asks of [
+    asksForAFile,
+    asksForAVolume,
+    asksTheDefaultHome,
+    asksWrongly,
+    asksForAFileWrongly,
+    asksToCopyWrongly,
+    asksForARemovalWrongly,
+    asksForAMount,
+  ]) {
     const { stack } = await rejects(asks(), VolumeError)
     assert.match(stack, new RegExp(` at (async )?${asks.name} `), stack)
     assert.doesNotMatch(stack, /call\.js/)

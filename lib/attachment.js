@@ -60,15 +60,15 @@ class Attachment {
   }
 
   async mountInto(rootfs, options) {
-    return call(onlySignal(options), (cancellation) => this.#native.mountInto(rootfs, cancellation))
+    return await call(onlySignal(options), (cancellation) => this.#native.mountInto(rootfs, cancellation))
   }
 
   async unmount(options) {
-    return call(onlySignal(options), (cancellation) => this.#native.unmount(cancellation))
+    return await call(onlySignal(options), (cancellation) => this.#native.unmount(cancellation))
   }
 
   async detach(options) {
-    return call(onlySignal(options), (cancellation) => this.#native.detach(cancellation))
+    return await call(onlySignal(options), (cancellation) => this.#native.detach(cancellation))
   }
 
   async [Symbol.asyncDispose]() {

@@ -77,6 +77,9 @@ function cancelWith(signal, cancellation) {
 /**
  * Runs one native operation. A signal that fires before the commit point undoes the operation, and the promise
  * rejects with its reason. A signal that fires later has no effect, and the operation completes.
+ *
+ * Callers write `return await`: an error may come before a promise that is only returned is linked to its caller, and
+ * the stack would end there.
  */
 async function call(signal, start) {
   throwIfAborted(signal)

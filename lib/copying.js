@@ -22,7 +22,7 @@ async function transfer(options, prepare) {
   const { onProgress, filter, ...settings } = rest
   optionalFunction('onProgress', onProgress)
   optionalFunction('filter', filter)
-  return call(signal, async (cancellation = new native.Cancellation()) => {
+  return await call(signal, async (cancellation = new native.Cancellation()) => {
     const job = prepare(settings, Boolean(filter), cancellation)
     const callbacks = new Callbacks(cancellation)
     const report = onProgress ? progressReporter(job, onProgress) : undefined

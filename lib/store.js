@@ -65,7 +65,7 @@ class VolumeStore {
   }
 
   async removeVolume(name, options) {
-    return call(onlySignal(options), (cancellation) => this.#native.remove(name, null, cancellation))
+    return await call(onlySignal(options), (cancellation) => this.#native.remove(name, null, cancellation))
   }
 
   async attach(sandbox, mounts, options) {
@@ -89,7 +89,7 @@ class VolumeStore {
 
   async detach(id, options) {
     const { signal, rest } = splitOptions(options)
-    return call(signal, (cancellation) => this.#native.detach(id, rest, cancellation))
+    return await call(signal, (cancellation) => this.#native.detach(id, rest, cancellation))
   }
 }
 
@@ -191,37 +191,37 @@ async function defaultStore(...options) {
 
 async function createVolume(name, ...options) {
   const given = options.map(copyOfOptions)
-  return (await defaultStore(...given)).createVolume(name, ...given)
+  return await (await defaultStore(...given)).createVolume(name, ...given)
 }
 
 async function getVolume(name, options) {
   const given = copyOfOptions(options)
-  return (await defaultStore(given)).getVolume(name, given)
+  return await (await defaultStore(given)).getVolume(name, given)
 }
 
 async function listVolumes(options) {
   const given = copyOfOptions(options)
-  return (await defaultStore(given)).listVolumes(given)
+  return await (await defaultStore(given)).listVolumes(given)
 }
 
 async function removeVolume(name, options) {
   const given = copyOfOptions(options)
-  return (await defaultStore(given)).removeVolume(name, given)
+  return await (await defaultStore(given)).removeVolume(name, given)
 }
 
 async function attach(sandbox, mounts, options) {
   const [given, snapshot] = [copyOfOptions(options), snapshotMounts(mounts)]
-  return (await defaultStore(given)).attach(sandbox, snapshot, given)
+  return await (await defaultStore(given)).attach(sandbox, snapshot, given)
 }
 
 async function attachments(options) {
   const given = copyOfOptions(options)
-  return (await defaultStore(given)).attachments(given)
+  return await (await defaultStore(given)).attachments(given)
 }
 
 async function detach(id, options) {
   const given = copyOfOptions(options)
-  return (await defaultStore(given)).detach(id, given)
+  return await (await defaultStore(given)).detach(id, given)
 }
 
 module.exports = {

@@ -19,11 +19,11 @@ class VolumeFs {
   }
 
   async read(relPath, options) {
-    return call(onlySignal(options), (cancellation) => this.#files.read(pathOf(relPath), cancellation))
+    return await call(onlySignal(options), (cancellation) => this.#files.read(pathOf(relPath), cancellation))
   }
 
   async readString(relPath, options) {
-    return call(onlySignal(options), async (cancellation) =>
+    return await call(onlySignal(options), async (cancellation) =>
       textOf(await this.#files.readString(pathOf(relPath), cancellation)),
     )
   }
@@ -32,7 +32,7 @@ class VolumeFs {
     const { signal, rest } = splitOptions(options)
     rejectDetached(data)
     const path = pathOf(relPath)
-    return call(signal, (cancellation) =>
+    return await call(signal, (cancellation) =>
       withEncoded(data, (bytes) => this.#files.write(path, bytes, rest, cancellation)),
     )
   }
@@ -41,28 +41,28 @@ class VolumeFs {
     if (typeof content !== 'string') {
       throw invalidConfig('content', `expected a string, got ${describe(content)}`)
     }
-    return this.write(relPath, content, options)
+    return await this.write(relPath, content, options)
   }
 
   async append(relPath, data, options) {
     const { signal, rest } = splitOptions(options)
     rejectDetached(data)
     const path = pathOf(relPath)
-    return call(signal, (cancellation) =>
+    return await call(signal, (cancellation) =>
       withEncoded(data, (bytes) => this.#files.append(path, bytes, rest, cancellation)),
     )
   }
 
   async copy(from, to, options) {
-    return copy(onlySignal(options), (cancellation) => this.#files.copy(pathOf(from), pathOf(to), cancellation))
+    return await copy(onlySignal(options), (cancellation) => this.#files.copy(pathOf(from), pathOf(to), cancellation))
   }
 
   async copyIn(hostPath, relPath, options) {
-    return transfer(options, (...how) => this.#files.copyIn(hostPath, pathOf(relPath), ...how))
+    return await transfer(options, (...how) => this.#files.copyIn(hostPath, pathOf(relPath), ...how))
   }
 
   async copyOut(relPath, hostPath, options) {
-    return transfer(options, (...how) => this.#files.copyOut(pathOf(relPath), hostPath, ...how))
+    return await transfer(options, (...how) => this.#files.copyOut(pathOf(relPath), hostPath, ...how))
   }
 
   readStream(relPath, options) {
@@ -74,19 +74,19 @@ class VolumeFs {
   }
 
   async mkdir(relPath, options) {
-    return call(onlySignal(options), (cancellation) => this.#files.mkdir(pathOf(relPath), cancellation))
+    return await call(onlySignal(options), (cancellation) => this.#files.mkdir(pathOf(relPath), cancellation))
   }
 
   async remove(relPath, options) {
-    return call(onlySignal(options), (cancellation) => this.#files.remove(pathOf(relPath), cancellation))
+    return await call(onlySignal(options), (cancellation) => this.#files.remove(pathOf(relPath), cancellation))
   }
 
   async removeAll(relPath, options) {
-    return call(onlySignal(options), (cancellation) => this.#files.removeAll(pathOf(relPath), cancellation))
+    return await call(onlySignal(options), (cancellation) => this.#files.removeAll(pathOf(relPath), cancellation))
   }
 
   async exists(relPath, options) {
-    return call(onlySignal(options), (cancellation) => this.#files.exists(pathOf(relPath), cancellation))
+    return await call(onlySignal(options), (cancellation) => this.#files.exists(pathOf(relPath), cancellation))
   }
 
   list(relPath, options) {
@@ -99,7 +99,7 @@ class VolumeFs {
   }
 
   async rename(from, to, options) {
-    return call(onlySignal(options), (cancellation) => this.#files.rename(pathOf(from), pathOf(to), cancellation))
+    return await call(onlySignal(options), (cancellation) => this.#files.rename(pathOf(from), pathOf(to), cancellation))
   }
 }
 

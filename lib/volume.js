@@ -18,7 +18,7 @@ class NamedVolume {
   }
 
   async remove(options) {
-    return call(onlySignal(options), (cancellation) => this.#store.remove(this.name, this.id, cancellation))
+    return await call(onlySignal(options), (cancellation) => this.#store.remove(this.name, this.id, cancellation))
   }
 }
 

@@ -4,8 +4,8 @@ use super::packed::{PackedList, PackedTexts, pack_list, pack_lists, pack_texts};
 use super::runtime::arguments::host_path;
 use super::runtime::cancellation::{Cancellation, cancel_token};
 use super::runtime::convert::to_option_value;
-use super::runtime::dispatch::run;
 use super::runtime::executor::{self, Pool};
+use super::runtime::job::{Job, JobPromise, run};
 use super::runtime::js_error::or_throw;
 use super::runtime::pages::{NativePages, to_json};
 use crate::error::{Error, Result};
@@ -20,7 +20,7 @@ use crate::mount::runtime::qemu::{self, QemuOptions};
 use crate::mount::runtime::{kubernetes, microsandbox_sdk};
 use crate::store::{Attachment, Store};
 use napi::Env;
-use napi::bindgen_prelude::{ToNapiValue, Unknown};
+use napi::bindgen_prelude::Unknown;
 use napi_derive::napi;
 use std::sync::Arc;
 
@@ -45,8 +45,8 @@ impl NativeAttachment {
 
     /// Returns the mounts, for a runtime that opens what this process holds. Fails if the attachment was
     /// detached.
-    fn held_mounts(&self, env: &Env) -> napi::Result<&[ResolvedMount]> {
-        or_throw(env, self.attachment.check_held())?;
+    fn held_mounts(&self) -> Result<&[ResolvedMount]> {
+        self.attachment.check_held()?;
         Ok(&self.attachment.mounts)
     }
 
@@ -57,9 +57,9 @@ impl NativeAttachment {
     }
 
     /// Releases the locks that microsandbox takes itself, if the options hand volumes over to it.
-    fn release_locks(&self, env: &Env, options: &MicrosandboxOptions) -> napi::Result<()> {
+    fn release_locks(&self, options: &MicrosandboxOptions) -> Result<()> {
         match options.hands_over() {
-            true => or_throw(env, self.attachment.give_flock_away()),
+            true => self.attachment.give_flock_away(),
             false => Ok(()),
         }
     }
@@ -113,122 +113,124 @@ impl NativeAttachment {
     /// Arguments for `bwrap`.
     #[napi(catch_unwind, ts_return_type = "string")]
     pub fn to_bubblewrap(&self, env: &Env, options: Unknown<'_>) -> napi::Result<PackedTexts> {
-        let options = or_throw(env, BubblewrapOptions::from_input(&to_option_value(options)?))?;
-        let argv = bubblewrap::render(self.held_mounts(env)?, &options);
-        or_throw(env, argv.and_then(pack_texts))
+        or_throw(env, || {
+            let options = BubblewrapOptions::from_input(&to_option_value(options)?)?;
+            Ok(pack_texts(bubblewrap::render(self.held_mounts()?, &options)?)?)
+        })
     }
 
     /// The descriptors that bubblewrap inherits.
     #[napi(catch_unwind)]
     pub fn descriptors(&self, env: &Env) -> napi::Result<Vec<i32>> {
-        or_throw(env, self.attachment.descriptors())
+        or_throw(env, || Ok(self.attachment.descriptors()?))
     }
 
     /// The `mounts` of an OCI runtime's configuration.
     #[napi(catch_unwind)]
     pub fn to_oci(&self, env: &Env, options: Unknown<'_>) -> napi::Result<PackedList> {
-        let options = or_throw(env, OciOptions::from_input(&to_option_value(options)?))?;
-        let mounts = oci::render(self.held_mounts(env)?, &options);
-        or_throw(env, mounts.and_then(|mounts| pack_list("mounts", &mounts)))
+        or_throw(env, || {
+            let options = OciOptions::from_input(&to_option_value(options)?)?;
+            Ok(pack_list("mounts", &oci::render(self.held_mounts()?, &options)?)?)
+        })
     }
 
     /// Arguments for QEMU, the virtiofs servers and the guest's mounts.
     #[napi(catch_unwind)]
     pub fn to_qemu(&self, env: &Env, options: Unknown<'_>) -> napi::Result<Vec<PackedList>> {
-        let options = or_throw(env, QemuOptions::from_input(&to_option_value(options)?))?;
-        let mounts = self.held_mounts(env)?;
-        or_throw(env, pack_lists(&qemu::LISTS, |put| qemu::render_into(put, mounts, &options)))
+        or_throw(env, || {
+            let options = QemuOptions::from_input(&to_option_value(options)?)?;
+            let mounts = self.held_mounts()?;
+            Ok(pack_lists(&qemu::LISTS, |put| qemu::render_into(put, mounts, &options))?)
+        })
     }
 
     /// Arguments for `docker run` or `podman run`.
     #[napi(catch_unwind, ts_return_type = "string")]
     pub fn to_docker(&self, env: &Env, options: Unknown<'_>) -> napi::Result<PackedTexts> {
-        let options = or_throw(env, DockerOptions::from_input(&to_option_value(options)?))?;
-        or_throw(env, docker::render(self.held_mounts(env)?, options).and_then(pack_texts))
+        or_throw(env, || {
+            let options = DockerOptions::from_input(&to_option_value(options)?)?;
+            Ok(pack_texts(docker::render(self.held_mounts()?, options)?)?)
+        })
     }
 
     /// Arguments for `msb run`.
     #[napi(catch_unwind, ts_return_type = "string")]
     pub fn to_microsandbox(&self, env: &Env, options: Unknown<'_>) -> napi::Result<PackedTexts> {
-        let options = or_throw(env, MicrosandboxOptions::from_input(&to_option_value(options)?))?;
-        let argv = microsandbox::render(self.held_mounts(env)?, &options, &self.volume_lookup());
-        let argv = or_throw(env, argv.and_then(pack_texts))?;
-        self.release_locks(env, &options)?;
-        Ok(argv)
+        or_throw(env, || {
+            let options = MicrosandboxOptions::from_input(&to_option_value(options)?)?;
+            let argv = microsandbox::render(self.held_mounts()?, &options, &self.volume_lookup())?;
+            let argv = pack_texts(argv)?;
+            self.release_locks(&options)?;
+            Ok(argv)
+        })
     }
 
     /// The method calls that add the mounts to a `SandboxBuilder` of microsandbox.
     #[napi(catch_unwind)]
     pub fn sandbox_calls(&self, env: &Env, options: Unknown<'_>) -> napi::Result<PackedList> {
-        let options = or_throw(env, MicrosandboxOptions::from_input(&to_option_value(options)?))?;
-        let calls = microsandbox_sdk::render(self.held_mounts(env)?, &options, &self.volume_lookup());
-        or_throw(env, calls.and_then(|calls| pack_list("calls", &calls)))
+        or_throw(env, || {
+            let options = MicrosandboxOptions::from_input(&to_option_value(options)?)?;
+            let calls = microsandbox_sdk::render(self.held_mounts()?, &options, &self.volume_lookup())?;
+            Ok(pack_list("calls", &calls)?)
+        })
     }
 
     /// Releases the locks that microsandbox takes itself. Called after its SDK has the mounts.
     #[napi(catch_unwind)]
     pub fn release_for_sandbox(&self, env: &Env, options: Unknown<'_>) -> napi::Result<()> {
-        let options = or_throw(env, MicrosandboxOptions::from_input(&to_option_value(options)?))?;
-        self.release_locks(env, &options)
+        or_throw(env, || {
+            let options = MicrosandboxOptions::from_input(&to_option_value(options)?)?;
+            Ok(self.release_locks(&options)?)
+        })
     }
 
     /// A pod's volumes and their claims.
     #[napi(catch_unwind)]
     pub fn to_kubernetes(&self, env: &Env, options: Unknown<'_>) -> napi::Result<Vec<PackedList>> {
-        let options = or_throw(env, KubernetesOptions::from_input(&to_option_value(options)?))?;
-        let (mounts, lists) = (self.held_mounts(env)?, kubernetes::lists_for(&options));
-        or_throw(env, pack_lists(lists, |put| kubernetes::render_into(put, mounts, &options)))
+        or_throw(env, || {
+            let options = KubernetesOptions::from_input(&to_option_value(options)?)?;
+            let (mounts, lists) = (self.held_mounts()?, kubernetes::lists_for(&options));
+            Ok(pack_lists(lists, |put| kubernetes::render_into(put, mounts, &options))?)
+        })
     }
 
     /// Makes another process the owner of the attachment. Returns its process ID.
     #[napi(catch_unwind, ts_return_type = "Promise<number>")]
-    pub fn hand_over<'e>(
-        &self,
-        env: &'e Env,
-        pid: Unknown<'_>,
-        cancellation: Option<&Cancellation>,
-    ) -> napi::Result<Unknown<'e>> {
-        let pid = or_throw(env, process_id(to_option_value(pid)?))?;
-        let (store, id, cancel) = (self.store.clone(), self.attachment.id, cancel_token(cancellation));
-        let work = move || store.hand_over(id, pid, &cancel).map(|()| pid);
-        run(env, Pool::Blocking(None), work, |env, pid| pid.into_unknown(env))
+    pub fn hand_over(&self, pid: Unknown<'_>, cancellation: Option<&Cancellation>) -> JobPromise<u32> {
+        run(|| {
+            let pid = process_id(to_option_value(pid)?)?;
+            let (store, id, cancel) = (self.store.clone(), self.attachment.id, cancel_token(cancellation));
+            Ok(Job::on(Pool::Blocking(None), move || store.hand_over(id, pid, &cancel).map(|()| pid)))
+        })
     }
 
     /// `Attachment.mountInto`
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
-    pub fn mount_into<'e>(
-        &self,
-        env: &'e Env,
-        rootfs: Unknown<'_>,
-        cancellation: Option<&Cancellation>,
-    ) -> napi::Result<Unknown<'e>> {
-        let rootfs = host_path(env, "rootfs", rootfs)?;
-        let (store, attachment, cancel) =
-            (self.store.clone(), self.attachment.clone(), cancel_token(cancellation));
-        let work = move || store.mount_into(&attachment, &rootfs, &cancel);
-        run(env, Pool::Blocking(None), work, |env, ()| ().into_unknown(env))
+    pub fn mount_into(&self, rootfs: Unknown<'_>, cancellation: Option<&Cancellation>) -> JobPromise<()> {
+        run(|| {
+            let rootfs = host_path("rootfs", rootfs)?;
+            let (store, attachment) = (self.store.clone(), self.attachment.clone());
+            let cancel = cancel_token(cancellation);
+            Ok(Job::on(Pool::Blocking(None), move || store.mount_into(&attachment, &rootfs, &cancel)))
+        })
     }
 
     /// `Attachment.unmount`
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
-    pub fn unmount<'e>(
-        &self,
-        env: &'e Env,
-        cancellation: Option<&Cancellation>,
-    ) -> napi::Result<Unknown<'e>> {
+    pub fn unmount(&self, cancellation: Option<&Cancellation>) -> JobPromise<()> {
         let (store, id, cancel) = (self.store.clone(), self.attachment.id, cancel_token(cancellation));
-        run(env, Pool::Blocking(None), move || store.unmount(id, &cancel), |env, ()| ().into_unknown(env))
+        run(|| Ok(Job::on(Pool::Blocking(None), move || store.unmount(id, &cancel))))
     }
 
     /// `Attachment.detach`
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
-    pub fn detach<'e>(&self, env: &'e Env, cancellation: Option<&Cancellation>) -> napi::Result<Unknown<'e>> {
+    pub fn detach(&self, cancellation: Option<&Cancellation>) -> JobPromise<()> {
         let (store, id, cancel) = (self.store.clone(), self.attachment.id, cancel_token(cancellation));
-        let work = move || {
+        let detach = move || {
             cancel.commit()?;
             store.detach_asked(id, &cancel)
         };
-        run(env, Pool::Blocking(None), work, |env, ()| ().into_unknown(env))
+        run(|| Ok(Job::on(Pool::Blocking(None), detach)))
     }
 }
 

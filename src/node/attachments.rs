@@ -3,16 +3,14 @@
 use super::runtime::arguments::text;
 use super::runtime::cancellation::{Cancellation, cancel_token};
 use super::runtime::convert::to_option_value;
-use super::runtime::dispatch::run;
 use super::runtime::executor::Pool;
-use super::runtime::js_error::or_throw;
+use super::runtime::job::{Job, JobPromise, run};
 use super::runtime::pages::NativePages;
 use super::store::NativeStore;
 use crate::error::{Error, Result};
 use crate::model::{OptionReader, OptionValue, VolumeName};
 use crate::store::AttachmentInfo;
-use napi::Env;
-use napi::bindgen_prelude::{ToNapiValue, Unknown};
+use napi::bindgen_prelude::Unknown;
 use napi_derive::napi;
 use serde_json::{Value, json};
 
@@ -20,42 +18,37 @@ use serde_json::{Value, json};
 impl NativeStore {
     /// `attachments`: `options` are `sandbox` and `volume`.
     #[napi(catch_unwind, ts_return_type = "Promise<NativePages>")]
-    pub fn attachments<'e>(
+    pub fn attachments(
         &self,
-        env: &'e Env,
         options: Unknown<'_>,
         cancellation: Option<&Cancellation>,
-    ) -> napi::Result<Unknown<'e>> {
-        let (sandbox, volume) = or_throw(env, attachment_filter(&to_option_value(options)?))?;
-        let (store, cancel) = (self.0.clone(), cancel_token(cancellation));
-        run(
-            env,
-            Pool::Bulk,
-            move || {
+    ) -> JobPromise<NativePages> {
+        run(|| {
+            let (sandbox, volume) = attachment_filter(&to_option_value(options)?)?;
+            let (store, cancel) = (self.0.clone(), cancel_token(cancellation));
+            Ok(Job::on(Pool::Bulk, move || {
                 let infos = store.attachments(sandbox.as_deref(), volume.as_ref(), &cancel)?;
                 Ok(NativePages::of_json(infos.iter().map(|info| attachment_json(info).to_string())))
-            },
-            |env, pages| pages.into_unknown(env),
-        )
+            }))
+        })
     }
 
     /// `detach`: ends the attachment with this id. `options` is `force`.
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
-    pub fn detach<'e>(
+    pub fn detach(
         &self,
-        env: &'e Env,
         id: Unknown<'_>,
         options: Unknown<'_>,
         cancellation: Option<&Cancellation>,
-    ) -> napi::Result<Unknown<'e>> {
-        let id = or_throw(env, attachment_id(&text(env, "id", id)?))?;
-        let options = to_option_value(options)?;
-        let force =
-            OptionReader::of("DetachOptions", &options, &["force"]).and_then(|fields| fields.flag("force"));
-        let force = or_throw(env, force)?.unwrap_or(false);
-        let (store, cancel) = (self.0.clone(), cancel_token(cancellation));
-        let work = move || store.end_attachment(id, force, &cancel);
-        run(env, Pool::Blocking(None), work, |env, ()| ().into_unknown(env))
+    ) -> JobPromise<()> {
+        run(|| {
+            let id = attachment_id(&text("id", id)?)?;
+            let options = to_option_value(options)?;
+            let force = OptionReader::of("DetachOptions", &options, &["force"])?.flag("force")?;
+            let (store, cancel) = (self.0.clone(), cancel_token(cancellation));
+            let detach = move || store.end_attachment(id, force.unwrap_or(false), &cancel);
+            Ok(Job::on(Pool::Blocking(None), detach))
+        })
     }
 }
 

@@ -2,39 +2,29 @@
 
 use super::runtime::cancellation::{Cancellation, cancel_token};
 use super::runtime::convert::to_option_value;
-use super::runtime::dispatch::run;
 use super::runtime::executor::Pool;
-use super::runtime::js_error::or_throw;
+use super::runtime::job::{Job, JobPromise, run};
 use super::runtime::pages::{NativePages, to_json};
 use super::store::{SHARED, absolute_home};
 use crate::error::Result;
 use crate::model::{OptionReader, OptionValue, name_of};
 use crate::store::{CheckOptions, HomeProblem, ProblemKind, check};
-use napi::Env;
-use napi::bindgen_prelude::{ToNapiValue, Unknown};
+use napi::bindgen_prelude::Unknown;
 use napi_derive::napi;
 use std::path::PathBuf;
 
 /// `VolumeStore.check`: `options` are `home`, an absolute path, `repair` and `shared`.
 #[napi(catch_unwind, ts_return_type = "Promise<NativePages>")]
-pub fn check_store<'e>(
-    env: &'e Env,
-    options: Unknown<'_>,
-    cancellation: Option<&Cancellation>,
-) -> napi::Result<Unknown<'e>> {
-    let options = to_option_value(options)?;
-    let (home, options) = or_throw(env, check_options(&options))?;
-    let cancel = cancel_token(cancellation);
-    run(
-        env,
+pub fn check_store(options: Unknown<'_>, cancellation: Option<&Cancellation>) -> JobPromise<NativePages> {
+    run(|| {
+        let (home, options) = check_options(&to_option_value(options)?)?;
+        let cancel = cancel_token(cancellation);
         // It visits every volume.
-        Pool::Walk,
-        move || {
+        Ok(Job::on(Pool::Walk, move || {
             let problems = check(&home, options, &cancel)?;
             Ok(NativePages::of_json(problems.iter().map(|problem| to_json(&problem_value(problem)))))
-        },
-        |env, pages| pages.into_unknown(env),
-    )
+        }))
+    })
 }
 
 fn check_options(options: &OptionValue) -> Result<(PathBuf, CheckOptions)> {

@@ -3,13 +3,14 @@
 //! lib/copying.js advances a copy until it is complete, then commits it. Between two steps JavaScript answers
 //! the filter requests of the last step. It may read the progress at any time.
 
-use super::files::{NativeFiles, pool_for_write, run_exclusive_with_retry, to_undefined};
+use super::files::{NativeFiles, pool_for_write, run_exclusive_with_retry};
 use super::runtime::arguments::{host_path, volume_path};
 use super::runtime::cancellation::{Cancellation, cancel_token};
 use super::runtime::convert::to_option_value;
 use super::runtime::data::{CopiedData, WriteData};
-use super::runtime::dispatch::{current, run, run_in_steps};
+use super::runtime::dispatch::current;
 use super::runtime::executor::{self, KeyedLimit, Pool};
+use super::runtime::job::{Job, JobPromise, run};
 use super::runtime::js_error::or_throw;
 use crate::error::{Error, Result};
 use crate::model::option_names::HOST_PATH;
@@ -20,7 +21,7 @@ use crate::store::{
 };
 use crate::sync::CancelToken;
 use napi::Env;
-use napi::bindgen_prelude::{ToNapiValue, Unknown};
+use napi::bindgen_prelude::Unknown;
 use napi_derive::napi;
 use std::sync::{Arc, Mutex, TryLockError};
 
@@ -31,29 +32,29 @@ const MAX_COPIES_PER_VOLUME: usize = 16;
 impl NativeFiles {
     /// `VolumeFs.append`
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
-    pub fn append<'e>(
+    pub fn append(
         &self,
-        env: &'e Env,
+        env: &Env,
         path: Unknown<'_>,
         data: Unknown<'_>,
         options: Unknown<'_>,
         cancellation: Option<&Cancellation>,
-    ) -> napi::Result<Unknown<'e>> {
-        let (files, path, cancel) = self.call_args(env, path, cancellation)?;
-        let data = WriteData::from_js(env, data)?;
-        let options = or_throw(env, append_options(&to_option_value(options)?))?;
-        let pool = pool_for_write(data.len(), options.durable, false);
-        let retry_pool = pool.clone();
-        // The bytes are written at once, so that appends of others cannot come between them.
-        let append = move |bytes: CopiedData| {
-            let prepared = files.prepare_write()?;
-            let limit = prepared.has_quota().then(|| KeyedLimit::exclusive(files.queue(), &cancel));
-            let append = move |cancel: &CancelToken| prepared.append_once(&path, &bytes, options, cancel);
-            run_exclusive_with_retry(limit, retry_pool, cancel, append)
-        };
-        let later = pool.clone();
-        let work = move || data.with_all(later, append);
-        run_in_steps(env, pool, work, to_undefined)
+    ) -> JobPromise<()> {
+        self.run_at(path, cancellation, |files, path, cancel| {
+            let data = WriteData::from_js(env, data)?;
+            let options = append_options(&to_option_value(options)?)?;
+            let pool = pool_for_write(data.len(), options.durable, false);
+            let retry_pool = pool.clone();
+            // The bytes are written at once, so that appends of others cannot come between them.
+            let append = move |bytes: CopiedData| {
+                let prepared = files.prepare_write()?;
+                let limit = prepared.has_quota().then(|| KeyedLimit::exclusive(files.queue(), &cancel));
+                let append = move |cancel: &CancelToken| prepared.append_once(&path, &bytes, options, cancel);
+                run_exclusive_with_retry(limit, retry_pool, cancel, append)
+            };
+            let later = pool.clone();
+            Ok(Job::in_steps(pool, move || data.with_all(later, append)))
+        })
     }
 
     /// `VolumeFs.copy`
@@ -65,8 +66,10 @@ impl NativeFiles {
         to: Unknown<'_>,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<NativeCopy> {
-        let request = CopyRequest::Within { from: volume_path(env, from)?, to: volume_path(env, to)? };
-        Ok(self.prepare(request, TransferOptions::default(), cancellation))
+        or_throw(env, || {
+            let request = CopyRequest::Within { from: volume_path(from)?, to: volume_path(to)? };
+            Ok(self.prepare(request, TransferOptions::default(), cancellation))
+        })
     }
 
     /// `VolumeFs.copyIn`. `has_filter` makes `advance` return filter requests.
@@ -80,9 +83,11 @@ impl NativeFiles {
         has_filter: bool,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<NativeCopy> {
-        let request = CopyRequest::In { host: host_path(env, HOST_PATH, host)?, to: volume_path(env, to)? };
-        let options = or_throw(env, transfer_options(&to_option_value(options)?, has_filter))?;
-        Ok(self.prepare(request, options, cancellation))
+        or_throw(env, || {
+            let request = CopyRequest::In { host: host_path(HOST_PATH, host)?, to: volume_path(to)? };
+            let options = transfer_options(&to_option_value(options)?, has_filter)?;
+            Ok(self.prepare(request, options, cancellation))
+        })
     }
 
     /// `VolumeFs.copyOut`. `has_filter` makes `advance` return filter requests.
@@ -96,10 +101,11 @@ impl NativeFiles {
         has_filter: bool,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<NativeCopy> {
-        let request =
-            CopyRequest::Out { from: volume_path(env, from)?, host: host_path(env, HOST_PATH, host)? };
-        let options = or_throw(env, transfer_options(&to_option_value(options)?, has_filter))?;
-        Ok(self.prepare(request, options, cancellation))
+        or_throw(env, || {
+            let request = CopyRequest::Out { from: volume_path(from)?, host: host_path(HOST_PATH, host)? };
+            let options = transfer_options(&to_option_value(options)?, has_filter)?;
+            Ok(self.prepare(request, options, cancellation))
+        })
     }
 }
 
@@ -165,29 +171,30 @@ impl NativeCopy {
     /// Copies until the next filter requests, and returns these, or until the commit point, and returns null.
     /// `decisions` answers the last filter requests. `commits` makes it pass the commit point as well.
     #[napi(catch_unwind, ts_return_type = "Promise<CopyFilterEntry[] | null>")]
-    pub fn advance<'e>(
+    pub fn advance(
         &self,
-        env: &'e Env,
+        env: &Env,
         decisions: Vec<bool>,
         commits: bool,
-    ) -> napi::Result<Unknown<'e>> {
-        let copy = self.copy.clone();
-        let teardown_guard = current(env)?.teardown.add(&self.limit.cancel);
-        let work = move || {
-            let _teardown_guard = teardown_guard;
-            with(&copy, |copy| match copy.advance(&decisions)? {
-                None if commits => copy.commit().map(|()| None),
-                requests => Ok(requests),
-            })
-        };
-        run(env, Pool::Copy(self.limit.clone()), work, filter_entries)
+    ) -> JobPromise<Option<Vec<CopyFilterEntry>>> {
+        run(|| {
+            let copy = self.copy.clone();
+            let teardown_guard = current(env)?.teardown.add(&self.limit.cancel);
+            Ok(Job::on(Pool::Copy(self.limit.clone()), move || {
+                let _teardown_guard = teardown_guard;
+                with(&copy, |copy| match copy.advance(&decisions)? {
+                    None if commits => copy.commit().map(|()| None),
+                    requests => Ok(requests.map(filter_entries)),
+                })
+            }))
+        })
     }
 
     /// Passes the commit point, or undoes the copy if it was cancelled.
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
-    pub fn commit<'e>(&self, env: &'e Env) -> napi::Result<Unknown<'e>> {
+    pub fn commit(&self) -> JobPromise<()> {
         let copy = self.copy.clone();
-        run(env, Pool::Blocking(None), move || with(&copy, VolumeCopy::commit), to_undefined)
+        run(|| Ok(Job::on(Pool::Blocking(None), move || with(&copy, VolumeCopy::commit))))
     }
 }
 
@@ -212,7 +219,7 @@ fn with<T>(copy: &Mutex<VolumeCopy>, work: impl FnOnce(&mut VolumeCopy) -> Resul
     }
 }
 
-fn filter_entries(env: &Env, requests: Option<Vec<FilterRequest>>) -> napi::Result<Unknown<'_>> {
+fn filter_entries(requests: Vec<FilterRequest>) -> Vec<CopyFilterEntry> {
     let entry = |request: FilterRequest| CopyFilterEntry {
         path: request.path.to_string_lossy().into_owned(),
         kind: match request.kind {
@@ -222,7 +229,7 @@ fn filter_entries(env: &Env, requests: Option<Vec<FilterRequest>>) -> napi::Resu
             EntryKind::Special => "other",
         },
     };
-    requests.map(|requests| requests.into_iter().map(entry).collect::<Vec<_>>()).into_unknown(env)
+    requests.into_iter().map(entry).collect()
 }
 
 fn append_options(options: &OptionValue) -> Result<AppendOptions> {

@@ -1,18 +1,18 @@
 //! The native side of `list`, `stat` and `rename`.
 
-use super::files::{NativeFiles, to_undefined};
+use super::files::NativeFiles;
 use super::runtime::arguments::volume_path;
 use super::runtime::cancellation::{Cancellation, cancel_token};
-use super::runtime::convert::{from_option_value, to_option_value};
-use super::runtime::dispatch::{Outcome, run, run_in_steps};
+use super::runtime::convert::to_option_value;
 use super::runtime::executor::Pool;
+use super::runtime::job::{Job, JobPromise, Outcome, run};
 use super::runtime::js_error::or_throw;
 use crate::error::Result;
 use crate::model::{OptionReader, OptionValue};
 use crate::store::{DirListing, EntryBatch, ListOptions, Stat, VolumeFs};
 use crate::sync::{CancelToken, IgnorePoison};
 use napi::Env;
-use napi::bindgen_prelude::{Buffer, Either, Float64Array, ToNapiValue, Uint32Array, Unknown};
+use napi::bindgen_prelude::{Buffer, Either, Float64Array, Uint32Array, Unknown};
 use napi_derive::napi;
 use std::ffi::OsString;
 use std::mem;
@@ -31,34 +31,33 @@ const MAX_DATE_MS: f64 = 8.64e15;
 impl NativeFiles {
     /// `VolumeFs.stat`
     #[napi(catch_unwind, ts_return_type = "Promise<object>")]
-    pub fn stat<'e>(
+    pub fn stat(
         &self,
-        env: &'e Env,
         path: Unknown<'_>,
         options: Unknown<'_>,
         cancellation: Option<&Cancellation>,
-    ) -> napi::Result<Unknown<'e>> {
-        let (files, path, cancel) = self.call_args(env, path, cancellation)?;
-        let follow = or_throw(env, flag("StatOptions", &to_option_value(options)?, "followSymlinks"))?;
-        let work = move || {
-            cancel.check()?;
-            files.stat(&path, follow.unwrap_or(true))
-        };
-        run(env, Pool::Fast, work, |env, stat| from_option_value(env, &stat_value(&stat)))
+    ) -> JobPromise<OptionValue> {
+        self.run_at(path, cancellation, |files, path, cancel| {
+            let follow = flag("StatOptions", &to_option_value(options)?, "followSymlinks")?;
+            Ok(Job::on(Pool::Fast, move || {
+                cancel.check()?;
+                files.stat(&path, follow.unwrap_or(true)).map(|stat| stat_value(&stat))
+            }))
+        })
     }
 
     /// `VolumeFs.rename`
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
-    pub fn rename<'e>(
+    pub fn rename(
         &self,
-        env: &'e Env,
         from: Unknown<'_>,
         to: Unknown<'_>,
         cancellation: Option<&Cancellation>,
-    ) -> napi::Result<Unknown<'e>> {
-        let (files, from, cancel) = self.call_args(env, from, cancellation)?;
-        let to = volume_path(env, to)?;
-        run(env, Pool::Fast, move || files.rename(&from, &to, &cancel), to_undefined)
+    ) -> JobPromise<()> {
+        self.run_at(from, cancellation, |files, from, cancel| {
+            let to = volume_path(to)?;
+            Ok(Job::on(Pool::Fast, move || files.rename(&from, &to, &cancel)))
+        })
     }
 
     /// `VolumeFs.list`. `whole` says that the caller collects all entries in memory.
@@ -70,11 +69,13 @@ impl NativeFiles {
         options: Unknown<'_>,
         whole: bool,
     ) -> napi::Result<NativeListing> {
-        let (files, path, _) = self.call_args(env, path, None)?;
-        let recursive = or_throw(env, flag("ListFilesOptions", &to_option_value(options)?, "recursive"))?;
-        let options = ListOptions { recursive: recursive.unwrap_or(false), whole };
-        let state = Mutex::new(ListingState::NotStarted(files, path, options));
-        Ok(NativeListing(Arc::new(ListingSlot(state))))
+        or_throw(env, || {
+            let path = volume_path(path)?;
+            let recursive = flag("ListFilesOptions", &to_option_value(options)?, "recursive")?;
+            let options = ListOptions { recursive: recursive.unwrap_or(false), whole };
+            let state = ListingState::NotStarted(self.files().clone(), path, options);
+            Ok(NativeListing(Arc::new(ListingSlot(Mutex::new(state)))))
+        })
     }
 }
 
@@ -110,9 +111,11 @@ impl NativeListing {
     /// Reads the next entries. Allows one call at a time. After the last entries or an error it returns no
     /// entries.
     #[napi(catch_unwind, ts_return_type = "Promise<NativeBatch>")]
-    pub fn next<'e>(&self, env: &'e Env, cancellation: Option<&Cancellation>) -> napi::Result<Unknown<'e>> {
-        let (slot, cancel) = (self.0.clone(), cancel_token(cancellation));
-        run_in_steps(env, slot.pool(), move || slot.next(cancel), |env, batch| batch.into_unknown(env))
+    pub fn next(&self, cancellation: Option<&Cancellation>) -> JobPromise<NativeBatch> {
+        run(|| {
+            let (slot, cancel) = (self.0.clone(), cancel_token(cancellation));
+            Ok(Job::in_steps(slot.pool(), move || slot.next(cancel)))
+        })
     }
 
     /// Ends the listing: at once, or when the running call of `next` ends.

@@ -5,9 +5,8 @@ use super::runtime::arguments::volume_path;
 use super::runtime::cancellation::{Cancellation, cancel_token};
 use super::runtime::convert::to_option_value;
 use super::runtime::data::{BULK_MIN_BYTES, DataSink, WriteData};
-use super::runtime::dispatch::{Convert, Outcome, run, run_in_steps};
 use super::runtime::executor::{KeyedLimit, Pool};
-use super::runtime::js_error::or_throw;
+use super::runtime::job::{CallResult, IntoJs, Job, JobPromise, Outcome, run};
 use super::runtime::pages::NativePages;
 use crate::error::{Error, Result};
 use crate::model::{OptionReader, OptionValue};
@@ -44,38 +43,37 @@ impl NativeFiles {
         &self.slots
     }
 
-    /// Returns the files, the parsed path and the token of a call.
-    pub fn call_args(
+    /// Runs the job that `parse` creates from the files, the path and the token of a call. `parse` reads the other
+    /// arguments.
+    pub(super) fn run_at<T>(
         &self,
-        env: &Env,
         path: Unknown<'_>,
         cancellation: Option<&Cancellation>,
-    ) -> napi::Result<(VolumeFs, OsString, CancelToken)> {
-        Ok((self.files.clone(), volume_path(env, path)?, cancel_token(cancellation)))
+        parse: impl FnOnce(VolumeFs, OsString, CancelToken) -> CallResult<Job<T>>,
+    ) -> JobPromise<T> {
+        run(|| parse(self.files.clone(), volume_path(path)?, cancel_token(cancellation)))
     }
 
     /// Reads a whole file, a large one on another pool.
-    fn read_whole<'e, T: Send + 'static>(
+    fn read_whole<T: IntoJs>(
         &self,
-        env: &'e Env,
         path: Unknown<'_>,
         cancellation: Option<&Cancellation>,
         read: fn(OpenedFile, &CancelToken) -> Result<T>,
-        convert: Convert<T>,
-    ) -> napi::Result<Unknown<'e>> {
-        let (files, path, cancel) = self.call_args(env, path, cancellation)?;
-        let work = move || {
-            let reading = cancel.clone();
-            let read = move |file: OpenedFile| {
-                let pool = pool_for_data(usize::try_from(file.size()).unwrap_or(usize::MAX));
-                match pool {
-                    Pool::Fast => read(file, &reading).map(Outcome::Ready),
-                    pool => Ok(Outcome::last_step_on(pool, move || read(file, &reading))),
-                }
-            };
-            retry_while_leased(Pool::Fast, cancel, move |_| files.open_once(&path), read)
-        };
-        run_in_steps(env, Pool::Fast, work, convert)
+    ) -> JobPromise<T> {
+        self.run_at(path, cancellation, |files, path, cancel| {
+            Ok(Job::in_steps(Pool::Fast, move || {
+                let reading = cancel.clone();
+                let read = move |file: OpenedFile| {
+                    let pool = pool_for_data(usize::try_from(file.size()).unwrap_or(usize::MAX));
+                    match pool {
+                        Pool::Fast => read(file, &reading).map(Outcome::Ready),
+                        pool => Ok(Outcome::last_step_on(pool, move || read(file, &reading))),
+                    }
+                };
+                retry_while_leased(Pool::Fast, cancel, move |_| files.open_once(&path), read)
+            }))
+        })
     }
 }
 
@@ -89,138 +87,114 @@ impl NativeFiles {
 
     /// `VolumeFs.read`
     #[napi(catch_unwind, ts_return_type = "Promise<Buffer>")]
-    pub fn read<'e>(
-        &self,
-        env: &'e Env,
-        path: Unknown<'_>,
-        cancellation: Option<&Cancellation>,
-    ) -> napi::Result<Unknown<'e>> {
-        self.read_whole(env, path, cancellation, OpenedFile::read, to_buffer)
+    pub fn read(&self, path: Unknown<'_>, cancellation: Option<&Cancellation>) -> JobPromise<FileContent> {
+        self.read_whole(path, cancellation, |file, cancel| file.read(cancel).map(FileContent))
     }
 
     /// `VolumeFs.readString`. Returns a long text in pieces.
     #[napi(catch_unwind, ts_return_type = "Promise<string | NativePages>")]
-    pub fn read_string<'e>(
+    pub fn read_string(
         &self,
-        env: &'e Env,
         path: Unknown<'_>,
         cancellation: Option<&Cancellation>,
-    ) -> napi::Result<Unknown<'e>> {
-        let read = |file: OpenedFile, cancel: &CancelToken| {
+    ) -> JobPromise<Either<String, NativePages>> {
+        self.read_whole(path, cancellation, |file, cancel| {
             let text = file.read_string(cancel)?;
             Ok(match NativePages::needs_pages(&text) {
                 true => Either::B(NativePages::of_text(&text)),
                 false => Either::A(text),
             })
-        };
-        self.read_whole(env, path, cancellation, read, |env, text| text.into_unknown(env))
+        })
     }
 
     /// `VolumeFs.write`
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
-    pub fn write<'e>(
+    pub fn write(
         &self,
-        env: &'e Env,
+        env: &Env,
         path: Unknown<'_>,
         data: Unknown<'_>,
         options: Unknown<'_>,
         cancellation: Option<&Cancellation>,
-    ) -> napi::Result<Unknown<'e>> {
-        let (files, path, cancel) = self.call_args(env, path, cancellation)?;
-        let data = WriteData::from_js(env, data)?;
-        let options = or_throw(env, write_options(&to_option_value(options)?))?;
-        let pool = pool_for_write(data.len(), options.durable, options.atomic);
-        let later = pool.clone();
-        let write = move |data: WriteData| {
-            let prepared = files.prepare_write()?;
-            if !prepared.has_quota() {
-                let length = data.len() as u64;
-                let begin = move |cancel: &CancelToken| prepared.begin_write(&path, length, options, cancel);
-                return retry_while_leased(later.clone(), cancel, begin, move |write| {
-                    write_exclusive(data, later, write)
-                });
-            }
-            // Other writers of the volume wait for this one, so it must not wait for data while it runs.
-            data.with_all(later.clone(), move |bytes| {
-                match prepared.try_write(&path, &bytes, options, &cancel)? {
-                    Some(()) => Ok(Outcome::Ready(())),
-                    None => {
-                        let limit = Some(KeyedLimit::exclusive(files.queue(), &cancel));
-                        let write =
-                            move |cancel: &CancelToken| prepared.write_once(&path, &bytes, options, cancel);
-                        run_exclusive_with_retry(limit, later, cancel, write)
-                    }
+    ) -> JobPromise<()> {
+        self.run_at(path, cancellation, |files, path, cancel| {
+            let data = WriteData::from_js(env, data)?;
+            let options = write_options(&to_option_value(options)?)?;
+            let pool = pool_for_write(data.len(), options.durable, options.atomic);
+            let later = pool.clone();
+            let write = move |data: WriteData| {
+                let prepared = files.prepare_write()?;
+                if !prepared.has_quota() {
+                    let length = data.len() as u64;
+                    let begin =
+                        move |cancel: &CancelToken| prepared.begin_write(&path, length, options, cancel);
+                    return retry_while_leased(later.clone(), cancel, begin, move |write| {
+                        write_exclusive(data, later, write)
+                    });
                 }
-            })
-        };
-        let check_pool = pool.clone();
-        let work = move || data.check_then(check_pool, write);
-        run_in_steps(env, pool, work, to_undefined)
+                // Other writers of the volume wait for this one, so it must not wait for data while it runs.
+                data.with_all(later.clone(), move |bytes| {
+                    match prepared.try_write(&path, &bytes, options, &cancel)? {
+                        Some(()) => Ok(Outcome::Ready(())),
+                        None => {
+                            let limit = Some(KeyedLimit::exclusive(files.queue(), &cancel));
+                            let write = move |cancel: &CancelToken| {
+                                prepared.write_once(&path, &bytes, options, cancel)
+                            };
+                            run_exclusive_with_retry(limit, later, cancel, write)
+                        }
+                    }
+                })
+            };
+            let check_pool = pool.clone();
+            Ok(Job::in_steps(pool, move || data.check_then(check_pool, write)))
+        })
     }
 
     /// `VolumeFs.mkdir`
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
-    pub fn mkdir<'e>(
-        &self,
-        env: &'e Env,
-        path: Unknown<'_>,
-        cancellation: Option<&Cancellation>,
-    ) -> napi::Result<Unknown<'e>> {
-        let (files, path, cancel) = self.call_args(env, path, cancellation)?;
-        let work = move || {
-            let prepared = files.prepare_write()?;
-            let has_quota = prepared.has_quota();
-            let limit = KeyedLimit::exclusive(files.queue(), &cancel);
-            run_exclusive(has_quota, limit, move || prepared.mkdir(&path, &cancel))
-        };
-        run_in_steps(env, Pool::Fast, work, to_undefined)
+    pub fn mkdir(&self, path: Unknown<'_>, cancellation: Option<&Cancellation>) -> JobPromise<()> {
+        self.run_at(path, cancellation, |files, path, cancel| {
+            Ok(Job::in_steps(Pool::Fast, move || {
+                let prepared = files.prepare_write()?;
+                let has_quota = prepared.has_quota();
+                let limit = KeyedLimit::exclusive(files.queue(), &cancel);
+                run_exclusive(has_quota, limit, move || prepared.mkdir(&path, &cancel))
+            }))
+        })
     }
 
     /// `VolumeFs.remove`
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
-    pub fn remove<'e>(
-        &self,
-        env: &'e Env,
-        path: Unknown<'_>,
-        cancellation: Option<&Cancellation>,
-    ) -> napi::Result<Unknown<'e>> {
-        let (files, path, cancel) = self.call_args(env, path, cancellation)?;
-        run(env, Pool::Fast, move || files.remove(&path, &cancel), to_undefined)
+    pub fn remove(&self, path: Unknown<'_>, cancellation: Option<&Cancellation>) -> JobPromise<()> {
+        self.run_at(path, cancellation, |files, path, cancel| {
+            Ok(Job::on(Pool::Fast, move || files.remove(&path, &cancel)))
+        })
     }
 
     /// `VolumeFs.removeAll`
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
-    pub fn remove_all<'e>(
-        &self,
-        env: &'e Env,
-        path: Unknown<'_>,
-        cancellation: Option<&Cancellation>,
-    ) -> napi::Result<Unknown<'e>> {
-        let (files, path, cancel) = self.call_args(env, path, cancellation)?;
-        let work = move || {
-            let mut removal = files.prepare_remove_all(&path, &cancel)?;
-            match removal.go_on(Some(Instant::now() + SLICE))? {
-                true => Ok(Outcome::Ready(())),
-                false => Ok(Outcome::last_step_on(Pool::Delete, move || removal.go_on(None).map(drop))),
-            }
-        };
-        run_in_steps(env, Pool::Bulk, work, to_undefined)
+    pub fn remove_all(&self, path: Unknown<'_>, cancellation: Option<&Cancellation>) -> JobPromise<()> {
+        self.run_at(path, cancellation, |files, path, cancel| {
+            Ok(Job::in_steps(Pool::Bulk, move || {
+                let mut removal = files.prepare_remove_all(&path, &cancel)?;
+                match removal.go_on(Some(Instant::now() + SLICE))? {
+                    true => Ok(Outcome::Ready(())),
+                    false => Ok(Outcome::last_step_on(Pool::Delete, move || removal.go_on(None).map(drop))),
+                }
+            }))
+        })
     }
 
     /// `VolumeFs.exists`
     #[napi(catch_unwind, ts_return_type = "Promise<boolean>")]
-    pub fn exists<'e>(
-        &self,
-        env: &'e Env,
-        path: Unknown<'_>,
-        cancellation: Option<&Cancellation>,
-    ) -> napi::Result<Unknown<'e>> {
-        let (files, path, cancel) = self.call_args(env, path, cancellation)?;
-        let work = move || {
-            cancel.check()?;
-            files.exists(&path)
-        };
-        run(env, Pool::Fast, work, |env, exists| exists.into_unknown(env))
+    pub fn exists(&self, path: Unknown<'_>, cancellation: Option<&Cancellation>) -> JobPromise<bool> {
+        self.run_at(path, cancellation, |files, path, cancel| {
+            Ok(Job::on(Pool::Fast, move || {
+                cancel.check()?;
+                files.exists(&path)
+            }))
+        })
     }
 }
 
@@ -298,15 +272,15 @@ pub fn run_exclusive_with_retry(
     Ok(Outcome::Continue(pool.clone(), Box::new(move || retry_while_leased(pool, cancel, write, done))))
 }
 
-/// Converts the result of a call that returns nothing.
-pub fn to_undefined(env: &Env, (): ()) -> napi::Result<Unknown<'_>> {
-    ().into_unknown(env)
-}
+/// The content of a file, which becomes a `Buffer`.
+pub struct FileContent(Vec<u8>);
 
-fn to_buffer<'e>(env: &'e Env, content: Vec<u8>) -> napi::Result<Unknown<'e>> {
-    match content.len() < BULK_MIN_BYTES {
-        true => BufferSlice::copy_from(env, content)?.into_unknown(env),
-        false => Buffer::from(content).into_unknown(env),
+impl IntoJs for FileContent {
+    fn into_js(self, env: &Env) -> napi::Result<Unknown<'_>> {
+        match self.0.len() < BULK_MIN_BYTES {
+            true => BufferSlice::copy_from(env, self.0)?.into_unknown(env),
+            false => Buffer::from(self.0).into_unknown(env),
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Retries of operations that fail because of a file lease. A waiting operation takes no thread and no keyed
 //! limit: one thread resumes all of them.
 
-use super::runtime::dispatch::Outcome;
 use super::runtime::executor::{self, Pool};
+use super::runtime::job::Outcome;
 use crate::error::Result;
 use crate::store::LeaseWait;
 use crate::sync::{CancelToken, IgnorePoison};

@@ -1,7 +1,7 @@
 //! The Node.js addon: the only room that uses napi.
 //!
-//! An exported function parses its arguments, passes one call of the core to `runtime::dispatch`, and names
-//! the conversion of the result. The dispatcher runs the call and settles the promise.
+//! An exported function parses its arguments, and returns the job that calls the core: see `runtime::job::run`.
+//! The dispatcher makes the promise, runs the job, and converts its result.
 
 mod attachment;
 mod attachments;

@@ -2,6 +2,7 @@
 
 use super::runtime::arguments::working_directory;
 use super::runtime::convert::{from_option_value, to_option_value};
+use super::runtime::job::CallResult;
 use super::runtime::js_error::or_throw;
 use crate::error::{Error, Result};
 use crate::model::{OptionValue, VolumeId};
@@ -18,9 +19,11 @@ pub fn mount_bind<'e>(
     host_path: Unknown<'_>,
     options: Unknown<'_>,
 ) -> napi::Result<Unknown<'e>> {
-    let host_path = to_option_value(host_path)?;
-    let cwd = working_directory(env, &host_path)?;
-    config_value(env, MountConfig::bind(&host_path, &to_option_value(options)?, &cwd))
+    config_value(env, || {
+        let host_path = to_option_value(host_path)?;
+        let cwd = working_directory(&host_path)?;
+        Ok(MountConfig::bind(&host_path, &to_option_value(options)?, &cwd)?)
+    })
 }
 
 /// `Mount.named`
@@ -31,10 +34,10 @@ pub fn mount_named<'e>(
     options: Unknown<'_>,
     id: Option<String>,
 ) -> napi::Result<Unknown<'e>> {
-    config_value(
-        env,
-        restrict_to_volume(MountConfig::named(&to_option_value(name)?, &to_option_value(options)?), id),
-    )
+    config_value(env, || {
+        let config = MountConfig::named(&to_option_value(name)?, &to_option_value(options)?)?;
+        restrict_to_volume(config, id)
+    })
 }
 
 /// `Mount.namedWith`
@@ -46,26 +49,25 @@ pub fn mount_named_with<'e>(
     volume: Unknown<'_>,
     id: Option<String>,
 ) -> napi::Result<Unknown<'e>> {
-    let config = MountConfig::named_with(
-        &to_option_value(name)?,
-        &to_option_value(options)?,
-        &to_option_value(volume)?,
-    );
-    config_value(env, restrict_to_volume(config, id))
+    config_value(env, || {
+        let (name, options, volume) =
+            (to_option_value(name)?, to_option_value(options)?, to_option_value(volume)?);
+        restrict_to_volume(MountConfig::named_with(&name, &options, &volume)?, id)
+    })
 }
 
 /// Restricts a mount to the volume with this id, if lib/mount.js was passed a volume and no name.
-fn restrict_to_volume(config: Result<MountConfig>, id: Option<String>) -> Result<MountConfig> {
+fn restrict_to_volume(config: MountConfig, id: Option<String>) -> CallResult<MountConfig> {
     match id.and_then(|text| VolumeId::parse(&text)) {
-        Some(id) => config?.of_volume(id),
-        None => config,
+        Some(id) => Ok(config.of_volume(id)?),
+        None => Ok(config),
     }
 }
 
 /// `Mount.tmpfs`
 #[napi(catch_unwind, ts_return_type = "object")]
 pub fn mount_tmpfs<'e>(env: &'e Env, options: Unknown<'_>) -> napi::Result<Unknown<'e>> {
-    config_value(env, MountConfig::tmpfs(&to_option_value(options)?))
+    config_value(env, || Ok(MountConfig::tmpfs(&to_option_value(options)?)?))
 }
 
 /// `Mount.disk`
@@ -75,9 +77,11 @@ pub fn mount_disk<'e>(
     host_path: Unknown<'_>,
     options: Unknown<'_>,
 ) -> napi::Result<Unknown<'e>> {
-    let host_path = to_option_value(host_path)?;
-    let cwd = working_directory(env, &host_path)?;
-    config_value(env, MountConfig::disk(&host_path, &to_option_value(options)?, &cwd))
+    config_value(env, || {
+        let host_path = to_option_value(host_path)?;
+        let cwd = working_directory(&host_path)?;
+        Ok(MountConfig::disk(&host_path, &to_option_value(options)?, &cwd)?)
+    })
 }
 
 /// The mounts that `attach` takes, added in parts.
@@ -95,7 +99,7 @@ impl NativeMounts {
     /// Adds the mounts of an object from guest paths to mount configurations.
     #[napi(catch_unwind)]
     pub fn add(&mut self, env: &Env, mounts: Unknown<'_>) -> napi::Result<()> {
-        self.0.extend(or_throw(env, configs(to_option_value(mounts)?))?);
+        self.0.extend(or_throw(env, || Ok(configs(to_option_value(mounts)?)?))?);
         Ok(())
     }
 
@@ -116,6 +120,9 @@ fn configs(mounts: OptionValue) -> Result<Vec<(String, MountConfig)>> {
     parsed.collect()
 }
 
-fn config_value<'e>(env: &'e Env, config: Result<MountConfig>) -> napi::Result<Unknown<'e>> {
-    from_option_value(env, &OptionValue::from(&or_throw(env, config)?))
+fn config_value<'e>(
+    env: &'e Env,
+    parse: impl FnOnce() -> CallResult<MountConfig>,
+) -> napi::Result<Unknown<'e>> {
+    from_option_value(env, &OptionValue::from(&or_throw(env, parse)?))
 }

@@ -5,18 +5,18 @@ use super::files::NativeFiles;
 use super::mount::NativeMounts;
 use super::runtime::arguments::{text, volume_name, volume_ref};
 use super::runtime::cancellation::{Cancellation, cancel_token};
-use super::runtime::convert::{from_option_value, to_option_value};
-use super::runtime::dispatch::{Outcome, run, run_in_steps};
+use super::runtime::convert::to_option_value;
 use super::runtime::executor::{KeyedLimit, Pool};
+use super::runtime::job::{Job, JobPromise, Outcome, run};
 use super::runtime::js_error::or_throw;
 use super::runtime::pages::{NativePages, to_json};
 use crate::error::{Error, Result};
 use crate::model::{Labels, OptionReader, OptionValue, VolumeName, VolumeSpec};
 use crate::mount::validate_and_order;
-use crate::store::{Durability, OpenOptions, Store, VolumeInfo};
+use crate::store::{CreatedVolume, Durability, OpenOptions, Store, VolumeInfo};
 use crate::sync::{CancelToken, Slots};
 use napi::Env;
-use napi::bindgen_prelude::{ToNapiValue, Unknown};
+use napi::bindgen_prelude::Unknown;
 use napi_derive::napi;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,16 +38,14 @@ pub struct NativeStore(pub(super) Arc<Store>, Arc<Slots>);
 
 /// `VolumeStore.open`: `options` are `home`, an absolute path, `durability`, `shared` and `maxConcurrentCopies`.
 #[napi(catch_unwind, ts_return_type = "Promise<NativeStore>")]
-pub fn open_store<'e>(env: &'e Env, options: Unknown<'_>) -> napi::Result<Unknown<'e>> {
-    let options = to_option_value(options)?;
-    let (home, options, max_copies) = or_throw(env, store_options(&options))?;
-    run(
-        env,
+pub fn open_store(options: Unknown<'_>) -> JobPromise<NativeStore> {
+    run(|| {
+        let (home, options, max_copies) = store_options(&to_option_value(options)?)?;
         // It waits for a writer of the catalog, and for a process that delays this writer.
-        Pool::Blocking(None),
-        move || Ok(NativeStore(Store::open_shared(&home, options)?, Arc::new(Slots::new(max_copies)))),
-        |env, store| store.into_unknown(env),
-    )
+        Ok(Job::on(Pool::Blocking(None), move || {
+            Ok(NativeStore(Store::open_shared(&home, options)?, Arc::new(Slots::new(max_copies))))
+        }))
+    })
 }
 
 fn store_options(options: &OptionValue) -> Result<(PathBuf, OpenOptions, usize)> {
@@ -78,71 +76,53 @@ pub fn absolute_home(fields: &OptionReader<'_>) -> Result<PathBuf> {
 impl NativeStore {
     /// `createVolume`. Returns the id and the path of the volume.
     #[napi(catch_unwind, ts_return_type = "Promise<object>")]
-    pub fn create<'e>(
+    pub fn create(
         &self,
-        env: &'e Env,
         name: Unknown<'_>,
         options: Vec<Unknown<'_>>,
         cancellation: Option<&Cancellation>,
-    ) -> napi::Result<Unknown<'e>> {
-        let name = volume_name(env, name)?;
-        let options = options.into_iter().map(to_option_value).collect::<napi::Result<Vec<_>>>()?;
-        let spec = or_throw(env, VolumeSpec::from_options(&options))?;
-        let (store, cancel) = (self.0.clone(), cancel_token(cancellation));
-        run(
-            env,
-            pool_for_name(&store, Some(&name), &cancel),
-            move || store.create(&name, &spec, &cancel),
-            |env, created| {
-                let path = OptionValue::Text(created.path.to_string_lossy().into_owned());
-                let id = OptionValue::Text(created.id.to_string());
-                from_option_value(
-                    env,
-                    &OptionValue::Object(vec![("id".to_owned(), id), ("path".to_owned(), path)]),
-                )
-            },
-        )
+    ) -> JobPromise<OptionValue> {
+        run(|| {
+            let name = volume_name(name)?;
+            let options = options.into_iter().map(to_option_value).collect::<napi::Result<Vec<_>>>()?;
+            let spec = VolumeSpec::from_options(&options)?;
+            let (store, cancel) = (self.0.clone(), cancel_token(cancellation));
+            let pool = pool_for_name(&store, Some(&name), &cancel);
+            Ok(Job::on(pool, move || {
+                store.create(&name, &spec, &cancel).map(|volume| created_value(&volume))
+            }))
+        })
     }
 
     /// `getVolume`
     #[napi(catch_unwind, ts_return_type = "Promise<object>")]
-    pub fn get<'e>(
-        &self,
-        env: &'e Env,
-        name: Unknown<'_>,
-        cancellation: Option<&Cancellation>,
-    ) -> napi::Result<Unknown<'e>> {
-        let name = volume_name(env, name)?;
-        let (store, cancel) = (self.0.clone(), cancel_token(cancellation));
-        let work = walk_slice_first(cancel, move |cancel| store.get(&name, cancel));
-        run_in_steps(env, Pool::Bulk, work, |env, info| from_option_value(env, &volume_value(&info)))
+    pub fn get(&self, name: Unknown<'_>, cancellation: Option<&Cancellation>) -> JobPromise<OptionValue> {
+        run(|| {
+            let name = volume_name(name)?;
+            let (store, cancel) = (self.0.clone(), cancel_token(cancellation));
+            let get = move |cancel: &CancelToken| store.get(&name, cancel).map(|info| volume_value(&info));
+            Ok(Job::in_steps(Pool::Bulk, walk_slice_first(cancel, get)))
+        })
     }
 
     /// `listVolumes`. `labels` is the filter.
     #[napi(catch_unwind, ts_return_type = "Promise<NativePages>")]
-    pub fn list<'e>(
-        &self,
-        env: &'e Env,
-        options: Unknown<'_>,
-        cancellation: Option<&Cancellation>,
-    ) -> napi::Result<Unknown<'e>> {
-        let filter = or_throw(env, list_filter(&to_option_value(options)?))?;
-        let (store, cancel) = (self.0.clone(), cancel_token(cancellation));
-        run_in_steps(
-            env,
-            Pool::Bulk,
-            walk_slice_first(cancel, move |cancel| {
+    pub fn list(&self, options: Unknown<'_>, cancellation: Option<&Cancellation>) -> JobPromise<NativePages> {
+        run(|| {
+            let filter = list_filter(&to_option_value(options)?)?;
+            let (store, cancel) = (self.0.clone(), cancel_token(cancellation));
+            let list = move |cancel: &CancelToken| {
                 let infos = store.list(&filter, cancel)?;
                 Ok(NativePages::of_json(infos.iter().map(|info| to_json(&volume_value(info)))))
-            }),
-            |env, pages| pages.into_unknown(env),
-        )
+            };
+            Ok(Job::in_steps(Pool::Bulk, walk_slice_first(cancel, list)))
+        })
     }
 
     /// Takes the warnings of operations that succeeded. Returns each warning once.
     #[napi(catch_unwind)]
     pub fn take_warnings(&self, env: &Env) -> napi::Result<Vec<String>> {
-        or_throw(env, self.0.take_warnings())
+        or_throw(env, || Ok(self.0.take_warnings()?))
     }
 
     /// Takes the warnings about the home. Returns each warning once per process.
@@ -153,59 +133,56 @@ impl NativeStore {
 
     /// `removeVolume`. `remove` of a volume passes an id.
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
-    pub fn remove<'e>(
+    pub fn remove(
         &self,
-        env: &'e Env,
         name: Unknown<'_>,
         id: Option<String>,
         cancellation: Option<&Cancellation>,
-    ) -> napi::Result<Unknown<'e>> {
-        let volume = volume_ref(env, name, id.as_deref())?;
-        let (store, cancel) = (self.0.clone(), cancel_token(cancellation));
-        // The content is deleted on a pool without short jobs, and without the keyed limit of the name. A
-        // caller that waits for the name in this time gets an error that says why.
-        let pool = pool_for_name(&store, Some(&volume.name), &cancel);
-        let work = move || {
-            let removal = store.begin_remove(volume, &cancel)?;
-            Ok(Outcome::last_step_on(Pool::Delete, move || removal.finish()))
-        };
-        run_in_steps(env, pool, work, |env, ()| ().into_unknown(env))
+    ) -> JobPromise<()> {
+        run(|| {
+            let volume = volume_ref(name, id.as_deref())?;
+            let (store, cancel) = (self.0.clone(), cancel_token(cancellation));
+            let pool = pool_for_name(&store, Some(&volume.name), &cancel);
+            // The content is deleted on a pool without short jobs, and without the keyed limit of the name. A
+            // caller that waits for the name in this time gets an error that says why.
+            Ok(Job::in_steps(pool, move || {
+                let removal = store.begin_remove(volume, &cancel)?;
+                Ok(Outcome::last_step_on(Pool::Delete, move || removal.finish()))
+            }))
+        })
     }
 
     /// `attach` with the mounts that were added to `mounts`.
     #[napi(catch_unwind, ts_return_type = "Promise<NativeAttachment>")]
-    pub fn attach<'e>(
+    pub fn attach(
         &self,
-        env: &'e Env,
         sandbox: Unknown<'_>,
         mounts: &mut NativeMounts,
         options: Unknown<'_>,
         cancellation: Option<&Cancellation>,
-    ) -> napi::Result<Unknown<'e>> {
-        let sandbox = text(env, "sandbox", sandbox)?;
-        let mounts = mounts.take();
-        let options = to_option_value(options)?;
-        let pid = OptionReader::of("AttachOptions", &options, &["pid"]).and_then(|fields| fields.u32("pid"));
-        let pid = or_throw(env, pid)?;
-        let (store, cancel) = (self.0.clone(), cancel_token(cancellation));
-        // It waits for name locks only if it may create volumes.
-        let created = mounts.iter().find_map(|(_, config)| config.may_create());
-        run(
-            env,
-            pool_for_name(&store, created, &cancel),
-            move || {
+    ) -> JobPromise<NativeAttachment> {
+        run(|| {
+            let sandbox = text("sandbox", sandbox)?;
+            let mounts = mounts.take();
+            let pid = OptionReader::of("AttachOptions", &to_option_value(options)?, &["pid"])?.u32("pid")?;
+            let (store, cancel) = (self.0.clone(), cancel_token(cancellation));
+            // It waits for name locks only if it may create volumes.
+            let created = mounts.iter().find_map(|(_, config)| config.may_create());
+            let pool = pool_for_name(&store, created, &cancel);
+            Ok(Job::on(pool, move || {
                 let attachment = store.attach(&sandbox, &validate_and_order(mounts)?, pid, &cancel)?;
                 Ok(NativeAttachment::new(store, attachment))
-            },
-            |env, attachment| attachment.into_unknown(env),
-        )
+            }))
+        })
     }
 
     /// Returns the files of the volume with this id.
     #[napi(catch_unwind)]
     pub fn files(&self, env: &Env, name: Unknown<'_>, id: String) -> napi::Result<NativeFiles> {
-        let volume = volume_ref(env, name, Some(&id))?;
-        Ok(NativeFiles::new(self.0.files(&volume), self.1.clone()))
+        or_throw(env, || {
+            let volume = volume_ref(name, Some(&id))?;
+            Ok(NativeFiles::new(self.0.files(&volume), self.1.clone()))
+        })
     }
 }
 
@@ -232,6 +209,13 @@ fn walk_slice_first<T: 'static>(
 fn list_filter(options: &OptionValue) -> Result<Labels> {
     let fields = OptionReader::of("ListOptions", options, &["labels"])?;
     Ok(fields.labels("labels")?.unwrap_or_default())
+}
+
+/// Returns the id and the path of a new volume.
+fn created_value(created: &CreatedVolume) -> OptionValue {
+    let path = OptionValue::Text(created.path.to_string_lossy().into_owned());
+    let id = OptionValue::Text(created.id.to_string());
+    OptionValue::Object(vec![("id".to_owned(), id), ("path".to_owned(), path)])
 }
 
 /// Returns the properties of a volume, in the order of a `VolumeHandle`.

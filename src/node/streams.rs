@@ -3,23 +3,23 @@
 //! A stream requests one piece at a time, so that a job never waits for another job of the same file.
 
 use super::files::{
-    NativeFiles, WRITE_OPTIONS, pool_for_data, run_exclusive, run_exclusive_with_retry, to_undefined,
-    write_options_of,
+    NativeFiles, WRITE_OPTIONS, pool_for_data, run_exclusive, run_exclusive_with_retry, write_options_of,
 };
 use super::lease_retry::retry_while_leased;
 use super::runtime::arguments::volume_path;
 use super::runtime::cancellation::release_cancelled;
 use super::runtime::convert::to_option_value;
 use super::runtime::data::{CopiedData, DataSink, WriteData};
-use super::runtime::dispatch::{BorrowedMemory, Outcome, run, run_in_steps};
+use super::runtime::dispatch::BorrowedMemory;
 use super::runtime::executor::{self, KeyedLimit, Pool};
+use super::runtime::job::{Job, JobPromise, Outcome, run};
 use super::runtime::js_error::or_throw;
 use crate::error::{Error, Result};
 use crate::model::{OptionReader, OptionValue};
 use crate::store::{FileReader, ReadRange, StreamWriter, VolumeFs, WriteFrom, WriteOptions, WriteSession};
 use crate::sync::{CancelToken, IgnorePoison};
 use napi::Env;
-use napi::bindgen_prelude::{ToNapiValue, Unknown};
+use napi::bindgen_prelude::Unknown;
 use napi_derive::napi;
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -152,24 +152,22 @@ impl NativeFiles {
     /// Creates the file of a `readStream`. Opens nothing yet.
     #[napi(catch_unwind)]
     pub fn reader(&self, env: &Env, path: Unknown<'_>, options: Unknown<'_>) -> napi::Result<NativeReader> {
-        let path = volume_path(env, path)?;
-        let (range, high_water_mark) = or_throw(env, read_options(&to_option_value(options)?))?;
-        Ok(NativeReader {
-            files: self.files().clone(),
-            path,
-            range,
-            high_water_mark,
-            file: StreamSlot::new(),
+        or_throw(env, || {
+            let (files, path) = (self.files().clone(), volume_path(path)?);
+            let (range, high_water_mark) = read_options(&to_option_value(options)?)?;
+            Ok(NativeReader { files, path, range, high_water_mark, file: StreamSlot::new() })
         })
     }
 
     /// Creates the file of a `writeStream`. Opens nothing yet.
     #[napi(catch_unwind)]
     pub fn writer(&self, env: &Env, path: Unknown<'_>, options: Unknown<'_>) -> napi::Result<NativeWriter> {
-        let (files, path) = (self.files().clone(), volume_path(env, path)?);
-        let (options, from, high_water_mark) = or_throw(env, write_options(&to_option_value(options)?))?;
-        let (file, has_quota) = (StreamSlot::new(), Arc::default());
-        Ok(NativeWriter { files, path, options, from, high_water_mark, file, has_quota })
+        or_throw(env, || {
+            let (files, path) = (self.files().clone(), volume_path(path)?);
+            let (options, from, high_water_mark) = write_options(&to_option_value(options)?)?;
+            let (file, has_quota) = (StreamSlot::new(), Arc::default());
+            Ok(NativeWriter { files, path, options, from, high_water_mark, file, has_quota })
+        })
     }
 }
 
@@ -183,23 +181,27 @@ impl NativeReader {
 
     /// Opens the file. Returns how many bytes there are to read.
     #[napi(catch_unwind, ts_return_type = "Promise<number>")]
-    pub fn open<'e>(&self, env: &'e Env) -> napi::Result<Unknown<'e>> {
+    pub fn open(&self) -> JobPromise<f64> {
         let (files, path, range) = (self.files.clone(), self.path.clone(), self.range);
         let open = self.file.open(move |(), _| files.open_reader_once(&path, range), FileReader::left);
         let cancel = self.file.cancel.clone();
         let attempt = move |cancel: &CancelToken| open(&(), cancel);
-        let work = move || retry_while_leased(Pool::Fast, cancel, attempt, |left| Ok(Outcome::Ready(left)));
-        run_in_steps(env, Pool::Fast, work, |env, left| (left as f64).into_unknown(env))
+        let done = |left| Ok(Outcome::Ready(left as f64));
+        run(|| Ok(Job::in_steps(Pool::Fast, move || retry_while_leased(Pool::Fast, cancel, attempt, done))))
     }
 
     /// Fills `buffer`, and returns how many bytes it read: fewer than the buffer holds only at the end. No
     /// other code may access `buffer` during the call.
     #[napi(catch_unwind, ts_return_type = "Promise<number>")]
-    pub fn read<'e>(&self, env: &'e Env, buffer: Unknown<'_>) -> napi::Result<Unknown<'e>> {
-        let mut buffer = BorrowedMemory::from_js(env, buffer)?;
-        let pool = pool_for_piece(buffer.len());
-        let read = self.file.use_open(move |file, cancel| buffer.fill(|bytes| file.read_next(bytes, cancel)));
-        run(env, pool, read, |env, length| (length as f64).into_unknown(env))
+    pub fn read(&self, env: &Env, buffer: Unknown<'_>) -> JobPromise<f64> {
+        run(|| {
+            let mut buffer = BorrowedMemory::from_js(env, buffer)?;
+            let pool = pool_for_piece(buffer.len());
+            let read = self.file.use_open(move |file, cancel| {
+                buffer.fill(|bytes| file.read_next(bytes, cancel)).map(|length| length as f64)
+            });
+            Ok(Job::on(pool, read))
+        })
     }
 
     /// Ends what runs soon, and lets nothing start.
@@ -211,8 +213,8 @@ impl NativeReader {
 
     /// Closes the file.
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
-    pub fn close<'e>(&self, env: &'e Env) -> napi::Result<Unknown<'e>> {
-        run(env, Pool::Bulk, self.file.close(), to_undefined)
+    pub fn close(&self) -> JobPromise<()> {
+        run(|| Ok(Job::on(Pool::Bulk, self.file.close())))
     }
 }
 
@@ -226,7 +228,7 @@ impl NativeWriter {
 
     /// Opens or creates the file.
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
-    pub fn open<'e>(&self, env: &'e Env) -> napi::Result<Unknown<'e>> {
+    pub fn open(&self) -> JobPromise<()> {
         let (files, path, options, from) = (self.files.clone(), self.path.clone(), self.options, self.from);
         let open = move |prepared: &WriteSession, cancel: &CancelToken| {
             prepared.open_writer_once(&path, options, from, cancel)
@@ -242,31 +244,33 @@ impl NativeWriter {
             let limit = prepared.has_quota().then(|| KeyedLimit::exclusive(files.queue(), &cancel));
             run_exclusive_with_retry(limit, later, cancel, move |cancel| open(&prepared, cancel))
         };
-        run_in_steps(env, pool, work, to_undefined)
+        run(|| Ok(Job::in_steps(pool, work)))
     }
 
     /// Writes a piece: a string, a `Uint8Array`, or an array of `Uint8Array` as one piece.
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
-    pub fn write<'e>(&self, env: &'e Env, data: Unknown<'_>) -> napi::Result<Unknown<'e>> {
-        let data = WriteData::from_chunks(env, data)?;
-        let mut sink = StreamSink { file: self.file.file.clone(), cancel: self.file.cancel.clone() };
-        let pool = pool_for_piece(data.len());
-        let later = pool.clone();
-        if !self.has_quota.load(Ordering::Acquire) {
-            return run_in_steps(env, pool, move || data.write_to(later, sink), to_undefined);
-        }
-        // A piece that waits must not hold slices, because writes into other volumes need them.
-        let limit = KeyedLimit::exclusive(self.files.queue(), &self.file.cancel);
-        let write = move |bytes: CopiedData| run_exclusive(true, limit, move || sink.write(&bytes));
-        run_in_steps(env, pool, move || data.with_all(later, write), to_undefined)
+    pub fn write(&self, env: &Env, data: Unknown<'_>) -> JobPromise<()> {
+        run(|| {
+            let data = WriteData::from_chunks(env, data)?;
+            let mut sink = StreamSink { file: self.file.file.clone(), cancel: self.file.cancel.clone() };
+            let pool = pool_for_piece(data.len());
+            let later = pool.clone();
+            if !self.has_quota.load(Ordering::Acquire) {
+                return Ok(Job::in_steps(pool, move || data.write_to(later, sink)));
+            }
+            // A piece that waits must not hold slices, because writes into other volumes need them.
+            let limit = KeyedLimit::exclusive(self.files.queue(), &self.file.cancel);
+            let write = move |bytes: CopiedData| run_exclusive(true, limit, move || sink.write(&bytes));
+            Ok(Job::in_steps(pool, move || data.with_all(later, write)))
+        })
     }
 
     /// Completes the file.
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
-    pub fn finish<'e>(&self, env: &'e Env) -> napi::Result<Unknown<'e>> {
+    pub fn finish(&self) -> JobPromise<()> {
         let pool =
             self.exclusive_pool_or(if self.options.durable { Pool::Blocking(None) } else { Pool::Bulk });
-        run(env, pool, self.file.use_open(StreamWriter::finish), to_undefined)
+        run(|| Ok(Job::on(pool, self.file.use_open(StreamWriter::finish))))
     }
 
     /// Ends what runs soon, and lets nothing start.
@@ -278,8 +282,8 @@ impl NativeWriter {
 
     /// Closes the file. Discards an atomic write that was not finished.
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
-    pub fn close<'e>(&self, env: &'e Env) -> napi::Result<Unknown<'e>> {
-        run(env, Pool::Blocking(None), self.file.close(), to_undefined)
+    pub fn close(&self) -> JobPromise<()> {
+        run(|| Ok(Job::on(Pool::Blocking(None), self.file.close())))
     }
 }
 

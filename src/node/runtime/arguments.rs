@@ -1,66 +1,60 @@
 //! Arguments that several exported functions take.
 
 use super::convert::to_option_value;
-use super::js_error::or_throw;
-use crate::error::Error;
+use super::job::CallResult;
+use crate::error::{Error, Result};
 use crate::model::{OptionValue, VolumeName, VolumeRef};
 use crate::sys::ext::OsStrExt;
+use napi::ValueType;
 use napi::bindgen_prelude::{FromNapiValue, Uint8Array, Unknown};
-use napi::{Env, ValueType};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 /// A string argument.
-pub fn text(env: &Env, name: &str, value: Unknown<'_>) -> napi::Result<String> {
-    let argument = to_option_value(value)?;
-    or_throw(env, argument.required_text(name).map(str::to_owned))
+pub fn text(name: &str, value: Unknown<'_>) -> CallResult<String> {
+    Ok(to_option_value(value)?.required_text(name).map(str::to_owned)?)
 }
 
 /// A path within a volume: a string, or bytes if a name in it is not UTF-8.
-pub fn volume_path(env: &Env, value: Unknown<'_>) -> napi::Result<OsString> {
+pub fn volume_path(value: Unknown<'_>) -> CallResult<OsString> {
     match value.get_type()? {
         ValueType::Object => {
-            let bytes = Uint8Array::from_unknown(value).map(|bytes| OsStr::from_bytes(&bytes).to_owned());
-            or_throw(
-                env,
-                bytes.map_err(|_| Error::invalid_config("path", "expected a string or a Uint8Array")),
-            )
+            let bytes = Uint8Array::from_unknown(value);
+            let bytes =
+                bytes.map_err(|_| Error::invalid_config("path", "expected a string or a Uint8Array"))?;
+            Ok(OsStr::from_bytes(&bytes).to_owned())
         }
-        _ => text(env, "path", value).map(OsString::from),
+        _ => text("path", value).map(OsString::from),
     }
 }
 
 /// A volume's name.
-pub fn volume_name(env: &Env, value: Unknown<'_>) -> napi::Result<VolumeName> {
-    let name = text(env, "name", value)?;
-    or_throw(env, VolumeName::parse(&name))
+pub fn volume_name(value: Unknown<'_>) -> CallResult<VolumeName> {
+    Ok(VolumeName::parse(&text("name", value)?)?)
 }
 
 /// A volume by its name. With an id, only the volume that has this id is meant.
-pub fn volume_ref(env: &Env, name: Unknown<'_>, id: Option<&str>) -> napi::Result<VolumeRef> {
-    let name = text(env, "name", name)?;
-    or_throw(env, VolumeRef::parse(&name, id))
+pub fn volume_ref(name: Unknown<'_>, id: Option<&str>) -> CallResult<VolumeRef> {
+    Ok(VolumeRef::parse(&text("name", name)?, id)?)
 }
 
 /// The directory that a relative host path starts at. Fails only for a relative path: the working directory
 /// may have been deleted.
-pub fn working_directory(env: &Env, host_path: &OptionValue) -> napi::Result<PathBuf> {
+pub fn working_directory(host_path: &OptionValue) -> Result<PathBuf> {
     match host_path {
         OptionValue::Text(path) if Path::new(path).is_relative() => {
-            let cwd = std::env::current_dir();
-            or_throw(env, cwd.map_err(|error| Error::file_system("getcwd", path, error)))
+            std::env::current_dir().map_err(|error| Error::file_system("getcwd", path, error))
         }
         _ => Ok(PathBuf::from("/")),
     }
 }
 
 /// A path on the host. A relative path starts at the current working directory of this process.
-pub fn host_path(env: &Env, field: &str, value: Unknown<'_>) -> napi::Result<PathBuf> {
+pub fn host_path(field: &str, value: Unknown<'_>) -> CallResult<PathBuf> {
     let argument = to_option_value(value)?;
-    let path = or_throw(env, argument.required_text(field).map(str::to_owned))?;
+    let path = argument.required_text(field)?;
     if path.is_empty() || path.contains('\0') {
-        let problem = format!("{path:?} names nothing on the host");
-        return or_throw(env, Err(Error::invalid_config(field, problem)));
+        return Err(Error::invalid_config(field, format!("{path:?} names nothing on the host")).into());
     }
-    Ok(working_directory(env, &argument)?.join(path))
+    Ok(working_directory(&argument)?.join(path))
 }

@@ -1,5 +1,6 @@
 //! Conversion between JavaScript values and [`OptionValue`].
 
+use super::job::IntoJs;
 use crate::model::OptionValue;
 use napi::bindgen_prelude::{FromNapiValue, JsObjectValue, Null, Object, ToNapiValue, Unknown, Utf16String};
 use napi::{Env, JsValue, KeyCollectionMode, KeyConversion, KeyFilter, Property, ValueType};
@@ -93,5 +94,11 @@ pub fn from_option_value<'e>(env: &'e Env, value: &OptionValue) -> napi::Result<
             object.define_properties(&properties)?;
             object.into_unknown(env)
         }
+    }
+}
+
+impl IntoJs for OptionValue {
+    fn into_js(self, env: &Env) -> napi::Result<Unknown<'_>> {
+        from_option_value(env, &self)
     }
 }

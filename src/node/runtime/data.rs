@@ -1,10 +1,9 @@
 //! The data of a write, and how a job writes it.
 
-use super::dispatch::Outcome;
 use super::executor::Pool;
 use super::feed::{FeedReader, NextSlice};
 use super::feed_queue::{CopiedSlice, SLICE_BYTES};
-use super::js_error::or_throw;
+use super::job::{CallResult, Outcome};
 use crate::error::{Error, Result};
 use napi::bindgen_prelude::{FromNapiValue, Uint8ArraySlice, Unknown};
 use napi::{Env, JsValue, ValueType};
@@ -43,26 +42,26 @@ impl Deref for CopiedData {
 
 impl WriteData {
     /// Takes a string or a `Uint8Array`. Copies at most [`SLICE_BYTES`] bytes of an array here.
-    pub fn from_js(env: &Env, value: Unknown<'_>) -> napi::Result<Self> {
+    pub fn from_js(env: &Env, value: Unknown<'_>) -> CallResult<Self> {
         if value.get_type()? == ValueType::String {
             return Ok(WriteData::Copied(CopiedData::Uncharged(String::from_unknown(value)?.into_bytes())));
         }
         let wrong_type = || Error::invalid_config("data", "expected a Uint8Array or a string");
-        let bytes = or_throw(env, Uint8ArraySlice::from_unknown(value).map_err(|_| wrong_type()))?;
+        let bytes = Uint8ArraySlice::from_unknown(value).map_err(|_| wrong_type())?;
         let length = bytes.len();
         let copied = match length {
             ..BULK_MIN_BYTES => Some(CopiedData::Uncharged(bytes.to_vec())),
             BULK_MIN_BYTES..=SLICE_BYTES => CopiedSlice::in_call(env, &bytes)?.map(CopiedData::Charged),
             _ => None,
         };
-        copied.map_or_else(
-            || FeedReader::from_js(env, value, length).map(WriteData::Fed),
-            |copied| Ok(WriteData::Copied(copied)),
-        )
+        Ok(match copied {
+            Some(copied) => WriteData::Copied(copied),
+            None => WriteData::Fed(FeedReader::from_js(env, value, length)?),
+        })
     }
 
     /// Takes also an array of `Uint8Array`, and copies all of it here. The caller keeps the array short.
-    pub fn from_chunks(env: &Env, value: Unknown<'_>) -> napi::Result<Self> {
+    pub fn from_chunks(env: &Env, value: Unknown<'_>) -> CallResult<Self> {
         if value.get_type()? != ValueType::Object || !value.is_array()? {
             return WriteData::from_js(env, value);
         }

@@ -1,4 +1,4 @@
-//! Dispatcher: runs work on a pool, converts its result on the JavaScript thread, settles its promise.
+//! Dispatcher: runs jobs on pools, converts their results on the JavaScript thread, settles their promises.
 //!
 //! Finished jobs queue up. One threadsafe function settles all that are ready in one turn of the event loop.
 //! It keeps the event loop alive only while jobs are pending. A job gets data as a copy: see [`super::feed`].
@@ -9,11 +9,12 @@ use super::cancellation::release_cancelled;
 use super::env::{EnvLifetime, EnvTeardown};
 use super::executor::{self, Pool};
 use super::feed_queue::FeedQueue;
+use super::job::{CallError, IntoJs, Job, JobPromise, Outcome, Work};
 use super::js_error::{ErrorFactory, to_js_error};
 use crate::error::{Error, Result};
 use crate::store::delete_in_background;
 use crate::sync::IgnorePoison;
-use napi::bindgen_prelude::{FromNapiValue, Uint8Array, Unknown};
+use napi::bindgen_prelude::{FromNapiValue, ToNapiValue, Uint8Array, Unknown};
 use napi::{Env, JsValue, sys};
 use std::any::Any;
 use std::ffi::c_void;
@@ -52,9 +53,6 @@ struct FinishedJob {
 /// Converts the result to a JavaScript value, on the JavaScript thread.
 type Conversion = Box<dyn FnOnce(&Env) -> napi::Result<sys::napi_value> + Send>;
 
-/// Converts a result to a JavaScript value.
-pub type Convert<T> = for<'e> fn(&'e Env, T) -> napi::Result<Unknown<'e>>;
-
 #[derive(Clone, Copy)]
 struct Deferred(sys::napi_deferred);
 
@@ -66,30 +64,6 @@ struct Wake(sys::napi_threadsafe_function);
 
 // SAFETY: a threadsafe function may be called from any thread; `FinishedJobs` drops it before Node frees it.
 unsafe impl Send for Wake {}
-
-/// The outcome of one step of an operation.
-pub enum Outcome<T> {
-    /// The operation is complete.
-    Ready(T),
-    /// The next step, and its pool. It queues there behind earlier jobs.
-    Continue(Pool, Work<T>),
-    /// The next step cannot run yet. The function registers a wait that takes no thread, and resumes the
-    /// operation later by the given closure.
-    Parked(Box<dyn FnOnce(Resume<T>) + Send>),
-}
-
-/// One step of an operation.
-pub type Work<T> = Box<dyn FnOnce() -> Result<Outcome<T>> + Send>;
-
-/// Queues the next step of a parked operation on a pool.
-pub type Resume<T> = Box<dyn FnOnce(Pool, Work<T>) + Send>;
-
-impl<T: 'static> Outcome<T> {
-    /// Continues with a last step on another pool.
-    pub fn last_step_on(pool: Pool, rest: impl FnOnce() -> Result<T> + Send + 'static) -> Self {
-        Outcome::Continue(pool, Box::new(move || rest().map(Outcome::Ready)))
-    }
-}
 
 /// Sets up the dispatcher of this environment. `errors` creates JavaScript errors. Called once per
 /// environment.
@@ -139,32 +113,30 @@ pub fn current(env: &Env) -> napi::Result<Arc<Dispatcher>> {
         .ok_or_else(|| napi::Error::from_reason("sandbox-volumes was loaded without its index.js"))
 }
 
-/// Runs `work` on `pool`. Returns a promise of its converted result.
-pub fn run<'e, T: Send + 'static>(
-    env: &'e Env,
-    pool: Pool,
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-    convert: Convert<T>,
-) -> napi::Result<Unknown<'e>> {
-    run_in_steps(env, pool, move || work().map(Outcome::Ready), convert)
-}
-
-/// Runs work that may continue in further steps. Returns a promise of its converted result.
-pub fn run_in_steps<'e, T: Send + 'static>(
-    env: &'e Env,
-    pool: Pool,
-    work: impl FnOnce() -> Result<Outcome<T>> + Send + 'static,
-    convert: Convert<T>,
-) -> napi::Result<Unknown<'e>> {
-    let dispatcher = current(env)?;
-    let (mut deferred, mut promise) = (ptr::null_mut(), ptr::null_mut());
-    // SAFETY: `env` is valid on this thread and the two pointers are filled in by the call.
-    check_status(unsafe { sys::napi_create_promise(env.raw(), &mut deferred, &mut promise) })?;
-    let deferred = Deferred(deferred);
-    dispatcher.ref_loop(env)?;
-    dispatcher.submit(pool, Box::new(work), deferred, convert);
-    // SAFETY: `promise` is a value of this environment in the handle scope of the running call.
-    Ok(unsafe { Unknown::from_raw_unchecked(env.raw(), promise) })
+/// Creates the promise of a job, and queues the job. Rejects the promise at once if the call has no job. An
+/// exception of JavaScript is thrown unchanged.
+impl<T: IntoJs> ToNapiValue for JobPromise<T> {
+    unsafe fn to_napi_value(env: sys::napi_env, JobPromise(job): Self) -> napi::Result<sys::napi_value> {
+        let env = Env::from_raw(env);
+        let job = match job {
+            Ok(job) => Ok(job),
+            Err(CallError::Invalid(error)) => Err(error),
+            Err(CallError::NodeApi(error)) => return Err(error),
+        };
+        let dispatcher = current(&env)?;
+        let (mut deferred, mut promise) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: `env` is valid on this thread and the two pointers are filled in by the call.
+        check_status(unsafe { sys::napi_create_promise(env.raw(), &mut deferred, &mut promise) })?;
+        let deferred = Deferred(deferred);
+        match job {
+            Ok(Job { pool, work }) => {
+                dispatcher.ref_loop(&env)?;
+                dispatcher.submit(pool, work, deferred);
+            }
+            Err(error) => dispatcher.settle(&env, FinishedJob { deferred, outcome: Err(error) }),
+        }
+        Ok(promise)
+    }
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {
@@ -175,27 +147,21 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
 
 impl Dispatcher {
     /// Queues a step. Each step queues the next one, until a result settles the promise.
-    fn submit<T: Send + 'static>(
-        self: &Arc<Self>,
-        pool: Pool,
-        work: Work<T>,
-        deferred: Deferred,
-        convert: Convert<T>,
-    ) {
+    fn submit<T: IntoJs>(self: &Arc<Self>, pool: Pool, work: Work<T>, deferred: Deferred) {
         let reporter = self.clone();
         let queued = executor::submit(
             pool,
             Box::new(move || match reporter.perform(work) {
-                Ok(Outcome::Ready(result)) => reporter.finish(deferred, Ok(result), convert),
-                Ok(Outcome::Continue(pool, rest)) => reporter.submit(pool, rest, deferred, convert),
+                Ok(Outcome::Ready(result)) => reporter.finish(deferred, Ok(result)),
+                Ok(Outcome::Continue(pool, rest)) => reporter.submit(pool, rest, deferred),
                 Ok(Outcome::Parked(park)) => {
-                    park(Box::new(move |pool, rest| reporter.submit(pool, rest, deferred, convert)));
+                    park(Box::new(move |pool, rest| reporter.submit(pool, rest, deferred)));
                 }
-                Err(error) => reporter.finish(deferred, Err(error), convert),
+                Err(error) => reporter.finish::<T>(deferred, Err(error)),
             }),
         );
         if let Err(error) = queued {
-            self.finish(deferred, Err(error), convert);
+            self.finish::<T>(deferred, Err(error));
         }
     }
 
@@ -249,9 +215,9 @@ impl Dispatcher {
 
     /// Queues a finished job and wakes the event loop. If the environment has ended, drops the result, which
     /// undoes what it owns.
-    fn finish<T: Send + 'static>(&self, deferred: Deferred, result: Result<T>, convert: Convert<T>) {
+    fn finish<T: IntoJs>(&self, deferred: Deferred, result: Result<T>) {
         let outcome = result.map(|result| -> Conversion {
-            Box::new(move |env| convert(env, result).map(|value| value.raw()))
+            Box::new(move |env| result.into_js(env).map(|value| value.raw()))
         });
         let mut finished = self.lock();
         if finished.wake.is_none() {

@@ -54,16 +54,16 @@ impl KeyedLimit {
     }
 }
 
-type Job = Box<dyn FnOnce() + Send>;
+type PoolJob = Box<dyn FnOnce() + Send>;
 
-type KeyedJob = (Option<String>, Job);
+type KeyedJob = (Option<String>, PoolJob);
 
 /// A job in the queue.
 struct QueuedJob {
     key: Option<String>,
     /// Once it is cancelled, the job comes before all others.
     cancel: Option<CancelToken>,
-    job: Job,
+    job: PoolJob,
 }
 
 struct JobQueue {
@@ -112,7 +112,7 @@ struct KeyedJobs {
     /// How many jobs are queued or run.
     running: usize,
     /// Jobs that wait until one of these is done.
-    parked: VecDeque<(CancelToken, Job)>,
+    parked: VecDeque<(CancelToken, PoolJob)>,
 }
 
 static FAST: LazyLock<JobQueue> = LazyLock::new(|| JobQueue::new("volumes-fast", 4, 0));
@@ -127,11 +127,11 @@ static BLOCKING: LazyLock<JobQueue> = LazyLock::new(|| JobQueue::new("volume-blo
 
 /// Queues a job for a thread of its pool. Starts threads as needed. Fails if the pool has no thread and none
 /// can be started.
-pub fn submit(pool: Pool, job: Job) -> Result<()> {
+pub fn submit(pool: Pool, job: PoolJob) -> Result<()> {
     submit_cancellable(pool, None, job)
 }
 
-fn submit_cancellable(pool: Pool, cancel: Option<CancelToken>, job: Job) -> Result<()> {
+fn submit_cancellable(pool: Pool, cancel: Option<CancelToken>, job: PoolJob) -> Result<()> {
     match pool {
         Pool::Fast => FAST.submit(None, cancel, job),
         Pool::Bulk => BULK.submit(None, cancel, job),
@@ -161,7 +161,12 @@ impl JobQueue {
         JobQueue { name, max_threads, niceness, state, job_queued, cancel_search }
     }
 
-    fn submit(&'static self, limit: Option<KeyedLimit>, cancel: Option<CancelToken>, job: Job) -> Result<()> {
+    fn submit(
+        &'static self,
+        limit: Option<KeyedLimit>,
+        cancel: Option<CancelToken>,
+        job: PoolJob,
+    ) -> Result<()> {
         let mut state = self.state.lock().ignore_poison();
         if let Some(limit) = &limit
             && let Some(jobs_of_key) = state.by_key.get_mut(&limit.key)
@@ -324,7 +329,7 @@ impl QueueState {
         let QueueState { jobs, cancelled, by_key, .. } = self;
         for KeyedJobs { parked, .. } in by_key.values_mut() {
             let (taken, kept): (VecDeque<_>, _) =
-                parked.drain(..).partition(|(cancel, _): &(CancelToken, Job)| cancel.check().is_err());
+                parked.drain(..).partition(|(cancel, _): &(CancelToken, PoolJob)| cancel.check().is_err());
             *parked = kept;
             cancelled.extend(taken.into_iter().map(|(_, job)| (None, job)));
         }

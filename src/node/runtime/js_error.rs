@@ -1,7 +1,8 @@
 //! The one mapping from [`Error`] to JavaScript errors.
 
 use super::dispatch;
-use crate::error::{Error, Result};
+use super::job::{CallError, CallResult};
+use crate::error::Error;
 use crate::node::attachments::owner_name;
 use napi::Env;
 use napi::bindgen_prelude::{FnArgs, Function, FunctionRef, Object, Unknown};
@@ -77,13 +78,16 @@ pub fn to_js_error<'e>(env: &'e Env, factory: &ErrorFactory, error: &Error) -> n
     factory.borrow_back(env)?.call((kind, error.code(), error.to_string(), details).into())
 }
 
-/// Throws an [`Error`] from a synchronous call.
-pub fn or_throw<T>(env: &Env, result: Result<T>) -> napi::Result<T> {
-    result.map_err(|error| {
-        let dispatcher = match dispatch::current(env) {
-            Ok(dispatcher) => dispatcher,
-            Err(unconnected) => return unconnected,
-        };
-        to_js_error(env, &dispatcher.errors, &error).map_or_else(|failed| failed, napi::Error::from)
+/// Runs a synchronous call, and throws its error.
+pub fn or_throw<T>(env: &Env, call: impl FnOnce() -> CallResult<T>) -> napi::Result<T> {
+    call().map_err(|error| match error {
+        CallError::NodeApi(error) => error,
+        CallError::Invalid(error) => thrown(env, &error).unwrap_or_else(|failed| failed),
     })
+}
+
+/// Returns the error that makes Node-API throw `error`.
+fn thrown(env: &Env, error: &Error) -> napi::Result<napi::Error> {
+    let dispatcher = dispatch::current(env)?;
+    to_js_error(env, &dispatcher.errors, error).map(napi::Error::from)
 }

@@ -9,5 +9,6 @@ pub mod env;
 pub mod executor;
 pub mod feed;
 pub mod feed_queue;
+pub mod job;
 pub mod js_error;
 pub mod pages;
