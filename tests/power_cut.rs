@@ -36,7 +36,7 @@ mod work;
 #[path = "support/worker.rs"]
 mod worker;
 
-use audit::{Audit, assert_usable};
+use audit::{Audit, Ending, assert_usable};
 use cut::{Findings, prepare_temporary_directory, record};
 use report::report;
 use sandbox_volumes::store::{Durability, HomeProblem, ProblemKind, check};
@@ -46,11 +46,16 @@ use traced::{ACKNOWLEDGED, may_attach};
 use work::Work;
 
 fn cut_power(work: Work) {
+    cut_power_with(work, &[]);
+}
+
+/// The same with faults that the work copes with.
+fn cut_power_with(work: Work, faults: &[&str]) {
     if !may_attach() {
         return skip("strace is missing, or may not attach to another process here");
     }
     prepare_temporary_directory();
-    let (recording, said) = record(work, Durability::Full, &[], false);
+    let (recording, said) = record(work, Durability::Full, faults, false);
     assert_eq!(said.as_deref(), Some(ACKNOWLEDGED));
     let look_over = |audit: Audit, ending, about: &str| audit.look_over(work, ending, about);
     let Findings { points, states, damaged } = recording.cut(true, look_over);
@@ -103,6 +108,9 @@ fn cut_fast(work: Work) {
     assert!(damaged.is_empty(), "{damaged:#?}");
 }
 
+/// The first rename of a volume fails as that of a directory of a lower overlay layer does.
+const NOT_RENAMED: [&str; 2] = ["-e", "inject=renameat2:error=EXDEV:when=1"];
+
 /// What becomes of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
@@ -113,26 +121,38 @@ enum Fate {
 /// The process dies before each of these calls, and the power fails while the next one recovers; or the call is refused,
 /// and the power fails thereafter.
 fn cut_after(work: Work, fate: Fate) {
+    let calls = match fate {
+        Fate::Killed => ["renameat2", "unlinkat", "fsync"],
+        Fate::Refused => ["renameat2", "pwrite64", "fsync"],
+    };
+    cut_after_with(work, fate, &calls, &[]);
+}
+
+/// The same for some calls, with faults that the work copes with.
+fn cut_after_with(work: Work, fate: Fate, calls: &[&str], faults_before: &[&str]) {
     if !may_attach() {
         return skip("strace is missing, or may not attach to another process here");
     }
     prepare_temporary_directory();
-    let (calls, fault) = match fate {
-        Fate::Killed => (["renameat2", "unlinkat", "fsync"], "signal=SIGKILL"),
-        Fate::Refused => (["renameat2", "pwrite64", "fsync"], "error=EIO"),
+    let fault = match fate {
+        Fate::Killed => "signal=SIGKILL",
+        Fate::Refused => "error=EIO",
     };
-    let (mut all, mut faults) = (Findings::default(), 0);
+    let (mut all, mut met) = (Findings::default(), 0);
     for call in calls {
         for nth in 1.. {
             let fault = format!("inject={call}:{fault}:when={nth}");
             let recovers = fate == Fate::Killed;
-            let (recording, said) = record(work, Durability::Full, &["-e", &fault], recovers);
+            let faults = [faults_before, &["-e", &fault]].concat();
+            let (recording, said) = record(work, Durability::Full, &faults, recovers);
             if said.as_deref() == Some(ACKNOWLEDGED) {
                 break;
             }
-            faults += 1;
-            let look_over = |audit: Audit, ending, about: &str| {
-                audit.look_over(work, ending, &format!("{fault}, {about}"));
+            met += 1;
+            let look_over = |audit: Audit, ending: Ending, about: &str| {
+                // What is refused after content was deleted in its place leaves a part, also before that is said.
+                let refused = ending.refused || (fate == Fate::Refused && !faults_before.is_empty());
+                audit.look_over(work, Ending { refused, ..ending }, &format!("{fault}, {about}"));
             };
             let found = recording.cut(true, look_over);
             all.points += found.points;
@@ -142,8 +162,8 @@ fn cut_after(work: Work, fate: Fate) {
     }
     let Findings { points, states, damaged } = all;
     let found = format!("{points} points, {states} states, {} damaged", damaged.len());
-    report(format_args!("{work:?}, {fate:?} {faults} times: {found}"));
-    assert!(faults > 5, "hardly any call met its fate");
+    report(format_args!("{work:?}, {fate:?} {met} times: {found}"));
+    assert!(met > 5, "hardly any call met its fate");
     assert!(damaged.is_empty(), "{damaged:#?}");
 }
 
@@ -175,6 +195,23 @@ fn removing_a_directory_volume() {
 #[test]
 fn removing_a_disk_volume() {
     cut_power(Work::RemoveDisk);
+}
+
+#[test]
+fn removing_a_volume_that_cannot_be_renamed() {
+    cut_power_with(Work::RemoveDirectory, &NOT_RENAMED);
+}
+
+#[test]
+fn recovering_from_a_removal_of_a_volume_that_cannot_be_renamed() {
+    let calls = ["renameat", "unlinkat", "fsync"];
+    cut_after_with(Work::RemoveDirectory, Fate::Killed, &calls, &NOT_RENAMED);
+}
+
+#[test]
+fn a_removal_of_a_volume_that_cannot_be_renamed_that_was_refused() {
+    let calls = ["renameat", "pwrite64", "fsync"];
+    cut_after_with(Work::RemoveDirectory, Fate::Refused, &calls, &NOT_RENAMED);
 }
 
 #[test]

@@ -16,6 +16,8 @@ mod loop_devices;
 mod mount_list;
 #[path = "support/mount_namespace.rs"]
 mod mount_namespace;
+#[path = "support/private.rs"]
+mod private;
 #[path = "support/report.rs"]
 mod report;
 #[path = "support/skip.rs"]
@@ -34,6 +36,7 @@ mod worker;
 use audit::{Audit, Ending};
 use limited::Btrfs;
 use mount_namespace::enter_namespace;
+use private::Private;
 use report::report;
 use rusqlite::Connection;
 use sandbox_volumes::model::Labels;
@@ -42,6 +45,7 @@ use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use skip::skip;
 use std::collections::{BTreeSet, HashMap};
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use traced::{ACKNOWLEDGED, REFUSED, may_attach, run};
@@ -56,12 +60,13 @@ const CHANGING: &str = "mkdir,mkdirat,mknod,mknodat,open,openat,openat2,creat,wr
                         fsconfig,fsmount,umount2";
 
 /// What makes or removes the volume, and nothing else.
-const CHANGING_VOLUMES: [Work; 5] = [
+const CHANGING_VOLUMES: [Work; 6] = [
     Work::CreateDirectory,
     Work::CreateRawDisk,
     Work::CreateQcow2Disk,
     Work::RemoveDirectory,
     Work::RemoveDisk,
+    Work::RemoveInPlace,
 ];
 
 /// A call that meets its fate: the n-th of that name in its thread, for strace counts each by itself.
@@ -75,6 +80,8 @@ struct Point {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Killed,
+    /// Killed, and then microsandbox creates a volume of that name if it can.
+    Replaced,
     Refused,
 }
 
@@ -88,7 +95,10 @@ fn sweep_in(dir: &Path, work: Work) {
         return skip("strace is missing, or may not attach to another process here");
     }
     let points = points(dir, work);
-    for fate in [Fate::Killed, Fate::Refused] {
+    for fate in [Fate::Killed, Fate::Replaced, Fate::Refused] {
+        if fate == Fate::Replaced && !work.removes() {
+            continue;
+        }
         let mut missed = 0;
         for (at, point) in points.iter().enumerate() {
             // As a broken disk and as a full one, in turns.
@@ -107,7 +117,7 @@ fn meets(dir: &Path, work: Work, Point { call, nth }: &Point, fate: Fate, error:
     // Another process that has the home open, and does not open it again.
     let observer = observer_of(&audit, work);
     let inject = match fate {
-        Fate::Killed => format!("inject={call}:signal=SIGKILL:when={nth}"),
+        Fate::Killed | Fate::Replaced => format!("inject={call}:signal=SIGKILL:when={nth}"),
         Fate::Refused => format!("inject={call}:error={error}:when={nth}"),
     };
     let said = run(
@@ -119,19 +129,33 @@ fn meets(dir: &Path, work: Work, Point { call, nth }: &Point, fate: Fate, error:
     let acknowledged = said.as_deref() == Some(ACKNOWLEDGED);
     let about = format!("{fate:?} at {call} {nth} ({error}), and it said {said:?}");
     // Where several threads share the work, a thread may make fewer calls this time.
-    let survived = fate == Fate::Killed && said.is_some();
+    let is_killed = fate != Fate::Refused;
+    let survived = is_killed && said.is_some();
     let is_shared = matches!(work, Work::Copy | Work::CopyIn | Work::CopyOut);
     assert!(!survived || is_shared, "{about}");
-    assert!(
-        fate == Fate::Killed || acknowledged || said.is_some_and(|it| it.starts_with(REFUSED)),
-        "{about}"
-    );
-    if let Some(observer) = observer.filter(|_| fate == Fate::Killed) {
+    assert!(is_killed || acknowledged || said.is_some_and(|it| it.starts_with(REFUSED)), "{about}");
+    if let Some(observer) = observer.filter(|_| is_killed) {
+        if fate == Fate::Replaced {
+            assert_keeps_next_volume(&audit.home, &observer, &about);
+        }
         assert_settles(&audit.home, &observer, *nth, &about);
     }
     let refused = !acknowledged && fate == Fate::Refused;
     audit.look_over(work, Ending { acknowledged, refused, power_cut: false }, &about);
     !survived
+}
+
+/// Holds that what microsandbox creates, where it finds no directory of that name, is not taken for what was being
+/// removed.
+fn assert_keeps_next_volume(home: &Path, store: &Store, about: &str) {
+    let root = home.join("volumes").join(work::VOLUME);
+    if fs::create_dir(&root).is_err() {
+        return;
+    }
+    fs::write(root.join("file"), "theirs").unwrap();
+    store.list(&Labels::default(), &CancelToken::default()).unwrap();
+    assert_eq!(fs::read_to_string(root.join("file")).unwrap(), "theirs", "{about}");
+    fs::remove_dir_all(&root).unwrap();
 }
 
 /// Holds that the first call on the name in a home that is open settles what was left, whichever call it is.
@@ -175,7 +199,7 @@ fn points(dir: &Path, work: Work) -> BTreeSet<Point> {
     assert_eq!(said.as_deref(), Some(ACKNOWLEDGED));
     let ending = Ending { acknowledged: true, refused: false, power_cut: false };
     audit.look_over(work, ending, "nothing happened");
-    let log = std::fs::read_to_string(log).unwrap();
+    let log = fs::read_to_string(log).unwrap();
     let (mut counts, mut points) = (HashMap::new(), BTreeSet::new());
     for line in log.lines() {
         let Some((thread, rest)) = line.split_once(' ') else { continue };
@@ -222,6 +246,15 @@ fn case_25_removing_a_directory_volume() {
 #[test]
 fn case_25_removing_a_disk_volume() {
     sweep(Work::RemoveDisk);
+}
+
+#[test]
+fn case_52_removing_a_volume_of_a_lower_overlay_layer() {
+    if !enter_namespace() {
+        return;
+    }
+    let Some(private) = Private::new() else { return };
+    sweep_in(private.path(), Work::RemoveInPlace);
 }
 
 #[test]

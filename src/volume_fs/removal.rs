@@ -41,8 +41,16 @@ enum Help {
 impl Removal {
     /// Creates a removal that has not begun.
     pub fn new(parent: OwnedFd, name: &OsStr, shown: &Path) -> Self {
+        Removal::by(TreeRemover::new(parent, name), name, shown)
+    }
+
+    /// Creates a removal of everything below an open directory, which itself stays.
+    pub fn of_content(top: OwnedFd, shown: &Path) -> Self {
+        Removal::by(TreeRemover::of_content(top), OsStr::new(""), shown)
+    }
+
+    fn by(remover: TreeRemover, name: &OsStr, shown: &Path) -> Self {
         let (name, shown) = (name.to_owned(), shown.to_owned());
-        let remover = TreeRemover::new(parent, &name);
         Removal { remover, name, shown, help: Help::None, scope: None, lock: None }
     }
 

@@ -37,8 +37,10 @@ const MAX_ADDED_ENTRIES: usize = 20_000;
 /// A removal of a tree by this process alone.
 #[derive(Debug)]
 pub struct TreeRemover {
-    /// The parent of the tree, the tree's top, and so on inwards.
+    /// The parent of the tree, the tree's top, and so on inwards. Without the parent if the top stays.
     levels: Vec<OpenLevel>,
+    /// The next pass over the top, if the top stays.
+    kept_top: Option<Pass>,
     disturbances: u32,
     added: usize,
     began: SystemTime,
@@ -85,7 +87,18 @@ impl TreeRemover {
     pub fn new(parent: OwnedFd, name: &OsStr) -> Self {
         let entries = vec![PendingEntry::found(name.to_owned())];
         let levels = vec![OpenLevel { dir: dir_from(parent), name: OsString::new(), entries, beyond: 0 }];
-        TreeRemover { levels, disturbances: 0, added: 0, began: SystemTime::now(), until: None }
+        TreeRemover::with_levels(levels, None)
+    }
+
+    /// Creates a removal of everything below an open directory, which itself stays.
+    pub fn of_content(top: OwnedFd) -> Self {
+        let top = OpenLevel { dir: dir_from(top), name: OsString::new(), entries: Vec::new(), beyond: 0 };
+        TreeRemover::with_levels(vec![top], Some(Pass::First))
+    }
+
+    fn with_levels(levels: Vec<OpenLevel>, kept_top: Option<Pass>) -> Self {
+        let began = SystemTime::now();
+        TreeRemover { levels, kept_top, disturbances: 0, added: 0, began, until: None }
     }
 
     /// Continues until everything is removed. With `until`, returns `false` at about that time, or before a large
@@ -154,11 +167,7 @@ impl TreeRemover {
                 };
                 let Emptied { left, added, beyond } = empty(&dir, *pass, looked_at)?;
                 self.levels.push(OpenLevel { dir, name: name.to_owned(), entries: left, beyond });
-                self.added += added;
-                match self.added > MAX_ADDED_ENTRIES {
-                    true => Err(Errno::EBUSY.into()),
-                    false => Ok(()),
-                }
+                self.count_added(added)
             }
             Err(error) => match errno(&error) {
                 Some(Errno::ENOENT) => Ok(()),
@@ -208,10 +217,7 @@ impl TreeRemover {
 
     /// Removes the innermost directory, which is empty as far as known.
     fn remove_innermost(&mut self) -> io::Result<()> {
-        let [.., parent, level] = &mut self.levels[..] else {
-            self.levels.clear();
-            return Ok(());
-        };
+        let [.., parent, level] = &mut self.levels[..] else { return self.end_or_empty_top() };
         match with_access(&parent.dir, || parent.dir.remove_dir(&level.name)) {
             // The directory was larger than one pass, refilled or replaced. TOCTOU: the entry is opened again, because
             // the open directory may be elsewhere now.
@@ -226,6 +232,37 @@ impl TreeRemover {
         }
         self.levels.pop();
         Ok(())
+    }
+
+    /// Ends the removal at its outermost level. A top that stays is emptied first.
+    fn end_or_empty_top(&mut self) -> io::Result<()> {
+        if let ([top], Some(pass)) = (&mut self.levels[..], self.kept_top) {
+            if self.until.is_some() && top.dir.dir_metadata()?.len() > SMALL_DIR_BYTES {
+                self.until = Some(Instant::now());
+                return Ok(());
+            }
+            let began = Some(self.began).filter(|_| pass != Pass::First);
+            let Emptied { left, added, beyond } = empty(&top.dir, pass, began)?;
+            if beyond > 0 || !left.is_empty() {
+                top.entries = left;
+                self.kept_top = Some(Pass::Repeat { beyond });
+                self.count_added(added)?;
+                return match pass {
+                    Pass::Repeat { beyond: 0 } => self.count_disturbance(),
+                    _ => Ok(()),
+                };
+            }
+        }
+        self.levels.clear();
+        Ok(())
+    }
+
+    fn count_added(&mut self, added: usize) -> io::Result<()> {
+        self.added += added;
+        match self.added > MAX_ADDED_ENTRIES {
+            true => Err(Errno::EBUSY.into()),
+            false => Ok(()),
+        }
     }
 
     fn count_disturbance(&mut self) -> io::Result<()> {
@@ -258,8 +295,9 @@ impl TreeRemover {
     }
 
     fn path_of(&self, shown: &Path, entry: Option<&OsStr>) -> PathBuf {
-        let inside = self.levels.iter().skip(2).map(|level| level.name.as_os_str());
-        let entry = entry.filter(|_| self.levels.len() > 1);
+        let outside = if self.kept_top.is_some() { 1 } else { 2 };
+        let inside = self.levels.iter().skip(outside).map(|level| level.name.as_os_str());
+        let entry = entry.filter(|_| self.levels.len() >= outside);
         inside.chain(entry).fold(shown.to_owned(), |path, name| path.join(name))
     }
 }
@@ -343,34 +381,4 @@ fn errno(error: &io::Error) -> Option<Errno> {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test looks at the disk from outside")]
-mod tests {
-    use super::*;
-    use std::fs::{self, File};
-
-    #[test]
-    fn a_directory_that_was_moved_away_and_replaced_is_not_emptied_where_it_went() {
-        let home = tempfile::tempdir().unwrap();
-        let path = |name: &str| home.path().join(name);
-        fs::create_dir_all(path("volume/dir")).unwrap();
-        let level = |name: &str, name_in_parent: &str| OpenLevel {
-            dir: dir_from(File::open(path(name)).unwrap().into()),
-            name: name_in_parent.into(),
-            entries: Vec::new(),
-            beyond: 0,
-        };
-        let levels = vec![level("volume", ""), level("volume/dir", "dir")];
-        let mut remover =
-            TreeRemover { levels, disturbances: 0, added: 0, began: SystemTime::now(), until: None };
-        fs::rename(path("volume/dir"), path("outside")).unwrap();
-        fs::write(path("outside/kept"), "kept").unwrap();
-        fs::create_dir_all(path("volume/dir/again")).unwrap();
-        remover.remove_innermost().unwrap();
-        assert_eq!(fs::read_to_string(path("outside/kept")).unwrap(), "kept");
-        assert_eq!(remover.levels.len(), 1);
-        assert_eq!(
-            remover.levels[0].entries,
-            [PendingEntry { name: "dir".into(), pass: Pass::Repeat { beyond: 0 } }]
-        );
-    }
-}
+mod tests;

@@ -118,6 +118,6 @@ impl Recording {
     }
 
     fn at(&self, dir: TempDir) -> Audit {
-        Audit { home: dir.path().join("home"), dir, bystander: self.audit.bystander.clone() }
+        Audit { overlay: None, home: dir.path().join("home"), dir, bystander: self.audit.bystander.clone() }
     }
 }

@@ -6,6 +6,7 @@ use crate::snapshot::Snapshot;
 use crate::work::{
     DISK, NEW, OLD, ROOTFS, VOLUME, Work, attach, copied_out, create, deep, name, new_home, open,
 };
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use rusqlite::Connection;
 use sandbox_volumes::model::{Labels, VolumeKind};
 use sandbox_volumes::store::{ProblemKind, Store, check};
@@ -31,10 +32,36 @@ pub struct Ending {
 }
 
 pub struct Audit {
+    /// Of which the home is a lower layer.
+    pub overlay: Option<Overlay>,
     pub dir: TempDir,
     pub home: PathBuf,
     /// What is to be left of the volume that nobody works on.
     pub bystander: Arc<Snapshot>,
+}
+
+/// An overlay, unmounted when dropped.
+pub struct Overlay(PathBuf);
+
+impl Overlay {
+    /// Mounts one over a directory, which becomes its lower layer.
+    fn over(directory: &Path) -> Self {
+        let [lower, upper, work] = ["lower", "upper", "work"].map(|layer| directory.with_file_name(layer));
+        fs::rename(directory, &lower).unwrap();
+        for made in [directory, &upper, &work] {
+            fs::create_dir(made).unwrap();
+        }
+        let layers =
+            format!("lowerdir={},upperdir={},workdir={}", lower.display(), upper.display(), work.display());
+        mount(Some("overlay"), directory, Some("overlay"), MsFlags::empty(), Some(layers.as_str())).unwrap();
+        Overlay(directory.to_owned())
+    }
+}
+
+impl Drop for Overlay {
+    fn drop(&mut self) {
+        umount2(&self.0, MntFlags::MNT_DETACH).unwrap();
+    }
 }
 
 impl Audit {
@@ -55,8 +82,9 @@ impl Audit {
         if work == Work::Recover {
             leave_unfinished(&home);
         }
+        let overlay = (work == Work::RemoveInPlace).then(|| Overlay::over(&home));
         let bystander = Arc::new(Snapshot::of(&home.join("volumes").join(BYSTANDER)));
-        Audit { dir, home, bystander }
+        Audit { overlay, dir, home, bystander }
     }
 
     /// Holds that nothing is damaged, lost, or left over, and that the name can be used.
@@ -71,12 +99,12 @@ impl Audit {
             judge("e2fsck", "-fn", &image, &about);
         }
         // A removal that was refused leaves the volume with what is left of it, and can be tried again.
-        let is_remainder = ending.refused && matches!(work, Work::RemoveDirectory | Work::RemoveDisk);
+        let is_remainder = ending.refused && work.removes();
         let mut problems = check(&self.home, false, &CancelToken::default()).unwrap();
         problems.retain(|problem| !is_remainder || problem.kind != ProblemKind::BadImage);
         assert!(problems.is_empty(), "{about}: {problems:?}");
         match work {
-            Work::RemoveDirectory | Work::RemoveDisk => assert!(!(acknowledged && is_there), "{about}"),
+            _ if work.removes() => assert!(!(acknowledged && is_there), "{about}"),
             Work::CreateInNewHome => self.look_at_new_home(acknowledged, &about),
             _ => assert!(is_there || !acknowledged, "{about}"),
         }
@@ -118,7 +146,9 @@ impl Audit {
         drop(catalog);
         let bystander = Snapshot::of(&self.home.join("volumes").join(BYSTANDER));
         assert!(bystander == *self.bystander, "{about}: {bystander:?}");
-        assert_eq!(lines_below(self.dir.path()), [], "{about}");
+        let mut mounts = lines_below(self.dir.path());
+        mounts.retain(|(_, line)| self.overlay.is_none() || !line.contains(" - overlay "));
+        assert_eq!(mounts, [], "{about}");
         names.contains(&VOLUME)
     }
 
@@ -178,7 +208,7 @@ impl Audit {
                 look_at_copy(&copy, ["below/file"], OLD, ending, about);
                 assert_eq!(content("dir/below/file").as_deref(), Some(OLD), "{about}");
             }
-            Work::RemoveDirectory | Work::Detach | Work::Recover => {
+            Work::RemoveDirectory | Work::RemoveInPlace | Work::Detach | Work::Recover => {
                 // Kept whole, for the removal was never begun.
                 for file in ["file", "dir/below/file"] {
                     assert_eq!(content(file).as_deref(), Some(OLD), "{about}: {file}");

@@ -30,6 +30,8 @@ pub enum Work {
     CreateInNewHome,
     RemoveDirectory,
     RemoveDisk,
+    /// A volume of a lower layer of an overlay, which cannot be renamed.
+    RemoveInPlace,
     Overwrite,
     WriteNew,
     WriteDeep,
@@ -49,13 +51,14 @@ pub enum Work {
     Recover,
 }
 
-const ALL: [Work; 23] = [
+const ALL: [Work; 24] = [
     Work::CreateDirectory,
     Work::CreateRawDisk,
     Work::CreateQcow2Disk,
     Work::CreateInNewHome,
     Work::RemoveDirectory,
     Work::RemoveDisk,
+    Work::RemoveInPlace,
     Work::Overwrite,
     Work::WriteNew,
     Work::WriteDeep,
@@ -114,6 +117,11 @@ pub fn copied_out(home: &Path) -> PathBuf {
 }
 
 impl Work {
+    /// Whether it removes the volume, and nothing else.
+    pub fn removes(self) -> bool {
+        matches!(self, Work::RemoveDirectory | Work::RemoveDisk | Work::RemoveInPlace)
+    }
+
     pub fn of(name: &str) -> Self {
         ALL.into_iter().find(|work| format!("{work:?}") == name).unwrap()
     }
@@ -171,7 +179,9 @@ impl Work {
             Work::CreateQcow2Disk => {
                 create(&store, VOLUME, json!({ "kind": "disk", "sizeMib": 8, "format": "qcow2" }))
             }
-            Work::RemoveDirectory | Work::RemoveDisk => store.remove(&name(VOLUME), &cancel),
+            Work::RemoveDirectory | Work::RemoveDisk | Work::RemoveInPlace => {
+                store.remove(&name(VOLUME), &cancel)
+            }
             Work::Overwrite => write("file", false),
             Work::WriteNew => {
                 files.mkdir("made/below", &cancel)?;

@@ -60,6 +60,12 @@ impl TreeDeletion {
         Ok(TreeDeletion { dir: dir.try_clone()?, subvolume, removal })
     }
 
+    /// Prepares the deletion of everything below an open directory, which itself stays.
+    pub fn of_content(root: &Dir, shown: &Path) -> Result<Self> {
+        let removal = Removal::of_content(root.try_clone()?, shown);
+        Ok(TreeDeletion { dir: root.try_clone()?, subvolume: None, removal })
+    }
+
     /// Has each helper process keep the work lock until it has ended, also if this process ends first.
     pub fn keeping(self, work: &WorkLock) -> Result<Self> {
         Ok(TreeDeletion { removal: self.removal.keeping_locked(work.duplicate()?), ..self })

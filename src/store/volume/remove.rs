@@ -1,6 +1,6 @@
 //! Removes volumes.
 
-use super::delete_tree::TreeDeletion;
+use super::delete_tree::{TreeDeletion, delete_tree};
 use super::name_locks::WorkLock;
 use super::recover::ResolveLimits;
 use crate::catalog::{Action, CatalogWriter, HeldResource, ImageLease, Intent};
@@ -12,7 +12,7 @@ use crate::store::paths::new_entry;
 use crate::store::{Store, StoreHandle};
 use crate::sync::{CancelToken, LOCK_TIMEOUT};
 use crate::sys::fd::AsFd;
-use crate::sys::{FileLock, ImageLock, regain_access_to};
+use crate::sys::{Dir, FileLock, ImageLock, regain_access_to};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -34,14 +34,14 @@ struct ContentDeletion {
     content: Result<RemovedContent>,
     work: Option<WorkLock>,
     /// The name lock, which replaces the work lock if there is no space for that file.
-    _lock: Option<FileLock>,
+    name_lock: Option<FileLock>,
 }
 
 /// The content to delete.
 #[derive(Debug)]
 struct RemovedContent {
-    /// True if the content is in the trash. False if it cannot be moved and is deleted in its place.
-    in_trash: bool,
+    /// The root of a volume that cannot be moved. Its content is deleted in its place.
+    root: Option<Dir>,
     deletion: TreeDeletion,
 }
 
@@ -235,17 +235,26 @@ impl StoreHandle {
             Some(work) => Ok(RemovedContent { deletion: content.deletion.keeping(work)?, ..content }),
             None => Ok(content),
         });
-        let _lock = work.is_none().then_some(lock);
-        ContentDeletion { content, work, _lock }
+        let name_lock = work.is_none().then_some(lock);
+        ContentDeletion { content, work, name_lock }
     }
 
     fn content(&self, intent: &Intent, in_trash: bool) -> Result<RemovedContent> {
-        let (trash, volumes, name) = (&self.dirs.trash, &self.dirs.volumes, intent.name.as_str());
-        let (dir, entry) = if in_trash { (trash, intent.entry.as_str()) } else { (volumes, name) };
-        Ok(RemovedContent {
-            in_trash,
-            deletion: TreeDeletion::new(dir, entry, &volumes.path_of(name), true)?,
-        })
+        let (volumes, name) = (&self.dirs.volumes, intent.name.as_str());
+        let shown = volumes.path_of(name);
+        if in_trash {
+            let deletion = TreeDeletion::new(&self.dirs.trash, &intent.entry, &shown, true)?;
+            return Ok(RemovedContent { root: None, deletion });
+        }
+        let root = match volumes.open_child(name) {
+            Err(error) if error.is_refusal(&[Errno::EACCES]) => {
+                regain_access_to(volumes.as_fd(), Path::new(name)).map_err(|_| error)?;
+                volumes.open_child(name)?
+            }
+            opened => opened?,
+        };
+        let deletion = TreeDeletion::of_content(&root, &shown)?;
+        Ok(RemovedContent { root: Some(root), deletion })
     }
 
     /// Deletes the data and then the record. If the data cannot be deleted, moves the rest back into place. With
@@ -257,21 +266,20 @@ impl StoreHandle {
         until: Option<Instant>,
     ) -> Result<Option<ContentDeletion>> {
         let name = intent.name.as_str();
-        let ContentDeletion { content, work, _lock } = content_deletion;
+        let ContentDeletion { content, work, name_lock } = content_deletion;
         let (trash, volumes) = (&self.dirs.trash, &self.dirs.volumes);
         let deleted = content.and_then(|mut content| {
             if !content.deletion.go_on(until)? {
                 return Ok(Some(content));
             }
-            if !content.in_trash {
-                self.dirs.sync.dir(volumes)?;
-                self.dirs.delete_identity(&intent.name)?;
-                self.dirs.sync.dir(&self.dirs.ids)?;
+            if let Some(root) = content.root {
+                self.move_emptied_root(intent, &root, name_lock.as_ref())?;
+                self.content(intent, true)?.deletion.go_on(None)?;
             }
             Ok(None)
         });
         let result = match deleted {
-            Ok(Some(content)) => return Ok(Some(ContentDeletion { content: Ok(content), work, _lock })),
+            Ok(Some(content)) => return Ok(Some(ContentDeletion { content: Ok(content), work, name_lock })),
             deleted => deleted.map(drop),
         };
         match &result {
@@ -298,6 +306,33 @@ impl StoreHandle {
         result.map(|()| None).map_err(|error| error.in_volume(name))
     }
 
+    /// Replaces the emptied root of a volume that cannot be moved by a new directory, which can, and moves that one to
+    /// the trash. `lock` is the name lock, if the caller holds it.
+    ///
+    /// Crash safety: until the new directory is in the trash, the name is taken. So each directory that is found there
+    /// is the volume's, and never one that microsandbox created since.
+    fn move_emptied_root(&self, intent: &Intent, root: &Dir, lock: Option<&FileLock>) -> Result<()> {
+        let (volumes, staging, name) = (&self.dirs.volumes, &self.dirs.staging, intent.name.as_str());
+        let _lock = match lock {
+            Some(_) => None,
+            None => Some(self.dirs.locks.lock(&intent.name, &CancelToken::default())?),
+        };
+        if !volumes.is_entry(name, root.as_fd())? {
+            // The root was deleted from outside, and there may be another volume's.
+            return self.delete_files_of_moved(intent);
+        }
+        staging.open_or_create_child(&intent.entry)?;
+        if let Err(error) = staging.move_over_empty(&intent.entry, volumes, name) {
+            // If this fails too, the next opening of the home deletes the directory.
+            let _left = delete_tree(staging, &intent.entry, &staging.path_of(&intent.entry));
+            return Err(error);
+        }
+        match self.move_to_trash(intent)? {
+            true => Ok(()),
+            false => Err(Error::file_system("rename", volumes.path_of(name), Errno::EXDEV.into())),
+        }
+    }
+
     /// Moves the data to the trash, and deletes the id file and the quota files. Returns false if the data cannot be
     /// moved and must be deleted in its place. The caller holds the name lock.
     fn move_to_trash(&self, intent: &Intent) -> Result<bool> {
@@ -313,7 +348,7 @@ impl StoreHandle {
                 }
                 // A directory of a lower layer of an overlay cannot be renamed.
                 //
-                // Crash safety: the intent hides the volume until all of it is deleted.
+                // Crash safety: the intent hides the volume while its content is being deleted.
                 Err(error) if error.is_refusal(&[Errno::EXDEV]) => {
                     self.write_to_free(|catalog| catalog.mark_in_place(intent.volume_id))?;
                     in_place = true;
@@ -321,16 +356,22 @@ impl StoreHandle {
                 result => result?,
             }
         }
-        // Crash safety: this also flushes a rename of a process that died before it flushed.
-        self.dirs.sync.dir(volumes)?;
-        self.root_cache.remove(&intent.name);
-        self.dirs.locks.delete_quota_files(&intent.name)?;
-        if !in_place {
-            self.dirs.delete_identity(&intent.name)?;
-            // Crash safety: the id file goes before the name lock is released, because then others may create the
-            // directory.
-            self.dirs.sync.dir(&self.dirs.ids)?;
+        if in_place {
+            self.root_cache.remove(&intent.name);
+        } else {
+            self.delete_files_of_moved(intent)?;
         }
         Ok(!in_place)
+    }
+
+    /// Deletes the id file and the quota files of a volume that is no longer in its place. The caller holds the name
+    /// lock.
+    fn delete_files_of_moved(&self, intent: &Intent) -> Result<()> {
+        // Crash safety: this also flushes a rename of a process that died before it flushed.
+        self.dirs.sync.dir(&self.dirs.volumes)?;
+        self.root_cache.remove(&intent.name);
+        // Crash safety: the id file goes before the name lock is released, because then others may create the
+        // directory.
+        self.dirs.delete_files_beside(&intent.name)
     }
 }

@@ -265,6 +265,14 @@ impl Dir {
             .map_err(|errno| Error::file_system("rename", self.path_of(name), errno.into()))
     }
 
+    /// Moves a directory over an empty one in another directory of the same file system. Fails with `ENOTEMPTY` if that
+    /// one is not empty.
+    pub fn move_over_empty(&self, name: &str, target: &Dir, new_name: &str) -> Result<()> {
+        self.check_there("rename", name).and_then(|()| target.check_there("rename", new_name))?;
+        renameat(&self.fd, name, &target.fd, new_name)
+            .map_err(|errno| Error::file_system("rename", target.path_of(new_name), errno.into()))
+    }
+
     /// Renames an open temp file, whose name is a unique token, to `new_name` in `target`, and replaces that entry.
     ///
     /// `target` is a directory below `root`, on the same file system as this directory. If it is in another subvolume,
