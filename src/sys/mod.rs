@@ -32,21 +32,24 @@ pub use fs::copy_range::{TransferBuffer, clone_content, has_length, next_data, r
 pub use fs::dir::{Dir, FileId};
 pub use fs::entry::{
     EntryKind, EntryReader, FileStat, chown_link, create_directory, create_file, create_link, effective_ids,
-    is_within, link_target, open_if_regular, open_o_path, remove_directory, rename_within, stat_at,
+    is_within, link_target, open_if_regular, open_o_path, remove_directory, rename_entry, stat_at,
     unlink_entry,
 };
-pub use fs::free_space::{STAT_BLOCK, free_space, release, reserve, time_since_boot};
+pub use fs::free_space::{
+    STAT_BLOCK, free_space, has_birth_times, release, reserve, sync_file_system, time_since_boot,
+};
 pub use fs::host_entry::{
     HostEntry, open_host_entry, open_host_parent, open_without_links, readable_directory,
 };
 pub use fs::host_file::{Found, HostFile, open_beside, open_host_file};
 pub use fs::open_beneath::{open_parent, open_subdirectory};
+pub use fs::open_flags::PATH_ONLY_FLAG;
 pub use fs::reflink_rename::ReflinkRename;
 pub use fs::reopen::{Access, path_to_open, reopen};
 pub use fs::restore_access::{regain_access, regain_access_to};
 pub use fs::rights::{
-    CopiedRights, Inheritance, give_to_owner_of, inherited_group, keep_acl, keep_attributes, keep_rights,
-    mode_of_new_directory,
+    CopiedRights, Inheritance, chown_copy, give_to_owner_of, keep_acl, keep_attributes, keep_rights,
+    mode_of_new_directory, set_mode,
 };
 pub use fs::sync_ancestors::sync_up_to;
 pub use lock::file_lock::{ExistingLock, FileLock};
@@ -58,8 +61,12 @@ pub use memory::memfd::file_in_memory;
 pub use mount::detached_mount::{CallFailed, DetachedMount, Restrictions};
 pub use mount::loop_device::LoopDevice;
 pub use mount::mount_point::{CreatedEntry, MountPointError, open_mount_point};
-pub use mount::mount_table::{MountIdentity, mount_namespace, mount_namespaces_in_use, unmount_by_identity};
-pub use process::identity::{ProcessLookup, boot_id, look_up_process, pid_namespace};
+pub use mount::mount_table::{MountIdentity, mount_namespaces_in_use, unmount_by_identity};
+#[cfg(test)]
+pub use process::identity::thread_id;
+pub use process::identity::{ProcessLookup, boot_id, look_up_process, mount_namespace, pid_namespace};
+#[cfg(feature = "node")]
+pub use process::priority::set_thread_niceness;
 pub use process::umask::umask;
 pub use process::user_namespace::{
     ForeignTree, ReachableBy, may_be_unmapped, may_remove_of, remove_in_user_namespace,

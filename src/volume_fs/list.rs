@@ -9,13 +9,10 @@ use crate::model::VolumeName;
 use crate::sync::CancelToken;
 use crate::sys::ext::OsStrExt;
 use crate::sys::fd::AsFd;
+use crate::sys::{EntryKind, EntryReader, stat_at};
 use cap_std::fs::{Dir, MetadataExt};
-use nix::dir::{Dir as Stream, OwningIter};
-use nix::fcntl::{AtFlags, OFlag};
-use nix::libc;
-use nix::sys::stat::{Mode, fstatat};
-use std::ffi::{CStr, OsStr};
-use std::io;
+use std::ffi::OsStr;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 /// The length in bytes of the names in a batch after which it is closed.
@@ -77,7 +74,7 @@ struct CurrentDir {
 
 #[derive(Debug)]
 enum Names {
-    Streamed(OwningIter),
+    Streamed(EntryReader),
     /// All names, each ended by a NUL, and the offsets of those not listed yet, the last one first.
     Sorted(Vec<u8>, Vec<usize>),
 }
@@ -163,18 +160,18 @@ impl DirListing {
             match current.names.next_into(&mut name) {
                 Ok(true) => {}
                 Ok(false) => return Ok(false),
-                Err(errno) => return Err(self.io_error("scandir", None, errno)),
+                Err(error) => return Err(self.io_error("scandir", None, error)),
             }
-            let entry = CStr::from_bytes_until_nul(&name).unwrap_or_default();
-            match fstatat(&current.dir, entry, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            let entry = OsStr::from_bytes(name.strip_suffix(b"\0").unwrap_or(&name));
+            match stat_at(current.dir.as_fd(), entry) {
                 Ok(found) => {
-                    if self.options.recursive && found.st_mode & libc::S_IFMT == libc::S_IFDIR {
+                    if self.options.recursive && found.kind() == EntryKind::Directory {
                         current.subdirectories.extend_from_slice(&name);
                     }
                     batch.add(&name, EntryMetadata::of(&found));
                 }
-                Err(Errno::ENOENT) => {}
-                Err(errno) => return Err(self.io_error("lstat", Some(entry), errno)),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(self.io_error("lstat", Some(entry), error)),
             }
         }
         Ok(true)
@@ -205,7 +202,7 @@ impl DirListing {
                 Err(error) => match error.raw_os_error().map(Errno::from_raw) {
                     // TOCTOU: the directory was removed or replaced since its name was read, or it is a mount.
                     Some(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EXDEV) => {}
-                    errno => return Err(self.io_error("scandir", None, errno.unwrap_or(Errno::EIO))),
+                    _ => return Err(self.io_error("scandir", None, error)),
                 },
             }
         }
@@ -231,7 +228,7 @@ impl DirListing {
             return Ok(());
         }
         let (mut names, mut begins, mut name) = (Vec::new(), Vec::new(), Vec::new());
-        while current.names.next_into(&mut name).map_err(|errno| self.io_error("scandir", None, errno))? {
+        while current.names.next_into(&mut name).map_err(|error| self.io_error("scandir", None, error))? {
             begins.push(names.len());
             names.extend_from_slice(&name);
             if begins.len() % 1024 == 0 {
@@ -266,15 +263,15 @@ impl DirListing {
         Err(error.in_volume(self.volume.as_str()))
     }
 
-    fn io_error(&self, syscall: &'static str, entry: Option<&CStr>, errno: Errno) -> Error {
-        Error::file_system(syscall, self.path(entry), errno.into()).in_volume(self.volume.as_str())
+    fn io_error(&self, syscall: &'static str, entry: Option<&OsStr>, error: io::Error) -> Error {
+        Error::file_system(syscall, self.path(entry), error).in_volume(self.volume.as_str())
     }
 
     /// Returns the path of the current directory or of one of its entries, for messages.
-    fn path(&self, entry: Option<&CStr>) -> String {
+    fn path(&self, entry: Option<&OsStr>) -> String {
         let mut path = self.prefix.clone();
         match entry {
-            Some(name) => path.extend_from_slice(name.to_bytes()),
+            Some(name) => path.extend_from_slice(name.as_bytes()),
             None => path.truncate(path.len().saturating_sub(1)),
         }
         String::from_utf8_lossy(&path).into_owned()
@@ -283,27 +280,19 @@ impl DirListing {
 
 impl CurrentDir {
     fn open(cursor: &mut DirCursor<Dir>, pos: DirPos) -> io::Result<Self> {
-        const FLAGS: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
         let dir = cursor.open(&pos)?;
-        let stream = Stream::openat(&dir, ".", FLAGS, Mode::empty())?;
-        let names = Names::Streamed(stream.into_iter());
+        let names = Names::Streamed(EntryReader::of(dir.as_fd())?);
         Ok(CurrentDir { pos: cursor.anchor_below(pos, &dir), dir, names, subdirectories: Vec::new() })
     }
 }
 
 impl Names {
     /// Stores the next name and a NUL in `name`. Returns `false` if there is no next name.
-    fn next_into(&mut self, name: &mut Vec<u8>) -> nix::Result<bool> {
-        name.clear();
+    fn next_into(&mut self, name: &mut Vec<u8>) -> io::Result<bool> {
         match self {
-            Names::Streamed(stream) => loop {
-                let Some(entry) = stream.next().transpose()? else { return Ok(false) };
-                if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
-                    name.extend_from_slice(entry.file_name().to_bytes_with_nul());
-                    return Ok(true);
-                }
-            },
+            Names::Streamed(reader) => reader.next_name_into(name),
             Names::Sorted(names, begins) => {
+                name.clear();
                 let Some(begin) = begins.pop() else { return Ok(false) };
                 let found = names[begin..].split_inclusive(|byte| *byte == 0).next();
                 name.extend_from_slice(found.unwrap_or_default());

@@ -6,11 +6,10 @@ use super::{Quota, VolumePath, VolumeRoot, dir_from};
 use crate::error::{Errno, Result};
 use crate::sync::CancelToken;
 use crate::sys::fd::AsFd;
-use crate::sys::{FileId, give_to_owner_of, open_parent, open_subdirectory};
+use crate::sys::{FileId, create_directory, give_to_owner_of, open_parent, open_subdirectory};
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, MetadataExt};
-use nix::sys::stat::{Mode, mkdirat};
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 /// The mode of a new directory, less the umask.
@@ -142,10 +141,10 @@ fn step_up(dir: &Dir, expected: FileId) -> Option<Dir> {
 /// Creates the directory `name` in `parent` unless an entry exists, and opens it. Returns `None` if it is a link, a
 /// mount, unreadable, or not a directory.
 fn step(parent: &Dir, name: &OsStr, owner: NewDirOwner) -> io::Result<Option<Dir>> {
-    let is_new = match mkdirat(parent, name, Mode::from_bits_truncate(NEW_DIRECTORY_MODE)) {
+    let is_new = match create_directory(parent.as_fd(), name, NEW_DIRECTORY_MODE) {
         Ok(()) => true,
-        Err(Errno::EEXIST) => false,
-        Err(errno) => return Err(errno.into()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
+        Err(error) => return Err(error),
     };
     match open_subdirectory(parent.as_fd(), Path::new(name)) {
         Ok(dir) => {

@@ -3,9 +3,8 @@
 use super::{VolumePath, VolumeRoot, not_a_regular_file};
 use crate::error::{Errno, Error, Result};
 use crate::sys::fd::AsFd;
-use crate::sys::{Access, reopen};
-use cap_std::fs::{Dir, Metadata, OpenOptions, OpenOptionsExt};
-use nix::libc;
+use crate::sys::{Access, PATH_ONLY_FLAG, reopen};
+use cap_std::fs::{Dir, File as OpenedEntry, Metadata, OpenOptions, OpenOptionsExt};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -24,9 +23,7 @@ impl VolumeRoot {
     /// Opens the regular file at `path`. Opens it with `O_PATH` first, so that refusing a FIFO or device does not
     /// disturb its other end or driver.
     pub(super) fn open_regular(&self, path: &VolumePath, access: Access) -> Result<(File, Metadata)> {
-        let mut o_path = OpenOptions::new();
-        o_path.read(true).custom_flags(libc::O_PATH);
-        let found = self.at("open", path, |dir, rest| dir.open_with(rest, &o_path))?;
+        let found = self.open_path_only(path)?;
         let metadata = found.metadata();
         if access == Access::Read && metadata.as_ref().is_ok_and(Metadata::is_dir) {
             // Node opens a directory, and fails when it reads it.
@@ -35,6 +32,13 @@ impl VolumeRoot {
         let metadata = self.regular(path, metadata)?;
         let opened = reopen(found.as_fd(), access).map_err(|error| self.io_error("open", path, error))?;
         Ok((File::from(opened), metadata))
+    }
+
+    /// Opens a descriptor of the entry at `path` that can do no I/O (`O_PATH`). Follows links inside the volume.
+    pub(super) fn open_path_only(&self, path: &VolumePath) -> Result<OpenedEntry> {
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(PATH_ONLY_FLAG);
+        self.at("open", path, |dir, rest| dir.open_with(rest, &options))
     }
 
     /// Resolves the entry that a file written to `path` gets. Follows final links, also to a name that does not exist

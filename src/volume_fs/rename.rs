@@ -2,8 +2,9 @@
 
 use super::{VolumePath, VolumeRoot, is_escape};
 use crate::error::{Error, Result};
+use crate::sys::fd::AsFd;
+use crate::sys::rename_entry;
 use cap_std::fs::Dir;
-use nix::fcntl::renameat;
 use std::ffi::{OsStr, OsString};
 use std::io;
 
@@ -24,8 +25,8 @@ impl VolumeRoot {
             self.resolve(parent, |dir, rest| dir.open_dir(rest)).map_err(|error| io_error(at, error))
         };
         let (from_dir, to_dir) = (open(&from, &from_parent)?, open(&to, &to_parent)?);
-        renameat(&from_dir, from_name.as_os_str(), &to_dir, to_name.as_os_str())
-            .map_err(|errno| io_error(&from, errno.into()))
+        rename_entry(from_dir.as_fd(), &from_name, to_dir.as_fd(), &to_name)
+            .map_err(|error| io_error(&from, error))
     }
 }
 

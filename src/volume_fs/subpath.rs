@@ -3,8 +3,6 @@
 use super::{VolumePath, VolumeRoot};
 use crate::error::{Errno, Error, Result};
 use crate::sys::fd::OwnedFd;
-use cap_std::fs::{OpenOptions, OpenOptionsExt};
-use nix::libc;
 use std::ffi::OsStr;
 
 /// A directory or regular file of a volume, by an `O_PATH` descriptor that stays valid when the path changes.
@@ -20,9 +18,7 @@ impl VolumeRoot {
     /// Opens the directory or regular file at `path` with `O_PATH`. Follows links inside the volume.
     pub fn pin_subpath(&self, path: impl AsRef<OsStr>) -> Result<PinnedSubpath> {
         let path = VolumePath::parse(path)?;
-        let mut o_path = OpenOptions::new();
-        o_path.read(true).custom_flags(libc::O_PATH);
-        let found = self.at("open", &path, |dir, rest| dir.open_with(rest, &o_path))?;
+        let found = self.open_path_only(&path)?;
         let metadata = found.metadata().map_err(|error| self.io_error("stat", &path, error))?;
         if !metadata.is_file() && !metadata.is_dir() {
             let problem = "neither a file nor a directory";

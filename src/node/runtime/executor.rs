@@ -1,11 +1,9 @@
 //! Thread pools of this addon, one for each kind of job, so that a short job never queues behind a long one.
 //! libuv's pool stays free for file calls of the user.
 
-#![expect(unsafe_code, reason = "setpriority has no safe wrapper among our dependencies")]
-
 use crate::error::{Error, Result};
 use crate::sync::{CancelToken, IgnorePoison, WaitingPool, join_pool};
-use nix::libc;
+use crate::sys::set_thread_niceness;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -69,7 +67,7 @@ struct QueuedJob {
 struct JobQueue {
     name: &'static str,
     max_threads: usize,
-    niceness: libc::c_int,
+    niceness: i32,
     state: Mutex<QueueState>,
     job_queued: Condvar,
     cancel_search: AtomicU8,
@@ -152,7 +150,7 @@ pub fn release_cancelled() {
 }
 
 impl JobQueue {
-    fn new(name: &'static str, max_threads: usize, niceness: libc::c_int) -> Self {
+    fn new(name: &'static str, max_threads: usize, niceness: i32) -> Self {
         let (jobs, cancelled) = (VecDeque::new(), VecDeque::new());
         let state =
             QueueState { jobs, cancelled, cancel_threads: 0, by_key: HashMap::new(), threads: 0, idle: 0 };
@@ -290,9 +288,7 @@ impl JobQueue {
     fn work(&'static self) {
         join_pool(self);
         if self.niceness != 0 {
-            // SAFETY: setpriority takes plain integers and touches no memory of this process. On Linux `who`
-            // 0 with PRIO_PROCESS is the calling thread. A failure costs speed only.
-            unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, self.niceness) };
+            set_thread_niceness(self.niceness);
         }
         while let Some(job) = self.next() {
             self.run(job);

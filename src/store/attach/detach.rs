@@ -96,7 +96,7 @@ impl StoreHandle {
         let (here, elsewhere) = partition_by_namespace(orphans)?;
         if !elsewhere.is_empty() {
             // A mount ends with its mount name space, and the name space ends with its last process.
-            let used = mount_namespaces_in_use().map_err(failed("scandir", "/proc"))?;
+            let used = mount_namespaces_in_use()?;
             self.write_to_free(|catalog| {
                 let mut gone = elsewhere.iter().filter(|mount| !used.contains(&mount.mount_namespace));
                 gone.try_for_each(|mount| catalog.delete_host_mount(mount))
@@ -120,15 +120,14 @@ impl StoreHandle {
 /// Splits mounts: those that can be unmounted from here, or are of an earlier boot, and those of other mount name
 /// spaces.
 fn partition_by_namespace(mounts: Vec<HostMountRow>) -> Result<(Vec<HostMountRow>, Vec<HostMountRow>)> {
-    let (boot, namespace) =
-        (this_boot()?, mount_namespace().map_err(failed("stat", "/proc/thread-self/ns/mnt"))?);
+    let (boot, namespace) = (boot_id()?, mount_namespace()?);
     let is_here = |mount: &HostMountRow| mount.boot_id != boot || mount.mount_namespace == namespace;
     Ok(mounts.into_iter().partition(is_here))
 }
 
 /// Unmounts a mount of this mount name space. Succeeds if it is gone already.
 fn unmount(mount: &HostMountRow) -> Result<()> {
-    if mount.boot_id != this_boot()? {
+    if mount.boot_id != boot_id()? {
         return Ok(());
     }
     let identity = MountIdentity {
@@ -136,13 +135,5 @@ fn unmount(mount: &HostMountRow) -> Result<()> {
         unique: mount.unique_id,
         root: FileId::from_numbers(mount.device, mount.inode),
     };
-    unmount_by_identity(&identity).map_err(failed("umount", &mount.guest_path))
-}
-
-fn this_boot() -> Result<&'static str> {
-    boot_id().map_err(failed("open", "/proc/sys/kernel/random/boot_id"))
-}
-
-fn failed(call: &'static str, path: &str) -> impl Fn(std::io::Error) -> Error {
-    move |error| Error::file_system(call, path, error)
+    unmount_by_identity(&identity).map_err(|error| Error::file_system("umount", &mount.guest_path, error))
 }

@@ -20,8 +20,7 @@ pub enum ProcessState {
 
 /// Identifies the running process with this PID.
 pub fn identify(pid: u32) -> Result<ProcessIdentity> {
-    let failed = |error| Error::file_system("open", format!("/proc/{pid}/stat"), error);
-    let start_time = match look_up_process(pid).map_err(failed)? {
+    let start_time = match look_up_process(pid)? {
         ProcessLookup::Running { start_time } => start_time,
         ProcessLookup::Thread { process, .. } => {
             let problem = format!("{pid} is a thread of process {process}; give the process, {process}");
@@ -31,12 +30,7 @@ pub fn identify(pid: u32) -> Result<ProcessIdentity> {
             return Err(Error::invalid_config("pid", format!("there is no process {pid}")));
         }
     };
-    Ok(ProcessIdentity {
-        pid,
-        start_time,
-        boot_id: boot_id().map_err(failed)?.to_owned(),
-        pid_namespace: pid_namespace().map_err(failed)?,
-    })
+    Ok(ProcessIdentity { pid, start_time, boot_id: boot_id()?.to_owned(), pid_namespace: pid_namespace()? })
 }
 
 /// Returns the state of a process.
@@ -105,6 +99,7 @@ pub fn reap_dead(catalog: &CatalogWriter<'_>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::thread_id;
     use std::sync::mpsc::channel;
     use std::thread;
 
@@ -112,7 +107,7 @@ mod tests {
     fn a_thread_that_an_earlier_release_attached_to_runs_until_it_ends() {
         let ((send_tid, tid), (end, ended)) = (channel(), channel::<()>());
         let thread = thread::spawn(move || {
-            send_tid.send(nix::unistd::gettid().as_raw() as u32).unwrap();
+            send_tid.send(thread_id()).unwrap();
             let _ended = ended.recv();
         });
         let pid = tid.recv().unwrap();

@@ -174,7 +174,6 @@ impl StoreHandle {
         let rows = (0..).zip(prepared).map(|(sequence, PreparedMount { plan, mount, .. })| {
             let guest_path = plan.mount.guest_path.as_str();
             row(attachment, sequence, guest_path, mount)
-                .map_err(|error| Error::file_system("statx", guest_path, error))
         });
         let rows = rows.collect::<Result<Vec<_>>>()?;
         self.catalog.write(|catalog| {
@@ -242,13 +241,10 @@ fn open_device(attachment: i64, plan: &HostMount<'_>, host: &Path, fstype: &str)
     LoopDevice::attach(&image, readonly).map_err(|failed| mount_error(plan, failed))
 }
 
-fn row(
-    attachment: i64,
-    sequence: u32,
-    guest_path: &str,
-    mount: &DetachedMount,
-) -> std::io::Result<HostMountRow> {
-    let MountIdentity { id, unique, root } = MountIdentity::of(mount.as_fd())?;
+fn row(attachment: i64, sequence: u32, guest_path: &str, mount: &DetachedMount) -> Result<HostMountRow> {
+    let identity = MountIdentity::of(mount.as_fd());
+    let MountIdentity { id, unique, root } =
+        identity.map_err(|error| Error::file_system("statx", guest_path, error))?;
     Ok(HostMountRow {
         attachment_id: attachment,
         sequence,

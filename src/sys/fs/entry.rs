@@ -3,7 +3,7 @@
 use super::dir::FileId;
 use super::free_space::STAT_BLOCK;
 use super::open_flags::{PATH_ONLY_DIRECTORY, PATH_ONLY_NOFOLLOW, READ_DIRECTORY};
-use nix::dir::{OwningIter, Type};
+use nix::dir::{Entry, OwningIter, Type};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
 use nix::sys::stat::{FileStat as RawStat, Mode, SFlag, fstat, fstatat, mkdirat};
@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, SystemTime};
 
 /// The file type of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,16 @@ impl FileStat {
         EntryKind::of_mode(self.0.st_mode)
     }
 
+    /// Returns file type and permission bits, as in `st_mode`.
+    pub fn type_and_mode(&self) -> u32 {
+        self.0.st_mode
+    }
+
+    /// Returns when the content last changed, or `None` if the file system returns an invalid time.
+    pub fn modified(&self) -> Option<SystemTime> {
+        system_time(self.0.st_mtime, self.0.st_mtime_nsec)
+    }
+
     /// Returns device and inode.
     pub fn id(&self) -> FileId {
         FileId::of(&self.0)
@@ -83,6 +94,17 @@ impl FileStat {
     pub fn owner(&self) -> (u32, u32) {
         (self.0.st_uid, self.0.st_gid)
     }
+}
+
+/// Converts a time of `stat(2)`. A guest's own file system may return any number.
+fn system_time(seconds: i64, nanoseconds: i64) -> Option<SystemTime> {
+    let whole = Duration::from_secs(seconds.unsigned_abs());
+    let second = match seconds < 0 {
+        true => SystemTime::UNIX_EPOCH.checked_sub(whole),
+        false => SystemTime::UNIX_EPOCH.checked_add(whole),
+    };
+    let nanoseconds = u32::try_from(nanoseconds).ok().filter(|nanoseconds| *nanoseconds < 1_000_000_000)?;
+    second?.checked_add(Duration::new(0, nanoseconds))
 }
 
 /// Opens the entry `name`, of any type, as an `O_PATH` descriptor, and returns its status. Does not follow a link.
@@ -158,9 +180,14 @@ pub fn remove_directory(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
     Ok(unlinkat(dir, name, UnlinkatFlags::RemoveDir)?)
 }
 
-/// Renames an entry within its directory, and replaces the entry that has the new name.
-pub fn rename_within(dir: BorrowedFd<'_>, name: &OsStr, new_name: &OsStr) -> io::Result<()> {
-    Ok(renameat(dir, name, dir, new_name)?)
+/// Renames an entry, and replaces the entry that has the new name.
+pub fn rename_entry(
+    dir: BorrowedFd<'_>,
+    name: &OsStr,
+    new_dir: BorrowedFd<'_>,
+    new_name: &OsStr,
+) -> io::Result<()> {
+    Ok(renameat(dir, name, new_dir, new_name)?)
 }
 
 /// Iterates over the entries of a directory except `.` and `..`.
@@ -172,6 +199,23 @@ impl EntryReader {
     pub fn of(dir: BorrowedFd<'_>) -> io::Result<Self> {
         Ok(EntryReader(nix::dir::Dir::openat(dir, ".", READ_DIRECTORY, Mode::empty())?.into_iter()))
     }
+
+    /// Stores the next name and a NUL in `name`. Returns `false` if there is no next name.
+    pub fn next_name_into(&mut self, name: &mut Vec<u8>) -> io::Result<bool> {
+        name.clear();
+        let Some(entry) = self.next_entry()? else { return Ok(false) };
+        name.extend_from_slice(entry.file_name().to_bytes_with_nul());
+        Ok(true)
+    }
+
+    fn next_entry(&mut self) -> nix::Result<Option<Entry>> {
+        loop {
+            match self.0.next().transpose()? {
+                Some(entry) if matches!(entry.file_name().to_bytes(), b"." | b"..") => {}
+                found => return Ok(found),
+            }
+        }
+    }
 }
 
 impl Iterator for EntryReader {
@@ -179,22 +223,16 @@ impl Iterator for EntryReader {
     type Item = io::Result<(OsString, Option<EntryKind>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let entry = match self.0.next()? {
-                Ok(entry) => entry,
-                Err(errno) => return Some(Err(errno.into())),
-            };
-            let name = entry.file_name().to_bytes();
-            if name != b"." && name != b".." {
-                let kind = entry.file_type().map(|kind| match kind {
-                    Type::File => EntryKind::File,
-                    Type::Directory => EntryKind::Directory,
-                    Type::Symlink => EntryKind::Link,
-                    _ => EntryKind::Special,
-                });
-                return Some(Ok((OsStr::from_bytes(name).to_owned(), kind)));
-            }
-        }
+        let entry = self.next_entry().map_err(io::Error::from).transpose()?;
+        Some(entry.map(|entry| {
+            let kind = entry.file_type().map(|kind| match kind {
+                Type::File => EntryKind::File,
+                Type::Directory => EntryKind::Directory,
+                Type::Symlink => EntryKind::Link,
+                _ => EntryKind::Special,
+            });
+            (OsStr::from_bytes(entry.file_name().to_bytes()).to_owned(), kind)
+        }))
     }
 }
 
@@ -219,6 +257,17 @@ pub fn is_within(dir: BorrowedFd<'_>, top: FileId) -> io::Result<bool> {
 #[expect(clippy::disallowed_methods, reason = "a test makes what it opens")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_is_converted_if_it_is_valid() {
+        let epoch = SystemTime::UNIX_EPOCH;
+        assert_eq!(system_time(1, 5), Some(epoch + Duration::new(1, 5)));
+        assert_eq!(system_time(-1, 5), Some(epoch - Duration::from_secs(1) + Duration::from_nanos(5)));
+        assert_eq!(system_time(0, 1_000_000_000), None);
+        assert_eq!(system_time(0, -1), None);
+        assert!(system_time(i64::MAX, 999_999_999).is_some());
+        assert!(system_time(i64::MIN, 0).is_some());
+    }
 
     #[test]
     fn only_a_regular_file_is_opened_and_no_call_blocks() {

@@ -1,11 +1,13 @@
-//! The free space of a file system, the clock that dates an observation of it, and preallocated space.
+//! Properties of a file system: free space, the clock that dates an observation of it, birth times, preallocation.
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::stat::fstat;
-use nix::sys::statfs::{EXT4_SUPER_MAGIC, FsType, TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs};
+use nix::sys::statfs::{
+    EXT4_SUPER_MAGIC, FsType, OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs,
+};
 use nix::time::{ClockId, clock_gettime};
-use nix::unistd::ftruncate;
+use nix::unistd::{ftruncate, syncfs};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -23,6 +25,17 @@ pub fn free_space(file: BorrowedFd<'_>) -> io::Result<Option<u64>> {
     // A tmpfs without a limit reports 0 blocks.
     let is_exact = EXACT_FREE_SPACE.contains(&stat.filesystem_type()) && stat.blocks() > 0;
     Ok(is_exact.then(|| stat.blocks_free().saturating_mul(stat.block_size().unsigned_abs())))
+}
+
+/// Returns whether the birth time of a file is the time of its creation, on the file system of an open file. Overlayfs
+/// gives an old directory a birth time when it is first changed.
+pub fn has_birth_times(file: BorrowedFd<'_>) -> bool {
+    !fstatfs(file).is_ok_and(|found| found.filesystem_type() == OVERLAYFS_SUPER_MAGIC)
+}
+
+/// Flushes the whole file system of an open file to disk.
+pub fn sync_file_system(file: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(syncfs(file)?)
 }
 
 /// Returns `CLOCK_BOOTTIME`: the time since boot, suspend included. It is the same for all processes and never goes

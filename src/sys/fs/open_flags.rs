@@ -2,6 +2,9 @@
 
 use nix::fcntl::OFlag;
 
+/// The flag of an open by which a descriptor only names a file, and can do no I/O (`O_PATH`).
+pub const PATH_ONLY_FLAG: i32 = OFlag::O_PATH.bits();
+
 /// Names a file by an `O_PATH` descriptor, which can do no I/O. Follows a link.
 pub(crate) const PATH_ONLY: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);
 

@@ -154,7 +154,7 @@ impl Inheritance {
 }
 
 /// Returns the group that new entries inherit from `dir`, or `None` if `dir` lacks the set-gid bit.
-pub fn inherited_group(dir: BorrowedFd<'_>) -> io::Result<Option<u32>> {
+fn inherited_group(dir: BorrowedFd<'_>) -> io::Result<Option<u32>> {
     let stat = FileStat::of(dir)?;
     Ok((stat.mode() & SET_GROUP_ID != 0).then_some(stat.owner().1))
 }
@@ -165,6 +165,22 @@ pub(crate) fn give_group_of(dir: BorrowedFd<'_>, file: BorrowedFd<'_>) -> io::Re
         Some(group) => try_chown(file, None, Some(group)),
         None => Ok(true),
     }
+}
+
+/// Gives a copy the owner of its original, which has the status `stat`: the user, and the group unless `dir` passes on
+/// its own. Does nothing if this process may not.
+pub fn chown_copy(copy: BorrowedFd<'_>, stat: &FileStat, dir: BorrowedFd<'_>) -> io::Result<()> {
+    let (user, group) = stat.owner();
+    let group = inherited_group(dir)?.unwrap_or(group);
+    match fchown(copy, Some(Uid::from_raw(user)), Some(Gid::from_raw(group))) {
+        Ok(()) | Err(Errno::EPERM | Errno::EACCES) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Changes the mode of an open file: permissions, set-id bits and sticky bit.
+pub fn set_mode(file: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
+    Ok(fchmod(file, Mode::from_bits_truncate(mode))?)
 }
 
 /// Returns the mode to set on a newly created directory that is to have `permissions`. The set-gid bit and the limits of
@@ -235,7 +251,7 @@ fn set(file: BorrowedFd<'_>, acl: Option<&Acl>, mode: u32) -> io::Result<()> {
     };
     match FileStat::of(file)?.mode() == mode {
         true => Ok(()),
-        false => Ok(fchmod(file, Mode::from_bits_truncate(mode))?),
+        false => set_mode(file, mode),
     }
 }
 

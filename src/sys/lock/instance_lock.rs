@@ -58,7 +58,7 @@ impl AddonInstance {
     /// file into record locks on all of its bytes.
     pub fn announce(dir: &Arc<Dir>, entry: &'static str) -> Result<Option<Arc<Self>>> {
         static HERE: u8 = 0;
-        let this = this_process().map_err(|error| Error::file_system("open", "/proc/self/stat", error))?;
+        let this = this_process()?;
         let process = first_byte_of(&this);
         let own = process + ((&raw const HERE as usize >> LOG2_PAGE_BYTES) as off_t % TURN_BYTE);
         let file = File::from(dir.open_or_create_file(entry)?);

@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "no dependency of ours wraps statx with STATX_MNT_ID_UNIQUE")]
 
 use super::detached_mount::unmount_lazily;
+use crate::error::{Error, Result};
 use crate::sys::fs::dir::FileId;
 use crate::sys::fs::open_beneath::mount_id;
 use crate::sys::fs::open_flags::PATH_ONLY_NOFOLLOW;
@@ -61,20 +62,17 @@ fn unique_id(file: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(if stat.stx_mask & STATX_MNT_ID_UNIQUE != 0 { stat.stx_mnt_id } else { 0 })
 }
 
-/// Returns the ID of this thread's mount namespace.
-pub fn mount_namespace() -> io::Result<u64> {
-    Ok(stat("/proc/thread-self/ns/mnt")?.st_ino)
-}
-
 /// Returns the mount namespaces of all threads that this process may inspect.
 ///
 /// It visits threads, not processes only: a process whose main thread has ended uses one, and a thread may have left
 /// the namespace of its process.
 #[expect(clippy::disallowed_methods, reason = "procfs is the kernel's, no guest writes there")]
-pub fn mount_namespaces_in_use() -> io::Result<HashSet<u64>> {
-    let processes = std::fs::read_dir("/proc")?.flatten();
+pub fn mount_namespaces_in_use() -> Result<HashSet<u64>> {
+    let path = "/proc";
+    let processes = std::fs::read_dir(path).map_err(|error| Error::file_system("scandir", path, error))?;
     let is_process = |name: &OsString| name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
     let threads = processes
+        .flatten()
         .filter(|process| is_process(&process.file_name()))
         .flat_map(|process| std::fs::read_dir(process.path().join("task")))
         .flat_map(Iterator::flatten);
@@ -136,6 +134,7 @@ pub(crate) fn unescaped(text: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::mount_namespace;
 
     #[test]
     fn a_path_of_mountinfo_is_decoded() {

@@ -1,5 +1,6 @@
 //! Identity and state of processes, from procfs.
 
+use crate::error::{Error, Result};
 use crate::sys::fs::open_flags::{PATH_ONLY_DIRECTORY, READ_DIRECTORY};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
@@ -8,6 +9,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
+
+/// How reading in procfs fails if the process has ended, or procfs is not mounted.
+const GONE: [Errno; 2] = [Errno::ENOENT, Errno::ESRCH];
 
 /// What a PID names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +38,8 @@ pub enum ProcessLookup {
 /// no thread runs.
 ///
 /// TOCTOU: all reads are below one descriptor of the process's directory, so a reused PID cannot mix two processes.
-pub fn look_up_process(pid: u32) -> io::Result<ProcessLookup> {
-    let found = (|| {
+pub fn look_up_process(pid: u32) -> Result<ProcessLookup> {
+    let found = (|| -> io::Result<ProcessLookup> {
         let directory = ProcessDir::open(pid)?;
         let process = directory.thread_group()?;
         if process != pid {
@@ -53,7 +57,7 @@ pub fn look_up_process(pid: u32) -> io::Result<ProcessLookup> {
     })();
     match found {
         Err(error) if is_gone(&error) => Ok(ProcessLookup::Ended),
-        found => found,
+        found => found.map_err(|error| Error::file_system("open", format!("/proc/{pid}/stat"), error)),
     }
 }
 
@@ -122,9 +126,9 @@ impl ThreadState {
 
 /// Identifies this process among all processes of the machine, of any PID namespace. Without procfs, only the PID is
 /// known.
-pub fn this_process() -> io::Result<ThisProcess> {
+pub fn this_process() -> Result<ThisProcess> {
     let pid_namespace = match pid_namespace() {
-        Err(error) if is_gone(&error) => 0,
+        Err(error) if error.is_refusal(&GONE) => 0,
         found => found?,
     };
     let start_time = own_start_time()?.unwrap_or(0);
@@ -143,15 +147,19 @@ pub struct ThisProcess {
 }
 
 /// Returns the start time of this process, or `None` without procfs.
-fn own_start_time() -> io::Result<Option<u64>> {
-    match read_proc("/proc/self/stat") {
-        Err(error) if is_gone(&error) => Ok(None),
-        read => ThreadState::parse(&read?).map(|state| Some(state.start_time)),
+fn own_start_time() -> Result<Option<u64>> {
+    let path = "/proc/self/stat";
+    match read_proc(path) {
+        Err(error) if error.is_refusal(&GONE) => Ok(None),
+        read => match ThreadState::parse(&read?) {
+            Ok(state) => Ok(Some(state.start_time)),
+            Err(error) => Err(Error::file_system("open", path, error)),
+        },
     }
 }
 
 /// Returns the ID of this boot of the machine.
-pub fn boot_id() -> io::Result<&'static str> {
+pub fn boot_id() -> Result<&'static str> {
     static BOOT_ID: OnceLock<String> = OnceLock::new();
     if let Some(id) = BOOT_ID.get() {
         return Ok(id);
@@ -161,17 +169,35 @@ pub fn boot_id() -> io::Result<&'static str> {
 }
 
 /// Returns the ID of this process's PID namespace.
-pub fn pid_namespace() -> io::Result<u64> {
-    Ok(stat("/proc/self/ns/pid")?.st_ino)
+pub fn pid_namespace() -> Result<u64> {
+    namespace("/proc/self/ns/pid")
+}
+
+/// Returns the ID of this thread's mount namespace.
+pub fn mount_namespace() -> Result<u64> {
+    namespace("/proc/thread-self/ns/mnt")
+}
+
+fn namespace(path: &str) -> Result<u64> {
+    match stat(path) {
+        Ok(found) => Ok(found.st_ino),
+        Err(errno) => Err(Error::file_system("stat", path, errno.into())),
+    }
+}
+
+/// Returns the PID of this thread.
+#[cfg(test)]
+pub fn thread_id() -> u32 {
+    nix::unistd::gettid().as_raw().unsigned_abs()
 }
 
 fn is_gone(error: &io::Error) -> bool {
-    [Errno::ENOENT, Errno::ESRCH].map(|errno| Some(errno as i32)).contains(&error.raw_os_error())
+    GONE.map(|errno| Some(errno as i32)).contains(&error.raw_os_error())
 }
 
 #[expect(clippy::disallowed_methods, reason = "procfs is the kernel's, no guest writes there")]
-fn read_proc(path: &str) -> io::Result<String> {
-    std::fs::read_to_string(path)
+fn read_proc(path: &str) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|error| Error::file_system("open", path, error))
 }
 
 #[cfg(test)]
@@ -202,7 +228,7 @@ mod tests {
     #[test]
     fn a_thread_is_distinguished_from_its_process() {
         let thread = std::thread::spawn(|| {
-            let tid = nix::unistd::gettid().as_raw() as u32;
+            let tid = thread_id();
             (tid, look_up_process(tid).unwrap())
         });
         let (tid, found) = thread.join().unwrap();

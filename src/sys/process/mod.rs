@@ -1,5 +1,7 @@
-//! Processes: identity and state, the umask, deletion in a user namespace.
+//! Processes: identity and state, priority, the umask, deletion in a user namespace.
 
 pub mod identity;
+#[cfg(any(feature = "node", test))]
+pub mod priority;
 pub mod umask;
 pub mod user_namespace;

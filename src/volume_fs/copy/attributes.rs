@@ -4,11 +4,9 @@ use super::entry::CopyTask;
 use super::policy::OwnerPolicy;
 use crate::error::Result;
 use crate::sys::fd::{AsFd, BorrowedFd, OwnedFd};
-use crate::sys::{CopiedRights, FileStat, Inheritance, inherited_group, keep_acl, keep_attributes};
-use nix::sys::stat::{Mode, fchmod};
+use crate::sys::{CopiedRights, FileStat, Inheritance, chown_copy, keep_acl, keep_attributes, set_mode};
 use std::fs::File;
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::fchown;
+use std::io;
 
 /// The mode of a file whose content is not complete yet.
 pub const PARTIAL_FILE_MODE: u32 = 0o600;
@@ -64,8 +62,7 @@ impl CopiedAttributes {
             // The directory's default ACL changed the mode.
             true if self.initial_mode(task) == permissions => Ok(()),
             true => inheritance.give_mode(to, permissions).map_err(|error| io_error("setxattr", error)),
-            false => fchmod(to, Mode::from_bits_truncate(permissions))
-                .map_err(|errno| io_error("fchmod", errno.into())),
+            false => set_mode(to, permissions).map_err(|error| io_error("fchmod", error)),
         }
     }
 
@@ -97,16 +94,10 @@ impl CopiedAttributes {
         task.context.policy.owner == OwnerPolicy::Preserve && self.stat.owner() != task.context.own_ids
     }
 
-    /// Sets the owner, and the group unless it was inherited. An unprivileged process cannot change the owner.
     fn give_owner(&self, task: &CopyTask<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
-        if !self.changes_owner(task) {
-            return Ok(());
-        }
-        let (user, group) = self.stat.owner();
-        let inherited = inherited_group(task.to)?;
-        match fchown(to, Some(user), Some(inherited.unwrap_or(group))) {
-            Err(error) if error.kind() != ErrorKind::PermissionDenied => Err(error),
-            _ => Ok(()),
+        match self.changes_owner(task) {
+            true => chown_copy(to, &self.stat, task.to),
+            false => Ok(()),
         }
     }
 }

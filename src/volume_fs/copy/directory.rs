@@ -6,11 +6,9 @@ use super::job::CopyContext;
 use super::policy::OwnerPolicy;
 use crate::error::Result;
 use crate::sys::fd::{AsFd, BorrowedFd};
-use crate::sys::{CopiedRights, FileStat, Inheritance, inherited_group, mode_of_new_directory};
+use crate::sys::{CopiedRights, FileStat, Inheritance, chown_copy, mode_of_new_directory, set_mode};
 use crate::volume_fs::walk::cursor::TreePath;
-use nix::sys::stat::{Mode, fchmod};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::fchown;
+use std::io;
 
 /// The mode of a directory whose attributes are applied once it is open.
 pub const INITIAL_DIR_MODE: u32 = 0o700;
@@ -53,24 +51,18 @@ pub fn apply_attributes(
 
 /// Sets the mode that [`apply_attributes`] returned.
 pub fn change_mode(context: &CopyContext, pair: &DirPair, mode: u32, path: &TreePath) -> Result<()> {
-    let changed = fchmod(&pair.to, Mode::from_bits_truncate(mode));
-    changed.map_err(|errno| context.endpoints.to.io_error("fchmod", &path.to_path_buf(), errno))
+    set_mode(pair.to.as_fd(), mode)
+        .map_err(|error| context.endpoints.to.io_error("fchmod", &path.to_path_buf(), error))
 }
 
 fn mode_of(context: &CopyContext, stat: &FileStat, rights: &CopiedRights) -> u32 {
     (rights.permissions | stat.mode() & STICKY) & context.policy.directory_mode
 }
 
-/// Sets the owner, and the group unless it was inherited. An unprivileged process cannot change the owner.
 fn give_owner(context: &CopyContext, pair: &DirPair, stat: &FileStat) -> io::Result<()> {
-    let (user, group) = stat.owner();
-    if context.policy.owner == OwnerPolicy::CurrentUser || (user, group) == context.own_ids {
+    if context.policy.owner == OwnerPolicy::CurrentUser || stat.owner() == context.own_ids {
         return Ok(());
     }
     // The directory has its set-gid bit from its parent.
-    let inherited = inherited_group(pair.to.as_fd())?;
-    match fchown(&pair.to, Some(user), Some(inherited.unwrap_or(group))) {
-        Err(error) if error.kind() != ErrorKind::PermissionDenied => Err(error),
-        _ => Ok(()),
-    }
+    chown_copy(pair.to.as_fd(), stat, pair.to.as_fd())
 }

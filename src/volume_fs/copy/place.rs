@@ -6,8 +6,6 @@ use crate::sys::fd::{AsFd, OwnedFd};
 use crate::sys::{EntryKind, FileStat};
 use crate::volume_fs::open::EntryRef;
 use crate::volume_fs::{VolumePath, VolumeRoot};
-use cap_std::fs::{OpenOptions, OpenOptionsExt};
-use nix::libc;
 use std::ffi::{OsStr, OsString};
 
 /// The top of the source, by an `O_PATH` descriptor.
@@ -48,9 +46,7 @@ impl VolumeRoot {
     /// Opens the entry at `path` with `O_PATH`. Follows links inside the volume.
     pub fn copy_source(&self, path: impl AsRef<OsStr>) -> Result<CopySource> {
         let path = VolumePath::parse(path)?;
-        let mut o_path = OpenOptions::new();
-        o_path.read(true).custom_flags(libc::O_PATH);
-        let fd: OwnedFd = self.at("open", &path, |dir, rest| dir.open_with(rest, &o_path))?.into_std().into();
+        let fd: OwnedFd = self.open_path_only(&path)?.into_std().into();
         let stat = FileStat::of(fd.as_fd()).map_err(|error| self.io_error("stat", &path, error))?;
         Ok(CopySource { endpoint: Endpoint::in_volume(path.as_str(), &self.volume), fd, stat })
     }

@@ -4,7 +4,7 @@ use super::attributes::PARTIAL_FILE_MODE;
 use super::entry::CopyTask;
 use crate::error::{Errno, Result};
 use crate::sys::fd::{AsFd, BorrowedFd};
-use crate::sys::{FileLock, create_file, create_temp_file, rename_within, unique_token, unlink_entry};
+use crate::sys::{FileLock, create_file, create_temp_file, rename_entry, unique_token, unlink_entry};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
@@ -62,7 +62,7 @@ impl CopyTempFile {
                 replaced.map_err(|error| task.context.endpoints.to.temp_file_error(&task.path(), error))
             }
             (CopyTempFile::Beside { name, .. }, _) => {
-                rename_within(task.to, name, task.name).map_err(io_error)
+                rename_entry(task.to, name, task.to, task.name).map_err(io_error)
             }
             (CopyTempFile::Staged { .. }, None) => Err(io_error(Errno::ENOENT.into())),
         }

@@ -6,10 +6,9 @@ use crate::error::{Error, Result};
 use crate::model::MIB;
 use crate::sync::CancelToken;
 use crate::sys::fd::AsFd;
-use crate::sys::{Subvolume, boot_id, free_space, time_since_boot};
+use crate::sys::{Subvolume, boot_id, free_space, sync_file_system, time_since_boot};
 use crate::volume_fs::VolumeRoot;
 use cap_std::fs::MetadataExt;
-use nix::unistd::syncfs;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// The fewest bytes of metadata that btrfs reserves for a write. Then the bytes of content per further byte.
@@ -202,7 +201,7 @@ impl QuotaWrite<'_> {
         if length == 0 || fits() {
             return Ok(());
         }
-        syncfs(&tree.root).map_err(|errno| io_error(errno.into()))?;
+        sync_file_system(tree.root.as_fd()).map_err(io_error)?;
         match fits() {
             true => Ok(()),
             false => Err(Error::quota_refused(tree.volume.as_str(), self.path)),

@@ -4,8 +4,8 @@
 
 use crate::error::Errno;
 use crate::sys::fd::BorrowedFd;
+use crate::sys::has_birth_times;
 use cap_std::fs::{Metadata, MetadataExt};
-use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, fstatfs};
 use std::collections::HashSet;
 use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -21,8 +21,7 @@ const MAX_CHANGED_DIRS: usize = 1_000_000;
 #[derive(Debug)]
 pub(crate) struct VisitedDirs {
     began: SystemTime,
-    /// Whether a birth time is the time of creation. Overlayfs gives an old directory a birth time when it is first
-    /// changed.
+    /// Whether a birth time is the time of creation.
     has_birth_times: bool,
     max_changed: usize,
     /// The visited directories that were changed since the walk began. Only these can have been moved, and so be met
@@ -34,10 +33,9 @@ impl VisitedDirs {
     /// Starts the set for a walk that begins now at an open directory. File systems stamp new entries with the time of
     /// the last tick. A directory created before the next tick therefore counts as old.
     pub fn begin(top: BorrowedFd<'_>) -> Self {
-        let is_overlay = fstatfs(top).is_ok_and(|found| found.filesystem_type() == OVERLAYFS_SUPER_MAGIC);
         VisitedDirs {
             began: SystemTime::now(),
-            has_birth_times: !is_overlay,
+            has_birth_times: has_birth_times(top),
             max_changed: MAX_CHANGED_DIRS,
             changed: HashSet::new(),
         }
