@@ -33,7 +33,7 @@ pub enum ProblemKind {
     /// The image of a disk volume is missing or damaged. It is not repaired.
     BadImage,
     /// An entry of the volumes directory does not belong to a volume. Repair renames it if it is at the place of a
-    /// directory of the store. Other entries stay.
+    /// directory, a lock file or an id file of the store. Other entries stay.
     UnrecognizedEntry,
     /// Other users of the host have rights on a directory of the home. Repair removes these rights if this user owns
     /// the directory.
@@ -75,7 +75,7 @@ impl HomeProblem {
         HomeProblem { kind, volume: None, path, message, repaired: false }
     }
 
-    fn in_volume(mut self, volume: &str) -> Self {
+    pub(super) fn in_volume(mut self, volume: &str) -> Self {
         self.volume = Some(volume.to_owned());
         self
     }
@@ -110,6 +110,10 @@ pub fn check(
     options: impl Into<CheckOptions>,
     cancel: &CancelToken,
 ) -> Result<Vec<HomeProblem>> {
+    let invalid = HomeDirs::invalid_home_entries(home)?;
+    if !invalid.is_empty() {
+        return Ok(invalid.into_iter().map(check_home::non_directory_problem).collect());
+    }
     let Some((root, volumes, databases)) = HomeDirs::open_guarded(home)? else { return Ok(Vec::new()) };
     let dirs = GuardedDirs { home: &root, volumes: &volumes, databases: databases.as_ref() };
     check_home::check_existing(home, &dirs, options.into(), cancel)
@@ -118,7 +122,8 @@ pub fn check(
 impl StoreHandle {
     /// Checks a home with an intact catalog.
     pub(super) fn check(&self, repair: bool, cancel: &CancelToken) -> Result<Vec<HomeProblem>> {
-        let mut problems = self.check_incomplete_operations(repair)?;
+        let mut problems = self.check_lock_files(repair, cancel)?;
+        problems.extend(self.check_incomplete_operations(repair)?);
         problems.extend(self.check_undeletable_list(repair)?);
         let (records, invalid) = self.catalog.read(|catalog| catalog.volumes())?;
         for row in &invalid {
@@ -128,6 +133,7 @@ impl StoreHandle {
         for record in &records {
             cancel.check()?;
             problems.extend(self.check_volume(record, repair, cancel)?);
+            problems.extend(self.check_id_file(record, repair)?);
         }
         for entry in self.dirs.entries()? {
             cancel.check()?;
@@ -279,9 +285,14 @@ impl StoreHandle {
         Ok(None)
     }
 
-    /// Returns true if `seen` is true under the name lock. Returns false if another operation holds that lock.
-    fn holds_under_name_lock(&self, name: &VolumeName, seen: impl Fn() -> Result<bool>) -> Result<bool> {
-        if self.dirs.is_read_only() {
+    /// Returns true if `seen` is true under the name lock, or if that lock cannot be held. Returns false if another
+    /// operation holds it.
+    pub(super) fn holds_under_name_lock(
+        &self,
+        name: &VolumeName,
+        seen: impl Fn() -> Result<bool>,
+    ) -> Result<bool> {
+        if self.dirs.is_read_only() || self.dirs.locks.is_unusable(name)? {
             return seen();
         }
         match self.dirs.locks.try_lock(name)? {
@@ -345,10 +356,10 @@ impl StoreHandle {
                 if !is_unknown()? || !self.holds_under_name_lock(&found.name, is_unknown)? {
                     return Ok(None);
                 }
-                let repaired = repair && self.adopt(found, cancel)?;
-                let message = format!(
+                let mut message = format!(
                     "The catalog does not know the directory {name:?}. As a volume it has neither a quota nor labels."
                 );
+                let repaired = repair && unless_refused(self.adopt(found, cancel), &mut message)?;
                 let problem = HomeProblem::new(ProblemKind::UnknownDirectory, volumes.path_of(name), message);
                 Ok(Some(problem.in_volume(name).repaired(repaired)))
             }
@@ -365,7 +376,7 @@ impl StoreHandle {
 }
 
 /// Returns false if the file system refuses a repair, and adds the reason to `message`.
-fn unless_refused(repaired: Result<bool>, message: &mut String) -> Result<bool> {
+pub(super) fn unless_refused(repaired: Result<bool>, message: &mut String) -> Result<bool> {
     match repaired {
         Err(error) if error.kind() == ErrorKind::FileSystem => {
             message.push_str(&format!(" It cannot be repaired: {error}"));

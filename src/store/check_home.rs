@@ -9,7 +9,7 @@ use crate::catalog;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::CancelToken;
 use crate::sys::{Dir, unique_token};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 impl GuardedDirs<'_> {
     /// Checks for other users' rights on the home. Also returns true if no other user can change its content.
@@ -31,6 +31,14 @@ impl GuardedDirs<'_> {
         let trusted = self.exposed_dirs()?.iter().all(|exposed| exposed.rejection.is_none());
         Ok((problems, trusted))
     }
+}
+
+/// Describes an entry of a home that should be a directory. It may be a link to data of the user, so it is not repaired.
+pub fn non_directory_problem((path, kind): (PathBuf, &'static str)) -> HomeProblem {
+    let message = format!(
+        "{path:?} is {kind}, not a directory, so that no store of this home is opened. Move it away."
+    );
+    HomeProblem::new(ProblemKind::UnrecognizedEntry, path, message)
 }
 
 /// Finds, among the store's own directories in the volumes directory, entries that are no directory. Repair renames

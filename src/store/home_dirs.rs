@@ -6,7 +6,7 @@ use super::sync_policy::{Durability, SyncPolicy};
 use super::volume::name_locks::NameLocks;
 use crate::error::{Errno, Error, Result};
 use crate::sys::{Dir, FileId};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Ids of the catalog and the store's directories.
@@ -96,6 +96,20 @@ impl HomeDirs {
             Err(error) if is_missing(&error) => Ok(Some((home, volumes, None))),
             databases => Ok(Some((home, volumes, Some(databases?)))),
         }
+    }
+
+    /// Returns the entries of a home that should be directories and are not, with their paths. Returns none if the home
+    /// does not exist.
+    pub fn invalid_home_entries(home: &Path) -> Result<Vec<(PathBuf, &'static str)>> {
+        let home = match Dir::open_ambient(home) {
+            Err(error) if error.is_refusal(&[Errno::ENOENT]) => return Ok(Vec::new()),
+            opened => opened?,
+        };
+        let mut invalid = Vec::new();
+        for entry in [VOLUMES, DATABASES] {
+            invalid.extend(home.non_directory_at(entry)?.map(|kind| (home.path_of(entry), kind)));
+        }
+        Ok(invalid)
     }
 
     /// Returns the entries in the volumes directory that should be the store's own directories and are not.

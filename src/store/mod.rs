@@ -14,6 +14,7 @@ mod catalog_files;
 mod catalog_reserve;
 mod check;
 mod check_home;
+mod check_locks;
 mod files;
 mod home_dirs;
 mod paths;

@@ -9,7 +9,7 @@ use crate::model::{VolumeId, VolumeName};
 use crate::store::StoreHandle;
 use crate::store::home_dirs::HomeDirs;
 use crate::sys::ext::FileExt;
-use crate::sys::random_bytes;
+use crate::sys::{FileLock, random_bytes};
 use std::fs::File;
 use std::io::Read;
 
@@ -124,7 +124,7 @@ impl StoreHandle {
             if intent.action != Action::Remove || !intent.is_marked {
                 continue;
             }
-            let Some(_lock) = self.dirs.locks.try_lock(&intent.name)? else { continue };
+            let Some(_lock) = self.try_lock_usable(&intent.name)? else { continue };
             // TOCTOU: a removal deletes its intent before it releases the work lock, so the intent is read last.
             let is_abandoned = !self.dirs.locks.is_work_locked(&intent.name)?
                 && self.intent_of(&intent.name)?.is_some_and(|now| now.entry == intent.entry)
@@ -137,17 +137,28 @@ impl StoreHandle {
         Ok(())
     }
 
+    /// Acquires the name lock. Returns `None` if it is held or cannot be held.
+    fn try_lock_usable(&self, name: &VolumeName) -> Result<Option<FileLock>> {
+        if self.dirs.locks.is_unusable(name)? { Ok(None) } else { self.dirs.locks.try_lock(name) }
+    }
+
     /// Writes the id files of volumes that an earlier version created or that were discovered without an id.
     pub(crate) fn store_missing_identities(&self) -> Result<()> {
         let missing = self.catalog.read(|catalog| catalog.volumes_without_file())?;
         let mut stored = Vec::new();
         for (row, name) in missing {
-            let Some(_lock) = self.dirs.locks.try_lock(&name)? else { continue };
+            let Some(_lock) = self.try_lock_usable(&name)? else { continue };
             // TOCTOU: the volume of that name may have been removed and created again before the lock was taken.
             let current = self.catalog.read(|catalog| catalog.volume(&name))?;
             if let Some(volume) = current.filter(|volume| volume.id == row) {
-                self.dirs.write_identity(&name, volume.identity)?;
-                stored.push(row);
+                match self.dirs.write_identity(&name, volume.identity) {
+                    // The id files of the other volumes are written all the same.
+                    Err(error) if error.kind() == ErrorKind::FileSystem => {}
+                    written => {
+                        written?;
+                        stored.push(row);
+                    }
+                }
             }
         }
         if stored.is_empty() {

@@ -49,6 +49,11 @@ impl NameLocks {
         FileLock::try_acquire(&self.dir, &name_lock_entry(name))
     }
 
+    /// Returns true if the name lock cannot be held, because it is no file.
+    pub fn is_unusable(&self, name: &VolumeName) -> Result<bool> {
+        Ok(self.dir.non_file_at(&name_lock_entry(name))?.is_some())
+    }
+
     /// Acquires the quota lock of a volume. Fails if another process still holds it at `deadline`. Returns `None` if
     /// the lock files do not exist yet.
     fn lock_quota(
@@ -149,8 +154,35 @@ impl StoreHandle {
     }
 }
 
+/// A file in the directory of locks, of any kind.
+#[derive(Debug)]
+pub struct LockEntry {
+    /// Name in the directory.
+    pub entry: String,
+    /// Volume of the lock.
+    pub name: VolumeName,
+    /// True for the name lock.
+    pub is_name_lock: bool,
+}
+
+impl LockEntry {
+    /// Parses the name of an entry. Returns `None` if this store makes no such entry.
+    pub fn parse(entry: &str) -> Option<Self> {
+        let stem =
+            entry.split_once(SEPARATOR).map(|(name, _)| name).or_else(|| entry.strip_suffix(NAME_LOCK));
+        let name = VolumeName::parse(stem?).ok()?;
+        let is_name_lock = entry == name_lock_entry(&name);
+        let is_own =
+            || entry == work_lock_entry(&name) || quota_lock_entries(&name).iter().any(|own| own == entry);
+        (is_name_lock || is_own()).then(|| LockEntry { entry: entry.to_owned(), name, is_name_lock })
+    }
+}
+
+/// The suffix of name locks.
+const NAME_LOCK: &str = ".lock";
+
 fn name_lock_entry(name: &VolumeName) -> String {
-    format!("{name}.lock")
+    format!("{name}{NAME_LOCK}")
 }
 
 /// Returns the lock files of the writer of a volume with a quota, and of the next writer.

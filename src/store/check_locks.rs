@@ -1,0 +1,93 @@
+//! Checks for entries at the paths of lock files and id files that are no regular file.
+
+use super::StoreHandle;
+use super::check::{HomeProblem, ProblemKind, unless_refused};
+use super::paths::{DAMAGED, IDS};
+use super::volume::name_locks::LockEntry;
+use crate::error::Result;
+use crate::model::VolumeRecord;
+use crate::sync::CancelToken;
+use crate::sys::{Dir, unique_token};
+
+impl StoreHandle {
+    /// Checks for lock files that cannot be locked. Repair renames them.
+    pub(super) fn check_lock_files(&self, repair: bool, cancel: &CancelToken) -> Result<Vec<HomeProblem>> {
+        let dir = self.dirs.locks.dir();
+        let entries = dir.names()?;
+        let mut locks: Vec<_> =
+            entries.iter().filter_map(|entry| LockEntry::parse(entry.to_str()?)).collect();
+        // The other lock files are renamed under the name lock, so that one is repaired first.
+        locks.sort_by_key(|lock| !lock.is_name_lock);
+        let mut problems = Vec::new();
+        for lock in locks {
+            cancel.check()?;
+            let is_invalid = || Ok(dir.non_file_at(&lock.entry)?.is_some());
+            if !is_invalid()? || !self.holds_under_name_lock(&lock.name, is_invalid)? {
+                continue;
+            }
+            let kept = format!("{}{DAMAGED}{}", lock.entry, unique_token());
+            let rename = || {
+                let name_lock =
+                    if lock.is_name_lock { None } else { self.dirs.locks.try_lock(&lock.name)? };
+                let is_free = lock.is_name_lock || name_lock.is_some();
+                if is_free {
+                    dir.move_to(&lock.entry, dir, &kept)?;
+                    self.dirs.sync.dir(dir)?;
+                }
+                Ok(is_free)
+            };
+            let repair = repair.then_some(&rename as &dyn Fn() -> Result<bool>);
+            let problem = non_file_problem((dir, &lock.entry), (dir, &kept), repair)?;
+            problems.extend(problem.map(|problem| problem.in_volume(lock.name.as_str())));
+        }
+        Ok(problems)
+    }
+
+    /// Checks the id file of a volume that has a directory. Repair renames an entry that is no file, and writes the id
+    /// again.
+    pub(super) fn check_id_file(&self, record: &VolumeRecord, repair: bool) -> Result<Option<HomeProblem>> {
+        let (ids, volumes, name) = (&self.dirs.ids, &self.dirs.volumes, record.name.as_str());
+        let is_invalid = || {
+            Ok(ids.non_file_at(name)?.is_some() && volumes.contains(name)? && self.still_exists(record)?)
+        };
+        if !is_invalid()? || !self.holds_under_name_lock(&record.name, is_invalid)? {
+            return Ok(None);
+        }
+        // Not in the directory of ids, where each entry is taken for an id.
+        let kept = format!("{IDS}-{name}{DAMAGED}{}", unique_token());
+        let rename = || {
+            let lock = self.dirs.locks.try_lock(&record.name)?;
+            let is_there = lock.is_some() && is_invalid()?;
+            if is_there {
+                ids.move_to(name, volumes, &kept)?;
+                self.dirs.sync.dir(volumes)?;
+                self.dirs.store_identity(&record.name, record.identity)?;
+            }
+            Ok(is_there)
+        };
+        let repair = repair.then_some(&rename as &dyn Fn() -> Result<bool>);
+        let problem = non_file_problem((ids, name), (volumes, &kept), repair)?;
+        Ok(problem.map(|problem| problem.in_volume(name)))
+    }
+}
+
+/// Describes an entry that should be a file, and repairs it if `repair` is given, which moves it to `kept`. Returns
+/// `None` if it is gone.
+fn non_file_problem(
+    (dir, entry): (&Dir, &str),
+    (kept_in, kept): (&Dir, &str),
+    repair: Option<&dyn Fn() -> Result<bool>>,
+) -> Result<Option<HomeProblem>> {
+    let Some(kind) = dir.non_file_at(entry)? else { return Ok(None) };
+    let path = dir.path_of(entry);
+    let mut message =
+        format!("{path:?} is {kind}, not a file, which keeps operations on the volume from working.");
+    let repaired = match repair {
+        Some(repair) => unless_refused(repair(), &mut message)?,
+        None => false,
+    };
+    if repaired {
+        message = format!("{path:?} was {kind}, not a file, and is now kept as {:?}.", kept_in.path_of(kept));
+    }
+    Ok(Some(HomeProblem::new(ProblemKind::UnrecognizedEntry, path, message).repaired(repaired)))
+}
