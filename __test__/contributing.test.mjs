@@ -28,16 +28,21 @@ test('the files that the pages name are there', () => {
   assert.ok(count >= 40, `${count}`)
 })
 
-test('docs/testing.md names every Rust suite', () => {
-  const suites = readdirSync(path.join(root, 'tests')).filter((name) => name.endsWith('.rs'))
+test('docs/testing.md names every Rust suite, and each is there', () => {
   const named = firstColumn(section('docs/testing.md', 'Rust suites'))
-  assert.deepEqual(named.sort(), suites.map((name) => name.slice(0, -3)).sort())
+  for (const suite of named) assert.notEqual(filesOf(suite).length, 0, suite)
+  const covered = new Set(named.flatMap(filesOf))
+  const files = readdirSync(path.join(root, 'tests'), { recursive: true }).map((file) => `tests/${file}`)
+  const isShared = /^tests\/suite\/(?:support\/|faulty\/|main\.|crash\/(?:mod|audit|traced|work)\.)/
+  const isListOfModules = /^tests\/suite\/(?:\w+\/)*(?:store|volume|volume_fs)\/mod\./
+  const suites = files.filter((file) => file.endsWith('.rs') && !isShared.test(file) && !isListOfModules.test(file))
+  assert.deepEqual(suites.filter((file) => !covered.has(file)), [])
 })
 
 test('a suite that docs/durability-and-crash-safety.md names is there', () => {
   const named = firstColumn(section('docs/durability-and-crash-safety.md', 'Which tests show it'))
   assert.ok(named.length >= 5, `${named}`)
-  for (const name of named) assert.ok(existsSync(path.join(root, 'tests', `${name}.rs`)), name)
+  for (const name of named) assert.notEqual(filesOf(name).length, 0, name)
 })
 
 test('the environment variables of docs/testing.md are read where it says', () => {
@@ -52,17 +57,21 @@ test('the environment variables of docs/testing.md are read where it says', () =
   }
 })
 
-/** Returns the files of a Rust suite. */
+/** Returns the files of a Rust suite: a binary of its own, or a module of `tests/suite/`. */
 function filesOf(suite) {
-  const directory = path.join(root, 'tests', suite)
-  const parts = existsSync(directory) ? readdirSync(directory).map((name) => `tests/${suite}/${name}`) : []
-  return [`tests/${suite}.rs`, ...parts.filter((name) => name.endsWith('.rs'))]
+  const places = [`tests/${suite}`, `tests/suite/${suite.replaceAll('::', '/')}`]
+  return places.flatMap((place) => {
+    if (existsSync(path.join(root, `${place}.rs`))) return [`${place}.rs`]
+    if (!existsSync(path.join(root, place))) return []
+    const files = readdirSync(path.join(root, place), { recursive: true }).map((name) => `${place}/${name}`)
+    return files.filter((name) => name.endsWith('.rs'))
+  })
 }
 
-test('the rooms of docs/architecture.md are those that tests/architecture.rs allows', () => {
+test('the rooms of docs/architecture.md are those that tests/architecture/main.rs allows', () => {
   const rows = [...section('docs/architecture.md', 'Rooms').matchAll(/^\| `(\w+)` \|[^|]*\|([^|]*)\|$/gm)]
   const documented = rows.map(([, room, cell]) => [room, [...cell.matchAll(/`(\w+)`/g)].map(([, used]) => used).sort()])
-  const arrows = [...read('tests/architecture.rs').matchAll(/^ {4}\("(\w+)", &\[([^\]]*)\]\),$/gm)]
+  const arrows = [...read('tests/architecture/main.rs').matchAll(/^ {4}\("(\w+)", &\[([^\]]*)\]\),$/gm)]
   const allowed = arrows.map(([, room, used]) => [room, [...used.matchAll(/"(\w+)"/g)].map(([, name]) => name).sort()])
   const rooms = new Set(documented.map(([room]) => room))
   const sorted = (table) => table.sort(([a], [b]) => a.localeCompare(b))

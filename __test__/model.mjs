@@ -1,4 +1,4 @@
-// A model of the files of a volume, and the outcome of each method. `tests/model/` is the same for the Rust core,
+// A model of the files of a volume, and the outcome of each method. `tests/suite/volume_fs/model/` is the same for the Rust core,
 // written independently.
 import { copyTree } from './model-copying.mjs'
 import {

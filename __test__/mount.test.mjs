@@ -1,4 +1,4 @@
-// `tests/cases/mount.json` is shared with the Rust suite; the top of `tests/mount.rs` says what its fields mean.
+// `tests/cases/mount.json` is shared with the Rust suite; the top of `tests/suite/mount/mod.rs` says what its fields mean.
 import assert from 'node:assert/strict'
 import { mkdirSync, readFileSync, realpathSync } from 'node:fs'
 import path from 'node:path'

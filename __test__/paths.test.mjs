@@ -1,4 +1,4 @@
-// `tests/cases/paths.json` and `names.json` are shared with the Rust suite; the top of `tests/paths.rs` says what
+// `tests/cases/paths.json` and `names.json` are shared with the Rust suite; the top of `tests/suite/volume_fs/paths/mod.rs` says what
 // their fields mean.
 import assert from 'node:assert/strict'
 import {

@@ -1,0 +1,64 @@
+//! Everything at once: processes that work on one home, are killed at random, and are watched from outside.
+//!
+//! `SOAK_SECONDS` says how long, 60 by default, unless something is found wrong before, and `SOAK_SEED` repeats the
+//! choices of an earlier run.
+
+mod audit;
+mod content;
+mod environment;
+mod expected_state;
+mod faulty;
+mod files;
+mod observed;
+mod run;
+mod volumes;
+mod watch;
+mod work;
+mod worker_slots;
+
+use crate::support::report::report;
+use faulty::CARELESS;
+use run::{Plan, soak};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Each of these tests wants the machine for itself.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn number(variable: &str) -> Option<u64> {
+    Some(std::env::var(variable).ok()?.parse().unwrap())
+}
+
+fn seed() -> u64 {
+    number("SOAK_SEED").unwrap_or_else(|| RandomState::new().hash_one(()))
+}
+
+#[test]
+fn nothing_goes_wrong_when_everything_happens_at_once() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let seconds = Duration::from_secs(number("SOAK_SECONDS").unwrap_or(60));
+    let round = Duration::from_secs(6);
+    let outcome = soak(&Plan { seconds, round, seed: seed(), careless: "careful", sought: &[] });
+    report(format_args!("{outcome}"));
+    assert!(outcome.violations.is_empty(), "seed {}\n{}", outcome.seed, outcome.violations.join("\n"));
+    assert!(outcome.operations > 0 && outcome.kills > 0, "nothing was tested");
+}
+
+/// Each carelessness must be found out by what is meant to find it.
+#[test]
+fn a_store_without_care_is_found_out() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    for (careless, sought) in CARELESS {
+        let (seconds, round) = (Duration::from_secs(180), Duration::from_secs(2));
+        let outcome = soak(&Plan { seconds, round, seed: seed(), careless, sought });
+        report(format_args!("{careless}: {outcome}"));
+        for sought in sought {
+            let finding = outcome.violations.iter().find(|violation| violation.contains(sought));
+            let (seed, others) = (outcome.seed, &outcome.violations);
+            let finding =
+                finding.unwrap_or_else(|| panic!("{careless}: not {sought:?}, seed {seed}, but {others:#?}"));
+            report(format_args!("{careless}: {finding}"));
+        }
+    }
+}

@@ -1,0 +1,551 @@
+//! Lost and damaged catalogs, and what `check` finds and mends.
+
+use crate::support::home::{Home, name};
+use crate::support::immutable::Immutable;
+use rusqlite::Connection;
+use sandbox_volumes::error::ErrorKind;
+use sandbox_volumes::model::{DiskFormat, Labels, VolumeKind, VolumeSpec};
+use sandbox_volumes::store::{Durability, HomeProblem, ProblemKind, Store, VolumeInfo, check};
+use sandbox_volumes::sync::CancelToken;
+use serde_json::json;
+use std::fs::{self, File};
+use std::io::{Seek, SeekFrom, Write};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+fn found(home: &Path, repair: bool) -> Vec<HomeProblem> {
+    check(home, repair, &CancelToken::default()).unwrap()
+}
+
+fn kinds(problems: &[HomeProblem]) -> Vec<(ProblemKind, Option<&str>, bool)> {
+    problems.iter().map(|problem| (problem.kind, problem.volume.as_deref(), problem.repaired)).collect()
+}
+
+fn listed(home: &Path) -> Vec<VolumeInfo> {
+    let store = Store::open(home, Durability::Full).unwrap();
+    let mut volumes = store.list(&Labels::default(), &CancelToken::default()).unwrap();
+    volumes.sort_by(|one, other| one.record.name.cmp(&other.record.name));
+    volumes
+}
+
+fn names(home: &Path) -> Vec<String> {
+    listed(home).into_iter().map(|volume| volume.record.name.to_string()).collect()
+}
+
+fn catalog(home: &Home) -> Connection {
+    Connection::open(home.path("db/volumes.db")).unwrap()
+}
+
+fn delete_catalog(home: &Path) {
+    for suffix in ["", "-wal", "-shm"] {
+        fs::remove_file(home.join(format!("db/volumes.db{suffix}"))).ok();
+    }
+}
+
+/// A closed home with the volumes `data` (a file in it), `raw` and `qcow2`.
+fn home_with_volumes() -> tempfile::TempDir {
+    let home = tempfile::tempdir().unwrap();
+    let store = Store::open(home.path(), Durability::Full).unwrap();
+    for (volume, options) in [
+        ("data", json!({ "quotaMib": 4, "labels": { "env": "prod" } })),
+        ("raw", json!({ "kind": "disk", "sizeMib": 8 })),
+        ("qcow2", json!({ "kind": "disk", "sizeMib": 16, "format": "qcow2" })),
+    ] {
+        let spec = VolumeSpec::from_options(&[options.into()]).unwrap();
+        store.create(&name(volume), &spec, &CancelToken::default()).unwrap();
+    }
+    fs::write(home.path().join("volumes/data/file"), "kept").unwrap();
+    home
+}
+
+fn assert_all_found(home: &Path) {
+    let volumes = listed(home);
+    let told: Vec<_> = volumes
+        .iter()
+        .map(|volume| {
+            let record = &volume.record;
+            (record.name.as_str(), record.kind, record.disk_format, record.capacity_bytes)
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("data", VolumeKind::Dir, None, None),
+            ("qcow2", VolumeKind::Disk, Some(DiskFormat::Qcow2), Some(16 << 20)),
+            ("raw", VolumeKind::Disk, Some(DiskFormat::Raw), Some(8 << 20)),
+        ]
+    );
+    assert!(volumes.iter().all(|volume| volume.record.created_at_ms.is_some()));
+    assert_eq!(fs::read_to_string(home.join("volumes/data/file")).unwrap(), "kept");
+    let store = Store::open(home, Durability::Full).unwrap();
+    for volume in ["data", "raw", "qcow2"] {
+        store.remove(&name(volume), &CancelToken::default()).unwrap();
+    }
+}
+
+#[test]
+fn case_46_volumes_are_found_again_when_the_catalog_was_deleted() {
+    let home = home_with_volumes();
+    // Neither of these is a volume.
+    fs::create_dir(home.path().join("volumes/-x")).unwrap();
+    fs::write(home.path().join("volumes/file"), "").unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::write(elsewhere.path().join("file"), "theirs").unwrap();
+    symlink(elsewhere.path(), home.path().join("volumes/link")).unwrap();
+    delete_catalog(home.path());
+    assert_all_found(home.path());
+    assert_eq!(fs::read_to_string(elsewhere.path().join("file")).unwrap(), "theirs");
+}
+
+#[test]
+fn case_46_a_running_store_notices_that_its_catalog_was_deleted() {
+    let home = Home::new();
+    home.create("data");
+    delete_catalog(&home.path(""));
+    let volumes = home.store.list(&Labels::default(), &CancelToken::default()).unwrap();
+    assert_eq!(volumes.len(), 1);
+    home.store.remove(&name("data"), &CancelToken::default()).unwrap();
+}
+
+#[test]
+fn case_46_a_damaged_catalog_is_refused_untouched_and_kept_aside_when_it_is_mended() {
+    type Damage = fn(&Path);
+    let garbage: Damage = |path| fs::write(path, "no catalog at all ".repeat(1000)).unwrap();
+    let truncated: Damage = |path| {
+        let length = fs::metadata(path).unwrap().len();
+        File::options().write(true).open(path).unwrap().set_len(length / 2 + 7).unwrap();
+    };
+    let overwritten: Damage = |path| {
+        let mut file = File::options().write(true).open(path).unwrap();
+        file.seek(SeekFrom::Start(4096)).unwrap();
+        file.write_all(&[0xA5; 8192]).unwrap();
+    };
+    for (what, damage) in [("garbage", garbage), ("truncated", truncated), ("overwritten", overwritten)] {
+        let home = home_with_volumes();
+        let path = home.path().join("db/volumes.db");
+        // As a clean end leaves it: everything in the one file.
+        let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+        Connection::open(&path).unwrap().query_row(checkpoint, (), |_| Ok(())).unwrap();
+        fs::remove_file(path.with_extension("db-wal")).ok();
+        fs::remove_file(path.with_extension("db-shm")).ok();
+        damage(&path);
+        let before = fs::read(&path).unwrap();
+        let opened = Store::open(home.path(), Durability::Full)
+            .and_then(|store| store.list(&Labels::default(), &CancelToken::default()));
+        let error = opened.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Catalog, "{what}: {error}");
+        assert!(error.to_string().contains("VolumeStore.check({ repair: true })"), "{what}: {error}");
+        assert_eq!(kinds(&found(home.path(), false)), [(ProblemKind::CatalogDamaged, None, false)], "{what}");
+        assert!(fs::read(&path).unwrap() == before, "{what}: it was touched");
+
+        let problems = found(home.path(), true);
+        assert_eq!(kinds(&problems), [(ProblemKind::CatalogDamaged, None, true)], "{what}");
+        let kept = fs::read_dir(home.path().join("db")).unwrap().map(|entry| entry.unwrap().path());
+        let kept: Vec<_> = kept
+            .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("volumes.db.damaged-"))
+            .filter(|path| fs::read(path).unwrap() == before)
+            .collect();
+        assert_eq!(kept.len(), 1, "{what}");
+        assert!(problems[0].message.contains(kept[0].to_str().unwrap()), "{}", problems[0].message);
+        assert_all_found(home.path());
+        assert_eq!(kinds(&found(home.path(), false)), []);
+    }
+}
+
+#[test]
+fn a_sound_home_and_one_that_is_not_there_have_no_problems() {
+    let home = home_with_volumes();
+    assert_eq!(kinds(&found(home.path(), false)), []);
+    let missing = home.path().join("missing");
+    assert_eq!(kinds(&found(&missing, true)), []);
+    assert!(!missing.exists());
+}
+
+#[test]
+fn case_47_a_bad_row_is_left_out_with_a_warning_and_hides_no_other() {
+    let home = Home::new();
+    home.create("data");
+    fs::create_dir(home.path("outside")).unwrap();
+    for (row, kind, labels) in
+        [("../../outside", "dir", "{}"), ("strange-kind", "block", "{}"), ("bad-labels", "dir", "[1]")]
+    {
+        let sql = "INSERT INTO volume (name, kind, labels) VALUES (?1, ?2, ?3)";
+        catalog(&home).execute(sql, (row, kind, labels)).unwrap();
+    }
+    for _ in 0..2 {
+        let volumes = home.store.list(&Labels::default(), &CancelToken::default()).unwrap();
+        assert_eq!(volumes.len(), 1);
+    }
+    let warnings = home.store.take_warnings().unwrap();
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
+    assert!(warnings.iter().any(|warning| warning.contains("\"../../outside\"")), "{warnings:?}");
+    assert_eq!(home.store.take_warnings().unwrap(), [""; 0]);
+
+    let problems = found(&home.path(""), false);
+    assert_eq!(problems.len(), 3);
+    assert!(problems.iter().all(|problem| problem.kind == ProblemKind::InvalidRow && !problem.repaired));
+    assert!(found(&home.path(""), true).iter().all(|problem| problem.repaired));
+    assert_eq!(kinds(&found(&home.path(""), false)), []);
+    // The names can be used again, and nothing outside was touched.
+    home.create("strange-kind");
+    assert!(home.path("outside").is_dir());
+}
+
+#[test]
+fn a_directory_without_a_row_and_a_row_without_a_directory_are_told_and_mended() {
+    let home = Home::new();
+    let deleted = home.create("deleted");
+    let held = home.create("held");
+    fs::remove_dir(&deleted).unwrap();
+    let mount = sandbox_volumes::mount::MountConfig::named(
+        &sandbox_volumes::model::OptionValue::Text("held".to_owned()),
+        &sandbox_volumes::model::OptionValue::Absent,
+    );
+    let mounts =
+        sandbox_volumes::mount::validate_and_order(vec![("/data".to_owned(), mount.unwrap())]).unwrap();
+    let attached = home.store.attach("worker", &mounts, None, &CancelToken::default()).unwrap();
+    fs::remove_dir(&held).unwrap();
+    fs::create_dir(home.path("volumes/unknown")).unwrap();
+    fs::write(home.path("volumes/unknown/file"), "kept").unwrap();
+
+    let expected = |repaired: bool| {
+        [
+            (ProblemKind::MissingDirectory, Some("held"), false),
+            (ProblemKind::MissingDirectory, Some("deleted"), repaired),
+            (ProblemKind::UnknownDirectory, Some("unknown"), repaired),
+        ]
+    };
+    for repair in [false, true] {
+        let problems = found(&home.path(""), repair);
+        let mut told = kinds(&problems);
+        told.sort_by_key(|(kind, volume, _)| (*kind as u8, std::cmp::Reverse(*volume)));
+        let mut wanted = expected(repair).to_vec();
+        wanted.sort_by_key(|(kind, volume, _)| (*kind as u8, std::cmp::Reverse(*volume)));
+        assert_eq!(told, wanted);
+    }
+    assert_eq!(names(&home.path("")), ["held", "unknown"]);
+    assert_eq!(fs::read_to_string(home.path("volumes/unknown/file")).unwrap(), "kept");
+    home.store.detach(attached.id).unwrap();
+    assert_eq!(kinds(&found(&home.path(""), true)), [(ProblemKind::MissingDirectory, Some("held"), true)]);
+    assert_eq!(kinds(&found(&home.path(""), false)), []);
+}
+
+#[test]
+fn what_an_operation_left_is_told_and_finished() {
+    let home = Home::new();
+    home.create("data");
+    let sql = "INSERT INTO intent (volume_id, action, entry) SELECT id, 'remove', 'data~1-2-3' FROM volume";
+    catalog(&home).execute(sql, ()).unwrap();
+    fs::create_dir(home.path("volumes/.trash/gone~1-2-3")).unwrap();
+    fs::write(home.path("volumes/.staging/4-5-6"), "half a file").unwrap();
+    // Somebody's own, which stays.
+    fs::write(home.path("volumes/.trash/notes"), "").unwrap();
+    for (repair, count) in [(false, 3), (true, 3), (false, 0)] {
+        let problems = found(&home.path(""), repair);
+        assert_eq!(problems.len(), count, "{problems:?}");
+        assert!(
+            problems.iter().all(|it| it.kind == ProblemKind::IncompleteOperation && it.repaired == repair)
+        );
+    }
+    assert_eq!(names(&home.path("")), [""; 0]);
+    assert!(home.path("volumes/.trash/notes").exists());
+    assert!(!home.path("volumes/data").exists());
+}
+
+#[test]
+fn what_could_not_be_mended_is_not_told_as_mended() {
+    let home = Home::new();
+    for left in ["gone~1-2-3", "held~4-5-6"] {
+        fs::create_dir(home.path("volumes/.trash").join(left)).unwrap();
+    }
+    let held = home.path("volumes/.trash/held~4-5-6/file");
+    fs::write(&held, "").unwrap();
+    let Some(immutable) = Immutable::new(&held) else { return };
+    let told = |repair: bool| {
+        let mut told: Vec<_> =
+            found(&home.path(""), repair).into_iter().map(|it| (it.path, it.repaired)).collect();
+        told.sort_unstable();
+        told
+    };
+    let [gone, held] = ["gone~1-2-3", "held~4-5-6"].map(|left| home.path("volumes/.trash").join(left));
+    assert_eq!(told(true), [(gone, true), (held.clone(), false)]);
+    let left = found(&home.path(""), true);
+    assert!(left[0].message.contains("cannot be deleted") && left[0].message.contains("EPERM"), "{left:?}");
+    drop(immutable);
+    assert_eq!(told(true), [(held, true)]);
+    assert_eq!(told(true), []);
+}
+
+#[test]
+fn a_bad_image_and_a_stranger_are_told_and_left_alone() {
+    let home = home_with_volumes();
+    File::create(home.path().join("volumes/qcow2/disk.qcow2")).unwrap().write_all(&[1; 4096]).unwrap();
+    fs::remove_file(home.path().join("volumes/raw/disk.raw")).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    symlink(elsewhere.path(), home.path().join("volumes/link")).unwrap();
+    for repair in [false, true] {
+        let problems = found(home.path(), repair);
+        let mut told = kinds(&problems);
+        told.sort_by_key(|(kind, volume, _)| (*kind as u8, *volume));
+        assert_eq!(
+            told,
+            [
+                (ProblemKind::BadImage, Some("qcow2"), false),
+                (ProblemKind::BadImage, Some("raw"), false),
+                (ProblemKind::UnrecognizedEntry, None, false),
+            ]
+        );
+    }
+    assert!(fs::symlink_metadata(home.path().join("volumes/link")).unwrap().is_symlink());
+}
+
+#[test]
+fn what_stands_in_place_of_the_stores_own_directories_is_told_and_moved_away() {
+    let ids = |home: &Path| listed(home).into_iter().map(|volume| volume.record.identity).collect::<Vec<_>>();
+    for entry in [".ids", ".staging", ".trash", ".locks"] {
+        for kind in ["a regular file", "a symbolic link", "a socket"] {
+            let home = home_with_volumes();
+            let before = ids(home.path());
+            let place = home.path().join("volumes").join(entry);
+            fs::remove_dir_all(&place).unwrap();
+            let elsewhere = home.path().join("elsewhere");
+            fs::create_dir(&elsewhere).unwrap();
+            fs::write(elsewhere.join("data~1-2-3"), "not ours").unwrap();
+            match kind {
+                "a regular file" => fs::write(&place, "theirs").unwrap(),
+                "a symbolic link" => symlink(&elsewhere, &place).unwrap(),
+                _ => drop(std::os::unix::net::UnixListener::bind(&place).unwrap()),
+            }
+            let problems = found(home.path(), false);
+            assert_eq!(kinds(&problems), [(ProblemKind::UnrecognizedEntry, None, false)], "{entry}");
+            assert!(problems[0].path == place && problems[0].message.contains(kind), "{problems:?}");
+            Store::open(home.path(), Durability::Full).unwrap_err();
+            assert!(!place.is_dir() || place.is_symlink());
+            let problems = found(home.path(), true);
+            assert_eq!(kinds(&problems), [(ProblemKind::UnrecognizedEntry, None, true)], "{entry}");
+            assert!(problems[0].message.contains(&format!("{entry}.damaged-")), "{problems:?}");
+            assert_eq!(ids(home.path()), before, "{entry}");
+            assert_eq!(fs::read_dir(home.path().join("volumes/.ids")).unwrap().count(), 3);
+            assert_eq!(fs::read_to_string(elsewhere.join("data~1-2-3")).unwrap(), "not ours");
+            assert!(found(home.path(), false).is_empty());
+        }
+    }
+}
+
+#[test]
+fn an_id_without_a_volume_is_told_and_deleted() {
+    let home = Home::new();
+    home.create("data");
+    for entry in ["gone", "gone~quota.lock"] {
+        let dir = if entry == "gone" { ".ids" } else { ".locks" };
+        fs::write(home.path("volumes").join(dir).join(entry), "x").unwrap();
+    }
+    // One that a living process has just written.
+    fs::write(home.path("volumes/.ids/new"), "x").unwrap();
+    let maker = File::create(home.path("volumes/.locks/new.lock")).unwrap();
+    maker.lock().unwrap();
+    for repair in [false, true] {
+        let problems = found(&home.path(""), repair);
+        assert_eq!(kinds(&problems), [(ProblemKind::IncompleteOperation, None, repair)]);
+        assert_eq!(problems[0].path, home.path("volumes/.ids/gone"));
+    }
+    assert!(found(&home.path(""), false).is_empty());
+    assert!(
+        !home.path("volumes/.ids/gone").exists() && !home.path("volumes/.locks/gone~quota.lock").exists()
+    );
+    assert!(home.path("volumes/.ids/data").exists() && home.path("volumes/.ids/new").exists());
+}
+
+#[test]
+fn a_catalog_that_is_rebuilt_and_a_row_that_is_struck_out_leave_no_id_without_a_directory() {
+    for has_directory in [false, true] {
+        let home = home_with_volumes();
+        let id = |home: &Path| fs::read_to_string(home.join("volumes/.ids/data")).ok();
+        let before = id(home.path());
+        Connection::open(home.path().join("db/volumes.db"))
+            .unwrap()
+            .execute("UPDATE volume SET kind = 'cube' WHERE name = 'data'", ())
+            .unwrap();
+        if !has_directory {
+            fs::remove_dir_all(home.path().join("volumes/data")).unwrap();
+        }
+        let problems = found(home.path(), true);
+        assert!(problems.iter().all(|problem| problem.repaired), "{problems:?}");
+        assert_eq!(id(home.path()), before.clone().filter(|_| has_directory));
+        let home = home_with_volumes();
+        let before = id(home.path());
+        delete_catalog(home.path());
+        if !has_directory {
+            fs::remove_dir_all(home.path().join("volumes/data")).unwrap();
+        }
+        drop(Store::open(home.path(), Durability::Full).unwrap());
+        assert_eq!(id(home.path()), before.filter(|_| has_directory));
+    }
+}
+
+#[test]
+fn what_the_disk_refuses_to_delete_is_not_repaired_and_keeps_nothing_else() {
+    let home = Home::new();
+    for volume in ["bad", "gone"] {
+        fs::remove_dir(home.create(volume)).unwrap();
+        fs::remove_file(home.path("volumes/.ids").join(volume)).unwrap();
+    }
+    catalog(&home).execute("UPDATE volume SET kind = 'cube' WHERE name = 'bad'", ()).unwrap();
+    let refused = ["bad", "foo", "gone"].map(|id| home.path("volumes/.ids").join(id));
+    refused.iter().for_each(|id| fs::create_dir(id).unwrap());
+    fs::create_dir(home.path("volumes/.trash/.kept")).unwrap();
+    let deleted = [home.path("volumes/.ids/zoo"), home.path("volumes/.trash/1-2-3")];
+    deleted.iter().for_each(|file| fs::write(file, "x").unwrap());
+    let problems = found(&home.path(""), true);
+    let repaired: Vec<_> = problems.iter().filter(|it| it.repaired).map(|it| it.path.clone()).collect();
+    assert_eq!(repaired.len(), 2, "{problems:?}");
+    assert!(deleted.iter().all(|file| repaired.contains(file) && !file.exists()), "{problems:?}");
+    let left: Vec<_> = problems.iter().filter(|it| !it.repaired).collect();
+    assert_eq!(left.len(), 4, "{problems:?}");
+    assert!(left.iter().all(|it| it.message.contains("EISDIR")), "{problems:?}");
+    for (entry, kind) in [
+        (home.path("volumes/.ids/foo"), ProblemKind::IncompleteOperation),
+        (home.path("volumes/.trash/.kept"), ProblemKind::UnrecognizedEntry),
+        (home.path("volumes/gone"), ProblemKind::MissingDirectory),
+    ] {
+        assert!(left.iter().any(|it| it.path == entry && it.kind == kind), "{entry:?}: {problems:?}");
+    }
+    refused.iter().for_each(|id| fs::remove_dir(id).unwrap());
+    fs::remove_dir(home.path("volumes/.trash/.kept")).unwrap();
+    assert!(found(&home.path(""), true).iter().all(|it| it.repaired));
+    assert!(found(&home.path(""), false).is_empty());
+}
+
+#[test]
+fn an_open_deletes_the_ids_without_a_volume_beside_one_that_cannot_be_deleted() {
+    let home = Home::new();
+    fs::create_dir(home.path("volumes/.ids/middle")).unwrap();
+    let deleted = ["first", "second", "third"].map(|id| home.path("volumes/.ids").join(id));
+    deleted.iter().for_each(|id| fs::write(id, "x").unwrap());
+    drop(Store::open(&home.path(""), Durability::Full).unwrap());
+    assert!(deleted.iter().all(|id| !id.exists()) && home.path("volumes/.ids/middle").is_dir());
+}
+
+#[test]
+fn the_lock_of_a_removal_is_left_alone_while_the_lock_of_its_name_is_held() {
+    let home = Home::new();
+    home.create("data");
+    let sql = "INSERT INTO intent (volume_id, action, entry) SELECT id, 'remove', 'data~1-2-3' FROM volume";
+    catalog(&home).execute(sql, ()).unwrap();
+    // An attempt to take that lock fails.
+    fs::create_dir(home.path("volumes/.locks/data~work.lock")).unwrap();
+    let remover = File::create(home.path("volumes/.locks/data.lock")).unwrap();
+    remover.lock().unwrap();
+    assert!(found(&home.path(""), false).is_empty());
+}
+
+/// Makes something of a kind that is no regular file.
+fn make_other(kind: &str, at: &Path, elsewhere: &Path) {
+    match kind {
+        "a directory" => fs::create_dir(at).unwrap(),
+        "a symbolic link" => symlink(elsewhere, at).unwrap(),
+        _ => nix::unistd::mkfifo(at, nix::sys::stat::Mode::S_IRWXU).unwrap(),
+    }
+}
+
+const OTHER_KINDS: [&str; 3] = ["a directory", "a symbolic link", "a FIFO"];
+
+#[test]
+fn what_is_in_place_of_a_lock_file_is_reported_and_moved_away() {
+    for kind in OTHER_KINDS {
+        let home = Home::new();
+        let root = home.create("data");
+        fs::remove_dir(home.create("gone")).unwrap();
+        fs::create_dir(home.path("volumes/new")).unwrap();
+        fs::write(root.join("file"), "kept").unwrap();
+        fs::write(home.path("elsewhere"), "theirs").unwrap();
+        let entries = [
+            "data.lock",
+            "data~quota.lock",
+            "data~quota-next.lock",
+            "data~work.lock",
+            "gone.lock",
+            "new.lock",
+        ];
+        for entry in entries {
+            let at = home.path("volumes/.locks").join(entry);
+            if at.exists() {
+                fs::remove_file(&at).unwrap();
+            }
+            make_other(kind, &at, &home.path("elsewhere"));
+        }
+        let others = ["gone", "new"].map(|name| home.path("volumes").join(name));
+        for repair in [false, true] {
+            let problems = found(&home.path(""), repair);
+            let (locks, rest): (Vec<_>, Vec<_>) =
+                problems.iter().partition(|it| it.path.parent() != others[0].parent());
+            let mut paths: Vec<_> = locks.iter().map(|it| it.path.clone()).collect();
+            paths.sort();
+            let mut expected = entries.map(|entry| home.path("volumes/.locks").join(entry));
+            expected.sort();
+            assert_eq!(paths, expected, "{kind}: {problems:?}");
+            for lock in locks {
+                assert_eq!((lock.kind, lock.repaired), (ProblemKind::UnrecognizedEntry, repair), "{lock:?}");
+                assert!(lock.message.contains(kind), "{lock:?}");
+            }
+            let rest: Vec<_> = rest.iter().map(|it| (it.kind, it.volume.as_deref(), it.repaired)).collect();
+            let (missing, unknown) = (ProblemKind::MissingDirectory, ProblemKind::UnknownDirectory);
+            assert_eq!(rest, [(missing, Some("gone"), repair), (unknown, Some("new"), repair)], "{kind}");
+        }
+        assert!(found(&home.path(""), false).is_empty());
+        assert_eq!(fs::read_to_string(home.path("elsewhere")).unwrap(), "theirs");
+        assert_eq!(fs::read_to_string(root.join("file")).unwrap(), "kept");
+        for volume in ["data", "new"] {
+            home.store.remove(&name(volume), &CancelToken::default()).unwrap();
+        }
+        home.create("gone");
+    }
+}
+
+#[test]
+fn what_is_in_place_of_an_id_file_is_reported_and_moved_away() {
+    for kind in OTHER_KINDS {
+        let home = Home::new();
+        home.create("data");
+        home.create("other");
+        let ids =
+            |home: &Home| listed(&home.path("")).into_iter().map(|it| it.record.identity).collect::<Vec<_>>();
+        let before = ids(&home);
+        fs::write(home.path("elsewhere"), "theirs").unwrap();
+        for volume in ["data", "other"] {
+            fs::remove_file(home.path("volumes/.ids").join(volume)).unwrap();
+        }
+        make_other(kind, &home.path("volumes/.ids/data"), &home.path("elsewhere"));
+        catalog(&home).execute("UPDATE volume SET identity_stored = 0", ()).unwrap();
+        for repair in [false, true] {
+            let problems = found(&home.path(""), repair);
+            assert_eq!(kinds(&problems), [(ProblemKind::UnrecognizedEntry, Some("data"), repair)], "{kind}");
+            assert_eq!(problems[0].path, home.path("volumes/.ids/data"));
+            assert!(problems[0].message.contains(kind), "{problems:?}");
+        }
+        assert!(found(&home.path(""), false).is_empty());
+        assert_eq!(
+            (ids(&home), fs::read_to_string(home.path("elsewhere")).unwrap()),
+            (before, "theirs".to_owned())
+        );
+        assert!(["data", "other"].iter().all(|volume| home.path("volumes/.ids").join(volume).is_file()));
+        home.store.remove(&name("data"), &CancelToken::default()).unwrap();
+    }
+}
+
+#[test]
+fn what_is_in_place_of_a_directory_of_the_home_is_reported() {
+    for entry in ["volumes", "db"] {
+        for kind in ["a symbolic link", "a FIFO"] {
+            let home = tempfile::tempdir().unwrap();
+            fs::create_dir(home.path().join("elsewhere")).unwrap();
+            make_other(kind, &home.path().join(entry), &home.path().join("elsewhere"));
+            for repair in [false, true] {
+                let problems = found(home.path(), repair);
+                assert_eq!(kinds(&problems), [(ProblemKind::UnrecognizedEntry, None, false)], "{entry}");
+                assert!(problems[0].path == home.path().join(entry) && problems[0].message.contains(kind));
+            }
+            Store::open(home.path(), Durability::Full).unwrap_err();
+        }
+    }
+}

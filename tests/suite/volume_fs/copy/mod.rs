@@ -1,0 +1,21 @@
+//! Copying files and trees: within a volume, into it, out of it, and adding to files.
+
+mod append;
+mod asked;
+mod beyond;
+mod commit;
+mod content;
+mod large;
+mod limits;
+mod links;
+mod privileges;
+mod reflink;
+mod undone;
+
+use crate::support::openat2;
+
+#[test]
+fn case_18_the_same_holds_where_openat2_is_missing() {
+    let in_time = ["--skip", "case_18", "--skip", "case_22", "--skip", "reflink"];
+    openat2::run_where_it_fails(nix::errno::Errno::ENOSYS, &in_time);
+}

@@ -1,0 +1,50 @@
+//! Naive back-ends that make one mistake more, to see that the case which is about it catches them.
+
+use crate::faulty::{Check, Naive};
+use crate::support::methods::{Backend, Partners, Refusal};
+use crate::support::volume::Volume;
+use serde_json::Value;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::Path;
+
+/// What is made of a call before it is made: the method and the path that are called instead.
+type Mistake = fn(root: &Path, method: &str, path: &OsStr) -> (String, OsString);
+
+pub struct Mistaken {
+    naive: Naive,
+    mistake: Mistake,
+}
+
+impl Mistaken {
+    pub fn new(volume: &Volume, mistake: Mistake) -> Self {
+        Mistaken { naive: Naive::in_volume(volume, Check::Nothing), mistake }
+    }
+}
+
+impl Backend for Mistaken {
+    fn root(&self) -> &Path {
+        self.naive.root()
+    }
+
+    fn call_between(&self, method: &str, path: &OsStr, partners: &Partners) -> Result<Value, Refusal> {
+        let (method, path) = (self.mistake)(self.root(), method, path);
+        self.naive.call_between(&method, &path, partners)
+    }
+}
+
+/// Takes paths for text.
+pub fn takes_names_for_text(_: &Path, method: &str, path: &OsStr) -> (String, OsString) {
+    (method.to_owned(), path.to_string_lossy().into_owned().into())
+}
+
+/// Writes into the file itself what should replace it.
+pub fn writes_in_place(_: &Path, method: &str, path: &OsStr) -> (String, OsString) {
+    (method.replace("Atomic", ""), path.to_owned())
+}
+
+/// Makes what is missing above a path.
+pub fn makes_what_is_missing(root: &Path, method: &str, path: &OsStr) -> (String, OsString) {
+    fs::create_dir_all(root.join(path).parent().unwrap_or(root)).unwrap();
+    (method.to_owned(), path.to_owned())
+}

@@ -1,0 +1,426 @@
+//! Who may do what with files that the host makes: as the directory has it, as the old file has it, never more than the
+//! original.
+
+use crate::support::acl::{ACCESS, DEFAULT, acl, get, rights, set};
+use crate::support::btrfs::{Btrfs, run};
+use crate::support::child::in_child;
+use crate::support::ordinary_user::{NOBODY, while_ordinary_user};
+use crate::support::skip::skip;
+use crate::support::volume::Volume;
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{getegid, geteuid};
+use sandbox_volumes::store::TransferOptions;
+use sandbox_volumes::sync::CancelToken;
+use sandbox_volumes::volume_fs::{WriteFrom, WriteOptions};
+use serde_json::json;
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, symlink};
+use std::path::Path;
+
+const PLAIN: WriteOptions = WriteOptions { atomic: false, durable: false, mode: None };
+const ATOMIC: WriteOptions = WriteOptions { atomic: true, ..PLAIN };
+
+const NAMED: u32 = 1000;
+
+/// Longer than what is copied with its final mode from the beginning.
+const LONG: usize = 100_000;
+
+const OVERRIDE: &str = "user.msb.override_stat";
+
+/// A way to make the file `new` of a directory, with a mode, in the volume; on the host the source has that mode.
+type Maker = (&'static str, fn(&Volume, &str, u32));
+
+fn stream(volume: &Volume, path: &str, options: WriteOptions) {
+    let cancel = CancelToken::default();
+    let prepared = volume.files.prepare_write().unwrap();
+    let mut writer = prepared.open_writer_once(path, options, WriteFrom::Empty, &cancel).unwrap();
+    writer.write(b"new", &cancel).unwrap();
+    writer.finish(&cancel).unwrap();
+}
+
+fn source(at: &Path, length: usize, mode: u32) {
+    let _old = fs::remove_file(at);
+    fs::write(at, vec![7; length]).unwrap();
+    fs::set_permissions(at, Permissions::from_mode(mode)).unwrap();
+}
+
+fn copy_in(volume: &Volume, name: &str, to: &str) {
+    let host = volume.outside.join(name);
+    volume.files.copy_in(&host, to, TransferOptions::default(), &CancelToken::default()).unwrap();
+}
+
+/// Ways in which the umask counts.
+const WRITERS: [Maker; 4] = [
+    ("write", |volume, path, mode| {
+        volume
+            .files
+            .write(path, b"new", WriteOptions { mode: Some(mode), ..PLAIN }, &CancelToken::default())
+            .unwrap();
+    }),
+    ("atomic write", |volume, path, mode| {
+        volume
+            .files
+            .write(path, b"new", WriteOptions { mode: Some(mode), ..ATOMIC }, &CancelToken::default())
+            .unwrap();
+    }),
+    ("stream", |volume, path, mode| stream(volume, path, WriteOptions { mode: Some(mode), ..PLAIN })),
+    ("atomic stream", |volume, path, mode| stream(volume, path, WriteOptions { mode: Some(mode), ..ATOMIC })),
+];
+
+/// Ways in which it does not: a copy has its original's mode.
+const COPIES: [Maker; 5] = [
+    ("copyIn", |volume, path, mode| {
+        source(&volume.outside.join("f"), 3, mode);
+        copy_in(volume, "f", path);
+    }),
+    ("copyIn, long", |volume, path, mode| {
+        source(&volume.outside.join("f"), LONG, mode);
+        copy_in(volume, "f", path);
+    }),
+    ("copyIn in place of a link", |volume, path, mode| {
+        source(&volume.outside.join("f"), 3, mode);
+        let dir = volume.outside.join("tree");
+        let _old = fs::remove_dir_all(&dir);
+        fs::create_dir(&dir).unwrap();
+        fs::rename(volume.outside.join("f"), dir.join("new")).unwrap();
+        symlink("nowhere", volume.files.root().join(path)).unwrap();
+        copy_in(volume, "tree", Path::new(path).parent().unwrap().to_str().unwrap());
+    }),
+    ("copy", |volume, path, mode| {
+        source(&volume.files.root().join("f"), 3, mode);
+        volume.files.copy("f", path, &CancelToken::default()).unwrap();
+    }),
+    ("copy, long", |volume, path, mode| {
+        source(&volume.files.root().join("f"), LONG, mode);
+        volume.files.copy("f", path, &CancelToken::default()).unwrap();
+    }),
+];
+
+/// Directories that give what is made in them something.
+fn directories(volume: &Volume) -> Vec<&'static str> {
+    let group = if geteuid().is_root() { 2345 } else { getegid().as_raw() };
+    let named = Some((NAMED, 7));
+    let kinds = [
+        ("plain", false, None),
+        ("set-gid", true, None),
+        ("wide acl", false, Some(acl(7, named, 5, 7, 5))),
+        ("narrow acl", false, Some(acl(6, named, 0, 6, 0))),
+        ("acl of bits", false, Some(acl(7, None, 5, 0, 0))),
+        ("both", true, Some(acl(7, named, 7, 7, 0))),
+    ];
+    kinds
+        .map(|(name, is_set_gid, default)| {
+            let dir = volume.files.root().join(name);
+            fs::create_dir(&dir).unwrap();
+            if is_set_gid {
+                chown(&dir, None, Some(group)).unwrap();
+                fs::set_permissions(&dir, Permissions::from_mode(0o2777)).unwrap();
+            }
+            if let Some(default) = default {
+                set(&dir, DEFAULT, &default);
+            }
+            name
+        })
+        .to_vec()
+}
+
+fn with_umask<T>(mask: u32, work: impl FnOnce() -> T) -> T {
+    let old = umask(Mode::from_bits_truncate(mask));
+    let result = work();
+    umask(old);
+    result
+}
+
+#[test]
+fn case_50_a_new_file_has_what_the_kernel_gives_one_that_is_made_there() {
+    in_child(|| {
+        let volume = Volume::new(json!({}));
+        for dir in directories(&volume) {
+            for (mask, makers) in [(0o022, &WRITERS[..]), (0o077, &WRITERS), (0, &WRITERS), (0, &COPIES)] {
+                for mode in [0o644, 0o600, 0o666, 0o777, 0o750, 0o440, 0o604] {
+                    let root = volume.files.root().join(dir);
+                    let expected = with_umask(mask, || {
+                        OpenOptions::new()
+                            .write(true)
+                            .create_new(true)
+                            .mode(mode)
+                            .open(root.join("k"))
+                            .unwrap();
+                        rights(&root.join("k"))
+                    });
+                    for (name, make) in makers {
+                        // A copy is made with whatever umask there is.
+                        let mask = if makers.len() == COPIES.len() { 0o027 } else { mask };
+                        with_umask(mask, || make(&volume, &format!("{dir}/new"), mode));
+                        let made = root.join("new");
+                        assert_eq!(rights(&made), expected, "{name} in {dir}, mode {mode:o}, umask {mask:o}");
+                        fs::remove_file(made).unwrap();
+                    }
+                    fs::remove_file(root.join("k")).unwrap();
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn case_50_a_new_directory_has_what_the_kernel_gives_one_that_is_made_there() {
+    in_child(|| {
+        let volume = Volume::new(json!({}));
+        let (root, outside, cancel) = (volume.files.root(), &volume.outside, CancelToken::default());
+        for dir in directories(&volume) {
+            if dir == "narrow acl" && !geteuid().is_root() {
+                skip("a directory that its owner may not enter needs root");
+                continue;
+            }
+            let makes = |mode, name: &str| {
+                let path = root.join(dir).join(name);
+                DirBuilder::new().mode(mode).create(&path).unwrap();
+                rights(&path)
+            };
+            let expected = with_umask(0o022, || makes(0o755, "k"));
+            for path in ["one", "two/three"] {
+                with_umask(0o022, || volume.files.mkdir(format!("{dir}/{path}"), &cancel).unwrap());
+            }
+            assert_eq!(rights(&root.join(dir).join("one")), expected, "mkdir in {dir}");
+            assert_eq!(rights(&root.join(dir).join("two")), expected, "mkdir of two in {dir}");
+            for mode in [0o755, 0o700, 0o750, 0o775, 0o777, 0o1777] {
+                let expected = with_umask(0, || makes(mode, &format!("k{mode:o}")));
+                let tree = outside.join("tree");
+                let _old = fs::remove_dir_all(&tree);
+                fs::create_dir_all(tree.join("sub")).unwrap();
+                for path in [&tree, &tree.join("sub")] {
+                    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+                }
+                let (made, to) = (root.join(dir).join("made"), format!("{dir}/made"));
+                with_umask(0o027, || copy_in(&volume, "tree", &to));
+                assert_eq!(rights(&made), expected, "copyIn to {dir}, {mode:o}");
+                fs::remove_dir_all(&made).unwrap();
+                fs::create_dir(&made).unwrap();
+                let below = with_umask(0, || {
+                    DirBuilder::new().mode(mode).create(made.join("k")).unwrap();
+                    rights(&made.join("k"))
+                });
+                with_umask(0o027, || copy_in(&volume, "tree", &to));
+                assert_eq!(rights(&made.join("sub")), below, "copyIn below {dir}, {mode:o}");
+                fs::remove_dir_all(&made).unwrap();
+            }
+        }
+    });
+}
+
+/// A group that only root is a member of.
+const FOREIGN_GROUP: u32 = 2345;
+
+/// Directories of root's that give what is made in them a foreign group, in a volume of an ordinary user's.
+fn directories_of_a_foreign_group(volume: &Volume, below: &str) -> [String; 2] {
+    [("set-gid", None), ("both", Some(acl(7, Some((NAMED, 7)), 7, 7, 0)))].map(|(name, default)| {
+        let path = format!("{below}{name}");
+        let dir = volume.files.root().join(&path);
+        fs::create_dir(&dir).unwrap();
+        chown(&dir, None, Some(FOREIGN_GROUP)).unwrap();
+        fs::set_permissions(&dir, Permissions::from_mode(0o2777)).unwrap();
+        if let Some(default) = default {
+            set(&dir, DEFAULT, &default);
+        }
+        path
+    })
+}
+
+fn gives_files_to_the_foreign_group(volume: &Volume, below: &str) {
+    for dir in directories_of_a_foreign_group(volume, below) {
+        let root = volume.files.root().join(&dir);
+        for (mask, makers) in [(0o022, &WRITERS[..]), (0o777, &WRITERS), (0, &COPIES)] {
+            for mode in [0o664, 0o600, 0o444] {
+                let make_here = || {
+                    let mut new = OpenOptions::new();
+                    new.write(true).create_new(true).mode(mode).open(root.join("k")).unwrap();
+                    rights(&root.join("k"))
+                };
+                let expected = with_umask(mask, || while_ordinary_user(make_here));
+                for (name, make) in makers {
+                    let path = format!("{dir}/new");
+                    with_umask(mask, || while_ordinary_user(|| make(volume, &path, mode)));
+                    let made = root.join("new");
+                    assert_eq!(rights(&made).2, FOREIGN_GROUP, "{name} in {dir}");
+                    assert_eq!(rights(&made), expected, "{name} in {dir}, mode {mode:o}, umask {mask:o}");
+                    // What replaces it is the group's too, though not all of it is its owner's to give.
+                    chown(&made, Some(0), None).unwrap();
+                    set(&made, ACCESS, &acl(6, Some((NAMED, 6)), 6, 6, 0));
+                    with_umask(mask, || while_ordinary_user(|| stream(volume, &path, ATOMIC)));
+                    let (shown, user, group, access, _) = rights(&made);
+                    assert_eq!((shown.as_str(), user, group), ("660", NOBODY, FOREIGN_GROUP), "{name}");
+                    assert_eq!(access, Some(acl(6, Some((NAMED, 6)), 6, 6, 0)));
+                    fs::remove_file(made).unwrap();
+                }
+                fs::remove_file(root.join("k")).unwrap();
+            }
+        }
+        assert_eq!(fs::read_dir(root).unwrap().count(), 0, "nothing is left in {dir}");
+    }
+    let staging = volume.files.root().with_file_name(".staging");
+    assert_eq!(fs::read_dir(staging).unwrap().count(), 0);
+}
+
+#[test]
+fn case_50_a_new_file_has_its_directorys_group_which_this_process_is_no_member_of() {
+    in_child(|| {
+        if !geteuid().is_root() {
+            return skip("a directory of a foreign group needs root");
+        }
+        let home = tempfile::tempdir().unwrap();
+        chown(home.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+        let volume = while_ordinary_user(|| Volume::new_in(home.path(), json!({})));
+        gives_files_to_the_foreign_group(&volume, "");
+        if let Some(btrfs) = Btrfs::new() {
+            chown(btrfs.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+            let volume = while_ordinary_user(|| Volume::new_in(btrfs.path(), json!({})));
+            gives_files_to_the_foreign_group(&volume, "");
+            run("btrfs", &["subvolume", "create"], &volume.files.root().join("sub"));
+            gives_files_to_the_foreign_group(&volume, "sub/");
+        }
+    });
+}
+
+/// Gives a file an ACL for another user, attributes and a capability.
+fn adorn(file: &Path) -> Vec<u8> {
+    fs::set_permissions(file, Permissions::from_mode(0o600)).unwrap();
+    let access = acl(6, Some((NAMED, 6)), 0, 6, 0);
+    set(file, ACCESS, &access);
+    set(file, OVERRIDE, b"twenty bytes of facts");
+    set(file, "user.empty", b"");
+    set(file, "user.overlay.origin", b"elsewhere");
+    access
+}
+
+/// `cap_net_raw=ep`.
+const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+#[test]
+fn case_49_a_replaced_file_keeps_acl_and_attributes_and_no_capability() {
+    let volume = Volume::new(json!({}));
+    let (root, file) = (volume.files.root(), volume.files.root().join("f"));
+    for (name, replace) in &WRITERS {
+        if !name.starts_with("atomic") {
+            continue;
+        }
+        let _old = fs::remove_file(&file);
+        fs::write(&file, "old").unwrap();
+        let access = adorn(&file);
+        if geteuid().is_root() {
+            set(&file, "security.capability", &CAPABILITY);
+        } else {
+            skip("giving a capability needs root");
+        }
+        replace(&volume, "f", 0o666);
+        assert_eq!(fs::read(&file).unwrap(), b"new", "{name}");
+        assert_eq!(rights(&file).0, "660", "{name}: the mask");
+        assert_eq!(get(&file, ACCESS), Some(access), "{name}");
+        assert_eq!(get(&file, OVERRIDE).as_deref(), Some(&b"twenty bytes of facts"[..]), "{name}");
+        assert_eq!(get(&file, "user.empty").as_deref(), Some(&b""[..]), "{name}");
+        assert_eq!(get(&file, "security.capability"), None, "{name}");
+        assert_eq!(get(&file, "user.overlay.origin"), None, "{name}");
+    }
+    // What temp files may have from their directory is not the file's.
+    set(&root.with_file_name(".staging"), DEFAULT, &acl(7, Some((NAMED, 7)), 7, 7, 7));
+    for (name, replace) in &WRITERS {
+        fs::write(root.join("bare"), "old").unwrap();
+        fs::set_permissions(root.join("bare"), Permissions::from_mode(0o640)).unwrap();
+        for path in ["bare", "new"] {
+            replace(&volume, path, 0o640);
+            let (mode, _, _, access, _) = rights(&root.join(path));
+            assert_eq!((mode.as_str(), access), ("640", None), "{name} of {path}");
+        }
+        fs::remove_file(root.join("new")).unwrap();
+    }
+}
+
+#[test]
+fn case_49_a_copy_gives_nobody_more_than_its_original() {
+    let volume = Volume::new(json!({}));
+    let (inside, outside, cancel) = (volume.files.root(), &volume.outside, CancelToken::default());
+    // The modes are what the ACLs leave without the entry that is not copied.
+    let cases = [
+        (acl(7, Some((NAMED, 6)), 0, 6, 0), "700"),
+        (acl(7, Some((NAMED, 7)), 4, 7, 4), "744"),
+        (acl(7, Some((NAMED, 7)), 7, 5, 1), "751"),
+        (acl(7, Some((NAMED, 0)), 4, 4, 4), "700"),
+        (acl(7, Some((NAMED, 4)), 5, 5, 5), "744"),
+    ];
+    for (access, expected) in cases {
+        for length in [3, LONG] {
+            for from in [inside, outside.as_path()] {
+                fs::create_dir(from.join("tree")).unwrap();
+                for (path, is_file) in [("tree/f", true), ("tree/d", false)] {
+                    let path = from.join(path);
+                    match is_file {
+                        true => fs::write(&path, vec![7; length]).unwrap(),
+                        false => fs::create_dir(&path).unwrap(),
+                    }
+                    set(&path, ACCESS, &access);
+                    set(&path, OVERRIDE, b"facts");
+                    set(&path, "user.overlay.opaque", b"y");
+                }
+            }
+            let options = TransferOptions::default();
+            for to in ["copy", "in", "out"] {
+                let made = match to {
+                    "copy" => volume.files.copy("tree", to, &cancel).map(|_| inside.join(to)),
+                    "in" => volume
+                        .files
+                        .copy_in(&outside.join("tree"), to, options, &cancel)
+                        .map(|_| inside.join(to)),
+                    _ => volume
+                        .files
+                        .copy_out("tree", &outside.join(to), options, &cancel)
+                        .map(|_| outside.join(to)),
+                };
+                let made = made.unwrap();
+                for path in [made.join("f"), made.join("d")] {
+                    let (mode, _, _, acl, _) = rights(&path);
+                    assert_eq!((mode.as_str(), acl), (expected, None), "{path:?}, {length} bytes");
+                    assert_eq!(get(&path, OVERRIDE).as_deref(), Some(&b"facts"[..]), "{path:?}");
+                    assert_eq!(get(&path, "user.overlay.opaque"), None, "{path:?}");
+                }
+                fs::remove_dir_all(made).unwrap();
+            }
+            fs::remove_dir_all(inside.join("tree")).unwrap();
+            fs::remove_dir_all(outside.join("tree")).unwrap();
+        }
+    }
+}
+
+#[test]
+fn case_49_what_a_copy_replaces_leaves_its_acl_and_attributes() {
+    let volume = Volume::new(json!({}));
+    let (inside, outside, cancel) = (volume.files.root(), &volume.outside, CancelToken::default());
+    let options = TransferOptions::default();
+    for (mode, expected, mask) in [(0o664, "664", 6), (0o644, "644", 4), (0o400, "400", 0)] {
+        for from in [inside, outside.as_path()] {
+            source(&from.join("f"), 3, mode);
+            let to = from.join("old");
+            fs::write(&to, "old").unwrap();
+            set(&to, ACCESS, &acl(6, Some((NAMED, 6)), 4, 6, 4));
+            set(&to, OVERRIDE, b"kept");
+        }
+        volume.files.copy_out("f", &outside.join("old"), options, &cancel).unwrap();
+        volume.files.copy("f", "old", &cancel).unwrap();
+        for path in [inside.join("old"), outside.join("old")] {
+            let others = if mode & 4 == 0 { 0 } else { 4 };
+            let owner = if mode & 0o200 == 0 { 4 } else { 6 };
+            let (shown, _, _, access, _) = rights(&path);
+            assert_eq!(shown, expected, "{path:?}");
+            assert_eq!(access, Some(acl(owner, Some((NAMED, 6)), 4, mask, others)), "{path:?}, {mode:o}");
+            assert_eq!(get(&path, OVERRIDE).as_deref(), Some(&b"kept"[..]), "{path:?}");
+            assert_eq!(fs::read(&path).unwrap().len(), 3);
+            fs::remove_file(path).unwrap();
+        }
+    }
+    // An original's own attributes win.
+    source(&outside.join("f"), 3, 0o600);
+    set(&outside.join("f"), OVERRIDE, b"newer");
+    fs::write(inside.join("old"), "old").unwrap();
+    set(&inside.join("old"), OVERRIDE, b"kept");
+    copy_in(&volume, "f", "old");
+    assert_eq!(get(&inside.join("old"), OVERRIDE).as_deref(), Some(&b"newer"[..]));
+}
