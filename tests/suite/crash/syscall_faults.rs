@@ -57,12 +57,12 @@ enum Fate {
     Refused,
 }
 
-fn sweep(work: Work) {
-    sweep_in(&std::env::temp_dir(), work);
+fn fail_each_call(work: Work) {
+    fail_each_call_in(&std::env::temp_dir(), work);
 }
 
 /// The same with its homes in a directory.
-fn sweep_in(dir: &Path, work: Work) {
+fn fail_each_call_in(dir: &Path, work: Work) {
     if !may_attach() {
         return skip("strace is missing, or may not attach to another process here");
     }
@@ -77,9 +77,9 @@ fn sweep_in(dir: &Path, work: Work) {
             let error = ["EIO", "ENOSPC"][at % 2];
             missed += usize::from(!meets(dir, work, point, fate, error));
         }
-        let swept = points.len() - missed;
-        report(format_args!("{fate:?} at {swept} points, 0 damaged"));
-        assert!(swept > missed && swept > 20, "hardly anything was swept: {swept}, and {missed} missed");
+        let hit = points.len() - missed;
+        report(format_args!("{fate:?} at {hit} points, 0 damaged"));
+        assert!(hit > missed && hit > 20, "hardly any call was hit: {hit}, and {missed} missed");
     }
 }
 
@@ -192,32 +192,32 @@ fn points(dir: &Path, work: Work) -> BTreeSet<Point> {
 
 #[test]
 fn case_24_making_a_directory_volume() {
-    sweep(Work::CreateDirectory);
+    fail_each_call(Work::CreateDirectory);
 }
 
 #[test]
 fn case_24_making_a_volume_in_a_home_that_is_made_for_it() {
-    sweep(Work::CreateInNewHome);
+    fail_each_call(Work::CreateInNewHome);
 }
 
 #[test]
 fn case_24_making_a_raw_disk_volume() {
-    sweep(Work::CreateRawDisk);
+    fail_each_call(Work::CreateRawDisk);
 }
 
 #[test]
 fn case_24_making_a_qcow2_disk_volume() {
-    sweep(Work::CreateQcow2Disk);
+    fail_each_call(Work::CreateQcow2Disk);
 }
 
 #[test]
 fn case_25_removing_a_directory_volume() {
-    sweep(Work::RemoveDirectory);
+    fail_each_call(Work::RemoveDirectory);
 }
 
 #[test]
 fn case_25_removing_a_disk_volume() {
-    sweep(Work::RemoveDisk);
+    fail_each_call(Work::RemoveDisk);
 }
 
 #[test]
@@ -226,93 +226,93 @@ fn case_52_removing_a_volume_of_a_lower_overlay_layer() {
         return;
     }
     let Some(private) = Private::new() else { return };
-    sweep_in(private.path(), Work::RemoveInPlace);
+    fail_each_call_in(private.path(), Work::RemoveInPlace);
 }
 
 #[test]
 fn case_26_writing_a_file_atomically() {
-    sweep(Work::WriteAtomically);
+    fail_each_call(Work::WriteAtomically);
 }
 
 #[test]
 fn case_26_writing_a_file_over() {
-    sweep(Work::Overwrite);
+    fail_each_call(Work::Overwrite);
 }
 
 #[test]
 fn case_28_replacing_a_file_in_a_volume_that_the_kernel_limits() {
     let Some(btrfs) = Btrfs::with_quotas() else { return };
-    sweep_in(btrfs.path(), Work::ReplaceLimited);
+    fail_each_call_in(btrfs.path(), Work::ReplaceLimited);
 }
 
 #[test]
 fn making_directories_and_a_file_in_them() {
-    sweep(Work::WriteNew);
+    fail_each_call(Work::WriteNew);
 }
 
 #[test]
 fn making_many_directories_and_a_file_in_them() {
-    sweep(Work::WriteDeep);
+    fail_each_call(Work::WriteDeep);
 }
 
 #[test]
 fn adding_to_a_file() {
-    sweep(Work::Append);
+    fail_each_call(Work::Append);
 }
 
 #[test]
 fn streaming_into_a_new_file() {
-    sweep(Work::Stream);
+    fail_each_call(Work::Stream);
 }
 
 #[test]
 fn case_26_streaming_into_a_file_atomically() {
-    sweep(Work::StreamAtomically);
+    fail_each_call(Work::StreamAtomically);
 }
 
 #[test]
 fn streaming_behind_what_is_there() {
-    sweep(Work::StreamAppending);
+    fail_each_call(Work::StreamAppending);
 }
 
 #[test]
 fn renaming_a_file() {
-    sweep(Work::Rename);
+    fail_each_call(Work::Rename);
 }
 
 #[test]
 fn copying_a_tree_within_a_volume() {
-    sweep(Work::Copy);
+    fail_each_call(Work::Copy);
 }
 
 #[test]
 fn copying_a_tree_into_a_volume() {
-    sweep(Work::CopyIn);
+    fail_each_call(Work::CopyIn);
 }
 
 #[test]
 fn copying_a_tree_out_of_a_volume() {
-    sweep(Work::CopyOut);
+    fail_each_call(Work::CopyOut);
 }
 
 #[test]
 fn attaching_with_a_volume_that_is_made_for_it() {
-    sweep(Work::Attach);
+    fail_each_call(Work::Attach);
 }
 
 #[test]
 fn detaching() {
-    sweep(Work::Detach);
+    fail_each_call(Work::Detach);
 }
 
 #[test]
 fn mounting_on_the_host_and_unmounting() {
     if enter_namespace() {
-        sweep(Work::MountInto);
+        fail_each_call(Work::MountInto);
     }
 }
 
 #[test]
 fn opening_a_home_in_which_others_died() {
-    sweep(Work::Recover);
+    fail_each_call(Work::Recover);
 }

@@ -43,10 +43,10 @@ fn attach(process: &str, arguments: &[&str]) -> Result<Child, String> {
 }
 
 pub fn may_attach() -> bool {
-    let mut sleeper = Command::new("sleep").arg("600").spawn().unwrap();
-    let tracer = attach(&sleeper.id().to_string(), &["-o", "/dev/null"]);
-    sleeper.kill().unwrap();
-    sleeper.wait().unwrap();
+    let mut idle = Command::new("sleep").arg("600").spawn().unwrap();
+    let tracer = attach(&idle.id().to_string(), &["-o", "/dev/null"]);
+    idle.kill().unwrap();
+    idle.wait().unwrap();
     tracer.is_ok_and(|mut tracer| tracer.wait().is_ok())
 }
 

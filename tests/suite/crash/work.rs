@@ -1,4 +1,4 @@
-//! The operations that are swept.
+//! The operations that are hit.
 
 use sandbox_volumes::error::Error;
 use sandbox_volumes::model::{OptionValue, VolumeName, VolumeSpec};

@@ -1,13 +1,13 @@
 //! How it is done without care: paths are joined and opened by name. It is held against the same cases and races
 //! as the real thing, to see that they catch it.
 //!
-//! It would as soon delete the host's own files. So whatever it is about to touch outside the arena, the
+//! It would as soon delete the host's own files. So whatever it is about to touch outside the fixture, the
 //! temporary directory that holds all of a test, it leaves alone, and that counts as caught.
 
 mod walk;
 
 use crate::support::listing::kind;
-use crate::support::methods::{Backend, Partners, Refusal};
+use crate::support::methods::{Backend, OperandPaths, Refusal};
 use crate::support::volume::Volume;
 use nix::errno::Errno;
 use nix::libc;
@@ -19,7 +19,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
-/// What a naive author does before opening a path by name.
+/// What a faulty author does before opening a path by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
     /// Nothing.
@@ -37,36 +37,36 @@ impl Check {
 }
 
 /// A directory, used naively.
-pub struct Naive {
+pub struct FaultyVolume {
     root: PathBuf,
-    arena: PathBuf,
+    fixture: PathBuf,
     check: Check,
 }
 
 /// The paths of open directories.
 const HELD: &str = "/proc/self/fd";
 
-/// The code of a call that would have left the arena.
+/// The code of a call that would have left the fixture.
 pub const LEFT: &str = "LEFT";
 
-impl Backend for Naive {
+impl Backend for FaultyVolume {
     fn root(&self) -> &Path {
         &self.root
     }
 
-    fn call_between(&self, method: &str, path: &OsStr, partners: &Partners) -> Result<Value, Refusal> {
-        self.reach(path, |place| self.run(method, place, Path::new(path), partners))
+    fn call_between(&self, method: &str, path: &OsStr, operands: &OperandPaths) -> Result<Value, Refusal> {
+        self.reach(path, |place| self.run(method, place, Path::new(path), operands))
     }
 }
 
-impl Naive {
+impl FaultyVolume {
     /// The directory of a volume.
     pub fn in_volume(volume: &Volume, check: Check) -> Self {
-        let arena = volume.outside.parent().unwrap().to_owned();
-        Naive { root: volume.files.root().clone(), arena, check }
+        let fixture = volume.outside.parent().unwrap().to_owned();
+        FaultyVolume { root: volume.files.root().clone(), fixture, check }
     }
 
-    /// Runs one step on the place that a path leads to, unless the check or the arena refuses it.
+    /// Runs one step on the place that a path leads to, unless the check or the fixture refuses it.
     pub fn reach<T>(&self, path: &OsStr, step: impl FnOnce(&Path) -> io::Result<T>) -> Result<T, Refusal> {
         let refused = |code: String| Refusal {
             message: code.clone(),
@@ -79,7 +79,7 @@ impl Naive {
         };
         let mut held = Vec::new();
         match self.place(Path::new(path), &mut held).map_err(numbered)? {
-            Some(place) if !self.in_arena(&place) => Err(refused(LEFT.to_owned())),
+            Some(place) if !self.in_fixture(&place) => Err(refused(LEFT.to_owned())),
             Some(place) => step(&place).map_err(numbered),
             None => Err(refused("ERR_PATH_ESCAPE".to_owned())),
         }
@@ -114,20 +114,20 @@ impl Naive {
         }
     }
 
-    /// Whether `place` is in the arena and not the arena itself, by its text and by where it leads.
-    pub fn in_arena(&self, place: &Path) -> bool {
-        let arena = fs::canonicalize(&self.arena).unwrap();
-        let within = |path: &Path| path.starts_with(&arena) && path != arena;
+    /// Whether `place` is in the fixture and not the fixture itself, by its text and by where it leads.
+    pub fn in_fixture(&self, place: &Path) -> bool {
+        let fixture = fs::canonicalize(&self.fixture).unwrap();
+        let within = |path: &Path| path.starts_with(&fixture) && path != fixture;
         let text = place.strip_prefix("/").ok().and_then(resolved_as_text);
         let text = match place.starts_with(HELD) {
-            true => Some(arena.join("held")),
+            true => Some(fixture.join("held")),
             false => text.map(|text| Path::new("/").join(text)),
         };
         // A link to a free name has its file made there.
         let is_free = fs::canonicalize(place).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
         if let (Ok(link), Some(holder)) = (fs::read_link(place), place.parent())
             && is_free
-            && !self.in_arena(&holder.join(link))
+            && !self.in_fixture(&holder.join(link))
         {
             return false;
         }
@@ -136,10 +136,10 @@ impl Naive {
     }
 
     /// One line a method.
-    fn run(&self, method: &str, place: &Path, path: &Path, partners: &Partners) -> io::Result<Value> {
+    fn run(&self, method: &str, place: &Path, path: &Path, operands: &OperandPaths) -> io::Result<Value> {
         let nothing = |()| Value::Null;
-        let inside = |name: &str| self.root.join(&partners.in_volume).join(name);
-        let on_host = |name: &str| partners.on_host.join(name);
+        let inside = |name: &str| self.root.join(&operands.in_volume).join(name);
+        let on_host = |name: &str| operands.on_host.join(name);
         match method {
             "read" | "readStream" => {
                 fs::read(place).map(|bytes| json!(String::from_utf8_lossy(&bytes).into_owned()))
@@ -155,20 +155,20 @@ impl Naive {
             "writeDurable" => write_in_place(place, Some(0)).and_then(|file| file.sync_all()).map(nothing),
             "append" | "writeStreamAppend" => write_in_place(place, None).map(|_| Value::Null),
             "writeStreamAt" => write_in_place(place, Some(2)).map(|_| Value::Null),
-            "copyFrom" => self.copy(place, &inside(Partners::COPIED)).map(nothing),
-            "copyTo" => self.copy(&inside(Partners::FILE), place).map(nothing),
-            "copyTreeTo" => self.copy(&inside(Partners::TREE), place).map(nothing),
-            "copyIn" => self.copy(&on_host(Partners::SEED), place).map(nothing),
+            "copyFrom" => self.copy(place, &inside(OperandPaths::COPIED)).map(nothing),
+            "copyTo" => self.copy(&inside(OperandPaths::FILE), place).map(nothing),
+            "copyTreeTo" => self.copy(&inside(OperandPaths::TREE), place).map(nothing),
+            "copyIn" => self.copy(&on_host(OperandPaths::SEED), place).map(nothing),
             "copyTreeIn" | "copyTreeInRefusing" => {
-                self.copy(&on_host(Partners::SEED_TREE), place).map(nothing)
+                self.copy(&on_host(OperandPaths::SEED_TREE), place).map(nothing)
             }
-            "copyOut" | "copyOutRefusing" => self.copy(place, &on_host(Partners::OUT)).map(nothing),
+            "copyOut" | "copyOutRefusing" => self.copy(place, &on_host(OperandPaths::OUT)).map(nothing),
             "list" | "listStream" => list(place, path).map(Value::from),
             "listAll" | "listAllStream" => self.list_all(place, path).map(Value::from),
             "stat" => fs::metadata(place).map(|found| json!(kind(found.mode()))),
             "statLink" => fs::symlink_metadata(place).map(|found| json!(kind(found.mode()))),
-            "renameFrom" => fs::rename(place, inside(Partners::RENAMED)).map(nothing),
-            "renameTo" => fs::rename(inside(Partners::FILE), place).map(nothing),
+            "renameFrom" => fs::rename(place, inside(OperandPaths::RENAMED)).map(nothing),
+            "renameTo" => fs::rename(inside(OperandPaths::FILE), place).map(nothing),
             _ => panic!("no method {method}"),
         }
     }

@@ -1,6 +1,6 @@
 //! Walking trees without care.
 
-use super::{Check, HELD, LEFT, Naive, remove, shown};
+use super::{Check, FaultyVolume, HELD, LEFT, remove, shown};
 use nix::errno::Errno;
 use nix::libc;
 use std::ffi::{OsStr, OsString};
@@ -29,12 +29,12 @@ struct Here {
 /// Is told of each entry by its path from the top and the path to use.
 type Visit<'v> = dyn FnMut(Met, &Path, &Path) -> io::Result<()> + 'v;
 
-impl Naive {
+impl FaultyVolume {
     pub fn remove_all(&self, place: &Path) -> io::Result<()> {
         let removed = self.walk(place, &mut |met, below, at| match met {
             Met::Directory(_) => Ok(()),
             // Where `..` led him nobody knows.
-            Met::Done(_) | Met::Other(_) if !self.in_arena(at) => Err(io::Error::other(LEFT)),
+            Met::Done(_) | Met::Other(_) if !self.in_fixture(at) => Err(io::Error::other(LEFT)),
             Met::Done(found) | Met::Other(found) => match remove(at, found) {
                 // He goes on, as `rm` does, and fails in the end because the top is not empty.
                 Err(_) if !below.as_os_str().is_empty() => Ok(()),
@@ -62,8 +62,8 @@ impl Naive {
         let holder = to.parent().map_or_else(|| Ok(PathBuf::new()), fs::canonicalize)?;
         let from_real = fs::canonicalize(from)?;
         // Who checks nothing copies the root into itself.
-        let is_careless = self.check == Check::Nothing && from_real == fs::canonicalize(&self.root)?;
-        if !is_careless && holder.starts_with(&from_real) {
+        let is_unchecked = self.check == Check::Nothing && from_real == fs::canonicalize(&self.root)?;
+        if !is_unchecked && holder.starts_with(&from_real) {
             return Err(Errno::EINVAL.into());
         }
         self.walk(from, &mut |met, below, at| match met {
@@ -107,7 +107,7 @@ impl Naive {
             visit(Met::Other(found), below, &at)?;
             return Ok(here);
         }
-        if !self.in_arena(&at) {
+        if !self.in_fixture(&at) {
             return Err(io::Error::other(LEFT));
         }
         let mut inside = self.enter(&at)?;

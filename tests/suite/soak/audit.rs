@@ -1,8 +1,8 @@
 //! A look at everything when nobody works: what was acknowledged is there, and nothing else.
 
-use super::environment::{Ground, KEPT, OWN, POOL, WITH_QUOTA, kind_of, name, own_volume, spec_of};
-use super::expected_state::{At, Ledger};
-use super::observed::looked;
+use super::environment::{Environment, KEPT, OWN, POOL, WITH_QUOTA, kind_of, name, own_volume, spec_of};
+use super::expected_state::{At, ExpectedState};
+use super::findings::findings_of;
 use rusqlite::Connection;
 use sandbox_volumes::model::Labels;
 use sandbox_volumes::store::{Durability, Store};
@@ -21,32 +21,32 @@ const SETTLED: [(&str, &str); 4] = [
 ];
 
 /// Opens the home anew, as the next process does, and gives what is wrong. All workers are dead.
-pub fn audit(ground: &Ground, ledgers: &mut [Ledger]) -> Vec<String> {
-    let store = match Store::open(&ground.home(), Durability::Full) {
+pub fn audit(environment: &Environment, expected_states: &mut [ExpectedState]) -> Vec<String> {
+    let store = match Store::open(&environment.home(), Durability::Full) {
         Ok(store) => store,
         Err(error) => return vec![format!("the home does not open: {error}")],
     };
-    let mut wrong = looked(|| ground.touched());
-    wrong.extend(looked(|| left_over(ground)));
-    wrong.extend(looked(|| audit_catalog(ground)));
-    wrong.extend(looked(|| audit_account(ground, &store)));
-    wrong.extend(looked(|| audit_volumes(ground, &store, ledgers)));
-    for (slot, ledger) in ledgers.iter_mut().enumerate() {
-        wrong.extend(looked(|| verify_files(ground, ledger, true)));
-        wrong.extend(looked(|| unexpected_files(ground, slot, ledger)));
+    let mut wrong = findings_of(|| environment.touched());
+    wrong.extend(findings_of(|| left_over(environment)));
+    wrong.extend(findings_of(|| audit_catalog(environment)));
+    wrong.extend(findings_of(|| audit_account(environment, &store)));
+    wrong.extend(findings_of(|| audit_volumes(environment, &store, expected_states)));
+    for (slot, expected_state) in expected_states.iter_mut().enumerate() {
+        wrong.extend(findings_of(|| verify_files(environment, expected_state, true)));
+        wrong.extend(findings_of(|| unexpected_files(environment, slot, expected_state)));
     }
     wrong
 }
 
 /// What somebody began and nobody cleaned up.
-fn left_over(ground: &Ground) -> Vec<String> {
-    let held = [".staging", ".trash"].map(|dir| (dir, names(&ground.volume(dir))));
+fn left_over(environment: &Environment) -> Vec<String> {
+    let held = [".staging", ".trash"].map(|dir| (dir, names(&environment.volume(dir))));
     let left = held.into_iter().filter(|(_, left)| !left.is_empty());
     left.map(|(dir, left)| format!("{dir} holds {left:?}")).collect()
 }
 
-fn audit_catalog(ground: &Ground) -> Vec<String> {
-    let catalog = Connection::open(ground.home().join("db/volumes.db")).unwrap();
+fn audit_catalog(environment: &Environment) -> Vec<String> {
+    let catalog = Connection::open(environment.home().join("db/volumes.db")).unwrap();
     let mut wrong = Vec::new();
     for (question, expected) in SETTLED {
         match catalog.query_row(question, (), |row| row.get::<_, String>(0)) {
@@ -62,32 +62,37 @@ fn names(dir: &Path) -> BTreeSet<String> {
 }
 
 /// Listed means whole, and whole means listed; every name can be used.
-fn audit_volumes(ground: &Ground, store: &Store, ledgers: &mut [Ledger]) -> Vec<String> {
+fn audit_volumes(
+    environment: &Environment,
+    store: &Store,
+    expected_states: &mut [ExpectedState],
+) -> Vec<String> {
     let mut wrong = Vec::new();
     let listed: BTreeSet<_> = match store.list(&Labels::default(), &CancelToken::default()) {
         Ok(volumes) => volumes.into_iter().map(|volume| volume.record.name.to_string()).collect(),
         Err(error) => return vec![format!("the volumes cannot be listed: {error}")],
     };
-    let mut standing = names(&ground.volume(""));
+    let mut standing = names(&environment.volume(""));
     standing.retain(|entry| !entry.starts_with('.'));
     if listed != standing {
         wrong.push(format!("listed are {listed:?}, and {standing:?} stand there"));
     }
-    for (slot, ledger) in ledgers.iter_mut().enumerate() {
+    for (slot, expected_state) in expected_states.iter_mut().enumerate() {
         for volume in (0..OWN.len()).map(|at| own_volume(slot, at)) {
-            let (may_be, may_be_missing) = ledger.volumes.get(&volume).copied().unwrap_or((false, true));
+            let (may_be, may_be_missing) =
+                expected_state.volumes.get(&volume).copied().unwrap_or((false, true));
             let is_listed = listed.contains(&volume);
             if !(if is_listed { may_be } else { may_be_missing }) {
                 wrong.push(format!("{volume} is {}", if is_listed { "listed" } else { "lost" }));
             }
-            ledger.volumes.insert(volume, (is_listed, !is_listed));
+            expected_state.volumes.insert(volume, (is_listed, !is_listed));
         }
     }
-    let own = (0..ledgers.len()).flat_map(|slot| (0..OWN.len()).map(move |at| own_volume(slot, at)));
+    let own = (0..expected_states.len()).flat_map(|slot| (0..OWN.len()).map(move |at| own_volume(slot, at)));
     for volume in own.chain(POOL.into_iter().map(|(name, _)| name.to_owned())) {
         let kind = kind_of(&volume);
         if listed.contains(&volume) {
-            wrong.extend(judge_disk(&ground.volume(&volume), kind));
+            wrong.extend(judge_disk(&environment.volume(&volume), kind));
             continue;
         }
         let made = store.create(&name(&volume), &spec_of(kind), &CancelToken::default());
@@ -113,8 +118,8 @@ fn judge_disk(dir: &Path, kind: &str) -> Option<String> {
 }
 
 /// The account of a volume with a quota is never below what the volume takes.
-fn audit_account(ground: &Ground, store: &Store) -> Option<String> {
-    let account = fs::read(ground.volume(".locks").join(format!("{WITH_QUOTA}~quota.lock"))).ok()?;
+fn audit_account(environment: &Environment, store: &Store) -> Option<String> {
+    let account = fs::read(environment.volume(".locks").join(format!("{WITH_QUOTA}~quota.lock"))).ok()?;
     let word = |at: usize| Some(u64::from_le_bytes(account.get(at * 8..at * 8 + 8)?.try_into().ok()?));
     let (used, charged) = (word(9)?, word(10)?);
     match store.get(&name(WITH_QUOTA), &CancelToken::default()) {
@@ -124,26 +129,26 @@ fn audit_account(ground: &Ground, store: &Store) -> Option<String> {
 }
 
 /// Holds a worker's files against what it acknowledged: all of them, or those of which that leaves a doubt.
-pub fn verify_files(ground: &Ground, ledger: &mut Ledger, all: bool) -> Vec<String> {
+pub fn verify_files(environment: &Environment, expected_state: &mut ExpectedState, all: bool) -> Vec<String> {
     let mut wrong = Vec::new();
-    let read = |at: &At| fs::read(ground.volume(&at.0).join(&at.1)).ok();
-    if let Some(places) = ledger.take_renamed() {
+    let read = |at: &At| fs::read(environment.volume(&at.0).join(&at.1)).ok();
+    if let Some(places) = expected_state.take_renamed() {
         let (from, to) = (read(&places.0), read(&places.1));
-        wrong.extend(ledger.verify_renamed(places, (from.as_deref(), to.as_deref())).err());
+        wrong.extend(expected_state.verify_renamed(places, (from.as_deref(), to.as_deref())).err());
     }
-    for at in ledger.places(all) {
-        wrong.extend(ledger.verify(&at, read(&at).as_deref()).err());
+    for at in expected_state.places(all) {
+        wrong.extend(expected_state.verify(&at, read(&at).as_deref()).err());
     }
     wrong
 }
 
 /// Files below a worker's own directories that it never wrote.
-fn unexpected_files(ground: &Ground, slot: usize, ledger: &Ledger) -> Vec<String> {
-    let known: BTreeSet<At> = ledger.places(true).into_iter().collect();
+fn unexpected_files(environment: &Environment, slot: usize, expected_state: &ExpectedState) -> Vec<String> {
+    let known: BTreeSet<At> = expected_state.places(true).into_iter().collect();
     let mut wrong = Vec::new();
     for volume in KEPT {
         let own = format!("w{slot}");
-        let root = ground.volume(volume);
+        let root = environment.volume(volume);
         let directories = if root.join(&own).exists() { names(&root.join(&own)) } else { BTreeSet::new() };
         for directory in directories {
             for file in names(&root.join(&own).join(&directory)) {

@@ -38,13 +38,13 @@ const BYSTANDER: &str = "bystander";
 pub const SECRET: &str = "this stands outside of every volume";
 
 /// A directory with a home, and what is beside it.
-pub struct Ground {
+pub struct Environment {
     dir: PathBuf,
     bystander: Snapshot,
     outside: Snapshot,
 }
 
-impl Ground {
+impl Environment {
     /// Makes the home and all that stays.
     pub fn prepare(dir: &Path) -> Self {
         for below in ["outside/sub", "host"] {
@@ -72,7 +72,7 @@ impl Ground {
         let bystander = home(dir).join("volumes").join(BYSTANDER);
         fs::create_dir(bystander.join("sub")).unwrap();
         fs::write(bystander.join("sub/file"), "untouched").unwrap();
-        Ground {
+        Environment {
             dir: dir.to_owned(),
             bystander: Snapshot::of(&bystander),
             outside: Snapshot::of(&dir.join("outside")),

@@ -76,7 +76,7 @@ struct Begun {
 }
 
 #[derive(Default)]
-pub struct Ledger {
+pub struct ExpectedState {
     files: HashMap<At, Vec<State>>,
     /// Whether each own volume may be there, and whether it may be missing.
     pub volumes: HashMap<String, (bool, bool)>,
@@ -114,7 +114,7 @@ const MAY_BE_REFUSED: [(&str, &[&str]); 10] = [
     ("pool-file", &["ERR_VOLUME_NOT_FOUND", "ENOENT", "ERR_QUOTA_EXCEEDED"]),
 ];
 
-impl Ledger {
+impl ExpectedState {
     /// Notes a line that a worker said, and gives what is wrong with it. True where an operation ended.
     pub fn hear(&mut self, line: &str) -> Result<bool, String> {
         if let Some(what) = line.strip_prefix(BEGINS) {

@@ -7,8 +7,8 @@ use sandbox_volumes::store::VolumeFs;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 
-/// How a worker is careless, and what must be said of it, or the soak shows nothing.
-pub const CARELESS: [(&str, &[&str]); 8] = [
+/// The faults of a worker, and what the soak must find because of each.
+pub const FAULTS: [(&str, &[&str]); 8] = [
     // It writes "atomic" files in place.
     ("writes", &["mixed file", "is not whole"]),
     // It deletes a volume's directory before its record.
@@ -28,24 +28,24 @@ pub const CARELESS: [(&str, &[&str]); 8] = [
 ];
 
 impl Work {
-    pub fn is_careless(&self, how: &str) -> bool {
-        self.careless == how
+    pub fn has_fault(&self, how: &str) -> bool {
+        self.fault == how
     }
 
     /// What it does beside everything else.
-    pub fn act_carelessly(&mut self) {
-        if self.is_careless("writes") {
+    pub fn act_on_its_fault(&mut self) {
+        if self.has_fault("writes") {
             self.act_on_shared_files();
         }
-        if self.is_careless("descriptors") {
+        if self.has_fault("descriptors") {
             self.never_closed.push(File::open(&self.home).unwrap());
         }
-        if self.is_careless("accounts") {
+        if self.has_fault("accounts") {
             let file = self.home.join("volumes").join(WITH_QUOTA).join("past-the-account");
             let mut file = OpenOptions::new().create(true).append(true).open(file).unwrap();
             file.write_all(&[1; 16 << 10]).unwrap();
         }
-        if self.is_careless("rows") {
+        if self.has_fault("rows") {
             self.change_catalog(
                 "INSERT INTO lease (attachment_id, volume_id, readonly)
                  SELECT -1, -1, 0 WHERE NOT EXISTS (SELECT 1 FROM lease WHERE volume_id = -1)",

@@ -78,7 +78,7 @@ impl Work {
             _ if path == other => {}
             17 => {
                 self.tell(&format!("rename {volume} {path} {other}"), |work| {
-                    if work.is_careless("renames") {
+                    if work.has_fault("renames") {
                         return work.rename_in_two_steps(&files, &path, &other);
                     }
                     files.rename(&path, &other, &cancel()).and_then(|()| ok())
@@ -108,7 +108,7 @@ impl Work {
         let (seed, length) = (self.dice.next(), self.dice.length());
         let content = bytes(seed, length);
         let written = self.tell(&format!("write {volume} {path} {mode} {seed} {length}"), |work| {
-            if work.is_careless("lies") && work.dice.below(5) == 0 {
+            if work.has_fault("lies") && work.dice.below(5) == 0 {
                 return ok();
             }
             match mode {
@@ -168,7 +168,7 @@ impl Work {
         let content = sealed(seed, length);
         self.tell(&format!("share {volume} {path}"), |work| {
             match mode {
-                0 | 1 if work.is_careless("writes") => return work.write_in_place(&files, path, &content),
+                0 | 1 if work.has_fault("writes") => return work.write_in_place(&files, path, &content),
                 0 => files.write(path, &content, ATOMIC, &cancel())?,
                 1 => stream(&files, path, &content, ATOMIC, WriteFrom::Empty)?,
                 _ => {

@@ -9,7 +9,7 @@ mod environment;
 mod expected_state;
 mod faulty;
 mod files;
-mod observed;
+mod findings;
 mod run;
 mod volumes;
 mod watch;
@@ -17,7 +17,7 @@ mod work;
 mod worker_slots;
 
 use crate::support::report::report;
-use faulty::CARELESS;
+use faulty::FAULTS;
 use run::{Plan, soak};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
@@ -39,26 +39,26 @@ fn nothing_goes_wrong_when_everything_happens_at_once() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let seconds = Duration::from_secs(number("SOAK_SECONDS").unwrap_or(60));
     let round = Duration::from_secs(6);
-    let outcome = soak(&Plan { seconds, round, seed: seed(), careless: "careful", sought: &[] });
+    let outcome = soak(&Plan { seconds, round, seed: seed(), fault: "none", sought: &[] });
     report(format_args!("{outcome}"));
     assert!(outcome.violations.is_empty(), "seed {}\n{}", outcome.seed, outcome.violations.join("\n"));
     assert!(outcome.operations > 0 && outcome.kills > 0, "nothing was tested");
 }
 
-/// Each carelessness must be found out by what is meant to find it.
+/// The soak must find each fault of a worker.
 #[test]
-fn a_store_without_care_is_found_out() {
+fn faulty_workers_are_noticed() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    for (careless, sought) in CARELESS {
+    for (fault, sought) in FAULTS {
         let (seconds, round) = (Duration::from_secs(180), Duration::from_secs(2));
-        let outcome = soak(&Plan { seconds, round, seed: seed(), careless, sought });
-        report(format_args!("{careless}: {outcome}"));
+        let outcome = soak(&Plan { seconds, round, seed: seed(), fault, sought });
+        report(format_args!("{fault}: {outcome}"));
         for sought in sought {
             let finding = outcome.violations.iter().find(|violation| violation.contains(sought));
             let (seed, others) = (outcome.seed, &outcome.violations);
             let finding =
-                finding.unwrap_or_else(|| panic!("{careless}: not {sought:?}, seed {seed}, but {others:#?}"));
-            report(format_args!("{careless}: {finding}"));
+                finding.unwrap_or_else(|| panic!("{fault}: not {sought:?}, seed {seed}, but {others:#?}"));
+            report(format_args!("{fault}: {finding}"));
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use super::audit::{audit, verify_files};
 use super::content::Dice;
-use super::environment::Ground;
-use super::expected_state::Ledger;
-use super::observed::{looked, said};
+use super::environment::Environment;
+use super::expected_state::ExpectedState;
+use super::findings::{findings_of, said};
 use super::watch::Watch;
 use super::work::worker_that_does_everything;
 use super::worker_slots::Slot;
@@ -32,8 +32,8 @@ pub struct Plan {
     /// How long the workers work between two audits, at most.
     pub round: Duration,
     pub seed: u64,
-    /// See [`super::faulty::CARELESS`].
-    pub careless: &'static str,
+    /// See [`super::faulty::FAULTS`].
+    pub fault: &'static str,
     /// It ends before its time with violations that say all of this.
     pub sought: &'static [&'static str],
 }
@@ -98,17 +98,17 @@ pub fn soak(plan: &Plan) -> Outcome {
         violations: Mutex::default(),
     };
     let dir = tempfile::tempdir().unwrap();
-    let ground = Ground::prepare(dir.path());
-    let mut ledgers: Vec<_> = (0..WORKERS).map(|_| Ledger::default()).collect();
+    let environment = Environment::prepare(dir.path());
+    let mut expected_states: Vec<_> = (0..WORKERS).map(|_| ExpectedState::default()).collect();
     let mut dice = Dice(plan.seed);
-    report(format_args!("{} s, seed {}, {}", plan.seconds.as_secs(), plan.seed, plan.careless));
+    report(format_args!("{} s, seed {}, {}", plan.seconds.as_secs(), plan.seed, plan.fault));
     thread::scope(|scope| {
         let (working, told) = mpsc::channel();
         // Under the name of the test, which a report begins with.
         let teller = thread::Builder::new().name(thread::current().name().unwrap_or("soak").to_owned());
         teller.spawn_scoped(scope, || run.tell_progress(told)).unwrap();
         while run.goes_on() {
-            run.round(&ground, dir.path(), &mut ledgers, &mut dice);
+            run.round(&environment, dir.path(), &mut expected_states, &mut dice);
         }
         drop(working);
     });
@@ -163,26 +163,32 @@ impl Run<'_> {
     }
 
     /// Lets everybody work for a while, ends them all at once, and looks at what they left.
-    fn round(&self, ground: &Ground, dir: &Path, ledgers: &mut [Ledger], dice: &mut Dice) {
-        let guest = Swapper::start(&ground.swaps());
+    fn round(
+        &self,
+        environment: &Environment,
+        dir: &Path,
+        expected_states: &mut [ExpectedState],
+        dice: &mut Dice,
+    ) {
+        let guest = Swapper::start(&environment.swaps());
         let round = Round::default();
         let until = Instant::now() + self.plan.round / 6 * (1 + dice.below(6) as u32);
         thread::scope(|scope| {
             let ends = Ends(&round);
-            let threads: Vec<_> = ledgers
+            let threads: Vec<_> = expected_states
                 .iter_mut()
                 .enumerate()
-                .map(|(slot, ledger)| {
+                .map(|(slot, expected_state)| {
                     let (round, seed) = (&round, dice.next());
                     scope.spawn(move || {
                         let mut dice = Dice(seed);
                         while !round.is_over.load(Ordering::Relaxed) {
-                            self.life(ground, dir, slot, ledger, round, &mut dice);
+                            self.run_worker(environment, dir, slot, expected_state, round, &mut dice);
                         }
                     })
                 })
                 .collect();
-            self.note(looked(|| self.watch(ground, &round, until)));
+            self.note(findings_of(|| self.watch(environment, &round, until)));
             drop(ends);
             while threads.iter().any(|thread| !thread.is_finished()) {
                 self.note(round.kill_the_silent());
@@ -194,13 +200,13 @@ impl Run<'_> {
             );
         });
         guest.stop();
-        self.note(audit(ground, ledgers));
+        self.note(audit(environment, expected_states));
         self.audits.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Looks at everything until the time has come or enough is wrong.
-    fn watch(&self, ground: &Ground, round: &Round, until: Instant) -> Vec<String> {
-        let watch = match Watch::new(ground) {
+    fn watch(&self, environment: &Environment, round: &Round, until: Instant) -> Vec<String> {
+        let watch = match Watch::new(environment) {
             Ok(watch) => watch,
             Err(wrong) => return vec![wrong],
         };
@@ -214,12 +220,12 @@ impl Run<'_> {
     }
 
     /// One worker, from its start to its end, which is mostly a sudden one.
-    fn life(
+    fn run_worker(
         &self,
-        ground: &Ground,
+        environment: &Environment,
         dir: &Path,
         slot: usize,
-        ledger: &mut Ledger,
+        expected_state: &mut ExpectedState,
         round: &Round,
         dice: &mut Dice,
     ) {
@@ -227,12 +233,12 @@ impl Run<'_> {
         let lives_out = dice.below(4) == 0;
         let operations = if lives_out { 25 + dice.below(100) } else { u64::MAX };
         let lines = if lives_out { u64::MAX } else { 1 + dice.below(150) };
-        worker.order(&format!("{slot} {} {operations} {}", dice.next(), self.plan.careless));
+        worker.order(&format!("{slot} {} {operations} {}", dice.next(), self.plan.fault));
         let Worker { process, mut answers } = worker;
         let living = round.slots[slot].begin(process);
         let mut hear = |line: &str| {
             living.hear();
-            match ledger.hear(line) {
+            match expected_state.hear(line) {
                 Ok(true) => drop(self.operations.fetch_add(1, Ordering::Relaxed)),
                 Ok(false) => {}
                 Err(wrong) => self.note([format!("worker {slot}: {wrong}")]),
@@ -251,8 +257,8 @@ impl Run<'_> {
         living.kill();
         answers.for_each(|line| hear(&line.unwrap()));
         drop(living);
-        self.note(ledger.cut_short().map(|panic| format!("worker {slot} panicked: {panic}")));
-        self.note(looked(|| verify_files(ground, ledger, false)));
+        self.note(expected_state.cut_short().map(|panic| format!("worker {slot} panicked: {panic}")));
+        self.note(findings_of(|| verify_files(environment, expected_state, false)));
     }
 }
 

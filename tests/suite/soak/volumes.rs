@@ -20,11 +20,11 @@ impl Work {
     }
 
     fn remove(&self, volume: &str) -> Outcome {
-        if self.is_careless("removes") {
+        if self.has_fault("removes") {
             let directory = self.home.join("volumes").join(volume);
             let _may_be_gone = fs::remove_dir_all(&directory);
         }
-        if self.is_careless("leases") {
+        if self.has_fault("leases") {
             self.forget_holds(volume);
         }
         self.store.remove(&name(volume), &cancel()).and_then(|()| ok())

@@ -1,7 +1,7 @@
 //! A look from another process while everybody works: what must hold at any moment.
 
 use super::content::is_sealed;
-use super::environment::{Ground, SHARED_FILES, SHARED_WITH_GUEST};
+use super::environment::{Environment, SHARED_FILES, SHARED_WITH_GUEST};
 use rusqlite::{Connection, OpenFlags};
 use sandbox_volumes::error::Error;
 use sandbox_volumes::model::Labels;
@@ -19,24 +19,24 @@ const NEVER: [&str; 2] = [
 ];
 
 pub struct Watch<'g> {
-    ground: &'g Ground,
+    environment: &'g Environment,
     store: Store,
     catalog: Connection,
 }
 
 impl<'g> Watch<'g> {
-    pub fn new(ground: &'g Ground) -> Result<Self, String> {
+    pub fn new(environment: &'g Environment) -> Result<Self, String> {
         let opened = |error| format!("the home does not open: {error}");
-        let store = Store::open(&ground.home(), Durability::Full).map_err(opened)?;
+        let store = Store::open(&environment.home(), Durability::Full).map_err(opened)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
-        let catalog = Connection::open_with_flags(ground.home().join("db/volumes.db"), flags);
+        let catalog = Connection::open_with_flags(environment.home().join("db/volumes.db"), flags);
         let catalog = catalog.map_err(|error| format!("the catalog does not open: {error}"))?;
-        Ok(Watch { ground, store, catalog })
+        Ok(Watch { environment, store, catalog })
     }
 
     /// One look, and what is wrong with what it shows.
     pub fn look(&self) -> Vec<String> {
-        let mut wrong = self.ground.touched();
+        let mut wrong = self.environment.touched();
         for question in NEVER {
             match self.catalog.query_row(question, (), |row| row.get::<_, i64>(0)) {
                 Ok(0) => {}
@@ -46,7 +46,7 @@ impl<'g> Watch<'g> {
         }
         for volume in SHARED_WITH_GUEST {
             for file in SHARED_FILES {
-                let content = fs::read(self.ground.volume(volume).join(file));
+                let content = fs::read(self.environment.volume(volume).join(file));
                 if content.is_ok_and(|content| !is_sealed(&content)) {
                     wrong.push(format!("{volume}/{file} is not whole"));
                 }

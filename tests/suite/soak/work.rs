@@ -25,8 +25,8 @@ pub struct Work {
     /// Of the files and the volumes that are this worker's alone.
     pub slot: usize,
     pub dice: Dice,
-    /// See [`super::faulty::CARELESS`].
-    pub careless: String,
+    /// See [`super::faulty::FAULTS`].
+    pub fault: String,
     pub never_closed: Vec<File>,
     /// On the host: what is copied in and out, and the home.
     pub host: PathBuf,
@@ -52,7 +52,7 @@ impl Work {
     }
 
     fn act(&mut self) {
-        self.act_carelessly();
+        self.act_on_its_fault();
         match self.dice.below(100) {
             0..55 => self.act_on_own_files(),
             55..65 => self.act_on_shared_files(),
@@ -76,7 +76,7 @@ pub fn worker_that_does_everything() {
     let Some(dir) = home() else { return };
     let order = orders().next().unwrap();
     let words: Vec<_> = order.split(' ').collect();
-    let [slot, seed, operations, careless] = words[..] else { panic!("{order}") };
+    let [slot, seed, operations, fault] = words[..] else { panic!("{order}") };
     let slot: usize = slot.parse().unwrap();
     let host = dir.join("host").join(slot.to_string());
     fs::create_dir_all(&host).unwrap();
@@ -84,8 +84,7 @@ pub fn worker_that_does_everything() {
     let durability = if slot.is_multiple_of(2) { Durability::Fast } else { Durability::Full };
     let store = Arc::new(Store::open(&home, durability).unwrap());
     let dice = Dice(seed.parse().unwrap());
-    let mut work =
-        Work { store, slot, dice, careless: careless.to_owned(), never_closed: Vec::new(), host, home };
+    let mut work = Work { store, slot, dice, fault: fault.to_owned(), never_closed: Vec::new(), host, home };
     // SQLite keeps the descriptors of connections that were closed for the next ones to one file.
     drop(Store::open(&work.home, durability).unwrap());
     let mut at_first = None;

@@ -10,29 +10,29 @@ const SILENCE: Duration = Duration::from_secs(180);
 /// A slot, and the worker that lives in it. The process is reaped by whoever takes it out, so that nobody can kill
 /// another one that was given its number.
 #[derive(Default)]
-pub struct Slot(Mutex<Option<Life>>);
+pub struct Slot(Mutex<Option<RunningWorker>>);
 
-struct Life {
+struct RunningWorker {
     process: Process,
     heard: Instant,
 }
 
 /// A worker's time in its slot, at whose end it is killed and reaped.
-pub struct Living<'s>(&'s Slot);
+pub struct SlotGuard<'s>(&'s Slot);
 
 impl Slot {
-    pub fn begin(&self, process: Process) -> Living<'_> {
-        *self.life() = Some(Life { process, heard: Instant::now() });
-        Living(self)
+    pub fn begin(&self, process: Process) -> SlotGuard<'_> {
+        *self.worker() = Some(RunningWorker { process, heard: Instant::now() });
+        SlotGuard(self)
     }
 
-    fn life(&self) -> MutexGuard<'_, Option<Life>> {
+    fn worker(&self) -> MutexGuard<'_, Option<RunningWorker>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Kills the worker if it hangs, and tells whether it did.
     pub fn kill_if_silent(&self) -> bool {
-        let mut life = self.life();
+        let mut life = self.worker();
         let Some(life) = life.as_mut().filter(|life| life.heard.elapsed() > SILENCE) else { return false };
         life.heard = Instant::now();
         life.process.kill().unwrap();
@@ -40,24 +40,24 @@ impl Slot {
     }
 }
 
-impl Living<'_> {
+impl SlotGuard<'_> {
     /// The worker said something.
     pub fn hear(&self) {
-        if let Some(life) = &mut *self.0.life() {
+        if let Some(life) = &mut *self.0.worker() {
             life.heard = Instant::now();
         }
     }
 
     pub fn kill(&self) {
-        if let Some(life) = &mut *self.0.life() {
+        if let Some(life) = &mut *self.0.worker() {
             life.process.kill().unwrap();
         }
     }
 }
 
-impl Drop for Living<'_> {
+impl Drop for SlotGuard<'_> {
     fn drop(&mut self) {
-        let ended = self.0.life().take();
+        let ended = self.0.worker().take();
         drop(ended);
     }
 }

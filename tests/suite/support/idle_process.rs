@@ -3,11 +3,13 @@
 use std::process::{Child, Command, Stdio};
 
 /// A process that does nothing until it is ended, which a failing test does too.
-pub struct Sleeper(Child);
+pub struct IdleProcess(Child);
 
-impl Sleeper {
+impl IdleProcess {
     pub fn start() -> Self {
-        Sleeper(Command::new("sleep").arg("600").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+        IdleProcess(
+            Command::new("sleep").arg("600").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap(),
+        )
     }
 
     pub fn pid(&self) -> u32 {
@@ -21,7 +23,7 @@ impl Sleeper {
     }
 }
 
-impl Drop for Sleeper {
+impl Drop for IdleProcess {
     fn drop(&mut self) {
         self.end();
     }

@@ -22,7 +22,7 @@ pub struct Refusal {
 }
 
 /// Where methods that have two sides find the other one.
-pub struct Partners {
+pub struct OperandPaths {
     /// A directory of the volume, from its root.
     pub in_volume: PathBuf,
     /// A directory of the host.
@@ -31,7 +31,7 @@ pub struct Partners {
     pub links: SymlinkPolicy,
 }
 
-impl Partners {
+impl OperandPaths {
     /// In the volume: a file and a tree that go to the path of the call, and where what stands there goes.
     pub const FILE: &str = "f";
     pub const TREE: &str = "t";
@@ -43,12 +43,12 @@ impl Partners {
     pub const OUT: &str = "out";
 }
 
-/// Partners in a volume's root, and on the host a file that has what `f` has, for as long as its directory is there.
-pub fn beside(root: &Path) -> (Partners, TempDir) {
+/// OperandPaths in a volume's root, and on the host a file that has what `f` has, for as long as its directory is there.
+pub fn beside(root: &Path) -> (OperandPaths, TempDir) {
     let dir = tempfile::tempdir_in(root.with_file_name("..")).unwrap();
-    fs::write(dir.path().join(Partners::SEED), "file").unwrap();
+    fs::write(dir.path().join(OperandPaths::SEED), "file").unwrap();
     let (in_volume, on_host) = (PathBuf::new(), dir.path().to_owned());
-    (Partners { in_volume, on_host, links: SymlinkPolicy::Refuse }, dir)
+    (OperandPaths { in_volume, on_host, links: SymlinkPolicy::Refuse }, dir)
 }
 
 /// Something that has the methods of a volume's files.
@@ -60,13 +60,13 @@ pub trait Backend: Sync {
     /// holds the entry is opened by name, and `copyTreeTo` and `copyTreeIn`, which copy a partner that is a tree.
     /// `writeDurable` is on disk at once, `writeStreamAppend` writes at the end and `writeStreamAt` at the third byte;
     /// `listStream` and `listAllStream` tell the entries in the file system's order; a method that ends in `Refusing`
-    /// refuses links that may lead out, whatever the partners say.
-    fn call_between(&self, method: &str, path: &OsStr, partners: &Partners) -> Result<Value, Refusal>;
+    /// refuses links that may lead out, whatever the operands say.
+    fn call_between(&self, method: &str, path: &OsStr, operands: &OperandPaths) -> Result<Value, Refusal>;
 
-    /// The same, with partners in the root.
+    /// The same, with operands in the root.
     fn call(&self, method: &str, path: &OsStr) -> Result<Value, Refusal> {
-        let (partners, _dir) = beside(self.root());
-        self.call_between(method, path, &partners)
+        let (operands, _dir) = beside(self.root());
+        self.call_between(method, path, &operands)
     }
 }
 
@@ -75,7 +75,7 @@ impl Backend for Volume {
         self.files.root()
     }
 
-    fn call_between(&self, method: &str, path: &OsStr, partners: &Partners) -> Result<Value, Refusal> {
+    fn call_between(&self, method: &str, path: &OsStr, operands: &OperandPaths) -> Result<Value, Refusal> {
         let result = match method {
             "usedBytes" => used_bytes(self),
             "purge" => {
@@ -84,7 +84,7 @@ impl Backend for Volume {
                 remove_tree(File::open(holder).unwrap().into(), path.file_name().unwrap(), path)
                     .map(Value::from)
             }
-            _ => call_between(&self.files, method, path, partners),
+            _ => call_between(&self.files, method, path, operands),
         };
         result.map_err(|error| Refusal {
             code: error.code(),
@@ -103,11 +103,11 @@ pub fn call_between(
     files: &VolumeFs,
     method: &str,
     path: &OsStr,
-    partners: &Partners,
+    operands: &OperandPaths,
 ) -> Result<Value, Error> {
-    let (cancel, transfer) = (CancelToken::default(), TransferOptions { links: partners.links, asks: false });
-    let inside = |name: &str| partners.in_volume.join(name);
-    let on_host = |name: &str| partners.on_host.join(name);
+    let (cancel, transfer) = (CancelToken::default(), TransferOptions { links: operands.links, asks: false });
+    let inside = |name: &str| operands.in_volume.join(name);
+    let on_host = |name: &str| operands.on_host.join(name);
     let refusing = TransferOptions { links: SymlinkPolicy::Refuse, ..transfer };
     let write = |atomic, durable| {
         files.write(path, b"new", WriteOptions { atomic, durable, ..WriteOptions::default() }, &cancel)
@@ -143,20 +143,22 @@ pub fn call_between(
         "writeStreamAppend" => stream(false, WriteFrom::End),
         "writeStreamAt" => stream(false, WriteFrom::Position(2)),
         "append" => files.append(path, b"new", AppendOptions::default(), &cancel).map(Value::from),
-        "copyFrom" => files.copy(path, inside(Partners::COPIED), &cancel).map(|_| Value::Null),
-        "copyTo" => files.copy(inside(Partners::FILE), path, &cancel).map(|_| Value::Null),
-        "copyTreeTo" => files.copy(inside(Partners::TREE), path, &cancel).map(|_| Value::Null),
-        "copyIn" => files.copy_in(&on_host(Partners::SEED), path, transfer, &cancel).map(|_| Value::Null),
+        "copyFrom" => files.copy(path, inside(OperandPaths::COPIED), &cancel).map(|_| Value::Null),
+        "copyTo" => files.copy(inside(OperandPaths::FILE), path, &cancel).map(|_| Value::Null),
+        "copyTreeTo" => files.copy(inside(OperandPaths::TREE), path, &cancel).map(|_| Value::Null),
+        "copyIn" => files.copy_in(&on_host(OperandPaths::SEED), path, transfer, &cancel).map(|_| Value::Null),
         "copyTreeIn" => {
-            files.copy_in(&on_host(Partners::SEED_TREE), path, transfer, &cancel).map(|_| Value::Null)
+            files.copy_in(&on_host(OperandPaths::SEED_TREE), path, transfer, &cancel).map(|_| Value::Null)
         }
         "copyTreeInRefusing" => {
-            files.copy_in(&on_host(Partners::SEED_TREE), path, refusing, &cancel).map(|_| Value::Null)
+            files.copy_in(&on_host(OperandPaths::SEED_TREE), path, refusing, &cancel).map(|_| Value::Null)
         }
         "copyOutRefusing" => {
-            files.copy_out(path, &on_host(Partners::OUT), refusing, &cancel).map(|_| Value::Null)
+            files.copy_out(path, &on_host(OperandPaths::OUT), refusing, &cancel).map(|_| Value::Null)
         }
-        "copyOut" => files.copy_out(path, &on_host(Partners::OUT), transfer, &cancel).map(|_| Value::Null),
+        "copyOut" => {
+            files.copy_out(path, &on_host(OperandPaths::OUT), transfer, &cancel).map(|_| Value::Null)
+        }
         "mkdir" => files.mkdir(path, &cancel).map(Value::from),
         "remove" => files.remove(path, &cancel).map(Value::from),
         "removeAll" => files.remove_all(path, &cancel).map(Value::from),
@@ -167,8 +169,8 @@ pub fn call_between(
         "listAllStream" => list_stream(true).map(|entries| json!(paths(&entries))),
         "stat" => files.stat(path, true).map(|stat| json!(kind(stat.mode))),
         "statLink" => files.stat(path, false).map(|stat| json!(kind(stat.mode))),
-        "renameFrom" => files.rename(path, inside(Partners::RENAMED), &cancel).map(Value::from),
-        "renameTo" => files.rename(inside(Partners::FILE), path, &cancel).map(Value::from),
+        "renameFrom" => files.rename(path, inside(OperandPaths::RENAMED), &cancel).map(Value::from),
+        "renameTo" => files.rename(inside(OperandPaths::FILE), path, &cancel).map(Value::from),
         _ => panic!("no method {method}"),
     }
 }

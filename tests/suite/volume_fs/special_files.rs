@@ -1,6 +1,6 @@
 //! FIFOs, sockets and devices in a volume: refused at once, without their other end ever noticing.
 
-use crate::faulty::{Check, Naive};
+use crate::faulty::{Check, FaultyVolume};
 use crate::support::listing::{kind, listed, paths};
 use crate::support::methods::{Backend, Refusal};
 use crate::support::openat2;
@@ -145,14 +145,14 @@ fn case_10_a_link_far_away_to_a_fifo_hangs_no_atomic_write() {
 }
 
 #[test]
-fn naive_operations_on_a_fifo_hang_until_it_has_another_end() {
+fn faulty_operations_on_a_fifo_hang_until_it_has_another_end() {
     for (check, method) in Check::ALL.into_iter().zip(["read", "readString", "write", "write"]) {
         let volume = Volume::new(json!({}));
         let fifo = volume.files.root().join("special");
         mkfifo(&fifo, Mode::S_IRWXU).unwrap();
-        let naive = Naive::in_volume(&volume, check);
+        let faulty = FaultyVolume::in_volume(&volume, check);
         thread::scope(|scope| {
-            let hanging = scope.spawn(move || naive.call(method, OsStr::new("special")).is_ok());
+            let hanging = scope.spawn(move || faulty.call(method, OsStr::new("special")).is_ok());
             // Opening one end waits for the other one. So the call has opened its own, and it ended only after this one.
             let other_end = watched("opening the other end", || match method {
                 "write" => OpenOptions::new().read(true).open(&fifo).unwrap(),

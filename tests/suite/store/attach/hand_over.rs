@@ -2,7 +2,7 @@
 
 use super::{create, existing, invalid_field};
 use crate::support::home::{Home, name};
-use crate::support::idle_process::Sleeper;
+use crate::support::idle_process::IdleProcess;
 use sandbox_volumes::error::ErrorKind;
 use sandbox_volumes::sync::CancelToken;
 
@@ -17,7 +17,7 @@ fn remove(home: &Home) -> Result<(), sandbox_volumes::error::Error> {
 #[test]
 fn the_new_owner_holds_the_volume_and_the_old_one_does_not_any_more() {
     let home = Home::new();
-    let (mut first, mut second) = (Sleeper::start(), Sleeper::start());
+    let (mut first, mut second) = (IdleProcess::start(), IdleProcess::start());
     let attached = home.attach_for("worker", &[create("data")], Some(first.pid())).unwrap();
     hand_over(&home, attached.id, second.pid()).unwrap();
     first.end();
@@ -31,7 +31,7 @@ fn the_new_owner_holds_the_volume_and_the_old_one_does_not_any_more() {
 fn a_process_that_does_not_live_is_given_nothing() {
     let home = Home::new();
     let attached = home.attach("worker", &[create("data")]).unwrap();
-    let mut ended = Sleeper::start();
+    let mut ended = IdleProcess::start();
     ended.end();
     for pid in [ended.pid(), 0, u32::MAX] {
         assert_eq!(invalid_field(&hand_over(&home, attached.id, pid).unwrap_err()), "pid");
@@ -43,7 +43,7 @@ fn a_process_that_does_not_live_is_given_nothing() {
 fn what_ended_cannot_be_handed_over() {
     let home = Home::new();
     home.create("data");
-    let (mut process, next) = (Sleeper::start(), Sleeper::start());
+    let (mut process, next) = (IdleProcess::start(), IdleProcess::start());
     let detached = home.attach("detached", &[existing("data")]).unwrap();
     home.store.detach(detached.id).unwrap();
     let ended = home.attach_for("ended", &[existing("data")], Some(process.pid())).unwrap();
@@ -58,7 +58,7 @@ fn what_ended_cannot_be_handed_over() {
 fn a_cancelled_hand_over_changes_nothing() {
     let home = Home::new();
     let attached = home.attach("worker", &[create("data")]).unwrap();
-    let next = Sleeper::start();
+    let next = IdleProcess::start();
     let cancel = CancelToken::default();
     cancel.cancel();
     let error = home.store.hand_over(attached.id, next.pid(), &cancel).unwrap_err();
@@ -70,7 +70,7 @@ fn a_cancelled_hand_over_changes_nothing() {
 fn it_can_be_detached_as_before() {
     let home = Home::new();
     let attached = home.attach("worker", &[create("data")]).unwrap();
-    let next = Sleeper::start();
+    let next = IdleProcess::start();
     hand_over(&home, attached.id, next.pid()).unwrap();
     home.store.detach(attached.id).unwrap();
     remove(&home).unwrap();

@@ -3,7 +3,7 @@
 use super::{bind, create, existing, existing_with, invalid_field, named};
 use crate::support::child::in_child;
 use crate::support::home::{Home, name};
-use crate::support::idle_process::Sleeper;
+use crate::support::idle_process::IdleProcess;
 use crate::support::skip::skip;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
@@ -85,7 +85,7 @@ fn detaching_twice_is_fine_and_frees_nothing_else() {
 fn the_end_of_its_process_frees_a_volume_at_once() {
     let home = Home::new();
     home.create("data");
-    let mut process = Sleeper::start();
+    let mut process = IdleProcess::start();
     let attached = home.attach_for("worker", &[existing("data")], Some(process.pid())).unwrap();
     assert_eq!(attached.pid, process.pid());
     assert_eq!(holders(&home, "data"), ["worker"]);
@@ -97,7 +97,7 @@ fn the_end_of_its_process_frees_a_volume_at_once() {
 fn the_end_of_one_process_leaves_the_volume_to_the_other() {
     let home = Home::new();
     home.create("data");
-    let mut processes = [Sleeper::start(), Sleeper::start()];
+    let mut processes = [IdleProcess::start(), IdleProcess::start()];
     for (process, sandbox) in processes.iter().zip(["gone", "alive"]) {
         home.attach_for(sandbox, &[existing("data")], Some(process.pid())).unwrap();
     }
@@ -121,7 +121,7 @@ fn a_later_process_of_the_same_number_holds_nothing() {
 #[test]
 fn a_process_that_does_not_live_cannot_hold_anything() {
     let home = Home::new();
-    let mut process = Sleeper::start();
+    let mut process = IdleProcess::start();
     process.end();
     for pid in [process.pid(), 0, u32::MAX] {
         let error = home.attach_for("worker", &[create("data")], Some(pid)).unwrap_err();
@@ -205,7 +205,7 @@ fn case_58_the_first_process_holds_as_any_other() {
 fn opening_a_store_forgets_the_attachments_of_dead_processes_and_no_others() {
     let home = Home::new();
     let elsewhere = tempfile::tempdir().unwrap();
-    let mut process = Sleeper::start();
+    let mut process = IdleProcess::start();
     home.attach_for("gone", &[bind(elsewhere.path())], Some(process.pid())).unwrap();
     home.attach("alive", &[create("data")]).unwrap();
     process.end();
@@ -347,7 +347,7 @@ fn only_an_attachment_of_the_process_that_has_the_locks_says_so() {
     let home = Home::new();
     let catalog = Connection::open(home.path("db/volumes.db")).unwrap();
     let keeps = || catalog.query_row("SELECT keeps_locks FROM attachment", (), |row| row.get::<_, bool>(0));
-    let sleeper = Sleeper::start();
+    let sleeper = IdleProcess::start();
     let attached = home.attach("worker", &[create_disk("data")]).unwrap();
     assert_eq!(keeps(), Ok(true));
     home.store.hand_over(attached.id, sleeper.pid(), &CancelToken::default()).unwrap();
@@ -360,7 +360,7 @@ fn only_an_attachment_of_the_process_that_has_the_locks_says_so() {
 #[test]
 fn a_disk_that_this_process_attached_for_one_that_ended_can_be_had_again() {
     let home = Home::new();
-    let mut sleeper = Sleeper::start();
+    let mut sleeper = IdleProcess::start();
     home.attach_for("worker", &[create_disk("data")], Some(sleeper.pid())).unwrap();
     sleeper.end();
     home.attach("next", &[existing("data")]).unwrap();

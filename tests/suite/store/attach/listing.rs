@@ -2,7 +2,7 @@
 
 use super::{bind, create, existing, invalid_field};
 use crate::support::home::{Home, name};
-use crate::support::idle_process::Sleeper;
+use crate::support::idle_process::IdleProcess;
 use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::OptionValue;
 use sandbox_volumes::mount::{MountConfig, validate_and_order};
@@ -87,7 +87,7 @@ fn attachments_come_newest_first_and_by_sandbox_and_volume() {
 fn an_attachment_whose_process_ended_is_not_listed_and_goes_when_somebody_attaches() {
     let home = Home::new();
     home.create("data");
-    let mut process = Sleeper::start();
+    let mut process = IdleProcess::start();
     home.attach_for("gone", &[existing("data")], Some(process.pid())).unwrap();
     assert_eq!(sandboxes(&home, None, None), ["gone"]);
     process.end();
@@ -113,7 +113,7 @@ fn a_list_does_not_wait_for_whoever_writes_the_catalog() {
 #[test]
 fn an_attachment_of_a_running_process_is_ended_by_force_only() {
     let home = Home::new();
-    let process = Sleeper::start();
+    let process = IdleProcess::start();
     let attached = home.attach_for("worker", &[create("data")], Some(process.pid())).unwrap();
     let error = end(&home, attached.id, false).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::VolumeInUse);
@@ -157,7 +157,7 @@ fn an_attachment_of_another_name_space_is_listed_as_such_and_ended_without_force
 #[test]
 fn an_attachment_that_ended_is_not_found() {
     let home = Home::new();
-    let mut process = Sleeper::start();
+    let mut process = IdleProcess::start();
     let ended = home.attach_for("worker", &[create("data")], Some(process.pid())).unwrap();
     process.end();
     for id in [ended.id, 1] {
@@ -184,7 +184,7 @@ fn a_cancelled_end_leaves_the_attachment() {
 fn a_volume_tells_each_holder_with_its_process_and_what_it_does() {
     let home = Home::new();
     home.create("data");
-    let process = Sleeper::start();
+    let process = IdleProcess::start();
     let readonly = json!({ "readonly": true }).into();
     let reading = MountConfig::named(&OptionValue::Text("data".to_owned()), &readonly).unwrap();
     let reader = home.attach_for("reader", std::slice::from_ref(&reading), Some(process.pid())).unwrap();

@@ -186,7 +186,7 @@ fn cases_29_and_30_of_eight_processes_at_one_name_one_wins() {
 #[test]
 fn a_store_that_looks_before_it_creates_does_not_have_one_winner() {
     const MOST: u32 = 2000;
-    let mut race = Race::new(8, "naive");
+    let mut race = Race::new(8, "faulty");
     let found = (1..=MOST).find(|_| {
         race.create("data", "create");
         race.remove("data");

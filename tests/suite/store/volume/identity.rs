@@ -1,7 +1,7 @@
 //! A volume is told from every other one by its id, a later one of its name included.
 
 use crate::support::home::{Home, name};
-use crate::support::methods::{Partners, beside, call_between};
+use crate::support::methods::{OperandPaths, beside, call_between};
 use rusqlite::Connection;
 use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::{Labels, OptionValue, VolumeId, VolumeRef, VolumeSpec};
@@ -119,9 +119,9 @@ fn no_method_of_the_files_of_a_removed_volume_reaches_the_next_one_of_its_name()
             let before = tree(&root);
             for method in METHODS {
                 for files in [&warm, &cold] {
-                    let (partners, outside) = beside(&root);
-                    fs::create_dir(outside.path().join(Partners::SEED_TREE)).unwrap();
-                    assert_not_found(call_between(files, method, OsStr::new("victim"), &partners), method);
+                    let (operands, outside) = beside(&root);
+                    fs::create_dir(outside.path().join(OperandPaths::SEED_TREE)).unwrap();
+                    assert_not_found(call_between(files, method, OsStr::new("victim"), &operands), method);
                 }
                 // What has the new one's id, or its name alone, works, and the held root becomes that one's.
                 assert!(files_of(&home.store, "data").exists("victim").unwrap());

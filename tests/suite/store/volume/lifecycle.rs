@@ -376,7 +376,7 @@ fn case_45_rejects_a_quota_or_size_that_is_no_32_bit_integer() {
 }
 
 #[test]
-fn case_45_naive_sizes_are_wrapped_or_cut_off() {
+fn case_45_faulty_sizes_are_wrapped_or_cut_off() {
     let wrapped = |_: &str, number: f64| Ok(number as u64 as u32);
     assert_eq!(check_sizes(wrapped), Err("quotaMib 4294967808: Ok(512)".to_owned()));
     let cut_off = |field: &str, number: f64| {

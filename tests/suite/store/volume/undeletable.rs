@@ -96,14 +96,14 @@ fn check_mount(volume: &Volume, place: &str, mounted: Mounted) {
 }
 
 #[test]
-fn naive_deletion_crosses_into_a_mount_and_is_caught() {
+fn faulty_deletion_crosses_into_a_mount_and_is_caught() {
     let volume = Volume::new(json!({}));
     let mount_point = volume.files.root().join("mnt");
     fs::create_dir(&mount_point).unwrap();
     let Some(_mounted) = Mounted::new(Some(&volume.outside), &mount_point) else { return };
     fs::write(volume.outside.join("kept"), "kept").unwrap();
-    let naive = || fs::remove_dir_all(&mount_point).map_err(|error| error.to_string());
-    let caught = check_left_alone(&volume, &mount_point, naive);
+    let faulty = || fs::remove_dir_all(&mount_point).map_err(|error| error.to_string());
+    let caught = check_left_alone(&volume, &mount_point, faulty);
     assert_eq!(caught, Err("what is mounted changed".to_owned()));
 }
 
@@ -261,14 +261,14 @@ fn case_23_a_volume_with_an_immutable_file_stays_listed_and_can_be_removed_later
 }
 
 #[test]
-fn naive_deletion_of_an_immutable_file_moves_the_volume_away_first_and_is_caught() {
+fn faulty_deletion_of_an_immutable_file_moves_the_volume_away_first_and_is_caught() {
     let Some((volume, file, _immutable)) = with_immutable() else { return };
     let trash = volume.outside.join("trash");
-    let naive = || {
+    let faulty = || {
         fs::rename(volume.files.root(), &trash).unwrap();
         fs::remove_dir_all(&trash).map_err(|error| error.to_string())
     };
-    let caught = check_immutable(&volume, &file, naive);
+    let caught = check_immutable(&volume, &file, faulty);
     fs::rename(&trash, volume.files.root()).unwrap();
     caught.unwrap_err();
 }

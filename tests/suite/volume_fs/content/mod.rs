@@ -226,7 +226,7 @@ fn case_45_a_write_may_fill_the_quota_and_not_a_block_more() {
 }
 
 #[test]
-fn case_45_naive_writes_leave_something_or_refuse_what_fits() {
+fn case_45_faulty_writes_leave_something_or_refuse_what_fits() {
     let put = |volume: &Volume, path: &str, content: &[u8]| {
         fs::write(volume.files.root().join(path), content).unwrap();
     };
@@ -363,7 +363,7 @@ fn case_45_writers_at_once_cannot_take_more_than_the_quota_together() {
 
 #[test]
 fn case_18_whole_files_are_read_and_written_the_same_where_openat2_is_missing() {
-    let tests = ["--skip", "case_18", "--skip", "naive", "--skip", "the_same_reader_catches"];
+    let tests = ["--skip", "case_18", "--skip", "faulty", "--skip", "the_same_reader_catches"];
     openat2::run_where_it_fails(Errno::ENOSYS, &tests);
 }
 

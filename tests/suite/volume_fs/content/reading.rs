@@ -50,17 +50,17 @@ fn case_12_a_file_that_is_too_large_is_refused_before_memory_is_taken_for_it() {
 }
 
 #[test]
-fn case_12_a_naive_read_asks_for_as_much_memory_as_the_file_is_long() {
+fn case_12_a_faulty_read_asks_for_as_much_memory_as_the_file_is_long() {
     in_child(|| {
         let volume = Volume::new(json!({}));
         setrlimit(Resource::RLIMIT_AS, 1 << 30, 1 << 30).unwrap();
-        let naive = |volume: &Volume| {
+        let faulty = |volume: &Volume| {
             let mut content = Vec::new();
             let length = fs::metadata(volume.files.root().join("f")).unwrap().len();
             content.try_reserve_exact(length as usize).map_err(|error| error.to_string())?;
             Ok(content)
         };
-        let problem = check_large(&volume, naive).unwrap_err();
+        let problem = check_large(&volume, faulty).unwrap_err();
         assert!(problem.contains("memory allocation failed"), "{problem}");
     });
 }
@@ -94,7 +94,7 @@ fn case_13_a_file_that_changes_while_it_is_read_gives_what_was_there_and_is_left
 }
 
 #[test]
-fn case_13_naive_reads_follow_what_grows_or_fail_where_it_shrank() {
+fn case_13_faulty_reads_follow_what_grows_or_fail_where_it_shrank() {
     let volume = Volume::new(json!({}));
     let open = |volume: &Volume| File::open(volume.files.root().join("f")).unwrap();
     let to_the_end = |volume: &Volume| -> Opened {

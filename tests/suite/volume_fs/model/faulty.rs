@@ -2,7 +2,7 @@
 
 use super::call::{Call, Given, Seen, Start};
 use super::disk::{Backend, Disk, told};
-use crate::faulty::{Check, LEFT, Naive, beside, write_beside_and_rename};
+use crate::faulty::{Check, FaultyVolume, LEFT, beside, write_beside_and_rename};
 use crate::support::methods::Refusal;
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
@@ -17,16 +17,16 @@ const DEEPEST: usize = 8;
 /// A disk, used naively.
 pub struct Careless<'d> {
     disk: &'d Disk,
-    naive: Naive,
+    faulty: FaultyVolume,
 }
 
 impl<'d> Careless<'d> {
     pub fn new(disk: &'d Disk, check: Check) -> Self {
-        Careless { disk, naive: Naive::in_volume(&disk.volume, check) }
+        Careless { disk, faulty: FaultyVolume::in_volume(&disk.volume, check) }
     }
 
     fn copy(&self, from: &Path, to: &Path, depth: usize, copied: &mut (u64, u64)) -> io::Result<()> {
-        if depth > DEEPEST || ![from, to].into_iter().all(|place| self.naive.in_arena(place)) {
+        if depth > DEEPEST || ![from, to].into_iter().all(|place| self.faulty.in_fixture(place)) {
             return Err(io::Error::other(LEFT));
         }
         if !fs::metadata(from)?.is_dir() {
@@ -47,7 +47,7 @@ impl<'d> Careless<'d> {
     }
 
     fn list(&self, place: &Path, path: &[u8], recursive: bool, listed: &mut Vec<Seen>) -> io::Result<()> {
-        if !self.naive.in_arena(place) {
+        if !self.faulty.in_fixture(place) {
             return Err(io::Error::other(LEFT));
         }
         let mut entries = fs::read_dir(place)?.collect::<io::Result<Vec<_>>>()?;
@@ -78,7 +78,7 @@ impl<'d> Careless<'d> {
                 Ok(Given::Content(content.get(*start as usize..end).unwrap_or_default().to_vec()))
             }
             Call::Write(_, data, how) if how.atomic => {
-                if !self.naive.in_arena(&beside(place)) {
+                if !self.faulty.in_fixture(&beside(place)) {
                     return Err(io::Error::other(LEFT));
                 }
                 write_beside_and_rename(place, &data.bytes()).map(nothing)
@@ -93,7 +93,7 @@ impl<'d> Careless<'d> {
             Call::Append(_, data, mode) => self.write(place, &data.bytes(), Start::End, *mode).map(nothing),
             Call::Mkdir(_) => fs::create_dir_all(place).map(nothing),
             Call::Remove(_) => fs::remove_file(place).or_else(|_| fs::remove_dir(place)).map(nothing),
-            Call::RemoveAll(_) => self.naive.remove_all(place).map(nothing),
+            Call::RemoveAll(_) => self.faulty.remove_all(place).map(nothing),
             Call::Exists(_) => Ok(Given::There(place.exists())),
             Call::List(path, recursive) => {
                 let prefix = if path.is_empty() { Vec::new() } else { [&path[..], b"/"].concat() };
@@ -115,7 +115,7 @@ impl<'d> Careless<'d> {
                     "ENOENT" => io::Error::from_raw_os_error(nix::libc::ENOENT),
                     code => io::Error::other(code),
                 };
-                self.naive.reach(to, second).map_err(numbered)
+                self.faulty.reach(to, second).map_err(numbered)
             }
             Call::CopyIn(from, ..) => self.copied(&host(from), place),
             Call::CopyOut(_, to, _) => self.copied(place, &host(to)),
@@ -155,7 +155,7 @@ impl Backend for Careless<'_> {
             | Call::CopyIn(_, path, _)
             | Call::CopyOut(path, ..) => path,
         };
-        let result = self.naive.reach(OsStr::from_bytes(path), |place| self.run(call, place));
+        let result = self.faulty.reach(OsStr::from_bytes(path), |place| self.run(call, place));
         result.map_err(|refusal| refusal.code)
     }
 }

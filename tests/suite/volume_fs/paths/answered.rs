@@ -1,4 +1,4 @@
-//! What a naive author gets right, so that no case of a group tells it from the real thing.
+//! What a faulty author gets right, so that no case of a group tells it from the real thing.
 
 /// Of these groups the system itself answers such a method as we must, whoever asks by whatever name. What we owe is in
 /// the table all the same, and is held with and without `openat2`.
@@ -23,7 +23,7 @@ pub const ANSWERED_BY_THE_SYSTEM: [(u64, &[&str]); 3] = [
         ],
     ),
     // A slash behind a file, and a name below one, are `ENOTDIR` (`EEXIST` to mkdir) from the lookup itself. None of
-    // these makes a file, of which a naive one is left at `new/`.
+    // these makes a file, of which a faulty one is left at `new/`.
     (5, &["list", "listAll", "mkdir", "removeAll"]),
     // A loop is `ELOOP` from the lookup itself, for all that follow links. For those that take a link itself, and
     // would follow it when done naively, the group has other cases.

@@ -1,6 +1,6 @@
 //! Names that are not UTF-8.
 
-use super::faulty::{Mistaken, takes_names_for_text};
+use super::faulty::{FaultyBackend, takes_names_for_text};
 use crate::support::listing::listed;
 use crate::support::methods::Backend;
 use crate::support::volume::Volume;
@@ -36,9 +36,9 @@ fn case_8_what_a_guest_gave_a_name_that_is_not_utf_8_is_read_replaced_and_remove
 }
 
 #[test]
-fn case_8_naive_methods_that_take_names_for_text_do_not_find_them() {
+fn case_8_faulty_methods_that_take_names_for_text_do_not_find_them() {
     let volume = Volume::new(json!({}));
-    check(&volume, &Mistaken::new(&volume, takes_names_for_text)).unwrap_err();
+    check(&volume, &FaultyBackend::new(&volume, takes_names_for_text)).unwrap_err();
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Far longer than any bounded number of retries takes on a busy machine.
 const LONG_ENOUGH: Duration = Duration::from_secs(120);
 
-/// How often a naive call asks before it is taken to do so for ever.
+/// How often a faulty call asks before it is taken to do so for ever.
 const TOO_OFTEN: u32 = 100_000;
 
 /// A call that is disturbed for ever ends with `EBUSY`.
@@ -48,7 +48,7 @@ fn case_18_within_a_lookup_that_is_disturbed_for_ever_all_is_told_or_busy() {
 }
 
 /// Asks until it is answered, or so often at most.
-fn naive(most: u32) -> Result<Value, String> {
+fn faulty(most: u32) -> Result<Value, String> {
     for asked in 1.. {
         match nix::fcntl::openat2(AT_FDCWD, "/", OpenHow::new()) {
             Err(Errno::EAGAIN) if asked < most => {}
@@ -60,12 +60,12 @@ fn naive(most: u32) -> Result<Value, String> {
 }
 
 #[test]
-fn case_18_within_a_lookup_that_is_disturbed_for_ever_naive_ones_hang_or_give_up() {
+fn case_18_within_a_lookup_that_is_disturbed_for_ever_faulty_ones_hang_or_give_up() {
     if !openat2::fails() {
         return;
     }
     for most in [1, TOO_OFTEN] {
-        let asked = check(move || naive(most));
+        let asked = check(move || faulty(most));
         assert_eq!(asked, Err(format!("Err(\"EAGAIN, asked {most} times\")")));
     }
 }

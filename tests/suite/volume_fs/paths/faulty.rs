@@ -1,7 +1,7 @@
-//! Naive back-ends that make one mistake more, to see that the case which is about it catches them.
+//! FaultyVolume back-ends that make one mistake more, to see that the case which is about it catches them.
 
-use crate::faulty::{Check, Naive};
-use crate::support::methods::{Backend, Partners, Refusal};
+use crate::faulty::{Check, FaultyVolume};
+use crate::support::methods::{Backend, OperandPaths, Refusal};
 use crate::support::volume::Volume;
 use serde_json::Value;
 use std::ffi::{OsStr, OsString};
@@ -11,25 +11,25 @@ use std::path::Path;
 /// What is made of a call before it is made: the method and the path that are called instead.
 type Mistake = fn(root: &Path, method: &str, path: &OsStr) -> (String, OsString);
 
-pub struct Mistaken {
-    naive: Naive,
+pub struct FaultyBackend {
+    faulty: FaultyVolume,
     mistake: Mistake,
 }
 
-impl Mistaken {
+impl FaultyBackend {
     pub fn new(volume: &Volume, mistake: Mistake) -> Self {
-        Mistaken { naive: Naive::in_volume(volume, Check::Nothing), mistake }
+        FaultyBackend { faulty: FaultyVolume::in_volume(volume, Check::Nothing), mistake }
     }
 }
 
-impl Backend for Mistaken {
+impl Backend for FaultyBackend {
     fn root(&self) -> &Path {
-        self.naive.root()
+        self.faulty.root()
     }
 
-    fn call_between(&self, method: &str, path: &OsStr, partners: &Partners) -> Result<Value, Refusal> {
+    fn call_between(&self, method: &str, path: &OsStr, operands: &OperandPaths) -> Result<Value, Refusal> {
         let (method, path) = (self.mistake)(self.root(), method, path);
-        self.naive.call_between(&method, &path, partners)
+        self.faulty.call_between(&method, &path, operands)
     }
 }
 

@@ -1,6 +1,6 @@
 //! A file of the volume that has another name outside.
 
-use super::faulty::{Mistaken, writes_in_place};
+use super::faulty::{FaultyBackend, writes_in_place};
 use crate::support::methods::Backend;
 use crate::support::volume::Volume;
 use serde_json::json;
@@ -47,11 +47,11 @@ fn case_9_what_replaces_a_hard_linked_file_leaves_the_one_outside_and_a_plain_wr
 }
 
 #[test]
-fn case_9_naive_methods_that_write_in_place_change_the_file_outside() {
+fn case_9_faulty_methods_that_write_in_place_change_the_file_outside() {
     let volume = Volume::new(json!({}));
-    let naive = Mistaken::new(&volume, writes_in_place);
+    let faulty = FaultyBackend::new(&volume, writes_in_place);
     for method in REPLACING {
-        let problem = check(&volume, &naive, method).unwrap_err();
+        let problem = check(&volume, &faulty, method).unwrap_err();
         assert!(problem.contains("outside and inside are"), "{problem}");
     }
 }

@@ -1,8 +1,8 @@
 //! Paths longer than the system takes at once.
 
 use super::table::{strings, table};
-use crate::faulty::{Check, Naive};
-use crate::support::methods::{Backend, Partners, Refusal};
+use crate::faulty::{Check, FaultyVolume};
+use crate::support::methods::{Backend, OperandPaths, Refusal};
 use crate::support::volume::Volume;
 use sandbox_volumes::sync::CancelToken;
 use sandbox_volumes::volume_fs::WriteOptions;
@@ -24,7 +24,7 @@ fn check(method: &str, call: impl Fn(&Volume, &OsStr) -> Result<Value, Refusal>)
     let file = format!("{dir}/f");
     volume.files.mkdir(&dir, &cancel).unwrap();
     volume.files.write(&file, b"far", WriteOptions::default(), &cancel).unwrap();
-    fs::write(root.join(Partners::FILE), "file").unwrap();
+    fs::write(root.join(OperandPaths::FILE), "file").unwrap();
     let (path, gives) = match method {
         "read" | "readString" | "readStream" => (&file, json!("far")),
         "stat" | "statLink" => (&file, json!("file")),
@@ -44,8 +44,8 @@ fn check(method: &str, call: impl Fn(&Volume, &OsStr) -> Result<Value, Refusal>)
     };
     let content = |path: &str| volume.files.open(path).and_then(|file| file.read_string(&cancel)).ok();
     let goes = match method {
-        "copyFrom" => content(Partners::COPIED),
-        "renameFrom" => content(Partners::RENAMED),
+        "copyFrom" => content(OperandPaths::COPIED),
+        "renameFrom" => content(OperandPaths::RENAMED),
         "mkdir" => volume.files.exists(&made).unwrap().then(|| "far".to_owned()),
         _ => Some("far".to_owned()),
     };
@@ -65,10 +65,11 @@ fn case_4_a_path_longer_than_path_max_works_for_every_method() {
 }
 
 #[test]
-fn case_4_a_path_longer_than_path_max_works_for_no_naive_method() {
+fn case_4_a_path_longer_than_path_max_works_for_no_faulty_method() {
     for method in strings(&table()["methods"]["all"]) {
-        let naively =
-            |volume: &Volume, path: &OsStr| Naive::in_volume(volume, Check::Nothing).call(&method, path);
-        assert!(check(&method, naively).is_err(), "{method}");
+        let faulty = |volume: &Volume, path: &OsStr| {
+            FaultyVolume::in_volume(volume, Check::Nothing).call(&method, path)
+        };
+        assert!(check(&method, faulty).is_err(), "{method}");
     }
 }

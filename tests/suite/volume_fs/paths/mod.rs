@@ -27,7 +27,7 @@ mod long;
 mod removed;
 mod table;
 
-use crate::faulty::{Check, Naive};
+use crate::faulty::{Check, FaultyVolume};
 use crate::support::methods::{beside, call_between};
 use crate::support::openat2;
 use crate::support::volume::Volume;
@@ -45,8 +45,8 @@ use std::os::unix::fs::symlink;
 use table::{calls_of, check, check_call, path_of, prepared, strings, table};
 
 fn call(files: &VolumeFs, method: &str, path: impl AsRef<OsStr>) -> Result<Value, Error> {
-    let (partners, _dir) = beside(files.root());
-    call_between(files, method, path.as_ref(), &partners)
+    let (operands, _dir) = beside(files.root());
+    call_between(files, method, path.as_ref(), &operands)
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn every_method_is_called_in_every_group_of_cases() {
 }
 
 #[test]
-fn every_method_fails_every_group_of_cases_where_it_is_done_naively() {
+fn every_method_fails_every_group_of_cases_where_it_is_faulty() {
     let table = table();
     let mut caught = BTreeMap::new();
     let mut volume = prepared(&table);
@@ -78,8 +78,8 @@ fn every_method_fails_every_group_of_cases_where_it_is_done_naively() {
                 if *caught {
                     break;
                 }
-                let naive = Naive::in_volume(&volume, check);
-                let result = check_call(&volume, &naive, case, &method, &path_of(path, &volume));
+                let faulty = FaultyVolume::in_volume(&volume, check);
+                let result = check_call(&volume, &faulty, case, &method, &path_of(path, &volume));
                 *caught = result.is_err();
                 if result != Ok(false) {
                     volume = prepared(&table);
@@ -208,12 +208,12 @@ fn case_8_a_link_to_a_name_that_is_not_utf_8_is_followed_and_never_replaced() {
 
 #[test]
 fn case_18_the_same_holds_where_openat2_is_missing() {
-    openat2::run_where_it_fails(Errno::ENOSYS, &["--skip", "case_18", "--skip", "naive"]);
+    openat2::run_where_it_fails(Errno::ENOSYS, &["--skip", "case_18", "--skip", "faulty"]);
 }
 
 #[test]
 fn case_18_the_same_holds_where_openat2_is_forbidden() {
-    openat2::run_where_it_fails(Errno::EPERM, &["--skip", "case_18", "--skip", "naive"]);
+    openat2::run_where_it_fails(Errno::EPERM, &["--skip", "case_18", "--skip", "faulty"]);
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Files of a volume that was removed, and of one whose root was replaced by a link.
 
 use super::call;
-use super::faulty::{Mistaken, makes_what_is_missing};
+use super::faulty::{FaultyBackend, makes_what_is_missing};
 use super::table::{strings, table};
-use crate::faulty::{Check, Naive};
+use crate::faulty::{Check, FaultyVolume};
 use crate::support::methods::Backend;
 use crate::support::snapshot::Snapshot;
 use crate::support::volume::Volume;
@@ -59,12 +59,12 @@ fn case_20_a_removed_volume_is_not_found_and_no_method_brings_it_back() {
 }
 
 #[test]
-fn case_20_naive_methods_bring_a_removed_volume_back_or_do_not_know_that_it_is_gone() {
+fn case_20_faulty_methods_bring_a_removed_volume_back_or_do_not_know_that_it_is_gone() {
     for method in all_methods() {
         let volume = removed();
-        check_removed(&volume, &Naive::in_volume(&volume, Check::Nothing), &method).unwrap_err();
-        let naive = Mistaken::new(&volume, makes_what_is_missing);
-        assert_eq!(check_removed(&volume, &naive, &method), Err(BACK.to_owned()), "{method}");
+        check_removed(&volume, &FaultyVolume::in_volume(&volume, Check::Nothing), &method).unwrap_err();
+        let faulty = FaultyBackend::new(&volume, makes_what_is_missing);
+        assert_eq!(check_removed(&volume, &faulty, &method), Err(BACK.to_owned()), "{method}");
     }
 }
 
@@ -122,10 +122,10 @@ fn case_21_a_root_that_was_replaced_by_a_link_is_an_error() {
 }
 
 #[test]
-fn case_21_naive_methods_follow_a_root_that_was_replaced_by_a_link() {
+fn case_21_faulty_methods_follow_a_root_that_was_replaced_by_a_link() {
     // What is no directory cannot be listed, wherever it is.
     for method in all_methods().into_iter().filter(|method| !method.starts_with("list")) {
-        let naive = |volume: &Volume| called(&Naive::in_volume(volume, Check::Target), &method);
-        assert!(check_replaced(naive).is_err(), "{method}");
+        let faulty = |volume: &Volume| called(&FaultyVolume::in_volume(volume, Check::Target), &method);
+        assert!(check_replaced(faulty).is_err(), "{method}");
     }
 }

@@ -3,7 +3,7 @@
 
 use super::operation::{Kind, Operation};
 use crate::support::memory::memory_dir;
-use crate::support::methods::Partners;
+use crate::support::methods::OperandPaths;
 use crate::support::snapshot::Snapshot;
 use crate::support::volume::Volume;
 use nix::libc;
@@ -38,7 +38,7 @@ pub const LARGE: usize = 4 << 20;
 pub struct Cell {
     pub name: String,
     pub outside: PathBuf,
-    pub partners: Partners,
+    pub operands: OperandPaths,
     operation: Operation,
     held: Held,
     held_dir: Held,
@@ -120,18 +120,18 @@ impl Cell {
         }
         fs::create_dir_all(&on_host).unwrap();
         for (place, content) in [(&inside, INSIDE), (&outside, OUTSIDE)] {
-            fs::write(place.join(Partners::FILE), content).unwrap();
+            fs::write(place.join(OperandPaths::FILE), content).unwrap();
             if operation.method == "copyTreeTo" {
-                plant(&place.join(Partners::TREE), content);
+                plant(&place.join(OperandPaths::TREE), content);
             }
         }
-        fs::write(on_host.join(Partners::SEED), INSIDE).unwrap();
+        fs::write(on_host.join(OperandPaths::SEED), INSIDE).unwrap();
         if operation.method.starts_with("copyTreeIn") {
-            plant(&on_host.join(Partners::SEED_TREE), INSIDE);
+            plant(&on_host.join(OperandPaths::SEED_TREE), INSIDE);
         }
-        let partners = Partners { in_volume: name.clone().into(), on_host, links: SymlinkPolicy::Skip };
+        let operands = OperandPaths { in_volume: name.clone().into(), on_host, links: SymlinkPolicy::Skip };
         let held_dir = Held::open(inside.join("dir"));
-        let cell = Cell { name, outside, partners, operation, held: Held::open(inside), held_dir };
+        let cell = Cell { name, outside, operands, operation, held: Held::open(inside), held_dir };
         cell.link_to_outside(cell.swapped());
         match operation.kind {
             Kind::TreeGetsLinks | Kind::TreeMovesOut => cell.replant(),
@@ -159,7 +159,7 @@ impl Cell {
     }
 
     /// All that is outside and is no part of the volume that was moved there.
-    pub fn guarded(&self) -> Vec<(OsString, Snapshot)> {
+    pub fn outside_entries(&self) -> Vec<(OsString, Snapshot)> {
         let names = fs::read_dir(&self.outside).unwrap().map(|entry| entry.unwrap().file_name());
         let of_outside = names.filter(|name| !name.to_string_lossy().starts_with("moved"));
         of_outside.map(|name| (name.clone(), Snapshot::of(&self.outside.join(name)))).collect()
@@ -167,8 +167,9 @@ impl Cell {
 
     /// Whether something of outside came into the volume, or to where it is copied out.
     pub fn holds_outside(&self) -> bool {
-        let [copied, renamed] = [Partners::COPIED, Partners::RENAMED].map(|name| self.held.path.join(name));
-        [copied, renamed, self.base().join("."), self.partners.on_host.clone()]
+        let [copied, renamed] =
+            [OperandPaths::COPIED, OperandPaths::RENAMED].map(|name| self.held.path.join(name));
+        [copied, renamed, self.base().join("."), self.operands.on_host.clone()]
             .iter()
             .any(|place| holds_outside(place))
     }
@@ -185,10 +186,14 @@ impl Cell {
     pub fn restore(&self, made: Option<&str>) {
         let at = |name: &str| self.held.path.join(name);
         let made = made.map(|made| self.base().join(made));
-        let copied = [at(Partners::COPIED), at(Partners::RENAMED), self.partners.on_host.join(Partners::OUT)];
+        let copied = [
+            at(OperandPaths::COPIED),
+            at(OperandPaths::RENAMED),
+            self.operands.on_host.join(OperandPaths::OUT),
+        ];
         copied.iter().chain(&made).for_each(|made| discard(made));
-        if fs::symlink_metadata(at(Partners::FILE)).is_err() {
-            fs::write(at(Partners::FILE), INSIDE).unwrap();
+        if fs::symlink_metadata(at(OperandPaths::FILE)).is_err() {
+            fs::write(at(OperandPaths::FILE), INSIDE).unwrap();
         }
         match self.operation.kind {
             // The other methods leave it as it is.

@@ -9,7 +9,7 @@ mod fixture;
 mod operation;
 mod oracle;
 
-use crate::faulty::{Check, Naive};
+use crate::faulty::{Check, FaultyVolume};
 use crate::support::methods::Backend;
 use crate::support::openat2;
 use crate::support::report::report;
@@ -30,7 +30,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long a naive operation may take to get out. It is stopped when it has.
+/// How long a faulty operation may take to get out. It is stopped when it has.
 const LONG_ENOUGH: Duration = Duration::from_secs(180);
 
 /// How much longer a race goes on that has not met what it must meet.
@@ -171,11 +171,11 @@ fn case_21_a_volume_whose_root_becomes_a_link_is_removed() {
 }
 
 #[test]
-fn naive_removal_of_a_volume_whose_root_becomes_a_link_is_caught() {
+fn faulty_removal_of_a_volume_whose_root_becomes_a_link_is_caught() {
     let volume = fixture::volume(json!({}));
-    let naive = Naive::in_volume(&volume, Check::Target);
+    let faulty = FaultyVolume::in_volume(&volume, Check::Target);
     let remove = || {
-        let removed = naive.call("removeAll", OsStr::new(""));
+        let removed = faulty.call("removeAll", OsStr::new(""));
         // What else becomes of it shows nothing.
         removed.map(drop).map_err(|_| ALLOWED[0].to_owned())
     };
@@ -241,34 +241,34 @@ fn case_44_a_volume_in_which_others_make_and_remove_entries_is_measured() {
 }
 
 /// Takes it for granted that what was listed is there.
-fn measure_naively(place: &Path) -> io::Result<u64> {
+fn faulty_measure(place: &Path) -> io::Result<u64> {
     let mut used = fs::symlink_metadata(place)?.blocks() * 512;
     if fs::symlink_metadata(place)?.is_dir() {
         for entry in fs::read_dir(place)? {
-            used += measure_naively(&entry?.path())?;
+            used += faulty_measure(&entry?.path())?;
         }
     }
     Ok(used)
 }
 
 #[test]
-fn naive_measuring_fails_where_others_remove_entries() {
+fn faulty_measuring_fails_where_others_remove_entries() {
     let volume = fixture::volume(json!({}));
-    let measure = || measure_naively(volume.files.root()).map(drop).map_err(|error| error.to_string());
+    let measure = || faulty_measure(volume.files.root()).map(drop).map_err(|error| error.to_string());
     measure_while_changing(&volume, LONG_ENOUGH, measure).unwrap_err();
 }
 
 #[test]
-fn naive_removal_of_a_directory_that_others_keep_filling_is_caught() {
+fn faulty_removal_of_a_directory_that_others_keep_filling_is_caught() {
     let volume = fixture::volume(json!({}));
-    let naive = Naive::in_volume(&volume, Check::Target);
-    remove_while_filled(&volume, LONG_ENOUGH, &naive).unwrap_err();
+    let faulty = FaultyVolume::in_volume(&volume, Check::Target);
+    remove_while_filled(&volume, LONG_ENOUGH, &faulty).unwrap_err();
 }
 
 /// Every operation gets out where it is done naively, but for those that cannot. Each has the other process for itself.
-fn catch_all_naive(kind: Kind, check: Check) {
-    for operation in of_kind(kind).filter(|operation| operation.naively_escapes) {
-        for outcome in race(&[operation], LONG_ENOUGH, Who::Naive(check)) {
+fn catch_all_faulty(kind: Kind, check: Check) {
+    for operation in of_kind(kind).filter(|operation| operation.escapes_if_faulty) {
+        for outcome in race(&[operation], LONG_ENOUGH, Who::Faulty(check)) {
             let Operation { method, path, .. } = outcome.operation;
             assert!(outcome.ended_by.is_some(), "{kind:?} {method}({path:?}) was not caught");
         }
@@ -276,49 +276,49 @@ fn catch_all_naive(kind: Kind, check: Check) {
 }
 
 #[test]
-fn naive_operations_are_caught_when_a_directory_on_the_way_becomes_a_link() {
-    catch_all_naive(Kind::MiddleBecomesLink, Check::Target);
+fn faulty_operations_are_caught_when_a_directory_on_the_way_becomes_a_link() {
+    catch_all_faulty(Kind::MiddleBecomesLink, Check::Target);
 }
 
 #[test]
-fn naive_operations_are_caught_when_directories_of_a_tree_become_links() {
-    catch_all_naive(Kind::TreeGetsLinks, Check::Target);
+fn faulty_operations_are_caught_when_directories_of_a_tree_become_links() {
+    catch_all_faulty(Kind::TreeGetsLinks, Check::Target);
 }
 
 #[test]
-fn naive_operations_are_caught_when_the_entry_itself_becomes_a_link() {
-    catch_all_naive(Kind::LeafBecomesLink, Check::Target);
+fn faulty_operations_are_caught_when_the_entry_itself_becomes_a_link() {
+    catch_all_faulty(Kind::LeafBecomesLink, Check::Target);
 }
 
 #[test]
-fn naive_operations_are_caught_when_a_directory_on_the_way_moves_out() {
-    catch_all_naive(Kind::MiddleMovesOut, Check::Steps);
+fn faulty_operations_are_caught_when_a_directory_on_the_way_moves_out() {
+    catch_all_faulty(Kind::MiddleMovesOut, Check::Steps);
 }
 
 #[test]
-fn naive_operations_are_caught_when_directories_of_a_tree_move_out() {
-    catch_all_naive(Kind::TreeMovesOut, Check::Steps);
+fn faulty_operations_are_caught_when_directories_of_a_tree_move_out() {
+    catch_all_faulty(Kind::TreeMovesOut, Check::Steps);
 }
 
 #[test]
-fn naive_operations_are_caught_when_the_root_becomes_a_link() {
+fn faulty_operations_are_caught_when_the_root_becomes_a_link() {
     // Who opens directories one by one makes none that are missing.
     for check in Check::ALL.into_iter().filter(|check| *check != Check::Steps) {
-        catch_all_naive(Kind::RootBecomesLink, check);
+        catch_all_faulty(Kind::RootBecomesLink, check);
     }
 }
 
 /// What even naively done stays inside is raced for a moment, lest it is only taken for harmless.
 #[test]
-fn harmless_operations_stay_inside_where_they_are_done_naively() {
+fn harmless_operations_stay_inside_where_they_are_faulty() {
     let harmless: Vec<_> =
-        OPERATIONS.iter().copied().filter(|operation| !operation.naively_escapes).collect();
+        OPERATIONS.iter().copied().filter(|operation| !operation.escapes_if_faulty).collect();
     for operation in harmless {
         let check = match operation.kind {
             Kind::MiddleMovesOut | Kind::TreeMovesOut => Check::Steps,
             _ => Check::Target,
         };
-        for outcome in race(&[operation], A_MOMENT, Who::Naive(check)) {
+        for outcome in race(&[operation], A_MOMENT, Who::Faulty(check)) {
             let Operation { kind, method, path, .. } = outcome.operation;
             assert_eq!(outcome.ended_by, None, "{kind:?} {method}({path:?})");
         }

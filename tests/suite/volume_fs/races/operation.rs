@@ -27,16 +27,16 @@ pub struct Operation {
     pub method: &'static str,
     pub path: &'static str,
     /// Whether done naively it gets out. What is only ever one system call on the entry itself does not.
-    pub naively_escapes: bool,
+    pub escapes_if_faulty: bool,
 }
 
 const fn operation(kind: Kind, method: &'static str, path: &'static str) -> Operation {
-    Operation { kind, method, path, naively_escapes: true }
+    Operation { kind, method, path, escapes_if_faulty: true }
 }
 
 /// One that even naively done stays inside.
 const fn harmless(kind: Kind, method: &'static str, path: &'static str) -> Operation {
-    Operation { kind, method, path, naively_escapes: false }
+    Operation { kind, method, path, escapes_if_faulty: false }
 }
 
 use Kind::*;

@@ -2,7 +2,7 @@
 
 use super::fixture::{self, Cell};
 use super::operation::Operation;
-use crate::faulty::{Check, Naive};
+use crate::faulty::{Check, FaultyVolume};
 use crate::support::methods::Backend;
 use crate::support::report::report;
 use crate::support::swapper::Swapper;
@@ -48,7 +48,7 @@ pub enum Who {
     /// Ours in a volume with a quota that has room for all of it.
     Limited,
     /// Those that are to be caught, of which it only counts that they get out.
-    Naive(Check),
+    Faulty(Check),
 }
 
 /// Races operations of a volume at once, each for `time` or until it has a problem. A hanging one ends the test run.
@@ -60,12 +60,12 @@ pub fn race(operations: &[Operation], time: Duration, who: Who) -> Vec<Outcome> 
     let cells = fixture::cells(&volume, operations);
     let mut swaps: Vec<_> = cells.iter().flat_map(|cell| cell.swaps(&volume)).collect();
     swaps.dedup();
-    let naive;
+    let faulty;
     let backend: &dyn Backend = match who {
         Who::Real | Who::Limited => &volume,
-        Who::Naive(check) => {
-            naive = Naive::in_volume(&volume, check);
-            &naive
+        Who::Faulty(check) => {
+            faulty = FaultyVolume::in_volume(&volume, check);
+            &faulty
         }
     };
     let start = Instant::now();
@@ -104,24 +104,24 @@ fn hanging(operations: &[Operation]) -> ! {
 }
 
 fn repeat(cell: &Cell, operation: Operation, time: Duration, who: Who, backend: &dyn Backend) -> Outcome {
-    let outside = cell.guarded();
+    let outside = cell.outside_entries();
     let deadline = Instant::now() + time;
     let mut outcome = Outcome { operation, seen: BTreeMap::new(), ended_by: None };
     let mut number = 0;
-    let has_met = |outcome: &Outcome| matches!(who, Who::Naive(_)) || outcome.seen.contains_key(MET_INSIDE);
+    let has_met = |outcome: &Outcome| matches!(who, Who::Faulty(_)) || outcome.seen.contains_key(MET_INSIDE);
     while Instant::now() < deadline || (!has_met(&outcome) && Instant::now() < deadline + UNTIL_MET) {
         number = (number + 1) % 100;
         let path = operation.path.replace('#', &number.to_string());
         let path = format!("{}/{path}", cell.name);
-        let result = backend.call_between(operation.method, OsStr::new(&path), &cell.partners);
+        let result = backend.call_between(operation.method, OsStr::new(&path), &cell.operands);
         let judged = match operation.changes() {
-            true if cell.guarded() != outside => escaped("the outside changed"),
+            true if cell.outside_entries() != outside => escaped("the outside changed"),
             true if cell.holds_outside() => escaped("something of outside came in"),
             _ => judge(operation, result),
         };
         match judged {
             Ok(verdict) => *outcome.seen.entry(verdict).or_insert(0) += 1,
-            Err(problem) if !matches!(who, Who::Naive(_)) || matches!(problem, Problem::Escaped(_)) => {
+            Err(problem) if !matches!(who, Who::Faulty(_)) || matches!(problem, Problem::Escaped(_)) => {
                 outcome.ended_by = Some(problem);
                 return outcome;
             }
@@ -132,7 +132,7 @@ fn repeat(cell: &Cell, operation: Operation, time: Duration, who: Who, backend: 
             cell.restore(made.as_deref());
         }
     }
-    if cell.guarded() != outside {
+    if cell.outside_entries() != outside {
         outcome.ended_by = Some(Problem::Escaped("the outside changed".to_owned()));
     }
     outcome

@@ -108,7 +108,7 @@ fn case_13_a_file_that_grows_is_not_followed() {
 }
 
 #[test]
-fn case_13_a_naive_reader_follows_a_file_that_grows() {
+fn case_13_a_faulty_reader_follows_a_file_that_grows() {
     let open = |volume: &Volume| File::open(volume.files.root().join("f")).unwrap();
     let rest = |file: &mut File| {
         let mut content = String::new();

@@ -2,7 +2,7 @@
 
 mod chase;
 
-use crate::faulty::{Check, LEFT, Naive};
+use crate::faulty::{Check, FaultyVolume, LEFT};
 use crate::support::child::in_child;
 use crate::support::memory::memory_dir;
 use crate::support::methods::{Backend, Refusal};
@@ -122,7 +122,7 @@ fn sum(place: &Path, of_each: &dyn Fn(&fs::Metadata) -> u64) -> u64 {
 }
 
 #[test]
-fn case_44_naive_measuring_counts_every_name_lengths_or_what_links_lead_to() {
+fn case_44_faulty_measuring_counts_every_name_lengths_or_what_links_lead_to() {
     let blocks = |found: &fs::Metadata| found.blocks() * 512;
     let every_name = |volume: &Volume| sum(volume.files.root(), &blocks);
     let lengths = |volume: &Volume| sum(volume.files.root(), &fs::Metadata::len);
@@ -228,7 +228,7 @@ fn check_deep_really(levels: usize, name: &str, siblings: bool) {
 }
 
 #[test]
-fn naive_measuring_of_a_deep_tree_has_no_descriptors_left() {
+fn faulty_measuring_of_a_deep_tree_has_no_descriptors_left() {
     in_child(|| {
         let measured = check_deep(1_200, "d", false, |volume| {
             let top = File::open(volume.files.root()).unwrap();
@@ -257,13 +257,13 @@ fn case_22_a_deep_tree_with_long_names_and_siblings_on_every_level_is_measured_a
 }
 
 #[test]
-fn deep_trees_are_too_deep_for_naive_measuring_and_deleting() {
+fn deep_trees_are_too_deep_for_faulty_measuring_and_deleting() {
     let volume = Volume::new(json!({}));
     deepen(volume.files.root(), 40, &"d".repeat(255), false);
     for check in Check::ALL {
-        let naive = Naive::in_volume(&volume, check);
+        let faulty = FaultyVolume::in_volume(&volume, check);
         for method in ["usedBytes", "removeAll"] {
-            let result = naive.call(method, OsStr::new(&"d".repeat(255)));
+            let result = faulty.call(method, OsStr::new(&"d".repeat(255)));
             let Refusal { code, named, message } = result.unwrap_err();
             assert!(["ENAMETOOLONG", LEFT].contains(&code.as_str()), "{method} of {named:?}: {message}");
         }

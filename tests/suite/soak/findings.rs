@@ -4,7 +4,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What a look found wrong. One that panics has found what it did not think of.
-pub fn looked<W: IntoIterator<Item = String>>(look: impl FnOnce() -> W) -> Vec<String> {
+pub fn findings_of<W: IntoIterator<Item = String>>(look: impl FnOnce() -> W) -> Vec<String> {
     match catch_unwind(AssertUnwindSafe(look)) {
         Ok(wrong) => wrong.into_iter().collect(),
         Err(panic) => vec![format!("a look panicked: {}", said(&*panic))],
