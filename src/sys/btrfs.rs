@@ -8,12 +8,11 @@ use linux_raw_sys::btrfs::{
     BTRFS_QGROUP_LIMIT_MAX_RFER, btrfs_ioctl_fs_info_args, btrfs_ioctl_ino_lookup_args,
     btrfs_ioctl_qgroup_create_args, btrfs_ioctl_qgroup_limit_args, btrfs_ioctl_vol_args, btrfs_qgroup_limit,
 };
-use linux_raw_sys::general::FS_NOCOW_FL;
 use nix::errno::Errno;
-use nix::libc;
 use nix::sys::stat::fstat;
 use nix::sys::statfs::{BTRFS_SUPER_MAGIC, fstatfs};
 use nix::unistd::{UnlinkatFlags, unlinkat};
+use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::PathBuf;
@@ -26,10 +25,6 @@ mod ioctl {
         btrfs_ioctl_fs_info_args, btrfs_ioctl_ino_lookup_args, btrfs_ioctl_qgroup_create_args,
         btrfs_ioctl_qgroup_limit_args, btrfs_ioctl_vol_args,
     };
-    use linux_raw_sys::ioctl::{FS_IOC_GETFLAGS, FS_IOC_SETFLAGS};
-    use nix::libc::{Ioctl, c_int};
-    nix::ioctl_read_bad!(get_flags, FS_IOC_GETFLAGS as Ioctl, c_int);
-    nix::ioctl_write_ptr_bad!(set_flags, FS_IOC_SETFLAGS as Ioctl, c_int);
     nix::ioctl_write_ptr!(subvol_create, 0x94, 14, btrfs_ioctl_vol_args);
     nix::ioctl_readwrite!(ino_lookup, 0x94, 18, btrfs_ioctl_ino_lookup_args);
     nix::ioctl_read!(fs_info, 0x94, 31, btrfs_ioctl_fs_info_args);
@@ -128,13 +123,9 @@ impl Dir {
         if !is_btrfs(self.as_fd())? {
             return Ok(());
         }
-        let mut flags = 0;
-        // SAFETY: the kernel fills in `flags`, an int as this call takes, which outlives it.
-        unsafe { ioctl::get_flags(self.as_fd().as_raw_fd(), &mut flags) }?;
-        let in_place = FS_NOCOW_FL as libc::c_int;
-        if flags & in_place == 0 {
-            // SAFETY: the kernel reads an int, which outlives the call.
-            unsafe { ioctl::set_flags(self.as_fd().as_raw_fd(), &(flags | in_place)) }?;
+        let flags = ioctl_getflags(self)?;
+        if !flags.contains(IFlags::NOCOW) {
+            ioctl_setflags(self, flags | IFlags::NOCOW)?;
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ pub mod fd {
     pub use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 }
 
-/// What files, their metadata and strings of the operating system can do here besides what `std` has everywhere.
+/// Extension traits of files, their metadata and OS strings: what `std` has on this platform only.
 pub mod ext {
     pub use std::os::unix::ffi::OsStrExt;
     pub use std::os::unix::fs::{FileExt, MetadataExt};

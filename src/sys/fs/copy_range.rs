@@ -1,22 +1,15 @@
 //! Copies content from one open file to another, as cheaply as the file systems allow.
 
-#![expect(unsafe_code, reason = "the ioctl that clones a file has no safe wrapper among our dependencies")]
-
 use nix::errno::Errno;
 use nix::fcntl::copy_file_range;
-use nix::libc;
 use nix::unistd::{Whence, lseek64};
+use rustix::fs::ioctl_ficlone;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
 /// The longest piece that is copied by read and write: up to here that is faster than `copy_file_range(2)`.
 const MAX_BUFFERED_BYTES: usize = 256 * 1024;
-
-mod ioctl {
-    nix::ioctl_write_int!(ficlone, 0x94, 9);
-}
 
 /// The copy buffer of one thread, reused from file to file.
 #[derive(Debug, Default)]
@@ -24,8 +17,7 @@ pub struct TransferBuffer(Vec<u8>);
 
 /// Reflinks `from` to `to`, which then share their blocks. Returns `false` if these two files cannot.
 pub fn clone_content(from: &File, to: &File) -> io::Result<bool> {
-    // SAFETY: FICLONE takes a descriptor as its argument and accesses no memory; both are open.
-    match unsafe { ioctl::ficlone(to.as_raw_fd(), from.as_raw_fd() as libc::c_ulong) } {
+    match ioctl_ficlone(to, from).map_err(|errno| Errno::from_raw(errno.raw_os_error())) {
         Ok(_) => Ok(true),
         Err(
             Errno::EOPNOTSUPP

@@ -3,20 +3,20 @@
 //! `st_mode` is not the whole access policy: an access control list can grant a user more rights than "other" has. The
 //! group's bits of `st_mode` are its mask, so without these bits it grants nothing.
 
-#![expect(unsafe_code, reason = "no dependency of ours wraps extended attributes by descriptor")]
-
 use super::open_flags::PATH_ONLY_NOFOLLOW;
 use super::reopen::descriptor_path;
 use crate::error::{Error, Result};
 use crate::sys::Dir;
 use nix::errno::Errno;
 use nix::fcntl::openat;
-use nix::libc;
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mknodat};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::geteuid;
+use rustix::fs::{fgetxattr, fremovexattr};
+use rustix::io::Errno as XattrErrno;
 use std::ffi::CStr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 
 const ACCESS_LIST: &CStr = c"system.posix_acl_access";
@@ -55,8 +55,8 @@ pub struct OthersRights {
 impl Dir {
     /// Returns the rights of other users on this directory.
     pub fn others_rights(&self) -> Result<OthersRights> {
-        let failed = |errno: Errno| Error::file_system("stat", self.path(), errno.into());
-        let found = fstat(self).map_err(failed)?;
+        let failed = |error| Error::file_system("stat", self.path(), error);
+        let found = fstat(self).map_err(|errno| failed(errno.into()))?;
         let (owner, us) = (found.st_uid, geteuid().as_raw());
         let named = found.st_mode & GROUP != 0 && has_named_writer(self.as_fd(), us).map_err(failed)?;
         Ok(OthersRights {
@@ -73,11 +73,8 @@ impl Dir {
         fchmod(self, Mode::S_IRWXU)
             .map_err(|errno| Error::file_system("chmod", self.path(), errno.into()))?;
         for list in [ACCESS_LIST, DEFAULT_LIST] {
-            // SAFETY: the descriptor is open and the name ends with a NUL.
-            let removed =
-                Errno::result(unsafe { libc::fremovexattr(self.as_fd().as_raw_fd(), list.as_ptr()) });
-            match removed {
-                Ok(_) | Err(Errno::ENODATA | Errno::EOPNOTSUPP) => {}
+            match fremovexattr(self, list) {
+                Ok(()) | Err(XattrErrno::NODATA | XattrErrno::OPNOTSUPP) => {}
                 Err(errno) => return Err(Error::file_system("removexattr", self.path(), errno.into())),
             }
         }
@@ -151,16 +148,12 @@ fn kind_of(found: &FileStat) -> SFlag {
 }
 
 /// Reports whether the access control list of a directory names a user with write permission who is not root or `us`.
-fn has_named_writer(dir: BorrowedFd<'_>, us: u32) -> nix::Result<bool> {
+fn has_named_writer(dir: BorrowedFd<'_>, us: u32) -> io::Result<bool> {
     let mut list = vec![0_u8; MAX_ATTRIBUTE_BYTES];
-    // SAFETY: the name ends with a NUL, and the kernel writes at most as many bytes as the buffer has.
-    let length = unsafe {
-        libc::fgetxattr(dir.as_raw_fd(), ACCESS_LIST.as_ptr(), list.as_mut_ptr().cast(), list.len())
-    };
-    match Errno::result(length) {
-        Ok(length) => list.truncate(length as usize),
-        Err(Errno::ENODATA | Errno::EOPNOTSUPP) => return Ok(false),
-        Err(errno) => return Err(errno),
+    match fgetxattr(dir, ACCESS_LIST, &mut list[..]) {
+        Ok(length) => list.truncate(length),
+        Err(XattrErrno::NODATA | XattrErrno::OPNOTSUPP) => return Ok(false),
+        Err(errno) => return Err(errno.into()),
     }
     let entries = list.get(LIST_HEADER..).unwrap_or_default().chunks_exact(LIST_ENTRY);
     Ok(entries.into_iter().any(|entry| {

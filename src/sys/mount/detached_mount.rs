@@ -1,20 +1,20 @@
 //! Detached mounts: created and restricted by descriptor, and only then attached to the file tree.
 
-#![expect(unsafe_code, reason = "no dependency of ours wraps these system calls")]
+#![expect(unsafe_code, reason = "no dependency of ours wraps mount_setattr")]
 
 use crate::sys::fs::reopen::descriptor_path;
 use linux_raw_sys::general::{
-    AT_EMPTY_PATH, FSMOUNT_CLOEXEC, FSOPEN_CLOEXEC, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID,
-    MOUNT_ATTR_RDONLY, MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE,
-    fsconfig_command, mount_attr,
+    AT_EMPTY_PATH, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, mount_attr,
 };
 use nix::errno::Errno;
-use nix::libc::{self, c_char, c_int, c_long, c_uint};
+use nix::libc;
 use nix::mount::{MntFlags, umount2};
-use std::ffi::CString;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::ptr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// What a mount forbids.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,34 +45,26 @@ pub struct DetachedMount(OwnedFd);
 impl DetachedMount {
     /// Creates a bind mount of the file or directory that `source` names, without the mounts below it.
     pub fn bind(source: BorrowedFd<'_>) -> Result<Self, CallFailed> {
-        let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
-        // SAFETY: the descriptor is open and the path is an empty C string.
-        let tree = unsafe { libc::syscall(libc::SYS_open_tree, source.as_raw_fd(), c"".as_ptr(), flags) };
-        Ok(DetachedMount(descriptor("open_tree", tree)?))
+        let flags =
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+        Ok(DetachedMount(open_tree(source, c"", flags).map_err(failed("open_tree"))?))
     }
 
     /// Mounts a file system of the type `kind`, with options as `mount -o` spells them. `source` is its device, if it
     /// needs one.
     pub fn of_file_system(kind: &str, source: &str, options: &[String]) -> Result<Self, CallFailed> {
-        let kind = text("fsopen", kind)?;
-        // SAFETY: the type is a C string.
-        let context = unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC) };
-        let context = descriptor("fsopen", context)?;
-        configure(&context, fsconfig_command::FSCONFIG_SET_STRING, Some("source"), Some(source))?;
+        let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed("fsopen"))?;
+        fsconfig_set_string(&context, "source", source).map_err(failed("fsconfig"))?;
         for option in options {
-            match option.split_once('=') {
-                Some((key, value)) => {
-                    configure(&context, fsconfig_command::FSCONFIG_SET_STRING, Some(key), Some(value))?;
-                }
-                None => configure(&context, fsconfig_command::FSCONFIG_SET_FLAG, Some(option), None)?,
-            }
+            let set = match option.split_once('=') {
+                Some((key, value)) => fsconfig_set_string(&context, key, value),
+                None => fsconfig_set_flag(&context, option.as_str()),
+            };
+            set.map_err(failed("fsconfig"))?;
         }
-        configure(&context, fsconfig_command::FSCONFIG_CMD_CREATE, None, None)?;
-        let no_attributes: c_uint = 0;
-        // SAFETY: the descriptor is open, and the call takes no address.
-        let mount =
-            unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), FSMOUNT_CLOEXEC, no_attributes) };
-        Ok(DetachedMount(descriptor("fsmount", mount)?))
+        fsconfig_create(&context).map_err(failed("fsconfig"))?;
+        let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty());
+        Ok(DetachedMount(mount.map_err(failed("fsmount"))?))
     }
 
     /// Adds restrictions to those that the mount has, and makes it private: later mounts do not propagate between it and
@@ -100,17 +92,13 @@ impl DetachedMount {
                 size_of::<mount_attr>(),
             )
         };
-        checked("mount_setattr", done).map(drop)
+        Errno::result(done).map(drop).map_err(failed("mount_setattr"))
     }
 
     /// Attaches the mount to the directory or file that `target` names, also if that was renamed.
     pub fn attach_to(&self, target: BorrowedFd<'_>) -> Result<(), CallFailed> {
-        let empty = c"".as_ptr();
-        let flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
-        let (from, to) = (self.0.as_raw_fd(), target.as_raw_fd());
-        // SAFETY: both descriptors are open, and both paths are empty C strings.
-        let done = unsafe { libc::syscall(libc::SYS_move_mount, from, empty, to, empty, flags) };
-        checked("move_mount", done).map(drop)
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+        move_mount(&self.0, c"", target, c"", flags).map_err(failed("move_mount"))
     }
 
     /// Unmounts the mount, with the mounts below it.
@@ -130,41 +118,6 @@ pub(crate) fn unmount_lazily(root: BorrowedFd<'_>) -> nix::Result<()> {
     umount2(&descriptor_path("self", root), MntFlags::MNT_DETACH)
 }
 
-fn configure(
-    context: &OwnedFd,
-    command: fsconfig_command,
-    key: Option<&str>,
-    value: Option<&str>,
-) -> Result<(), CallFailed> {
-    let owned = |part: Option<&str>| part.map(|part| text("fsconfig", part)).transpose();
-    let (key, value) = (owned(key)?, owned(value)?);
-    let address = |part: &Option<CString>| part.as_ref().map_or(ptr::null::<c_char>(), |part| part.as_ptr());
-    let unused: c_int = 0;
-    // SAFETY: the descriptor is open; key and value are C strings that outlive the call, or null where the command
-    // takes none.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_fsconfig,
-            context.as_raw_fd(),
-            command as c_uint,
-            address(&key),
-            address(&value),
-            unused,
-        )
-    };
-    checked("fsconfig", done).map(drop)
-}
-
-fn text(call: &'static str, text: &str) -> Result<CString, CallFailed> {
-    CString::new(text).map_err(|_| CallFailed { call, error: Errno::EINVAL.into() })
-}
-
-fn descriptor(call: &'static str, result: c_long) -> Result<OwnedFd, CallFailed> {
-    let descriptor = checked(call, result)? as c_int;
-    // SAFETY: the kernel has just returned this descriptor, and no other code owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
-}
-
-fn checked(call: &'static str, result: c_long) -> Result<c_long, CallFailed> {
-    Errno::result(result).map_err(|errno| CallFailed { call, error: errno.into() })
+fn failed<E: Into<io::Error>>(call: &'static str) -> impl Fn(E) -> CallFailed {
+    move |error| CallFailed { call, error: error.into() }
 }

@@ -6,11 +6,12 @@ use crate::sys::fs::reopen::descriptor_path;
 use crate::sys::mount::mount_table::unescaped;
 use nix::errno::Errno;
 use nix::fcntl::readlink;
-use nix::libc;
 use nix::unistd::{User, geteuid};
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::{Signal, set_parent_process_death_signal};
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -90,7 +91,7 @@ pub fn remove_in_user_namespace(tree: ForeignTree<'_>) -> io::Result<()> {
     let mut remove = Command::new("unshare");
     remove.args(["--user", "--map-root-user", "--map-auto", "--mount", "--", "sh", "-c", REMOVE, "sh"]);
     confined(&mut remove).arg(entry).current_dir(descriptor_path("self", tree.dir)).stdout(Stdio::null());
-    end_with_this_thread(&mut remove, tree.lock);
+    end_with_this_thread(&mut remove, tree.lock)?;
     match remove.status()?.success() {
         true => Ok(()),
         false if has_mount_in(tree)? => Err(Errno::EBUSY.into()),
@@ -99,22 +100,20 @@ pub fn remove_in_user_namespace(tree: ForeignTree<'_>) -> io::Result<()> {
 }
 
 /// Has the kernel kill a program, and what it executes, when this thread ends, and leaves `lock` open in it.
-fn end_with_this_thread(program: &mut Command, lock: Option<BorrowedFd<'_>>) {
-    let (parent, lock) = (std::process::id(), lock.map(|lock| lock.as_raw_fd()));
+fn end_with_this_thread(program: &mut Command, lock: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let parent = std::process::id();
+    let lock = lock.map(|lock| lock.try_clone_to_owned()).transpose()?;
     let prepare = move || {
-        // SAFETY: these calls take integers only. The descriptor was open when the process was forked.
-        let done = unsafe {
-            match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong, 0, 0, 0) {
-                0 => lock.map_or(0, |lock| libc::fcntl(lock, libc::F_SETFD, 0)),
-                failed => failed,
-            }
-        };
-        Errno::result(done)?;
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        if let Some(lock) = &lock {
+            fcntl_setfd(lock, FdFlags::empty())?;
+        }
         // The parent may have ended before the kernel was asked.
         if std::os::unix::process::parent_id() == parent { Ok(()) } else { Err(Errno::ESRCH.into()) }
     };
     // SAFETY: between fork and exec it only makes system calls that are safe in a signal handler, and allocates nothing.
     unsafe { program.pre_exec(prepare) };
+    Ok(())
 }
 
 /// Whether a mount of this thread's namespace is in the way.
