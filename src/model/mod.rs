@@ -12,6 +12,7 @@ mod process;
 mod record;
 mod spec;
 mod volume_id;
+mod volume_path;
 
 pub use disk::{DISK_FSTYPE, DiskFormat, MAX_DISK_MIB, MIN_DISK_MIB};
 pub use labels::Labels;
@@ -21,6 +22,7 @@ pub use process::ProcessIdentity;
 pub use record::VolumeRecord;
 pub use spec::{DiskSpec, VolumeKind, VolumeOptions, VolumeSpec};
 pub use volume_id::{VolumeId, VolumeRef};
+pub use volume_path::{IntoVolumePath, VolumePath};
 
 /// Bytes in a MiB, the unit of every `…Mib` option.
 pub const MIB: u64 = 1 << 20;

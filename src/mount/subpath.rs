@@ -2,6 +2,7 @@
 
 use super::option_names;
 use crate::error::{Error, Result};
+use crate::model::VolumePath;
 use std::fmt;
 
 /// The longest path and the longest name of Linux, in bytes.
@@ -13,7 +14,7 @@ const MAX_SHOWN_CHARS: usize = 64;
 
 /// A relative, normalized path below a volume's root, without `..`. Links are resolved when it is attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subpath(String);
+pub struct Subpath(VolumePath);
 
 impl Subpath {
     /// Parses a path. The error quotes it and says which rule it breaks.
@@ -43,17 +44,22 @@ impl Subpath {
         if let Some(name) = components.iter().find(|name| name.len() > MAX_NAME_BYTES) {
             return refuse(format!("has a name of {} bytes; one has at most {MAX_NAME_BYTES}", name.len()));
         }
-        Ok(Subpath(joined))
+        Ok(Subpath(VolumePath::parse(joined)?))
     }
 
     /// Returns the path as text.
     pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// Returns the path, for the files of the volume.
+    pub fn path(&self) -> &VolumePath {
         &self.0
     }
 }
 
 impl fmt::Display for Subpath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }

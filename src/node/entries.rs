@@ -8,13 +8,12 @@ use super::runtime::executor::Pool;
 use super::runtime::job::{Job, JobPromise, Outcome, run};
 use super::runtime::js_error::or_throw;
 use crate::error::Result;
-use crate::model::{OptionReader, OptionValue};
+use crate::model::{OptionReader, OptionValue, VolumePath};
 use crate::store::{DirListing, EntryBatch, ListOptions, Stat, VolumeFs};
 use crate::sync::{CancelToken, IgnorePoison};
 use napi::Env;
 use napi::bindgen_prelude::{Buffer, Either, Float64Array, Uint32Array, Unknown};
 use napi_derive::napi;
-use std::ffi::OsString;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
@@ -86,7 +85,7 @@ pub struct NativeListing(Arc<ListingSlot>);
 struct ListingSlot(Mutex<ListingState>);
 
 enum ListingState {
-    NotStarted(VolumeFs, OsString, ListOptions),
+    NotStarted(VolumeFs, VolumePath, ListOptions),
     Started(Box<DirListing>),
     /// A call of `next` uses the listing.
     Busy,

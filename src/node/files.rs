@@ -9,13 +9,12 @@ use super::runtime::executor::{KeyedLimit, Pool};
 use super::runtime::job::{CallResult, IntoJs, Job, JobPromise, Outcome, run};
 use super::runtime::pages::NativePages;
 use crate::error::{Error, Result};
-use crate::model::{OptionReader, OptionValue};
+use crate::model::{OptionReader, OptionValue, VolumePath};
 use crate::store::{OngoingWrite, OpenedFile, VolumeFs, WriteOptions};
 use crate::sync::{CancelToken, SLICE, Slots};
 use napi::Env;
 use napi::bindgen_prelude::{Buffer, BufferSlice, Either, ToNapiValue, Unknown};
 use napi_derive::napi;
-use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -49,7 +48,7 @@ impl NativeFiles {
         &self,
         path: Unknown<'_>,
         cancellation: Option<&Cancellation>,
-        parse: impl FnOnce(VolumeFs, OsString, CancelToken) -> CallResult<Job<T>>,
+        parse: impl FnOnce(VolumeFs, VolumePath, CancelToken) -> CallResult<Job<T>>,
     ) -> JobPromise<T> {
         run(|| parse(self.files.clone(), volume_path(path)?, cancel_token(cancellation)))
     }

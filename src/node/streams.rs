@@ -6,7 +6,7 @@ use super::files::{
     NativeFiles, WRITE_OPTIONS, pool_for_data, run_exclusive, run_exclusive_with_retry, write_options_of,
 };
 use super::lease_retry::retry_while_leased;
-use super::runtime::arguments::volume_path;
+use super::runtime::arguments::path_bytes;
 use super::runtime::cancellation::release_cancelled;
 use super::runtime::convert::to_option_value;
 use super::runtime::data::{CopiedData, DataSink, WriteData};
@@ -15,13 +15,12 @@ use super::runtime::executor::{self, KeyedLimit, Pool};
 use super::runtime::job::{Job, JobPromise, Outcome, run};
 use super::runtime::js_error::or_throw;
 use crate::error::{Error, Result};
-use crate::model::{OptionReader, OptionValue};
+use crate::model::{OptionReader, OptionValue, VolumePath};
 use crate::store::{FileReader, ReadRange, StreamWriter, VolumeFs, WriteFrom, WriteOptions, WriteSession};
 use crate::sync::{CancelToken, IgnorePoison};
 use napi::Env;
 use napi::bindgen_prelude::Unknown;
 use napi_derive::napi;
-use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -128,7 +127,8 @@ impl<F: Send + 'static> Drop for StreamSlot<F> {
 #[napi]
 pub struct NativeReader {
     files: VolumeFs,
-    path: OsString,
+    /// Parsed by `open`, because an invalid path is an `'error'` event.
+    path: Vec<u8>,
     range: ReadRange,
     high_water_mark: u32,
     file: StreamSlot<FileReader>,
@@ -138,7 +138,8 @@ pub struct NativeReader {
 #[napi]
 pub struct NativeWriter {
     files: VolumeFs,
-    path: OsString,
+    /// Parsed by `open`, because an invalid path is an `'error'` event.
+    path: Vec<u8>,
     options: WriteOptions,
     from: WriteFrom,
     high_water_mark: u32,
@@ -153,7 +154,7 @@ impl NativeFiles {
     #[napi(catch_unwind)]
     pub fn reader(&self, env: &Env, path: Unknown<'_>, options: Unknown<'_>) -> napi::Result<NativeReader> {
         or_throw(env, || {
-            let (files, path) = (self.files().clone(), volume_path(path)?);
+            let (files, path) = (self.files().clone(), path_bytes(path)?);
             let (range, high_water_mark) = read_options(&to_option_value(options)?)?;
             Ok(NativeReader { files, path, range, high_water_mark, file: StreamSlot::new() })
         })
@@ -163,7 +164,7 @@ impl NativeFiles {
     #[napi(catch_unwind)]
     pub fn writer(&self, env: &Env, path: Unknown<'_>, options: Unknown<'_>) -> napi::Result<NativeWriter> {
         or_throw(env, || {
-            let (files, path) = (self.files().clone(), volume_path(path)?);
+            let (files, path) = (self.files().clone(), path_bytes(path)?);
             let (options, from, high_water_mark) = write_options(&to_option_value(options)?)?;
             let (file, has_quota) = (StreamSlot::new(), Arc::default());
             Ok(NativeWriter { files, path, options, from, high_water_mark, file, has_quota })
@@ -182,12 +183,14 @@ impl NativeReader {
     /// Opens the file. Returns how many bytes there are to read.
     #[napi(catch_unwind, ts_return_type = "Promise<number>")]
     pub fn open(&self) -> JobPromise<f64> {
-        let (files, path, range) = (self.files.clone(), self.path.clone(), self.range);
-        let open = self.file.open(move |(), _| files.open_reader_once(&path, range), FileReader::left);
-        let cancel = self.file.cancel.clone();
-        let attempt = move |cancel: &CancelToken| open(&(), cancel);
-        let done = |left| Ok(Outcome::Ready(left as f64));
-        run(|| Ok(Job::in_steps(Pool::Fast, move || retry_while_leased(Pool::Fast, cancel, attempt, done))))
+        run(|| {
+            let (files, path, range) = (self.files.clone(), VolumePath::from_bytes(&self.path)?, self.range);
+            let open = self.file.open(move |(), _| files.open_reader_once(&path, range), FileReader::left);
+            let cancel = self.file.cancel.clone();
+            let attempt = move |cancel: &CancelToken| open(&(), cancel);
+            let done = |left| Ok(Outcome::Ready(left as f64));
+            Ok(Job::in_steps(Pool::Fast, move || retry_while_leased(Pool::Fast, cancel, attempt, done)))
+        })
     }
 
     /// Fills `buffer`, and returns how many bytes it read: fewer than the buffer holds only at the end. No
@@ -229,22 +232,24 @@ impl NativeWriter {
     /// Opens or creates the file.
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn open(&self) -> JobPromise<()> {
-        let (files, path, options, from) = (self.files.clone(), self.path.clone(), self.options, self.from);
-        let open = move |prepared: &WriteSession, cancel: &CancelToken| {
-            prepared.open_writer_once(&path, options, from, cancel)
-        };
-        let (open, cancel) = (self.file.open(open, |_| ()), self.file.cancel.clone());
-        let has_quota = self.has_quota.clone();
-        // The truncation of a large file takes long.
-        let pool = Pool::Blocking(None);
-        let later = pool.clone();
-        let work = move || {
-            let prepared = files.prepare_write()?;
-            has_quota.store(prepared.has_quota(), Ordering::Release);
-            let limit = prepared.has_quota().then(|| KeyedLimit::exclusive(files.queue(), &cancel));
-            run_exclusive_with_retry(limit, later, cancel, move |cancel| open(&prepared, cancel))
-        };
-        run(|| Ok(Job::in_steps(pool, work)))
+        run(|| {
+            let (files, path) = (self.files.clone(), VolumePath::from_bytes(&self.path)?);
+            let (options, from) = (self.options, self.from);
+            let open = move |session: &WriteSession, cancel: &CancelToken| {
+                session.open_writer_once(&path, options, from, cancel)
+            };
+            let (open, cancel) = (self.file.open(open, |_| ()), self.file.cancel.clone());
+            let has_quota = self.has_quota.clone();
+            // The truncation of a large file takes long.
+            let pool = Pool::Blocking(None);
+            let later = pool.clone();
+            Ok(Job::in_steps(pool, move || {
+                let session = files.prepare_write()?;
+                has_quota.store(session.has_quota(), Ordering::Release);
+                let limit = session.has_quota().then(|| KeyedLimit::exclusive(files.queue(), &cancel));
+                run_exclusive_with_retry(limit, later, cancel, move |cancel| open(&session, cancel))
+            }))
+        })
     }
 
     /// Writes a piece: a string, a `Uint8Array`, or an array of `Uint8Array` as one piece.

@@ -7,7 +7,6 @@ use crate::error::Result;
 use crate::sync::CancelToken;
 use crate::sys::Access;
 use cap_std::fs::Metadata;
-use std::ffi::OsStr;
 use std::io::Write;
 
 /// How to append data.
@@ -25,13 +24,12 @@ impl VolumeRoot {
     /// volume.
     pub fn append(
         &self,
-        path: impl AsRef<OsStr>,
+        path: &VolumePath,
         data: &[u8],
         options: AppendOptions,
         quota: Quota,
         cancel: &CancelToken,
     ) -> Result<()> {
-        let path = VolumePath::parse(path)?;
         let reserve = |found: Option<&Metadata>| {
             let length = data.len() as u64;
             let request = match found {
@@ -45,7 +43,7 @@ impl VolumeRoot {
             quota.reserve_more(self, path.as_str(), request, &mut Reservation::default(), cancel)
         };
         let options = WriteOptions { atomic: false, durable: options.durable, mode: options.mode };
-        let opened = self.open_or_create(&path, Access::Append, options, cancel, reserve)?;
-        self.fill(&path, opened, options, cancel, |file| file.write_all(data))
+        let opened = self.open_or_create(path, Access::Append, options, cancel, reserve)?;
+        self.fill(path, opened, options, cancel, |file| file.write_all(data))
     }
 }

@@ -9,7 +9,6 @@ use crate::sync::CancelToken;
 use crate::sys::fd::AsFd;
 use crate::sys::{Access, FileId};
 use cap_std::fs::Metadata;
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
 
@@ -40,15 +39,14 @@ impl VolumeRoot {
     /// creates the file, and changes no content before the first chunk.
     pub fn begin_write(
         &self,
-        path: impl AsRef<OsStr>,
+        path: &VolumePath,
         length: u64,
         options: WriteOptions,
         rules: &WriteRules<'_>,
         cancel: &CancelToken,
     ) -> Result<ChunkedWrite> {
-        let path = VolumePath::parse(path)?;
-        let output = self.output(&path, length, options, rules, cancel)?;
-        let tree = self.clone();
+        let output = self.output(path, length, options, rules, cancel)?;
+        let (tree, path) = (self.clone(), path.clone());
         Ok(ChunkedWrite { tree, path, options, length, output, is_committed: false, is_in_place: false })
     }
 

@@ -93,12 +93,11 @@ struct PendingDir {
 
 impl VolumeRoot {
     /// Begins to list the directory at `path`. Follows a final link that stays inside the volume.
-    pub fn list(self, path: impl AsRef<OsStr>, options: ListOptions) -> Result<DirListing> {
-        let path = VolumePath::parse(path)?;
-        let top = self.at("scandir", &path, |dir, rest| dir.open_dir(rest))?;
+    pub fn list(self, path: &VolumePath, options: ListOptions) -> Result<DirListing> {
+        let top = self.at("scandir", path, |dir, rest| dir.open_dir(rest))?;
         let mut cursor = DirCursor::new(top);
         let opened = CurrentDir::open(&mut cursor, DirPos::default());
-        let current = opened.map_err(|error| self.io_error("scandir", &path, error))?;
+        let current = opened.map_err(|error| self.io_error("scandir", path, error))?;
         Ok(DirListing {
             volume: self.volume,
             options,
@@ -315,7 +314,8 @@ mod tests {
         }
         let opened = std::fs::File::open(root.path()).unwrap();
         let tree = VolumeRoot::new(VolumeName::parse("v").unwrap(), opened.into());
-        let mut listing = tree.list("", ListOptions { recursive: true, whole }).unwrap();
+        let mut listing =
+            tree.list(&VolumePath::parse("").unwrap(), ListOptions { recursive: true, whole }).unwrap();
         listing.max = max;
         (root, listing)
     }

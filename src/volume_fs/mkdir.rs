@@ -2,7 +2,7 @@
 
 use super::new_file::mark_shared;
 use super::quota::estimate::BLOCK;
-use super::{Quota, VolumePath, VolumeRoot, dir_from};
+use super::{Quota, VolumePath, VolumeRoot, dir_from, os_str};
 use crate::error::{Errno, Result};
 use crate::sync::CancelToken;
 use crate::sys::fd::AsFd;
@@ -30,26 +30,25 @@ enum NewDirOwner {
 impl VolumeRoot {
     /// Creates the directory and all missing parents (mode 0755 less the umask). Accepts an existing directory, also
     /// through a link that stays inside. Each new directory counts as one block.
-    pub fn mkdir(&self, path: impl AsRef<OsStr>, quota: Quota, cancel: &CancelToken) -> Result<()> {
+    pub fn mkdir(&self, path: &VolumePath, quota: Quota, cancel: &CancelToken) -> Result<()> {
         self.mkdir_as(path, NewDirOwner::CurrentUser, quota, cancel)
     }
 
     /// Creates directories like [`VolumeRoot::mkdir`]. Gives each to the owner of its parent, as far as this process
     /// may change owners.
-    pub fn mkdir_for_owner(&self, path: impl AsRef<OsStr>, quota: Quota, cancel: &CancelToken) -> Result<()> {
+    pub fn mkdir_for_owner(&self, path: &VolumePath, quota: Quota, cancel: &CancelToken) -> Result<()> {
         self.mkdir_as(path, NewDirOwner::ParentOwner, quota, cancel)
     }
 
     fn mkdir_as(
         &self,
-        path: impl AsRef<OsStr>,
+        path: &VolumePath,
         owner: NewDirOwner,
         quota: Quota,
         cancel: &CancelToken,
     ) -> Result<()> {
-        let path = VolumePath::parse(path)?;
         if quota.is_limited() {
-            let missing = self.missing_components(&path);
+            let missing = self.missing_components(path);
             if missing > 0 {
                 quota.reserve(self, path.as_str(), missing * BLOCK, 0, cancel)?;
             }
@@ -57,18 +56,18 @@ impl VolumeRoot {
         cancel.commit()?;
         let mut builder = DirBuilder::new();
         builder.mode(NEW_DIRECTORY_MODE);
-        let create_last = || self.at("mkdir", &path, |dir, rest| dir.create_dir_with(rest, &builder));
+        let create_last = || self.at("mkdir", path, |dir, rest| dir.create_dir_with(rest, &builder));
         let mut shared = None;
         for _ in 0..RETRIES {
             match owner {
-                NewDirOwner::ParentOwner => self.create_each(&path, owner)?,
+                NewDirOwner::ParentOwner => self.create_each(path, owner)?,
                 NewDirOwner::CurrentUser => match create_last() {
-                    Err(error) if error.is_refusal(&[Errno::ENOENT]) => self.create_each(&path, owner)?,
+                    Err(error) if error.is_refusal(&[Errno::ENOENT]) => self.create_each(path, owner)?,
                     Err(error) if error.is_refusal(&[Errno::EEXIST]) => {}
                     created => created?,
                 },
             }
-            match self.directory_id(&path) {
+            match self.directory_id(path) {
                 Err(error) if error.is_refusal(&[Errno::ENOENT]) => {}
                 // TOCTOU: a copy that is undone may have removed its directory before it was shared.
                 found => match found? {
@@ -77,7 +76,7 @@ impl VolumeRoot {
                 },
             }
         }
-        self.directory_id(&path).map(drop)
+        self.directory_id(path).map(drop)
     }
 
     /// Returns the directory that a path leads to now. Fails with `EEXIST` if it leads to another kind of entry.
@@ -109,11 +108,11 @@ impl VolumeRoot {
         let mut above = Vec::new();
         let mut components = path.components().peekable();
         while let Some((name, length)) = components.next() {
-            let found = match name == ".." {
+            let found = match name == b".." {
                 true => above.pop().and_then(|id| step_up(&parent, id)),
                 false => {
                     above.push(FileId::of_open(parent.as_fd()).map_err(io_error)?);
-                    step(&parent, name, owner).map_err(io_error)?
+                    step(&parent, os_str(name), owner).map_err(io_error)?
                 }
             };
             parent = match found {

@@ -19,7 +19,6 @@ mod mkdir;
 mod mount_point;
 mod new_file;
 mod open;
-mod path;
 mod quota;
 mod read;
 mod read_stream;
@@ -55,11 +54,12 @@ pub use write::{WriteOptions, WriteRules};
 pub use write_stream::{FileWriter, WriteFrom};
 
 use crate::error::{Errno, Error, Result};
-use crate::model::VolumeName;
+use crate::model::{VolumeName, VolumePath};
 use crate::sys::Subvolume;
+use crate::sys::ext::OsStrExt;
 use crate::sys::fd::{AsFd, OwnedFd};
 use cap_std::fs::Dir;
-use path::VolumePath;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::ops::Deref;
@@ -120,9 +120,9 @@ impl VolumeRoot {
         let mut start = ResolveStart::Root(&self.root);
         let (pieces, last) = path.pieces();
         for piece in pieces {
-            start = ResolveStart::Below(start.open_dir(piece)?);
+            start = ResolveStart::Below(start.open_dir(os_str(piece))?);
         }
-        Ok((start, last))
+        Ok((start, Path::new(os_str(last))))
     }
 
     fn io_error(&self, syscall: &'static str, path: &VolumePath, error: io::Error) -> Error {
@@ -161,6 +161,10 @@ impl VolumeRoot {
 
 fn not_a_regular_file(syscall: &'static str, path: &VolumePath) -> Error {
     Error::file_system_because(syscall, path.as_str(), Errno::ENOTSUP, "not a regular file")
+}
+
+fn os_str(bytes: &[u8]) -> &OsStr {
+    OsStr::from_bytes(bytes)
 }
 
 fn dir_from(fd: OwnedFd) -> Dir {

@@ -1,7 +1,8 @@
 //! Opens regular files, and resolves where a new file goes.
 
-use super::{VolumePath, VolumeRoot, not_a_regular_file};
+use super::{VolumePath, VolumeRoot, not_a_regular_file, os_str};
 use crate::error::{Errno, Error, Result};
+use crate::sys::ext::OsStrExt;
 use crate::sys::fd::AsFd;
 use crate::sys::{Access, PATH_ONLY_FLAG, reopen};
 use cap_std::fs::{Dir, File as OpenedEntry, Metadata, OpenOptions, OpenOptionsExt};
@@ -59,12 +60,12 @@ impl VolumeRoot {
                 self.at("open", &followed, |dir, rest| dir.open_dir(rest))?;
                 return Err(self.io_error("open", path, Errno::EISDIR.into()));
             };
-            let parent = self.at("open", &parent, |dir, rest| dir.open_dir(rest))?;
+            let (name, parent) = (os_str(name), self.at("open", &parent, |dir, rest| dir.open_dir(rest))?);
             match parent.read_link_contents(name) {
                 Ok(link) if link.is_absolute() => {
                     return Err(Error::path_escape(path.as_str()).in_volume(self.volume.as_str()));
                 }
-                Ok(link) => followed = followed.through(&link),
+                Ok(link) => followed = followed.through(link.as_os_str().as_bytes()),
                 Err(error) if !is_no_link(&error) => return Err(self.io_error("readlink", path, error)),
                 Err(_) if must_be_directory && !is_directory => {
                     return Err(self.io_error("open", path, Errno::EISDIR.into()));

@@ -4,7 +4,6 @@ use super::{VolumePath, VolumeRoot};
 use crate::error::{Errno, Error, Result};
 use crate::sync::CancelToken;
 use crate::sys::{Access, has_length, reserve_memory};
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 
@@ -31,10 +30,9 @@ pub struct OpenedFile {
 
 impl VolumeRoot {
     /// Opens a regular file. Refuses a FIFO, socket or device, and never waits for one.
-    pub fn open_file(self, path: impl AsRef<OsStr>) -> Result<OpenedFile> {
-        let path = VolumePath::parse(path)?;
-        let (file, metadata) = self.open_regular(&path, Access::Read)?;
-        Ok(OpenedFile { tree: self, path, file, size: metadata.len() })
+    pub fn open_file(self, path: &VolumePath) -> Result<OpenedFile> {
+        let (file, metadata) = self.open_regular(path, Access::Read)?;
+        Ok(OpenedFile { tree: self, path: path.clone(), file, size: metadata.len() })
     }
 }
 

@@ -6,7 +6,6 @@ use crate::model::VolumeName;
 use crate::sync::{CancelToken, IgnorePoison};
 use crate::sys::ext::FileExt;
 use crate::sys::{Access, TransferBuffer, has_length, read_piece};
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::sync::Mutex;
@@ -41,17 +40,16 @@ struct Rest {
 impl VolumeRoot {
     /// Opens a regular file for reading in chunks. Reads nothing beyond its end at this moment, so that a file that
     /// grows has an end. A file that yields more than its stat length is read to its end.
-    pub fn open_reader(self, path: impl AsRef<OsStr>, range: ReadRange) -> Result<FileReader> {
-        let path = VolumePath::parse(path)?;
-        let (file, metadata) = self.open_regular(&path, Access::Read)?;
+    pub fn open_reader(self, path: &VolumePath, range: ReadRange) -> Result<FileReader> {
+        let (file, metadata) = self.open_regular(path, Access::Read)?;
         let (asked, found) = (range.end.map_or(u64::MAX, |end| end.saturating_add(1)), metadata.len());
-        let io_error = |error| self.io_error("read", &path, error);
+        let io_error = |error| self.io_error("read", path, error);
         let end = match asked > found && yields_more(&file, found).map_err(io_error)? {
             true => asked,
             false => asked.min(found),
         };
         let rest = Mutex::new(Rest { at: range.start.min(end), end, found });
-        Ok(FileReader { volume: self.volume, path, file, rest })
+        Ok(FileReader { volume: self.volume, path: path.clone(), file, rest })
     }
 }
 

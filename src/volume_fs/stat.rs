@@ -5,7 +5,6 @@ use super::{VolumePath, VolumeRoot};
 use crate::error::Result;
 use cap_std::fs::{Metadata, MetadataExt};
 use cap_std::time::SystemTime as CapTime;
-use std::ffi::OsStr;
 use std::io;
 use std::time::SystemTime;
 
@@ -35,12 +34,11 @@ pub struct Stat {
 impl VolumeRoot {
     /// Returns the metadata of the entry at `path`. Follows a final link inside the volume if `follow`; otherwise
     /// returns that of the link itself.
-    pub fn stat(&self, path: impl AsRef<OsStr>, follow: bool) -> Result<Stat> {
-        let path = VolumePath::parse(path)?;
+    pub fn stat(&self, path: &VolumePath, follow: bool) -> Result<Stat> {
         // A trailing slash demands a directory, so a link before it is followed, as everywhere.
         match follow || path.demands_directory() {
-            true => self.at("stat", &path, |dir, rest| dir.metadata(rest).map(Stat::from)),
-            false => self.at("lstat", &path, |dir, rest| dir.symlink_metadata(rest).map(Stat::from)),
+            true => self.at("stat", path, |dir, rest| dir.metadata(rest).map(Stat::from)),
+            false => self.at("lstat", path, |dir, rest| dir.symlink_metadata(rest).map(Stat::from)),
         }
     }
 }

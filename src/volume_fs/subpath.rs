@@ -3,7 +3,6 @@
 use super::{VolumePath, VolumeRoot};
 use crate::error::{Errno, Error, Result};
 use crate::sys::fd::OwnedFd;
-use std::ffi::OsStr;
 
 /// A directory or regular file of a volume, by an `O_PATH` descriptor that stays valid when the path changes.
 #[derive(Debug)]
@@ -16,10 +15,9 @@ pub struct PinnedSubpath {
 
 impl VolumeRoot {
     /// Opens the directory or regular file at `path` with `O_PATH`. Follows links inside the volume.
-    pub fn pin_subpath(&self, path: impl AsRef<OsStr>) -> Result<PinnedSubpath> {
-        let path = VolumePath::parse(path)?;
-        let found = self.open_path_only(&path)?;
-        let metadata = found.metadata().map_err(|error| self.io_error("stat", &path, error))?;
+    pub fn pin_subpath(&self, path: &VolumePath) -> Result<PinnedSubpath> {
+        let found = self.open_path_only(path)?;
+        let metadata = found.metadata().map_err(|error| self.io_error("stat", path, error))?;
         if !metadata.is_file() && !metadata.is_dir() {
             let problem = "neither a file nor a directory";
             let error = Error::file_system_because("open", path.as_str(), Errno::ENOTSUP, problem);

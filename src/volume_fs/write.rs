@@ -8,7 +8,6 @@ use crate::sync::CancelToken;
 use crate::sys::fd::AsFd;
 use crate::sys::{Access, Dir as StoreDir, FileId, sync_up_to};
 use cap_std::fs::{Metadata, MetadataExt, OpenOptions, OpenOptionsExt};
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 
@@ -66,7 +65,7 @@ impl VolumeRoot {
     /// link that stays inside, also to a file that it has to create.
     pub fn write(
         &self,
-        path: impl AsRef<OsStr>,
+        path: &VolumePath,
         content: &[u8],
         options: WriteOptions,
         rules: &WriteRules<'_>,

@@ -11,7 +11,6 @@ use crate::sync::CancelToken;
 use crate::sys::fd::AsFd;
 use crate::sys::{Access, FileId};
 use cap_std::fs::Metadata;
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 
@@ -59,22 +58,21 @@ impl VolumeRoot {
     /// and if it is discarded, the old file stays as it is. It starts empty, whatever `from` says.
     pub fn open_writer(
         self,
-        path: impl AsRef<OsStr>,
+        path: &VolumePath,
         options: WriteOptions,
         from: WriteFrom,
         rules: &WriteRules<'_>,
         cancel: &CancelToken,
     ) -> Result<FileWriter> {
-        let path = VolumePath::parse(path)?;
         if options.atomic {
-            let target = self.publish_target(&path)?;
+            let target = self.publish_target(path)?;
             cancel.check()?;
             let temp_file = TempFile::create(rules.staging, &target, options.new_file_mode())
                 .map_err(|error| self.map_error(error, path.as_str()))?;
             let output = Output::TempFile(temp_file, target.freed());
             return Ok(FileWriter {
                 tree: self,
-                path,
+                path: path.clone(),
                 options,
                 output,
                 position: 0,
@@ -95,9 +93,10 @@ impl VolumeRoot {
                 cancel,
             ),
         };
-        let (file, created) = self.open_or_create(&path, access, options, cancel, reserve)?;
-        let position = seek_to_start(&file, from).map_err(|error| self.io_error("open", &path, error))?;
+        let (file, created) = self.open_or_create(path, access, options, cancel, reserve)?;
+        let position = seek_to_start(&file, from).map_err(|error| self.io_error("open", path, error))?;
         let (output, appends) = (Output::InPlace(file, created), from == WriteFrom::End);
+        let path = path.clone();
         Ok(FileWriter { tree: self, path, options, output, position, appends, reservation, is_broken: false })
     }
 

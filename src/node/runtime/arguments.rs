@@ -3,11 +3,9 @@
 use super::convert::to_option_value;
 use super::job::CallResult;
 use crate::error::{Error, Result};
-use crate::model::{OptionValue, VolumeName, VolumeRef};
-use crate::sys::ext::OsStrExt;
+use crate::model::{OptionValue, VolumeName, VolumePath, VolumeRef};
 use napi::ValueType;
 use napi::bindgen_prelude::{FromNapiValue, Uint8Array, Unknown};
-use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 /// A string argument.
@@ -16,15 +14,20 @@ pub fn text(name: &str, value: Unknown<'_>) -> CallResult<String> {
 }
 
 /// A path within a volume: a string, or bytes if a name in it is not UTF-8.
-pub fn volume_path(value: Unknown<'_>) -> CallResult<OsString> {
+pub fn volume_path(value: Unknown<'_>) -> CallResult<VolumePath> {
+    Ok(VolumePath::from_bytes(&path_bytes(value)?)?)
+}
+
+/// The bytes of a path within a volume, for a call that reports an invalid path later.
+pub fn path_bytes(value: Unknown<'_>) -> CallResult<Vec<u8>> {
     match value.get_type()? {
         ValueType::Object => {
             let bytes = Uint8Array::from_unknown(value);
             let bytes =
                 bytes.map_err(|_| Error::invalid_config("path", "expected a string or a Uint8Array"))?;
-            Ok(OsStr::from_bytes(&bytes).to_owned())
+            Ok(bytes.to_vec())
         }
-        _ => text("path", value).map(OsString::from),
+        _ => text("path", value).map(String::into_bytes),
     }
 }
 

@@ -26,10 +26,10 @@ impl StoreHandle {
             self.dirs.volumes.open_child(name.as_str()).map_err(|error| error.in_volume(name.as_str()))?;
         let volume_root =
             VolumeRoot::new(name.clone(), root.try_clone()?).with_quota_locks(&self.quota_locks);
-        let found = match volume_root.pin_subpath(subpath.as_str()) {
+        let found = match volume_root.pin_subpath(subpath.path()) {
             Err(error) if create && error.is_refusal(&[Errno::ENOENT]) => {
                 self.create_subpath(&volume_root, volume, subpath, cancel)?;
-                volume_root.pin_subpath(subpath.as_str())
+                volume_root.pin_subpath(subpath.path())
             }
             found => found,
         };
@@ -58,7 +58,7 @@ impl StoreHandle {
         cancel: &CancelToken,
     ) -> Result<()> {
         let create =
-            || volume_root.mkdir_for_owner(subpath.as_str(), Quota::mib(volume.quota_mib), &cancel.nested());
+            || volume_root.mkdir_for_owner(subpath.path(), Quota::mib(volume.quota_mib), &cancel.nested());
         match volume.quota_mib {
             Some(_) => self.with_quota_lock(&volume.name, cancel, create),
             None => create(),

@@ -1,9 +1,10 @@
 //! Copies within a volume, from the host into it, and from it to the host.
 
+use super::copy_request::{CopyRequest, TransferOptions};
 use super::volume_fs::{VolumeFs, WriteSession};
 use crate::error::{Errno, Error, Result};
+use crate::model::IntoVolumePath;
 use crate::model::option_names::HOST_PATH;
-use crate::store::AppendOptions;
 use crate::store::attach::host_path::{is_in_private, overlaps_private};
 use crate::store::home_dirs::HomeDirs;
 use crate::sync::{CancelToken, IgnorePoison, Slot, Slots};
@@ -13,8 +14,7 @@ use crate::volume_fs::{
     CopyDest, CopyDestPlace, CopyJob, CopyPolicy, CopySource, CopyStats, Endpoint, FilterRequest, IntoVolume,
     OwnerPolicy, Progress, Reservation, SpaceRequest, SymlinkPolicy, VolumeRoot,
 };
-use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 /// Mode bits that a new directory in a volume keeps: the permissions and the sticky bit.
@@ -22,47 +22,6 @@ const MODE_INSIDE: u32 = 0o1777;
 
 /// Mode bits that a new directory on the host keeps: the permissions.
 const MODE_OUTSIDE: u32 = 0o777;
-
-/// The source and destination of a copy. A path of the host is absolute.
-#[derive(Clone, Debug)]
-pub enum CopyRequest {
-    /// A copy within the volume.
-    Within {
-        /// Path of the source.
-        from: OsString,
-        /// Exact path of the copy.
-        to: OsString,
-    },
-    /// A copy from the host into the volume.
-    In {
-        /// Path of the source on the host.
-        host: PathBuf,
-        /// Exact path of the copy in the volume.
-        to: OsString,
-    },
-    /// A copy from the volume to the host.
-    Out {
-        /// Path of the source in the volume.
-        from: OsString,
-        /// Exact path of the copy on the host.
-        host: PathBuf,
-    },
-}
-
-/// Options of a copy between a volume and the host.
-#[derive(Clone, Copy, Debug)]
-pub struct TransferOptions {
-    /// What to do with symbolic links that may lead outside of the copied tree.
-    pub links: SymlinkPolicy,
-    /// True to ask the filter about each entry below the top.
-    pub asks: bool,
-}
-
-impl Default for TransferOptions {
-    fn default() -> Self {
-        TransferOptions { links: SymlinkPolicy::Refuse, asks: false }
-    }
-}
 
 /// A copy, from its request until it is complete or rolled back.
 #[derive(Debug)]
@@ -101,11 +60,11 @@ impl VolumeFs {
     /// Copies a file or a tree within the volume.
     pub fn copy(
         &self,
-        from: impl AsRef<OsStr>,
-        to: impl AsRef<OsStr>,
+        from: impl IntoVolumePath,
+        to: impl IntoVolumePath,
         cancel: &CancelToken,
     ) -> Result<CopyStats> {
-        let request = CopyRequest::Within { from: from.as_ref().into(), to: to.as_ref().into() };
+        let request = CopyRequest::within(from, to)?;
         self.prepare_copy(request, TransferOptions::default(), cancel).run()
     }
 
@@ -113,35 +72,24 @@ impl VolumeFs {
     pub fn copy_in(
         &self,
         host: &Path,
-        to: impl AsRef<OsStr>,
+        to: impl IntoVolumePath,
         options: TransferOptions,
         cancel: &CancelToken,
     ) -> Result<CopyStats> {
-        let request = CopyRequest::In { host: host.to_owned(), to: to.as_ref().into() };
+        let request = CopyRequest::from_host(host, to)?;
         self.prepare_copy(request, options, cancel).run()
     }
 
     /// Copies a file or a tree of the volume to the host.
     pub fn copy_out(
         &self,
-        from: impl AsRef<OsStr>,
+        from: impl IntoVolumePath,
         host: &Path,
         options: TransferOptions,
         cancel: &CancelToken,
     ) -> Result<CopyStats> {
-        let request = CopyRequest::Out { from: from.as_ref().into(), host: host.to_owned() };
+        let request = CopyRequest::to_host(from, host)?;
         self.prepare_copy(request, options, cancel).run()
-    }
-
-    /// Appends data to a file.
-    pub fn append(
-        &self,
-        path: impl AsRef<OsStr>,
-        data: &[u8],
-        options: AppendOptions,
-        cancel: &CancelToken,
-    ) -> Result<()> {
-        self.prepare_write()?.append(path, data, options, cancel)
     }
 }
 

@@ -2,10 +2,10 @@
 
 use super::volume_fs::WriteSession;
 use crate::error::{Error, Result};
+use crate::model::VolumePath;
 use crate::sync::{Baton, CancelToken, Relay};
 use crate::sys::FileId;
 use crate::volume_fs::{ChunkedWrite, LeaseWait, WriteOptions};
-use std::ffi::OsStr;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ impl WriteSession {
     /// see [`OngoingWrite::try_take_turn`]. Fails with `EAGAIN` if a guest holds a lease on the file.
     pub fn begin_write(
         &self,
-        path: impl AsRef<OsStr>,
+        path: &VolumePath,
         length: u64,
         options: WriteOptions,
         cancel: &CancelToken,

@@ -2,43 +2,45 @@
 
 use super::volume_fs::WriteSession;
 use crate::error::{Error, Result};
+use crate::model::{IntoVolumePath, VolumePath};
 use crate::store::VolumeFs;
 use crate::sync::CancelToken;
 use crate::volume_fs::{FileReader, FileWriter, ReadRange, WriteFrom, WriteOptions, retry_past_leases};
-use std::ffi::OsStr;
 
 /// Maximum number of bytes between two checks of the abort signal, and under one quota lock.
 const MAX_PIECE_BYTES: usize = 4 << 20;
 
 impl VolumeFs {
     /// Opens a regular file for a stream of reads.
-    pub fn open_reader(&self, path: impl AsRef<OsStr>, range: ReadRange) -> Result<FileReader> {
+    pub fn open_reader(&self, path: impl IntoVolumePath, range: ReadRange) -> Result<FileReader> {
         self.open_reader_with(path, range, &CancelToken::default())
     }
 
     /// Opens a regular file for a stream of reads. The wait for the holder of a lease can be cancelled.
     pub fn open_reader_with(
         &self,
-        path: impl AsRef<OsStr>,
+        path: impl IntoVolumePath,
         range: ReadRange,
         cancel: &CancelToken,
     ) -> Result<FileReader> {
+        let path = path.into_volume_path()?;
         retry_past_leases(cancel, || self.open_reader_once(&path, range))
     }
 
     /// Opens a regular file for a stream of reads. Fails with `EAGAIN` if a guest holds a lease on the file.
-    pub fn open_reader_once(&self, path: impl AsRef<OsStr>, range: ReadRange) -> Result<FileReader> {
+    pub fn open_reader_once(&self, path: &VolumePath, range: ReadRange) -> Result<FileReader> {
         self.open_root()?.open_reader(path, range)
     }
 
     /// Opens or creates a file for a stream of writes.
     pub fn open_writer(
         &self,
-        path: impl AsRef<OsStr>,
+        path: impl IntoVolumePath,
         options: WriteOptions,
         from: WriteFrom,
         cancel: &CancelToken,
     ) -> Result<StreamWriter> {
+        let path = path.into_volume_path()?;
         let prepared = self.prepare_write()?;
         retry_past_leases(cancel, || prepared.open_writer_once(&path, options, from, cancel))
     }
@@ -48,7 +50,7 @@ impl WriteSession {
     /// Opens or creates a file for a stream of writes. Fails with `EAGAIN` if a guest holds a lease on the file.
     pub fn open_writer_once(
         &self,
-        path: impl AsRef<OsStr>,
+        path: &VolumePath,
         options: WriteOptions,
         from: WriteFrom,
         cancel: &CancelToken,

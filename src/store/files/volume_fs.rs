@@ -2,7 +2,9 @@
 
 use super::root_cache::CachedRoot;
 use crate::error::{Errno, Error, Result};
-use crate::model::{VolumeKind, VolumeName, VolumeRecord, VolumeRef, option_names};
+use crate::model::{
+    IntoVolumePath, VolumeKind, VolumeName, VolumePath, VolumeRecord, VolumeRef, option_names,
+};
 use crate::store::paths::data_path;
 use crate::store::{Store, StoreHandle};
 use crate::sync::CancelToken;
@@ -12,7 +14,6 @@ use crate::volume_fs::{
     AppendOptions, OpenedFile, Quota, Removal, VolumeRoot, WriteOptions, WriteRules, is_lease_error,
     retry_past_leases,
 };
-use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -78,19 +79,20 @@ impl VolumeFs {
     }
 
     /// Opens a regular file for reading.
-    pub fn open(&self, path: impl AsRef<OsStr>) -> Result<OpenedFile> {
+    pub fn open(&self, path: impl IntoVolumePath) -> Result<OpenedFile> {
         self.open_with(path, &CancelToken::default())
     }
 
     /// Opens a regular file for reading. The wait for the holder of a lease can be cancelled.
-    pub fn open_with(&self, path: impl AsRef<OsStr>, cancel: &CancelToken) -> Result<OpenedFile> {
+    pub fn open_with(&self, path: impl IntoVolumePath, cancel: &CancelToken) -> Result<OpenedFile> {
+        let path = path.into_volume_path()?;
         retry_past_leases(cancel, || self.open_once(&path))
     }
 
     /// Opens a regular file for reading. Fails with `EAGAIN` if a guest holds a lease on the file: see [`LeaseWait`].
     ///
     /// [`LeaseWait`]: crate::volume_fs::LeaseWait
-    pub fn open_once(&self, path: impl AsRef<OsStr>) -> Result<OpenedFile> {
+    pub fn open_once(&self, path: &VolumePath) -> Result<OpenedFile> {
         self.open_root()?.open_file(path)
     }
 
@@ -108,47 +110,68 @@ impl VolumeFs {
     /// Writes a whole file.
     pub fn write(
         &self,
-        path: impl AsRef<OsStr>,
+        path: impl IntoVolumePath,
         content: &[u8],
         options: WriteOptions,
         cancel: &CancelToken,
     ) -> Result<()> {
-        self.prepare_write()?.write(path, content, options, cancel)
+        let path = path.into_volume_path()?;
+        self.prepare_write()?.write(&path, content, options, cancel)
+    }
+
+    /// Appends data to a file.
+    pub fn append(
+        &self,
+        path: impl IntoVolumePath,
+        data: &[u8],
+        options: AppendOptions,
+        cancel: &CancelToken,
+    ) -> Result<()> {
+        let path = path.into_volume_path()?;
+        self.prepare_write()?.append(&path, data, options, cancel)
     }
 
     /// Creates a directory and its missing parents.
-    pub fn mkdir(&self, path: impl AsRef<OsStr>, cancel: &CancelToken) -> Result<()> {
-        self.prepare_write()?.mkdir(path, cancel)
+    pub fn mkdir(&self, path: impl IntoVolumePath, cancel: &CancelToken) -> Result<()> {
+        let path = path.into_volume_path()?;
+        self.prepare_write()?.mkdir(&path, cancel)
     }
 
     /// Removes one entry.
-    pub fn remove(&self, path: impl AsRef<OsStr>, cancel: &CancelToken) -> Result<()> {
+    pub fn remove(&self, path: impl IntoVolumePath, cancel: &CancelToken) -> Result<()> {
+        let path = path.into_volume_path()?;
         let volume_root = self.open_root()?;
         cancel.commit()?;
-        volume_root.remove(path)
+        volume_root.remove(&path)
     }
 
     /// Removes an entry and everything below it.
-    pub fn remove_all(&self, path: impl AsRef<OsStr>, cancel: &CancelToken) -> Result<()> {
+    pub fn remove_all(&self, path: impl IntoVolumePath, cancel: &CancelToken) -> Result<()> {
+        let path = path.into_volume_path()?;
         let volume_root = self.open_root()?;
         cancel.commit()?;
-        volume_root.remove_all(path)
+        volume_root.remove_all(&path)
     }
 
     /// Prepares the removal of an entry and everything below it, in slices.
     pub fn prepare_remove_all(
         &self,
-        path: impl AsRef<OsStr>,
+        path: impl IntoVolumePath,
         cancel: &CancelToken,
     ) -> Result<PreparedRemoval> {
+        let path = path.into_volume_path()?;
         let volume_root = self.open_root()?;
         cancel.commit()?;
-        Ok(PreparedRemoval { removal: volume_root.begin_remove_all(path)?, volume: self.volume.name.clone() })
+        Ok(PreparedRemoval {
+            removal: volume_root.begin_remove_all(&path)?,
+            volume: self.volume.name.clone(),
+        })
     }
 
     /// Returns true if an entry exists at the path.
-    pub fn exists(&self, path: impl AsRef<OsStr>) -> Result<bool> {
-        self.open_root()?.exists(path)
+    pub fn exists(&self, path: impl IntoVolumePath) -> Result<bool> {
+        let path = path.into_volume_path()?;
+        self.open_root()?.exists(&path)
     }
 
     /// Returns the volume's root, for operations that need nothing else of the store.
@@ -237,12 +260,12 @@ impl WriteSession {
     /// Writes a whole file.
     pub fn write(
         &self,
-        path: impl AsRef<OsStr>,
+        path: &VolumePath,
         content: &[u8],
         options: WriteOptions,
         cancel: &CancelToken,
     ) -> Result<()> {
-        retry_past_leases(cancel, || self.write_once(&path, content, options, cancel))
+        retry_past_leases(cancel, || self.write_once(path, content, options, cancel))
     }
 
     /// Writes a whole file. Fails with `EAGAIN` if a guest holds a lease on the file: see [`LeaseWait`]. The quota
@@ -251,7 +274,7 @@ impl WriteSession {
     /// [`LeaseWait`]: crate::volume_fs::LeaseWait
     pub fn write_once(
         &self,
-        path: impl AsRef<OsStr>,
+        path: &VolumePath,
         content: &[u8],
         options: WriteOptions,
         cancel: &CancelToken,
@@ -265,7 +288,7 @@ impl WriteSession {
     /// Also returns `None` if a guest holds a lease on the file.
     pub fn try_write(
         &self,
-        path: impl AsRef<OsStr>,
+        path: &VolumePath,
         content: &[u8],
         options: WriteOptions,
         cancel: &CancelToken,
@@ -278,7 +301,7 @@ impl WriteSession {
 
     fn write_now(
         &self,
-        path: impl AsRef<OsStr>,
+        path: &VolumePath,
         content: &[u8],
         options: WriteOptions,
         cancel: &CancelToken,
@@ -287,7 +310,7 @@ impl WriteSession {
     }
 
     /// Creates a directory and its missing parents.
-    pub fn mkdir(&self, path: impl AsRef<OsStr>, cancel: &CancelToken) -> Result<()> {
+    pub fn mkdir(&self, path: &VolumePath, cancel: &CancelToken) -> Result<()> {
         let quota = Quota::mib(self.quota_mib);
         self.with_quota_lock(cancel, || self.files.open_root_in(&self.handle)?.mkdir(path, quota, cancel))
     }
@@ -321,18 +344,18 @@ impl WriteSession {
     /// Appends data to a file.
     pub fn append(
         &self,
-        path: impl AsRef<OsStr>,
+        path: &VolumePath,
         data: &[u8],
         options: AppendOptions,
         cancel: &CancelToken,
     ) -> Result<()> {
-        retry_past_leases(cancel, || self.append_once(&path, data, options, cancel))
+        retry_past_leases(cancel, || self.append_once(path, data, options, cancel))
     }
 
     /// Appends data to a file. Fails with `EAGAIN` if a guest holds a lease on the file.
     pub fn append_once(
         &self,
-        path: impl AsRef<OsStr>,
+        path: &VolumePath,
         data: &[u8],
         options: AppendOptions,
         cancel: &CancelToken,

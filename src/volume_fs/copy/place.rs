@@ -6,7 +6,7 @@ use crate::sys::fd::{AsFd, OwnedFd};
 use crate::sys::{EntryKind, FileStat};
 use crate::volume_fs::open::EntryRef;
 use crate::volume_fs::{VolumePath, VolumeRoot};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 
 /// The top of the source, by an `O_PATH` descriptor.
 #[derive(Debug)]
@@ -44,30 +44,28 @@ pub enum CopyDestPlace {
 
 impl VolumeRoot {
     /// Opens the entry at `path` with `O_PATH`. Follows links inside the volume.
-    pub fn copy_source(&self, path: impl AsRef<OsStr>) -> Result<CopySource> {
-        let path = VolumePath::parse(path)?;
-        let fd: OwnedFd = self.open_path_only(&path)?.into_std().into();
-        let stat = FileStat::of(fd.as_fd()).map_err(|error| self.io_error("stat", &path, error))?;
+    pub fn copy_source(&self, path: &VolumePath) -> Result<CopySource> {
+        let fd: OwnedFd = self.open_path_only(path)?.into_std().into();
+        let stat = FileStat::of(fd.as_fd()).map_err(|error| self.io_error("stat", path, error))?;
         Ok(CopySource { endpoint: Endpoint::in_volume(path.as_str(), &self.volume), fd, stat })
     }
 
     /// Resolves the destination of a copy of an entry of that kind to `path`. Follows links inside the volume.
-    pub fn copy_target(&self, path: impl AsRef<OsStr>, kind: EntryKind) -> Result<CopyDest> {
-        let path = VolumePath::parse(path)?;
+    pub fn copy_target(&self, path: &VolumePath, kind: EntryKind) -> Result<CopyDest> {
         let endpoint = Endpoint::in_volume(path.as_str(), &self.volume);
         let place_of = |entry: EntryRef| CopyDestPlace::Entry {
             parent: entry.parent.into_std_file().into(),
             name: entry.name,
         };
         let place = match kind {
-            EntryKind::Directory => match self.at("open", &path, |dir, rest| dir.open_dir(rest)) {
+            EntryKind::Directory => match self.at("open", path, |dir, rest| dir.open_dir(rest)) {
                 Ok(dir) => CopyDestPlace::Directory(dir.into_std_file().into()),
                 Err(error) if error.is_refusal(&[Errno::ENOENT]) => {
-                    place_of(self.resolve_directory_entry(&path)?)
+                    place_of(self.resolve_directory_entry(path)?)
                 }
                 Err(error) => return Err(error),
             },
-            _ => place_of(self.resolve_entry(&path)?),
+            _ => place_of(self.resolve_entry(path)?),
         };
         Ok(CopyDest { endpoint, place })
     }

@@ -3,6 +3,7 @@
 use crate::support::skip;
 use crate::support::volume::Volume;
 use sandbox_volumes::error::{ErrorKind, Result};
+use sandbox_volumes::model::VolumePath;
 use sandbox_volumes::store::{AppendOptions, ReadRange, TransferOptions, WriteFrom, WriteOptions};
 use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
@@ -181,7 +182,7 @@ fn case_70_a_write_that_begins_again_waits_for_a_lease_without_its_turn() {
     let (at, cancel) = (volume.files.root().join("f"), CancelToken::default());
     let begin = || {
         let prepared = volume.files.prepare_write().unwrap();
-        prepared.begin_write("f", 3, WriteOptions::default(), &cancel).unwrap()
+        prepared.begin_write(&VolumePath::parse("f").unwrap(), 3, WriteOptions::default(), &cancel).unwrap()
     };
     let mut writes = [begin(), begin()];
     fs::remove_file(&at).unwrap();

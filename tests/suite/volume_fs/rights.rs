@@ -9,6 +9,7 @@ use crate::support::skip::skip;
 use crate::support::volume::Volume;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{getegid, geteuid};
+use sandbox_volumes::model::VolumePath;
 use sandbox_volumes::store::TransferOptions;
 use sandbox_volumes::sync::CancelToken;
 use sandbox_volumes::volume_fs::{WriteFrom, WriteOptions};
@@ -33,7 +34,9 @@ type Maker = (&'static str, fn(&Volume, &str, u32));
 fn stream(volume: &Volume, path: &str, options: WriteOptions) {
     let cancel = CancelToken::default();
     let prepared = volume.files.prepare_write().unwrap();
-    let mut writer = prepared.open_writer_once(path, options, WriteFrom::Empty, &cancel).unwrap();
+    let mut writer = prepared
+        .open_writer_once(&VolumePath::parse(path).unwrap(), options, WriteFrom::Empty, &cancel)
+        .unwrap();
     writer.write(b"new", &cancel).unwrap();
     writer.finish(&cancel).unwrap();
 }

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Uid, geteuid, setresuid};
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::MIB;
+use sandbox_volumes::model::{MIB, VolumePath};
 use sandbox_volumes::sync::CancelToken;
 use sandbox_volumes::volume_fs::{AppendOptions, WriteOptions};
 use serde_json::json;
@@ -373,7 +373,7 @@ fn a_write_that_fails_takes_nothing_away_that_another_wrote() {
     let (at, cancel) = (volume.files.root().join("f"), CancelToken::default());
     let begin = || {
         let prepared = volume.files.prepare_write().unwrap();
-        prepared.begin_write("f", 12, PLAIN, &cancel).unwrap()
+        prepared.begin_write(&VolumePath::parse("f").unwrap(), 12, PLAIN, &cancel).unwrap()
     };
     let rename = || {
         volume.write("other", b"acknowledged", PLAIN).unwrap();
@@ -403,7 +403,7 @@ fn a_write_that_waited_for_one_that_fails_or_is_removed_is_not_lost() {
     for is_removed in [false, true] {
         let begin = || {
             let prepared = volume.files.prepare_write().unwrap();
-            prepared.begin_write("f", 12, PLAIN, &cancel).unwrap()
+            prepared.begin_write(&VolumePath::parse("f").unwrap(), 12, PLAIN, &cancel).unwrap()
         };
         let (mut failing, mut waiting) = (begin(), begin());
         assert!(failing.try_take_turn().unwrap());
@@ -426,7 +426,7 @@ fn the_maker_of_a_file_that_waited_for_another_write_leaves_it() {
     let cancel = CancelToken::default();
     let begin = || {
         let prepared = volume.files.prepare_write().unwrap();
-        prepared.begin_write("f", 0, PLAIN, &cancel).unwrap()
+        prepared.begin_write(&VolumePath::parse("f").unwrap(), 0, PLAIN, &cancel).unwrap()
     };
     let (mut maker, mut first) = (begin(), begin());
     assert!(first.try_take_turn().unwrap());

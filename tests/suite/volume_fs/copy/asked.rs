@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// Copies what `is_wanted` into the volume, and gives how many questions came together each time.
 fn copy_in(volume: &Volume, from: &str, to: &str, is_wanted: impl Fn(&Path) -> bool) -> Vec<usize> {
-    let request = CopyRequest::In { host: volume.outside.join(from), to: to.into() };
+    let request = CopyRequest::from_host(volume.outside.join(from), to).unwrap();
     let options = TransferOptions { asks: true, ..TransferOptions::default() };
     let mut copy = volume.files.prepare_copy(request, options, &CancelToken::default());
     let (mut answers, mut together) = (Vec::new(), Vec::new());

@@ -30,9 +30,9 @@ fn requests(volume: &Volume) -> Vec<CopyRequest> {
         .iter()
         .flat_map(|(from, to)| {
             [
-                CopyRequest::Within { from: from.into(), to: to.into() },
-                CopyRequest::In { host: outside.join(from), to: to.into() },
-                CopyRequest::Out { from: from.into(), host: outside.join(to) },
+                CopyRequest::within(from, to).unwrap(),
+                CopyRequest::from_host(outside.join(from), to).unwrap(),
+                CopyRequest::to_host(from, outside.join(to)).unwrap(),
             ]
         })
         .collect()
@@ -81,7 +81,9 @@ fn a_copy_that_is_committed_stays() {
         assert!(!cancel.cancel(), "{request:?}");
         drop(copy);
         let to = match &request {
-            CopyRequest::Within { to, .. } | CopyRequest::In { to, .. } => volume.files.root().join(to),
+            CopyRequest::Within { to, .. } | CopyRequest::In { to, .. } => {
+                volume.files.root().join(to.as_str())
+            }
             CopyRequest::Out { host, .. } => host.clone(),
         };
         match to.is_dir() {
@@ -96,7 +98,7 @@ fn undoing_a_copy_leaves_what_took_its_place_meanwhile() {
     let volume = planted(json!({}));
     let made = volume.files.root().join("made");
     for (from, replaced) in [("file", "theirs"), ("tree", "theirs")] {
-        let request = CopyRequest::In { host: volume.outside.join(from), to: "made".into() };
+        let request = CopyRequest::from_host(volume.outside.join(from), "made").unwrap();
         let copy = whole(&volume, &request, &CancelToken::default());
         fs::rename(&made, volume.files.root().join("moved")).unwrap();
         fs::write(&made, replaced).unwrap();

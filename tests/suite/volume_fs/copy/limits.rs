@@ -107,7 +107,7 @@ fn a_copy_that_is_cancelled_on_the_way_is_undone_and_one_that_is_done_stays() {
     // It asks for each directory's entries before it copies them: a place to stop at.
     for steps in 0..4 {
         let cancel = CancelToken::default();
-        let request = CopyRequest::In { host: outside.join("tree"), to: "made".into() };
+        let request = CopyRequest::from_host(outside.join("tree"), "made").unwrap();
         let options = TransferOptions { asks: true, ..TransferOptions::default() };
         let mut copy = volume.files.prepare_copy(request, options, &cancel);
         let mut asked = copy.advance(&[]).unwrap().unwrap().len();
@@ -139,7 +139,7 @@ fn what_is_answered_no_is_left_out_with_all_below() {
     for path in ["tree/no/a/f", "tree/yes/a/f", "tree/yes/no"] {
         fs::write(volume.outside.join(path), "f").unwrap();
     }
-    let request = CopyRequest::In { host: volume.outside.join("tree"), to: "made".into() };
+    let request = CopyRequest::from_host(volume.outside.join("tree"), "made").unwrap();
     let options = TransferOptions { asks: true, ..TransferOptions::default() };
     let mut copy = volume.files.prepare_copy(request, options, &CancelToken::default());
     let (mut answers, mut seen) = (Vec::new(), Vec::new());

@@ -17,9 +17,9 @@ const CLOSED: [&str; 2] = ["closed/in", "closed"];
 fn requests(volume: &Volume) -> [(CopyRequest, PathBuf); 3] {
     let (outside, inside) = (&volume.outside, volume.files.root());
     [
-        (CopyRequest::Within { from: "tree".into(), to: "made".into() }, inside.join("made")),
-        (CopyRequest::In { host: outside.join("tree"), to: "made".into() }, inside.join("made")),
-        (CopyRequest::Out { from: "tree".into(), host: outside.join("made") }, outside.join("made")),
+        (CopyRequest::within("tree", "made").unwrap(), inside.join("made")),
+        (CopyRequest::from_host(outside.join("tree"), "made").unwrap(), inside.join("made")),
+        (CopyRequest::to_host("tree", outside.join("made")).unwrap(), outside.join("made")),
     ]
 }
 
@@ -110,7 +110,7 @@ fn a_file_that_a_copy_put_in_place_of_anothers_stays_when_it_is_undone() {
         fs::write(tree.join("g"), "copied").unwrap();
         symlink("f", tree.join("link")).unwrap();
     });
-    let request = CopyRequest::In { host: volume.outside.join("tree"), to: "made".into() };
+    let request = CopyRequest::from_host(volume.outside.join("tree"), "made").unwrap();
     let options = TransferOptions { asks: true, ..TransferOptions::default() };
     let mut copy = volume.files.prepare_copy(request, options, &CancelToken::default());
     let questions = copy.advance(&[]).unwrap().unwrap();
@@ -170,7 +170,7 @@ fn a_directory_that_another_call_asked_for_stays_when_the_copy_that_made_it_is_u
         fs::write(tree.join("asked-for/deep/f"), "copied").unwrap();
     });
     for asked_for in ["made", "made/asked-for", "made/asked-for/deep"] {
-        let request = CopyRequest::Within { from: "tree".into(), to: "made".into() };
+        let request = CopyRequest::within("tree", "made").unwrap();
         let mut copy =
             volume.files.prepare_copy(request, TransferOptions::default(), &CancelToken::default());
         assert!(copy.advance(&[]).unwrap().is_none());

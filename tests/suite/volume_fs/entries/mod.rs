@@ -17,6 +17,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::mkfifo;
 use sandbox_volumes::error::ErrorKind;
+use sandbox_volumes::model::VolumePath;
 use sandbox_volumes::sync::CancelToken;
 use sandbox_volumes::volume_fs::{ListOptions, Quota, VolumeRoot};
 use serde_json::json;
@@ -323,7 +324,11 @@ fn directories_are_made_below_one_that_may_not_be_read() {
         let tree = VolumeRoot::new(name, File::open(root.path()).unwrap().into());
         let user = |uid| nix::unistd::seteuid(nix::unistd::Uid::from_raw(uid)).unwrap();
         user(65534);
-        let made = tree.mkdir("closed/a/b/c", Quota::mib(None), &CancelToken::default());
+        let made = tree.mkdir(
+            &VolumePath::parse("closed/a/b/c").unwrap(),
+            Quota::mib(None),
+            &CancelToken::default(),
+        );
         user(0);
         made.unwrap();
         assert!(closed.join("a/b/c").is_dir());

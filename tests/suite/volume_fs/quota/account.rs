@@ -3,7 +3,7 @@
 use super::{ATOMIC, Kept, PLAIN};
 use crate::support::volume::Volume;
 use proptest::prelude::*;
-use sandbox_volumes::model::MIB;
+use sandbox_volumes::model::{MIB, VolumePath};
 use sandbox_volumes::sync::CancelToken;
 use sandbox_volumes::volume_fs::{AppendOptions, WriteFrom};
 use serde_json::json;
@@ -34,7 +34,9 @@ fn a_write_that_may_not_wait_is_made_unless_the_volume_has_to_be_measured_or_som
     volume.fill_with_many();
     let try_write = |path: &str, length: usize| {
         let prepared = volume.files.prepare_write().unwrap();
-        prepared.try_write(path, &vec![1; length], PLAIN, &CancelToken::default()).unwrap()
+        prepared
+            .try_write(&VolumePath::parse(path).unwrap(), &vec![1; length], PLAIN, &CancelToken::default())
+            .unwrap()
     };
     assert_eq!(try_write("f", 4096), None, "it has not been measured yet");
     assert!(!volume.files.exists("f").unwrap());

@@ -1,16 +1,14 @@
 //! Paths relative to a volume's root, checked as far as their bytes allow.
 
 use crate::error::{Error, Result};
-use crate::sys::ext::OsStrExt;
 use std::ffi::OsStr;
-use std::path::Path;
 
 /// The longest path, in bytes, that the kernel takes at once; `PATH_MAX` includes the final NUL.
 const MAX_PIECE_BYTES: usize = 4095;
 
 /// A path that is relative, has no NUL and does not climb above the root by its own `..`. The kernel decides where
 /// links lead. Names may be any bytes, as a guest's are.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VolumePath {
     /// The path as the caller gave it, for messages, with U+FFFD for bytes that are not UTF-8.
     shown: String,
@@ -19,9 +17,14 @@ pub struct VolumePath {
 }
 
 impl VolumePath {
+    /// Parses a path.
     pub fn parse(given: impl AsRef<OsStr>) -> Result<Self> {
-        let given = given.as_ref();
-        let (bytes, shown) = (given.as_bytes(), given.to_string_lossy());
+        Self::from_bytes(given.as_ref().as_encoded_bytes())
+    }
+
+    /// Parses a path that may have any bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let shown = String::from_utf8_lossy(bytes);
         if bytes.contains(&0) {
             return Err(Error::invalid_path(&shown, "must not contain a NUL character"));
         }
@@ -44,10 +47,9 @@ impl VolumePath {
     }
 
     /// Returns the path that a relative link at this path leads to. The kernel decides whether that is inside.
-    pub fn through(&self, link: &Path) -> VolumePath {
+    pub fn through(&self, link: &[u8]) -> VolumePath {
         let whole = self.without_slash();
         let slash = &self.clean[whole.len()..];
-        let link = link.as_os_str().as_bytes();
         let text = match whole.iter().rposition(|byte| *byte == b'/') {
             Some(at) => [&whole[..=at], link, slash].concat(),
             None => [link, slash].concat(),
@@ -56,12 +58,12 @@ impl VolumePath {
     }
 
     /// Returns each component, and the length of the path up to and including it.
-    pub fn components(&self) -> impl Iterator<Item = (&OsStr, usize)> {
+    pub fn components(&self) -> impl Iterator<Item = (&[u8], usize)> {
         let whole = self.without_slash();
         whole.split(|byte| *byte == b'/').scan(0, |end, component| {
             let begin = *end;
             *end += component.len() + 1;
-            Some((OsStr::from_bytes(component), begin + component.len()))
+            Some((component, begin + component.len()))
         })
     }
 
@@ -80,7 +82,7 @@ impl VolumePath {
 
     /// Returns the path of the parent, the entry's name, and whether a trailing slash demands a directory. Fails for
     /// the root and for a path that ends in `..`, which name no entry.
-    pub fn entry(&self) -> Result<(VolumePath, &OsStr, bool)> {
+    pub fn entry(&self) -> Result<(VolumePath, &[u8], bool)> {
         let whole = self.without_slash();
         let (parent, name) = match whole.iter().rposition(|byte| *byte == b'/') {
             Some(at) => (&whole[..at], &whole[at + 1..]),
@@ -92,21 +94,21 @@ impl VolumePath {
                 "is the volume's root, which cannot be removed or renamed",
             )),
             b".." => Err(Error::invalid_path(&self.shown, "ends in \"..\"; name the entry itself")),
-            _ => Ok((self.with(parent), OsStr::from_bytes(name), self.demands_directory())),
+            _ => Ok((self.with(parent), name, self.demands_directory())),
         }
     }
 
     /// Cuts the path between components into pieces that the kernel takes. Returns those before the last, and the last.
-    pub fn pieces(&self) -> (Vec<&Path>, &Path) {
+    pub fn pieces(&self) -> (Vec<&[u8]>, &[u8]) {
         let mut rest = &self.clean[..];
         let mut pieces = Vec::new();
         while rest.len() > MAX_PIECE_BYTES {
             let fitting = rest[..MAX_PIECE_BYTES].iter().rposition(|byte| *byte == b'/');
             let Some(cut) = fitting.filter(|cut| cut + 1 < rest.len()) else { break };
-            pieces.push(path_of(&rest[..cut]));
+            pieces.push(&rest[..cut]);
             rest = &rest[cut + 1..];
         }
-        (pieces, path_of(rest))
+        (pieces, rest)
     }
 
     /// Returns whether the path ends in a slash, which demands a directory.
@@ -123,8 +125,28 @@ impl VolumePath {
     }
 }
 
-fn path_of(bytes: &[u8]) -> &Path {
-    Path::new(OsStr::from_bytes(bytes))
+/// A path within a volume, or text or bytes that are parsed as one: what the functions of a volume's files take.
+pub trait IntoVolumePath {
+    /// Returns the parsed path.
+    fn into_volume_path(self) -> Result<VolumePath>;
+}
+
+impl IntoVolumePath for VolumePath {
+    fn into_volume_path(self) -> Result<VolumePath> {
+        Ok(self)
+    }
+}
+
+impl IntoVolumePath for &VolumePath {
+    fn into_volume_path(self) -> Result<VolumePath> {
+        Ok(self.clone())
+    }
+}
+
+impl<T: AsRef<OsStr>> IntoVolumePath for T {
+    fn into_volume_path(self) -> Result<VolumePath> {
+        VolumePath::parse(self)
+    }
 }
 
 fn components(text: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -184,9 +206,9 @@ mod tests {
         let path = VolumePath::parse(&long).unwrap();
         let (pieces, last) = path.pieces();
         assert!(pieces.len() >= 2);
-        assert!(pieces.iter().all(|piece| piece.as_os_str().len() <= MAX_PIECE_BYTES));
-        let joined = pieces.iter().chain([&last]).map(|p| p.to_str().unwrap()).collect::<Vec<_>>().join("/");
-        assert_eq!(joined, long);
+        assert!(pieces.iter().all(|piece| piece.len() <= MAX_PIECE_BYTES));
+        let joined = pieces.into_iter().chain([last]).collect::<Vec<_>>().join(&b'/');
+        assert_eq!(joined, long.as_bytes());
     }
 
     #[test]
@@ -198,7 +220,7 @@ mod tests {
             ("a/l/", "../../x", "a/../../x/"),
             ("a/l", ".", "a/"),
         ] {
-            let leads = VolumePath::parse(at).unwrap().through(Path::new(link)).clean;
+            let leads = VolumePath::parse(at).unwrap().through(link.as_bytes()).clean;
             assert_eq!(leads, expected.as_bytes(), "{at:?} -> {link:?}");
         }
     }
@@ -207,7 +229,7 @@ mod tests {
     fn a_path_grows_by_one_component() {
         let path = VolumePath::parse("a/b//cd/").unwrap();
         let grown: Vec<_> =
-            path.components().map(|(name, length)| (name.as_bytes(), path.up_to(length).clean)).collect();
+            path.components().map(|(name, length)| (name, path.up_to(length).clean)).collect();
         let expected = [(&b"a"[..], b"a".to_vec()), (b"b", b"a/b".to_vec()), (b"cd", b"a/b/cd".to_vec())];
         assert_eq!(grown, expected);
     }
@@ -221,12 +243,9 @@ mod tests {
 
     #[test]
     fn names_may_be_any_bytes() {
-        let path = VolumePath::parse(OsStr::from_bytes(b"a/./\xff\xfe/")).unwrap();
+        let path = VolumePath::from_bytes(b"a/./\xff\xfe/").unwrap();
         assert_eq!((&path.clean[..], path.as_str()), (&b"a/\xff\xfe/"[..], "a/./\u{fffd}\u{fffd}/"));
         let (parent, name, must_be_directory) = path.entry().unwrap();
-        assert_eq!(
-            (&parent.clean[..], name.as_bytes(), must_be_directory),
-            (&b"a"[..], &b"\xff\xfe"[..], true)
-        );
+        assert_eq!((&parent.clean[..], name, must_be_directory), (&b"a"[..], &b"\xff\xfe"[..], true));
     }
 }
