@@ -1,4 +1,4 @@
-//! What a process that died may leave, looked at by another one.
+//! Checks what a process that died may leave.
 
 use crate::crash::work::{
     DISK, NEW, OLD, ROOTFS, VOLUME, Work, attach, copied_out, create, deep, name, new_home, open,
@@ -18,7 +18,7 @@ use std::process::Command;
 use std::sync::Arc;
 use tempfile::TempDir;
 
-/// A volume that nobody works on.
+/// A volume that no process works on.
 const BYSTANDER: &str = "bystander";
 
 /// How an operation ended.
@@ -36,7 +36,7 @@ pub struct Audit {
     pub overlay: Option<Overlay>,
     pub dir: TempDir,
     pub home: PathBuf,
-    /// What is to be left of the volume that nobody works on.
+    /// The expected content of the bystander.
     pub bystander: Arc<Snapshot>,
 }
 

@@ -1,4 +1,4 @@
-//! kill -9 at random instants, 200 times, while a process creates, writes and removes at full speed.
+//! Kills a process at random instants, 200 times, while a process creates, writes and removes at full speed.
 
 use crate::support::home::{Home, name};
 use crate::support::report::report;
@@ -20,7 +20,7 @@ const KILLS: u32 = 200;
 const VOLUMES: [&str; 3] = ["a", "b", "c"];
 /// Disk volumes, by the format of their images.
 const DISKS: [(&str, &str); 2] = [("raw-disk", "raw"), ("qcow2-disk", "qcow2")];
-/// A volume that nobody touches.
+/// A volume that no process works on.
 const BYSTANDER: &str = "bystander";
 
 /// What the worker said of a volume last.

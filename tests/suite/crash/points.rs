@@ -1,4 +1,4 @@
-//! Every state that a crash can leave, forced, and what becomes of it at the next open.
+//! Forces every state that a crash can leave, and opens the home again.
 
 use crate::support::home::{Home, name};
 use rusqlite::Connection;
@@ -362,7 +362,7 @@ fn the_lock_of_a_name_is_free_while_the_content_of_its_volume_is_deleted() {
             }
             let _lock = home.lock("volumes/.locks/data.lock");
             let is_met = !is_empty(&trash) && !removal.is_finished();
-            // It ends while somebody else has the name's lock.
+            // It ends while another process has the name's lock.
             removal.join().unwrap().unwrap();
             is_met
         })

@@ -1,8 +1,8 @@
-//! A process that dies before any one of the system calls with which an operation changes files.
+//! Kills a process before each system call with which an operation changes files.
 //!
 //! An operation is watched once by strace. Then it runs again for each such call of its own, and is killed before that
-//! call. After each kill, this process looks over what is left. Then once more, with each call refused instead, as a full or
-//! a broken disk refuses it.
+//! call. After each kill, this process looks over what is left. Then once more, with each call refused instead, as a
+//! full or a broken disk refuses it.
 
 use crate::crash::audit::{Audit, Ending};
 use crate::crash::traced::{ACKNOWLEDGED, REFUSED, may_attach, run};
@@ -23,8 +23,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Every system call that changes a file, a directory, what is on disk of them, or a mount. Of those that open files only the
-/// ones that may make one are killed.
+/// Every system call that changes a file, a directory, what is on disk of them, or a mount. Of those that open files
+/// only the ones that may make one are killed.
 const CHANGING: &str = "mkdir,mkdirat,mknod,mknodat,open,openat,openat2,creat,write,writev,pwrite64,pwritev,pwritev2,\
                         ftruncate,truncate,fallocate,rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,\
                         unlinkat,rmdir,chmod,fchmod,fchmodat,chown,fchown,fchownat,setxattr,fsetxattr,copy_file_range,\

@@ -1,4 +1,4 @@
-//! The operations that are hit.
+//! The operations that the crash suites interrupt.
 
 use sandbox_volumes::error::Error;
 use sandbox_volumes::model::{OptionValue, VolumeName, VolumeSpec};

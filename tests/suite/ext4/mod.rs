@@ -1,4 +1,4 @@
-//! New ext4 file systems before judges that nobody here wrote: e2fsprogs and the kernel.
+//! Checks new ext4 file systems with e2fsprogs and the kernel.
 
 mod e2fsprogs;
 mod image;

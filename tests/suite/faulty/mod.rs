@@ -1,5 +1,5 @@
-//! How it is done without care: paths are joined and opened by name. It is held against the same cases and races
-//! as the real thing, to see that they catch it.
+//! Implementations that are wrong on purpose: they join paths and open the result by name. The same cases and races
+//! must catch them.
 //!
 //! It would as soon delete the host's own files. So whatever it is about to touch outside the fixture, the
 //! temporary directory that holds all of a test, it leaves alone, and that counts as caught.
@@ -19,7 +19,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
-/// What a faulty author does before opening a path by name.
+/// How a faulty implementation checks a path before it opens it by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
     /// Nothing.
@@ -36,7 +36,7 @@ impl Check {
     pub const ALL: [Check; 4] = [Check::Nothing, Check::Text, Check::Target, Check::Steps];
 }
 
-/// A directory, used naively.
+/// A directory of a volume, used by path.
 pub struct FaultyVolume {
     root: PathBuf,
     fixture: PathBuf,
@@ -85,7 +85,7 @@ impl FaultyVolume {
         }
     }
 
-    /// The path to open, of which `held` is part; none where the check refuses it.
+    /// The path to open, of which `held` is part. Returns `None` if the check refuses it.
     fn place(&self, path: &Path, held: &mut Vec<File>) -> io::Result<Option<PathBuf>> {
         let joined = self.root.join(path);
         match self.check {

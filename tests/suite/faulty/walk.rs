@@ -26,14 +26,14 @@ struct Here {
     _held: Option<File>,
 }
 
-/// Is told of each entry by its path from the top and the path to use.
+/// Receives each entry with its path from the top and the path to use.
 type Visit<'v> = dyn FnMut(Met, &Path, &Path) -> io::Result<()> + 'v;
 
 impl FaultyVolume {
     pub fn remove_all(&self, place: &Path) -> io::Result<()> {
         let removed = self.walk(place, &mut |met, below, at| match met {
             Met::Directory(_) => Ok(()),
-            // Where `..` led him nobody knows.
+            // `..` may have led anywhere.
             Met::Done(_) | Met::Other(_) if !self.in_fixture(at) => Err(io::Error::other(LEFT)),
             Met::Done(found) | Met::Other(found) => match remove(at, found) {
                 // He goes on, as `rm` does, and fails in the end because the top is not empty.

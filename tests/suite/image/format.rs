@@ -1,4 +1,4 @@
-//! What an image is told to be.
+//! Formats that the caller names, and formats that are detected.
 
 use super::{inspect, patch, qemu_img, refused};
 use sandbox_volumes::model::DiskFormat;

@@ -1,4 +1,4 @@
-//! Disk images: what they are told to be, which are refused, and new ones, held against qemu-img and real mkfs.
+//! Disk images: their detected formats, which are refused, and new ones. qemu-img and `mkfs` of each file system judge.
 
 mod corpus;
 mod create;

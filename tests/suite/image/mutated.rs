@@ -131,7 +131,7 @@ impl Victim {
     }
 }
 
-/// A small ext4 in the given formats of qemu-img; none where a tool is missing.
+/// A small ext4 in the given formats of qemu-img. Returns `None` if a tool is missing.
 fn images(dir: &Path, format: &str, options: &[&[&str]]) -> Option<Vec<PathBuf>> {
     File::create(dir.join("disk.raw")).unwrap().set_len(1 << 20).unwrap();
     if !run(dir, "mkfs.ext4", &["-q", "-O", "^has_journal", "disk.raw"]) {

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use tempfile::TempDir;
 
-/// A directory with a plain image; none where qemu-img is missing.
+/// A directory with a plain image. Returns `None` if qemu-img is missing.
 fn image(options: &[&str]) -> Option<(TempDir, PathBuf)> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("disk.qcow2");

@@ -1,4 +1,4 @@
-//! What Docker and Podman are told, beyond the shared cases: disks, quoted paths, options.
+//! Arguments for Docker and Podman, beyond the shared cases: disks, quoted paths, options.
 
 use super::{assert_invalid, input};
 use sandbox_volumes::error::ErrorKind;

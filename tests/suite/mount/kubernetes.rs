@@ -1,4 +1,4 @@
-//! What Kubernetes is told, beyond the shared cases: claims, disks, options.
+//! Volumes of a Kubernetes pod, beyond the shared cases: claims, disks, options.
 
 use super::{assert_invalid, input};
 use sandbox_volumes::error::{Error, ErrorKind};
@@ -41,7 +41,7 @@ fn render(mounts: &[ResolvedMount], options: &KubernetesOptions) -> Result<Value
     kubernetes::render(mounts, options).map(Value::from)
 }
 
-/// What a pod is told, with claims.
+/// The volumes of a pod, with claims.
 fn claimed(mounts: &[ResolvedMount], more: Value) -> Result<Value, Error> {
     let mut given = json!({ "claims": true });
     given.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());

@@ -1,4 +1,4 @@
-//! What microsandbox and its SDK are told, beyond the shared cases: disks, files, volumes by their names.
+//! Arguments for microsandbox and its SDK, beyond the shared cases: disks, files, volumes by their names.
 
 use super::{assert_invalid, input, values};
 use sandbox_volumes::error::{Error, ErrorKind};

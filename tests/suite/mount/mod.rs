@@ -1,7 +1,7 @@
 //! Mounts: building them, guest paths, their order, and the renderers.
 //!
 //! `cases/mount.json` is shared with the JS suite. Every entry is a case of its own; `case` is its number in
-//! CASES.md, where it has one. In strings, `${cwd}` stands for the working directory, `${host}` for an existing
+//! `docs/cases.md`, where it has one. In strings, `${cwd}` stands for the working directory, `${host}` for an existing
 //! directory, `${volumes}` for the directory of the volumes; `{ "$number": "NaN" }` is the number that JSON lacks.
 //!
 //! - `builds`: `call` is a factory of `Mount` and its arguments; `plain` stands for handing its one argument to
@@ -20,9 +20,9 @@ mod docker_engines;
 mod guest_path;
 mod kubernetes;
 mod microsandbox;
-mod part;
 mod qemu;
 mod resolved;
+mod subpath;
 
 use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::OptionValue;

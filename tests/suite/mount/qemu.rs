@@ -1,4 +1,4 @@
-//! What QEMU is told, beyond the shared cases: disks, options, files.
+//! Arguments for QEMU, beyond the shared cases: disks, options, files.
 
 use super::{assert_invalid, input};
 use sandbox_volumes::error::{Error, ErrorKind};

@@ -1,4 +1,4 @@
-//! A look at everything when nobody works: what was acknowledged is there, and nothing else.
+//! Checks everything while no worker runs: what was acknowledged is there, and nothing else.
 
 use super::environment::{Environment, KEPT, OWN, POOL, WITH_QUOTA, kind_of, name, own_volume, spec_of};
 use super::expected_state::{At, ExpectedState};
@@ -20,7 +20,7 @@ const SETTLED: [(&str, &str); 4] = [
     ("SELECT count(*) || '' FROM attachment", "0"),
 ];
 
-/// Opens the home anew, as the next process does, and gives what is wrong. All workers are dead.
+/// Opens the home as the next process does, and returns what is wrong. No worker runs.
 pub fn audit(environment: &Environment, expected_states: &mut [ExpectedState]) -> Vec<String> {
     let store = match Store::open(&environment.home(), Durability::Full) {
         Ok(store) => store,
@@ -38,7 +38,7 @@ pub fn audit(environment: &Environment, expected_states: &mut [ExpectedState]) -
     wrong
 }
 
-/// What somebody began and nobody cleaned up.
+/// Leftovers of operations that no process finished or undid.
 fn left_over(environment: &Environment) -> Vec<String> {
     let held = [".staging", ".trash"].map(|dir| (dir, names(&environment.volume(dir))));
     let left = held.into_iter().filter(|(_, left)| !left.is_empty());

@@ -1,4 +1,4 @@
-//! Chance that can be repeated, and contents of files that are told by a few numbers.
+//! Repeatable random numbers, and contents of files that a few numbers describe.
 
 /// The size of a block of content.
 const BLOCK: usize = 512;
@@ -96,12 +96,12 @@ pub fn bytes(seed: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// A content that tells by itself whether it is whole, whoever wrote it.
+/// A content with a checksum of its own, so that any process can check whether it is whole.
 pub fn sealed(seed: u64, length: usize) -> Vec<u8> {
     [&seed.to_le_bytes()[..], &(length as u64).to_le_bytes(), &bytes(seed, length)].concat()
 }
 
-/// Whether somebody sealed all of this.
+/// Whether the content is whole and has its checksum.
 pub fn is_sealed(content: &[u8]) -> bool {
     let Some((head, rest)) = content.split_at_checked(16) else { return false };
     let word = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().unwrap());

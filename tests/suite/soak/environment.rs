@@ -1,4 +1,4 @@
-//! Where it all happens, and what must not change there.
+//! The directories in which a soak runs, and what must not change there.
 
 use crate::support::snapshot::Snapshot;
 use sandbox_volumes::model::{VolumeName, VolumeSpec};
@@ -31,7 +31,7 @@ pub const POOL: [(&str, &str); 6] = [
 /// How many volumes each worker has for itself, and of which kinds they are.
 pub const OWN: [&str; 3] = ["dir", "quota", "raw"];
 
-/// Nobody touches it.
+/// No worker touches it.
 const BYSTANDER: &str = "bystander";
 
 /// What no volume's file holds.
@@ -100,7 +100,7 @@ impl Environment {
         SHARED_WITH_GUEST.into_iter().flat_map(swaps_in).collect()
     }
 
-    /// What is not as it was although nobody was to touch it.
+    /// What changed although no worker may touch it.
     pub fn touched(&self) -> Vec<String> {
         let mut touched = Vec::new();
         if Snapshot::of(&self.dir.join("outside")) != self.outside {

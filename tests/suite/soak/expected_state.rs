@@ -53,7 +53,7 @@ impl State {
             State::Growing(least, most) => {
                 (least.len()..=most.len()).contains(&length) && is(&most.cut(length))
             }
-            // Only a worker that died leaves that, and whoever comes after it is told what was found.
+            // Only a worker that died leaves that. The next worker takes over what was found.
             State::Overwriting(..) => false,
         }
     }
@@ -307,7 +307,7 @@ impl ExpectedState {
         panic
     }
 
-    /// The two places of a rename that was cut short, of which nobody has looked yet what became.
+    /// The two places of an interrupted rename whose outcome was not checked yet.
     pub fn take_renamed(&mut self) -> Option<(At, At)> {
         self.renamed.take()
     }

@@ -1,4 +1,4 @@
-//! What it would look like if the store did not take care: workers that go around it, or do not do what they say.
+//! Faulty workers: they go around the store, or acknowledge what they have not done.
 
 use super::environment::WITH_QUOTA;
 use super::work::{Outcome, Work, ok};
@@ -23,7 +23,7 @@ pub const FAULTS: [(&str, &[&str]); 8] = [
     ("leases", &["attached, and"]),
     // It never closes what it opens.
     ("descriptors", &["descriptors or threads were left"]),
-    // It leaves a hold of nobody on nothing.
+    // It adds a lease without an attachment and without a volume.
     ("rows", &["FROM lease", "foreign_key_check"]),
 ];
 

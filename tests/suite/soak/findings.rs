@@ -1,9 +1,9 @@
-//! A look at the store that survives what it finds.
+//! Collects what a check finds, also if it panics.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What a look found wrong. One that panics has found what it did not think of.
+/// What a check found wrong. A panic of the check is a finding too.
 pub fn findings_of<W: IntoIterator<Item = String>>(look: impl FnOnce() -> W) -> Vec<String> {
     match catch_unwind(AssertUnwindSafe(look)) {
         Ok(wrong) => wrong.into_iter().collect(),

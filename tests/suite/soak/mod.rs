@@ -1,4 +1,4 @@
-//! Everything at once: processes that work on one home, are killed at random, and are watched from outside.
+//! Everything at once: processes work on one home, are killed at random, and are audited from outside.
 //!
 //! `SOAK_SECONDS` says how long, 60 by default, unless something is found wrong before, and `SOAK_SEED` repeats the
 //! choices of an earlier run.

@@ -1,4 +1,4 @@
-//! Starts it all, kills at random, and collects what is wrong.
+//! Starts workers, kills them at random, and collects what is wrong.
 
 use super::audit::{audit, verify_files};
 use super::content::Dice;
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 const WORKERS: usize = 4;
 
-/// How often it is told how far it has come.
+/// The interval of progress reports.
 const PROGRESS: Duration = Duration::from_secs(10);
 
 /// Between two looks at what goes on.
@@ -78,7 +78,7 @@ struct Round {
     slots: [Slot; WORKERS],
 }
 
-/// Ends a round for its workers when dropped, so that nobody waits for them for ever.
+/// Ends a round for its workers when dropped, so that no thread waits for them for ever.
 struct Ends<'r>(&'r Round);
 
 impl Drop for Ends<'_> {

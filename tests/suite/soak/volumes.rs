@@ -36,7 +36,7 @@ impl Work {
         self.store.attach(&sandbox, &planned, None, &cancel()).map_err(|error| error.in_volume(volume))
     }
 
-    /// Nobody can remove what is attached, and so it can be looked up.
+    /// Looks up a volume while it is attached: it must be there, because an attached volume cannot be removed.
     fn hold(&self, volume: &str, mount: &MountConfig) -> Outcome {
         let held = self.attach(volume, mount)?;
         let found = self.store.get(&name(volume), &cancel());
@@ -78,7 +78,7 @@ impl Work {
             }
             12 => self.tell("pool-check", |work| {
                 let problems = check(&work.home, work.dice.below(2) == 0, &cancel())?;
-                // Others are killed in the middle of their work all the time; anything else nobody has done.
+                // Other workers are killed in the middle of their work all the time. All else is an error.
                 let wrong =
                     problems.into_iter().find(|problem| problem.kind != ProblemKind::IncompleteOperation);
                 wrong.map_or_else(ok, |problem| Ok(format!("{BROKEN} {problem:?}")))

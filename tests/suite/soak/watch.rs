@@ -1,4 +1,4 @@
-//! A look from another process while everybody works: what must hold at any moment.
+//! Checks, from another process and while all workers run, what must hold at any moment.
 
 use super::content::is_sealed;
 use super::environment::{Environment, SHARED_FILES, SHARED_WITH_GUEST};
@@ -9,8 +9,8 @@ use sandbox_volumes::store::{Durability, Store, VolumeInfo};
 use sandbox_volumes::sync::CancelToken;
 use std::fs;
 
-/// Rows that no moment may show, whatever is being done: a hold on a volume that is being made, removed, or gone, and a
-/// disk with a writer and somebody else.
+/// Rows that no moment may show: a lease of a volume that is being created or removed, or is gone, and a disk with a
+/// writer and another holder.
 const NEVER: [&str; 2] = [
     "SELECT count(*) FROM lease WHERE volume_id IN (SELECT volume_id FROM intent)
      OR volume_id NOT IN (SELECT id FROM volume)",

@@ -1,4 +1,4 @@
-//! A worker: a process that does one thing after the other, and tells each before and after it does it.
+//! A worker: a process that does one operation after the other, and reports each before and after it.
 
 use super::content::Dice;
 use super::environment;

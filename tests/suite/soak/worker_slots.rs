@@ -1,4 +1,4 @@
-//! The workers that live now, each in its slot, where whoever finds it silent can end it.
+//! Running workers, each in a slot. Another thread can end a worker that hangs.
 
 use crate::support::worker::Process;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 /// A worker that says nothing for so long hangs.
 const SILENCE: Duration = Duration::from_secs(180);
 
-/// A slot, and the worker that lives in it. The process is reaped by whoever takes it out, so that nobody can kill
-/// another one that was given its number.
+/// A slot and its worker. Only the thread that takes the worker out reaps the process, so that no thread can kill a
+/// later process of the same id.
 #[derive(Default)]
 pub struct Slot(Mutex<Option<RunningWorker>>);
 
@@ -17,7 +17,7 @@ struct RunningWorker {
     heard: Instant,
 }
 
-/// A worker's time in its slot, at whose end it is killed and reaped.
+/// Kills and reaps the worker of a slot when dropped.
 pub struct SlotGuard<'s>(&'s Slot);
 
 impl Slot {
@@ -30,7 +30,7 @@ impl Slot {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Kills the worker if it hangs, and tells whether it did.
+    /// Kills the worker if it hangs. Returns whether it did.
     pub fn kill_if_silent(&self) -> bool {
         let mut life = self.worker();
         let Some(life) = life.as_mut().filter(|life| life.heard.elapsed() > SILENCE) else { return false };

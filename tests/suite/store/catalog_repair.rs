@@ -1,4 +1,4 @@
-//! Catalogs that are no catalog: refused at once by an open, and mended by `check`, which loses nothing.
+//! Invalid catalogs: an open refuses them at once, and `check` repairs them without loss.
 
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;

@@ -1,4 +1,4 @@
-//! Lost and damaged catalogs, and what `check` finds and mends.
+//! Lost and damaged catalogs, and what `check` finds and repairs.
 
 use crate::support::home::{Home, name};
 use crate::support::immutable::Immutable;
@@ -238,7 +238,7 @@ fn what_an_operation_left_is_told_and_finished() {
     catalog(&home).execute(sql, ()).unwrap();
     fs::create_dir(home.path("volumes/.trash/gone~1-2-3")).unwrap();
     fs::write(home.path("volumes/.staging/4-5-6"), "half a file").unwrap();
-    // Somebody's own, which stays.
+    // A file of the user's own, which stays.
     fs::write(home.path("volumes/.trash/notes"), "").unwrap();
     for (repair, count) in [(false, 3), (true, 3), (false, 0)] {
         let problems = found(&home.path(""), repair);

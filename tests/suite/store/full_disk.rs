@@ -182,7 +182,7 @@ fn hold_removal(disk: &Path) {
     remove_and_use(&Full::on(disk));
 }
 
-/// Letting go takes no room, however often, and whoever takes what became free.
+/// Detaching needs no space, however often, also if another process takes the space that it frees.
 fn hold_letting_go(disk: &Path) {
     let store = Store::open(&disk.join("home"), Durability::Full).unwrap();
     let attach = |_| store.attach("s", &[], None, &CancelToken::default()).unwrap().id;
@@ -220,8 +220,8 @@ fn remove_and_use(full: &Full) {
     assert!(check(&full.home, false, &CancelToken::default()).unwrap().is_empty());
 }
 
-/// Runs a body on a new file system, in a process of its own: the children that other tests start have all files open for
-/// a moment, deleted ones too.
+/// Runs a body on a new file system, in a process of its own: the children that other tests start have all files open
+/// for a moment, deleted ones too.
 fn on(make: fn(&Path) -> Option<Mounted>, body: fn(&Path)) {
     in_child(|| {
         let dir = tempfile::tempdir().unwrap();

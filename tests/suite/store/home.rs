@@ -1,4 +1,4 @@
-//! The home directory: what is made there, and what becomes of the store when somebody else changes it.
+//! The home directory: what is made there, and what the store does after another process changed it.
 
 use crate::support::home::{Home, name};
 use crate::support::immutable::Immutable;

@@ -14,7 +14,7 @@ pub struct Btrfs {
     _image: TempDir,
 }
 
-/// Runs a program on a path, and gives what it says.
+/// Runs a program on a path, and returns what it prints.
 pub fn run(program: &str, arguments: &[&str], path: &Path) -> String {
     let output = Command::new(program).args(arguments).arg(path).output().unwrap();
     assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -22,7 +22,7 @@ pub fn run(program: &str, arguments: &[&str], path: &Path) -> String {
 }
 
 impl Btrfs {
-    /// One without quotas; none, and said so, where there can be none.
+    /// Mounts one without quotas. If that is not possible, skips the test and returns `None`.
     pub fn new() -> Option<Self> {
         let has_tools = Command::new("mkfs.btrfs").arg("--version").output().is_ok();
         if !nix::unistd::geteuid().is_root() || !has_tools {

@@ -1,4 +1,4 @@
-//! How much this thread has computed: what a busy machine does not change.
+//! The CPU time of this thread, which does not depend on the load of the machine.
 
 use nix::time::{ClockId, clock_gettime};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Another process.
+//! A process that does nothing.
 
 use std::process::{Child, Command, Stdio};
 
@@ -16,7 +16,7 @@ impl IdleProcess {
         self.0.id()
     }
 
-    /// Ends it for good: no zombie stays.
+    /// Kills and reaps it.
     pub fn end(&mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();

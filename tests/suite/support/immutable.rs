@@ -1,4 +1,4 @@
-//! Files that nobody can change.
+//! Immutable files.
 
 use super::skip::skip;
 use std::fs::File;
@@ -14,7 +14,7 @@ pub struct Immutable {
 }
 
 impl Immutable {
-    /// None where this process or the file system cannot.
+    /// Returns `None` if this process or the file system cannot.
     pub fn new(path: &Path) -> Option<Self> {
         let holder = File::open(path.parent().unwrap()).unwrap();
         let held = format!("/proc/{}/fd/{}", std::process::id(), holder.as_raw_fd());

@@ -7,7 +7,7 @@ use sandbox_volumes::volume_fs::{EntryMetadata, ListOptions};
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
-/// All entries, each directory's sorted, told in small batches.
+/// All entries, each directory's sorted, from small batches.
 pub fn listed(
     files: &VolumeFs,
     path: impl AsRef<OsStr>,
@@ -16,7 +16,7 @@ pub fn listed(
     told(files, path, ListOptions { recursive, whole: true })
 }
 
-/// The entries in small batches, as a listing with these options tells them.
+/// The entries from small batches, in the order of a listing with these options.
 pub fn told(
     files: &VolumeFs,
     path: impl AsRef<OsStr>,
@@ -38,7 +38,7 @@ pub fn paths(entries: &[(PathBuf, EntryMetadata)]) -> Vec<String> {
     entries.iter().map(|(path, _)| path.to_string_lossy().into_owned()).collect()
 }
 
-/// The kind that JavaScript tells.
+/// The kind of an entry, as JavaScript names it.
 pub fn kind(mode: u32) -> &'static str {
     match mode & nix::libc::S_IFMT {
         nix::libc::S_IFREG => "file",

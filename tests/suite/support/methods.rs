@@ -1,4 +1,4 @@
-//! Every method of a volume's files by name, for the back-end that is tested and for those that are to be caught.
+//! Calls every method of a volume's files by name, of the real implementation and of faulty ones.
 
 use super::listing::{kind, listed, paths, told};
 use super::volume::Volume;
@@ -12,7 +12,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// What a refused call tells.
+/// The error of a refused call.
 #[derive(Debug)]
 pub struct Refusal {
     pub code: String,
@@ -21,7 +21,7 @@ pub struct Refusal {
     pub message: String,
 }
 
-/// Where methods that have two sides find the other one.
+/// The other operand of a method with two paths.
 pub struct OperandPaths {
     /// A directory of the volume, from its root.
     pub in_volume: PathBuf,
@@ -43,7 +43,7 @@ impl OperandPaths {
     pub const OUT: &str = "out";
 }
 
-/// OperandPaths in a volume's root, and on the host a file that has what `f` has, for as long as its directory is there.
+/// Operands in a volume's root, and on the host a file that has what `f` has, as long as the returned directory lives.
 pub fn beside(root: &Path) -> (OperandPaths, TempDir) {
     let dir = tempfile::tempdir_in(root.with_file_name("..")).unwrap();
     fs::write(dir.path().join(OperandPaths::SEED), "file").unwrap();
@@ -57,13 +57,13 @@ pub trait Backend: Sync {
 
     /// Calls the method of that name, as `tests/cases/paths.json` knows it, and gives what it returns; null is
     /// nothing. Those that write write `new`. Also `usedBytes` of the whole, `purge`, of which the directory that
-    /// holds the entry is opened by name, and `copyTreeTo` and `copyTreeIn`, which copy a partner that is a tree.
+    /// holds the entry is opened by name, and `copyTreeTo` and `copyTreeIn`, which copy an operand that is a tree.
     /// `writeDurable` is on disk at once, `writeStreamAppend` writes at the end and `writeStreamAt` at the third byte;
     /// `listStream` and `listAllStream` tell the entries in the file system's order; a method that ends in `Refusing`
     /// refuses links that may lead out, whatever the operands say.
     fn call_between(&self, method: &str, path: &OsStr, operands: &OperandPaths) -> Result<Value, Refusal>;
 
-    /// The same, with operands in the root.
+    /// Calls the method with operands in the root.
     fn call(&self, method: &str, path: &OsStr) -> Result<Value, Refusal> {
         let (operands, _dir) = beside(self.root());
         self.call_between(method, path, &operands)

@@ -1,9 +1,9 @@
-//! The mounts of this thread's name space.
+//! The mounts of this thread's mount namespace.
 
 use std::path::Path;
 
-/// The mounts below a directory in the order in which they were made: where each is, from there, and the line that tells
-/// of it.
+/// The mounts below a directory in the order in which they were made: where each is, from there, and the line that
+/// tells of it.
 pub fn lines_below(directory: &Path) -> Vec<(String, String)> {
     let directory = directory.canonicalize().unwrap();
     let directory = directory.to_str().unwrap().trim_end_matches('/');

@@ -1,11 +1,11 @@
-//! Mounts that nobody else sees.
+//! Mount namespaces of tests.
 
 use super::skip::skip;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-/// Gives this thread, and the processes that it starts, a mount name space. False where that is not possible, which
-/// says that a test is skipped.
+/// Gives this thread, and the processes that it starts, a mount namespace. If that is not possible, skips the test and
+/// returns `false`.
 pub fn enter_namespace() -> bool {
     let nothing: Option<&str> = None;
     let entered = unshare(CloneFlags::CLONE_NEWNS)

@@ -1,4 +1,4 @@
-//! Seeing a file being opened.
+//! Notices that a file is opened.
 
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};

@@ -1,4 +1,4 @@
-//! A file system of the test's own, in memory, so that nobody else frees or takes space there.
+//! A tmpfs of the test's own, on which no other process frees or takes space.
 
 use super::skip::skip;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -8,7 +8,7 @@ use std::path::Path;
 pub struct Private(tempfile::TempDir);
 
 impl Private {
-    /// One of 64 MiB; none, and said so, where there can be none.
+    /// Mounts one of 64 MiB. If that is not possible, skips the test and returns `None`.
     pub fn new() -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         match mount(Some("tmpfs"), dir.path(), Some("tmpfs"), MsFlags::empty(), Some("size=64m,nr_inodes=0"))

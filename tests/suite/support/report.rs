@@ -1,4 +1,4 @@
-//! What a reader of the test run is to see: numbers that a test counted, and what it skipped.
+//! Prints what a reader of the test run should see: numbers that a test counted, and what it skipped.
 
 use std::io::Write;
 

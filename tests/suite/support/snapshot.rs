@@ -1,4 +1,4 @@
-//! All that can be seen of a tree: names, kinds, contents, modes, and when its directories were changed.
+//! Records all that can be seen of a tree: names, kinds, contents, modes, and when its directories were changed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// What stands at and below a path, which itself is the empty one.
+/// The entries at and below a path, which itself has the empty path.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Snapshot(pub BTreeMap<PathBuf, Entry>);
 

@@ -1,4 +1,4 @@
-//! The other process, which swaps.
+//! A process that swaps entries.
 
 use super::worker::{Worker, home, orders, say};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
@@ -85,7 +85,7 @@ fn swap(word: &str, one: &str, other: &str, count: u64) -> bool {
         }
         "out or back" => {
             fs::rename(other, one).is_ok() || fs::rename(one, other).is_ok() || {
-                // Both are there, since the tree was planted anew.
+                // Both are there, since the tree was planted again.
                 let _stays = fs::rename(other, format!("{other}-{count}"));
                 false
             }

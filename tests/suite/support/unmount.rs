@@ -1,12 +1,12 @@
-//! Ends a test's own mounts.
+//! Unmounts what a test mounted.
 
 use nix::errno::Errno;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long a mount may be busy without a defect: on a loaded machine a child of another test, which has yet to execute its
-/// program, holds copies of all descriptors.
+/// How long a mount may be busy without a defect: on a loaded machine a child of another test, which has yet to
+/// execute its program, holds copies of all descriptors.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Unmounts what is mounted at `at`, which a loop device goes with. Tries again while that is busy.

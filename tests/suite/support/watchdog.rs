@@ -9,8 +9,8 @@ use std::time::Duration;
 /// Far longer than anything takes that does not hang, on a busy machine as well.
 pub const HANG_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// Does `work` in this thread. If it has not ended within [`HANG_TIMEOUT`], the test process is aborted: nothing else can
-/// end a thread that hangs.
+/// Does `work` in this thread. If it has not ended within [`HANG_TIMEOUT`], the test process is aborted: nothing else
+/// can end a thread that hangs.
 pub fn watched<T>(about: &str, work: impl FnOnce() -> T) -> T {
     thread::scope(|scope| {
         let (ends_at_drop, end) = mpsc::channel::<()>();

@@ -41,7 +41,7 @@ impl Worker {
         writeln!(self.process.stdin.as_mut().unwrap(), "{order}").unwrap();
     }
 
-    /// Waits for the next answer; none once the worker has ended.
+    /// Waits for the next answer. Returns `None` once the worker has ended.
     pub fn answer(&mut self) -> Option<String> {
         self.answers.next().map(Result::unwrap)
     }
@@ -68,7 +68,7 @@ impl Drop for Process {
     }
 }
 
-/// Within a worker: its home. None where somebody runs the ignored tests by hand.
+/// Within a worker: its home. Returns `None` if the ignored tests are run by hand.
 pub fn home() -> Option<PathBuf> {
     std::env::var_os(HOME).map(PathBuf::from)
 }

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 
-/// Takes a lease, says so, says when it is asked to give it up, and does when it is told to.
+/// Takes a lease and says so, says when the kernel asks to release it, and releases it on request.
 const HOLDER: &str = "
 import fcntl, os, signal, sys, threading
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGIO])

@@ -1,5 +1,4 @@
-//! Who may do what with files that the host makes: as the directory has it, as the old file has it, never more than the
-//! original.
+//! Permissions of files that the host makes: those of the directory or of the old file, never more than the original's.
 
 use crate::support::acl::{ACCESS, DEFAULT, acl, get, rights, set};
 use crate::support::btrfs::{Btrfs, run};

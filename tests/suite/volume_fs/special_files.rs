@@ -1,4 +1,4 @@
-//! FIFOs, sockets and devices in a volume: refused at once, without their other end ever noticing.
+//! FIFOs, sockets and devices in a volume: refused at once, and never opened.
 
 use crate::faulty::{Check, FaultyVolume};
 use crate::support::listing::{kind, listed, paths};
@@ -153,7 +153,8 @@ fn faulty_operations_on_a_fifo_hang_until_it_has_another_end() {
         let faulty = FaultyVolume::in_volume(&volume, check);
         thread::scope(|scope| {
             let hanging = scope.spawn(move || faulty.call(method, OsStr::new("special")).is_ok());
-            // Opening one end waits for the other one. So the call has opened its own, and it ended only after this one.
+            // Opening one end waits for the other one. So the call has opened its own, and it ended only after this
+            // one.
             let other_end = watched("opening the other end", || match method {
                 "write" => OpenOptions::new().read(true).open(&fifo).unwrap(),
                 _ => OpenOptions::new().write(true).open(&fifo).unwrap(),

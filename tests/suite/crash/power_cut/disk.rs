@@ -2,7 +2,8 @@
 //! fails.
 //!
 //! It is as forgetful as POSIX allows a file system to be that does not break itself:
-//! - A file's bytes and length are on disk after `fsync`, `fdatasync` or `syncfs`, and its mode after `fsync` or `syncfs`.
+//! - A file's bytes and length are on disk after `fsync`, `fdatasync` or `syncfs`, and its mode after `fsync` or
+//!   `syncfs`.
 //! - A name that was made or removed is on disk after an `fsync` of the directory that holds it. An `fsync` of the file
 //!   or directory itself does not do it.
 //! - A rename is one step, kept or lost as a whole, and on disk after an `fsync` of either directory.

@@ -1,9 +1,9 @@
-//! A power cut at any instant: what was acknowledged is there, and what was not does no harm.
+//! Cuts the power at any instant: what was acknowledged is there, and what was not does no harm.
 //!
 //! An operation runs in a process of its own, and strace writes down all that it does to files. A model of a forgetful
-//! file system (`power_cut/disk.rs`) then tells what may be on disk after each of these steps. Each such state is made
-//! in a directory of its own, opened as a home, and looked over. `POWER_CUT_STATES` is how many states are drawn at
-//! random for each step, and `POWER_CUT_SEED` has the same ones drawn again.
+//! file system (`disk.rs`) then says what may be on disk after each of these steps. Each such state is made in a
+//! directory of its own, opened as a home, and checked. `POWER_CUT_STATES` is how many states are drawn at random for
+//! each step, and `POWER_CUT_SEED` draws the same ones again.
 
 mod calls;
 mod cut;
@@ -53,8 +53,7 @@ fn notices_missing_syncs(work: Work) {
     assert!(!damaged.is_empty(), "nobody noticed that nothing was synced");
 }
 
-/// Where a store does not wait for its directories, a power cut may leave what was told of it, and nothing that cannot
-/// be mended.
+/// With `Durability::Fast`, a power cut leaves only what the documentation says, and all of it can be repaired.
 fn cut_fast(work: Work) {
     if !may_attach() {
         return skip("strace is missing, or may not attach to another process here");
@@ -91,8 +90,8 @@ enum Fate {
     Refused,
 }
 
-/// The process dies before each of these calls, and the power fails while the next one recovers; or the call is refused,
-/// and the power fails thereafter.
+/// The process dies before each of these calls, and the power fails while the next one recovers; or the call is
+/// refused, and the power fails thereafter.
 fn cut_after(work: Work, fate: Fate) {
     let calls = match fate {
         Fate::Killed => ["renameat2", "unlinkat", "fsync"],

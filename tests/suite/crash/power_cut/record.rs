@@ -101,7 +101,7 @@ impl Record {
             }
             "sync" | "syncfs" => self.disk.steps.push(Step::Sync { node: None, with_mode: true, covers }),
             // A shared mapping of a file would change it without a call; only SQLite's index of its log, which
-            // it makes anew, may be one.
+            // it makes again, may be one.
             "mmap" if argument(2).contains("PROT_WRITE") && argument(3).contains("MAP_SHARED") => {
                 let node = self.node_of(fd(4));
                 assert!(node.is_none_or(|node| self.is_index(node)), "{call:?}");
@@ -137,8 +137,8 @@ impl Record {
         self.names.iter().any(|((_, name), named)| *named == node && name.ends_with(b"-shm"))
     }
 
-    /// The directory that holds what a path stands for, and its name there; none where that is not below the root. The
-    /// name is empty where a path stands for a directory by `.`, `..` or a descriptor.
+    /// The directory that holds what a path names, and its name there. Returns `None` if that is not below the root.
+    /// The name is empty if the path names a directory by `.`, `..` or a descriptor.
     fn place(&self, dir: &str, path: &[u8]) -> Option<(Node, Vec<u8>)> {
         let (mut at, rest) = if let Some(rest) = path.strip_prefix(b"/proc/self/fd/") {
             let (fd, rest) = rest.split_at(rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len()));

@@ -32,8 +32,8 @@ impl Random {
     }
 }
 
-/// The states after `done` steps, of which those that are on disk are told by `after`: all that is loose lost or kept,
-/// names without bytes and bytes without names, and some drawn at random.
+/// The states after `done` steps. `after` lists the steps that are on disk. Of all others there are the states in which
+/// all are lost, all kept, only names kept, only bytes kept, and some drawn at random.
 pub fn states(disk: &Disk, after: &[usize], done: usize, draws: usize, random: &mut Random) -> Vec<State> {
     let places: Vec<_> = disk.steps.iter().map(Step::place).collect();
     let is_loose = |step: usize| after[step] > done;

@@ -289,7 +289,7 @@ fn is_free(home: &Home, takes: Takes) -> bool {
     }
 }
 
-/// What has a disk once nobody else does.
+/// Each way to take a disk that has no holder.
 type Takes = fn(&Home) -> Result<(), Error>;
 
 const TAKES: [Takes; 3] = [

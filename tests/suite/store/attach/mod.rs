@@ -7,9 +7,9 @@ mod listing;
 mod microsandbox;
 mod mount_into;
 mod nested;
-mod part;
 mod provision;
 mod rollback;
+mod subpath;
 
 use crate::support::home::Home;
 use sandbox_volumes::error::{Error, ErrorKind};

@@ -65,7 +65,7 @@ fn ensure_exists_tells_exactly_the_fields_that_differ_and_changes_nothing() {
     let qcow2 = json!({ "mode": "create", "kind": "disk", "sizeMib": 8, "format": "qcow2" });
     let made = home.attach("one", &[named("qcow2", qcow2)]).unwrap();
     home.store.detach(made.id).unwrap();
-    // Whoever does not ask for a format takes what is there.
+    // Without a requested format, any format will do.
     home.attach("one", &[named("qcow2", with_mode(&disk, "ensure-exists"))]).unwrap();
     let cases = [
         ("small", json!({ "mode": "ensure-exists", "quotaMib": 8 }), vec![("quotaMib", "8", "4")]),

@@ -132,7 +132,7 @@ fn an_image_stays_open_while_it_is_attached_whatever_becomes_of_the_store() {
     let path = ext4_image(&home.path("image.raw"), 8);
     let attached = home.attach("worker", &[image(&path, json!({}))]).unwrap();
     let same = || is_same_file(disk(&attached.mounts[0]).1, &path);
-    // The home is opened anew.
+    // The home is opened again.
     fs::remove_dir_all(home.path("db")).unwrap();
     assert_eq!(home.volumes(), [""; 0]);
     assert!(same());
@@ -203,7 +203,7 @@ fn a_vmdk_of_several_files_is_held_with_all_of_them() {
     let error = home.attach("other", &[image(&extent, json!({ "format": "raw" }))]).unwrap_err();
     assert_eq!(in_use(&error), ["worker"]);
 
-    // What stands at the names now is not what a runtime is told of.
+    // A runtime does not get what stands at the names now.
     let checked = fs::metadata(&extent).unwrap().ino();
     fs::rename(&extent, home.path("moved")).unwrap();
     symlink("/etc/passwd", &extent).unwrap();

@@ -1,4 +1,4 @@
-//! One writer or many readers of a disk, whoever they are.
+//! One writer or many readers of a disk, in any process.
 
 use super::{ext4_image, image, in_use, readonly, volume};
 use crate::support::home::{Home, name};

@@ -221,7 +221,7 @@ fn a_disk_volume_whose_image_was_cut_off_is_not_attached() {
     let error = home.attach("worker", &[volume("data", json!({}))]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DiskImage);
     assert!(error.to_string().contains("is shorter than the disk was made"), "{error}");
-    // One that somebody made larger is no harm.
+    // A larger image does no harm.
     image.set_len(128 * MIB).unwrap();
     home.attach("worker", &[volume("data", json!({}))]).unwrap();
 }

@@ -1,4 +1,4 @@
-//! Somebody else holds what we need and does not let go.
+//! Another process holds a lock and does not release it.
 
 use crate::support::home::{Home, name};
 use crate::support::worker::{self, Worker};
@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 const PROMISED: Duration = Duration::from_secs(5);
 const LESS_THAN_TWICE: Duration = Duration::from_secs(9);
 
-/// How often something is tried of which one try shows that it does not wait. What waits does so each time; what does not
-/// may be held up by a busy machine.
+/// How often something is tried of which one try shows that it does not wait. What waits does so each time; what does
+/// not may be held up by a busy machine.
 const TRIES: usize = 6;
 
 type Operation<'a> = Box<dyn Fn() -> Result<(), Error> + Send + Sync + 'a>;

@@ -125,7 +125,7 @@ fn a_check_finds_nothing_wrong_while_another_process_creates_and_removes() {
     report(format_args!("{checks} checks"));
 }
 
-/// Does what it is told with its home and answers `ok` or the error's code; an unexpected error is shown whole.
+/// Obeys orders on its home, and answers `ok` or the error's code. An unexpected error is shown in full.
 #[test]
 #[ignore = "a worker that another test starts as a second process"]
 fn worker_that_obeys() {

@@ -100,8 +100,8 @@ impl Race {
         }
     }
 
-    /// Half of them attach what the others remove: one removal comes first, and nobody attaches, or attaching does, and
-    /// nobody removes. Where only one may attach, the others are refused in either case.
+    /// Half of them attach what the others remove. Either one removal comes first and none attaches, or attaching comes
+    /// first and none removes. If only one may attach, the others are refused in either case.
     fn attach_and_remove(&mut self, volume: &str, most_attached: usize) {
         let attaching = self.workers.len() / 2;
         let removing = self.workers.len() - attaching;
@@ -196,7 +196,7 @@ fn a_store_that_looks_before_it_creates_does_not_have_one_winner() {
     assert!(found.is_some(), "{MOST} rounds showed nothing, so the rounds above show nothing");
 }
 
-/// Does what it is told and answers `ok` or the error's code.
+/// Obeys orders, and answers `ok` or the error's code.
 #[test]
 #[ignore = "a worker that another test starts as a second process"]
 fn worker_that_does_as_it_is_told() {

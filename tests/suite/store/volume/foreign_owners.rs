@@ -25,7 +25,7 @@ const GRANT: &str = "65534:100000:65536\n";
 
 const NOTHING: Option<&str> = None;
 
-/// Puts a file that says who is granted which ids in place of the host's, in this mount name space only.
+/// Puts a file that says who is granted which ids in place of the host's, in this mount namespace only.
 fn grant(dir: &Path, content: &str) {
     let file = dir.join("grants");
     fs::write(&file, content).unwrap();
@@ -147,7 +147,7 @@ fn case_71_remove_all_deletes_what_belongs_to_a_granted_id() {
     });
 }
 
-/// Puts a program in place of `unshare`, in this mount name space only, that counts its calls and deletes nothing.
+/// Puts a program in place of `unshare`, in this mount namespace only, that counts its calls and deletes nothing.
 fn count_calls_of_unshare(home: &Path) -> impl Fn() -> usize {
     let (calls, program) = (home.join("calls"), home.join("unshare"));
     fs::write(&calls, "").unwrap();

@@ -32,7 +32,7 @@ const GRANT: &str = "65534:100000:65536\n";
 
 const NOTHING: Option<&str> = None;
 
-/// A directory for a test, in a mount name space of its own with an `rm` that waits.
+/// A directory for a test, in a mount namespace of its own with an `rm` that waits.
 struct Environment {
     dir: PathBuf,
     /// Has something to read once `rm` runs, and ends once no process of `rm` is left.
@@ -42,7 +42,8 @@ struct Environment {
 }
 
 impl Environment {
-    /// Puts files and programs in place of the host's. The shell code `rm` runs in place of the program, which is `$real`.
+    /// Puts files and programs in place of the host's. The shell code `rm` runs in place of the program, which is
+    /// `$real`.
     fn new(dir: &Path, rm: &str) -> Self {
         let path = |name: &str| dir.join(name);
         let make = |name: &str, content: &str| {

@@ -1,4 +1,4 @@
-//! A volume is told from every other one by its id, a later one of its name included.
+//! An id identifies a volume, also among earlier and later ones of its name.
 
 use crate::support::home::{Home, name};
 use crate::support::methods::{OperandPaths, beside, call_between};

@@ -1,4 +1,4 @@
-//! What a guest of the host's own user takes away from it: rights on its directories.
+//! Directories whose permissions a guest took away from the host's own user.
 
 use crate::support::ordinary_user::as_ordinary_user;
 use crate::support::volume::Volume;

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 struct Mounted(PathBuf);
 
 impl Mounted {
-    /// Mounts `source` at `target`, memory where there is none; none where this process may not mount.
+    /// Mounts `source`, or a tmpfs without one, at `target`. Returns `None` if this process may not mount.
     fn new(source: Option<&Path>, target: &Path) -> Option<Self> {
         let none: Option<&str> = None;
         let mounted = match source {
@@ -235,7 +235,7 @@ fn check_immutable(
     }
 }
 
-/// A volume with an immutable file, its path, and what keeps it; none where there can be no such file.
+/// A volume with an immutable file, its path, and its guard. Returns `None` if there can be no such file.
 fn with_immutable() -> Option<(Volume, PathBuf, Immutable)> {
     let volume = Volume::new(json!({}));
     let file = volume.files.root().join("a/b/file");

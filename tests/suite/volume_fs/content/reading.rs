@@ -1,4 +1,4 @@
-//! Reading files that are longer than memory, or that change meanwhile.
+//! Reading files that are longer than memory, or that change while they are read.
 
 use crate::support::child::in_child;
 use crate::support::volume::Volume;

@@ -229,7 +229,7 @@ fn copy_sparse_files() {
         for file in ["sparse", "hole"] {
             let before = bytes_read();
             copy(&volume, file, "made").unwrap();
-            // What is no hole is a few KiB; the holes are 64 GiB and more.
+            // The data is a few KiB; the holes are 64 GiB and more.
             let read = bytes_read() - before;
             assert!(read < 1 << 20, "{name} read {read} bytes");
             let [one, other] = [from.join(file), to.join("made")].map(|path| fs::metadata(path).unwrap());

@@ -1,16 +1,16 @@
 //! Copying files and trees: within a volume, into it, out of it, and adding to files.
 
 mod append;
-mod asked;
-mod beyond;
 mod commit;
 mod content;
+mod filter;
 mod large;
 mod limits;
 mod links;
 mod privileges;
+mod procfs;
 mod reflink;
-mod undone;
+mod rollback;
 
 use crate::support::openat2;
 

@@ -1,4 +1,4 @@
-//! Listing, looking at and renaming entries: what is told, and of what trees.
+//! Listing, stat and rename, of any tree.
 
 mod long_paths;
 mod overlay;

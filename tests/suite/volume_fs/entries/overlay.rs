@@ -1,4 +1,4 @@
-//! Walks where a file system does not tell when a directory was made.
+//! Walks on a file system without birth times of directories.
 
 use crate::support::mount_namespace::enter_namespace;
 use crate::support::private::Private;

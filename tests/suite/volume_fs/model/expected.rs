@@ -209,7 +209,7 @@ impl Model {
         Ok(())
     }
 
-    /// Where both paths are wrong, either may be told.
+    /// If both paths are wrong, the error may name either.
     fn rename(&mut self, from: &[u8], to: &[u8]) -> Foreseen {
         match (self.root.entry(from), self.root.entry(to)) {
             (Ok(old), Ok(new)) => {

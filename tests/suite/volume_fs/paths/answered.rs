@@ -1,7 +1,7 @@
-//! What a faulty author gets right, so that no case of a group tells it from the real thing.
+//! Cases in which a faulty implementation does what the real one does.
 
-/// Of these groups the system itself answers such a method as we must, whoever asks by whatever name. What we owe is in
-/// the table all the same, and is held with and without `openat2`.
+/// Methods that the system itself answers correctly in these groups, by any path. The table has these cases all the
+/// same, and they run with and without `openat2`.
 pub const ANSWERED_BY_THE_SYSTEM: [(u64, &[&str]); 3] = [
     // A directory is no file (`EISDIR`), is there already, and is looked at as one, the root as well as any other. What
     // removes, renames or replaces it atomically has to refuse by itself, and so is not here.

@@ -1,4 +1,4 @@
-//! Lookups that are disturbed for ever: `openat2` answers `EAGAIN` whenever it is asked.
+//! Lookups that are disturbed for ever: `openat2` always fails with `EAGAIN`.
 
 use super::call;
 use super::table::{prepared, table};
@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Far longer than any bounded number of retries takes on a busy machine.
 const LONG_ENOUGH: Duration = Duration::from_secs(120);
 
-/// How often a faulty call asks before it is taken to do so for ever.
+/// How often a faulty call tries before the test takes it to hang.
 const TOO_OFTEN: u32 = 100_000;
 
 /// A call that is disturbed for ever ends with `EBUSY`.

@@ -1,4 +1,4 @@
-//! FaultyVolume back-ends that make one mistake more, to see that the case which is about it catches them.
+//! Faulty back-ends with one more mistake, which the case about it must catch.
 
 use crate::faulty::{Check, FaultyVolume};
 use crate::support::methods::{Backend, OperandPaths, Refusal};

@@ -11,7 +11,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 /// The methods that put a new file in place of the old one.
 const REPLACING: [&str; 4] = ["writeAtomic", "writeStreamAtomic", "copyIn", "copyTo"];
 
-/// Makes the hard link anew, calls a method on it, and tells whether the file outside stayed as it was.
+/// Makes the hard link again and calls a method on it. Fails if the file outside changed.
 fn check(volume: &Volume, backend: &dyn Backend, method: &str) -> Result<(), String> {
     let (inside, outside) = (volume.files.root().join("linked"), volume.outside.join("linked"));
     fs::write(volume.files.root().join("f"), "new").unwrap();

@@ -2,7 +2,7 @@
 //!
 //! `cases/paths.json` is shared with the JS suite. `fixture` is what the volume and the directory outside it
 //! hold. Each of `cases` calls every one of its `methods` (or of the list of that name) with every one of its
-//! `paths`, on a fresh fixture; `case` is its number in CASES.md, where it has one.
+//! `paths`, on a fresh fixture; `case` is its number in `docs/cases.md`, where it has one.
 //!
 //! - Of a path that is an object, `repeat` is a text and how often it stands between `prefix` and `suffix`.
 //! - `write`, `writeString` and `writeAtomic` (a write with `atomic`) write `new`.

@@ -123,7 +123,7 @@ fn case_21_a_root_that_was_replaced_by_a_link_is_an_error() {
 
 #[test]
 fn case_21_faulty_methods_follow_a_root_that_was_replaced_by_a_link() {
-    // What is no directory cannot be listed, wherever it is.
+    // Only a directory can be listed, wherever it is.
     for method in all_methods().into_iter().filter(|method| !method.starts_with("list")) {
         let faulty = |volume: &Volume| called(&FaultyVolume::in_volume(volume, Check::Target), &method);
         assert!(check_replaced(faulty).is_err(), "{method}");

@@ -1,4 +1,4 @@
-//! Runs `cases/paths.json`, whose fields the top of `paths.rs` explains.
+//! Runs `cases/paths.json`, whose fields `mod.rs` explains.
 
 use crate::support::methods::{Backend, Refusal};
 use crate::support::snapshot::Snapshot;

@@ -22,7 +22,7 @@ impl Volume {
 /// The bytes of a file that is there before.
 const OLD: u64 = 4096;
 
-/// A volume that is not measured for each write, of 16 MiB, on a file system where nobody else takes or frees space.
+/// A volume that is not measured for each write, of 16 MiB, on a file system of its own.
 fn large(private: &Private) -> Volume {
     let volume = Volume::new_in(private.path(), json!({ "quotaMib": 16 }));
     volume.fill_with_many();

@@ -1,10 +1,10 @@
-//! Quotas: exact at the limit, whoever wrote meanwhile, without measuring the volume for each write.
+//! Quotas: exact at the limit, also with other writers, and without measuring the volume for each write.
 
-mod account;
 mod btrfs;
 mod copy;
+mod estimate;
+mod guest_writes;
 mod limit;
-mod meanwhile;
 mod processes;
 mod stream;
 

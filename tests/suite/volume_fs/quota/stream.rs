@@ -1,4 +1,4 @@
-//! Writers that go on piece by piece: what they cost, and what they may.
+//! Streams: what they are charged, and where they are refused.
 
 use super::{ATOMIC, PLAIN};
 use crate::support::private::Private;
@@ -26,7 +26,7 @@ fn refused() -> Result<(), String> {
     Err("ERR_QUOTA_EXCEEDED".to_owned())
 }
 
-/// A volume that is not measured for each write, of 8 MiB, on a file system where nobody else takes or frees space.
+/// A volume that is not measured for each write, of 8 MiB, on a file system of its own.
 fn large(private: &Private) -> Volume {
     let volume = Volume::new_in(private.path(), json!({ "quotaMib": 8 }));
     volume.fill_with_many();
@@ -107,7 +107,7 @@ fn case_45_what_is_taken_between_two_pieces_counts_for_the_next_and_for_the_end(
         volume.write("other", &vec![1; 5 << 20], PLAIN).unwrap();
         assert_eq!(add(&mut writer, 2 << 20), refused());
         add(&mut writer, PIECE).unwrap();
-        // Nobody but an atomic writer is still to take what it wrote.
+        // Only an atomic writer still reserves what it wrote.
         volume.write("more", &vec![1; 1 << 19], PLAIN).unwrap();
         match options.atomic {
             true => {

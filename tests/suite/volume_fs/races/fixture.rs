@@ -1,4 +1,4 @@
-//! Where a race takes place: a volume in which each operation has a cell of its own, and outside it the same
+//! The fixture of a race: a volume in which each operation has a cell of its own, and outside it the same
 //! names with other contents.
 
 use super::operation::{Kind, Operation};
@@ -216,7 +216,7 @@ impl Cell {
         symlink(self.outside.join(entry), self.held.path.join(link_to(entry))).unwrap();
     }
 
-    /// Makes the entry, and the link that it is swapped for, anew where one is gone.
+    /// Makes the entry and the link that it is swapped for again, if one is gone.
     fn renew(&self, entry: &str) {
         let at = |path: &str| self.held.path.join(path);
         let link = link_to(entry);
@@ -236,12 +236,12 @@ impl Cell {
         put(&at("fresh"), &at(entry));
     }
 
-    /// Plants `tree`, with `sub` in each of its directories. Nobody can swap anything in it before it stands
-    /// there whole.
+    /// Plants `tree`, with `sub` in each of its directories. It appears as a whole, so that the swapper never sees a
+    /// part of it.
     fn replant(&self) {
         let [tree, old, next] = ["tree", "old", "next"].map(|name| self.held.path.join(name));
         let _not_there = fs::rename(&tree, &old);
-        // What was being swapped meanwhile may come back.
+        // What was being swapped may come back.
         for gone in [old, self.held.path.join(link_to("dir"))] {
             while fs::symlink_metadata(&gone).is_ok() {
                 discard(&gone);
@@ -258,7 +258,7 @@ fn link_to(entry: &str) -> String {
     format!("link-to-{entry}")
 }
 
-/// Whether something of outside is at or below a place. No link is followed, whoever swaps what.
+/// Whether something of outside is at or below a place. No link is followed, also while entries are swapped.
 fn holds_outside(place: &Path) -> bool {
     let mut looking = OpenOptions::new();
     looking.read(true).custom_flags(libc::O_NOFOLLOW);
@@ -273,14 +273,14 @@ fn holds_outside(place: &Path) -> bool {
     names.any(|name| name == ONLY_OUTSIDE || holds_outside(&dir.path.join(name)))
 }
 
-/// Moves a fresh entry to its place, whatever stands there, and whatever the other process puts there meanwhile.
+/// Moves a fresh entry to its place, whatever stands there, and whatever the other process puts there in between.
 fn put(fresh: &Path, place: &Path) {
     while fs::rename(fresh, place).is_err() {
         discard(place);
     }
 }
 
-/// Removes an entry of any kind; one that is gone, or that was swapped meanwhile, is fine.
+/// Removes an entry of any kind, unless it is gone or was swapped.
 pub fn discard(place: &Path) {
     if fs::remove_file(place).is_err() {
         let _gone = fs::remove_dir_all(place);

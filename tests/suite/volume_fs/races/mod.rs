@@ -1,6 +1,6 @@
-//! What becomes of an operation while another process swaps its directory, its file or the volume's root for a
-//! link to outside, or moves its directory out of the volume, as fast as it can: it meets what is inside or fails
-//! in an allowed way, and never gets out.
+//! Races operations with another process that swaps their directory, their file or the volume's root for a link
+//! to outside, or moves their directory out of the volume, as fast as it can. An operation meets what is inside or
+//! fails in an allowed way, and never gets out.
 //!
 //! `RACE_SECONDS` says how long each operation is raced, 2 s by default, and `RACE_WIDTH` how many of them at once,
 //! 10 by default. `RACE_SECONDS=20 RACE_WIDTH=1` gives each the other process for itself.
@@ -30,7 +30,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long a faulty operation may take to get out. It is stopped when it has.
+/// How long a faulty operation may take to get out. It is stopped once it has.
 const LONG_ENOUGH: Duration = Duration::from_secs(180);
 
 /// How much longer a race goes on that has not met what it must meet.
@@ -145,7 +145,7 @@ fn remove_while_the_root_is_swapped(
         if result.is_err() {
             break;
         }
-        // Of what is gone nothing can be swapped, and so it is made anew in peace.
+        // Nothing can be swapped in what is gone, so it is made again undisturbed.
         while [root, &stray].into_iter().any(|place| fs::symlink_metadata(place).is_ok()) {
             [root, &stray].into_iter().for_each(|place| fixture::discard(place));
         }
@@ -265,7 +265,7 @@ fn faulty_removal_of_a_directory_that_others_keep_filling_is_caught() {
     remove_while_filled(&volume, LONG_ENOUGH, &faulty).unwrap_err();
 }
 
-/// Every operation gets out where it is done naively, but for those that cannot. Each has the other process for itself.
+/// Every faulty operation gets out, but for those that cannot. Each has a swapper of its own.
 fn catch_all_faulty(kind: Kind, check: Check) {
     for operation in of_kind(kind).filter(|operation| operation.escapes_if_faulty) {
         for outcome in race(&[operation], LONG_ENOUGH, Who::Faulty(check)) {
@@ -308,7 +308,7 @@ fn faulty_operations_are_caught_when_the_root_becomes_a_link() {
     }
 }
 
-/// What even naively done stays inside is raced for a moment, lest it is only taken for harmless.
+/// Races the operations that stay inside even if faulty for a moment, to show that they are harmless.
 #[test]
 fn harmless_operations_stay_inside_where_they_are_faulty() {
     let harmless: Vec<_> =

@@ -1,4 +1,4 @@
-//! What is raced: each method with each kind of swap, one line each.
+//! The races: each method with each kind of swap, one line each.
 
 use super::fixture::{INSIDE, LARGE, ONLY_OUTSIDE};
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ pub struct Operation {
     pub kind: Kind,
     pub method: &'static str,
     pub path: &'static str,
-    /// Whether done naively it gets out. What is only ever one system call on the entry itself does not.
+    /// Whether a faulty implementation gets out. One that is a single system call on the entry itself does not.
     pub escapes_if_faulty: bool,
 }
 
@@ -34,7 +34,7 @@ const fn operation(kind: Kind, method: &'static str, path: &'static str) -> Oper
     Operation { kind, method, path, escapes_if_faulty: true }
 }
 
-/// One that even naively done stays inside.
+/// An operation that stays inside even if its implementation is faulty.
 const fn harmless(kind: Kind, method: &'static str, path: &'static str) -> Operation {
     Operation { kind, method, path, escapes_if_faulty: false }
 }

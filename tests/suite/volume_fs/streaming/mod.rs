@@ -1,4 +1,4 @@
-//! Files read and written piece by piece: bounds, what stays of an unfinished one, quotas, descriptors.
+//! Streams: bounds, leftovers of unfinished ones, quotas, descriptors.
 
 mod limit;
 

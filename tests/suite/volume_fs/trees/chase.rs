@@ -1,4 +1,4 @@
-//! Walks through a tree that somebody makes deeper all the while: they end, and tell of what was there before.
+//! Walks of a tree that another thread deepens all the time: they end, and report what was there before.
 
 use crate::support::private::Private;
 use crate::support::volume::Volume;

@@ -1,4 +1,4 @@
-//! Whole trees: how much they take, and deleting them, however deep, wide or odd they are.
+//! Measuring and deleting whole trees, however deep, wide or odd they are.
 
 mod chase;
 
@@ -215,7 +215,7 @@ fn check_deep(
         volume.remove_whole();
         println!("removed with its volume in {:?}", start.elapsed());
         assert_eq!(fs::read_to_string(&sample).unwrap(), "x");
-        // When all is gone, for nobody else could delete it.
+        // Only once all is gone, because nothing else could delete it.
         if used == Ok(expected) { Ok(()) } else { Err(format!("{used:?} bytes, not {expected}")) }
     };
     thread::scope(|scope| {

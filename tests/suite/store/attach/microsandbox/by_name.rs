@@ -148,7 +148,7 @@ fn a_catalog_of_an_unknown_version_is_refused_and_left_as_it_is() {
         assert_eq!(error.kind(), ErrorKind::Catalog, "{change}: {error}");
         assert!(home.path("volumes/data").is_dir());
     }
-    // What has a value without being told is no concern of ours.
+    // A default that microsandbox sets itself does not matter.
     let home = Home::new();
     home.create("data");
     let msb = Msb::older(&home);

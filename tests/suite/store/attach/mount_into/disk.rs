@@ -1,4 +1,4 @@
-//! Disks: which are mounted, how, and that nobody else works with them meanwhile.
+//! Disks: which are mounted, how, and that no other process works with them at the same time.
 
 use super::listed::mounts_below;
 use super::{Home, Rootfs, disk_volume, loop_devices};
@@ -169,7 +169,8 @@ fn soon<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
     }
 }
 
-/// Whether somebody writes the image as QEMU would tell: a loop device's opening of it, but no attachment itself.
+/// Whether a process has the image open for writing, as QEMU would see it. A loop device counts, an attachment does
+/// not.
 fn is_written(image: &Path) -> bool {
     let mut asked = libc::flock {
         l_type: libc::F_WRLCK as _,
@@ -208,7 +209,7 @@ fn case_60_the_flock_is_taken_again_when_what_used_an_unmounted_disk_ends() {
         drop(used);
         soon("the loop device ends", || (!is_written(&path)).then_some(()));
     };
-    // Whoever asks for attachments takes what was not taken in the background.
+    // A query for attachments takes away what was not taken away in the background.
     let attachments = || home.store.attachments(None, None, &CancelToken::default()).unwrap().len();
 
     let (attached, used) = unmounted_in_use();
@@ -217,7 +218,7 @@ fn case_60_the_flock_is_taken_again_when_what_used_an_unmounted_disk_ends() {
     home.store.detach(attached.id).unwrap();
     soon("the disk is free", || (!is_locked()).then_some(()));
 
-    // Not once a runtime was told to take it.
+    // Not once a runtime has it.
     let (attached, used) = unmounted_in_use();
     attached.give_flock_away().unwrap();
     end(used);

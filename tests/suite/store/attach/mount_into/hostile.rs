@@ -34,7 +34,7 @@ fn a_planted_link_at_or_above_a_mount_point_leads_nowhere() {
         symlink(&target, data.join(at)).unwrap();
     }
     fs::create_dir(rootfs.path("there")).unwrap();
-    // Other programs may take mounts away meanwhile: the kernel does so in every name space where their place is deleted.
+    // Mounts of other programs may vanish: the kernel unmounts in every mount namespace where their place is deleted.
     let places = || mounts_below(Path::new("/")).into_iter().map(|mount| mount.place);
     let before: Vec<_> = places().collect();
     let refused = |place: &str, mount| {
@@ -71,7 +71,7 @@ fn a_part_of_a_volume_is_mounted_as_it_was_when_attached() {
     symlink(outside.path(""), data.join("tenant")).unwrap();
     home.mount(&attached, &rootfs).unwrap();
     assert_eq!(fs::read_to_string(rootfs.path("data/file")).unwrap(), "its own");
-    // Whoever ends the attachment takes the mount away.
+    // The end of the attachment takes the mount away.
     home.store.end_attachment(attached.id, true, &CancelToken::default()).unwrap();
     assert_eq!(rootfs.mounts(), [""; 0]);
     assert_eq!(fs::read_to_string(outside.path("file")).unwrap(), "outside");
@@ -109,7 +109,7 @@ fn what_cannot_be_mounted_on_is_refused_and_left_alone() {
 const RACE_TIME: Duration = Duration::from_secs(3);
 const RACE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Ends the swapping also where the test fails meanwhile.
+/// Ends the swapping also if the test fails.
 struct Over<'a>(&'a AtomicBool);
 
 impl Drop for Over<'_> {
@@ -118,7 +118,7 @@ impl Drop for Over<'_> {
     }
 }
 
-/// Mounts again and again while somebody swaps a directory for a link to outside.
+/// Mounts again and again while another thread swaps a directory for a link to outside.
 fn race(home: &Home, rootfs: &Rootfs, place: &str, swapped: &Path, mounts: &[(&str, super::MountConfig)]) {
     let outside = Rootfs::new();
     fs::create_dir_all(outside.path("point")).unwrap();

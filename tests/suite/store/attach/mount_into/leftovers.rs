@@ -118,7 +118,7 @@ fn what_is_in_another_mount_name_space_is_left_to_it() {
     }
     let (home, rootfs) = (Home::new(), Rootfs::new());
     let worker = mounted(&home, &rootfs);
-    // This process holds the name space of the mounts, and goes on in another one.
+    // This process holds the namespace of the mounts, and goes on in another one.
     let mut keeper = Command::new("sleep").arg("600").spawn().unwrap();
     assert!(enter_namespace());
     drop(worker);
@@ -136,7 +136,7 @@ fn what_is_in_another_mount_name_space_is_left_to_it() {
     );
     let listed = String::from_utf8(entered.unwrap().stdout).unwrap();
     assert_eq!(listed.matches(rootfs.0.path().to_str().unwrap()).count(), 3);
-    // A thread of another test may have a new name space of the same number for a while.
+    // A thread of another test may have a new namespace of the same number for a while.
     let deadline = Instant::now() + Duration::from_secs(120);
     while home.written_down() > 0 {
         assert!(Instant::now() < deadline, "they ended with their name space");

@@ -1,4 +1,4 @@
-//! Mounts made on the host, below a root directory. Each test has a mount name space of its own, so that nothing of it
+//! Mounts made on the host, below a root directory. Each test has a mount namespace of its own, so that nothing of it
 //! is seen elsewhere and all of it ends with its thread.
 
 mod disk;
@@ -8,7 +8,7 @@ mod leftovers;
 mod listed;
 mod old_kernel;
 mod privileges;
-mod undone;
+mod rollback;
 
 use crate::support::home;
 use crate::support::home::Home;

@@ -43,7 +43,7 @@ fn worker_with_other_privileges() {
     worker::say(format!("{} {} {devices}", other.mounts().len(), other.entries().len()));
 }
 
-/// What the worker says when it is started by this command, in a directory that anybody may write; none where it does
+/// What the worker says when this command starts it in a directory that all users may write. Returns `None` if it does
 /// not start.
 fn answers(command: &[&str]) -> Option<Vec<String>> {
     let dir = tempfile::tempdir().unwrap();

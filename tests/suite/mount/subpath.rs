@@ -1,4 +1,4 @@
-//! A part of a volume as each runtime is told of it.
+//! Subpaths of a volume, in the notation of each runtime.
 
 use super::microsandbox::look_up;
 use super::values;

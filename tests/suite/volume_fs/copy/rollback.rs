@@ -1,4 +1,4 @@
-//! A copy of a directory that is undone removes what it made, and nothing else.
+//! The rollback of a copy removes what the copy made, and nothing else.
 
 use crate::support::ordinary_user::as_ordinary_user;
 use crate::support::volume::Volume;

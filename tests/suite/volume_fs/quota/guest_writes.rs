@@ -1,4 +1,4 @@
-//! What a guest wrote since the volume was measured.
+//! Bytes that a guest wrote after the last measurement.
 
 use super::PLAIN;
 use crate::support::private::Private;

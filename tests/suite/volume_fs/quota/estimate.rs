@@ -1,4 +1,4 @@
-//! What is known of a volume between two looks at all of it.
+//! The estimate of usage between two measurements.
 
 use super::{ATOMIC, Kept, PLAIN};
 use crate::support::volume::Volume;

@@ -1,4 +1,4 @@
-//! Parts of volumes: what is found, what is made, and that nobody can change it afterwards.
+//! Subpaths of volumes: what is found, what is made, and that a guest cannot change it afterwards.
 
 use super::{create, existing, invalid_field, named};
 use crate::support::child::in_child;
@@ -28,7 +28,7 @@ fn part_with(volume: &str, subpath: &str, options: Value) -> MountConfig {
     MountConfig::named_with(&volume, &json!({ "subpath": subpath }).into(), &options.into()).unwrap()
 }
 
-/// The path that a runtime is told, and what is known of the part.
+/// The path for a runtime, and what is known of the subpath.
 fn opened(attached: &Attachment, at: usize) -> (&Path, &MountedPart) {
     let ResolvedSource::Named { open, part: Some(part), .. } = &attached.mounts[at].origin else { panic!() };
     (open, part)

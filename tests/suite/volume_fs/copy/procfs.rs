@@ -1,4 +1,4 @@
-//! Files that yield more than their stat length, as those of procfs do.
+//! Files that yield more bytes than their length in `stat`, as those of procfs do.
 
 use crate::support::child::in_child;
 use crate::support::mount_namespace::enter_namespace;

@@ -1,4 +1,4 @@
-//! What is asked for before it is copied: many directories at once, and of a tree of any shape.
+//! Filters of copies: many directories in one request, and trees of any shape.
 
 use crate::support::snapshot::Snapshot;
 use crate::support::volume::Volume;
