@@ -2,10 +2,10 @@
 
 use super::packed::{PackedList, PackedTexts, pack_list, pack_lists, pack_texts};
 use super::runtime::arguments::host_path;
-use super::runtime::cancellation::{Cancellation, cancel_token};
+use super::runtime::cancellation::Cancellation;
 use super::runtime::convert::to_option_value;
 use super::runtime::executor::{self, Pool};
-use super::runtime::job::{Job, JobPromise, run};
+use super::runtime::job::{Job, JobPromise, run_cancellable};
 use super::runtime::js_error::or_throw;
 use super::runtime::pages::{NativePages, to_json};
 use crate::error::{Error, Result};
@@ -197,9 +197,9 @@ impl NativeAttachment {
     /// Makes another process the owner of the attachment. Returns its process ID.
     #[napi(catch_unwind, ts_return_type = "Promise<number>")]
     pub fn hand_over(&self, pid: Unknown<'_>, cancellation: Option<&Cancellation>) -> JobPromise<u32> {
-        run(|| {
+        run_cancellable(cancellation, |cancel| {
             let pid = process_id(to_option_value(pid)?)?;
-            let (store, id, cancel) = (self.store.clone(), self.attachment.id, cancel_token(cancellation));
+            let (store, id) = (self.store.clone(), self.attachment.id);
             Ok(Job::on(Pool::Blocking(None), move || store.hand_over(id, pid, &cancel).map(|()| pid)))
         })
     }
@@ -207,10 +207,9 @@ impl NativeAttachment {
     /// `Attachment.mountInto`
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn mount_into(&self, rootfs: Unknown<'_>, cancellation: Option<&Cancellation>) -> JobPromise<()> {
-        run(|| {
+        run_cancellable(cancellation, |cancel| {
             let rootfs = host_path("rootfs", rootfs)?;
             let (store, attachment) = (self.store.clone(), self.attachment.clone());
-            let cancel = cancel_token(cancellation);
             Ok(Job::on(Pool::Blocking(None), move || store.mount_into(&attachment, &rootfs, &cancel)))
         })
     }
@@ -218,19 +217,22 @@ impl NativeAttachment {
     /// `Attachment.unmount`
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn unmount(&self, cancellation: Option<&Cancellation>) -> JobPromise<()> {
-        let (store, id, cancel) = (self.store.clone(), self.attachment.id, cancel_token(cancellation));
-        run(|| Ok(Job::on(Pool::Blocking(None), move || store.unmount(id, &cancel))))
+        run_cancellable(cancellation, |cancel| {
+            let (store, id) = (self.store.clone(), self.attachment.id);
+            Ok(Job::on(Pool::Blocking(None), move || store.unmount(id, &cancel)))
+        })
     }
 
     /// `Attachment.detach`
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn detach(&self, cancellation: Option<&Cancellation>) -> JobPromise<()> {
-        let (store, id, cancel) = (self.store.clone(), self.attachment.id, cancel_token(cancellation));
-        let detach = move || {
-            cancel.commit()?;
-            store.detach_asked(id, &cancel)
-        };
-        run(|| Ok(Job::on(Pool::Blocking(None), detach)))
+        run_cancellable(cancellation, |cancel| {
+            let (store, id) = (self.store.clone(), self.attachment.id);
+            Ok(Job::on(Pool::Blocking(None), move || {
+                cancel.commit()?;
+                store.detach_asked(id, &cancel)
+            }))
+        })
     }
 }
 

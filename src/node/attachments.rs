@@ -1,10 +1,10 @@
 //! `attachments` and `detach`: all attachments of a home, of any process.
 
 use super::runtime::arguments::text;
-use super::runtime::cancellation::{Cancellation, cancel_token};
+use super::runtime::cancellation::Cancellation;
 use super::runtime::convert::to_option_value;
 use super::runtime::executor::Pool;
-use super::runtime::job::{Job, JobPromise, run};
+use super::runtime::job::{Job, JobPromise, run_cancellable};
 use super::runtime::pages::NativePages;
 use super::store::NativeStore;
 use crate::error::{Error, Result};
@@ -23,9 +23,9 @@ impl NativeStore {
         options: Unknown<'_>,
         cancellation: Option<&Cancellation>,
     ) -> JobPromise<NativePages> {
-        run(|| {
+        run_cancellable(cancellation, |cancel| {
             let (sandbox, volume) = attachment_filter(&to_option_value(options)?)?;
-            let (store, cancel) = (self.0.clone(), cancel_token(cancellation));
+            let store = self.0.clone();
             Ok(Job::on(Pool::Bulk, move || {
                 let infos = store.attachments(sandbox.as_deref(), volume.as_ref(), &cancel)?;
                 Ok(NativePages::of_json(infos.iter().map(|info| attachment_json(info).to_string())))
@@ -41,11 +41,11 @@ impl NativeStore {
         options: Unknown<'_>,
         cancellation: Option<&Cancellation>,
     ) -> JobPromise<()> {
-        run(|| {
+        run_cancellable(cancellation, |cancel| {
             let id = attachment_id(&text("id", id)?)?;
             let options = to_option_value(options)?;
             let force = OptionReader::of("DetachOptions", &options, &["force"])?.flag("force")?;
-            let (store, cancel) = (self.0.clone(), cancel_token(cancellation));
+            let store = self.0.clone();
             let detach = move || store.end_attachment(id, force.unwrap_or(false), &cancel);
             Ok(Job::on(Pool::Blocking(None), detach))
         })

@@ -1,9 +1,9 @@
 //! The native side of `VolumeStore.check`.
 
-use super::runtime::cancellation::{Cancellation, cancel_token};
+use super::runtime::cancellation::Cancellation;
 use super::runtime::convert::to_option_value;
 use super::runtime::executor::Pool;
-use super::runtime::job::{Job, JobPromise, run};
+use super::runtime::job::{Job, JobPromise, run_cancellable};
 use super::runtime::pages::{NativePages, to_json};
 use super::store::{SHARED, absolute_home};
 use crate::error::Result;
@@ -16,9 +16,8 @@ use std::path::PathBuf;
 /// `VolumeStore.check`: `options` are `home`, an absolute path, `repair` and `shared`.
 #[napi(catch_unwind, ts_return_type = "Promise<NativePages>")]
 pub fn check_store(options: Unknown<'_>, cancellation: Option<&Cancellation>) -> JobPromise<NativePages> {
-    run(|| {
+    run_cancellable(cancellation, |cancel| {
         let (home, options) = check_options(&to_option_value(options)?)?;
-        let cancel = cancel_token(cancellation);
         // It visits every volume.
         Ok(Job::on(Pool::Walk, move || {
             let problems = check(&home, options, &cancel)?;

@@ -2,10 +2,10 @@
 
 use super::files::NativeFiles;
 use super::runtime::arguments::volume_path;
-use super::runtime::cancellation::{Cancellation, cancel_token};
+use super::runtime::cancellation::Cancellation;
 use super::runtime::convert::to_option_value;
 use super::runtime::executor::Pool;
-use super::runtime::job::{Job, JobPromise, Outcome, run};
+use super::runtime::job::{Job, JobPromise, Outcome, run_cancellable};
 use super::runtime::js_error::or_throw;
 use crate::error::Result;
 use crate::model::{OptionReader, OptionValue, VolumePath};
@@ -111,8 +111,8 @@ impl NativeListing {
     /// entries.
     #[napi(catch_unwind, ts_return_type = "Promise<NativeBatch>")]
     pub fn next(&self, cancellation: Option<&Cancellation>) -> JobPromise<NativeBatch> {
-        run(|| {
-            let (slot, cancel) = (self.0.clone(), cancel_token(cancellation));
+        run_cancellable(cancellation, |cancel| {
+            let slot = self.0.clone();
             Ok(Job::in_steps(slot.pool(), move || slot.next(cancel)))
         })
     }

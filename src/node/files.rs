@@ -2,11 +2,11 @@
 
 use super::lease_retry::{pause_then, retry_while_leased};
 use super::runtime::arguments::volume_path;
-use super::runtime::cancellation::{Cancellation, cancel_token};
+use super::runtime::cancellation::Cancellation;
 use super::runtime::convert::to_option_value;
 use super::runtime::data::{BULK_MIN_BYTES, DataSink, WriteData};
 use super::runtime::executor::{KeyedLimit, Pool};
-use super::runtime::job::{CallResult, IntoJs, Job, JobPromise, Outcome, run};
+use super::runtime::job::{CallResult, IntoJs, Job, JobPromise, Outcome, run_cancellable};
 use super::runtime::pages::NativePages;
 use crate::error::{Error, Result};
 use crate::model::{OptionReader, OptionValue, VolumePath};
@@ -44,13 +44,13 @@ impl NativeFiles {
 
     /// Runs the job that `parse` creates from the files, the path and the token of a call. `parse` reads the other
     /// arguments.
-    pub(super) fn run_at<T>(
+    pub(super) fn run_at<T: 'static>(
         &self,
         path: Unknown<'_>,
         cancellation: Option<&Cancellation>,
         parse: impl FnOnce(VolumeFs, VolumePath, CancelToken) -> CallResult<Job<T>>,
     ) -> JobPromise<T> {
-        run(|| parse(self.files.clone(), volume_path(path)?, cancel_token(cancellation)))
+        run_cancellable(cancellation, |cancel| parse(self.files.clone(), volume_path(path)?, cancel))
     }
 
     /// Reads a whole file, a large one on another pool.

@@ -4,10 +4,10 @@ use super::attachment::NativeAttachment;
 use super::files::NativeFiles;
 use super::mount::NativeMounts;
 use super::runtime::arguments::{text, volume_name, volume_ref};
-use super::runtime::cancellation::{Cancellation, cancel_token};
+use super::runtime::cancellation::Cancellation;
 use super::runtime::convert::to_option_value;
 use super::runtime::executor::{KeyedLimit, Pool};
-use super::runtime::job::{Job, JobPromise, Outcome, run};
+use super::runtime::job::{Job, JobPromise, Outcome, run, run_cancellable};
 use super::runtime::js_error::or_throw;
 use super::runtime::pages::{NativePages, to_json};
 use crate::error::{Error, Result};
@@ -82,11 +82,11 @@ impl NativeStore {
         options: Vec<Unknown<'_>>,
         cancellation: Option<&Cancellation>,
     ) -> JobPromise<OptionValue> {
-        run(|| {
+        run_cancellable(cancellation, |cancel| {
             let name = volume_name(name)?;
             let options = options.into_iter().map(to_option_value).collect::<napi::Result<Vec<_>>>()?;
             let spec = VolumeSpec::from_options(&options)?;
-            let (store, cancel) = (self.0.clone(), cancel_token(cancellation));
+            let store = self.0.clone();
             let pool = pool_for_name(&store, Some(&name), &cancel);
             Ok(Job::on(pool, move || {
                 store.create(&name, &spec, &cancel).map(|volume| created_value(&volume))
@@ -97,9 +97,9 @@ impl NativeStore {
     /// `getVolume`
     #[napi(catch_unwind, ts_return_type = "Promise<object>")]
     pub fn get(&self, name: Unknown<'_>, cancellation: Option<&Cancellation>) -> JobPromise<OptionValue> {
-        run(|| {
+        run_cancellable(cancellation, |cancel| {
             let name = volume_name(name)?;
-            let (store, cancel) = (self.0.clone(), cancel_token(cancellation));
+            let store = self.0.clone();
             let get = move |cancel: &CancelToken| store.get(&name, cancel).map(|info| volume_value(&info));
             Ok(Job::in_steps(Pool::Bulk, walk_slice_first(cancel, get)))
         })
@@ -108,9 +108,9 @@ impl NativeStore {
     /// `listVolumes`. `labels` is the filter.
     #[napi(catch_unwind, ts_return_type = "Promise<NativePages>")]
     pub fn list(&self, options: Unknown<'_>, cancellation: Option<&Cancellation>) -> JobPromise<NativePages> {
-        run(|| {
+        run_cancellable(cancellation, |cancel| {
             let filter = list_filter(&to_option_value(options)?)?;
-            let (store, cancel) = (self.0.clone(), cancel_token(cancellation));
+            let store = self.0.clone();
             let list = move |cancel: &CancelToken| {
                 let infos = store.list(&filter, cancel)?;
                 Ok(NativePages::of_json(infos.iter().map(|info| to_json(&volume_value(info)))))
@@ -139,9 +139,9 @@ impl NativeStore {
         id: Option<String>,
         cancellation: Option<&Cancellation>,
     ) -> JobPromise<()> {
-        run(|| {
+        run_cancellable(cancellation, |cancel| {
             let volume = volume_ref(name, id.as_deref())?;
-            let (store, cancel) = (self.0.clone(), cancel_token(cancellation));
+            let store = self.0.clone();
             let pool = pool_for_name(&store, Some(&volume.name), &cancel);
             // The content is deleted on a pool without short jobs, and without the keyed limit of the name. A
             // caller that waits for the name in this time gets an error that says why.
@@ -161,11 +161,11 @@ impl NativeStore {
         options: Unknown<'_>,
         cancellation: Option<&Cancellation>,
     ) -> JobPromise<NativeAttachment> {
-        run(|| {
+        run_cancellable(cancellation, |cancel| {
             let sandbox = text("sandbox", sandbox)?;
             let mounts = mounts.take();
             let pid = OptionReader::of("AttachOptions", &to_option_value(options)?, &["pid"])?.u32("pid")?;
-            let (store, cancel) = (self.0.clone(), cancel_token(cancellation));
+            let store = self.0.clone();
             // It waits for name locks only if it may create volumes.
             let created = mounts.iter().find_map(|(_, config)| config.may_create());
             let pool = pool_for_name(&store, created, &cancel);

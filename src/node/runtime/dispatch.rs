@@ -13,7 +13,7 @@ use super::job::{CallError, IntoJs, Job, JobPromise, Outcome, Work};
 use super::js_error::{ErrorFactory, to_js_error};
 use crate::error::{Error, Result};
 use crate::store::delete_in_background;
-use crate::sync::IgnorePoison;
+use crate::sync::{CancelToken, IgnorePoison};
 use napi::bindgen_prelude::{FromNapiValue, ToNapiValue, Uint8Array, Unknown};
 use napi::{Env, JsValue, sys};
 use std::any::Any;
@@ -129,9 +129,9 @@ impl<T: IntoJs> ToNapiValue for JobPromise<T> {
         check_status(unsafe { sys::napi_create_promise(env.raw(), &mut deferred, &mut promise) })?;
         let deferred = Deferred(deferred);
         match job {
-            Ok(Job { pool, work }) => {
+            Ok(Job { pool, work, cancel }) => {
                 dispatcher.ref_loop(&env)?;
-                dispatcher.submit(pool, work, deferred);
+                dispatcher.submit(pool, work, cancel, deferred);
             }
             Err(error) => dispatcher.settle(&env, FinishedJob { deferred, outcome: Err(error) }),
         }
@@ -147,15 +147,22 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
 
 impl Dispatcher {
     /// Queues a step. Each step queues the next one, until a result settles the promise.
-    fn submit<T: IntoJs>(self: &Arc<Self>, pool: Pool, work: Work<T>, deferred: Deferred) {
+    fn submit<T: IntoJs>(
+        self: &Arc<Self>,
+        pool: Pool,
+        work: Work<T>,
+        cancel: Option<CancelToken>,
+        deferred: Deferred,
+    ) {
         let reporter = self.clone();
-        let queued = executor::submit(
+        let queued = executor::submit_cancellable(
             pool,
+            cancel.clone(),
             Box::new(move || match reporter.perform(work) {
                 Ok(Outcome::Ready(result)) => reporter.finish(deferred, Ok(result)),
-                Ok(Outcome::Continue(pool, rest)) => reporter.submit(pool, rest, deferred),
+                Ok(Outcome::Continue(pool, rest)) => reporter.submit(pool, rest, cancel, deferred),
                 Ok(Outcome::Parked(park)) => {
-                    park(Box::new(move |pool, rest| reporter.submit(pool, rest, deferred)));
+                    park(Box::new(move |pool, rest| reporter.submit(pool, rest, cancel, deferred)));
                 }
                 Err(error) => reporter.finish::<T>(deferred, Err(error)),
             }),

@@ -129,7 +129,8 @@ pub fn submit(pool: Pool, job: PoolJob) -> Result<()> {
     submit_cancellable(pool, None, job)
 }
 
-fn submit_cancellable(pool: Pool, cancel: Option<CancelToken>, job: PoolJob) -> Result<()> {
+/// Queues a job like [`submit`]. Once `cancel` is cancelled, the job runs before all others.
+pub fn submit_cancellable(pool: Pool, cancel: Option<CancelToken>, job: PoolJob) -> Result<()> {
     match pool {
         Pool::Fast => FAST.submit(None, cancel, job),
         Pool::Bulk => BULK.submit(None, cancel, job),
@@ -142,9 +143,9 @@ fn submit_cancellable(pool: Pool, cancel: Option<CancelToken>, job: PoolJob) -> 
     }
 }
 
-/// Ends cancelled jobs that wait for their key, or were resumed, now. Returns at once, however many there are.
+/// Ends cancelled jobs that are queued, or wait for their key, now. Returns at once, however many there are.
 pub fn release_cancelled() {
-    for queue in [&FAST, &BULK, &TRANSFER, &COPY, &BLOCKING] {
+    for queue in [&FAST, &BULK, &TRANSFER, &WALK, &DELETE, &COPY, &BLOCKING] {
         queue.release_cancelled();
     }
 }
@@ -184,9 +185,15 @@ impl JobQueue {
         if let Some(key) = &key {
             state.by_key.entry(key.clone()).or_default().running += 1;
         }
-        state.jobs.push_back(QueuedJob { key, cancel: cancel_of_key.or(cancel), job });
+        let cancel = cancel_of_key.or(cancel);
+        state.jobs.push_back(QueuedJob { key, cancel: cancel.clone(), job });
+        // A cancellation after this finds the job in the queue.
+        let is_cancelled = cancel.is_some_and(|cancel| cancel.check().is_err());
         drop(state);
         self.job_queued.notify_one();
+        if is_cancelled {
+            self.release_cancelled();
+        }
         Ok(())
     }
 

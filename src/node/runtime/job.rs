@@ -1,7 +1,9 @@
 //! Calls from JavaScript that return a promise: arguments in, a job, a result out.
 
+use super::cancellation::{Cancellation, cancel_token};
 use super::executor::Pool;
 use crate::error::{Error, Result};
+use crate::sync::CancelToken;
 use napi::Env;
 use napi::bindgen_prelude::{ToNapiValue, Unknown};
 
@@ -32,6 +34,8 @@ pub type CallResult<T> = std::result::Result<T, CallError>;
 pub struct Job<T> {
     pub(super) pool: Pool,
     pub(super) work: Work<T>,
+    /// Once it is cancelled, a queued step runs before all others.
+    pub(super) cancel: Option<CancelToken>,
 }
 
 impl<T: 'static> Job<T> {
@@ -42,7 +46,14 @@ impl<T: 'static> Job<T> {
 
     /// Creates a job that may continue in further steps.
     pub fn in_steps(pool: Pool, work: impl FnOnce() -> Result<Outcome<T>> + Send + 'static) -> Self {
-        Job { pool, work: Box::new(work) }
+        Job { pool, work: Box::new(work), cancel: None }
+    }
+
+    /// Ends the job if `cancel` is cancelled before the job starts, also while it is queued.
+    fn cancelled_by(self, cancel: CancelToken) -> Self {
+        let Job { pool, work, .. } = self;
+        let check = cancel.clone();
+        Job { pool, work: Box::new(move || check.check().and_then(|()| work())), cancel: Some(cancel) }
     }
 }
 
@@ -52,6 +63,16 @@ pub struct JobPromise<T>(pub(super) CallResult<Job<T>>);
 /// Runs the job that `parse` creates from the arguments of a call. The promise rejects if `parse` fails.
 pub fn run<T>(parse: impl FnOnce() -> CallResult<Job<T>>) -> JobPromise<T> {
     JobPromise(parse())
+}
+
+/// Runs a job like [`run`], with the token of the call. If that is cancelled, the job does not wait for the queue of
+/// its pool.
+pub fn run_cancellable<T: 'static>(
+    cancellation: Option<&Cancellation>,
+    parse: impl FnOnce(CancelToken) -> CallResult<Job<T>>,
+) -> JobPromise<T> {
+    let cancel = cancel_token(cancellation);
+    run(|| Ok(parse(cancel.clone())?.cancelled_by(cancel)))
 }
 
 /// The outcome of one step of a job.
