@@ -9,6 +9,7 @@ use crate::store::{Attachment, Store, StoreHandle};
 use crate::sys::fd::AsFd;
 use crate::sys::{EntryKind, FileId, Found, open_host_file, stat_at};
 use serde_json::Value;
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
@@ -33,7 +34,7 @@ pub(crate) struct SeenByMicrosandbox {
     /// Reason why microsandbox does not find this home's volumes by name.
     elsewhere: Option<String>,
     /// Rows of the volumes in microsandbox's catalog.
-    rows: Vec<(VolumeName, i64)>,
+    rows: HashMap<VolumeName, i64>,
 }
 
 /// The directory in which microsandbox looks up volumes by name.
@@ -55,7 +56,7 @@ impl Store {
         if let Some(problem) = &seen.elsewhere {
             return Ok(ByName::Unknown(problem.clone()));
         }
-        let attached = seen.rows.iter().find(|(seen, _)| seen == name).map(|(_, row)| *row);
+        let attached = seen.rows.get(name).copied();
         Ok(match handle.row_of(name)? {
             None => ByName::Unknown(format!("its catalog has no volume {:?}", name.as_str())),
             Some(row) if row.is_incomplete => {
