@@ -3,8 +3,9 @@
 use super::{CatalogReader, CatalogWriter};
 use crate::error::{Error, Result};
 use crate::model::{
-    DISK_FSTYPE, DiskFormat, Labels, VolumeId, VolumeKind, VolumeName, VolumeRecord, VolumeSpec,
+    DiskFormat, Labels, VolumeDisk, VolumeId, VolumeKind, VolumeName, VolumeRecord, VolumeSpec, VolumeStorage,
 };
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row};
 use std::collections::{BTreeMap, HashSet};
 
@@ -20,8 +21,8 @@ pub struct FoundVolume {
     pub identity: Option<VolumeId>,
     /// Creation time of the directory, in milliseconds since 1970, if known.
     pub created_at_ms: Option<i64>,
-    /// Format and size of the image, for a disk volume.
-    pub disk: Option<(DiskFormat, Option<u64>)>,
+    /// Directory without a quota, or disk.
+    pub storage: VolumeStorage,
 }
 
 /// A row that no version of this program could have written.
@@ -132,7 +133,8 @@ impl CatalogWriter<'_> {
         spec: &VolumeSpec,
         now_ms: i64,
     ) -> Result<Option<i64>> {
-        let disk = spec.disk();
+        let storage = spec.storage();
+        let columns = StorageColumns::of(&storage);
         let labels = serde_json::Value::from_iter(spec.labels().iter()).to_string();
         let inserted = self
             .0
@@ -145,11 +147,11 @@ impl CatalogWriter<'_> {
             .execute((
                 name.as_str(),
                 identity.to_string(),
-                spec.kind().as_str(),
-                spec.quota_mib(),
-                disk.map(|disk| disk.capacity_bytes() as i64),
-                disk.map(|disk| disk.format().as_str()),
-                disk.map(|_| DISK_FSTYPE),
+                columns.kind,
+                columns.quota_mib,
+                columns.capacity_bytes,
+                columns.disk_format,
+                columns.disk_fstype,
                 labels,
                 now_ms,
             ))?;
@@ -174,12 +176,34 @@ impl CatalogWriter<'_> {
     }
 }
 
+/// The columns of a volume's storage.
+struct StorageColumns<'s> {
+    kind: &'static str,
+    quota_mib: Option<u32>,
+    capacity_bytes: Option<i64>,
+    disk_format: Option<&'static str>,
+    disk_fstype: Option<&'s str>,
+}
+
+impl<'s> StorageColumns<'s> {
+    fn of(storage: &'s VolumeStorage) -> Self {
+        let disk = storage.disk();
+        StorageColumns {
+            kind: storage.kind().as_str(),
+            quota_mib: storage.quota_mib(),
+            capacity_bytes: disk.and_then(|disk| disk.capacity_bytes).map(|bytes| bytes as i64),
+            disk_format: disk.map(|disk| disk.format.as_str()),
+            disk_fstype: disk.and_then(|disk| disk.fstype.as_deref()),
+        }
+    }
+}
+
 /// Inserts a discovered volume. Labels and a quota are lost, because only the row had them.
 ///
 /// A volume gets a new id if it has none, or the id of another volume. A directory that was copied by hand has such
 /// an id.
 pub(super) fn adopt(connection: &Connection, volume: &FoundVolume) -> Result<bool> {
-    let kind = if volume.disk.is_some() { VolumeKind::Disk } else { VolumeKind::Dir };
+    let columns = StorageColumns::of(&volume.storage);
     let inserted = connection
         .prepare_cached(
             "INSERT INTO volume (name, identity, identity_stored, kind, capacity_bytes, disk_format, labels,
@@ -191,9 +215,9 @@ pub(super) fn adopt(connection: &Connection, volume: &FoundVolume) -> Result<boo
         .execute((
             volume.name.as_str(),
             volume.identity.map(|identity| identity.to_string()),
-            kind.as_str(),
-            volume.disk.and_then(|(_, bytes)| bytes).map(|bytes| bytes as i64),
-            volume.disk.map(|(format, _)| format.as_str()),
+            columns.kind,
+            columns.capacity_bytes,
+            columns.disk_format,
             volume.created_at_ms,
         ))?;
     Ok(inserted == 1)
@@ -203,9 +227,7 @@ pub(super) fn adopt(connection: &Connection, volume: &FoundVolume) -> Result<boo
 fn to_record(row: &Row<'_>) -> rusqlite::Result<Result<VolumeRecord>> {
     let record = || {
         let name: String = row.get("name")?;
-        let kind: String = row.get("kind")?;
         let labels: String = row.get("labels")?;
-        let invalid = |what: &str| Error::catalog(format!("holds a row that is not usable: {what}"));
         let pairs: BTreeMap<String, String> = match serde_json::from_str(&labels) {
             Ok(serde_json::Value::Object(entries)) => entries
                 .into_iter()
@@ -221,17 +243,41 @@ fn to_record(row: &Row<'_>) -> rusqlite::Result<Result<VolumeRecord>> {
                 .and_then(|text| VolumeId::parse(&text))
                 .ok_or_else(|| invalid("identity"))?,
             name: VolumeName::parse(&name).map_err(|error| invalid("name").caused_by(error))?,
-            kind: VolumeKind::parse(&kind).ok_or_else(|| invalid("kind"))?,
-            quota_mib: row.get("quota_mib")?,
-            capacity_bytes: row.get::<_, Option<i64>>("capacity_bytes")?.map(|bytes| bytes as u64),
-            disk_format: match row.get::<_, Option<String>>("disk_format")? {
-                Some(name) => Some(DiskFormat::parse(&name).ok_or_else(|| invalid("disk_format"))?),
-                None => None,
-            },
-            disk_fstype: row.get("disk_fstype")?,
+            storage: to_storage(row)?,
             labels: Labels::new(pairs)?,
             created_at_ms: row.get("created_at_ms")?,
         })
     };
     Ok(record())
+}
+
+/// Reads the columns of a volume's storage. Fails if a directory has a column of disks, or a disk has one of directories.
+fn to_storage(row: &Row<'_>) -> Result<VolumeStorage> {
+    let kind = VolumeKind::parse(&row.get::<_, String>("kind")?).ok_or_else(|| invalid("kind"))?;
+    let foreign = match kind {
+        VolumeKind::Dir => &["capacity_bytes", "disk_format", "disk_fstype"][..],
+        VolumeKind::Disk => &["quota_mib"],
+    };
+    for column in foreign {
+        if row.get_ref(*column)? != ValueRef::Null {
+            return Err(invalid(column));
+        }
+    }
+    Ok(match kind {
+        VolumeKind::Dir => VolumeStorage::Directory { quota_mib: row.get("quota_mib")? },
+        VolumeKind::Disk => {
+            let format = row.get::<_, Option<String>>("disk_format")?;
+            VolumeStorage::Disk(VolumeDisk {
+                format: format
+                    .and_then(|name| DiskFormat::parse(&name))
+                    .ok_or_else(|| invalid("disk_format"))?,
+                capacity_bytes: row.get::<_, Option<i64>>("capacity_bytes")?.map(|bytes| bytes as u64),
+                fstype: row.get("disk_fstype")?,
+            })
+        }
+    })
+}
+
+fn invalid(column: &str) -> Error {
+    Error::catalog(format!("holds a row that is not usable: {column}"))
 }

@@ -11,6 +11,7 @@ mod option_value;
 mod process;
 mod record;
 mod spec;
+mod storage;
 mod volume_id;
 mod volume_path;
 
@@ -20,7 +21,8 @@ pub use name::VolumeName;
 pub use option_value::{OptionReader, OptionValue, name_of};
 pub use process::ProcessIdentity;
 pub use record::VolumeRecord;
-pub use spec::{DiskSpec, VolumeKind, VolumeOptions, VolumeSpec};
+pub use spec::{DiskSpec, VolumeOptions, VolumeSpec};
+pub use storage::{VolumeDisk, VolumeKind, VolumeStorage};
 pub use volume_id::{VolumeId, VolumeRef};
 pub use volume_path::{IntoVolumePath, VolumePath};
 

@@ -1,7 +1,8 @@
 //! The specification of a new volume.
 
 use super::{
-    DiskFormat, Labels, MAX_DISK_MIB, MIB, MIN_DISK_MIB, OptionReader, OptionValue, name_of, option_names,
+    DiskFormat, Labels, MAX_DISK_MIB, MIB, MIN_DISK_MIB, OptionReader, OptionValue, VolumeDisk, VolumeKind,
+    VolumeStorage, option_names,
 };
 use crate::error::{Error, Result};
 
@@ -12,30 +13,6 @@ const OPTIONS: [&str; 5] = [
     option_names::QUOTA_MIB,
     option_names::LABELS,
 ];
-
-/// How a volume stores its data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VolumeKind {
-    /// A directory on the host.
-    Dir,
-    /// A disk image that a guest mounts.
-    Disk,
-}
-
-impl VolumeKind {
-    /// The names that callers, the catalog and JavaScript use.
-    pub const NAMES: [(&'static str, VolumeKind); 2] = [("dir", VolumeKind::Dir), ("disk", VolumeKind::Disk)];
-
-    /// Returns the kind's name.
-    pub fn as_str(self) -> &'static str {
-        name_of(&Self::NAMES, self)
-    }
-
-    /// Returns the kind with that name, or `None`.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
-    }
-}
 
 /// The specification of a new disk volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +44,7 @@ impl DiskSpec {
 /// A valid combination of kind, sizes and labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VolumeSpec {
-    disk: Option<DiskSpec>,
-    quota_mib: Option<u32>,
+    storage: VolumeStorage<DiskSpec>,
     labels: Labels,
 }
 
@@ -127,28 +103,31 @@ impl VolumeSpec {
     /// means unlimited. The kind defaults to `dir`, the format to `raw`.
     pub fn new(options: VolumeOptions) -> Result<Self> {
         let VolumeOptions { kind, size_mib, format, quota_mib, labels } = options;
-        let labels = labels.unwrap_or_default();
-        match kind.unwrap_or(VolumeKind::Dir) {
-            VolumeKind::Dir if size_mib.is_some() => Err(Error::invalid_config(
-                option_names::SIZE_MIB,
-                "only a volume of kind \"disk\" has a size; limit a directory with \"quotaMib\"",
-            )),
-            VolumeKind::Dir if format.is_some() => Err(Error::invalid_config(
-                option_names::FORMAT,
-                "only a volume of kind \"disk\" has an image format; leave it unset for a directory",
-            )),
-            VolumeKind::Dir => {
-                Ok(VolumeSpec { disk: None, quota_mib: quota_mib.filter(|mib| *mib > 0), labels })
+        let storage = match kind.unwrap_or(VolumeKind::Dir) {
+            VolumeKind::Dir if size_mib.is_some() => {
+                return Err(Error::invalid_config(
+                    option_names::SIZE_MIB,
+                    "only a volume of kind \"disk\" has a size; limit a directory with \"quotaMib\"",
+                ));
             }
-            VolumeKind::Disk if quota_mib.is_some() => Err(Error::invalid_config(
-                option_names::QUOTA_MIB,
-                "only a volume of kind \"dir\" has a quota; a disk is limited by \"sizeMib\"",
-            )),
+            VolumeKind::Dir if format.is_some() => {
+                return Err(Error::invalid_config(
+                    option_names::FORMAT,
+                    "only a volume of kind \"disk\" has an image format; leave it unset for a directory",
+                ));
+            }
+            VolumeKind::Dir => VolumeStorage::Directory { quota_mib: quota_mib.filter(|mib| *mib > 0) },
+            VolumeKind::Disk if quota_mib.is_some() => {
+                return Err(Error::invalid_config(
+                    option_names::QUOTA_MIB,
+                    "only a volume of kind \"dir\" has a quota; a disk is limited by \"sizeMib\"",
+                ));
+            }
             VolumeKind::Disk => {
-                let disk = DiskSpec { size_mib: disk_size(size_mib)?, stated_format: format };
-                Ok(VolumeSpec { disk: Some(disk), quota_mib: None, labels })
+                VolumeStorage::Disk(DiskSpec { size_mib: disk_size(size_mib)?, stated_format: format })
             }
-        }
+        };
+        Ok(VolumeSpec { storage, labels: labels.unwrap_or_default() })
     }
 
     /// Merges options left to right, and validates the result.
@@ -162,20 +141,25 @@ impl VolumeSpec {
 
     /// Returns the kind: directory or disk.
     pub fn kind(&self) -> VolumeKind {
-        match self.disk {
-            None => VolumeKind::Dir,
-            Some(_) => VolumeKind::Disk,
-        }
+        self.storage.kind()
     }
 
     /// Returns the disk's specification, or `None` for a directory.
     pub fn disk(&self) -> Option<DiskSpec> {
-        self.disk
+        self.storage.disk().copied()
     }
 
     /// Returns a directory's quota in MiB, or `None` if it is unlimited.
     pub fn quota_mib(&self) -> Option<u32> {
-        self.quota_mib
+        self.storage.quota_mib()
+    }
+
+    /// Returns the storage of the volume that is created.
+    pub fn storage(&self) -> VolumeStorage {
+        match self.storage {
+            VolumeStorage::Directory { quota_mib } => VolumeStorage::Directory { quota_mib },
+            VolumeStorage::Disk(disk) => VolumeStorage::Disk(VolumeDisk::from(disk)),
+        }
     }
 
     /// Returns the labels.

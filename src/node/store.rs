@@ -221,6 +221,7 @@ fn created_value(created: &CreatedVolume) -> OptionValue {
 /// Returns the properties of a volume, in the order of a `VolumeHandle`.
 fn volume_value(info: &VolumeInfo) -> OptionValue {
     let record = &info.record;
+    let disk = record.storage.disk();
     let text = |value: &str| OptionValue::Text(value.to_owned());
     let number = |value: f64| OptionValue::Number(value);
     let labels = record.labels.iter().map(|(key, value)| (key.to_owned(), text(value)));
@@ -228,13 +229,17 @@ fn volume_value(info: &VolumeInfo) -> OptionValue {
         ("id", text(&record.identity.to_string())),
         ("name", text(record.name.as_str())),
         ("path", text(&info.path.to_string_lossy())),
-        ("kind", text(record.kind.as_str())),
-        ("quotaMib", record.quota_mib.map_or(OptionValue::Absent, |mib| number(mib.into()))),
+        ("kind", text(record.storage.kind().as_str())),
+        ("quotaMib", record.storage.quota_mib().map_or(OptionValue::Absent, |mib| number(mib.into()))),
         ("quotaEnforcement", info.quota_enforcement.map_or(OptionValue::Absent, |by| text(by.as_str()))),
         ("usedBytes", number(info.used_bytes as f64)),
-        ("capacityBytes", record.capacity_bytes.map_or(OptionValue::Absent, |bytes| number(bytes as f64))),
-        ("diskFormat", record.disk_format.map_or(OptionValue::Absent, |format| text(format.as_str()))),
-        ("diskFstype", record.disk_fstype.as_deref().map_or(OptionValue::Absent, text)),
+        (
+            "capacityBytes",
+            disk.and_then(|disk| disk.capacity_bytes)
+                .map_or(OptionValue::Absent, |bytes| number(bytes as f64)),
+        ),
+        ("diskFormat", disk.map_or(OptionValue::Absent, |disk| text(disk.format.as_str()))),
+        ("diskFstype", disk.and_then(|disk| disk.fstype.as_deref()).map_or(OptionValue::Absent, text)),
         ("labels", OptionValue::Object(labels.collect())),
         ("createdAtMs", record.created_at_ms.map_or(OptionValue::Absent, |ms| number(ms as f64))),
     ];

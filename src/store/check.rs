@@ -8,7 +8,7 @@ use super::volume::recover::ignore_refusal;
 use super::{StoreHandle, check_home};
 use crate::catalog::{FoundVolume, HeldResource, InvalidRow};
 use crate::error::{ErrorKind, Result};
-use crate::model::{VolumeKind, VolumeName, VolumeRecord};
+use crate::model::{VolumeName, VolumeRecord};
 use crate::sync::CancelToken;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -273,9 +273,10 @@ impl StoreHandle {
             let problem = HomeProblem::new(ProblemKind::MissingDirectory, path, message);
             return Ok(Some(problem.in_volume(name).repaired(repaired)));
         }
-        let has_bad_image = || Ok(self.still_exists(record)? && self.inspect_volume(record).is_err());
-        if record.kind == VolumeKind::Disk
-            && let Err(error) = self.inspect_volume(record)
+        let Some(disk) = record.storage.disk() else { return Ok(None) };
+        let inspect = || self.inspect_volume(&record.name, disk);
+        let has_bad_image = || Ok(self.still_exists(record)? && inspect().is_err());
+        if let Err(error) = inspect()
             && self.holds_under_name_lock(&record.name, has_bad_image)?
         {
             return Ok(Some(

@@ -304,7 +304,7 @@ fn an_option_is_spelled_once_where_options_are_read() {
 fn a_kind_of_volume_is_spelled_once_and_a_mounts_only_with_its_field() {
     let sources = tree();
     assert_none(respelled(&sources, &["dir"]));
-    let allowed = ["model/spec.rs", "mount/source.rs", "mount/option_names.rs"];
+    let allowed = ["model/storage.rs", "mount/source.rs", "mount/option_names.rs"];
     let strays =
         places(&sources, "disk").into_iter().filter(|(source, _)| !allowed.contains(&source.path.as_str()));
     assert_none(strays.map(|(source, line)| source.at(line, "\"disk\" has its names elsewhere")).collect());

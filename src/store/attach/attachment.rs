@@ -8,7 +8,8 @@ use super::microsandbox::SeenByMicrosandbox;
 use crate::catalog::{AttachedVolume, NewAttachment};
 use crate::error::{Difference, Error, ErrorKind, Result};
 use crate::model::{
-    DiskSpec, MIB, ProcessIdentity, VolumeKind, VolumeName, VolumeRecord, VolumeRef, VolumeSpec, option_names,
+    DiskSpec, MIB, ProcessIdentity, VolumeName, VolumeRecord, VolumeRef, VolumeSpec, VolumeStorage,
+    option_names,
 };
 use crate::mount::{GuestPath, MountConfig, MountSource, Provision, ResolvedMount, ResolvedSource};
 use crate::store::volume::remove::BegunRemoval;
@@ -129,29 +130,28 @@ impl Store {
                     readonly,
                 };
                 pending.leases.push((volume.clone(), lease));
-                match (volume.kind, subpath) {
-                    (VolumeKind::Dir, Some(subpath)) => {
+                match (&volume.storage, subpath) {
+                    (VolumeStorage::Directory { .. }, Some(subpath)) => {
                         let create = provision.spec().is_some();
                         let (origin, subpath_fd) =
                             handle.resolve_subpath(&volume, subpath, create, cancel)?;
                         pending.subpaths.push(subpath_fd);
                         origin
                     }
-                    (VolumeKind::Dir, None) => {
+                    (VolumeStorage::Directory { quota_mib }, None) => {
                         let host = handle.dirs.volumes.path_of(name.as_str());
-                        let quota_mib = volume.quota_mib;
                         ResolvedSource::Named {
                             volume: name.clone(),
                             open: host.clone(),
                             host,
                             part: None,
-                            quota_mib,
+                            quota_mib: *quota_mib,
                         }
                     }
-                    (VolumeKind::Disk, _) => {
+                    (VolumeStorage::Disk(disk), _) => {
                         config.refuse_virtiofs_policies()?;
                         config.refuse_subpath()?;
-                        let (origin, disk) = handle.resolve_disk_volume(guest_path, &volume, readonly)?;
+                        let (origin, disk) = handle.resolve_disk_volume(guest_path, name, disk, readonly)?;
                         pending.disks.push(disk);
                         origin
                     }
@@ -291,15 +291,18 @@ impl StoreHandle {
 fn compatible(volume: VolumeRecord, spec: &VolumeSpec) -> Result<VolumeRecord> {
     let quota = |mib: Option<u32>| mib.map_or("unlimited".to_owned(), |mib| mib.to_string());
     let size = |bytes: Option<u64>| bytes.map_or("none".to_owned(), |bytes| (bytes / MIB).to_string());
-    let disk = spec.disk();
+    let (wanted, actual) = (spec.disk(), volume.storage.disk());
+    let kinds = [spec.kind(), volume.storage.kind()].map(|kind| kind.as_str().to_owned());
+    let [wanted_kind, actual_kind] = kinds;
+    let actual_size = size(actual.and_then(|disk| disk.capacity_bytes));
     let mut compared = vec![
-        (option_names::KIND, spec.kind().as_str().to_owned(), volume.kind.as_str().to_owned()),
-        (option_names::QUOTA_MIB, quota(spec.quota_mib()), quota(volume.quota_mib)),
-        (option_names::SIZE_MIB, size(disk.map(DiskSpec::capacity_bytes)), size(volume.capacity_bytes)),
+        (option_names::KIND, wanted_kind, actual_kind),
+        (option_names::QUOTA_MIB, quota(spec.quota_mib()), quota(volume.storage.quota_mib())),
+        (option_names::SIZE_MIB, size(wanted.map(DiskSpec::capacity_bytes)), actual_size),
     ];
     // The format is compared only if the caller stated one.
-    if let (Some(wanted), Some(format)) = (disk.and_then(|disk| disk.stated_format), volume.disk_format) {
-        compared.push((option_names::FORMAT, wanted.as_str().to_owned(), format.as_str().to_owned()));
+    if let (Some(wanted), Some(disk)) = (wanted.and_then(|disk| disk.stated_format), actual) {
+        compared.push((option_names::FORMAT, wanted.as_str().to_owned(), disk.format.as_str().to_owned()));
     }
     let differences: Vec<_> = compared
         .into_iter()

@@ -6,7 +6,7 @@ use super::liveness::live_holders;
 use crate::catalog::{AttachedImage, CatalogWriter, HeldResource, ImageLease};
 use crate::error::{Error, Result};
 use crate::image::{self, Inspected};
-use crate::model::{DiskFormat, VolumeName, VolumeRecord};
+use crate::model::{DiskFormat, VolumeDisk, VolumeName};
 use crate::mount::{GuestPath, ResolvedSource};
 use crate::store::StoreHandle;
 use crate::sys::fd::AsFd;
@@ -72,22 +72,23 @@ impl StoreHandle {
     pub(crate) fn resolve_disk_volume(
         &self,
         guest_path: &GuestPath,
-        volume: &VolumeRecord,
+        volume: &VolumeName,
+        disk: &VolumeDisk,
         readonly: bool,
     ) -> Result<(ResolvedSource, PendingDisk)> {
-        let (file, path, inspected) = self.inspect_volume(volume)?;
+        let (file, path, inspected) = self.inspect_volume(volume, disk)?;
         if !readonly {
-            check_writable(&file, &path).map_err(|error| error.in_volume(volume.name.as_str()))?;
+            check_writable(&file, &path).map_err(|error| error.in_volume(volume.as_str()))?;
         }
         let origin = ResolvedSource::Disk {
-            volume: Some(volume.name.clone()),
+            volume: Some(volume.clone()),
             host: path.clone(),
             // No guest can change the directory, so the path still leads to the checked file.
             open: path.clone(),
             format: inspected.format,
             fstype: inspected.fstype.map(str::to_owned),
         };
-        let (guest_path, volume) = (guest_path.clone(), Some(volume.name.clone()));
+        let (guest_path, volume) = (guest_path.clone(), Some(volume.clone()));
         Ok((
             origin,
             PendingDisk {

@@ -45,7 +45,7 @@ impl StoreHandle {
                 is_file,
                 descriptor: descriptor.as_raw_fd(),
             }),
-            quota_mib: volume.quota_mib,
+            quota_mib: volume.storage.quota_mib(),
         };
         Ok((origin, descriptor))
     }
@@ -57,9 +57,10 @@ impl StoreHandle {
         subpath: &Subpath,
         cancel: &CancelToken,
     ) -> Result<()> {
+        let quota_mib = volume.storage.quota_mib();
         let create =
-            || volume_root.mkdir_for_owner(subpath.path(), Quota::mib(volume.quota_mib), &cancel.nested());
-        match volume.quota_mib {
+            || volume_root.mkdir_for_owner(subpath.path(), Quota::mib(quota_mib), &cancel.nested());
+        match quota_mib {
             Some(_) => self.with_quota_lock(&volume.name, cancel, create),
             None => create(),
         }

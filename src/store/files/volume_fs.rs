@@ -43,7 +43,7 @@ impl Store {
 impl StoreHandle {
     /// Fails if the volume is a disk volume. A disk's files are in its inner file system.
     fn refuse_disk_volume(&self, volume: &VolumeRecord) -> Result<()> {
-        if volume.kind == VolumeKind::Disk {
+        if volume.storage.kind() == VolumeKind::Disk {
             let name = &volume.name;
             let problem = format!(
                 "volume \"{name}\" is a disk, whose files are reached in the guest that mounts it; \"fs()\" works \
@@ -103,7 +103,7 @@ impl VolumeFs {
 
     /// Looks up the quota for a write in an open home.
     pub(crate) fn prepare_write_in(&self, handle: Arc<StoreHandle>) -> Result<WriteSession> {
-        let quota_mib = handle.volume(&self.volume)?.quota_mib;
+        let quota_mib = handle.volume(&self.volume)?.storage.quota_mib();
         Ok(WriteSession { files: self.clone(), handle, quota_mib })
     }
 

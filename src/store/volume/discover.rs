@@ -3,7 +3,7 @@
 use crate::catalog::FoundVolume;
 use crate::error::{Errno, Result};
 use crate::image;
-use crate::model::{DiskFormat, DiskSpec, VolumeName};
+use crate::model::{DiskFormat, DiskSpec, VolumeDisk, VolumeName, VolumeStorage};
 use crate::store::home_dirs::HomeDirs;
 use crate::store::paths::image_entry;
 use crate::sys::Dir;
@@ -46,12 +46,12 @@ impl HomeDirs {
     /// directory, and its image is checked as a disk.
     fn found(&self, dir: &Dir, name: VolumeName) -> Result<FoundVolume> {
         let entries = dir.names()?;
-        let disk = DiskSpec::FORMATS.into_iter().map(|(_, format)| format).find_map(|format| {
+        let image = DiskSpec::FORMATS.into_iter().map(|(_, format)| format).find_map(|format| {
             let entry = image_entry(format);
             match &entries[..] {
                 [only] if only == entry => {
                     let file = File::from(dir.open_existing_file(entry).ok()??);
-                    file.metadata().ok()?.is_file().then(|| (format, capacity(&file, dir, format)))
+                    file.metadata().ok()?.is_file().then_some((format, file))
                 }
                 _ => None,
             }
@@ -60,7 +60,14 @@ impl HomeDirs {
         let since = born.and_then(|born| born.duration_since(UNIX_EPOCH).ok());
         let created_at_ms = since.map(|since| since.as_millis() as i64);
         let identity = self.stored_identity(&name);
-        Ok(FoundVolume { name, identity, created_at_ms, disk })
+        let storage = match image {
+            None => VolumeStorage::Directory { quota_mib: None },
+            Some((format, file)) => {
+                let capacity_bytes = capacity(&file, dir, format);
+                VolumeStorage::Disk(VolumeDisk { format, capacity_bytes, fstype: None })
+            }
+        };
+        Ok(FoundVolume { name, identity, created_at_ms, storage })
     }
 
     /// Returns the discovered volumes, ordered by name.

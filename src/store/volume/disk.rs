@@ -3,7 +3,7 @@
 use crate::error::{Errno, Error, Result};
 use crate::ext4::{self, Ext4Options};
 use crate::image::{self, Inspected};
-use crate::model::{DiskFormat, DiskSpec, VolumeKind, VolumeName, VolumeRecord};
+use crate::model::{DiskFormat, DiskSpec, VolumeDisk, VolumeName, VolumeRecord};
 use crate::store::StoreHandle;
 use crate::store::paths::image_entry;
 use crate::sys::fd::AsFd;
@@ -36,29 +36,27 @@ impl StoreHandle {
         self.dirs.sync.file(&file, &path)
     }
 
-    /// Returns the open image of a disk volume and its path. Returns `None` for a directory volume, or if the image
-    /// was deleted manually.
-    pub(crate) fn image_of(&self, volume: &VolumeRecord) -> Result<Option<(File, PathBuf)>> {
-        if volume.kind == VolumeKind::Dir {
-            return Ok(None);
-        }
-        let dir = self.dirs.volumes.open_child(volume.name.as_str())?;
-        let entry = image_entry(volume.disk_format.unwrap_or(DiskFormat::Raw));
+    /// Returns the open image of a disk volume and its path. Returns `None` if the image was deleted manually.
+    pub(crate) fn image_of(&self, name: &VolumeName, disk: &VolumeDisk) -> Result<Option<(File, PathBuf)>> {
+        let dir = self.dirs.volumes.open_child(name.as_str())?;
+        let entry = image_entry(disk.format);
         Ok(dir.open_existing_file(entry)?.map(|file| (File::from(file), dir.path_of(entry))))
     }
 
     /// Inspects the image of a disk volume. Fails if it is damaged or missing.
-    pub(crate) fn inspect_volume(&self, volume: &VolumeRecord) -> Result<(File, PathBuf, Inspected)> {
-        let name = volume.name.as_str();
+    pub(crate) fn inspect_volume(
+        &self,
+        name: &VolumeName,
+        disk: &VolumeDisk,
+    ) -> Result<(File, PathBuf, Inspected)> {
         let inspect = || {
-            let Some((file, path)) = self.image_of(volume)? else {
+            let Some((file, path)) = self.image_of(name, disk)? else {
                 let problem = "is missing: it was deleted manually. Remove the volume, or put the image back";
-                return Err(Error::disk_image(self.dirs.volumes.path_of(name), problem));
+                return Err(Error::disk_image(self.dirs.volumes.path_of(name.as_str()), problem));
             };
-            let directory = self.dirs.volumes.open_child(name)?;
-            let format = volume.disk_format.unwrap_or(DiskFormat::Raw);
-            let inspected = image::inspect(&file, &path, directory.as_fd(), Some(format))?;
-            match volume.capacity_bytes.is_some_and(|bytes| inspected.capacity_bytes < bytes) {
+            let directory = self.dirs.volumes.open_child(name.as_str())?;
+            let inspected = image::inspect(&file, &path, directory.as_fd(), Some(disk.format))?;
+            match disk.capacity_bytes.is_some_and(|bytes| inspected.capacity_bytes < bytes) {
                 true => Err(Error::disk_image(
                     &path,
                     "is shorter than the disk was made: a part of it is missing",
@@ -66,13 +64,15 @@ impl StoreHandle {
                 false => Ok((file, path, inspected)),
             }
         };
-        inspect().map_err(|error| error.in_volume(name))
+        inspect().map_err(|error| error.in_volume(name.as_str()))
     }
 
-    /// Locks the image of a disk volume that is to be removed. Fails if another program holds a lock on it.
+    /// Locks the image of a volume that is to be removed. Returns `None` if the volume has no image. Fails if another
+    /// program holds a lock on the image.
     pub(crate) fn lock_image_of(&self, volume: &VolumeRecord) -> Result<Option<ImageLock>> {
+        let Some(disk) = volume.storage.disk() else { return Ok(None) };
         let name = volume.name.as_str();
-        let (file, path) = match self.image_of(volume) {
+        let (file, path) = match self.image_of(&volume.name, disk) {
             Ok(Some(image)) => image,
             Ok(None) => return Ok(None),
             // The directory was deleted or replaced manually.

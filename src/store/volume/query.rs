@@ -1,7 +1,7 @@
 //! Looks up and lists volumes.
 
 use crate::error::{Errno, Error, Result};
-use crate::model::{Labels, MIB, VolumeKind, VolumeName, VolumeRecord};
+use crate::model::{Labels, MIB, VolumeName, VolumeRecord, VolumeStorage};
 use crate::store::{Store, StoreHandle};
 use crate::sync::CancelToken;
 use crate::sys::ext::MetadataExt;
@@ -82,7 +82,8 @@ impl StoreHandle {
         if used_bytes == 0 && !self.still_exists(&record)? {
             return Ok(None);
         }
-        let quota_enforcement = record.quota_mib.map(|mib| self.quota_enforcement(&record.name, mib));
+        let quota_enforcement =
+            record.storage.quota_mib().map(|mib| self.quota_enforcement(&record.name, mib));
         Ok(Some(VolumeInfo { path: volumes.path_of(name), record, used_bytes, quota_enforcement }))
     }
 
@@ -98,13 +99,13 @@ impl StoreHandle {
 
     /// Returns the bytes that a directory volume's tree, or a disk volume's image, takes on the host.
     fn used_bytes(&self, record: &VolumeRecord, cancel: &CancelToken) -> Result<u64> {
-        match record.kind {
-            VolumeKind::Dir => {
+        match &record.storage {
+            VolumeStorage::Directory { .. } => {
                 let dir = self.dirs.volumes.open_child(record.name.as_str())?;
                 VolumeRoot::new(record.name.clone(), dir.try_clone()?).used_bytes(cancel)
             }
-            VolumeKind::Disk => {
-                let Some((image, path)) = self.image_of(record)? else { return Ok(0) };
+            VolumeStorage::Disk(disk) => {
+                let Some((image, path)) = self.image_of(&record.name, disk)? else { return Ok(0) };
                 let metadata = image.metadata().map_err(|error| Error::file_system("stat", path, error))?;
                 Ok(metadata.blocks() * STAT_BLOCK)
             }

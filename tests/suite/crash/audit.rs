@@ -157,7 +157,7 @@ impl Audit {
         let path = self.home.join("volumes").join(VOLUME);
         let info = store.get(&name(VOLUME), &CancelToken::default()).unwrap();
         let is_disk = matches!(work, Work::CreateRawDisk | Work::CreateQcow2Disk | Work::RemoveDisk);
-        assert_eq!(info.record.kind == VolumeKind::Disk, is_disk, "{about}");
+        assert_eq!(info.record.storage.kind() == VolumeKind::Disk, is_disk, "{about}");
         let content = |below: &str| fs::read_to_string(path.join(below)).ok();
         let is_new =
             |below: &str| assert!(!acknowledged || content(below).as_deref() == Some(NEW), "{about}");
@@ -166,7 +166,7 @@ impl Audit {
             Work::CreateQcow2Disk => judge("qemu-img", "check", &path.join("disk.qcow2"), about),
             Work::CreateDirectory => {
                 assert_eq!(
-                    (info.record.quota_mib, info.record.labels.iter().count()),
+                    (info.record.storage.quota_mib(), info.record.labels.iter().count()),
                     (Some(4), 1),
                     "{about}"
                 );

@@ -49,7 +49,7 @@ fn quota(home: &Path) -> Option<u32> {
     let [volume] = &volumes[..] else { panic!("{volumes:?}") };
     assert_eq!(volume.record.name.as_str(), "data");
     assert_eq!(fs::read_to_string(home.join("volumes/data/file")).unwrap(), "kept");
-    volume.record.quota_mib
+    volume.record.storage.quota_mib()
 }
 
 fn kept(home: &Path) -> Vec<String> {

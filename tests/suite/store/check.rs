@@ -4,7 +4,7 @@ use crate::support::home::{Home, name};
 use crate::support::immutable::Immutable;
 use rusqlite::Connection;
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::{DiskFormat, Labels, VolumeKind, VolumeSpec};
+use sandbox_volumes::model::{DiskFormat, Labels, VolumeDisk, VolumeSpec, VolumeStorage};
 use sandbox_volumes::store::{Durability, HomeProblem, ProblemKind, Store, VolumeInfo, check};
 use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
@@ -60,19 +60,16 @@ fn home_with_volumes() -> tempfile::TempDir {
 
 fn assert_all_found(home: &Path) {
     let volumes = listed(home);
-    let told: Vec<_> = volumes
-        .iter()
-        .map(|volume| {
-            let record = &volume.record;
-            (record.name.as_str(), record.kind, record.disk_format, record.capacity_bytes)
-        })
-        .collect();
+    let found: Vec<_> =
+        volumes.iter().map(|volume| (volume.record.name.as_str(), volume.record.storage.clone())).collect();
+    let disk =
+        |format, bytes| VolumeStorage::Disk(VolumeDisk { format, capacity_bytes: Some(bytes), fstype: None });
     assert_eq!(
-        told,
+        found,
         [
-            ("data", VolumeKind::Dir, None, None),
-            ("qcow2", VolumeKind::Disk, Some(DiskFormat::Qcow2), Some(16 << 20)),
-            ("raw", VolumeKind::Disk, Some(DiskFormat::Raw), Some(8 << 20)),
+            ("data", VolumeStorage::Directory { quota_mib: None }),
+            ("qcow2", disk(DiskFormat::Qcow2, 16 << 20)),
+            ("raw", disk(DiskFormat::Raw, 8 << 20)),
         ]
     );
     assert!(volumes.iter().all(|volume| volume.record.created_at_ms.is_some()));
@@ -189,6 +186,31 @@ fn case_47_a_bad_row_is_left_out_with_a_warning_and_hides_no_other() {
     // The names can be used again, and nothing outside was touched.
     home.create("strange-kind");
     assert!(home.path("outside").is_dir());
+}
+
+#[test]
+fn a_directory_with_a_column_of_disks_and_a_disk_with_a_quota_are_invalid_rows() {
+    for (column, row) in [
+        ("disk_format", "kind = 'dir', disk_format = 'raw'"),
+        ("disk_fstype", "kind = 'dir', disk_fstype = 'ext4'"),
+        ("capacity_bytes", "kind = 'dir', capacity_bytes = 1048576"),
+        ("quota_mib", "kind = 'disk', disk_format = 'raw', quota_mib = 1"),
+        ("disk_format", "kind = 'disk'"),
+    ] {
+        let home = Home::new();
+        let file = home.create("data").join("file");
+        fs::write(&file, "kept").unwrap();
+        catalog(&home).execute(&format!("UPDATE volume SET {row}"), ()).unwrap();
+        let result = home.store.get(&name("data"), &CancelToken::default());
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Catalog, "{row}");
+        let problems = found(&home.path(""), false);
+        assert_eq!(kinds(&problems), [(ProblemKind::InvalidRow, Some("data"), false)], "{row}");
+        assert!(problems[0].message.contains(column), "{row}: {}", problems[0].message);
+        assert!(found(&home.path(""), true).iter().all(|problem| problem.repaired), "{row}");
+        let record = home.store.get(&name("data"), &CancelToken::default()).unwrap().record;
+        assert_eq!(record.storage, VolumeStorage::Directory { quota_mib: None }, "{row}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "kept", "{row}");
+    }
 }
 
 #[test]

@@ -116,8 +116,8 @@ fn a_catalog_of_version_1_is_brought_up_to_date_with_all_that_it_holds() {
     let store = Store::open(home.path(), Durability::Full).unwrap();
     let volumes = store.list(&Labels::default(), &CancelToken::default()).unwrap();
     let [plain, limited] = &volumes[..] else { panic!("{volumes:?}") };
-    assert_eq!((plain.record.name.as_str(), plain.record.quota_mib), ("plain", None));
-    assert_eq!((limited.record.name.as_str(), limited.record.quota_mib), ("limited", Some(64)));
+    assert_eq!((plain.record.name.as_str(), plain.record.storage.quota_mib()), ("plain", None));
+    assert_eq!((limited.record.name.as_str(), limited.record.storage.quota_mib()), ("limited", Some(64)));
     assert_eq!(limited.record.labels.iter().collect::<Vec<_>>(), [("a b", "ü"), ("env", "prod")]);
     assert!(volumes.iter().all(|volume| volume.record.created_at_ms.is_some()));
     // The attachment's boot is over, and what the new version brought works.

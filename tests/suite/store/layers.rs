@@ -172,7 +172,7 @@ fn assert_readable(home: &Path) {
     let store = open(home);
     assert_eq!(listed(&store), ["data", "disk", "gone"]);
     let data = store.get(&name("data"), &CancelToken::default()).unwrap();
-    assert_eq!(data.record.quota_mib, Some(4));
+    assert_eq!(data.record.storage.quota_mib(), Some(4));
     assert_eq!(data.record.labels.iter().collect::<Vec<_>>(), [("env", "prod")]);
     let files = store.files(&name("data"));
     assert!(files.exists("a/b/file").unwrap());
@@ -329,7 +329,15 @@ fn case_52_a_read_only_home_with_an_earlier_catalog_is_read_and_checked() {
         let view = read_only(&home);
         let store = open(&view);
         assert_eq!(listed(&store), ["limited", "plain"], "version {version}");
-        assert!(store.get(&name("limited"), &CancelToken::default()).unwrap().record.quota_mib.is_some());
+        assert!(
+            store
+                .get(&name("limited"), &CancelToken::default())
+                .unwrap()
+                .record
+                .storage
+                .quota_mib()
+                .is_some()
+        );
         let read = store.files(&name("limited")).open("file").unwrap().read(&CancelToken::default());
         assert_eq!(read.unwrap(), b"kept");
         assert_eq!((ids(&view).len(), ids(&view)), (2, ids(&view)), "an id lasts");

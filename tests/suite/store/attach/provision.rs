@@ -33,7 +33,7 @@ fn create_makes_the_volume_as_asked_and_needs_it_not_to_be_there() {
     let options = json!({ "mode": "create", "quotaMib": 7, "labels": { "env": "test" } });
     home.attach("worker", &[named("data", options.clone())]).unwrap();
     let record = home.store.get(&name("data"), &CancelToken::default()).unwrap().record;
-    assert_eq!(record.quota_mib, Some(7));
+    assert_eq!(record.storage.quota_mib(), Some(7));
     assert_eq!(record.labels, Labels::new([("env".to_owned(), "test".to_owned())].into()).unwrap());
     let again = home.attach("other", &[named("data", options)]).unwrap_err();
     assert_eq!(again.kind(), ErrorKind::VolumeAlreadyExists);

@@ -5,7 +5,7 @@ use crate::support::home::{Home, name};
 use crate::support::report::report;
 use crate::support::skip::skip;
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::{DiskFormat, MAX_DISK_MIB, MIN_DISK_MIB, VolumeKind};
+use sandbox_volumes::model::{DiskFormat, MAX_DISK_MIB, MIN_DISK_MIB, VolumeDisk, VolumeStorage};
 use sandbox_volumes::store::WriteOptions;
 use sandbox_volumes::sync::CancelToken;
 use serde_json::{Value, json};
@@ -40,11 +40,9 @@ fn a_disk_volume_is_a_sparse_image_with_a_file_system_of_its_size() {
     assert_eq!(metadata.len(), 1024 * MIB);
     assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
     let info = home.store.get(&name("data"), &CancelToken::default()).unwrap();
-    assert_eq!(info.record.kind, VolumeKind::Disk);
-    assert_eq!(info.record.capacity_bytes, Some(1024 * MIB));
-    assert_eq!(info.record.disk_format, Some(DiskFormat::Raw));
-    assert_eq!(info.record.disk_fstype.as_deref(), Some("ext4"));
-    assert_eq!(info.record.quota_mib, None);
+    let (format, capacity_bytes) = (DiskFormat::Raw, Some(1024 * MIB));
+    let disk = VolumeDisk { format, capacity_bytes, fstype: Some("ext4".to_owned()) };
+    assert_eq!(info.record.storage, VolumeStorage::Disk(disk));
     assert_eq!(info.used_bytes, metadata.blocks() * 512);
     report(format_args!("{} bytes allocated for 1 GiB", info.used_bytes));
     assert!(info.used_bytes <= 256 * 1024, "{}", info.used_bytes);
@@ -74,8 +72,8 @@ fn a_disk_volume_may_be_a_qcow2_image() {
     assert_eq!(fs::read_dir(&path).unwrap().count(), 1);
     assert_eq!(&fs::read(&image).unwrap()[..4], b"QFI\xfb");
     let info = home.store.get(&name("data"), &CancelToken::default()).unwrap();
-    assert_eq!(info.record.disk_format, Some(DiskFormat::Qcow2));
-    assert_eq!(info.record.capacity_bytes, Some(64 * MIB));
+    let stored = info.record.storage.disk().unwrap();
+    assert_eq!((stored.format, stored.capacity_bytes), (DiskFormat::Qcow2, Some(64 * MIB)));
     let attached = home.attach("worker", &[volume("data", json!({}))]).unwrap();
     assert_eq!(disk(&attached.mounts[0]), (&*image, &*image, DiskFormat::Qcow2, Some("ext4")));
     if judged_by("qemu-img", &["check"], &image) {
@@ -167,7 +165,7 @@ fn a_directory_volume_in_which_a_guest_put_an_image_is_still_a_directory() {
     fs::write(path.join("disk.raw"), "guest").unwrap();
     assert!(home.store.files(&name("data")).exists("disk.raw").unwrap());
     let info = home.store.get(&name("data"), &CancelToken::default()).unwrap();
-    assert_eq!((info.record.kind, info.record.capacity_bytes), (VolumeKind::Dir, None));
+    assert_eq!(info.record.storage, VolumeStorage::Directory { quota_mib: None });
 }
 
 #[test]
@@ -184,7 +182,7 @@ fn an_attached_disk_volume_tells_its_image_its_format_and_the_file_system_that_i
     let attached = home.attach("worker", &[volume("data", json!({}))]).unwrap();
     assert_eq!(disk(&attached.mounts[0]), (&*image, &*image, DiskFormat::Raw, None));
     let info = home.store.get(&name("data"), &CancelToken::default()).unwrap();
-    assert_eq!(info.record.disk_fstype.as_deref(), Some("ext4"));
+    assert_eq!(info.record.storage.disk().unwrap().fstype.as_deref(), Some("ext4"));
 }
 
 #[test]

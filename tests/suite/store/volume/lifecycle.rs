@@ -5,7 +5,7 @@
 use crate::support::home::{Home, name};
 use crate::support::report::report;
 use sandbox_volumes::error::{Error, ErrorKind};
-use sandbox_volumes::model::{Labels, OptionValue, VolumeKind, VolumeName, VolumeSpec};
+use sandbox_volumes::model::{Labels, OptionValue, VolumeKind, VolumeName, VolumeSpec, VolumeStorage};
 use sandbox_volumes::sync::CancelToken;
 use sandbox_volumes::volume_fs::WriteOptions;
 use serde_json::{Value, json};
@@ -84,10 +84,7 @@ fn a_volume_tells_all_that_it_was_created_with() {
     assert!((100_000..200_000).contains(&info.used_bytes), "{}", info.used_bytes);
     let record = info.record;
     assert_eq!(record.name.as_str(), "data");
-    assert_eq!(record.kind, VolumeKind::Dir);
-    assert_eq!(record.quota_mib, Some(64));
-    assert_eq!(record.capacity_bytes, None);
-    assert_eq!((record.disk_format, record.disk_fstype), (None, None));
+    assert_eq!(record.storage, VolumeStorage::Directory { quota_mib: Some(64) });
     assert_eq!(record.labels, labels(&[("env", "prod")]));
     assert!((before..=now_ms()).contains(&record.created_at_ms.unwrap()));
 }
@@ -124,7 +121,10 @@ fn a_quota_of_zero_is_unlimited_and_overrides_an_earlier_one() {
     let home = Home::new();
     let unlimited = spec(&[json!({ "quotaMib": 0 })]).unwrap();
     home.store.create(&name("data"), &unlimited, &CancelToken::default()).unwrap();
-    assert_eq!(home.store.get(&name("data"), &CancelToken::default()).unwrap().record.quota_mib, None);
+    assert_eq!(
+        home.store.get(&name("data"), &CancelToken::default()).unwrap().record.storage.quota_mib(),
+        None
+    );
 }
 
 #[test]
