@@ -80,8 +80,8 @@ export declare class NativeFiles {
   copyIn(host: unknown, to: unknown, options: unknown, hasFilter: boolean, cancellation?: Cancellation | undefined | null): NativeCopy
   /** `VolumeFs.copyOut`. `has_filter` makes `advance` return filter requests. */
   copyOut(from: unknown, host: unknown, options: unknown, hasFilter: boolean, cancellation?: Cancellation | undefined | null): NativeCopy
-  /** `VolumeFs.stat` */
-  stat(path: unknown, options: unknown, cancellation?: Cancellation | undefined | null): Promise<object>
+  /** `VolumeFs.stat`. Returns the metadata as JSON. */
+  stat(path: unknown, options: unknown, cancellation?: Cancellation | undefined | null): Promise<string>
   /** `VolumeFs.rename` */
   rename(from: unknown, to: unknown, cancellation?: Cancellation | undefined | null): Promise<void>
   /** `VolumeFs.list`. `whole` says that the caller collects all entries in memory. */
@@ -158,10 +158,10 @@ export declare class NativeStore {
   attachments(options: unknown, cancellation?: Cancellation | undefined | null): Promise<NativePages>
   /** `detach`: ends the attachment with this id. `options` is `force`. */
   detach(id: unknown, options: unknown, cancellation?: Cancellation | undefined | null): Promise<void>
-  /** `createVolume`. Returns the id and the path of the volume. */
-  create(name: unknown, options: Array<unknown>, cancellation?: Cancellation | undefined | null): Promise<object>
-  /** `getVolume` */
-  get(name: unknown, cancellation?: Cancellation | undefined | null): Promise<object>
+  /** `createVolume`. Returns the id and the path of the volume as JSON. */
+  create(name: unknown, options: Array<unknown>, cancellation?: Cancellation | undefined | null): Promise<string>
+  /** `getVolume`. Returns the volume as JSON. */
+  get(name: unknown, cancellation?: Cancellation | undefined | null): Promise<string>
   /** `listVolumes`. `labels` is the filter. */
   list(options: unknown, cancellation?: Cancellation | undefined | null): Promise<NativePages>
   /** Takes the warnings of operations that succeeded. Returns each warning once. */
@@ -207,19 +207,19 @@ export interface CopyFilterEntry {
 }
 
 /** `Mount.bind` */
-export declare function mountBind(hostPath: unknown, options: unknown): object
+export declare function mountBind(hostPath: unknown, options: unknown): string
 
 /** `Mount.disk` */
-export declare function mountDisk(hostPath: unknown, options: unknown): object
+export declare function mountDisk(hostPath: unknown, options: unknown): string
 
 /** `Mount.named` */
-export declare function mountNamed(name: unknown, options: unknown, id?: string | undefined | null): object
+export declare function mountNamed(name: unknown, options: unknown, id?: string | undefined | null): string
 
 /** `Mount.namedWith` */
-export declare function mountNamedWith(name: unknown, options: unknown, volume: unknown, id?: string | undefined | null): object
+export declare function mountNamedWith(name: unknown, options: unknown, volume: unknown, id?: string | undefined | null): string
 
 /** `Mount.tmpfs` */
-export declare function mountTmpfs(options: unknown): object
+export declare function mountTmpfs(options: unknown): string
 
 /** Some entries of a listing, in columns. */
 export interface NativeBatch {

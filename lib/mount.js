@@ -5,7 +5,9 @@ const native = require('./native.js')
 const { copyOfPlain, isPlain } = require('./plain.js')
 const { NamedVolume } = require('./volume.js')
 
-function frozen(config) {
+/** Creates a mount from the JSON of the native side. */
+function mountOf(json) {
+  const config = JSON.parse(json)
   if (config.labels !== null) {
     Object.freeze(config.labels)
   }
@@ -19,20 +21,20 @@ function volumeRef(volume) {
 
 function named(volume, options) {
   const [name, id] = volumeRef(volume)
-  return frozen(native.mountNamed(name, options, id))
+  return mountOf(native.mountNamed(name, options, id))
 }
 
 function namedWith(volume, options, namedOptions) {
   const [name, id] = volumeRef(volume)
-  return frozen(native.mountNamedWith(name, options, namedOptions, id))
+  return mountOf(native.mountNamedWith(name, options, namedOptions, id))
 }
 
 const Mount = Object.freeze({
-  bind: (hostPath, options) => frozen(native.mountBind(hostPath, options)),
+  bind: (hostPath, options) => mountOf(native.mountBind(hostPath, options)),
   named,
   namedWith,
-  tmpfs: (options) => frozen(native.mountTmpfs(options)),
-  disk: (hostPath, options) => frozen(native.mountDisk(hostPath, options)),
+  tmpfs: (options) => mountOf(native.mountTmpfs(options)),
+  disk: (hostPath, options) => mountOf(native.mountDisk(hostPath, options)),
 })
 
 const MountKind = Object.freeze({ Bind: 'bind', Named: 'named', Tmpfs: 'tmpfs', Disk: 'disk' })

@@ -47,12 +47,13 @@ class VolumeStore {
   async createVolume(name, ...options) {
     const { signal, rest: settings } = splitEach(options)
     const created = await call(signal, (cancellation) => this.#native.create(name, settings, cancellation))
-    return new Volume(this.#native, { id: created.id, name, path: created.path })
+    const { id, path } = JSON.parse(created)
+    return new Volume(this.#native, { id, name, path })
   }
 
   async getVolume(name, options) {
     const info = await call(onlySignal(options), (cancellation) => this.#native.get(name, cancellation))
-    return new VolumeHandle(this.#native, info)
+    return new VolumeHandle(this.#native, JSON.parse(info))
   }
 
   async listVolumes(options) {

@@ -95,7 +95,8 @@ class VolumeFs {
 
   async stat(relPath, options) {
     const { signal, rest } = splitOptions(options)
-    return metadataOf(await call(signal, (cancellation) => this.#files.stat(pathOf(relPath), rest, cancellation)))
+    const stat = await call(signal, (cancellation) => this.#files.stat(pathOf(relPath), rest, cancellation))
+    return metadataOf(JSON.parse(stat))
   }
 
   async rename(from, to, options) {

@@ -40,3 +40,5 @@ pub mod sync;
 mod sys;
 /// Files inside one volume, opened beneath its directory descriptor.
 pub mod volume_fs;
+/// The JSON shapes of results.
+pub mod wire;

@@ -30,8 +30,7 @@ const NAMED_OPTIONS: [&str; 1] = [option_names::SUBPATH];
 const TMPFS_OPTIONS: [&str; 1] = [option_names::SIZE_MIB];
 const DISK_OPTIONS: [&str; 2] = [option_names::FORMAT, option_names::FSTYPE];
 
-/// A mount with a valid combination of options. [`MountConfig::from_input`] and `OptionValue::from` convert it from and
-/// to a plain object.
+/// A mount with a valid combination of options. [`MountConfig::from_input`] reads it from a plain object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountConfig {
     source: MountSource,

@@ -11,11 +11,11 @@ mod guest_path;
 mod host_path;
 mod option_names;
 mod options;
+mod parse;
 mod provision;
 mod resolved;
 /// Renderers of mounts for sandbox engines, one per file.
 pub mod runtime;
-mod serialize;
 mod source;
 mod subpath;
 mod validate;

@@ -7,7 +7,6 @@ pub(super) use crate::model::option_names::{
 pub(super) const BIND: &str = "bind";
 pub(super) const DISK: &str = "disk";
 pub(super) const FSTYPE: &str = "fstype";
-pub(super) const GUEST_PATH: &str = "guestPath";
 pub(super) const HOST_PERMISSIONS: &str = "hostPermissions";
 pub(super) const MODE: &str = "mode";
 pub(super) const NAMED: &str = "named";
@@ -20,4 +19,3 @@ pub(super) const READONLY: &str = "readonly";
 pub(super) const STAT_VIRTUALIZATION: &str = "statVirtualization";
 pub(super) const SUBPATH: &str = "subpath";
 pub(super) const TMPFS: &str = "tmpfs";
-pub(super) const VOLUME: &str = "volume";

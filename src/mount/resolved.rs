@@ -1,12 +1,10 @@
 //! A mount whose source the store has resolved on the host.
 
 use super::guest_path::GuestPath;
-use super::option_names;
 use super::options::{HostPermissions, MountFlags, StatVirtualization};
-use super::serialize::{number, path, text};
 use super::source::MountKind;
 use super::subpath::Subpath;
-use crate::model::{DiskFormat, OptionValue, VolumeName};
+use crate::model::{DiskFormat, VolumeName};
 use std::path::{Path, PathBuf};
 
 /// A mount as a runtime makes it.
@@ -116,45 +114,5 @@ impl ResolvedMount {
             | ResolvedSource::Disk { host, .. } => Some(host),
             ResolvedSource::Tmpfs { .. } => None,
         }
-    }
-}
-
-impl From<&ResolvedMount> for OptionValue {
-    /// Converts to an entry of `attachment.mounts`.
-    fn from(mount: &ResolvedMount) -> Self {
-        let volume = match &mount.origin {
-            ResolvedSource::Named { volume, .. } | ResolvedSource::Disk { volume: Some(volume), .. } => {
-                Some(volume.as_str())
-            }
-            _ => None,
-        };
-        let size_mib = match &mount.origin {
-            ResolvedSource::Tmpfs { size_mib } => *size_mib,
-            _ => None,
-        };
-        let (format, fstype) = match &mount.origin {
-            ResolvedSource::Disk { format, fstype, .. } => (Some(format.as_str()), fstype.as_deref()),
-            _ => (None, None),
-        };
-        let fields = [
-            (option_names::GUEST_PATH, text(Some(mount.guest_path.as_str()))),
-            (option_names::KIND, text(Some(mount.kind().as_str()))),
-            (option_names::HOST_PATH, mount.host().map_or(OptionValue::Absent, path)),
-            (option_names::VOLUME, text(volume)),
-            (option_names::SUBPATH, text(mount.part().map(|part| part.subpath.as_str()))),
-            (option_names::FORMAT, text(format)),
-            (option_names::FSTYPE, text(fstype)),
-            (option_names::READONLY, OptionValue::Bool(mount.flags.readonly)),
-            (option_names::NOEXEC, OptionValue::Bool(mount.flags.noexec)),
-            (option_names::NOSUID, OptionValue::Bool(mount.flags.nosuid)),
-            (option_names::NODEV, OptionValue::Bool(mount.flags.nodev)),
-            (option_names::SIZE_MIB, number(size_mib)),
-            (
-                option_names::STAT_VIRTUALIZATION,
-                text(mount.stat_virtualization.map(StatVirtualization::as_str)),
-            ),
-            (option_names::HOST_PERMISSIONS, text(mount.host_permissions.map(HostPermissions::as_str))),
-        ];
-        OptionValue::Object(fields.map(|(name, value)| (name.to_owned(), value)).into())
     }
 }

@@ -4,7 +4,7 @@ use super::option_names;
 use super::provision::Provision;
 use super::subpath::Subpath;
 use crate::error::{Error, Result};
-use crate::model::{DiskFormat, OptionReader, VolumeId, VolumeKind, VolumeRef, name_of};
+use crate::model::{DiskFormat, OptionReader, VolumeKind, VolumeRef, name_of};
 use std::path::PathBuf;
 
 /// The longest file system name, in bytes.
@@ -81,14 +81,6 @@ impl MountSource {
             ));
         }
         Ok(MountSource::Named { volume, provision, subpath })
-    }
-
-    /// Returns the volume's ID, if only the volume with that ID is meant.
-    pub(super) fn volume_id(&self) -> Option<VolumeId> {
-        match self {
-            MountSource::Named { volume, .. } => volume.id,
-            _ => None,
-        }
     }
 
     pub(super) fn tmpfs(fields: &OptionReader) -> Result<Self> {

@@ -7,7 +7,7 @@ use super::runtime::convert::to_option_value;
 use super::runtime::executor::{self, Pool};
 use super::runtime::job::{Job, JobPromise, run_cancellable};
 use super::runtime::js_error::or_throw;
-use super::runtime::pages::{NativePages, to_json};
+use super::runtime::pages::NativePages;
 use crate::error::{Error, Result};
 use crate::model::{OptionReader, OptionValue, VolumeName};
 use crate::mount::ResolvedMount;
@@ -19,6 +19,7 @@ use crate::mount::runtime::oci::{self, OciOptions};
 use crate::mount::runtime::qemu::{self, QemuOptions};
 use crate::mount::runtime::{kubernetes, microsandbox_sdk};
 use crate::store::{Attachment, Store};
+use crate::wire::ResolvedMountJson;
 use napi::Env;
 use napi::bindgen_prelude::Unknown;
 use napi_derive::napi;
@@ -37,10 +38,11 @@ pub struct NativeAttachment {
 
 impl NativeAttachment {
     /// Wraps an attachment, and writes its mounts as JSON. Called on a pool thread.
-    pub fn new(store: Arc<Store>, attachment: Attachment) -> Self {
-        let mounts = attachment.mounts.iter().map(|mount| to_json(&OptionValue::from(mount)));
-        let pages = Some(NativePages::of_json(mounts));
-        NativeAttachment { store, attachment, pages, is_claimed: false }
+    pub fn new(store: Arc<Store>, attachment: Attachment) -> Result<Self> {
+        let mut native = NativeAttachment { store, attachment, pages: None, is_claimed: false };
+        let mounts = native.attachment.mounts.iter().map(ResolvedMountJson::from);
+        native.pages = Some(NativePages::of_values(mounts)?);
+        Ok(native)
     }
 
     /// Returns the mounts, for a runtime that opens what this process holds. Fails if the attachment was

@@ -9,10 +9,9 @@ use super::runtime::pages::NativePages;
 use super::store::NativeStore;
 use crate::error::{Error, Result};
 use crate::model::{OptionReader, OptionValue, VolumeName};
-use crate::store::AttachmentInfo;
+use crate::wire::AttachmentJson;
 use napi::bindgen_prelude::Unknown;
 use napi_derive::napi;
-use serde_json::{Value, json};
 
 #[napi]
 impl NativeStore {
@@ -28,7 +27,7 @@ impl NativeStore {
             let store = self.0.clone();
             Ok(Job::on(Pool::Bulk, move || {
                 let infos = store.attachments(sandbox.as_deref(), volume.as_ref(), &cancel)?;
-                Ok(NativePages::of_json(infos.iter().map(|info| attachment_json(info).to_string())))
+                NativePages::of_values(infos.iter().map(AttachmentJson::from))
             }))
         })
     }
@@ -58,37 +57,11 @@ fn attachment_filter(options: &OptionValue) -> Result<(Option<String>, Option<Vo
     Ok((fields.text("sandbox")?.map(str::to_owned), volume))
 }
 
-/// Parses an id in the form that `attachment_json` writes.
+/// Parses an id in the form of [`AttachmentJson`].
 fn attachment_id(id: &str) -> Result<i64> {
     let digits = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit());
     id.parse().ok().filter(|_| digits).ok_or_else(|| {
         let shown: String = id.chars().take(32).collect();
         Error::invalid_config("id", format!("{shown:?} is no attachment's id, as attachments() gives them"))
-    })
-}
-
-/// Returns the value of `owner` in JavaScript: whether the process of an attachment runs.
-pub fn owner_name(running: bool) -> &'static str {
-    match running {
-        true => "running",
-        false => "unknown",
-    }
-}
-
-fn attachment_json(info: &AttachmentInfo) -> Value {
-    let record = &info.record;
-    let volumes = record.volumes.iter().map(|volume| {
-        json!({
-            "name": volume.name, "guestPath": volume.guest_path, "subpath": volume.subpath,
-            "readonly": volume.readonly,
-        })
-    });
-    let disks = record.images.iter().map(
-        |image| json!({ "hostPath": image.path, "guestPath": image.guest_path, "readonly": image.readonly }),
-    );
-    json!({
-        "id": record.id.to_string(), "sandbox": record.sandbox, "pid": record.owner.pid,
-        "owner": owner_name(info.running), "createdAtMs": record.created_at_ms,
-        "volumes": volumes.collect::<Vec<_>>(), "disks": disks.collect::<Vec<_>>(),
     })
 }

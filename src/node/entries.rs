@@ -9,38 +9,35 @@ use super::runtime::job::{Job, JobPromise, Outcome, run_cancellable};
 use super::runtime::js_error::or_throw;
 use crate::error::Result;
 use crate::model::{OptionReader, OptionValue, VolumePath};
-use crate::store::{DirListing, EntryBatch, ListOptions, Stat, VolumeFs};
+use crate::store::{DirListing, EntryBatch, EntryMetadata, ListOptions, VolumeFs};
 use crate::sync::{CancelToken, IgnorePoison};
+use crate::wire::{FileStatJson, milliseconds, to_json};
 use napi::Env;
 use napi::bindgen_prelude::{Buffer, Either, Float64Array, Uint32Array, Unknown};
 use napi_derive::napi;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, SystemTime};
 
 /// How many entries one batch of a listing has on [`Pool::Fast`] and on [`Pool::Bulk`]. The first takes a
 /// millisecond, the second two, on the JavaScript thread as well.
 const FAST_BATCH_ENTRIES: usize = 1000;
 const BULK_BATCH_ENTRIES: usize = 2048;
 
-/// The most milliseconds from 1970 that a `Date` can hold, before or after.
-const MAX_DATE_MS: f64 = 8.64e15;
-
 #[napi]
 impl NativeFiles {
-    /// `VolumeFs.stat`
-    #[napi(catch_unwind, ts_return_type = "Promise<object>")]
+    /// `VolumeFs.stat`. Returns the metadata as JSON.
+    #[napi(catch_unwind, ts_return_type = "Promise<string>")]
     pub fn stat(
         &self,
         path: Unknown<'_>,
         options: Unknown<'_>,
         cancellation: Option<&Cancellation>,
-    ) -> JobPromise<OptionValue> {
+    ) -> JobPromise<String> {
         self.run_at(path, cancellation, |files, path, cancel| {
             let follow = flag("StatOptions", &to_option_value(options)?, "followSymlinks")?;
             Ok(Job::on(Pool::Fast, move || {
                 cancel.check()?;
-                files.stat(&path, follow.unwrap_or(true)).map(|stat| stat_value(&stat))
+                to_json(&FileStatJson::from(&files.stat(&path, follow.unwrap_or(true))?))
             }))
         })
     }
@@ -180,7 +177,8 @@ impl ListingSlot {
 impl From<EntryBatch> for NativeBatch {
     fn from(batch: EntryBatch) -> Self {
         let stats = batch.metadata.iter();
-        let stats = stats.flat_map(|stat| [stat.mode.into(), stat.size as f64, milliseconds(stat.modified)]);
+        let modified = |stat: &EntryMetadata| milliseconds(stat.modified).map_or(f64::NAN, |ms| ms as f64);
+        let stats = stats.flat_map(|stat| [stat.mode.into(), stat.size as f64, modified(stat)]);
         NativeBatch {
             stats: stats.collect::<Vec<f64>>().into(),
             runs: batch.runs.into(),
@@ -195,37 +193,4 @@ impl From<EntryBatch> for NativeBatch {
 
 fn flag(owner: &'static str, options: &OptionValue, name: &'static str) -> Result<Option<bool>> {
     OptionReader::of(owner, options, &[name])?.flag(name)
-}
-
-/// Returns the fields from which `lib/metadata.js` creates a `FileMetadata`.
-fn stat_value(stat: &Stat) -> OptionValue {
-    let fields = [
-        ("mode", stat.mode.into()),
-        ("size", stat.size as f64),
-        ("allocatedBytes", stat.allocated_bytes as f64),
-        ("uid", stat.uid.into()),
-        ("gid", stat.gid.into()),
-        ("nlink", stat.nlink as f64),
-        ("modifiedMs", milliseconds(stat.modified)),
-        ("accessedMs", milliseconds(stat.accessed)),
-        ("createdMs", milliseconds(stat.created)),
-    ];
-    OptionValue::Object(
-        fields.into_iter().map(|(name, value)| (name.to_owned(), OptionValue::Number(value))).collect(),
-    )
-}
-
-/// Converts a time to milliseconds of a `Date`, rounded as Node.js does. Returns NaN for `None`, and for a
-/// time that a `Date` cannot hold.
-fn milliseconds(time: Option<SystemTime>) -> f64 {
-    let rounded = |span: Duration| (span.as_secs() as f64) * 1e3 + f64::from(span.subsec_nanos()) / 1e6;
-    let since = match time.map(|time| time.duration_since(SystemTime::UNIX_EPOCH)) {
-        None => f64::NAN,
-        Some(Ok(after)) => rounded(after),
-        Some(Err(before)) => -rounded(before.duration()),
-    };
-    match (since + 0.5).floor() {
-        ms if ms.abs() <= MAX_DATE_MS => ms,
-        _ => f64::NAN,
-    }
 }

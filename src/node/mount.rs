@@ -1,25 +1,22 @@
-//! The native side of the five mount factories, and of the mounts that `attach` takes.
+//! The native side of the five mount factories, which return a mount as JSON, and of the mounts that `attach` takes.
 
 use super::runtime::arguments::working_directory;
-use super::runtime::convert::{from_option_value, to_option_value};
+use super::runtime::convert::to_option_value;
 use super::runtime::job::CallResult;
 use super::runtime::js_error::or_throw;
 use crate::error::{Error, Result};
 use crate::model::{OptionValue, VolumeId};
 use crate::mount::MountConfig;
+use crate::wire::{MountConfigJson, to_json};
 use napi::Env;
 use napi::bindgen_prelude::Unknown;
 use napi_derive::napi;
 use std::mem;
 
 /// `Mount.bind`
-#[napi(catch_unwind, ts_return_type = "object")]
-pub fn mount_bind<'e>(
-    env: &'e Env,
-    host_path: Unknown<'_>,
-    options: Unknown<'_>,
-) -> napi::Result<Unknown<'e>> {
-    config_value(env, || {
+#[napi(catch_unwind)]
+pub fn mount_bind(env: &Env, host_path: Unknown<'_>, options: Unknown<'_>) -> napi::Result<String> {
+    config_json(env, || {
         let host_path = to_option_value(host_path)?;
         let cwd = working_directory(&host_path)?;
         Ok(MountConfig::bind(&host_path, &to_option_value(options)?, &cwd)?)
@@ -27,29 +24,29 @@ pub fn mount_bind<'e>(
 }
 
 /// `Mount.named`
-#[napi(catch_unwind, ts_return_type = "object")]
-pub fn mount_named<'e>(
-    env: &'e Env,
+#[napi(catch_unwind)]
+pub fn mount_named(
+    env: &Env,
     name: Unknown<'_>,
     options: Unknown<'_>,
     id: Option<String>,
-) -> napi::Result<Unknown<'e>> {
-    config_value(env, || {
+) -> napi::Result<String> {
+    config_json(env, || {
         let config = MountConfig::named(&to_option_value(name)?, &to_option_value(options)?)?;
         restrict_to_volume(config, id)
     })
 }
 
 /// `Mount.namedWith`
-#[napi(catch_unwind, ts_return_type = "object")]
-pub fn mount_named_with<'e>(
-    env: &'e Env,
+#[napi(catch_unwind)]
+pub fn mount_named_with(
+    env: &Env,
     name: Unknown<'_>,
     options: Unknown<'_>,
     volume: Unknown<'_>,
     id: Option<String>,
-) -> napi::Result<Unknown<'e>> {
-    config_value(env, || {
+) -> napi::Result<String> {
+    config_json(env, || {
         let (name, options, volume) =
             (to_option_value(name)?, to_option_value(options)?, to_option_value(volume)?);
         restrict_to_volume(MountConfig::named_with(&name, &options, &volume)?, id)
@@ -65,19 +62,15 @@ fn restrict_to_volume(config: MountConfig, id: Option<String>) -> CallResult<Mou
 }
 
 /// `Mount.tmpfs`
-#[napi(catch_unwind, ts_return_type = "object")]
-pub fn mount_tmpfs<'e>(env: &'e Env, options: Unknown<'_>) -> napi::Result<Unknown<'e>> {
-    config_value(env, || Ok(MountConfig::tmpfs(&to_option_value(options)?)?))
+#[napi(catch_unwind)]
+pub fn mount_tmpfs(env: &Env, options: Unknown<'_>) -> napi::Result<String> {
+    config_json(env, || Ok(MountConfig::tmpfs(&to_option_value(options)?)?))
 }
 
 /// `Mount.disk`
-#[napi(catch_unwind, ts_return_type = "object")]
-pub fn mount_disk<'e>(
-    env: &'e Env,
-    host_path: Unknown<'_>,
-    options: Unknown<'_>,
-) -> napi::Result<Unknown<'e>> {
-    config_value(env, || {
+#[napi(catch_unwind)]
+pub fn mount_disk(env: &Env, host_path: Unknown<'_>, options: Unknown<'_>) -> napi::Result<String> {
+    config_json(env, || {
         let host_path = to_option_value(host_path)?;
         let cwd = working_directory(&host_path)?;
         Ok(MountConfig::disk(&host_path, &to_option_value(options)?, &cwd)?)
@@ -120,9 +113,7 @@ fn configs(mounts: OptionValue) -> Result<Vec<(String, MountConfig)>> {
     parsed.collect()
 }
 
-fn config_value<'e>(
-    env: &'e Env,
-    parse: impl FnOnce() -> CallResult<MountConfig>,
-) -> napi::Result<Unknown<'e>> {
-    from_option_value(env, &OptionValue::from(&or_throw(env, parse)?))
+/// Returns a mount as JSON.
+fn config_json(env: &Env, parse: impl FnOnce() -> CallResult<MountConfig>) -> napi::Result<String> {
+    or_throw(env, || Ok(to_json(&MountConfigJson::from(&parse()?))?))
 }

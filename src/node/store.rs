@@ -9,12 +9,13 @@ use super::runtime::convert::to_option_value;
 use super::runtime::executor::{KeyedLimit, Pool};
 use super::runtime::job::{Job, JobPromise, Outcome, run, run_cancellable};
 use super::runtime::js_error::or_throw;
-use super::runtime::pages::{NativePages, to_json};
+use super::runtime::pages::NativePages;
 use crate::error::{Error, Result};
 use crate::model::{Labels, OptionReader, OptionValue, VolumeName, VolumeSpec};
 use crate::mount::validate_and_order;
-use crate::store::{CreatedVolume, Durability, OpenOptions, Store, VolumeInfo};
+use crate::store::{Durability, OpenOptions, Store};
 use crate::sync::{CancelToken, Slots};
+use crate::wire::{CreatedVolumeJson, VolumeJson, to_json};
 use napi::Env;
 use napi::bindgen_prelude::Unknown;
 use napi_derive::napi;
@@ -74,14 +75,14 @@ pub fn absolute_home(fields: &OptionReader<'_>) -> Result<PathBuf> {
 
 #[napi]
 impl NativeStore {
-    /// `createVolume`. Returns the id and the path of the volume.
-    #[napi(catch_unwind, ts_return_type = "Promise<object>")]
+    /// `createVolume`. Returns the id and the path of the volume as JSON.
+    #[napi(catch_unwind, ts_return_type = "Promise<string>")]
     pub fn create(
         &self,
         name: Unknown<'_>,
         options: Vec<Unknown<'_>>,
         cancellation: Option<&Cancellation>,
-    ) -> JobPromise<OptionValue> {
+    ) -> JobPromise<String> {
         run_cancellable(cancellation, |cancel| {
             let name = volume_name(name)?;
             let options = options.into_iter().map(to_option_value).collect::<napi::Result<Vec<_>>>()?;
@@ -89,18 +90,18 @@ impl NativeStore {
             let store = self.0.clone();
             let pool = pool_for_name(&store, Some(&name), &cancel);
             Ok(Job::on(pool, move || {
-                store.create(&name, &spec, &cancel).map(|volume| created_value(&volume))
+                to_json(&CreatedVolumeJson::from(&store.create(&name, &spec, &cancel)?))
             }))
         })
     }
 
-    /// `getVolume`
-    #[napi(catch_unwind, ts_return_type = "Promise<object>")]
-    pub fn get(&self, name: Unknown<'_>, cancellation: Option<&Cancellation>) -> JobPromise<OptionValue> {
+    /// `getVolume`. Returns the volume as JSON.
+    #[napi(catch_unwind, ts_return_type = "Promise<string>")]
+    pub fn get(&self, name: Unknown<'_>, cancellation: Option<&Cancellation>) -> JobPromise<String> {
         run_cancellable(cancellation, |cancel| {
             let name = volume_name(name)?;
             let store = self.0.clone();
-            let get = move |cancel: &CancelToken| store.get(&name, cancel).map(|info| volume_value(&info));
+            let get = move |cancel: &CancelToken| to_json(&VolumeJson::from(&store.get(&name, cancel)?));
             Ok(Job::in_steps(Pool::Bulk, walk_slice_first(cancel, get)))
         })
     }
@@ -113,7 +114,7 @@ impl NativeStore {
             let store = self.0.clone();
             let list = move |cancel: &CancelToken| {
                 let infos = store.list(&filter, cancel)?;
-                Ok(NativePages::of_json(infos.iter().map(|info| to_json(&volume_value(info)))))
+                NativePages::of_values(infos.iter().map(VolumeJson::from))
             };
             Ok(Job::in_steps(Pool::Bulk, walk_slice_first(cancel, list)))
         })
@@ -171,7 +172,7 @@ impl NativeStore {
             let pool = pool_for_name(&store, created, &cancel);
             Ok(Job::on(pool, move || {
                 let attachment = store.attach(&sandbox, &validate_and_order(mounts)?, pid, &cancel)?;
-                Ok(NativeAttachment::new(store, attachment))
+                NativeAttachment::new(store, attachment)
             }))
         })
     }
@@ -209,39 +210,4 @@ fn walk_slice_first<T: 'static>(
 fn list_filter(options: &OptionValue) -> Result<Labels> {
     let fields = OptionReader::of("ListOptions", options, &["labels"])?;
     Ok(fields.labels("labels")?.unwrap_or_default())
-}
-
-/// Returns the id and the path of a new volume.
-fn created_value(created: &CreatedVolume) -> OptionValue {
-    let path = OptionValue::Text(created.path.to_string_lossy().into_owned());
-    let id = OptionValue::Text(created.id.to_string());
-    OptionValue::Object(vec![("id".to_owned(), id), ("path".to_owned(), path)])
-}
-
-/// Returns the properties of a volume, in the order of a `VolumeHandle`.
-fn volume_value(info: &VolumeInfo) -> OptionValue {
-    let record = &info.record;
-    let disk = record.storage.disk();
-    let text = |value: &str| OptionValue::Text(value.to_owned());
-    let number = |value: f64| OptionValue::Number(value);
-    let labels = record.labels.iter().map(|(key, value)| (key.to_owned(), text(value)));
-    let fields = [
-        ("id", text(&record.identity.to_string())),
-        ("name", text(record.name.as_str())),
-        ("path", text(&info.path.to_string_lossy())),
-        ("kind", text(record.storage.kind().as_str())),
-        ("quotaMib", record.storage.quota_mib().map_or(OptionValue::Absent, |mib| number(mib.into()))),
-        ("quotaEnforcement", info.quota_enforcement.map_or(OptionValue::Absent, |by| text(by.as_str()))),
-        ("usedBytes", number(info.used_bytes as f64)),
-        (
-            "capacityBytes",
-            disk.and_then(|disk| disk.capacity_bytes)
-                .map_or(OptionValue::Absent, |bytes| number(bytes as f64)),
-        ),
-        ("diskFormat", disk.map_or(OptionValue::Absent, |disk| text(disk.format.as_str()))),
-        ("diskFstype", disk.and_then(|disk| disk.fstype.as_deref()).map_or(OptionValue::Absent, text)),
-        ("labels", OptionValue::Object(labels.collect())),
-        ("createdAtMs", record.created_at_ms.map_or(OptionValue::Absent, |ms| number(ms as f64))),
-    ];
-    OptionValue::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }

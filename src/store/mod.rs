@@ -27,8 +27,8 @@ mod warnings;
 pub use crate::catalog::{AttachedImage, AttachedVolume, AttachmentRecord};
 pub use crate::sys::EntryKind;
 pub use crate::volume_fs::{
-    AppendOptions, CopyStats, DirListing, EntryBatch, FileReader, FilterRequest, LeaseWait, ListOptions,
-    OpenedFile, Progress, ReadRange, Stat, SymlinkPolicy, WriteFrom, WriteOptions,
+    AppendOptions, CopyStats, DirListing, EntryBatch, EntryMetadata, FileReader, FilterRequest, LeaseWait,
+    ListOptions, OpenedFile, Progress, ReadRange, Stat, SymlinkPolicy, WriteFrom, WriteOptions,
 };
 pub use attach::attachment::Attachment;
 pub use attach::query::AttachmentInfo;

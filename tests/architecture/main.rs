@@ -13,8 +13,9 @@ use std::fs;
 use std::path::Path;
 
 /// What each room may use, besides `error`.
-const ARROWS: [(&str, &[&str]); 11] = [
-    ("node", &["store", "model", "mount", "sys", "sync"]),
+const ARROWS: [(&str, &[&str]); 12] = [
+    ("node", &["wire", "store", "model", "mount", "sys", "sync"]),
+    ("wire", &["store", "model", "mount"]),
     ("store", &["catalog", "volume_fs", "image", "ext4", "mount", "sys", "sync", "model"]),
     ("volume_fs", &["sys", "sync", "model"]),
     ("image", &["ext4", "sys", "sync", "model"]),

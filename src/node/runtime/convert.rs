@@ -1,9 +1,8 @@
-//! Conversion between JavaScript values and [`OptionValue`].
+//! Conversion of JavaScript values to [`OptionValue`].
 
-use super::job::IntoJs;
 use crate::model::OptionValue;
-use napi::bindgen_prelude::{FromNapiValue, JsObjectValue, Null, Object, ToNapiValue, Unknown, Utf16String};
-use napi::{Env, JsValue, KeyCollectionMode, KeyConversion, KeyFilter, Property, ValueType};
+use napi::bindgen_prelude::{FromNapiValue, JsObjectValue, Object, Unknown, Utf16String};
+use napi::{JsValue, KeyCollectionMode, KeyConversion, KeyFilter, ValueType};
 
 /// How deep an options object may nest. Ours have two levels. `lib/plain.js` has the same limit.
 const MAX_DEPTH: usize = 4;
@@ -74,31 +73,4 @@ fn is_plain(object: Unknown<'_>) -> napi::Result<bool> {
     let prototype = Object::from_unknown(object)?.get_prototype()?;
     Ok(prototype.get_type()? == ValueType::Null
         || Object::from_unknown(prototype)?.get_prototype()?.get_type()? == ValueType::Null)
-}
-
-/// Converts an option value to a JavaScript value. An absent value becomes `null`.
-pub fn from_option_value<'e>(env: &'e Env, value: &OptionValue) -> napi::Result<Unknown<'e>> {
-    match value {
-        OptionValue::Absent | OptionValue::Other(_) => Null.into_unknown(env),
-        OptionValue::Bool(flag) => flag.into_unknown(env),
-        OptionValue::Number(number) => number.into_unknown(env),
-        OptionValue::Text(text) => text.as_str().into_unknown(env),
-        OptionValue::Object(entries) => {
-            // Defined, not set: a label may be called "__proto__".
-            let mut object = Object::new(env)?;
-            let mut properties = Vec::with_capacity(entries.len());
-            for (key, value) in entries {
-                let value = from_option_value(env, value)?;
-                properties.push(Property::new().with_name(env, key.as_str())?.with_value(&value));
-            }
-            object.define_properties(&properties)?;
-            object.into_unknown(env)
-        }
-    }
-}
-
-impl IntoJs for OptionValue {
-    fn into_js(self, env: &Env) -> napi::Result<Unknown<'_>> {
-        from_option_value(env, &self)
-    }
 }

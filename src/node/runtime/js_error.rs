@@ -3,7 +3,7 @@
 use super::dispatch;
 use super::job::{CallError, CallResult};
 use crate::error::Error;
-use crate::node::attachments::owner_name;
+use crate::wire::owner_name;
 use napi::Env;
 use napi::bindgen_prelude::{FnArgs, Function, FunctionRef, Object, Unknown};
 use napi_derive::napi;

@@ -1,8 +1,9 @@
 //! Long results, passed page by page so that no turn of the event loop takes long.
 
-use crate::model::OptionValue;
+use crate::error::Result;
+use crate::wire::to_json;
 use napi_derive::napi;
-use serde_json::{Number, Value};
+use serde::Serialize;
 use std::collections::VecDeque;
 
 /// How many values one page has at most, and how many bytes unless one value is longer. Either takes about a
@@ -33,10 +34,11 @@ impl NativePages {
 }
 
 impl NativePages {
-    /// Creates pages of JSON arrays from values that are JSON. Called on a pool thread.
-    pub fn of_json(values: impl IntoIterator<Item = String>) -> Self {
+    /// Creates pages of JSON arrays. Called on a pool thread.
+    pub fn of_values(values: impl IntoIterator<Item = impl Serialize>) -> Result<Self> {
         let (mut pages, mut page, mut length) = (VecDeque::new(), Vec::new(), 0);
         for value in values {
+            let value = to_json(&value)?;
             if page.len() == MAX_PAGE_VALUES || !page.is_empty() && length + value.len() > MAX_PAGE_BYTES {
                 pages.push_back(array(&page));
                 page.clear();
@@ -48,7 +50,7 @@ impl NativePages {
         if !page.is_empty() {
             pages.push_back(array(&page));
         }
-        NativePages(pages)
+        Ok(NativePages(pages))
     }
 
     /// Creates pages of one text, cut between characters.
@@ -72,22 +74,4 @@ impl NativePages {
 
 fn array(values: &[String]) -> String {
     format!("[{}]", values.join(","))
-}
-
-/// Returns the JSON of an option value, its fields in their order. An absent value becomes `null`.
-pub fn to_json(value: &OptionValue) -> String {
-    match value {
-        OptionValue::Absent | OptionValue::Other(_) => "null".to_owned(),
-        OptionValue::Bool(flag) => flag.to_string(),
-        OptionValue::Number(number) => {
-            Number::from_f64(*number).map_or("null".to_owned(), |number| number.to_string())
-        }
-        OptionValue::Text(text) => Value::from(text.as_str()).to_string(),
-        OptionValue::Object(entries) => {
-            let entries = entries.iter();
-            let fields =
-                entries.map(|(key, value)| format!("{}:{}", Value::from(key.as_str()), to_json(value)));
-            format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
-        }
-    }
 }

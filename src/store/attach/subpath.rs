@@ -58,8 +58,7 @@ impl StoreHandle {
         cancel: &CancelToken,
     ) -> Result<()> {
         let quota_mib = volume.storage.quota_mib();
-        let create =
-            || volume_root.mkdir_for_owner(subpath.path(), Quota::mib(quota_mib), &cancel.nested());
+        let create = || volume_root.mkdir_for_owner(subpath.path(), Quota::mib(quota_mib), &cancel.nested());
         match quota_mib {
             Some(_) => self.with_quota_lock(&volume.name, cancel, create),
             None => create(),

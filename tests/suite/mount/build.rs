@@ -1,11 +1,12 @@
 //! Building mounts, beyond the shared cases.
 
-use super::{CWD, assert_invalid, input, output};
+use super::{CWD, assert_invalid, field_names, input, plain};
 use sandbox_volumes::model::{DiskFormat, OptionValue, VolumeKind};
 use sandbox_volumes::mount::{
     HostPermissions, MountConfig, MountFlags, MountKind, MountSource, Provision, ProvisionMode,
     StatVirtualization,
 };
+use sandbox_volumes::wire::{MountConfigJson, to_json};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -121,9 +122,8 @@ fn every_mount_comes_back_from_its_plain_object_and_from_json() {
     // Four sources go with 11 pairs of policies, six with none but the unset one.
     assert_eq!(configs.len(), 16 * (4 * 11 + 6));
     for config in configs {
-        let plain = OptionValue::from(&config);
-        assert_eq!(MountConfig::from_input(&plain).unwrap(), config);
-        let json = serde_json::to_string(&output(&plain)).unwrap();
+        assert_eq!(MountConfig::from_input(&plain(&config).into()).unwrap(), config);
+        let json = to_json(&MountConfigJson::from(&config)).unwrap();
         let parsed: Value = serde_json::from_str(&json).unwrap();
         assert_eq!(MountConfig::from_input(&parsed.into()).unwrap(), config);
     }
@@ -132,11 +132,10 @@ fn every_mount_comes_back_from_its_plain_object_and_from_json() {
 #[test]
 fn the_plain_object_has_every_field_in_the_documented_order() {
     let config = MountConfig::tmpfs(&OptionValue::Absent).unwrap();
-    let OptionValue::Object(entries) = OptionValue::from(&config) else { panic!() };
-    let names: Vec<&str> = entries.iter().map(|(name, _)| name.as_str()).collect();
+    let json = to_json(&MountConfigJson::from(&config)).unwrap();
     let documented = "kind bind named volumeId subpath namedMode namedKind quotaMib labels tmpfs disk format fstype \
                       readonly noexec nosuid nodev sizeMib statVirtualization hostPermissions";
-    assert_eq!(names.join(" "), documented);
+    assert_eq!(field_names(&json).join(" "), documented);
 }
 
 #[test]

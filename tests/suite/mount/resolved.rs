@@ -1,14 +1,15 @@
 //! Resolved mounts and the renderers, beyond the shared cases.
 
-use super::{input, output};
+use super::field_names;
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::{OptionValue, VolumeName};
+use sandbox_volumes::model::VolumeName;
 use sandbox_volumes::mount::runtime::bubblewrap::{self, BubblewrapOptions};
 use sandbox_volumes::mount::runtime::oci::{self, OciOptions};
 use sandbox_volumes::mount::{
     GuestPath, HostPermissions, MountFlags, MountKind, ResolvedMount, ResolvedSource, StatVirtualization,
 };
-use serde_json::json;
+use sandbox_volumes::wire::{ResolvedMountJson, to_json};
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 fn mount(origin: ResolvedSource) -> ResolvedMount {
@@ -43,7 +44,7 @@ fn a_resolved_volume_lists_its_name_its_host_path_and_its_options() {
         "format": null, "fstype": null, "readonly": false, "noexec": true, "nosuid": false, "nodev": false,
         "sizeMib": null, "statVirtualization": "strict", "hostPermissions": "mirror",
     });
-    assert_eq!(output(&OptionValue::from(&mount)), expected);
+    assert_eq!(serde_json::to_value(ResolvedMountJson::from(&mount)).unwrap(), expected);
 }
 
 #[test]
@@ -58,21 +59,20 @@ fn a_resolved_bind_lists_its_host_path() {
         "format": null, "fstype": null, "readonly": true, "noexec": false, "nosuid": true, "nodev": true,
         "sizeMib": null, "statVirtualization": null, "hostPermissions": null,
     });
-    assert_eq!(output(&OptionValue::from(&mount)), expected);
+    assert_eq!(serde_json::to_value(ResolvedMountJson::from(&mount)).unwrap(), expected);
 }
 
 #[test]
 fn a_resolved_tmpfs_lists_its_size_in_the_documented_order() {
     let mount = mount(ResolvedSource::Tmpfs { size_mib: Some(16) });
     assert_eq!((mount.kind(), mount.host()), (MountKind::Tmpfs, None));
-    let OptionValue::Object(entries) = OptionValue::from(&mount) else { panic!() };
-    let names: Vec<&str> = entries.iter().map(|(name, _)| name.as_str()).collect();
+    let json = to_json(&ResolvedMountJson::from(&mount)).unwrap();
     let documented = "guestPath kind hostPath volume subpath format fstype readonly noexec nosuid nodev sizeMib \
                       statVirtualization hostPermissions";
-    assert_eq!(names.join(" "), documented);
-    let set: Vec<_> =
-        entries.into_iter().filter(|(_, value)| matches!(value, OptionValue::Number(_))).collect();
-    assert_eq!(OptionValue::Object(set), input(&json!({ "sizeMib": 16 })));
+    assert_eq!(field_names(&json).join(" "), documented);
+    let Value::Object(mut fields) = serde_json::from_str(&json).unwrap() else { panic!() };
+    fields.retain(|_, value| value.is_number());
+    assert_eq!(Value::Object(fields), json!({ "sizeMib": 16 }));
 }
 
 #[cfg(unix)]

@@ -3,7 +3,7 @@
 use super::microsandbox::look_up;
 use super::values;
 use sandbox_volumes::error::{Error, ErrorKind};
-use sandbox_volumes::model::{OptionValue, VolumeName};
+use sandbox_volumes::model::VolumeName;
 use sandbox_volumes::mount::runtime::bubblewrap::{self, BubblewrapOptions};
 use sandbox_volumes::mount::runtime::docker::{self, DockerOptions, Engine};
 use sandbox_volumes::mount::runtime::kubernetes;
@@ -13,6 +13,7 @@ use sandbox_volumes::mount::runtime::microsandbox_sdk;
 use sandbox_volumes::mount::runtime::oci::{self, OciOptions};
 use sandbox_volumes::mount::runtime::qemu::{self, QemuOptions};
 use sandbox_volumes::mount::{GuestPath, MountFlags, MountedPart, ResolvedMount, ResolvedSource, Subpath};
+use sandbox_volumes::wire::ResolvedMountJson;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -48,10 +49,9 @@ fn in_bubblewrap(mounts: &[ResolvedMount], options: Value) -> Result<Vec<String>
 
 #[test]
 fn a_part_is_shown_by_the_path_of_what_was_found() {
-    let OptionValue::Object(fields) = OptionValue::from(&two_parts()[0]) else { panic!() };
-    let shown = |name: &str| fields.iter().find(|(known, _)| known == name).unwrap().1.clone();
-    assert_eq!(shown("hostPath"), OptionValue::Text("/vols/v/tenants/a".to_owned()));
-    assert_eq!(shown("subpath"), OptionValue::Text("tenants/a".to_owned()));
+    let shown = serde_json::to_value(ResolvedMountJson::from(&two_parts()[0])).unwrap();
+    assert_eq!(shown["hostPath"], "/vols/v/tenants/a");
+    assert_eq!(shown["subpath"], "tenants/a");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use sandbox_volumes::model::{Labels, OptionValue, VolumeId, VolumeRef, VolumeSpe
 use sandbox_volumes::mount::{GuestPath, MountConfig, validate_and_order};
 use sandbox_volumes::store::{Durability, Store, VolumeFs, check};
 use sandbox_volumes::sync::CancelToken;
+use sandbox_volumes::wire::MountConfigJson;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
@@ -166,7 +167,8 @@ fn only_the_volume_with_the_id_is_removed_or_attached() {
     let mount = |id| -> Vec<(GuestPath, MountConfig)> {
         let config = MountConfig::named(&OptionValue::Text("data".to_owned()), &OptionValue::Absent).unwrap();
         let config = config.of_volume(id).unwrap();
-        assert_eq!(MountConfig::from_input(&OptionValue::from(&config)).unwrap(), config);
+        let plain = serde_json::to_value(MountConfigJson::from(&config)).unwrap();
+        assert_eq!(MountConfig::from_input(&plain.into()).unwrap(), config);
         validate_and_order(vec![("/data".to_owned(), config)]).unwrap()
     };
     home.store.remove(&stale, &CancelToken::default()).unwrap();

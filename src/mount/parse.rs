@@ -1,15 +1,13 @@
-//! Converts a mount to and from the plain object that callers store and pass back.
+//! Reads a mount from the plain object that callers store and pass back. `wire` writes that object.
 
 use super::config::{self, MountConfig};
 use super::host_path;
 use super::option_names;
-use super::options::{HostPermissions, StatVirtualization};
 use super::provision::Provision;
 use super::source::{MountKind, MountSource};
 use super::subpath::Subpath;
 use crate::error::{Error, Result};
-use crate::model::{DiskFormat, DiskSpec, Labels, OptionReader, OptionValue, VolumeRef, VolumeSpec};
-use std::path::Path;
+use crate::model::{OptionReader, OptionValue, VolumeRef};
 
 /// All fields, in the object's order.
 const FIELDS: [&str; 20] = [
@@ -100,77 +98,4 @@ fn belongs(name: &str, kind: MountKind) -> bool {
         option_names::SIZE_MIB => matches!(kind, MountKind::Named | MountKind::Tmpfs),
         _ => true,
     }
-}
-
-impl From<&MountConfig> for OptionValue {
-    /// Converts to the plain object with every field. An unset field is absent.
-    fn from(config: &MountConfig) -> Self {
-        OptionValue::Object(FIELDS.iter().map(|name| ((*name).to_owned(), value(config, name))).collect())
-    }
-}
-
-fn value(config: &MountConfig, name: &str) -> OptionValue {
-    let flags = config.flags();
-    match (name, config.source()) {
-        (option_names::KIND, source) => text(Some(source.kind().as_str())),
-        (option_names::BIND, MountSource::Bind { host })
-        | (option_names::DISK, MountSource::Disk { host, .. }) => path(host),
-        (option_names::NAMED, MountSource::Named { volume, .. }) => text(Some(volume.name.as_str())),
-        (option_names::VOLUME_ID, source) => text(source.volume_id().map(|id| id.to_string()).as_deref()),
-        (option_names::SUBPATH, MountSource::Named { subpath, .. }) => {
-            text(subpath.as_ref().map(Subpath::as_str))
-        }
-        (option_names::NAMED_MODE, MountSource::Named { provision, .. }) => {
-            text(Some(provision.mode().as_str()))
-        }
-        (option_names::NAMED_KIND, MountSource::Named { provision, .. }) => {
-            text(provision.spec().map(|spec| spec.kind().as_str()))
-        }
-        (option_names::QUOTA_MIB, MountSource::Named { provision, .. }) => {
-            number(provision.spec().and_then(VolumeSpec::quota_mib))
-        }
-        (option_names::LABELS, MountSource::Named { provision, .. }) => {
-            provision.spec().map_or(OptionValue::Absent, |spec| labels(spec.labels()))
-        }
-        (option_names::TMPFS, source) => OptionValue::Bool(source.kind() == MountKind::Tmpfs),
-        (option_names::FORMAT, MountSource::Named { provision, .. }) => {
-            text(disk(provision).and_then(|disk| disk.stated_format).map(DiskFormat::as_str))
-        }
-        (option_names::FORMAT, MountSource::Disk { format, .. }) => text(format.map(DiskFormat::as_str)),
-        (option_names::FSTYPE, MountSource::Disk { fstype, .. }) => text(fstype.as_deref()),
-        (option_names::READONLY, _) => OptionValue::Bool(flags.readonly),
-        (option_names::NOEXEC, _) => OptionValue::Bool(flags.noexec),
-        (option_names::NOSUID, _) => OptionValue::Bool(flags.nosuid),
-        (option_names::NODEV, _) => OptionValue::Bool(flags.nodev),
-        (option_names::SIZE_MIB, MountSource::Named { provision, .. }) => {
-            number(disk(provision).map(|disk| disk.size_mib))
-        }
-        (option_names::SIZE_MIB, MountSource::Tmpfs { size_mib }) => number(*size_mib),
-        (option_names::STAT_VIRTUALIZATION, _) => {
-            text(config.stat_virtualization().map(StatVirtualization::as_str))
-        }
-        (option_names::HOST_PERMISSIONS, _) => text(config.host_permissions().map(HostPermissions::as_str)),
-        _ => OptionValue::Absent,
-    }
-}
-
-fn disk(provision: &Provision) -> Option<DiskSpec> {
-    provision.spec().and_then(VolumeSpec::disk)
-}
-
-fn labels(labels: &Labels) -> OptionValue {
-    OptionValue::Object(labels.iter().map(|(key, value)| (key.to_owned(), text(Some(value)))).collect())
-}
-
-/// Converts a host path to text. Invalid UTF-8 becomes U+FFFD.
-pub(super) fn path(host: &Path) -> OptionValue {
-    OptionValue::Text(host.to_string_lossy().into_owned())
-}
-
-pub(super) fn text(text: Option<&str>) -> OptionValue {
-    text.map_or(OptionValue::Absent, |text| OptionValue::Text(text.to_owned()))
-}
-
-pub(super) fn number(number: Option<u32>) -> OptionValue {
-    number.map_or(OptionValue::Absent, |number| OptionValue::Number(number.into()))
 }
