@@ -300,11 +300,9 @@ test(
     const attempt = async () => {
       const { ended } = waiting
       const controller = new AbortController()
-      const queued = calls.map((call) => call(controller.signal))
+      const queued = calls.map((call) => rejectsWith(call(controller.signal), 'mine', String(call)))
       controller.abort('mine')
-      for (const [at, call] of queued.entries()) {
-        await rejectsWith(call, 'mine', String(calls[at]))
-      }
+      await Promise.all(queued)
       return waiting.ended === ended
     }
     try {
