@@ -72,8 +72,6 @@ export declare class NativeCopy {
 
 /** The files of one volume. */
 export declare class NativeFiles {
-  /** `VolumeFs.append` */
-  append(path: unknown, data: unknown, options: unknown, cancellation?: Cancellation | undefined | null): Promise<void>
   /** `VolumeFs.copy` */
   copy(from: unknown, to: unknown, cancellation?: Cancellation | undefined | null): NativeCopy
   /** `VolumeFs.copyIn`. `has_filter` makes `advance` return filter requests. */
@@ -94,6 +92,8 @@ export declare class NativeFiles {
   readString(path: unknown, cancellation?: Cancellation | undefined | null): Promise<string | NativePages>
   /** `VolumeFs.write` */
   write(path: unknown, data: unknown, options: unknown, cancellation?: Cancellation | undefined | null): Promise<void>
+  /** `VolumeFs.append` */
+  append(path: unknown, data: unknown, options: unknown, cancellation?: Cancellation | undefined | null): Promise<void>
   /** `VolumeFs.mkdir` */
   mkdir(path: unknown, cancellation?: Cancellation | undefined | null): Promise<void>
   /** `VolumeFs.remove` */

@@ -1,13 +1,12 @@
-//! The native side of copies and appends.
+//! The native side of copies.
 //!
 //! lib/copying.js advances a copy until it is complete, then commits it. Between two steps JavaScript answers
 //! the filter requests of the last step. It may read the progress at any time.
 
-use super::files::{NativeFiles, pool_for_write, run_exclusive_with_retry};
+use super::files::NativeFiles;
 use super::runtime::arguments::{host_path, volume_path};
 use super::runtime::cancellation::{Cancellation, cancel_token};
 use super::runtime::convert::to_option_value;
-use super::runtime::data::{CopiedData, WriteData};
 use super::runtime::dispatch::current;
 use super::runtime::executor::{self, KeyedLimit, Pool};
 use super::runtime::job::{Job, JobPromise, run};
@@ -16,10 +15,8 @@ use crate::error::{Error, Result};
 use crate::model::option_names::HOST_PATH;
 use crate::model::{OptionReader, OptionValue};
 use crate::store::{
-    AppendOptions, CopyRequest, EntryKind, FilterRequest, Progress, SymlinkPolicy, TransferOptions,
-    VolumeCopy,
+    CopyRequest, EntryKind, FilterRequest, Progress, SymlinkPolicy, TransferOptions, VolumeCopy,
 };
-use crate::sync::CancelToken;
 use napi::Env;
 use napi::bindgen_prelude::Unknown;
 use napi_derive::napi;
@@ -30,33 +27,6 @@ const MAX_COPIES_PER_VOLUME: usize = 16;
 
 #[napi]
 impl NativeFiles {
-    /// `VolumeFs.append`
-    #[napi(catch_unwind, ts_return_type = "Promise<void>")]
-    pub fn append(
-        &self,
-        env: &Env,
-        path: Unknown<'_>,
-        data: Unknown<'_>,
-        options: Unknown<'_>,
-        cancellation: Option<&Cancellation>,
-    ) -> JobPromise<()> {
-        self.run_at(path, cancellation, |files, path, cancel| {
-            let data = WriteData::from_js(env, data)?;
-            let options = append_options(&to_option_value(options)?)?;
-            let pool = pool_for_write(data.len(), options.durable, false);
-            let retry_pool = pool.clone();
-            // The bytes are written at once, so that appends of others cannot come between them.
-            let append = move |bytes: CopiedData| {
-                let prepared = files.prepare_write()?;
-                let limit = prepared.has_quota().then(|| KeyedLimit::exclusive(files.queue(), &cancel));
-                let append = move |cancel: &CancelToken| prepared.append_once(&path, &bytes, options, cancel);
-                run_exclusive_with_retry(limit, retry_pool, cancel, append)
-            };
-            let later = pool.clone();
-            Ok(Job::in_steps(pool, move || data.with_all(later, append)))
-        })
-    }
-
     /// `VolumeFs.copy`
     #[napi(catch_unwind)]
     pub fn copy(
@@ -230,15 +200,6 @@ fn filter_entries(requests: Vec<FilterRequest>) -> Vec<CopyFilterEntry> {
         },
     };
     requests.into_iter().map(entry).collect()
-}
-
-fn append_options(options: &OptionValue) -> Result<AppendOptions> {
-    let fields = OptionReader::of("AppendOptions", options, &["durable", "mode"])?;
-    let mode = fields.u32("mode")?;
-    if mode.is_some_and(|mode| mode > 0o7777) {
-        return Err(Error::invalid_config("mode", "expected permission bits, at most 0o7777"));
-    }
-    Ok(AppendOptions { durable: fields.flag("durable")?.unwrap_or(false), mode })
 }
 
 fn transfer_options(options: &OptionValue, has_filter: bool) -> Result<TransferOptions> {

@@ -10,7 +10,9 @@ use super::runtime::job::{CallResult, IntoJs, Job, JobPromise, Outcome, run_canc
 use super::runtime::pages::NativePages;
 use crate::error::{Error, Result};
 use crate::model::{OptionReader, OptionValue, VolumePath};
-use crate::store::{OngoingWrite, OpenedFile, VolumeFs, WriteOptions};
+use crate::store::{
+    AppendOptions, OngoingWrite, OpenedFile, VolumeFs, WriteKind, WriteOptions, WriteRequest,
+};
 use crate::sync::{CancelToken, SLICE, Slots};
 use napi::Env;
 use napi::bindgen_prelude::{Buffer, BufferSlice, Either, ToNapiValue, Unknown};
@@ -51,6 +53,46 @@ impl NativeFiles {
         parse: impl FnOnce(VolumeFs, VolumePath, CancelToken) -> CallResult<Job<T>>,
     ) -> JobPromise<T> {
         run_cancellable(cancellation, |cancel| parse(self.files.clone(), volume_path(path)?, cancel))
+    }
+
+    /// Writes data to a file as `kind` says, which reads the options.
+    fn write_file(
+        &self,
+        path: Unknown<'_>,
+        data: Unknown<'_>,
+        kind: impl FnOnce() -> CallResult<WriteKind>,
+        cancellation: Option<&Cancellation>,
+    ) -> JobPromise<()> {
+        self.run_at(path, cancellation, |files, path, cancel| {
+            let data = WriteData::from_js(data)?;
+            let request = WriteRequest { path, kind: kind()? };
+            let pool = pool_for_write(data.len(), request.kind);
+            let later = pool.clone();
+            let write = move |data: WriteData| {
+                let session = files.prepare_write()?;
+                if let (WriteKind::Whole(options), false) = (request.kind, session.has_quota()) {
+                    let length = data.len() as u64;
+                    let begin = move |cancel: &CancelToken| {
+                        session.begin_write(&request.path, length, options, cancel)
+                    };
+                    return retry_while_leased(later.clone(), cancel, begin, move |write| {
+                        write_exclusive(data, later, write)
+                    });
+                }
+                // Appends of others must not come between the bytes of an append. In a volume with a quota other
+                // writers wait for this one, so it must not wait for data while it runs.
+                data.with_all(later.clone(), move |bytes| {
+                    let limit = session.has_quota().then(|| KeyedLimit::exclusive(files.queue(), &cancel));
+                    if limit.is_some() && session.try_write(&request, &bytes, &cancel)?.is_some() {
+                        return Ok(Outcome::Ready(()));
+                    }
+                    let write = move |cancel: &CancelToken| session.write_once(&request, &bytes, cancel);
+                    run_exclusive_with_retry(limit, later, cancel, write)
+                })
+            };
+            let check_pool = pool.clone();
+            Ok(Job::in_steps(pool, move || data.check_then(check_pool, write)))
+        })
     }
 
     /// Reads a whole file, a large one on another pool.
@@ -110,44 +152,26 @@ impl NativeFiles {
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn write(
         &self,
-        env: &Env,
         path: Unknown<'_>,
         data: Unknown<'_>,
         options: Unknown<'_>,
         cancellation: Option<&Cancellation>,
     ) -> JobPromise<()> {
-        self.run_at(path, cancellation, |files, path, cancel| {
-            let data = WriteData::from_js(env, data)?;
-            let options = write_options(&to_option_value(options)?)?;
-            let pool = pool_for_write(data.len(), options.durable, options.atomic);
-            let later = pool.clone();
-            let write = move |data: WriteData| {
-                let prepared = files.prepare_write()?;
-                if !prepared.has_quota() {
-                    let length = data.len() as u64;
-                    let begin =
-                        move |cancel: &CancelToken| prepared.begin_write(&path, length, options, cancel);
-                    return retry_while_leased(later.clone(), cancel, begin, move |write| {
-                        write_exclusive(data, later, write)
-                    });
-                }
-                // Other writers of the volume wait for this one, so it must not wait for data while it runs.
-                data.with_all(later.clone(), move |bytes| {
-                    match prepared.try_write(&path, &bytes, options, &cancel)? {
-                        Some(()) => Ok(Outcome::Ready(())),
-                        None => {
-                            let limit = Some(KeyedLimit::exclusive(files.queue(), &cancel));
-                            let write = move |cancel: &CancelToken| {
-                                prepared.write_once(&path, &bytes, options, cancel)
-                            };
-                            run_exclusive_with_retry(limit, later, cancel, write)
-                        }
-                    }
-                })
-            };
-            let check_pool = pool.clone();
-            Ok(Job::in_steps(pool, move || data.check_then(check_pool, write)))
-        })
+        let kind = || Ok(WriteKind::Whole(write_options(&to_option_value(options)?)?));
+        self.write_file(path, data, kind, cancellation)
+    }
+
+    /// `VolumeFs.append`
+    #[napi(catch_unwind, ts_return_type = "Promise<void>")]
+    pub fn append(
+        &self,
+        path: Unknown<'_>,
+        data: Unknown<'_>,
+        options: Unknown<'_>,
+        cancellation: Option<&Cancellation>,
+    ) -> JobPromise<()> {
+        let kind = || Ok(WriteKind::Append(append_options(&to_option_value(options)?)?));
+        self.write_file(path, data, kind, cancellation)
     }
 
     /// `VolumeFs.mkdir`
@@ -237,7 +261,11 @@ pub(super) fn pool_for_data(length: usize) -> Pool {
 }
 
 /// Returns the pool that writes so many bytes, with regard to `fsync` and to the rename of an atomic write.
-pub(super) fn pool_for_write(length: usize, durable: bool, atomic: bool) -> Pool {
+fn pool_for_write(length: usize, kind: WriteKind) -> Pool {
+    let (durable, atomic) = match kind {
+        WriteKind::Whole(options) => (options.durable, options.atomic),
+        WriteKind::Append(options) => (options.durable, false),
+    };
     match pool_for_data(length) {
         Pool::Fast | Pool::Bulk if durable => Pool::Blocking(None),
         Pool::Fast if atomic => Pool::Bulk,
@@ -292,13 +320,23 @@ fn write_options(options: &OptionValue) -> Result<WriteOptions> {
 
 /// Reads the options of a write from a call that has other options too.
 pub(super) fn write_options_of(fields: &OptionReader<'_>) -> Result<WriteOptions> {
-    let mode = fields.u32("mode")?;
-    if mode.is_some_and(|mode| mode > 0o7777) {
-        return Err(Error::invalid_config("mode", "expected permission bits, at most 0o7777"));
-    }
+    let mode = mode_of(fields)?;
     Ok(WriteOptions {
         atomic: fields.flag("atomic")?.unwrap_or(false),
         durable: fields.flag("durable")?.unwrap_or(false),
         mode,
     })
+}
+
+fn append_options(options: &OptionValue) -> Result<AppendOptions> {
+    let fields = OptionReader::of("AppendOptions", options, &["durable", "mode"])?;
+    let mode = mode_of(&fields)?;
+    Ok(AppendOptions { durable: fields.flag("durable")?.unwrap_or(false), mode })
+}
+
+fn mode_of(fields: &OptionReader<'_>) -> Result<Option<u32>> {
+    match fields.u32("mode")? {
+        Some(0o10000..) => Err(Error::invalid_config("mode", "expected permission bits, at most 0o7777")),
+        mode => Ok(mode),
+    }
 }

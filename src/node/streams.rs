@@ -254,9 +254,9 @@ impl NativeWriter {
 
     /// Writes a piece: a string, a `Uint8Array`, or an array of `Uint8Array` as one piece.
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
-    pub fn write(&self, env: &Env, data: Unknown<'_>) -> JobPromise<()> {
+    pub fn write(&self, data: Unknown<'_>) -> JobPromise<()> {
         run(|| {
-            let data = WriteData::from_chunks(env, data)?;
+            let data = WriteData::from_chunks(data)?;
             let mut sink = StreamSink { file: self.file.file.clone(), cancel: self.file.cancel.clone() };
             let pool = pool_for_piece(data.len());
             let later = pool.clone();

@@ -28,7 +28,8 @@ pub use crate::catalog::{AttachedImage, AttachedVolume, AttachmentRecord};
 pub use crate::sys::EntryKind;
 pub use crate::volume_fs::{
     AppendOptions, CopyStats, DirListing, EntryBatch, EntryMetadata, FileReader, FilterRequest, LeaseWait,
-    ListOptions, OpenedFile, Progress, ReadRange, Stat, SymlinkPolicy, WriteFrom, WriteOptions,
+    ListOptions, OpenedFile, Progress, ReadRange, Stat, SymlinkPolicy, WriteFrom, WriteKind, WriteOptions,
+    WriteRequest,
 };
 pub use attach::attachment::Attachment;
 pub use attach::query::AttachmentInfo;

@@ -2,9 +2,9 @@
 
 use super::quota::reserve::{Reservation, SpaceRequest};
 use super::quota::usage::growth;
-use super::{Quota, VolumePath, VolumeRoot, WriteOptions};
+use super::write::InPlaceWrite;
+use super::{VolumePath, VolumeRoot, WriteContext, WriteOptions};
 use crate::error::Result;
-use crate::sync::CancelToken;
 use crate::sys::Access;
 use cap_std::fs::Metadata;
 use std::io::Write;
@@ -22,13 +22,12 @@ impl VolumeRoot {
     /// Appends `data` to the regular file at `path`, and creates the file if it is missing. The parent directory must
     /// exist. Keeps what other processes append at the same time (`O_APPEND`). Follows a link that stays inside the
     /// volume.
-    pub fn append(
+    pub(super) fn append(
         &self,
         path: &VolumePath,
         data: &[u8],
         options: AppendOptions,
-        quota: Quota,
-        cancel: &CancelToken,
+        WriteContext { quota, cancel, .. }: &WriteContext<'_>,
     ) -> Result<()> {
         let reserve = |found: Option<&Metadata>| {
             let length = data.len() as u64;
@@ -43,7 +42,8 @@ impl VolumeRoot {
             quota.reserve_more(self, path.as_str(), request, &mut Reservation::default(), cancel)
         };
         let options = WriteOptions { atomic: false, durable: options.durable, mode: options.mode };
-        let opened = self.open_or_create(path, Access::Append, options, cancel, reserve)?;
-        self.fill(path, opened, options, cancel, |file| file.write_all(data))
+        let how = InPlaceWrite { access: Access::Append, options, cancel };
+        let opened = self.open_or_create(path, &how, reserve)?;
+        self.fill(path, opened, &how, |file| file.write_all(data))
     }
 }

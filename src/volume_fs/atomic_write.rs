@@ -1,9 +1,8 @@
 //! Writes new files where no guest sees them, and publishes each when it is complete.
 
 use super::open::EntryRef;
-use super::{VolumePath, VolumeRoot, not_a_regular_file};
+use super::{VolumePath, VolumeRoot, WriteContext, not_a_regular_file};
 use crate::error::{Errno, Error, Result};
-use crate::sync::CancelToken;
 use crate::sys::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::sys::{
     Dir as StoreDir, EntryKind, FileLock, FileStat, Inheritance, create_temp_file, keep_rights, open_o_path,
@@ -127,8 +126,7 @@ impl VolumeRoot {
         path: &VolumePath,
         temp_file: &TempFile,
         target: &PublishTarget,
-        staging: &StoreDir,
-        cancel: &CancelToken,
+        WriteContext { staging, cancel, .. }: &WriteContext<'_>,
     ) -> Result<()> {
         let io_error = |error| self.io_error("write", path, error);
         let rights = target.rights(temp_file.mode).map_err(io_error)?;

@@ -2,12 +2,12 @@
 
 use super::atomic_write::{PublishTarget, TempFile};
 use super::quota::usage::allocated;
-use super::write::{CreatedFile, has_no_name};
-use super::{VolumePath, VolumeRoot, WriteOptions, WriteRules};
+use super::write::{CreatedFile, InPlaceWrite, has_no_name};
+use super::{VolumePath, VolumeRoot, WriteContext, WriteOptions};
 use crate::error::Result;
 use crate::sync::CancelToken;
 use crate::sys::fd::AsFd;
-use crate::sys::{Access, FileId};
+use crate::sys::{Access, Dir as StoreDir, FileId};
 use cap_std::fs::Metadata;
 use std::fs::File;
 use std::io::{self, Write};
@@ -42,10 +42,9 @@ impl VolumeRoot {
         path: &VolumePath,
         length: u64,
         options: WriteOptions,
-        rules: &WriteRules<'_>,
-        cancel: &CancelToken,
+        context: &WriteContext<'_>,
     ) -> Result<ChunkedWrite> {
-        let output = self.output(path, length, options, rules, cancel)?;
+        let output = self.output(path, length, options, context)?;
         let (tree, path) = (self.clone(), path.clone());
         Ok(ChunkedWrite { tree, path, options, length, output, is_committed: false, is_in_place: false })
     }
@@ -55,21 +54,21 @@ impl VolumeRoot {
         path: &VolumePath,
         length: u64,
         options: WriteOptions,
-        rules: &WriteRules<'_>,
-        cancel: &CancelToken,
+        WriteContext { staging, quota, cancel }: &WriteContext<'_>,
     ) -> Result<WriteOutput> {
-        let reserve = |freed: u64| rules.quota.reserve(self, path.as_str(), length, freed, cancel);
+        let reserve = |freed: u64| quota.reserve(self, path.as_str(), length, freed, cancel);
         Ok(match options.atomic {
             true => {
                 let target = self.publish_target(path)?;
                 reserve(target.freed())?;
-                let temp_file = TempFile::create(rules.staging, &target, options.new_file_mode())
+                let temp_file = TempFile::create(staging, &target, options.new_file_mode())
                     .map_err(|error| self.map_error(error, path.as_str()))?;
                 WriteOutput::Replacement(temp_file, Box::new(target))
             }
             false => {
+                let how = InPlaceWrite { access: Access::Write, options, cancel };
                 let reserve = |found: Option<&Metadata>| reserve(found.map_or(0, allocated));
-                let (file, created) = self.open_or_create(path, Access::Write, options, cancel, reserve)?;
+                let (file, created) = self.open_or_create(path, &how, reserve)?;
                 WriteOutput::Existing(file, created)
             }
         })
@@ -97,13 +96,13 @@ impl ChunkedWrite {
 
     /// Opens or creates the file at the path again if the open file has no name left. Returns whether that is another
     /// file now. Must be called before the first chunk.
-    pub fn reopen_if_removed(&mut self, rules: &WriteRules<'_>, cancel: &CancelToken) -> Result<bool> {
+    pub fn reopen_if_removed(&mut self, context: &WriteContext<'_>) -> Result<bool> {
         let WriteOutput::Existing(file, _) = &self.output else { return Ok(false) };
         if !has_no_name(file).map_err(|error| self.tree.io_error("stat", &self.path, error))? {
             return Ok(false);
         }
         let before = self.target_id()?;
-        let again = self.tree.output(&self.path, self.length, self.options, rules, cancel)?;
+        let again = self.tree.output(&self.path, self.length, self.options, context)?;
         self.output = again;
         Ok(self.target_id()? != before)
     }
@@ -130,8 +129,8 @@ impl ChunkedWrite {
     }
 
     /// Completes the file after its last chunk. This is the commit point of an atomic write.
-    pub fn finish(&mut self, rules: &WriteRules<'_>, cancel: &CancelToken) -> Result<()> {
-        self.commit_plain(cancel)?;
+    pub fn finish(&mut self, context: &WriteContext<'_>) -> Result<()> {
+        self.commit_plain(context.cancel)?;
         let ChunkedWrite { tree, path, options, length, is_in_place, .. } = self;
         let new_entry = match &self.output {
             WriteOutput::Existing(file, created) => {
@@ -141,7 +140,7 @@ impl ChunkedWrite {
                 created.as_ref().map(|created| &created.entry)
             }
             WriteOutput::Replacement(temp_file, target) => {
-                let put = tree.publish(path, temp_file, target, rules.staging, cancel);
+                let put = tree.publish(path, temp_file, target, context);
                 put.map_err(|error| error.in_volume(tree.volume.as_str()))?;
                 Some(&target.entry)
             }
@@ -152,7 +151,7 @@ impl ChunkedWrite {
 
     /// Undoes a write that was not finished: removes the file that it created, unless another write opened that file
     /// too. A plain write does not restore the content of an existing file.
-    pub fn discard(&self, rules: &WriteRules<'_>) {
+    pub fn discard(&self, staging: &StoreDir) {
         // Crash safety: a file that cannot be removed from staging is a leftover, which the next opener of the home
         // removes.
         let _removed = match &self.output {
@@ -162,7 +161,7 @@ impl ChunkedWrite {
                 created.remove();
                 Ok(())
             }
-            WriteOutput::Replacement(temp_file, _) => temp_file.discard(rules.staging),
+            WriteOutput::Replacement(temp_file, _) => temp_file.discard(staging),
         };
     }
 }

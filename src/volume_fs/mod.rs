@@ -50,7 +50,7 @@ pub use read_stream::{FileReader, ReadRange};
 pub use removal::{Removal, remove_tree};
 pub use stat::Stat;
 pub use subpath::PinnedSubpath;
-pub use write::{WriteOptions, WriteRules};
+pub use write::{WriteContext, WriteKind, WriteOptions, WriteRequest};
 pub use write_stream::{FileWriter, WriteFrom};
 
 use crate::error::{Errno, Error, Result};

@@ -2,8 +2,9 @@
 
 use super::new_file::{NewFile, mark_shared};
 use super::open::EntryRef;
-use super::{Quota, VolumePath, VolumeRoot};
+use super::{AppendOptions, Quota, VolumePath, VolumeRoot};
 use crate::error::{Errno, Result};
+use crate::model::IntoVolumePath;
 use crate::sync::CancelToken;
 use crate::sys::fd::AsFd;
 use crate::sys::{Access, Dir as StoreDir, FileId, sync_up_to};
@@ -48,32 +49,69 @@ impl CreatedFile {
     }
 }
 
-/// The quota of a write, and the directory for its temp files.
-#[derive(Debug)]
-pub struct WriteRules<'s> {
-    /// A directory of the same file system that no guest sees.
-    pub staging: &'s StoreDir,
+/// A write to one file.
+#[derive(Clone, Debug)]
+pub struct WriteRequest {
+    /// The path of the file. Its parent directory must exist.
+    pub path: VolumePath,
+    /// How to write it.
+    pub kind: WriteKind,
+}
+
+/// What becomes of the old content of a file.
+#[derive(Clone, Copy, Debug)]
+pub enum WriteKind {
+    /// The data replaces it.
+    Whole(WriteOptions),
+    /// The data goes behind it.
+    Append(AppendOptions),
+}
+
+impl WriteRequest {
+    /// Requests a write of a whole file.
+    pub fn whole(path: impl IntoVolumePath, options: WriteOptions) -> Result<Self> {
+        Ok(WriteRequest { path: path.into_volume_path()?, kind: WriteKind::Whole(options) })
+    }
+
+    /// Requests an append.
+    pub fn append(path: impl IntoVolumePath, options: AppendOptions) -> Result<Self> {
+        Ok(WriteRequest { path: path.into_volume_path()?, kind: WriteKind::Append(options) })
+    }
+}
+
+/// What the writes of one operation have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct WriteContext<'c> {
+    /// The directory for temp files: of the same file system, and invisible to guests.
+    pub staging: &'c StoreDir,
     /// The volume's quota.
     pub quota: Quota,
+    /// The token of the operation.
+    pub cancel: &'c CancelToken,
+}
+
+/// How to open and fill a file in place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InPlaceWrite<'c> {
+    pub access: Access,
+    pub options: WriteOptions,
+    pub cancel: &'c CancelToken,
 }
 
 impl VolumeRoot {
-    /// Writes `content` to the file at `path`, which is created or replaced. The parent directory must exist.
+    /// Writes `data` to a file, which is created if it is missing.
     ///
     /// A plain write goes into the existing file, so its hard links see the change. A reader or a crash may see a part
     /// of it. An atomic write renames a new file over the old one, with the old one's mode and owner. Either follows a
     /// link that stays inside, also to a file that it has to create.
-    pub fn write(
-        &self,
-        path: &VolumePath,
-        content: &[u8],
-        options: WriteOptions,
-        rules: &WriteRules<'_>,
-        cancel: &CancelToken,
-    ) -> Result<()> {
-        let mut write = self.begin_write(path, content.len() as u64, options, rules, cancel)?;
-        let written = write.write(content, cancel).and_then(|()| write.finish(rules, cancel));
-        written.inspect_err(|_| write.discard(rules))
+    pub fn write(&self, request: &WriteRequest, data: &[u8], context: &WriteContext<'_>) -> Result<()> {
+        let options = match request.kind {
+            WriteKind::Whole(options) => options,
+            WriteKind::Append(options) => return self.append(&request.path, data, options, context),
+        };
+        let mut write = self.begin_write(&request.path, data.len() as u64, options, context)?;
+        let written = write.write(data, context.cancel).and_then(|()| write.finish(context));
+        written.inspect_err(|_| write.discard(context.staging))
     }
 
     /// Fills an open file with `fill`. Removes a file that was created for this write if it fails.
@@ -81,8 +119,7 @@ impl VolumeRoot {
         &self,
         path: &VolumePath,
         (mut file, created): (File, Option<CreatedFile>),
-        options: WriteOptions,
-        cancel: &CancelToken,
+        InPlaceWrite { options, cancel, .. }: &InPlaceWrite<'_>,
         fill: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> Result<()> {
         let written = cancel.commit().and_then(|()| {
@@ -105,15 +142,13 @@ impl VolumeRoot {
     pub(super) fn open_or_create(
         &self,
         path: &VolumePath,
-        access: Access,
-        options: WriteOptions,
-        cancel: &CancelToken,
+        how: &InPlaceWrite<'_>,
         mut reserve: impl FnMut(Option<&Metadata>) -> Result<()>,
     ) -> Result<(File, Option<CreatedFile>)> {
         let io_error = |error| self.io_error("stat", path, error);
         let mut without_name = None;
         for _ in 0..MAX_ATTEMPTS {
-            if let Some((file, metadata)) = self.open_existing(path, access)? {
+            if let Some((file, metadata)) = self.open_existing(path, how.access)? {
                 let id = FileId::of_open(file.as_fd()).map_err(io_error)?;
                 mark_shared(id);
                 // TOCTOU: the call that created the file may have removed it just before. Some file systems count no
@@ -126,8 +161,8 @@ impl VolumeRoot {
             }
             let entry = self.resolve_entry(path)?;
             reserve(None)?;
-            cancel.check()?;
-            if let Some(file) = self.create(path, &entry, access, options)? {
+            how.cancel.check()?;
+            if let Some(file) = self.create(path, &entry, how)? {
                 let new = NewFile::of(file.as_fd()).map_err(io_error)?;
                 return Ok((file, Some(CreatedFile { entry, file: new })));
             }
@@ -143,15 +178,12 @@ impl VolumeRoot {
     }
 
     /// Creates a new file. Returns `None` if another process created an entry there first.
-    fn create(
-        &self,
-        path: &VolumePath,
-        entry: &EntryRef,
-        access: Access,
-        options: WriteOptions,
-    ) -> Result<Option<File>> {
+    fn create(&self, path: &VolumePath, entry: &EntryRef, how: &InPlaceWrite<'_>) -> Result<Option<File>> {
         let mut new = OpenOptions::new();
-        new.write(true).append(access == Access::Append).create_new(true).mode(options.new_file_mode());
+        new.write(true)
+            .append(how.access == Access::Append)
+            .create_new(true)
+            .mode(how.options.new_file_mode());
         match entry.parent.open_with(&entry.name, &new) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(None),
             created => {
@@ -189,10 +221,10 @@ mod tests {
         let root = File::open(home.path()).unwrap().into();
         let tree = VolumeRoot::new(VolumeName::parse("v").unwrap(), root);
         let (path, cancel) = (VolumePath::parse("f").unwrap(), CancelToken::default());
-        let options = WriteOptions::default();
+        let how = InPlaceWrite { access: Access::Write, options: WriteOptions::default(), cancel: &cancel };
         for replaces in [false, true] {
-            let opened = tree.open_or_create(&path, Access::Write, options, &cancel, |_| Ok(())).unwrap();
-            let result = tree.fill(&path, opened, options, &cancel, |_| {
+            let opened = tree.open_or_create(&path, &how, |_| Ok(())).unwrap();
+            let result = tree.fill(&path, opened, &how, |_| {
                 fs::remove_file(home.path().join("f"))?;
                 if replaces {
                     fs::create_dir(home.path().join("f"))?;
@@ -209,21 +241,21 @@ mod tests {
         let root = File::open(home.path()).unwrap().into();
         let tree = VolumeRoot::new(VolumeName::parse("v").unwrap(), root);
         let (path, cancel) = (VolumePath::parse("f").unwrap(), CancelToken::default());
-        let (at, options) = (home.path().join("f"), WriteOptions::default());
-        let open = || tree.open_or_create(&path, Access::Append, options, &cancel, |_| Ok(())).unwrap();
+        let how = InPlaceWrite { access: Access::Append, options: WriteOptions::default(), cancel: &cancel };
+        let at = home.path().join("f");
+        let open = || tree.open_or_create(&path, &how, |_| Ok(())).unwrap();
         let replace = || {
             fs::write(home.path().join("other"), "acknowledged").unwrap();
             fs::rename(home.path().join("other"), &at).unwrap();
         };
-        let also_write =
-            || tree.fill(&path, open(), options, &cancel, |file| file.write_all(b"acknowledged"));
+        let also_write = || tree.fill(&path, open(), &how, |file| file.write_all(b"acknowledged"));
         let interfere: [(&dyn Fn(), Option<&str>); 3] = [
             (&|| (), None),
             (&replace, Some("acknowledged")),
             (&|| also_write().unwrap(), Some("acknowledged")),
         ];
         for (interfere, left) in interfere {
-            let result = tree.fill(&path, open(), options, &cancel, |_| {
+            let result = tree.fill(&path, open(), &how, |_| {
                 interfere();
                 Err(Errno::ENOSPC.into())
             });

@@ -4,12 +4,11 @@ use super::atomic_write::TempFile;
 use super::quota::estimate::BLOCK;
 use super::quota::reserve::{Reservation, SpaceRequest};
 use super::quota::usage::{allocated, growth};
-use super::write::CreatedFile;
-use super::{VolumePath, VolumeRoot, WriteOptions, WriteRules};
+use super::write::{CreatedFile, InPlaceWrite};
+use super::{VolumePath, VolumeRoot, WriteContext, WriteOptions};
 use crate::error::{Errno, Result};
-use crate::sync::CancelToken;
 use crate::sys::fd::AsFd;
-use crate::sys::{Access, FileId};
+use crate::sys::{Access, Dir as StoreDir, FileId};
 use cap_std::fs::Metadata;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -61,13 +60,13 @@ impl VolumeRoot {
         path: &VolumePath,
         options: WriteOptions,
         from: WriteFrom,
-        rules: &WriteRules<'_>,
-        cancel: &CancelToken,
+        context: &WriteContext<'_>,
     ) -> Result<FileWriter> {
+        let WriteContext { staging, quota, cancel } = context;
         if options.atomic {
             let target = self.publish_target(path)?;
             cancel.check()?;
-            let temp_file = TempFile::create(rules.staging, &target, options.new_file_mode())
+            let temp_file = TempFile::create(staging, &target, options.new_file_mode())
                 .map_err(|error| self.map_error(error, path.as_str()))?;
             let output = Output::TempFile(temp_file, target.freed());
             return Ok(FileWriter {
@@ -85,15 +84,10 @@ impl VolumeRoot {
         let mut reservation = Reservation::default();
         let reserve = |found: Option<&Metadata>| match found {
             Some(_) => cancel.check(),
-            None => rules.quota.reserve_more(
-                &self,
-                path.as_str(),
-                SpaceRequest::entry(),
-                &mut reservation,
-                cancel,
-            ),
+            None => quota.reserve_more(&self, path.as_str(), SpaceRequest::entry(), &mut reservation, cancel),
         };
-        let (file, created) = self.open_or_create(path, access, options, cancel, reserve)?;
+        let (file, created) =
+            self.open_or_create(path, &InPlaceWrite { access, options, cancel }, reserve)?;
         let position = seek_to_start(&file, from).map_err(|error| self.io_error("open", path, error))?;
         let (output, appends) = (Output::InPlace(file, created), from == WriteFrom::End);
         let path = path.clone();
@@ -121,19 +115,14 @@ impl FileWriter {
     /// Appends `bytes` to those written before. Reserves space first if the volume has a quota. A chunk that is refused
     /// is not written, and earlier chunks stay. If writing fails, a part of `bytes` may be written, and the stream can
     /// neither continue nor finish.
-    pub fn write(&mut self, bytes: &[u8], rules: &WriteRules<'_>, cancel: &CancelToken) -> Result<()> {
+    pub fn write(&mut self, bytes: &[u8], context: &WriteContext<'_>) -> Result<()> {
+        let WriteContext { quota, cancel, .. } = context;
         cancel.check()?;
         self.check_whole()?;
         let end = self.position.saturating_add(bytes.len() as u64);
-        if rules.quota.is_limited() {
+        if quota.is_limited() {
             let request = self.request(end).map_err(|error| self.tree.io_error("stat", &self.path, error))?;
-            rules.quota.reserve_more(
-                &self.tree,
-                self.path.as_str(),
-                request,
-                &mut self.reservation,
-                cancel,
-            )?;
+            quota.reserve_more(&self.tree, self.path.as_str(), request, &mut self.reservation, cancel)?;
         }
         let mut file = match &self.output {
             Output::InPlace(file, _) => file,
@@ -193,7 +182,7 @@ impl FileWriter {
     }
 
     /// Completes the file in the tree in which it was opened. Returns `false` if that is no longer the volume's.
-    pub fn finish(&self, now: &VolumeRoot, rules: &WriteRules<'_>, cancel: &CancelToken) -> Result<bool> {
+    pub fn finish(&self, now: &VolumeRoot, context: &WriteContext<'_>) -> Result<bool> {
         self.check_whole()?;
         let same =
             self.tree.is_same_dir(now).map_err(|error| self.tree.io_error("stat", &self.path, error))?;
@@ -215,14 +204,9 @@ impl FileWriter {
                     if replaced < *freed { Reservation::default() } else { self.reservation };
                 let request = self.publish_request(replaced);
                 let request = request.map_err(|error| self.tree.io_error("stat", &self.path, error))?;
-                rules.quota.reserve_more(
-                    &self.tree,
-                    self.path.as_str(),
-                    request,
-                    &mut reservation,
-                    cancel,
-                )?;
-                self.tree.publish(&self.path, temp_file, &target, rules.staging, cancel)?;
+                let path = self.path.as_str();
+                context.quota.reserve_more(&self.tree, path, request, &mut reservation, context.cancel)?;
+                self.tree.publish(&self.path, temp_file, &target, context)?;
                 self.tree.sync_parents(&self.path, &target.entry, self.options.durable)?;
             }
         }
@@ -230,10 +214,10 @@ impl FileWriter {
     }
 
     /// Deletes a temp file. What a plain stream wrote stays.
-    pub fn discard(&self, rules: &WriteRules<'_>) -> Result<()> {
+    pub fn discard(&self, staging: &StoreDir) -> Result<()> {
         match &self.output {
             Output::InPlace(..) => Ok(()),
-            Output::TempFile(temp_file, _) => temp_file.discard(rules.staging),
+            Output::TempFile(temp_file, _) => temp_file.discard(staging),
         }
     }
 }

@@ -42,7 +42,8 @@ impl Deref for CopiedData {
 
 impl WriteData {
     /// Takes a string or a `Uint8Array`. Copies at most [`SLICE_BYTES`] bytes of an array here.
-    pub fn from_js(env: &Env, value: Unknown<'_>) -> CallResult<Self> {
+    pub fn from_js(value: Unknown<'_>) -> CallResult<Self> {
+        let env = &Env::from_raw(value.value().env);
         if value.get_type()? == ValueType::String {
             return Ok(WriteData::Copied(CopiedData::Uncharged(String::from_unknown(value)?.into_bytes())));
         }
@@ -61,9 +62,9 @@ impl WriteData {
     }
 
     /// Takes also an array of `Uint8Array`, and copies all of it here. The caller keeps the array short.
-    pub fn from_chunks(env: &Env, value: Unknown<'_>) -> CallResult<Self> {
+    pub fn from_chunks(value: Unknown<'_>) -> CallResult<Self> {
         if value.get_type()? != ValueType::Object || !value.is_array()? {
-            return WriteData::from_js(env, value);
+            return WriteData::from_js(value);
         }
         let mut joined = Vec::new();
         for chunk in Vec::<Uint8ArraySlice<'_>>::from_unknown(value)? {

@@ -215,7 +215,7 @@ impl CopyWriter {
 
 impl IntoVolume for CopyWriter {
     fn staging(&self) -> &Dir {
-        self.volume.rules().staging
+        self.volume.staging()
     }
 
     fn map_error(&self, error: Error) -> Error {
@@ -239,7 +239,7 @@ impl IntoVolume for CopyWriter {
     ) -> Result<()> {
         let _quota_wait = self.quota_wait.lock().ignore_poison();
         let mut write = || {
-            self.volume_root.reserve(self.volume.rules().quota, path, demand, claim, &self.cancel)?;
+            self.volume_root.reserve(self.volume.quota(), path, demand, claim, &self.cancel)?;
             write()
         };
         if let Some(()) = self.volume.try_with_quota_lock(&mut write)? {

@@ -48,7 +48,7 @@ impl WriteSession {
     ) -> Result<OngoingWrite> {
         let volume_root = self.files.open_root_in(&self.handle)?;
         let mut write = OngoingWrite {
-            file: volume_root.begin_write(path, length, options, &self.rules(), cancel)?,
+            file: volume_root.begin_write(path, length, options, &self.context(cancel))?,
             volume: self.clone(),
             target: None,
             restarts: 0,
@@ -77,8 +77,8 @@ impl OngoingWrite {
             if self.baton.is_none() {
                 return Ok(false);
             }
-            let (file, rules, cancel) = (&mut self.file, self.volume.rules(), &self.cancel);
-            if !file.reopen_if_removed(&rules, cancel)? {
+            let (file, context) = (&mut self.file, self.volume.context(&self.cancel));
+            if !file.reopen_if_removed(&context)? {
                 break;
             }
             self.baton = None;
@@ -124,7 +124,7 @@ impl OngoingWrite {
 
     /// Completes the file after its last chunk.
     pub fn finish(mut self) -> Result<()> {
-        self.file.finish(&self.volume.rules(), &self.cancel)?;
+        self.file.finish(&self.volume.context(&self.cancel))?;
         self.is_finished = true;
         Ok(())
     }
@@ -133,7 +133,7 @@ impl OngoingWrite {
 impl Drop for OngoingWrite {
     fn drop(&mut self) {
         if !self.is_finished {
-            self.file.discard(&self.volume.rules());
+            self.file.discard(self.volume.staging());
         }
     }
 }

@@ -57,7 +57,7 @@ impl WriteSession {
     ) -> Result<StreamWriter> {
         let volume_root = self.files.open_root_in(&self.handle)?;
         // A new entry needs space, so the quota lock is held.
-        let open = || volume_root.open_writer(path, options, from, &self.rules(), cancel);
+        let open = || volume_root.open_writer(path, options, from, &self.context(cancel));
         let file = self.with_quota_lock(&cancel.of_a_step(), open)?;
         Ok(StreamWriter { volume: self.clone(), file, finished: false })
     }
@@ -75,9 +75,9 @@ pub struct StreamWriter {
 impl StreamWriter {
     /// Appends all of `bytes`.
     pub fn write(&mut self, bytes: &[u8], cancel: &CancelToken) -> Result<()> {
-        let rules = self.volume.rules();
+        let context = self.volume.context(cancel);
         for piece in bytes.chunks(MAX_PIECE_BYTES) {
-            self.volume.with_quota_lock(&cancel.of_a_step(), || self.file.write(piece, &rules, cancel))?;
+            self.volume.with_quota_lock(&cancel.of_a_step(), || self.file.write(piece, &context))?;
         }
         Ok(())
     }
@@ -89,7 +89,7 @@ impl StreamWriter {
             // Other writers wait for the quota lock, so the file is flushed before.
             self.file.sync()?;
         }
-        let finish = || self.file.finish(&files.open_root_in(handle)?, &self.volume.rules(), cancel);
+        let finish = || self.file.finish(&files.open_root_in(handle)?, &self.volume.context(cancel));
         if !self.volume.with_quota_lock(&cancel.of_a_step(), finish)? {
             return Err(Error::volume_not_found(files.volume.name.as_str()));
         }
@@ -102,7 +102,7 @@ impl Drop for StreamWriter {
     fn drop(&mut self) {
         if !self.finished {
             // If this fails, a leftover remains, which the next opening of the home deletes.
-            let _left = self.file.discard(&self.volume.rules());
+            let _left = self.file.discard(self.volume.staging());
         }
     }
 }

@@ -8,11 +8,11 @@ use crate::model::{
 use crate::store::paths::data_path;
 use crate::store::{Store, StoreHandle};
 use crate::sync::CancelToken;
-use crate::sys::FileId;
 use crate::sys::fd::AsFd;
+use crate::sys::{Dir, FileId};
 use crate::volume_fs::{
-    AppendOptions, OpenedFile, Quota, Removal, VolumeRoot, WriteOptions, WriteRules, is_lease_error,
-    retry_past_leases,
+    AppendOptions, OpenedFile, Quota, Removal, VolumeRoot, WriteContext, WriteOptions, WriteRequest,
+    is_lease_error, retry_past_leases,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -115,8 +115,8 @@ impl VolumeFs {
         options: WriteOptions,
         cancel: &CancelToken,
     ) -> Result<()> {
-        let path = path.into_volume_path()?;
-        self.prepare_write()?.write(&path, content, options, cancel)
+        let request = WriteRequest::whole(path, options)?;
+        self.prepare_write()?.write(&request, content, cancel)
     }
 
     /// Appends data to a file.
@@ -127,8 +127,8 @@ impl VolumeFs {
         options: AppendOptions,
         cancel: &CancelToken,
     ) -> Result<()> {
-        let path = path.into_volume_path()?;
-        self.prepare_write()?.append(&path, data, options, cancel)
+        let request = WriteRequest::append(path, options)?;
+        self.prepare_write()?.write(&request, data, cancel)
     }
 
     /// Creates a directory and its missing parents.
@@ -257,67 +257,52 @@ impl WriteSession {
         self.quota_mib.is_some()
     }
 
-    /// Writes a whole file.
-    pub fn write(
-        &self,
-        path: &VolumePath,
-        content: &[u8],
-        options: WriteOptions,
-        cancel: &CancelToken,
-    ) -> Result<()> {
-        retry_past_leases(cancel, || self.write_once(path, content, options, cancel))
+    /// Writes data to a file.
+    pub fn write(&self, request: &WriteRequest, data: &[u8], cancel: &CancelToken) -> Result<()> {
+        retry_past_leases(cancel, || self.write_once(request, data, cancel))
     }
 
-    /// Writes a whole file. Fails with `EAGAIN` if a guest holds a lease on the file: see [`LeaseWait`]. The quota
+    /// Writes data to a file. Fails with `EAGAIN` if a guest holds a lease on the file: see [`LeaseWait`]. The quota
     /// lock is released then.
     ///
     /// [`LeaseWait`]: crate::volume_fs::LeaseWait
-    pub fn write_once(
-        &self,
-        path: &VolumePath,
-        content: &[u8],
-        options: WriteOptions,
-        cancel: &CancelToken,
-    ) -> Result<()> {
-        self.with_quota_lock(cancel, || self.write_now(path, content, options, cancel))
+    pub fn write_once(&self, request: &WriteRequest, data: &[u8], cancel: &CancelToken) -> Result<()> {
+        self.with_quota_lock(cancel, || self.write_now(request, data, cancel))
     }
 
-    /// Writes a whole file unless that would take long.
+    /// Writes data to a file unless that would take long.
     ///
     /// Returns `None`, and writes nothing, if another writer holds the quota lock or the volume must be measured.
     /// Also returns `None` if a guest holds a lease on the file.
-    pub fn try_write(
-        &self,
-        path: &VolumePath,
-        content: &[u8],
-        options: WriteOptions,
-        cancel: &CancelToken,
-    ) -> Result<Option<()>> {
-        match self.try_with_quota_lock(|| self.write_now(path, content, options, cancel)) {
+    pub fn try_write(&self, request: &WriteRequest, data: &[u8], cancel: &CancelToken) -> Result<Option<()>> {
+        match self.try_with_quota_lock(|| self.write_now(request, data, cancel)) {
             Err(error) if is_lease_error(&error) => Ok(None),
             written => written,
         }
     }
 
-    fn write_now(
-        &self,
-        path: &VolumePath,
-        content: &[u8],
-        options: WriteOptions,
-        cancel: &CancelToken,
-    ) -> Result<()> {
-        self.files.open_root_in(&self.handle)?.write(path, content, options, &self.rules(), cancel)
+    fn write_now(&self, request: &WriteRequest, data: &[u8], cancel: &CancelToken) -> Result<()> {
+        self.files.open_root_in(&self.handle)?.write(request, data, &self.context(cancel))
     }
 
     /// Creates a directory and its missing parents.
     pub fn mkdir(&self, path: &VolumePath, cancel: &CancelToken) -> Result<()> {
-        let quota = Quota::mib(self.quota_mib);
-        self.with_quota_lock(cancel, || self.files.open_root_in(&self.handle)?.mkdir(path, quota, cancel))
+        let mkdir = || self.files.open_root_in(&self.handle)?.mkdir(path, self.quota(), cancel);
+        self.with_quota_lock(cancel, mkdir)
     }
 
-    /// Returns the volume's rules for writes.
-    pub(crate) fn rules(&self) -> WriteRules<'_> {
-        WriteRules { staging: &self.handle.dirs.staging, quota: Quota::mib(self.quota_mib) }
+    /// Returns the volume's quota.
+    pub(crate) fn quota(&self) -> Quota {
+        Quota::mib(self.quota_mib)
+    }
+
+    /// Returns the directory for temp files.
+    pub(crate) fn staging(&self) -> &Dir {
+        &self.handle.dirs.staging
+    }
+
+    pub(crate) fn context<'c>(&'c self, cancel: &'c CancelToken) -> WriteContext<'c> {
+        WriteContext { staging: self.staging(), quota: self.quota(), cancel }
     }
 
     pub(crate) fn with_quota_lock<T>(
@@ -339,30 +324,5 @@ impl WriteSession {
             true => locks.try_with_lock(name, || dirs.locks.try_lock_quota(name), write),
             false => write().map(Some),
         }
-    }
-
-    /// Appends data to a file.
-    pub fn append(
-        &self,
-        path: &VolumePath,
-        data: &[u8],
-        options: AppendOptions,
-        cancel: &CancelToken,
-    ) -> Result<()> {
-        retry_past_leases(cancel, || self.append_once(path, data, options, cancel))
-    }
-
-    /// Appends data to a file. Fails with `EAGAIN` if a guest holds a lease on the file.
-    pub fn append_once(
-        &self,
-        path: &VolumePath,
-        data: &[u8],
-        options: AppendOptions,
-        cancel: &CancelToken,
-    ) -> Result<()> {
-        let quota = Quota::mib(self.quota_mib);
-        self.with_quota_lock(cancel, || {
-            self.files.open_root_in(&self.handle)?.append(path, data, options, quota, cancel)
-        })
     }
 }

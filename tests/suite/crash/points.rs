@@ -3,9 +3,9 @@
 use crate::support::home::{Home, name};
 use rusqlite::Connection;
 use sandbox_volumes::error::ErrorKind;
-use sandbox_volumes::model::{Labels, VolumePath, VolumeRef, VolumeSpec};
+use sandbox_volumes::model::{Labels, VolumeRef, VolumeSpec};
 use sandbox_volumes::mount::{MountConfig, validate_and_order};
-use sandbox_volumes::store::{Durability, Store, check};
+use sandbox_volumes::store::{Durability, Store, WriteOptions, WriteRequest, check};
 use sandbox_volumes::sync::CancelToken;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
@@ -400,7 +400,8 @@ fn case_67_only_the_locks_of_names_are_left_of_volumes_that_were_removed() {
 fn a_writer_that_waited_on_the_lock_of_a_removed_volume_makes_no_new_one() {
     let home = Home::new();
     let limited = VolumeSpec::from_options(&[serde_json::json!({ "quotaMib": 1 }).into()]).unwrap();
-    let (path, cancel) = (VolumePath::parse("f").unwrap(), CancelToken::default);
+    let (request, cancel) =
+        (WriteRequest::whole("f", WriteOptions::default()).unwrap(), CancelToken::default);
     for (made_again, lock) in [(false, "quota"), (false, "quota-next"), (true, "quota"), (true, "quota-next")]
     {
         let id = home.store.create(&name("data"), &limited, &cancel()).unwrap().id;
@@ -409,7 +410,7 @@ fn a_writer_that_waited_on_the_lock_of_a_removed_volume_makes_no_new_one() {
         let prepared = files.prepare_write().unwrap();
         std::thread::scope(|scope| {
             let writer = home.lock(&format!("volumes/.locks/data~{lock}.lock"));
-            let waits = scope.spawn(|| prepared.write(&path, b"y", Default::default(), &cancel()));
+            let waits = scope.spawn(|| prepared.write(&request, b"y", &cancel()));
             home.store.remove(&name("data"), &cancel()).unwrap();
             if made_again {
                 home.store.create(&name("data"), &limited, &cancel()).unwrap();

@@ -3,9 +3,9 @@
 use super::{ATOMIC, Kept, PLAIN};
 use crate::support::volume::Volume;
 use proptest::prelude::*;
-use sandbox_volumes::model::{MIB, VolumePath};
+use sandbox_volumes::model::MIB;
 use sandbox_volumes::sync::CancelToken;
-use sandbox_volumes::volume_fs::{AppendOptions, WriteFrom};
+use sandbox_volumes::volume_fs::{AppendOptions, WriteFrom, WriteRequest};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -34,9 +34,8 @@ fn a_write_that_may_not_wait_is_made_unless_the_volume_has_to_be_measured_or_som
     volume.fill_with_many();
     let try_write = |path: &str, length: usize| {
         let prepared = volume.files.prepare_write().unwrap();
-        prepared
-            .try_write(&VolumePath::parse(path).unwrap(), &vec![1; length], PLAIN, &CancelToken::default())
-            .unwrap()
+        let request = WriteRequest::whole(path, PLAIN).unwrap();
+        prepared.try_write(&request, &vec![1; length], &CancelToken::default()).unwrap()
     };
     assert_eq!(try_write("f", 4096), None, "it has not been measured yet");
     assert!(!volume.files.exists("f").unwrap());
