@@ -8,6 +8,7 @@ mod walk;
 
 use crate::support::listing::kind;
 use crate::support::methods::{Backend, OperandPaths, Refusal};
+use crate::support::read_only::assert_only_temp_dir_is_writable;
 use crate::support::volume::Volume;
 use nix::errno::Errno;
 use nix::libc;
@@ -62,6 +63,7 @@ impl Backend for FaultyVolume {
 impl FaultyVolume {
     /// The directory of a volume.
     pub fn in_volume(volume: &Volume, check: Check) -> Self {
+        assert_only_temp_dir_is_writable();
         let fixture = volume.outside.parent().unwrap().to_owned();
         FaultyVolume { root: volume.files.root().clone(), fixture, check }
     }

@@ -7,6 +7,9 @@ use sandbox_volumes::store::VolumeFs;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 
+/// What a worker without a fault has.
+pub const NO_FAULT: &str = "none";
+
 /// The faults of a worker, and what the soak must find because of each.
 pub const FAULTS: [(&str, &[&str]); 8] = [
     // It writes "atomic" files in place.

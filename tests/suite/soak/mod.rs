@@ -16,8 +16,9 @@ mod watch;
 mod work;
 mod worker_slots;
 
+use crate::support::read_only::in_read_only_namespace;
 use crate::support::report::report;
-use faulty::FAULTS;
+use faulty::{FAULTS, NO_FAULT};
 use run::{Plan, soak};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
@@ -39,7 +40,7 @@ fn nothing_goes_wrong_when_everything_happens_at_once() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let seconds = Duration::from_secs(number("SOAK_SECONDS").unwrap_or(60));
     let round = Duration::from_secs(6);
-    let outcome = soak(&Plan { seconds, round, seed: seed(), fault: "none", sought: &[] });
+    let outcome = soak(&Plan { seconds, round, seed: seed(), fault: NO_FAULT, sought: &[] });
     report(format_args!("{outcome}"));
     assert!(outcome.violations.is_empty(), "seed {}\n{}", outcome.seed, outcome.violations.join("\n"));
     assert!(outcome.operations > 0 && outcome.kills > 0, "nothing was tested");
@@ -49,16 +50,18 @@ fn nothing_goes_wrong_when_everything_happens_at_once() {
 #[test]
 fn faulty_workers_are_noticed() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    for (fault, sought) in FAULTS {
-        let (seconds, round) = (Duration::from_secs(180), Duration::from_secs(2));
-        let outcome = soak(&Plan { seconds, round, seed: seed(), fault, sought });
-        report(format_args!("{fault}: {outcome}"));
-        for sought in sought {
-            let finding = outcome.violations.iter().find(|violation| violation.contains(sought));
-            let (seed, others) = (outcome.seed, &outcome.violations);
-            let finding =
-                finding.unwrap_or_else(|| panic!("{fault}: not {sought:?}, seed {seed}, but {others:#?}"));
-            report(format_args!("{fault}: {finding}"));
+    in_read_only_namespace(|| {
+        for (fault, sought) in FAULTS {
+            let (seconds, round) = (Duration::from_secs(180), Duration::from_secs(2));
+            let outcome = soak(&Plan { seconds, round, seed: seed(), fault, sought });
+            report(format_args!("{fault}: {outcome}"));
+            for sought in sought {
+                let finding = outcome.violations.iter().find(|violation| violation.contains(sought));
+                let (seed, others) = (outcome.seed, &outcome.violations);
+                let finding = finding
+                    .unwrap_or_else(|| panic!("{fault}: not {sought:?}, seed {seed}, but {others:#?}"));
+                report(format_args!("{fault}: {finding}"));
+            }
         }
-    }
+    });
 }

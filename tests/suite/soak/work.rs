@@ -2,6 +2,8 @@
 
 use super::content::Dice;
 use super::environment;
+use super::faulty::NO_FAULT;
+use crate::support::read_only::assert_only_temp_dir_is_writable;
 use crate::support::worker::{home, orders, say};
 use sandbox_volumes::error::Error;
 use sandbox_volumes::store::{Durability, Store};
@@ -77,6 +79,9 @@ pub fn worker_that_does_everything() {
     let order = orders().next().unwrap();
     let words: Vec<_> = order.split(' ').collect();
     let [slot, seed, operations, fault] = words[..] else { panic!("{order}") };
+    if fault != NO_FAULT {
+        assert_only_temp_dir_is_writable();
+    }
     let slot: usize = slot.parse().unwrap();
     let host = dir.join("host").join(slot.to_string());
     fs::create_dir_all(&host).unwrap();

@@ -17,6 +17,7 @@ pub mod openat2;
 pub mod opens;
 pub mod ordinary_user;
 pub mod private;
+pub mod read_only;
 pub mod report;
 pub mod skip;
 pub mod snapshot;

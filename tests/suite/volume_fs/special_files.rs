@@ -5,6 +5,7 @@ use crate::support::listing::{kind, listed, paths};
 use crate::support::methods::{Backend, Refusal};
 use crate::support::openat2;
 use crate::support::opens::Opens;
+use crate::support::read_only::in_read_only_namespace;
 use crate::support::skip::skip;
 use crate::support::volume::Volume;
 use crate::support::watchdog::watched;
@@ -146,23 +147,25 @@ fn case_10_a_link_far_away_to_a_fifo_hangs_no_atomic_write() {
 
 #[test]
 fn faulty_operations_on_a_fifo_hang_until_it_has_another_end() {
-    for (check, method) in Check::ALL.into_iter().zip(["read", "readString", "write", "write"]) {
-        let volume = Volume::new(json!({}));
-        let fifo = volume.files.root().join("special");
-        mkfifo(&fifo, Mode::S_IRWXU).unwrap();
-        let faulty = FaultyVolume::in_volume(&volume, check);
-        thread::scope(|scope| {
-            let hanging = scope.spawn(move || faulty.call(method, OsStr::new("special")).is_ok());
-            // Opening one end waits for the other one. So the call has opened its own, and it ended only after this
-            // one.
-            let other_end = watched("opening the other end", || match method {
-                "write" => OpenOptions::new().read(true).open(&fifo).unwrap(),
-                _ => OpenOptions::new().write(true).open(&fifo).unwrap(),
+    in_read_only_namespace(|| {
+        for (check, method) in Check::ALL.into_iter().zip(["read", "readString", "write", "write"]) {
+            let volume = Volume::new(json!({}));
+            let fifo = volume.files.root().join("special");
+            mkfifo(&fifo, Mode::S_IRWXU).unwrap();
+            let faulty = FaultyVolume::in_volume(&volume, check);
+            thread::scope(|scope| {
+                let hanging = scope.spawn(move || faulty.call(method, OsStr::new("special")).is_ok());
+                // Opening one end waits for the other one. So the call has opened its own, and it ended only after this
+                // one.
+                let other_end = watched("opening the other end", || match method {
+                    "write" => OpenOptions::new().read(true).open(&fifo).unwrap(),
+                    _ => OpenOptions::new().write(true).open(&fifo).unwrap(),
+                });
+                drop(other_end);
+                watched(method, || hanging.join().unwrap());
             });
-            drop(other_end);
-            watched(method, || hanging.join().unwrap());
-        });
-    }
+        }
+    });
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::support::immutable::Immutable;
 use crate::support::openat2;
+use crate::support::read_only::in_read_only_namespace;
 use crate::support::skip::skip;
 use crate::support::snapshot::Snapshot;
 use crate::support::volume::Volume;
@@ -97,14 +98,16 @@ fn check_mount(volume: &Volume, place: &str, mounted: Mounted) {
 
 #[test]
 fn faulty_deletion_crosses_into_a_mount_and_is_caught() {
-    let volume = Volume::new(json!({}));
-    let mount_point = volume.files.root().join("mnt");
-    fs::create_dir(&mount_point).unwrap();
-    let Some(_mounted) = Mounted::new(Some(&volume.outside), &mount_point) else { return };
-    fs::write(volume.outside.join("kept"), "kept").unwrap();
-    let faulty = || fs::remove_dir_all(&mount_point).map_err(|error| error.to_string());
-    let caught = check_left_alone(&volume, &mount_point, faulty);
-    assert_eq!(caught, Err("what is mounted changed".to_owned()));
+    in_read_only_namespace(|| {
+        let volume = Volume::new(json!({}));
+        let mount_point = volume.files.root().join("mnt");
+        fs::create_dir(&mount_point).unwrap();
+        let Some(_mounted) = Mounted::new(Some(&volume.outside), &mount_point) else { return };
+        fs::write(volume.outside.join("kept"), "kept").unwrap();
+        let faulty = || fs::remove_dir_all(&mount_point).map_err(|error| error.to_string());
+        let caught = check_left_alone(&volume, &mount_point, faulty);
+        assert_eq!(caught, Err("what is mounted changed".to_owned()));
+    });
 }
 
 #[test]
@@ -262,15 +265,17 @@ fn case_23_a_volume_with_an_immutable_file_stays_listed_and_can_be_removed_later
 
 #[test]
 fn faulty_deletion_of_an_immutable_file_moves_the_volume_away_first_and_is_caught() {
-    let Some((volume, file, _immutable)) = with_immutable() else { return };
-    let trash = volume.outside.join("trash");
-    let faulty = || {
-        fs::rename(volume.files.root(), &trash).unwrap();
-        fs::remove_dir_all(&trash).map_err(|error| error.to_string())
-    };
-    let caught = check_immutable(&volume, &file, faulty);
-    fs::rename(&trash, volume.files.root()).unwrap();
-    caught.unwrap_err();
+    in_read_only_namespace(|| {
+        let Some((volume, file, _immutable)) = with_immutable() else { return };
+        let trash = volume.outside.join("trash");
+        let faulty = || {
+            fs::rename(volume.files.root(), &trash).unwrap();
+            fs::remove_dir_all(&trash).map_err(|error| error.to_string())
+        };
+        let caught = check_immutable(&volume, &file, faulty);
+        fs::rename(&trash, volume.files.root()).unwrap();
+        caught.unwrap_err();
+    });
 }
 
 #[test]

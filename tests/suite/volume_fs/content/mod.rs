@@ -4,6 +4,7 @@ mod reading;
 
 use crate::support::child::in_child;
 use crate::support::openat2;
+use crate::support::read_only::in_read_only_namespace;
 use crate::support::skip::skip;
 use crate::support::volume::Volume;
 use nix::errno::Errno;
@@ -227,35 +228,37 @@ fn case_45_a_write_may_fill_the_quota_and_not_a_block_more() {
 
 #[test]
 fn case_45_faulty_writes_leave_something_or_refuse_what_fits() {
-    let put = |volume: &Volume, path: &str, content: &[u8]| {
-        fs::write(volume.files.root().join(path), content).unwrap();
-    };
-    let measured_afterwards = |volume: &Volume, path: &str, content: &[u8]| {
-        put(volume, path, content);
-        if volume.used_bytes() > MIB { refused("ERR_QUOTA_EXCEEDED") } else { Ok(()) }
-    };
-    assert_eq!(check_quota(measured_afterwards), Err("a refused file is there".to_owned()));
-    let emptied_first = |volume: &Volume, path: &str, content: &[u8]| {
-        let was_there = volume.files.exists(path).unwrap();
-        put(volume, path, b"");
-        if volume.used_bytes() + content.len() as u64 > MIB {
-            if !was_there {
-                fs::remove_file(volume.files.root().join(path)).unwrap();
+    in_read_only_namespace(|| {
+        let put = |volume: &Volume, path: &str, content: &[u8]| {
+            fs::write(volume.files.root().join(path), content).unwrap();
+        };
+        let measured_afterwards = |volume: &Volume, path: &str, content: &[u8]| {
+            put(volume, path, content);
+            if volume.used_bytes() > MIB { refused("ERR_QUOTA_EXCEEDED") } else { Ok(()) }
+        };
+        assert_eq!(check_quota(measured_afterwards), Err("a refused file is there".to_owned()));
+        let emptied_first = |volume: &Volume, path: &str, content: &[u8]| {
+            let was_there = volume.files.exists(path).unwrap();
+            put(volume, path, b"");
+            if volume.used_bytes() + content.len() as u64 > MIB {
+                if !was_there {
+                    fs::remove_file(volume.files.root().join(path)).unwrap();
+                }
+                return refused("ERR_QUOTA_EXCEEDED");
             }
-            return refused("ERR_QUOTA_EXCEEDED");
-        }
-        put(volume, path, content);
-        Ok(())
-    };
-    assert_eq!(check_quota(emptied_first), Err("the old content is gone".to_owned()));
-    let counted_twice = |volume: &Volume, path: &str, content: &[u8]| {
-        if volume.used_bytes() + content.len() as u64 > MIB {
-            return refused("ERR_QUOTA_EXCEEDED");
-        }
-        put(volume, path, content);
-        Ok(())
-    };
-    assert_eq!(check_quota(counted_twice), refused("ERR_QUOTA_EXCEEDED"));
+            put(volume, path, content);
+            Ok(())
+        };
+        assert_eq!(check_quota(emptied_first), Err("the old content is gone".to_owned()));
+        let counted_twice = |volume: &Volume, path: &str, content: &[u8]| {
+            if volume.used_bytes() + content.len() as u64 > MIB {
+                return refused("ERR_QUOTA_EXCEEDED");
+            }
+            put(volume, path, content);
+            Ok(())
+        };
+        assert_eq!(check_quota(counted_twice), refused("ERR_QUOTA_EXCEEDED"));
+    });
 }
 
 #[test]

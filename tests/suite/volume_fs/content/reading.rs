@@ -1,6 +1,7 @@
 //! Reading files that are longer than memory, or that change while they are read.
 
 use crate::support::child::in_child;
+use crate::support::read_only::in_read_only_namespace;
 use crate::support::volume::Volume;
 use nix::sys::resource::{Resource, setrlimit};
 use sandbox_volumes::sync::CancelToken;
@@ -51,7 +52,7 @@ fn case_12_a_file_that_is_too_large_is_refused_before_memory_is_taken_for_it() {
 
 #[test]
 fn case_12_a_faulty_read_asks_for_as_much_memory_as_the_file_is_long() {
-    in_child(|| {
+    in_read_only_namespace(|| {
         let volume = Volume::new(json!({}));
         setrlimit(Resource::RLIMIT_AS, 1 << 30, 1 << 30).unwrap();
         let faulty = |volume: &Volume| {
@@ -95,26 +96,28 @@ fn case_13_a_file_that_changes_while_it_is_read_gives_what_was_there_and_is_left
 
 #[test]
 fn case_13_faulty_reads_follow_what_grows_or_fail_where_it_shrank() {
-    let volume = Volume::new(json!({}));
-    let open = |volume: &Volume| File::open(volume.files.root().join("f")).unwrap();
-    let to_the_end = |volume: &Volume| -> Opened {
-        let mut file = open(volume);
-        Box::new(move || {
-            let mut content = Vec::new();
-            file.read_to_end(&mut content).map_err(|error| error.to_string())?;
-            Ok(content)
-        })
-    };
-    let problem = check_changing(&volume, to_the_end).unwrap_err();
-    assert_eq!(problem, "of 3 bytes that became 100000: Ok(100000)");
-    let as_long_as_it_was = |volume: &Volume| -> Opened {
-        let mut file = open(volume);
-        let mut content = vec![0; file.metadata().unwrap().len() as usize];
-        Box::new(move || {
-            file.read_exact(&mut content).map_err(|error| error.to_string())?;
-            Ok(content)
-        })
-    };
-    let problem = check_changing(&volume, as_long_as_it_was).unwrap_err();
-    assert!(problem.starts_with("of 100000 bytes that became 60000: Err"), "{problem}");
+    in_read_only_namespace(|| {
+        let volume = Volume::new(json!({}));
+        let open = |volume: &Volume| File::open(volume.files.root().join("f")).unwrap();
+        let to_the_end = |volume: &Volume| -> Opened {
+            let mut file = open(volume);
+            Box::new(move || {
+                let mut content = Vec::new();
+                file.read_to_end(&mut content).map_err(|error| error.to_string())?;
+                Ok(content)
+            })
+        };
+        let problem = check_changing(&volume, to_the_end).unwrap_err();
+        assert_eq!(problem, "of 3 bytes that became 100000: Ok(100000)");
+        let as_long_as_it_was = |volume: &Volume| -> Opened {
+            let mut file = open(volume);
+            let mut content = vec![0; file.metadata().unwrap().len() as usize];
+            Box::new(move || {
+                file.read_exact(&mut content).map_err(|error| error.to_string())?;
+                Ok(content)
+            })
+        };
+        let problem = check_changing(&volume, as_long_as_it_was).unwrap_err();
+        assert!(problem.starts_with("of 100000 bytes that became 60000: Err"), "{problem}");
+    });
 }

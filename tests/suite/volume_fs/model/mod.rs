@@ -15,6 +15,7 @@ mod tree;
 use crate::faulty::Check;
 use crate::support::child::in_child;
 use crate::support::openat2;
+use crate::support::read_only::in_read_only_namespace;
 use crate::support::report::report;
 use crate::support::snapshot::Snapshot;
 use call::{Call, METHODS, Start};
@@ -289,7 +290,7 @@ fn is_told(check_of: Check, methods: &[&'static str]) -> bool {
 
 #[test]
 fn naive_operations_are_told_from_the_model() {
-    in_child(|| {
+    in_read_only_namespace(|| {
         for naive in Check::ALL {
             assert!(is_told(naive, &METHODS), "{naive:?}");
         }
@@ -298,7 +299,7 @@ fn naive_operations_are_told_from_the_model() {
 
 #[test]
 fn each_naive_operation_is_told_from_the_model() {
-    in_child(|| {
+    in_read_only_namespace(|| {
         for method in METHODS {
             assert!(is_told(Check::Nothing, &[method]), "{method}");
         }

@@ -3,6 +3,7 @@
 use super::faulty::{FaultyBackend, takes_names_for_text};
 use crate::support::listing::listed;
 use crate::support::methods::Backend;
+use crate::support::read_only::in_read_only_namespace;
 use crate::support::volume::Volume;
 use sandbox_volumes::sync::CancelToken;
 use sandbox_volumes::volume_fs::WriteOptions;
@@ -37,8 +38,10 @@ fn case_8_what_a_guest_gave_a_name_that_is_not_utf_8_is_read_replaced_and_remove
 
 #[test]
 fn case_8_faulty_methods_that_take_names_for_text_do_not_find_them() {
-    let volume = Volume::new(json!({}));
-    check(&volume, &FaultyBackend::new(&volume, takes_names_for_text)).unwrap_err();
+    in_read_only_namespace(|| {
+        let volume = Volume::new(json!({}));
+        check(&volume, &FaultyBackend::new(&volume, takes_names_for_text)).unwrap_err();
+    });
 }
 
 #[test]

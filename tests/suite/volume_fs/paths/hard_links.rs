@@ -2,6 +2,7 @@
 
 use super::faulty::{FaultyBackend, writes_in_place};
 use crate::support::methods::Backend;
+use crate::support::read_only::in_read_only_namespace;
 use crate::support::volume::Volume;
 use serde_json::json;
 use std::ffi::OsStr;
@@ -48,10 +49,12 @@ fn case_9_what_replaces_a_hard_linked_file_leaves_the_one_outside_and_a_plain_wr
 
 #[test]
 fn case_9_faulty_methods_that_write_in_place_change_the_file_outside() {
-    let volume = Volume::new(json!({}));
-    let faulty = FaultyBackend::new(&volume, writes_in_place);
-    for method in REPLACING {
-        let problem = check(&volume, &faulty, method).unwrap_err();
-        assert!(problem.contains("outside and inside are"), "{problem}");
-    }
+    in_read_only_namespace(|| {
+        let volume = Volume::new(json!({}));
+        let faulty = FaultyBackend::new(&volume, writes_in_place);
+        for method in REPLACING {
+            let problem = check(&volume, &faulty, method).unwrap_err();
+            assert!(problem.contains("outside and inside are"), "{problem}");
+        }
+    });
 }

@@ -5,6 +5,7 @@ use super::faulty::{FaultyBackend, makes_what_is_missing};
 use super::table::{strings, table};
 use crate::faulty::{Check, FaultyVolume};
 use crate::support::methods::Backend;
+use crate::support::read_only::in_read_only_namespace;
 use crate::support::snapshot::Snapshot;
 use crate::support::volume::Volume;
 use sandbox_volumes::error::ErrorKind;
@@ -60,12 +61,14 @@ fn case_20_a_removed_volume_is_not_found_and_no_method_brings_it_back() {
 
 #[test]
 fn case_20_faulty_methods_bring_a_removed_volume_back_or_do_not_know_that_it_is_gone() {
-    for method in all_methods() {
-        let volume = removed();
-        check_removed(&volume, &FaultyVolume::in_volume(&volume, Check::Nothing), &method).unwrap_err();
-        let faulty = FaultyBackend::new(&volume, makes_what_is_missing);
-        assert_eq!(check_removed(&volume, &faulty, &method), Err(BACK.to_owned()), "{method}");
-    }
+    in_read_only_namespace(|| {
+        for method in all_methods() {
+            let volume = removed();
+            check_removed(&volume, &FaultyVolume::in_volume(&volume, Check::Nothing), &method).unwrap_err();
+            let faulty = FaultyBackend::new(&volume, makes_what_is_missing);
+            assert_eq!(check_removed(&volume, &faulty, &method), Err(BACK.to_owned()), "{method}");
+        }
+    });
 }
 
 #[test]
@@ -123,9 +126,11 @@ fn case_21_a_root_that_was_replaced_by_a_link_is_an_error() {
 
 #[test]
 fn case_21_faulty_methods_follow_a_root_that_was_replaced_by_a_link() {
-    // Only a directory can be listed, wherever it is.
-    for method in all_methods().into_iter().filter(|method| !method.starts_with("list")) {
-        let faulty = |volume: &Volume| called(&FaultyVolume::in_volume(volume, Check::Target), &method);
-        assert!(check_replaced(faulty).is_err(), "{method}");
-    }
+    in_read_only_namespace(|| {
+        // Only a directory can be listed, wherever it is.
+        for method in all_methods().into_iter().filter(|method| !method.starts_with("list")) {
+            let faulty = |volume: &Volume| called(&FaultyVolume::in_volume(volume, Check::Target), &method);
+            assert!(check_replaced(faulty).is_err(), "{method}");
+        }
+    });
 }

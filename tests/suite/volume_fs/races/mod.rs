@@ -12,6 +12,7 @@ mod oracle;
 use crate::faulty::{Check, FaultyVolume};
 use crate::support::methods::Backend;
 use crate::support::openat2;
+use crate::support::read_only::in_read_only_namespace;
 use crate::support::report::report;
 use crate::support::snapshot::Snapshot;
 use crate::support::swapper::{MAX_FILLED, Swapper};
@@ -172,14 +173,16 @@ fn case_21_a_volume_whose_root_becomes_a_link_is_removed() {
 
 #[test]
 fn faulty_removal_of_a_volume_whose_root_becomes_a_link_is_caught() {
-    let volume = fixture::volume(json!({}));
-    let faulty = FaultyVolume::in_volume(&volume, Check::Target);
-    let remove = || {
-        let removed = faulty.call("removeAll", OsStr::new(""));
-        // What else becomes of it shows nothing.
-        removed.map(drop).map_err(|_| ALLOWED[0].to_owned())
-    };
-    remove_while_the_root_is_swapped(&volume, LONG_ENOUGH, remove).unwrap_err();
+    in_read_only_namespace(|| {
+        let volume = fixture::volume(json!({}));
+        let faulty = FaultyVolume::in_volume(&volume, Check::Target);
+        let remove = || {
+            let removed = faulty.call("removeAll", OsStr::new(""));
+            // What else becomes of it shows nothing.
+            removed.map(drop).map_err(|_| ALLOWED[0].to_owned())
+        };
+        remove_while_the_root_is_swapped(&volume, LONG_ENOUGH, remove).unwrap_err();
+    });
 }
 
 /// Removes a directory that others keep filling, again and again. Each call must end before they give up.
@@ -253,16 +256,20 @@ fn faulty_measure(place: &Path) -> io::Result<u64> {
 
 #[test]
 fn faulty_measuring_fails_where_others_remove_entries() {
-    let volume = fixture::volume(json!({}));
-    let measure = || faulty_measure(volume.files.root()).map(drop).map_err(|error| error.to_string());
-    measure_while_changing(&volume, LONG_ENOUGH, measure).unwrap_err();
+    in_read_only_namespace(|| {
+        let volume = fixture::volume(json!({}));
+        let measure = || faulty_measure(volume.files.root()).map(drop).map_err(|error| error.to_string());
+        measure_while_changing(&volume, LONG_ENOUGH, measure).unwrap_err();
+    });
 }
 
 #[test]
 fn faulty_removal_of_a_directory_that_others_keep_filling_is_caught() {
-    let volume = fixture::volume(json!({}));
-    let faulty = FaultyVolume::in_volume(&volume, Check::Target);
-    remove_while_filled(&volume, LONG_ENOUGH, &faulty).unwrap_err();
+    in_read_only_namespace(|| {
+        let volume = fixture::volume(json!({}));
+        let faulty = FaultyVolume::in_volume(&volume, Check::Target);
+        remove_while_filled(&volume, LONG_ENOUGH, &faulty).unwrap_err();
+    });
 }
 
 /// Every faulty operation gets out, but for those that cannot. Each has a swapper of its own.
@@ -277,52 +284,66 @@ fn catch_all_faulty(kind: Kind, check: Check) {
 
 #[test]
 fn faulty_operations_are_caught_when_a_directory_on_the_way_becomes_a_link() {
-    catch_all_faulty(Kind::MiddleBecomesLink, Check::Target);
+    in_read_only_namespace(|| {
+        catch_all_faulty(Kind::MiddleBecomesLink, Check::Target);
+    });
 }
 
 #[test]
 fn faulty_operations_are_caught_when_directories_of_a_tree_become_links() {
-    catch_all_faulty(Kind::TreeGetsLinks, Check::Target);
+    in_read_only_namespace(|| {
+        catch_all_faulty(Kind::TreeGetsLinks, Check::Target);
+    });
 }
 
 #[test]
 fn faulty_operations_are_caught_when_the_entry_itself_becomes_a_link() {
-    catch_all_faulty(Kind::LeafBecomesLink, Check::Target);
+    in_read_only_namespace(|| {
+        catch_all_faulty(Kind::LeafBecomesLink, Check::Target);
+    });
 }
 
 #[test]
 fn faulty_operations_are_caught_when_a_directory_on_the_way_moves_out() {
-    catch_all_faulty(Kind::MiddleMovesOut, Check::Steps);
+    in_read_only_namespace(|| {
+        catch_all_faulty(Kind::MiddleMovesOut, Check::Steps);
+    });
 }
 
 #[test]
 fn faulty_operations_are_caught_when_directories_of_a_tree_move_out() {
-    catch_all_faulty(Kind::TreeMovesOut, Check::Steps);
+    in_read_only_namespace(|| {
+        catch_all_faulty(Kind::TreeMovesOut, Check::Steps);
+    });
 }
 
 #[test]
 fn faulty_operations_are_caught_when_the_root_becomes_a_link() {
-    // Who opens directories one by one makes none that are missing.
-    for check in Check::ALL.into_iter().filter(|check| *check != Check::Steps) {
-        catch_all_faulty(Kind::RootBecomesLink, check);
-    }
+    in_read_only_namespace(|| {
+        // Who opens directories one by one makes none that are missing.
+        for check in Check::ALL.into_iter().filter(|check| *check != Check::Steps) {
+            catch_all_faulty(Kind::RootBecomesLink, check);
+        }
+    });
 }
 
 /// Races the operations that stay inside even if faulty for a moment, to show that they are harmless.
 #[test]
 fn harmless_operations_stay_inside_where_they_are_faulty() {
-    let harmless: Vec<_> =
-        OPERATIONS.iter().copied().filter(|operation| !operation.escapes_if_faulty).collect();
-    for operation in harmless {
-        let check = match operation.kind {
-            Kind::MiddleMovesOut | Kind::TreeMovesOut => Check::Steps,
-            _ => Check::Target,
-        };
-        for outcome in race(&[operation], A_MOMENT, Who::Faulty(check)) {
-            let Operation { kind, method, path, .. } = outcome.operation;
-            assert_eq!(outcome.ended_by, None, "{kind:?} {method}({path:?})");
+    in_read_only_namespace(|| {
+        let harmless: Vec<_> =
+            OPERATIONS.iter().copied().filter(|operation| !operation.escapes_if_faulty).collect();
+        for operation in harmless {
+            let check = match operation.kind {
+                Kind::MiddleMovesOut | Kind::TreeMovesOut => Check::Steps,
+                _ => Check::Target,
+            };
+            for outcome in race(&[operation], A_MOMENT, Who::Faulty(check)) {
+                let Operation { kind, method, path, .. } = outcome.operation;
+                assert_eq!(outcome.ended_by, None, "{kind:?} {method}({path:?})");
+            }
         }
-    }
+    });
 }
 
 #[test]

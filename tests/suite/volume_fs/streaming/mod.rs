@@ -4,6 +4,7 @@ mod limit;
 
 use crate::support::child::in_child;
 use crate::support::openat2;
+use crate::support::read_only::in_read_only_namespace;
 use crate::support::volume::Volume;
 use nix::errno::Errno;
 use sandbox_volumes::error::{Error, ErrorKind};
@@ -109,14 +110,16 @@ fn case_13_a_file_that_grows_is_not_followed() {
 
 #[test]
 fn case_13_a_faulty_reader_follows_a_file_that_grows() {
-    let open = |volume: &Volume| File::open(volume.files.root().join("f")).unwrap();
-    let rest = |file: &mut File| {
-        let mut content = String::new();
-        file.read_to_string(&mut content).unwrap();
-        content.as_bytes().chunks(4).map(|piece| String::from_utf8_lossy(piece).into_owned()).collect()
-    };
-    let [first, second] = check_growing(open, rest).unwrap_err();
-    assert_eq!((first.concat().as_str(), second.concat().as_str()), ("0123456789more", "more"));
+    in_read_only_namespace(|| {
+        let open = |volume: &Volume| File::open(volume.files.root().join("f")).unwrap();
+        let rest = |file: &mut File| {
+            let mut content = String::new();
+            file.read_to_string(&mut content).unwrap();
+            content.as_bytes().chunks(4).map(|piece| String::from_utf8_lossy(piece).into_owned()).collect()
+        };
+        let [first, second] = check_growing(open, rest).unwrap_err();
+        assert_eq!((first.concat().as_str(), second.concat().as_str()), ("0123456789more", "more"));
+    });
 }
 
 #[test]

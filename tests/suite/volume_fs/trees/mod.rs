@@ -7,6 +7,7 @@ use crate::support::child::in_child;
 use crate::support::memory::memory_dir;
 use crate::support::methods::{Backend, Refusal};
 use crate::support::openat2;
+use crate::support::read_only::in_read_only_namespace;
 use crate::support::volume::Volume;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
@@ -123,17 +124,19 @@ fn sum(place: &Path, of_each: &dyn Fn(&fs::Metadata) -> u64) -> u64 {
 
 #[test]
 fn case_44_faulty_measuring_counts_every_name_lengths_or_what_links_lead_to() {
-    let blocks = |found: &fs::Metadata| found.blocks() * 512;
-    let every_name = |volume: &Volume| sum(volume.files.root(), &blocks);
-    let lengths = |volume: &Volume| sum(volume.files.root(), &fs::Metadata::len);
-    let link_targets = |volume: &Volume| {
-        let output = Command::new("du").args(["-sL", "--block-size=1"]).arg(volume.files.root()).output();
-        let text = String::from_utf8(output.unwrap().stdout).unwrap();
-        text.split_whitespace().next().unwrap().parse().unwrap()
-    };
-    check_used_bytes(every_name).unwrap_err();
-    check_used_bytes(lengths).unwrap_err();
-    check_used_bytes(link_targets).unwrap_err();
+    in_read_only_namespace(|| {
+        let blocks = |found: &fs::Metadata| found.blocks() * 512;
+        let every_name = |volume: &Volume| sum(volume.files.root(), &blocks);
+        let lengths = |volume: &Volume| sum(volume.files.root(), &fs::Metadata::len);
+        let link_targets = |volume: &Volume| {
+            let output = Command::new("du").args(["-sL", "--block-size=1"]).arg(volume.files.root()).output();
+            let text = String::from_utf8(output.unwrap().stdout).unwrap();
+            text.split_whitespace().next().unwrap().parse().unwrap()
+        };
+        check_used_bytes(every_name).unwrap_err();
+        check_used_bytes(lengths).unwrap_err();
+        check_used_bytes(link_targets).unwrap_err();
+    });
 }
 
 #[test]
@@ -229,7 +232,7 @@ fn check_deep_really(levels: usize, name: &str, siblings: bool) {
 
 #[test]
 fn faulty_measuring_of_a_deep_tree_has_no_descriptors_left() {
-    in_child(|| {
+    in_read_only_namespace(|| {
         let measured = check_deep(1_200, "d", false, |volume| {
             let top = File::open(volume.files.root()).unwrap();
             // The stack is the first to end, and the process with it.
@@ -258,19 +261,21 @@ fn case_22_a_deep_tree_with_long_names_and_siblings_on_every_level_is_measured_a
 
 #[test]
 fn deep_trees_are_too_deep_for_faulty_measuring_and_deleting() {
-    let volume = Volume::new(json!({}));
-    deepen(volume.files.root(), 40, &"d".repeat(255), false);
-    for check in Check::ALL {
-        let faulty = FaultyVolume::in_volume(&volume, check);
-        for method in ["usedBytes", "removeAll"] {
-            let result = faulty.call(method, OsStr::new(&"d".repeat(255)));
-            let Refusal { code, named, message } = result.unwrap_err();
-            assert!(["ENAMETOOLONG", LEFT].contains(&code.as_str()), "{method} of {named:?}: {message}");
+    in_read_only_namespace(|| {
+        let volume = Volume::new(json!({}));
+        deepen(volume.files.root(), 40, &"d".repeat(255), false);
+        for check in Check::ALL {
+            let faulty = FaultyVolume::in_volume(&volume, check);
+            for method in ["usedBytes", "removeAll"] {
+                let result = faulty.call(method, OsStr::new(&"d".repeat(255)));
+                let Refusal { code, named, message } = result.unwrap_err();
+                assert!(["ENAMETOOLONG", LEFT].contains(&code.as_str()), "{method} of {named:?}: {message}");
+            }
         }
-    }
-    for method in ["usedBytes", "removeAll"] {
-        volume.call(method, OsStr::new(&"d".repeat(255))).unwrap();
-    }
+        for method in ["usedBytes", "removeAll"] {
+            volume.call(method, OsStr::new(&"d".repeat(255))).unwrap();
+        }
+    });
 }
 
 #[test]
