@@ -1,4 +1,5 @@
-// Deliberately faulty implementations of the methods of a volume. The model must catch each one.
+// Deliberately faulty implementations of the methods of a volume. The model must catch each one. They run only where
+// nothing but the directory of the test can be written.
 import {
   constants,
   createReadStream,
@@ -10,7 +11,10 @@ import {
   statSync,
 } from 'node:fs'
 import path from 'node:path'
-import { bytes, entry, text } from './model-calls.mjs'
+import { bytes, entry, text } from './model-replay.mjs'
+import { assertReadOnly } from './read-only.mjs'
+
+const latin1 = (at) => (typeof at === 'string' ? at : text(at))
 
 /** How many links Linux follows. */
 const MAX_LINKS = 40
@@ -65,12 +69,13 @@ function holdWithin(home, place) {
  * as caught.
  */
 export function faultyFiles({ root, outside }) {
+  assertReadOnly()
   const home = path.dirname(outside)
   const checked = (place) => {
     holdWithin(home, place)
     return bytes(place)
   }
-  const join = (at) => checked(`${root}/${text(at)}`)
+  const join = (at) => checked(`${root}/${latin1(at)}`)
   const entryOf = (found) => {
     const kind = found.isFile() ? 'file' : found.isDirectory() ? 'directory' : 'symlink'
     return entry({ kind, mode: found.mode & 0o7777, size: found.size })
@@ -125,7 +130,7 @@ export function faultyFiles({ root, outside }) {
     },
     removeAll: async (at) => byName.rm(join(at), { recursive: true, force: true }),
     exists: async (at) => existsSync(join(at)),
-    list: async (at, { recursive }) => list(text(join(at)), text(at) && `${text(at)}/`, recursive),
+    list: async (at, { recursive }) => list(text(join(at)), at && `${latin1(at)}/`, recursive),
     stat: async (at, { followSymlinks }) => entryOf(await (followSymlinks ? byName.stat : byName.lstat)(join(at))),
     rename: async (from, to) => byName.rename(join(from), join(to)),
     copy: async (from, to) => void (await copy(text(join(from)), text(join(to)))),
@@ -133,3 +138,54 @@ export function faultyFiles({ root, outside }) {
     copyOut: async (from, to, options) => copy(text(join(from)), to, options),
   }
 }
+
+/** Returns methods of which one is replaced. */
+const replacing = (method, other) => (files) =>
+  new Proxy(files, {
+    get: (_, name) => (name === method ? (...args) => other(files, ...args) : files[name].bind(files)),
+  })
+
+function dropping(method, option) {
+  return replacing(method, (files, ...args) => {
+    const { [option]: _, ...options } = args.pop()
+    return files[method](...args, options)
+  })
+}
+
+const dropped = [
+  ...['start', 'end'].map((option) => ['readStream', option]),
+  ...['start', 'append', 'atomic', 'mode'].map((option) => ['writeStream', option]),
+  ...['write', 'writeString', 'append'].map((method) => [method, 'mode']),
+  ['list', 'recursive'],
+  ['stat', 'followSymlinks'],
+  ...['copyIn', 'copyOut'].flatMap((method) => ['links', 'filter'].map((option) => [method, option])),
+]
+
+/** Mistakes that a binding can make: what it does, with which method, and the methods of a volume with it. */
+export const mistakes = [
+  ...dropped.map(([method, option]) => [`drops ${option}`, method, dropping(method, option)]),
+  ['takes a name for text', 'read', replacing('read', (files, at) => files.read(at.toString()))],
+  [
+    'takes data for text',
+    'write',
+    replacing('write', (files, at, data, options) => files.write(at, Buffer.from(data.toString()), options)),
+  ],
+  ['swaps paths', 'rename', replacing('rename', (files, from, to) => files.rename(to, from))],
+  ['replaces what is not UTF-8', 'readString', replacing('readString', async (files, at) => `${await files.read(at)}`)],
+  [
+    'shows names as text',
+    'list',
+    replacing('list', async (files, ...args) =>
+      (await files.list(...args)).map(({ path, kind, mode, size }) => ({ path, kind, mode, size })),
+    ),
+  ],
+  [
+    'loses the class of an error',
+    'stat',
+    replacing('stat', (files, ...args) =>
+      files.stat(...args).catch(({ code, message }) => {
+        throw Object.assign(new Error(message), { code })
+      }),
+    ),
+  ],
+]

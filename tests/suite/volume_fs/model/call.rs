@@ -1,6 +1,6 @@
 //! Calls of a volume's methods, and what they give.
 
-use super::tree::runs;
+use super::tree::{Code, Name, runs};
 use std::fmt;
 
 /// A path as a caller gives it.
@@ -31,13 +31,23 @@ pub struct How {
     pub mode: Option<u32>,
 }
 
+/// Options of a copy between the volume and the host.
+#[derive(Clone, Debug)]
+pub struct Transfer {
+    /// Whether links that may lead out are skipped instead of refused.
+    pub skip: bool,
+    /// The name that the filter declines.
+    pub without: Option<Name>,
+}
+
 #[derive(Clone)]
 pub enum Call {
     Read(Text),
     ReadString(Text),
     /// The first and the last byte.
-    ReadStream(Text, u64, Option<u64>),
+    ReadStream(Text, Option<u64>, Option<u64>),
     Write(Text, Data, How),
+    WriteString(Text, Data, Option<u32>),
     /// The chunks, and whether it is finished.
     WriteStream(Text, Vec<Data>, Start, How, bool),
     Append(Text, Data, Option<u32>),
@@ -51,18 +61,19 @@ pub enum Call {
     Stat(Text, bool),
     Rename(Text, Text),
     Copy(Text, Text),
-    /// From a path on the host, and whether links that may lead out are skipped.
-    CopyIn(Text, Text, bool),
-    /// To a path on the host, and whether links that may lead out are skipped.
-    CopyOut(Text, Text, bool),
+    /// From a path on the host.
+    CopyIn(Text, Text, Transfer),
+    /// To a path on the host.
+    CopyOut(Text, Text, Transfer),
 }
 
 /// The methods by name.
-pub const METHODS: [&str; 16] = [
+pub const METHODS: [&str; 17] = [
     "read",
     "readString",
     "readStream",
     "write",
+    "writeString",
     "writeStream",
     "append",
     "mkdir",
@@ -78,14 +89,35 @@ pub const METHODS: [&str; 16] = [
 ];
 
 impl Call {
-    /// The same call of other paths.
-    pub fn with_paths(&self, other: impl Fn(&[u8]) -> Text) -> Self {
-        let mut call = self.clone();
-        match &mut call {
+    pub fn method(&self) -> &'static str {
+        match self {
+            Call::Read(_) => "read",
+            Call::ReadString(_) => "readString",
+            Call::ReadStream(..) => "readStream",
+            Call::Write(..) => "write",
+            Call::WriteString(..) => "writeString",
+            Call::WriteStream(..) => "writeStream",
+            Call::Append(..) => "append",
+            Call::Mkdir(_) => "mkdir",
+            Call::Remove(_) => "remove",
+            Call::RemoveAll(_) => "removeAll",
+            Call::Exists(_) => "exists",
+            Call::List(..) => "list",
+            Call::Stat(..) => "stat",
+            Call::Rename(..) => "rename",
+            Call::Copy(..) => "copy",
+            Call::CopyIn(..) => "copyIn",
+            Call::CopyOut(..) => "copyOut",
+        }
+    }
+
+    fn paths_mut(&mut self) -> Vec<&mut Text> {
+        match self {
             Call::Read(path)
             | Call::ReadString(path)
             | Call::ReadStream(path, ..)
             | Call::Write(path, ..)
+            | Call::WriteString(path, ..)
             | Call::WriteStream(path, ..)
             | Call::Append(path, ..)
             | Call::Mkdir(path)
@@ -93,71 +125,75 @@ impl Call {
             | Call::RemoveAll(path)
             | Call::Exists(path)
             | Call::List(path, _)
-            | Call::Stat(path, _) => *path = other(path),
-            Call::Rename(one, two)
-            | Call::Copy(one, two)
-            | Call::CopyIn(one, two, _)
-            | Call::CopyOut(one, two, _) => (*one, *two) = (other(one), other(two)),
+            | Call::Stat(path, _) => vec![path],
+            Call::Rename(from, to)
+            | Call::Copy(from, to)
+            | Call::CopyIn(from, to, _)
+            | Call::CopyOut(from, to, _) => vec![from, to],
         }
+    }
+
+    /// Returns the one path, or the source and the destination.
+    pub fn paths(&self) -> Vec<Text> {
+        self.clone().paths_mut().into_iter().map(std::mem::take).collect()
+    }
+
+    /// Returns the same call of other paths.
+    pub fn with_paths(&self, other: impl Fn(&[u8]) -> Text) -> Self {
+        let mut call = self.clone();
+        call.paths_mut().into_iter().for_each(|path| *path = other(path));
         call
     }
 
-    /// Whether it writes to a file, of which a slash at the end of the path makes none: `EISDIR` and `ENOTDIR` both
-    /// say so.
-    pub fn writes_a_file(&self) -> bool {
-        matches!(
+    /// Returns all codes that are right where the model expects one of `codes`. A path that a call writes to as a file
+    /// may end in a slash: `EISDIR` and `ENOTDIR` both say that it is no file.
+    pub fn right_codes(&self, mut codes: Vec<Code>) -> Vec<Code> {
+        const NO_FILE: [Code; 2] = ["EISDIR", "ENOTDIR"];
+        let writes_a_file = matches!(
             self,
             Call::Write(..)
+                | Call::WriteString(..)
                 | Call::WriteStream(..)
                 | Call::Append(..)
                 | Call::Copy(..)
                 | Call::CopyIn(..)
                 | Call::CopyOut(..)
-        )
+        );
+        if writes_a_file && codes.iter().any(|code| NO_FILE.contains(code)) {
+            codes.extend(NO_FILE);
+        }
+        codes
     }
 }
 
 impl fmt::Debug for Call {
-    fn fmt(&self, told: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = |path: &[u8]| format!("\"{}\"", path.escape_ascii());
-        let links = |skip: &bool| if *skip { "skip" } else { "refuse" };
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let paths: Vec<_> = self.paths().iter().map(|path| format!("\"{}\"", path.escape_ascii())).collect();
+        write!(out, "{}({})", self.method(), paths.join(", "))?;
         match self {
-            Call::Read(path) => write!(told, "read({})", text(path)),
-            Call::ReadString(path) => write!(told, "readString({})", text(path)),
-            Call::ReadStream(path, start, end) => {
-                write!(told, "readStream({}, {start}..={end:?})", text(path))
+            Call::ReadStream(_, start, end) => write!(out, " {start:?}..={end:?}"),
+            Call::Write(_, data, how) => write!(out, " {data:?} {how:?}"),
+            Call::WriteString(_, data, mode) | Call::Append(_, data, mode) => {
+                write!(out, " {data:?} {mode:?}")
             }
-            Call::Write(path, data, how) => write!(told, "write({}, {data:?}, {how:?})", text(path)),
-            Call::WriteStream(path, chunks, start, how, finished) => {
-                let path = text(path);
-                write!(told, "writeStream({path}, {chunks:?}, {start:?}, {how:?}, finished: {finished})")
+            Call::WriteStream(_, chunks, start, how, is_finished) => {
+                write!(out, " {chunks:?} {start:?} {how:?} finished: {is_finished}")
             }
-            Call::Append(path, data, mode) => write!(told, "append({}, {data:?}, {mode:?})", text(path)),
-            Call::Mkdir(path) => write!(told, "mkdir({})", text(path)),
-            Call::Remove(path) => write!(told, "remove({})", text(path)),
-            Call::RemoveAll(path) => write!(told, "removeAll({})", text(path)),
-            Call::Exists(path) => write!(told, "exists({})", text(path)),
-            Call::List(path, recursive) => write!(told, "list({}, recursive: {recursive})", text(path)),
-            Call::Stat(path, follow) => write!(told, "stat({}, follow: {follow})", text(path)),
-            Call::Rename(from, to) => write!(told, "rename({}, {})", text(from), text(to)),
-            Call::Copy(from, to) => write!(told, "copy({}, {})", text(from), text(to)),
-            Call::CopyIn(host, to, skip) => {
-                write!(told, "copyIn({}, {}, links: {})", text(host), text(to), links(skip))
-            }
-            Call::CopyOut(from, host, skip) => {
-                write!(told, "copyOut({}, {}, links: {})", text(from), text(host), links(skip))
-            }
+            Call::List(_, recursive) => write!(out, " recursive: {recursive}"),
+            Call::Stat(_, follow) => write!(out, " follow: {follow}"),
+            Call::CopyIn(_, _, rules) | Call::CopyOut(_, _, rules) => write!(out, " {rules:?}"),
+            _ => Ok(()),
         }
     }
 }
 
 impl fmt::Debug for Data {
-    fn fmt(&self, told: &mut fmt::Formatter<'_>) -> fmt::Result {
-        told.write_str(&runs(&self.bytes()))
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&runs(&self.bytes()))
     }
 }
 
-/// What an entry is, by the kinds that JavaScript tells; the length of a file or a link.
+/// What a listing or `stat` returns of an entry, with the kind that JavaScript returns. A directory has no size.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Seen {
     pub path: Text,
@@ -167,9 +203,9 @@ pub struct Seen {
 }
 
 impl fmt::Debug for Seen {
-    fn fmt(&self, told: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Seen { path, kind, mode, size } = self;
-        write!(told, "{} {kind} {mode:o} {size:?}", path.escape_ascii())
+        write!(out, "{} {kind} {mode:o} {size:?}", path.escape_ascii())
     }
 }
 
@@ -184,14 +220,14 @@ pub enum Given {
 }
 
 impl fmt::Debug for Given {
-    fn fmt(&self, told: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Given::Nothing => write!(told, "nothing"),
-            Given::Content(content) => write!(told, "{}", runs(content)),
-            Given::There(there) => write!(told, "{there}"),
-            Given::Seen(seen) => write!(told, "{seen:?}"),
+            Given::Nothing => write!(out, "nothing"),
+            Given::Content(content) => write!(out, "{}", runs(content)),
+            Given::There(there) => write!(out, "{there}"),
+            Given::Seen(seen) => write!(out, "{seen:?}"),
             Given::Copied { files, bytes, skipped } => {
-                write!(told, "{files} files and {bytes} bytes, {skipped} links skipped")
+                write!(out, "{files} files and {bytes} bytes, {skipped} links skipped")
             }
         }
     }

@@ -1,8 +1,8 @@
 //! What copying makes of two trees, or of one.
 
-use super::call::Given;
-use super::expected::Foreseen;
-use super::tree::{Code, ESCAPE, Name, Node, names};
+use super::call::{Given, Transfer};
+use super::expected::Expected;
+use super::tree::{Code, ESCAPE, Name, Node, check_text, names};
 use std::collections::BTreeMap;
 
 /// What of a file's mode is kept.
@@ -10,7 +10,7 @@ const PERMISSIONS: u32 = 0o777;
 
 /// What becomes of links below the top.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Links {
+enum Links {
     Keep,
     Refuse,
     Skip,
@@ -18,12 +18,14 @@ pub enum Links {
 
 /// A copy from a tree.
 pub struct Copying<'t> {
-    pub source: &'t Node,
-    pub links: Links,
+    source: &'t Node,
+    links: Links,
+    /// The name that the filter declines.
+    without: Option<&'t Name>,
     /// What of a directory's mode is kept.
-    pub directory_mode: u32,
+    directory_mode: u32,
     /// Whether it is copied to the same tree.
-    pub within: bool,
+    within: bool,
 }
 
 #[derive(Default)]
@@ -34,11 +36,25 @@ struct Tally {
     problems: Vec<Code>,
 }
 
-impl Copying<'_> {
+impl<'t> Copying<'t> {
+    /// A copy within a tree, of which `source` is a clone.
+    pub fn within(source: &'t Node) -> Self {
+        Copying { source, links: Links::Keep, without: None, directory_mode: 0o1777, within: true }
+    }
+
+    /// A copy from the volume to the host, or the other way.
+    pub fn between(source: &'t Node, rules: &'t Transfer, directory_mode: u32) -> Self {
+        let links = if rules.skip { Links::Skip } else { Links::Refuse };
+        Copying { source, links, without: rules.without.as_ref(), directory_mode, within: false }
+    }
+
     /// Copies to a path of a volume.
-    pub fn run(&self, from: &[u8], target: &mut Node, to: &[u8]) -> Foreseen {
+    pub fn run(&self, from: &[u8], target: &mut Node, to: &[u8]) -> Expected {
         match self.source.follow_to(from) {
-            Err(code) => Err(code).into(),
+            // The text of a path in the volume is checked before either is looked up.
+            Err(code) => {
+                Expected::Refused([Some(code), check_text(to).err()].into_iter().flatten().collect())
+            }
             Ok((from, node)) => match place(target, to, node.is_dir()) {
                 Err(code) => Err(code).into(),
                 Ok(to) => self.put(&from, node, target, &to),
@@ -48,7 +64,7 @@ impl Copying<'_> {
 
     /// Copies to a path of the host: a link at its end is followed to a directory that is there, and takes no
     /// directory otherwise; a file takes its place.
-    pub fn run_to_host(&self, from: &[u8], target: &mut Node, to: &[u8]) -> Foreseen {
+    pub fn run_to_host(&self, from: &[u8], target: &mut Node, to: &[u8]) -> Expected {
         let (from, node) = match self.source.follow_to(from) {
             Err(code) => return Err(code).into(),
             Ok(found) => found,
@@ -57,9 +73,9 @@ impl Copying<'_> {
         let is_dangling = leads.as_ref().map_or_else(|code| *code == "ENOENT", |place| place.free);
         let leaf = target.entry(to).ok().and_then(|names| target.at(&names));
         match leads {
-            Err(ESCAPE) => Foreseen::Unknown,
+            Err(ESCAPE) => Expected::Unknown,
             _ if is_dangling && matches!(leaf, Some(Node::Link(_))) => {
-                Foreseen::Refused(vec!["ENOTDIR", "ELOOP"])
+                Expected::Refused(vec!["ENOTDIR", "ELOOP"])
             }
             Err(code) => Err(code).into(),
             Ok(place) => match refusal(target.at(&place.names), node.is_dir()) {
@@ -69,7 +85,7 @@ impl Copying<'_> {
         }
     }
 
-    fn put(&self, from: &[Name], node: &Node, target: &mut Node, to: &[Name]) -> Foreseen {
+    fn put(&self, from: &[Name], node: &Node, target: &mut Node, to: &[Name]) -> Expected {
         let is_there = target.at(to).is_some();
         let mut tally = Tally::default();
         match node {
@@ -86,12 +102,12 @@ impl Copying<'_> {
                 }
                 let way_back = from.strip_prefix(to).and_then(|names| names.first());
                 if self.within && way_back.is_some_and(|name| entries.get(name).is_some_and(Node::is_dir)) {
-                    return Foreseen::Open;
+                    return Expected::Open;
                 }
                 let mut made = target.at(to).cloned().unwrap_or(self.new_dir(*mode));
                 self.merge(entries, &mut made, 0, &mut tally);
                 if !is_there && !tally.problems.is_empty() {
-                    return Foreseen::Refused(tally.problems);
+                    return Expected::Refused(tally.problems);
                 }
                 match to {
                     [] => *target = made,
@@ -101,12 +117,12 @@ impl Copying<'_> {
             Node::Link(_) => panic!("a link that was followed"),
         }
         match tally.problems.is_empty() {
-            true => Foreseen::Gives(Given::Copied {
+            true => Expected::Gives(Given::Copied {
                 files: tally.files,
                 bytes: tally.bytes,
                 skipped: tally.skipped,
             }),
-            false => Foreseen::Halfway(tally.problems),
+            false => Expected::Halfway(tally.problems),
         }
     }
 
@@ -116,7 +132,7 @@ impl Copying<'_> {
 
     fn merge(&self, entries: &BTreeMap<Name, Node>, into: &mut Node, depth: usize, tally: &mut Tally) {
         let Node::Dir(_, made) = into else { return };
-        for (name, node) in entries {
+        for (name, node) in entries.iter().filter(|(name, _)| Some(*name) != self.without) {
             let old = made.get(name);
             match node {
                 Node::Dir(..) if old.is_some_and(|old| !old.is_dir()) => tally.problems.push("ENOTDIR"),
@@ -167,25 +183,4 @@ fn refusal(old: Option<&Node>, is_dir: bool) -> Option<Code> {
 fn may_lead_out(depth: usize, target: &[u8]) -> bool {
     let climbs = names(target).take_while(|name| *name == b"..").count();
     target.starts_with(b"/") || climbs > depth || names(target).skip(climbs).any(|name| name == b"..")
-}
-
-/// Whether a tree is what a copy may leave that ended halfway: each entry as it was before, or as it is when all is
-/// copied. A new directory may have its owner's rights only, and lack what was to come.
-pub fn is_between(found: &Node, before: Option<&Node>, after: Option<&Node>) -> bool {
-    if Some(found) == before || Some(found) == after {
-        return true;
-    }
-    let (Node::Dir(mode, entries), Some(Node::Dir(mode_after, made))) = (found, after) else { return false };
-    let old = match before {
-        Some(Node::Dir(_, old)) => Some(old),
-        None => None,
-        Some(_) => return false,
-    };
-    let may_have = mode == mode_after || (old.is_none() && *mode == 0o700);
-    let kept = old.is_none_or(|old| old.keys().all(|name| entries.contains_key(name)));
-    may_have
-        && kept
-        && entries
-            .iter()
-            .all(|(name, node)| is_between(node, old.and_then(|old| old.get(name)), made.get(name)))
 }

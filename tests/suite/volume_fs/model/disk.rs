@@ -1,8 +1,8 @@
 //! The real thing: what is on disk, and calls of it.
 
-use super::call::{Call, Given, Seen, Start};
+use super::call::{Call, Given, Seen, Start, Transfer};
 use super::expected::{Model, UMASK};
-use super::generate::{Planted, Trees};
+use super::generate::{Places, Trees};
 use super::tree::{Name, Node};
 use crate::support::listing::{kind, listed};
 use crate::support::memory::memory_dir;
@@ -10,11 +10,11 @@ use crate::support::volume::Volume;
 use nix::libc;
 use nix::sys::stat::{Mode, umask};
 use sandbox_volumes::error::Error;
-use sandbox_volumes::store::{AppendOptions, TransferOptions};
+use sandbox_volumes::model::VolumePath;
+use sandbox_volumes::store::{AppendOptions, CopyRequest, TransferOptions};
 use sandbox_volumes::sync::CancelToken;
-use sandbox_volumes::volume_fs::{ReadRange, SymlinkPolicy, WriteFrom, WriteOptions};
+use sandbox_volumes::volume_fs::{CopyStats, ReadRange, SymlinkPolicy, WriteFrom, WriteOptions};
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::os::unix::ffi::OsStrExt;
@@ -35,6 +35,7 @@ pub trait Backend {
 pub struct Disk {
     pub volume: Volume,
     pub host: PathBuf,
+    pub places: Places,
     _top: TempDir,
 }
 
@@ -49,7 +50,8 @@ impl Disk {
         fs::create_dir(volume.outside.join("a")).unwrap();
         let host = volume.outside.with_file_name("host");
         fs::create_dir(&host).unwrap();
-        Disk { volume, host, _top: top }
+        let places = Places { root: bytes(volume.files.root()), outside: bytes(&volume.outside) };
+        Disk { volume, host, places, _top: top }
     }
 
     /// Empties both trees and plants others, here and in a model.
@@ -63,52 +65,9 @@ impl Disk {
             let path = entry.unwrap().path();
             fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path)).unwrap();
         }
-        fs::set_permissions(root, Permissions::from_mode(0o755)).unwrap();
-        let mut planted = Node::Dir(0o755, BTreeMap::new());
-        for (names, what) in tree {
-            let holder = planted.at(&names[..names.len() - 1]);
-            if !holder.is_some_and(Node::is_dir) || planted.at(names).is_some() {
-                continue;
-            }
-            let path = root.join(OsStr::from_bytes(&names.join(&b'/')));
-            let node = match what {
-                Planted::Dir(mode) => {
-                    fs::create_dir(&path).unwrap();
-                    fs::set_permissions(&path, Permissions::from_mode(*mode)).unwrap();
-                    Node::Dir(*mode, BTreeMap::new())
-                }
-                Planted::File(mode, data) => {
-                    fs::write(&path, data.bytes()).unwrap();
-                    fs::set_permissions(&path, Permissions::from_mode(*mode)).unwrap();
-                    Node::File(*mode, data.bytes())
-                }
-                Planted::Link(target) => {
-                    let target = self.expanded(target);
-                    symlink(OsStr::from_bytes(&target), &path).unwrap();
-                    Node::Link(target)
-                }
-            };
-            planted.put(names, node);
-        }
+        let planted = self.places.planted(tree);
+        make(root, &planted);
         planted
-    }
-
-    fn expanded(&self, target: &[u8]) -> Vec<u8> {
-        let text = |path: &Path| path.as_os_str().as_bytes().to_vec();
-        match target.strip_prefix(b"$OUTSIDE") {
-            Some(below) => [text(&self.volume.outside), below.to_vec()].concat(),
-            None if target == b"$ROOT" => text(self.volume.files.root()),
-            None => self.led_outside(target),
-        }
-    }
-
-    /// A path as it is used: an absolute one begins in the outside, for nothing here may ever lead to the host's own
-    /// files.
-    pub fn led_outside(&self, path: &[u8]) -> Vec<u8> {
-        match path.starts_with(b"/") {
-            true => [self.volume.outside.as_os_str().as_bytes(), path].concat(),
-            false => path.to_owned(),
-        }
     }
 
     /// What is there now.
@@ -136,16 +95,25 @@ impl Disk {
         fs::symlink_metadata(path).map_or(0, |metadata| metadata.blocks() * 512)
     }
 
+    fn transfer(&self, request: CopyRequest, rules: &Transfer) -> Result<CopyStats, Error> {
+        let links = if rules.skip { SymlinkPolicy::Skip } else { SymlinkPolicy::Refuse };
+        let without = rules.without.as_ref().map(|name| OsStr::from_bytes(name));
+        let options = TransferOptions { links, asks: without.is_some() };
+        let mut copy = self.volume.files.prepare_copy(request, options, &CancelToken::default());
+        let mut decisions = Vec::new();
+        while let Some(requests) = copy.advance(&decisions)? {
+            decisions = requests.iter().map(|request| request.path.file_name() != without).collect();
+        }
+        copy.commit()?;
+        Ok(copy.progress().stats())
+    }
+
     fn run(&self, call: &Call) -> Result<Given, Error> {
         let (files, cancel) = (&self.volume.files, &CancelToken::default());
         let host = |path: &[u8]| self.host.join(OsStr::from_bytes(path));
         let path = |path| OsStr::from_bytes(path);
         let nothing = |()| Given::Nothing;
-        let transfer = |skip: bool| TransferOptions {
-            links: if skip { SymlinkPolicy::Skip } else { SymlinkPolicy::Refuse },
-            asks: false,
-        };
-        let tally = |tally: sandbox_volumes::volume_fs::CopyStats| Given::Copied {
+        let tally = |tally: CopyStats| Given::Copied {
             files: tally.files,
             bytes: tally.bytes,
             skipped: tally.skipped_links,
@@ -156,7 +124,8 @@ impl Disk {
                 files.open(path(at))?.read_string(cancel).map(|text| Given::Content(text.into_bytes()))
             }
             Call::ReadStream(at, start, end) => {
-                let reader = files.open_reader(path(at), ReadRange { start: *start, end: *end })?;
+                let reader =
+                    files.open_reader(path(at), ReadRange { start: start.unwrap_or(0), end: *end })?;
                 let (mut content, mut piece) = (Vec::new(), [0; 3]);
                 loop {
                     match reader.read_next(&mut piece, cancel)? {
@@ -167,6 +136,10 @@ impl Disk {
             }
             Call::Write(at, data, how) => {
                 let options = WriteOptions { atomic: how.atomic, durable: false, mode: how.mode };
+                files.write(path(at), &data.bytes(), options, cancel).map(nothing)
+            }
+            Call::WriteString(at, data, mode) => {
+                let options = WriteOptions { atomic: false, durable: false, mode: *mode };
                 files.write(path(at), &data.bytes(), options, cancel).map(nothing)
             }
             Call::WriteStream(at, chunks, start, how, finished) => {
@@ -195,20 +168,22 @@ impl Disk {
                 let entries = listed(files, path(at), *recursive)?;
                 let seen = |(path, facts): &(PathBuf, _)| {
                     let sandbox_volumes::volume_fs::EntryMetadata { mode, size, .. } = *facts;
-                    told(path.as_os_str().as_bytes(), mode, size)
+                    entry_seen(path.as_os_str().as_bytes(), mode, size)
                 };
                 Ok(Given::Seen(entries.iter().map(seen).collect()))
             }
-            Call::Stat(at, follow) => {
-                files.stat(path(at), *follow).map(|stat| Given::Seen(vec![told(b"", stat.mode, stat.size)]))
-            }
+            Call::Stat(at, follow) => files
+                .stat(path(at), *follow)
+                .map(|stat| Given::Seen(vec![entry_seen(b"", stat.mode, stat.size)])),
             Call::Rename(from, to) => files.rename(path(from), path(to), cancel).map(nothing),
             Call::Copy(from, to) => files.copy(path(from), path(to), cancel).map(tally),
-            Call::CopyIn(from, to, skip) => {
-                files.copy_in(&host(from), path(to), transfer(*skip), cancel).map(tally)
+            Call::CopyIn(from, to, rules) => {
+                let request = CopyRequest::In { host: host(from), to: VolumePath::parse(path(to))? };
+                self.transfer(request, rules).map(tally)
             }
-            Call::CopyOut(from, to, skip) => {
-                files.copy_out(path(from), &host(to), transfer(*skip), cancel).map(tally)
+            Call::CopyOut(from, to, rules) => {
+                let request = CopyRequest::Out { from: VolumePath::parse(path(from))?, host: host(to) };
+                self.transfer(request, rules).map(tally)
             }
         }
     }
@@ -224,14 +199,34 @@ impl Backend for Disk {
     }
 }
 
-/// An entry as the system tells of it.
-pub fn told(path: &[u8], mode: u32, size: u64) -> Seen {
+/// Returns an entry with the mode and the size that the system returned.
+pub fn entry_seen(path: &[u8], mode: u32, size: u64) -> Seen {
     let kind = kind(mode);
     Seen {
         path: path.to_owned(),
         kind,
         mode: mode & 0o7777,
         size: (mode & libc::S_IFMT != libc::S_IFDIR).then_some(size),
+    }
+}
+
+fn bytes(path: &Path) -> Vec<u8> {
+    path.as_os_str().as_bytes().to_vec()
+}
+
+/// Makes a node on disk. Its directory may be there.
+fn make(path: &Path, node: &Node) {
+    match node {
+        Node::Dir(mode, entries) => {
+            fs::create_dir_all(path).unwrap();
+            entries.iter().for_each(|(name, node)| make(&path.join(OsStr::from_bytes(name)), node));
+            fs::set_permissions(path, Permissions::from_mode(*mode)).unwrap();
+        }
+        Node::File(mode, content) => {
+            fs::write(path, content).unwrap();
+            fs::set_permissions(path, Permissions::from_mode(*mode)).unwrap();
+        }
+        Node::Link(target) => symlink(OsStr::from_bytes(target), path).unwrap(),
     }
 }
 

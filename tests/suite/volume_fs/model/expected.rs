@@ -1,7 +1,7 @@
 //! What each method makes of a tree.
 
 use super::call::{Call, Data, Given, How, Seen, Start};
-use super::copying::{Copying, Links};
+use super::copying::Copying;
 use super::tree::{Code, ESCAPE, Name, Node, check_text, demands_directory, names};
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ const LINK_MODE: u32 = 0o777;
 
 /// What a call does.
 #[derive(Debug)]
-pub enum Foreseen {
+pub enum Expected {
     Gives(Given),
     /// One of these errors, and nothing is changed.
     Refused(Vec<Code>),
@@ -26,9 +26,9 @@ pub enum Foreseen {
     Unknown,
 }
 
-impl From<Result<Given, Code>> for Foreseen {
+impl From<Result<Given, Code>> for Expected {
     fn from(result: Result<Given, Code>) -> Self {
-        result.map_or_else(|code| Foreseen::Refused(vec![code]), Foreseen::Gives)
+        result.map_or_else(|code| Expected::Refused(vec![code]), Expected::Gives)
     }
 }
 
@@ -40,7 +40,7 @@ pub struct Model {
 }
 
 impl Model {
-    pub fn call(&mut self, call: &Call) -> Foreseen {
+    pub fn call(&mut self, call: &Call) -> Expected {
         let nothing = |()| Given::Nothing;
         match call {
             Call::Read(path) => self.read(path).map(Given::Content).into(),
@@ -50,12 +50,15 @@ impl Model {
             },
             Call::ReadStream(path, start, end) => {
                 let part = |content: Vec<u8>| {
-                    let from_start = content.into_iter().skip(*start as usize);
-                    from_start.take(end.map_or(usize::MAX, |end| (end - start) as usize + 1)).collect()
+                    let end = end.map_or(usize::MAX, |end| end as usize + 1);
+                    content.into_iter().take(end).skip(start.unwrap_or(0) as usize).collect()
                 };
                 self.read(path).map(part).map(Given::Content).into()
             }
             Call::Write(path, data, how) => self.write(path, how.mode, |_| data.bytes()).map(nothing).into(),
+            Call::WriteString(path, data, mode) => {
+                self.write(path, *mode, |_| data.bytes()).map(nothing).into()
+            }
             Call::WriteStream(path, chunks, start, how, finished) => {
                 self.write_stream(path, chunks, *start, *how, *finished).map(nothing).into()
             }
@@ -71,30 +74,16 @@ impl Model {
             Call::Rename(from, to) => self.rename(from, to),
             Call::Copy(from, to) => {
                 let source = self.root.clone();
-                Copying { source: &source, links: Links::Keep, directory_mode: 0o1777, within: true }.run(
-                    from,
-                    &mut self.root,
-                    to,
-                )
+                Copying::within(&source).run(from, &mut self.root, to)
             }
-            Call::CopyIn(host, to, skip) => {
+            Call::CopyIn(host, to, rules) => {
                 if self.host.follow(host, true).is_err_and(|code| code == ESCAPE) {
-                    return Foreseen::Unknown;
+                    return Expected::Unknown;
                 }
-                let links = if *skip { Links::Skip } else { Links::Refuse };
-                Copying { source: &self.host, links, directory_mode: 0o1777, within: false }.run(
-                    host,
-                    &mut self.root,
-                    to,
-                )
+                Copying::between(&self.host, rules, 0o1777).run(host, &mut self.root, to)
             }
-            Call::CopyOut(from, host, skip) => {
-                let links = if *skip { Links::Skip } else { Links::Refuse };
-                Copying { source: &self.root, links, directory_mode: 0o777, within: false }.run_to_host(
-                    from,
-                    &mut self.host,
-                    host,
-                )
+            Call::CopyOut(from, host, rules) => {
+                Copying::between(&self.root, rules, 0o777).run_to_host(from, &mut self.host, host)
             }
         }
     }
@@ -210,13 +199,13 @@ impl Model {
     }
 
     /// If both paths are wrong, the error may name either.
-    fn rename(&mut self, from: &[u8], to: &[u8]) -> Foreseen {
+    fn rename(&mut self, from: &[u8], to: &[u8]) -> Expected {
         match (self.root.entry(from), self.root.entry(to)) {
             (Ok(old), Ok(new)) => {
                 let demanded = demands_directory(from) || demands_directory(to);
                 self.rename_entry(&old, &new, demanded).map(|()| Given::Nothing).into()
             }
-            (old, new) => Foreseen::Refused([old.err(), new.err()].into_iter().flatten().collect()),
+            (old, new) => Expected::Refused([old.err(), new.err()].into_iter().flatten().collect()),
         }
     }
 

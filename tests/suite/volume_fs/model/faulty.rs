@@ -1,7 +1,7 @@
-//! Every call as it is made without care: paths are joined and opened by name. To see that the model tells.
+//! Every call, made in a faulty way: paths are joined and opened by name. The model must catch each.
 
 use super::call::{Call, Given, Seen, Start};
-use super::disk::{Backend, Disk, told};
+use super::disk::{Backend, Disk, entry_seen};
 use crate::faulty::{Check, FaultyVolume, LEFT, beside, write_beside_and_rename};
 use crate::support::methods::Refusal;
 use std::ffi::OsStr;
@@ -14,15 +14,15 @@ use std::path::Path;
 /// How far a tree is copied that leads into itself.
 const DEEPEST: usize = 8;
 
-/// A disk, used naively.
-pub struct Careless<'d> {
+/// A disk whose calls are made in a faulty way.
+pub struct FaultyDisk<'d> {
     disk: &'d Disk,
     faulty: FaultyVolume,
 }
 
-impl<'d> Careless<'d> {
+impl<'d> FaultyDisk<'d> {
     pub fn new(disk: &'d Disk, check: Check) -> Self {
-        Careless { disk, faulty: FaultyVolume::in_volume(&disk.volume, check) }
+        FaultyDisk { disk, faulty: FaultyVolume::in_volume(&disk.volume, check) }
     }
 
     fn copy(&self, from: &Path, to: &Path, depth: usize, copied: &mut (u64, u64)) -> io::Result<()> {
@@ -55,7 +55,7 @@ impl<'d> Careless<'d> {
         for entry in &entries {
             let found = entry.metadata()?;
             let path = [path, entry.file_name().as_bytes()].concat();
-            listed.push(told(&path, found.mode(), found.size()));
+            listed.push(entry_seen(&path, found.mode(), found.size()));
         }
         for entry in entries.iter().filter(|entry| recursive && entry.path().is_dir()) {
             let below = [path, entry.file_name().as_bytes(), b"/"].concat();
@@ -75,7 +75,7 @@ impl<'d> Careless<'d> {
             Call::ReadStream(_, start, end) => {
                 let content = fs::read(place)?;
                 let end = end.map_or(content.len(), |end| content.len().min(end as usize + 1));
-                Ok(Given::Content(content.get(*start as usize..end).unwrap_or_default().to_vec()))
+                Ok(Given::Content(content.get(start.unwrap_or(0) as usize..end).unwrap_or_default().to_vec()))
             }
             Call::Write(_, data, how) if how.atomic => {
                 if !self.faulty.in_fixture(&beside(place)) {
@@ -85,6 +85,9 @@ impl<'d> Careless<'d> {
             }
             Call::Write(_, data, how) => {
                 self.write(place, &data.bytes(), Start::Empty, how.mode).map(nothing)
+            }
+            Call::WriteString(_, data, mode) => {
+                self.write(place, &data.bytes(), Start::Empty, *mode).map(nothing)
             }
             Call::WriteStream(_, chunks, start, how, _) => {
                 let bytes: Vec<_> = chunks.iter().flat_map(|chunk| chunk.bytes()).collect();
@@ -103,7 +106,7 @@ impl<'d> Careless<'d> {
             }
             Call::Stat(_, follow) => {
                 let found = if *follow { fs::metadata(place) } else { fs::symlink_metadata(place) }?;
-                Ok(Given::Seen(vec![told(b"", found.mode(), found.size())]))
+                Ok(Given::Seen(vec![entry_seen(b"", found.mode(), found.size())]))
             }
             Call::Rename(_, to) | Call::Copy(_, to) => {
                 let to = OsStr::from_bytes(to);
@@ -135,26 +138,10 @@ impl<'d> Careless<'d> {
     }
 }
 
-impl Backend for Careless<'_> {
+impl Backend for FaultyDisk<'_> {
     fn call(&self, call: &Call) -> Result<Given, String> {
-        let path = match call {
-            Call::Read(path)
-            | Call::ReadString(path)
-            | Call::ReadStream(path, ..)
-            | Call::Write(path, ..)
-            | Call::WriteStream(path, ..)
-            | Call::Append(path, ..)
-            | Call::Mkdir(path)
-            | Call::Remove(path)
-            | Call::RemoveAll(path)
-            | Call::Exists(path)
-            | Call::List(path, _)
-            | Call::Stat(path, _)
-            | Call::Rename(path, _)
-            | Call::Copy(path, _)
-            | Call::CopyIn(_, path, _)
-            | Call::CopyOut(path, ..) => path,
-        };
+        let paths = call.paths();
+        let path = if let Call::CopyIn(..) = call { &paths[1] } else { &paths[0] };
         let result = self.faulty.reach(OsStr::from_bytes(path), |place| self.run(call, place));
         result.map_err(|refusal| refusal.code)
     }

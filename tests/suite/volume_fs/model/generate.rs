@@ -1,9 +1,12 @@
 //! Random trees and random calls.
 
-use super::call::{Call, Data, How, Start};
-use super::tree::Name;
+use super::call::{Call, Data, How, Start, Transfer};
+use super::tree::{Name, Node};
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use std::collections::BTreeMap;
 use std::fmt;
 
 pub enum Planted {
@@ -13,11 +16,11 @@ pub enum Planted {
 }
 
 impl fmt::Debug for Planted {
-    fn fmt(&self, told: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Planted::Dir(mode) => write!(told, "/ {mode:o}"),
-            Planted::File(mode, data) => write!(told, " {mode:o} {data:?}"),
-            Planted::Link(target) => write!(told, " -> {}", target.escape_ascii()),
+            Planted::Dir(mode) => write!(out, "/ {mode:o}"),
+            Planted::File(mode, data) => write!(out, " {mode:o} {data:?}"),
+            Planted::Link(target) => write!(out, " -> {}", target.escape_ascii()),
         }
     }
 }
@@ -35,16 +38,68 @@ pub struct Case {
 }
 
 impl fmt::Debug for Case {
-    fn fmt(&self, told: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (title, tree) in [("the volume", &self.tree), ("the host", &self.host)] {
-            writeln!(told, "\n{title}:")?;
+            writeln!(out, "\n{title}:")?;
             for (names, planted) in tree {
-                writeln!(told, "  {}{planted:?}", names.join(&b'/').escape_ascii())?;
+                writeln!(out, "  {}{planted:?}", names.join(&b'/').escape_ascii())?;
             }
         }
-        writeln!(told, "the calls:")?;
-        self.calls.iter().try_for_each(|call| writeln!(told, "  {call:?}"))
+        writeln!(out, "the calls:")?;
+        self.calls.iter().try_for_each(|call| writeln!(out, "  {call:?}"))
     }
+}
+
+/// Where the directories of a test are.
+pub struct Places {
+    pub root: Vec<u8>,
+    pub outside: Vec<u8>,
+}
+
+impl Places {
+    /// The tree that is there once these entries are planted.
+    pub fn planted(&self, tree: &Trees) -> Node {
+        let mut planted = Node::Dir(0o755, BTreeMap::new());
+        for (names, what) in tree {
+            let parent = planted.at(&names[..names.len() - 1]);
+            if !parent.is_some_and(Node::is_dir) || planted.at(names).is_some() {
+                continue;
+            }
+            let node = match what {
+                Planted::Dir(mode) => Node::Dir(*mode, BTreeMap::new()),
+                Planted::File(mode, data) => Node::File(*mode, data.bytes()),
+                Planted::Link(target) => Node::Link(self.expanded(target)),
+            };
+            planted.put(names, node);
+        }
+        planted
+    }
+
+    fn expanded(&self, target: &[u8]) -> Vec<u8> {
+        match target.strip_prefix(b"$OUTSIDE") {
+            Some(below) => [&self.outside, below].concat(),
+            None if target == b"$ROOT" => self.root.clone(),
+            None => self.led_outside(target),
+        }
+    }
+
+    /// Moves an absolute path below the outside: nothing here may ever lead to files of the machine.
+    pub fn led_outside(&self, path: &[u8]) -> Vec<u8> {
+        match path.starts_with(b"/") {
+            true => [&self.outside, path].concat(),
+            false => path.to_owned(),
+        }
+    }
+}
+
+/// Returns a runner with the seed `MODEL_SEED` (64 hexadecimal digits; random by default), and that seed.
+pub fn seeded(config: Config) -> (TestRunner, String) {
+    let seed: [u8; 32] = match std::env::var("MODEL_SEED") {
+        Ok(text) => std::array::from_fn(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap()),
+        Err(_) => prop::array::uniform32(any::<u8>()).new_tree(&mut TestRunner::default()).unwrap().current(),
+    };
+    let hex = seed.map(|byte| format!("{byte:02x}")).concat();
+    (TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed)), hex)
 }
 
 fn name() -> impl Strategy<Value = Name> {
@@ -102,12 +157,21 @@ fn call(method: &'static str, large: bool) -> BoxedStrategy<Call> {
     let mode = || prop::option::of(select(vec![0o600, 0o666, 0o777]));
     let how = || (any::<bool>(), mode()).prop_map(|(atomic, mode)| How { atomic, mode });
     let start = prop_oneof![Just(Start::Empty), Just(Start::End), (0..12u64).prop_map(Start::At)];
-    let range = || prop_oneof![Just((0, None)), (0..10u64, prop::option::of(0..10u64))];
+    let range = || (prop::option::of(0..10u64), prop::option::of(0..10u64));
+    let without = || prop::option::of(select(vec![b"b".to_vec(), b"c\xff".to_vec()]));
+    let rules = || (any::<bool>(), without()).prop_map(|(skip, without)| Transfer { skip, without });
     match method {
         "read" => path().prop_map(Call::Read).boxed(),
         "readString" => path().prop_map(Call::ReadString).boxed(),
         "readStream" => (path(), range())
-            .prop_map(|(path, (start, more))| Call::ReadStream(path, start, more.map(|more| start + more)))
+            .prop_map(|(path, (start, more))| {
+                Call::ReadStream(path, start, more.map(|more| start.unwrap_or(0) + more))
+            })
+            .boxed(),
+        "writeString" => (path(), data(large), mode())
+            .prop_map(|(path, Data(byte, length), mode)| {
+                Call::WriteString(path, Data(byte & 0x7f, length), mode)
+            })
             .boxed(),
         "write" => (path(), data(large), how()).prop_map(|(p, data, how)| Call::Write(p, data, how)).boxed(),
         "writeStream" => (path(), prop::collection::vec(data(large), 0..4), start, how(), any::<bool>())
@@ -125,11 +189,11 @@ fn call(method: &'static str, large: bool) -> BoxedStrategy<Call> {
         "stat" => (path(), any::<bool>()).prop_map(|(path, follow)| Call::Stat(path, follow)).boxed(),
         "rename" => (path(), path()).prop_map(|(from, to)| Call::Rename(from, to)).boxed(),
         "copy" => (path(), path()).prop_map(|(from, to)| Call::Copy(from, to)).boxed(),
-        "copyIn" => (host_path(), path(), any::<bool>())
-            .prop_map(|(host, to, skip)| Call::CopyIn(host, to, skip))
-            .boxed(),
-        "copyOut" => (path(), host_path(), any::<bool>())
-            .prop_map(|(from, host, skip)| Call::CopyOut(from, host, skip))
+        "copyIn" => {
+            (host_path(), path(), rules()).prop_map(|(host, to, rules)| Call::CopyIn(host, to, rules)).boxed()
+        }
+        "copyOut" => (path(), host_path(), rules())
+            .prop_map(|(from, host, rules)| Call::CopyOut(from, host, rules))
             .boxed(),
         _ => panic!("no method {method}"),
     }

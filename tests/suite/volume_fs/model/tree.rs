@@ -37,12 +37,6 @@ impl Node {
         }
     }
 
-    /// How many directories there are, with this one.
-    pub fn directories(&self) -> u64 {
-        let below = self.entries().into_iter().flat_map(BTreeMap::values);
-        u64::from(self.is_dir()) + below.map(Node::directories).sum::<u64>()
-    }
-
     pub fn at(&self, names: &[Name]) -> Option<&Node> {
         names.iter().try_fold(self, |node, name| node.entries()?.get(name))
     }
@@ -137,30 +131,30 @@ impl Node {
     }
 
     /// One line for each entry, below one for the node itself.
-    fn tell(&self, path: &mut Vec<u8>, told: &mut impl fmt::Write) -> fmt::Result {
+    fn describe(&self, path: &mut Vec<u8>, out: &mut impl fmt::Write) -> fmt::Result {
         let name = path.escape_ascii();
         match self {
             Node::Dir(mode, entries) => {
-                writeln!(told, "  {name}/ {mode:o}")?;
+                writeln!(out, "  {name}/ {mode:o}")?;
                 for (name, node) in entries {
                     let length = path.len();
                     path.push(b'/');
                     path.extend_from_slice(name);
-                    node.tell(path, told)?;
+                    node.describe(path, out)?;
                     path.truncate(length);
                 }
                 Ok(())
             }
-            Node::File(mode, content) => writeln!(told, "  {name} {mode:o} {}", runs(content)),
-            Node::Link(target) => writeln!(told, "  {name} -> {}", target.escape_ascii()),
+            Node::File(mode, content) => writeln!(out, "  {name} {mode:o} {}", runs(content)),
+            Node::Link(target) => writeln!(out, "  {name} -> {}", target.escape_ascii()),
         }
     }
 }
 
 impl fmt::Debug for Node {
-    fn fmt(&self, told: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(told)?;
-        self.tell(&mut b".".to_vec(), told)
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out)?;
+        self.describe(&mut b".".to_vec(), out)
     }
 }
 
