@@ -50,11 +50,10 @@ impl<'t> Copying<'t> {
 
     /// Copies to a path of a volume.
     pub fn run(&self, from: &[u8], target: &mut Node, to: &[u8]) -> Expected {
-        match self.source.follow_to(from) {
-            // The text of a path in the volume is checked before either is looked up.
-            Err(code) => {
-                Expected::Refused([Some(code), check_text(to).err()].into_iter().flatten().collect())
-            }
+        // The texts of paths in a volume are checked before any entry is looked up.
+        let text = if self.within { check_text(from) } else { Ok(()) };
+        match text.and_then(|()| check_text(to)).and_then(|()| self.source.follow_to(from)) {
+            Err(code) => Err(code).into(),
             Ok((from, node)) => match place(target, to, node.is_dir()) {
                 Err(code) => Err(code).into(),
                 Ok(to) => self.put(&from, node, target, &to),
