@@ -19,7 +19,7 @@ pub type InvalidEntries = Vec<(&'static str, &'static str)>;
 #[derive(Debug)]
 pub struct HomeDirs {
     pub volumes: Dir,
-    pub staging: Dir,
+    pub staging: Arc<Dir>,
     pub trash: Dir,
     pub ids: Dir,
     /// True if this process created `ids`: the home is new, or the directory was deleted.
@@ -51,7 +51,7 @@ impl HomeDirs {
         let read_only = databases.is_read_only()?;
         let databases = Arc::new(databases);
         let dirs = HomeDirs {
-            staging,
+            staging: Arc::new(staging),
             trash,
             ids,
             ids_are_new,
@@ -136,7 +136,7 @@ impl HomeDirs {
 
     /// Returns the ids of the files and directories that are now at the paths of the store.
     pub fn file_ids(&self) -> Result<HomeFileIds> {
-        let paths = [&self.volumes, &self.staging, &self.trash, &self.ids, self.locks.dir()].map(Dir::path);
+        let paths = [&self.volumes, &*self.staging, &self.trash, &self.ids, self.locks.dir()].map(Dir::path);
         let catalog = self.catalog_path();
         let mut ids = HomeFileIds::default();
         for (id, path) in ids.iter_mut().zip([catalog.as_path()].into_iter().chain(paths)) {

@@ -50,13 +50,14 @@ use crate::catalog::{self, Catalog, CatalogWriter};
 use crate::error::{Error, Result};
 use crate::model::{VolumeName, VolumeRecord, VolumeRef};
 use crate::sync::IgnorePoison;
-use crate::volume_fs::QuotaLocks;
+use crate::volume_fs::{QuotaHooks, QuotaLocks};
 use files::root_cache::RootCache;
 use home_dirs::{HomeDirs, HomeFileIds};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, RwLock, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
+use volume::name_locks::{NameLocks, quota_lock_entries};
 use volume::recover::ignore_refusal;
 use warnings::Warnings;
 
@@ -173,11 +174,8 @@ impl StoreHandle {
 
     fn new(dirs: HomeDirs, catalog: Catalog) -> Result<Arc<Self>> {
         let catalog = Arc::new(catalog);
-        let catalog_of_locks = catalog.clone();
         let file_ids = dirs.file_ids()?;
-        let quota_locks = QuotaLocks::new(Box::new(move |name| {
-            catalog_of_locks.read(|catalog| catalog.may_be_written(name))
-        }));
+        let quota_locks = QuotaLocks::new(dirs.locks.dir().clone(), quota_hooks(&dirs.locks, &catalog));
         Ok(Arc::new_cyclic(|this| StoreHandle {
             dirs,
             catalog,
@@ -238,6 +236,23 @@ impl StoreHandle {
         Ok(self.dirs.file_ids()? == self.file_ids
             && self.catalog.is_current()?
             && self.dirs.is_as_discovered()?)
+    }
+}
+
+/// Returns what the quota locks need of a store with these name locks and this catalog.
+fn quota_hooks(locks: &NameLocks, catalog: &Arc<Catalog>) -> QuotaHooks {
+    let (locks, catalog, shared_in) = (locks.clone(), catalog.clone(), catalog.clone());
+    QuotaHooks {
+        lock_files: quota_lock_entries,
+        create_lock_files: Box::new(move |name, deadline, cancel| {
+            let _lock = locks.lock_until(name, deadline, cancel)?;
+            // Under the name lock an existing volume is not removed, so these files cannot outlive it.
+            match catalog.read(|catalog| catalog.volume(name))? {
+                Some(_) => locks.create_quota_files(name),
+                None => Err(Error::volume_not_found(name.as_str())),
+            }
+        }),
+        is_shared: Box::new(move |name| shared_in.read(|catalog| catalog.may_be_written(name))),
     }
 }
 

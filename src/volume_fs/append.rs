@@ -1,6 +1,6 @@
 //! Appends to files.
 
-use super::quota::reserve::{Reservation, SpaceRequest};
+use super::quota::reserve::{QuotaWrite, SpaceRequest};
 use super::quota::usage::growth;
 use super::write::InPlaceWrite;
 use super::{VolumePath, VolumeRoot, WriteContext, WriteOptions};
@@ -39,7 +39,7 @@ impl VolumeRoot {
                 },
                 None => SpaceRequest::whole(length, 0),
             };
-            quota.reserve_more(self, path.as_str(), request, &mut Reservation::default(), cancel)
+            quota.reserve(&QuotaWrite { tree: self, path: path.as_str(), request, cancel })
         };
         let options = WriteOptions { atomic: false, durable: options.durable, mode: options.mode };
         let how = InPlaceWrite { access: Access::Append, options, cancel };

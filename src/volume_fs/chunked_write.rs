@@ -1,6 +1,7 @@
 //! Writes whole files whose content comes in chunks.
 
 use super::atomic_write::{PublishTarget, TempFile};
+use super::quota::reserve::{QuotaWrite, SpaceRequest};
 use super::quota::usage::allocated;
 use super::write::{CreatedFile, InPlaceWrite, has_no_name};
 use super::{VolumePath, VolumeRoot, WriteContext, WriteOptions};
@@ -56,7 +57,10 @@ impl VolumeRoot {
         options: WriteOptions,
         WriteContext { staging, quota, cancel }: &WriteContext<'_>,
     ) -> Result<WriteOutput> {
-        let reserve = |freed: u64| quota.reserve(self, path.as_str(), length, freed, cancel);
+        let reserve = |freed: u64| {
+            let request = SpaceRequest::whole(length, freed);
+            quota.reserve(&QuotaWrite { tree: self, path: path.as_str(), request, cancel })
+        };
         Ok(match options.atomic {
             true => {
                 let target = self.publish_target(path)?;

@@ -2,6 +2,7 @@
 
 use super::new_file::mark_shared;
 use super::quota::estimate::BLOCK;
+use super::quota::reserve::{QuotaWrite, SpaceRequest};
 use super::{Quota, VolumePath, VolumeRoot, dir_from, os_str};
 use crate::error::{Errno, Result};
 use crate::sync::CancelToken;
@@ -50,7 +51,8 @@ impl VolumeRoot {
         if quota.is_limited() {
             let missing = self.missing_components(path);
             if missing > 0 {
-                quota.reserve(self, path.as_str(), missing * BLOCK, 0, cancel)?;
+                let request = SpaceRequest::whole(missing * BLOCK, 0);
+                quota.reserve(&QuotaWrite { tree: self, path: path.as_str(), request, cancel })?;
             }
         }
         cancel.commit()?;

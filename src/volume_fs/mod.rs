@@ -35,7 +35,7 @@ mod write_stream;
 pub use append::AppendOptions;
 pub use chunked_write::ChunkedWrite;
 pub use copy::{
-    CopyDest, CopyDestPlace, CopyJob, CopyPolicy, CopySource, CopyStats, Endpoint, FilterRequest, IntoVolume,
+    CopyDest, CopyDestPlace, CopyJob, CopyPolicy, CopySource, CopyStats, DestVolume, Endpoint, FilterRequest,
     OwnerPolicy, Progress, SymlinkPolicy,
 };
 pub use entry_batch::EntryBatch;
@@ -43,8 +43,8 @@ pub use lease_wait::{LeaseWait, is_lease_error, retry_past_leases};
 pub use list::{DirListing, ListOptions};
 pub use metadata::EntryMetadata;
 pub use mount_point::{MountPoint, inspect_mount_point};
-pub use quota::lock::QuotaLocks;
-pub use quota::reserve::{Quota, Reservation, SpaceRequest};
+pub use quota::lock::{QuotaHooks, QuotaLocks, VolumeQuota};
+pub use quota::reserve::Quota;
 pub use read::OpenedFile;
 pub use read_stream::{FileReader, ReadRange};
 pub use removal::{Removal, remove_tree};

@@ -2,7 +2,7 @@
 
 use super::atomic_write::TempFile;
 use super::quota::estimate::BLOCK;
-use super::quota::reserve::{Reservation, SpaceRequest};
+use super::quota::reserve::{QuotaWrite, Reservation, SpaceRequest};
 use super::quota::usage::{allocated, growth};
 use super::write::{CreatedFile, InPlaceWrite};
 use super::{VolumePath, VolumeRoot, WriteContext, WriteOptions};
@@ -84,7 +84,11 @@ impl VolumeRoot {
         let mut reservation = Reservation::default();
         let reserve = |found: Option<&Metadata>| match found {
             Some(_) => cancel.check(),
-            None => quota.reserve_more(&self, path.as_str(), SpaceRequest::entry(), &mut reservation, cancel),
+            None => {
+                let request = SpaceRequest::entry();
+                let write = QuotaWrite { tree: &self, path: path.as_str(), request, cancel };
+                quota.reserve_more(&write, &mut reservation)
+            }
         };
         let (file, created) =
             self.open_or_create(path, &InPlaceWrite { access, options, cancel }, reserve)?;
@@ -122,7 +126,8 @@ impl FileWriter {
         let end = self.position.saturating_add(bytes.len() as u64);
         if quota.is_limited() {
             let request = self.request(end).map_err(|error| self.tree.io_error("stat", &self.path, error))?;
-            quota.reserve_more(&self.tree, self.path.as_str(), request, &mut self.reservation, cancel)?;
+            let write = QuotaWrite { tree: &self.tree, path: self.path.as_str(), request, cancel };
+            quota.reserve_more(&write, &mut self.reservation)?;
         }
         let mut file = match &self.output {
             Output::InPlace(file, _) => file,
@@ -204,8 +209,9 @@ impl FileWriter {
                     if replaced < *freed { Reservation::default() } else { self.reservation };
                 let request = self.publish_request(replaced);
                 let request = request.map_err(|error| self.tree.io_error("stat", &self.path, error))?;
-                let path = self.path.as_str();
-                context.quota.reserve_more(&self.tree, path, request, &mut reservation, context.cancel)?;
+                let (path, cancel) = (self.path.as_str(), context.cancel);
+                let write = QuotaWrite { tree: &self.tree, path, request, cancel };
+                context.quota.reserve_more(&write, &mut reservation)?;
                 self.tree.publish(&self.path, temp_file, &target, context)?;
                 self.tree.sync_parents(&self.path, &target.entry, self.options.durable)?;
             }

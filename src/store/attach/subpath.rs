@@ -7,7 +7,7 @@ use crate::store::StoreHandle;
 use crate::sync::CancelToken;
 use crate::sys::fd::{AsFd, AsRawFd, OwnedFd};
 use crate::sys::path_to_open;
-use crate::volume_fs::{PinnedSubpath, Quota, VolumeRoot};
+use crate::volume_fs::{PinnedSubpath, VolumeRoot};
 
 impl StoreHandle {
     /// Resolves a subpath of a directory volume. Creates it if it is missing and `make` is true.
@@ -57,11 +57,8 @@ impl StoreHandle {
         subpath: &Subpath,
         cancel: &CancelToken,
     ) -> Result<()> {
-        let quota_mib = volume.storage.quota_mib();
-        let create = || volume_root.mkdir_for_owner(subpath.path(), Quota::mib(quota_mib), &cancel.nested());
-        match quota_mib {
-            Some(_) => self.with_quota_lock(&volume.name, cancel, create),
-            None => create(),
-        }
+        let quota = self.quota_of(volume);
+        let create = || volume_root.mkdir_for_owner(subpath.path(), quota.limit(), &cancel.nested());
+        quota.with_lock(cancel, create)
     }
 }

@@ -1,21 +1,20 @@
 //! Copies within a volume, from the host into it, and from it to the host.
 
 use super::copy_request::{CopyRequest, TransferOptions};
-use super::volume_fs::{VolumeFs, WriteSession};
+use super::volume_fs::VolumeFs;
 use crate::error::{Errno, Error, Result};
 use crate::model::IntoVolumePath;
 use crate::model::option_names::HOST_PATH;
 use crate::store::attach::host_path::{is_in_private, overlaps_private};
 use crate::store::home_dirs::HomeDirs;
-use crate::sync::{CancelToken, IgnorePoison, Slot, Slots};
-use crate::sys::fd::BorrowedFd;
-use crate::sys::{Dir, EntryKind, HostEntry, open_host_entry, open_host_parent};
+use crate::sync::{CancelToken, Slot, Slots};
+use crate::sys::{EntryKind, HostEntry, open_host_entry, open_host_parent};
 use crate::volume_fs::{
-    CopyDest, CopyDestPlace, CopyJob, CopyPolicy, CopySource, CopyStats, Endpoint, FilterRequest, IntoVolume,
-    OwnerPolicy, Progress, Reservation, SpaceRequest, SymlinkPolicy, VolumeRoot,
+    CopyDest, CopyDestPlace, CopyJob, CopyPolicy, CopySource, CopyStats, DestVolume, Endpoint, FilterRequest,
+    OwnerPolicy, Progress, SymlinkPolicy,
 };
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// Mode bits that a new directory in a volume keeps: the permissions and the sticky bit.
 const MODE_INSIDE: u32 = 0o1777;
@@ -184,8 +183,8 @@ impl VolumeCopy {
             into: match request {
                 CopyRequest::Out { .. } => None,
                 _ => {
-                    let volume = self.files.prepare_write_in(handle)?;
-                    Some(Box::new(CopyWriter::new(volume, volume_root, &self.cancel, self.slot.clone())))
+                    let quota = handle.quota_of(&handle.volume(&self.files.volume)?);
+                    Some(DestVolume::new(volume_root, dirs.staging.clone(), quota))
                 }
             },
             filters: options.asks,
@@ -193,61 +192,6 @@ impl VolumeCopy {
             slot: self.slot.clone(),
         };
         Ok(CopyJob::new(source, dest, rules, self.progress.clone()))
-    }
-}
-
-/// Writes of a copy into a volume.
-#[derive(Debug)]
-struct CopyWriter {
-    volume: WriteSession,
-    volume_root: VolumeRoot,
-    cancel: CancelToken,
-    slot: Arc<Slot>,
-    /// Held by the thread of the copy that waits for the quota lock. So the other threads do not time out.
-    quota_wait: Mutex<()>,
-}
-
-impl CopyWriter {
-    fn new(volume: WriteSession, volume_root: VolumeRoot, cancel: &CancelToken, slot: Arc<Slot>) -> Self {
-        CopyWriter { volume, volume_root, cancel: cancel.of_a_step(), slot, quota_wait: Mutex::default() }
-    }
-}
-
-impl IntoVolume for CopyWriter {
-    fn staging(&self) -> &Dir {
-        self.volume.staging()
-    }
-
-    fn map_error(&self, error: Error) -> Error {
-        self.volume_root.map_copy_error(error)
-    }
-
-    fn root(&self) -> BorrowedFd<'_> {
-        self.volume_root.root()
-    }
-
-    fn is_limited(&self) -> bool {
-        self.volume.has_quota()
-    }
-
-    fn reserve(
-        &self,
-        path: &str,
-        demand: SpaceRequest,
-        claim: &mut Reservation,
-        write: &mut dyn FnMut() -> Result<()>,
-    ) -> Result<()> {
-        let _quota_wait = self.quota_wait.lock().ignore_poison();
-        let mut write = || {
-            self.volume_root.reserve(self.volume.quota(), path, demand, claim, &self.cancel)?;
-            write()
-        };
-        if let Some(()) = self.volume.try_with_quota_lock(&mut write)? {
-            return Ok(());
-        }
-        // Copies into other volumes use the slot during the wait.
-        self.slot.leave();
-        self.volume.with_quota_lock(&self.cancel, write)
     }
 }
 
@@ -295,49 +239,4 @@ fn private_path_error(path: &Path) -> Error {
              the rest another place"
         ),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{OptionValue, VolumeName, VolumeSpec};
-    use crate::store::{Durability, Store};
-    use crate::sync::LOCK_TIMEOUT;
-    use serde_json::json;
-    use std::sync::mpsc;
-    use std::thread;
-    use std::time::Duration;
-
-    #[test]
-    fn a_thread_of_a_copy_waits_for_another_of_it_however_long_that_takes() {
-        let home = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::open(home.path(), Durability::Fast).unwrap());
-        let name = VolumeName::parse("v").unwrap();
-        let spec = VolumeSpec::from_options(&[OptionValue::from(json!({ "quotaMib": 1 }))]).unwrap();
-        store.create(&name, &spec, &CancelToken::default()).unwrap();
-        let files = store.files(&name);
-        let handle = store.handle().unwrap();
-        let volume_root = files.open_root_in(&handle).unwrap();
-        let volume = files.prepare_write_in(handle).unwrap();
-        let writer = CopyWriter::new(volume, volume_root, &CancelToken::default(), Arc::default());
-        let admit = |path: &str, write: &mut dyn FnMut() -> Result<()>| {
-            writer.reserve(path, SpaceRequest::default(), &mut Reservation::default(), write)
-        };
-        let (admit, (begun, begins), (ended, ends)) = (&admit, mpsc::channel(), mpsc::channel());
-        thread::scope(|scope| {
-            scope.spawn(move || {
-                begins.recv().unwrap();
-                ended.send(admit("second", &mut || Ok(()))).unwrap();
-            });
-            let mut write = || {
-                begun.send(()).unwrap();
-                // Measuring a large volume may take this long.
-                let early = ends.recv_timeout(LOCK_TIMEOUT + Duration::from_secs(1));
-                assert!(early.is_err(), "{early:?}");
-                Ok(())
-            };
-            admit("first", &mut write).unwrap();
-            ends.recv().unwrap().unwrap();
-        });
-    }
 }

@@ -58,7 +58,7 @@ impl WriteSession {
         let volume_root = self.files.open_root_in(&self.handle)?;
         // A new entry needs space, so the quota lock is held.
         let open = || volume_root.open_writer(path, options, from, &self.context(cancel));
-        let file = self.with_quota_lock(&cancel.of_a_step(), open)?;
+        let file = self.quota.with_lock(&cancel.of_a_step(), open)?;
         Ok(StreamWriter { volume: self.clone(), file, finished: false })
     }
 }
@@ -77,7 +77,7 @@ impl StreamWriter {
     pub fn write(&mut self, bytes: &[u8], cancel: &CancelToken) -> Result<()> {
         let context = self.volume.context(cancel);
         for piece in bytes.chunks(MAX_PIECE_BYTES) {
-            self.volume.with_quota_lock(&cancel.of_a_step(), || self.file.write(piece, &context))?;
+            self.volume.quota.with_lock(&cancel.of_a_step(), || self.file.write(piece, &context))?;
         }
         Ok(())
     }
@@ -90,7 +90,7 @@ impl StreamWriter {
             self.file.sync()?;
         }
         let finish = || self.file.finish(&files.open_root_in(handle)?, &self.volume.context(cancel));
-        if !self.volume.with_quota_lock(&cancel.of_a_step(), finish)? {
+        if !self.volume.quota.with_lock(&cancel.of_a_step(), finish)? {
             return Err(Error::volume_not_found(files.volume.name.as_str()));
         }
         self.finished = true;

@@ -11,8 +11,8 @@ use crate::sync::CancelToken;
 use crate::sys::fd::AsFd;
 use crate::sys::{Dir, FileId};
 use crate::volume_fs::{
-    AppendOptions, OpenedFile, Quota, Removal, VolumeRoot, WriteContext, WriteOptions, WriteRequest,
-    is_lease_error, retry_past_leases,
+    AppendOptions, OpenedFile, Quota, Removal, VolumeQuota, VolumeRoot, WriteContext, WriteOptions,
+    WriteRequest, is_lease_error, retry_past_leases,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -54,16 +54,9 @@ impl StoreHandle {
         Ok(())
     }
 
-    /// Runs `work` under the quota lock of a volume. The lock is a queue in this process and a file lock among
-    /// processes.
-    pub(crate) fn with_quota_lock<T>(
-        &self,
-        name: &VolumeName,
-        cancel: &CancelToken,
-        work: impl FnOnce() -> Result<T>,
-    ) -> Result<T> {
-        let deadline = cancel.lock_deadline();
-        self.quota_locks.with_lock(name, deadline, cancel, || self.lock_quota(name, deadline, cancel), work)
+    /// Returns the quota of a volume.
+    pub(crate) fn quota_of(&self, volume: &VolumeRecord) -> VolumeQuota {
+        VolumeQuota::new(&volume.name, Quota::mib(volume.storage.quota_mib()), &self.quota_locks)
     }
 }
 
@@ -103,8 +96,8 @@ impl VolumeFs {
 
     /// Looks up the quota for a write in an open home.
     pub(crate) fn prepare_write_in(&self, handle: Arc<StoreHandle>) -> Result<WriteSession> {
-        let quota_mib = handle.volume(&self.volume)?.storage.quota_mib();
-        Ok(WriteSession { files: self.clone(), handle, quota_mib })
+        let quota = handle.quota_of(&handle.volume(&self.volume)?);
+        Ok(WriteSession { files: self.clone(), handle, quota })
     }
 
     /// Writes a whole file.
@@ -248,13 +241,13 @@ impl PreparedRemoval {
 pub struct WriteSession {
     pub(crate) files: VolumeFs,
     pub(crate) handle: Arc<StoreHandle>,
-    pub(crate) quota_mib: Option<u32>,
+    pub(crate) quota: VolumeQuota,
 }
 
 impl WriteSession {
     /// Returns true if the volume has a quota.
     pub fn has_quota(&self) -> bool {
-        self.quota_mib.is_some()
+        self.quota.limit().is_limited()
     }
 
     /// Writes data to a file.
@@ -267,7 +260,7 @@ impl WriteSession {
     ///
     /// [`LeaseWait`]: crate::volume_fs::LeaseWait
     pub fn write_once(&self, request: &WriteRequest, data: &[u8], cancel: &CancelToken) -> Result<()> {
-        self.with_quota_lock(cancel, || self.write_now(request, data, cancel))
+        self.quota.with_lock(cancel, || self.write_now(request, data, cancel))
     }
 
     /// Writes data to a file unless that would take long.
@@ -275,7 +268,7 @@ impl WriteSession {
     /// Returns `None`, and writes nothing, if another writer holds the quota lock or the volume must be measured.
     /// Also returns `None` if a guest holds a lease on the file.
     pub fn try_write(&self, request: &WriteRequest, data: &[u8], cancel: &CancelToken) -> Result<Option<()>> {
-        match self.try_with_quota_lock(|| self.write_now(request, data, cancel)) {
+        match self.quota.try_with_lock(|| self.write_now(request, data, cancel)) {
             Err(error) if is_lease_error(&error) => Ok(None),
             written => written,
         }
@@ -287,13 +280,8 @@ impl WriteSession {
 
     /// Creates a directory and its missing parents.
     pub fn mkdir(&self, path: &VolumePath, cancel: &CancelToken) -> Result<()> {
-        let mkdir = || self.files.open_root_in(&self.handle)?.mkdir(path, self.quota(), cancel);
-        self.with_quota_lock(cancel, mkdir)
-    }
-
-    /// Returns the volume's quota.
-    pub(crate) fn quota(&self) -> Quota {
-        Quota::mib(self.quota_mib)
+        let mkdir = || self.files.open_root_in(&self.handle)?.mkdir(path, self.quota.limit(), cancel);
+        self.quota.with_lock(cancel, mkdir)
     }
 
     /// Returns the directory for temp files.
@@ -302,27 +290,6 @@ impl WriteSession {
     }
 
     pub(crate) fn context<'c>(&'c self, cancel: &'c CancelToken) -> WriteContext<'c> {
-        WriteContext { staging: self.staging(), quota: self.quota(), cancel }
-    }
-
-    pub(crate) fn with_quota_lock<T>(
-        &self,
-        cancel: &CancelToken,
-        write: impl FnOnce() -> Result<T>,
-    ) -> Result<T> {
-        match self.has_quota() {
-            // From the reservation to the end of the write, no other writer may use the free space.
-            true => self.handle.with_quota_lock(&self.files.volume.name, cancel, write),
-            false => write(),
-        }
-    }
-
-    /// Runs `write` under the quota lock unless that would take long; see [`try_write`](WriteSession::try_write).
-    pub(crate) fn try_with_quota_lock<T>(&self, write: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
-        let (locks, dirs, name) = (&self.handle.quota_locks, &self.handle.dirs, &self.files.volume.name);
-        match self.has_quota() {
-            true => locks.try_with_lock(name, || dirs.locks.try_lock_quota(name), write),
-            false => write().map(Some),
-        }
+        WriteContext { staging: self.staging(), quota: self.quota.limit(), cancel }
     }
 }

@@ -8,27 +8,27 @@
 
 use crate::error::{Errno, Error, Result};
 use crate::model::VolumeName;
-use crate::store::StoreHandle;
 use crate::store::paths::SEPARATOR;
 use crate::sync::{CancelToken, LOCK_TIMEOUT};
 use crate::sys::fd::OwnedFd;
-use crate::sys::{Dir, ExistingLock, FileLock};
+use crate::sys::{Dir, FileLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// The lock files of all volumes of a home.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct NameLocks {
-    dir: Dir,
+    dir: Arc<Dir>,
 }
 
 impl NameLocks {
     /// Returns the locks in a directory.
     pub fn new(dir: Dir) -> Self {
-        NameLocks { dir }
+        NameLocks { dir: Arc::new(dir) }
     }
 
     /// Returns the directory of the lock files.
-    pub fn dir(&self) -> &Dir {
+    pub fn dir(&self) -> &Arc<Dir> {
         &self.dir
     }
 
@@ -54,37 +54,9 @@ impl NameLocks {
         Ok(self.dir.non_file_at(&name_lock_entry(name))?.is_some())
     }
 
-    /// Acquires the quota lock of a volume. Fails if another process still holds it at `deadline`. Returns `None` if
-    /// the lock files do not exist yet.
-    fn lock_quota(
-        &self,
-        name: &VolumeName,
-        deadline: Instant,
-        cancel: &CancelToken,
-    ) -> Result<Option<FileLock>> {
-        let acquire = |entry: String| {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match FileLock::acquire_existing(&self.dir, &entry, left, || cancel.check())? {
-                Some(ExistingLock::Acquired(lock)) => Ok(Some(lock)),
-                Some(ExistingLock::Missing) => Ok(None),
-                None => Err(Error::volume_busy(name.as_str(), LOCK_TIMEOUT)),
-            }
-        };
-        // A waiter holds the second lock, so that a process that writes all the time does not always come first.
-        let [current, next] = quota_lock_entries(name);
-        match acquire(next)? {
-            Some(_next) => acquire(current),
-            None => Ok(None),
-        }
-    }
-
-    /// Acquires the quota lock if it is free, no other process waits for it, and its files exist.
-    pub fn try_lock_quota(&self, name: &VolumeName) -> Result<Option<FileLock>> {
-        let [current, next] = quota_lock_entries(name);
-        match FileLock::try_acquire_own(&self.dir, &next)? {
-            Some(_next) => FileLock::try_acquire_own(&self.dir, &current),
-            None => Ok(None),
-        }
+    /// Creates the files of a volume's quota lock. The caller holds the name lock, and the volume exists.
+    pub fn create_quota_files(&self, name: &VolumeName) -> Result<()> {
+        quota_lock_entries(name).iter().try_for_each(|entry| self.dir.open_or_create_file(entry).map(drop))
     }
 
     /// Deletes the files of a volume's quota lock. The caller holds the name lock, and the volume is being removed.
@@ -130,30 +102,6 @@ impl WorkLock {
     }
 }
 
-impl StoreHandle {
-    /// Acquires the quota lock of a volume, and creates its files if they are missing.
-    pub(crate) fn lock_quota(
-        &self,
-        name: &VolumeName,
-        deadline: Instant,
-        cancel: &CancelToken,
-    ) -> Result<FileLock> {
-        loop {
-            if let Some(lock) = self.dirs.locks.lock_quota(name, deadline, cancel)? {
-                return Ok(lock);
-            }
-            let _lock = self.dirs.locks.lock_until(name, deadline, cancel)?;
-            // Under the name lock an existing volume is not removed, so these files cannot outlive it.
-            if self.catalog.read(|catalog| catalog.volume(name))?.is_none() {
-                return Err(Error::volume_not_found(name.as_str()));
-            }
-            for entry in quota_lock_entries(name) {
-                self.dirs.locks.dir.open_or_create_file(&entry)?;
-            }
-        }
-    }
-}
-
 /// A file in the directory of locks, of any kind.
 #[derive(Debug)]
 pub struct LockEntry {
@@ -186,7 +134,7 @@ fn name_lock_entry(name: &VolumeName) -> String {
 }
 
 /// Returns the lock files of the writer of a volume with a quota, and of the next writer.
-fn quota_lock_entries(name: &VolumeName) -> [String; 2] {
+pub fn quota_lock_entries(name: &VolumeName) -> [String; 2] {
     [format!("{name}{SEPARATOR}quota.lock"), format!("{name}{SEPARATOR}quota-next.lock")]
 }
 

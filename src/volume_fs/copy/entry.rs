@@ -13,8 +13,8 @@ use crate::sys::{
     EntryKind, FileStat, TransferBuffer, chown_link, create_link, link_target, open_if_regular, open_o_path,
     stat_at, unlink_entry,
 };
+use crate::volume_fs::quota::reserve::{Reservation, SpaceRequest};
 use crate::volume_fs::walk::cursor::TreePath;
-use crate::volume_fs::{Reservation, SpaceRequest};
 use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::PathBuf;

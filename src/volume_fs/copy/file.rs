@@ -12,7 +12,8 @@ use crate::sys::{
     open_o_path, read_piece, reopen, transfer,
 };
 use crate::volume_fs::new_file::NewFile;
-use crate::volume_fs::{Reservation, SpaceRequest, retry_past_leases};
+use crate::volume_fs::quota::reserve::{Reservation, SpaceRequest};
+use crate::volume_fs::retry_past_leases;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::sync::atomic::Ordering;

@@ -18,8 +18,8 @@ use crate::sys::{
     open_subdirectory, readable_directory, remove_directory,
 };
 use crate::volume_fs::new_file::{CopyRecord, mark_shared};
+use crate::volume_fs::quota::reserve::{Reservation, SpaceRequest};
 use crate::volume_fs::walk::cursor::TreePath;
-use crate::volume_fs::{Reservation, SpaceRequest};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};

@@ -23,5 +23,5 @@ mod worker_pool;
 pub use endpoint::Endpoint;
 pub use job::{CopyJob, FilterRequest};
 pub use place::{CopyDest, CopyDestPlace, CopySource};
-pub use policy::{CopyPolicy, IntoVolume, OwnerPolicy, SymlinkPolicy};
+pub use policy::{CopyPolicy, DestVolume, OwnerPolicy, SymlinkPolicy};
 pub use progress::{CopyStats, Progress};

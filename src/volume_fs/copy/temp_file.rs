@@ -19,7 +19,7 @@ pub enum CopyTempFile {
 impl CopyTempFile {
     pub fn create(task: &CopyTask<'_>) -> Result<Self> {
         if let Some(volume) = &task.context.policy.into {
-            let (name, lock) = create_temp_file(volume.staging(), task.to)
+            let (name, lock) = create_temp_file(&volume.staging, task.to)
                 .map_err(|error| task.context.endpoints.to.temp_file_error(&task.path(), error))?;
             return Ok(CopyTempFile::Staged { name, lock });
         }
@@ -40,7 +40,7 @@ impl CopyTempFile {
     /// Prepares for the final mode. The caller holds the returned lock until the file is in place.
     pub fn publish(&self, task: &CopyTask<'_>, mode: u32) -> Result<Option<FileLock>> {
         match (self, &task.context.policy.into) {
-            (CopyTempFile::Staged { .. }, Some(volume)) => FileLock::publish(volume.staging(), mode)
+            (CopyTempFile::Staged { .. }, Some(volume)) => FileLock::publish(&volume.staging, mode)
                 .map_err(|error| task.context.endpoints.to.temp_file_error(&task.path(), error)),
             _ => Ok(None),
         }
@@ -57,8 +57,8 @@ impl CopyTempFile {
         match (self, &task.context.policy.into) {
             (CopyTempFile::Staged { name, lock }, Some(volume)) => {
                 let file = (name.as_str(), lock.file());
-                let (root, staging) = (volume.root(), volume.staging());
-                let replaced = staging.replace(file, root, task.to, task.name, give_rights);
+                let root = volume.root.root.as_fd();
+                let replaced = volume.staging.replace(file, root, task.to, task.name, give_rights);
                 replaced.map_err(|error| task.context.endpoints.to.temp_file_error(&task.path(), error))
             }
             (CopyTempFile::Beside { name, .. }, _) => {
@@ -72,7 +72,7 @@ impl CopyTempFile {
         let io_error = |error| task.context.endpoints.to.io_error("unlink", &task.path(), error);
         match (self, &task.context.policy.into) {
             (CopyTempFile::Staged { name, .. }, Some(volume)) => {
-                let unlinked = volume.staging().unlink(name);
+                let unlinked = volume.staging.unlink(name);
                 unlinked.map_err(|error| task.context.endpoints.to.temp_file_error(&task.path(), error))
             }
             (CopyTempFile::Beside { name, .. }, _) => unlink_entry(task.to, name).map_err(io_error),

@@ -1,7 +1,7 @@
 //! Quotas on what the host writes into a directory volume.
 
 use super::estimate::{BLOCK, DirIdentity, Observation, UsageEstimate, max_allocated};
-use super::lock::{IsShared, UsageFile};
+use super::lock::{QuotaLocks, UsageFile};
 use crate::error::{Error, Result};
 use crate::model::MIB;
 use crate::sync::CancelToken;
@@ -25,41 +25,20 @@ impl Quota {
         Quota(mib)
     }
 
-    /// Fails if a write of `length` bytes at `path`, which frees `replaced` bytes, would exceed the quota. What the
-    /// guest wrote counts as well.
+    /// Fails if a write would exceed the quota. What the guest wrote counts as well.
     ///
     /// Measures the tree only if the estimate does not show that the write fits. A refusal therefore rests on a fresh
     /// measurement. The caller holds the volume's quota lock, from here until it has written.
-    pub(crate) fn reserve(
-        self,
-        tree: &VolumeRoot,
-        path: &str,
-        length: u64,
-        replaced: u64,
-        cancel: &CancelToken,
-    ) -> Result<()> {
-        self.reserve_more(
-            tree,
-            path,
-            SpaceRequest::whole(length, replaced),
-            &mut Reservation::default(),
-            cancel,
-        )
+    pub(crate) fn reserve(self, write: &QuotaWrite<'_>) -> Result<()> {
+        self.reserve_more(write, &mut Reservation::default())
     }
 
     /// Reserves space for a part of a write, like [`Quota::reserve`]. Charges it once, together with the earlier parts
     /// in `reservation`.
-    pub(crate) fn reserve_more(
-        self,
-        tree: &VolumeRoot,
-        path: &str,
-        request: SpaceRequest,
-        reservation: &mut Reservation,
-        cancel: &CancelToken,
-    ) -> Result<()> {
+    pub(crate) fn reserve_more(self, write: &QuotaWrite<'_>, reservation: &mut Reservation) -> Result<()> {
         let Some(mib) = self.0 else { return Ok(()) };
-        let write = QuotaWrite { path, request, limit: u64::from(mib) * MIB };
-        write.check_kernel_quota(tree)?;
+        let QuotaWrite { tree, request, .. } = write;
+        write.check_kernel_quota()?;
         if request.total() == 0 && !request.is_new {
             return Ok(());
         }
@@ -67,13 +46,8 @@ impl Quota {
         let quota_locks = tree.quota_locks.as_ref().ok_or_else(outside)?;
         let quota_lock = quota_locks.current(&tree.volume).ok_or_else(outside)?;
         let mut usage_file = quota_lock.usage_file();
-        write.reserve(
-            tree,
-            usage_file.as_mut().ok_or_else(outside)?,
-            &quota_locks.is_shared,
-            reservation,
-            cancel,
-        )
+        let usage_file = usage_file.as_mut().ok_or_else(outside)?;
+        write.reserve(u64::from(mib) * MIB, quota_locks, usage_file, reservation)
     }
 
     /// Returns whether there is a limit.
@@ -181,16 +155,23 @@ impl Reservation {
 }
 
 /// A write that asks for space.
-struct QuotaWrite<'w> {
-    path: &'w str,
-    request: SpaceRequest,
-    limit: u64,
+#[derive(Debug)]
+pub(crate) struct QuotaWrite<'w> {
+    /// The volume.
+    pub(crate) tree: &'w VolumeRoot,
+    /// The path that an error names.
+    pub(crate) path: &'w str,
+    /// The space.
+    pub(crate) request: SpaceRequest,
+    /// The token of the operation, which ends a measurement.
+    pub(crate) cancel: &'w CancelToken,
 }
 
 impl QuotaWrite<'_> {
     /// Fails if the kernel's quota would stop the write halfway. The kernel counts metadata, and both the old and the
     /// new content. It subtracts freed space once that is on disk.
-    fn check_kernel_quota(&self, tree: &VolumeRoot) -> Result<()> {
+    fn check_kernel_quota(&self) -> Result<()> {
+        let tree = self.tree;
         let io_error = |error| Error::file_system("statfs", self.path, error).in_volume(tree.volume.as_str());
         let Some(subvolume) = Subvolume::of_root(tree.root.as_fd()).map_err(io_error)? else { return Ok(()) };
         let length = self.request.length;
@@ -208,34 +189,35 @@ impl QuotaWrite<'_> {
         }
     }
 
+    /// Charges the write to the estimate. Fails if the volume would then take more than `limit` bytes.
     fn reserve(
         &self,
-        tree: &VolumeRoot,
+        limit: u64,
+        quota_locks: &QuotaLocks,
         usage_file: &mut UsageFile,
-        is_shared: &IsShared,
         reservation: &mut Reservation,
-        cancel: &CancelToken,
     ) -> Result<()> {
+        let tree = self.tree;
         let io_error = |error| Error::file_system("write", self.path, error).in_volume(tree.volume.as_str());
         let identity = identify(tree);
-        let before = observe(tree, is_shared)?;
+        let before = observe(tree, quota_locks)?;
         if let Some((identity, estimate)) = identity.zip(usage_file.read()) {
             let is_continued = self.request.is_continued && reservation.is_in(&estimate);
             let (estimate, more, charged) = reservation.charge(estimate, &self.request);
             // What is freed later counts as freed for this writer.
             let free = before.free.map(|free| free.saturating_add(self.request.freed));
             let max_used = estimate.max_used(identity, Observation { free, is_continued, ..before });
-            if max_used.is_some_and(|used| used.saturating_add(more) <= self.limit) {
+            if max_used.is_some_and(|used| used.saturating_add(more) <= limit) {
                 usage_file.write(&estimate.plus(more)).map_err(io_error)?;
                 *reservation = charged;
                 return Ok(());
             }
         }
         usage_file.check_may_measure()?;
-        let usage = tree.measure(cancel)?;
-        let after = observe(tree, is_shared)?;
+        let usage = tree.measure(self.cancel)?;
+        let after = observe(tree, quota_locks)?;
         let needed = self.request.total();
-        let fits = usage.bytes.saturating_add(needed) <= self.limit;
+        let fits = usage.bytes.saturating_add(needed) <= limit;
         if let Some(identity) = identity {
             let mut measured = UsageEstimate {
                 identity,
@@ -257,7 +239,7 @@ impl QuotaWrite<'_> {
             true => Ok(()),
             false => {
                 let volume = tree.volume.as_str();
-                Err(Error::quota_exceeded(volume, self.path, self.limit, usage.bytes, needed))
+                Err(Error::quota_exceeded(volume, self.path, limit, usage.bytes, needed))
             }
         }
     }
@@ -272,9 +254,9 @@ fn identify(tree: &VolumeRoot) -> Option<DirIdentity> {
     Some(DirIdentity { device: root.dev(), inode: root.ino(), born_ns, boot })
 }
 
-fn observe(tree: &VolumeRoot, is_shared: &IsShared) -> Result<Observation> {
+fn observe(tree: &VolumeRoot, quota_locks: &QuotaLocks) -> Result<Observation> {
     let io_error = |error| Error::file_system("statfs", ".", error).in_volume(tree.volume.as_str());
     let free = free_space(tree.root.as_fd()).map_err(io_error)?;
     let now = time_since_boot().map_err(io_error)?;
-    Ok(Observation { now, free, shared: is_shared(&tree.volume)?, is_continued: false })
+    Ok(Observation { now, free, shared: quota_locks.is_shared(&tree.volume)?, is_continued: false })
 }

@@ -39,12 +39,11 @@ impl VolumeRoot {
     pub(crate) fn measure(&self, cancel: &CancelToken) -> Result<Usage> {
         let io_error = |error| Error::file_system("scandir", ".", error).in_volume(self.volume.as_str());
         let root = self.root.try_clone().map_err(io_error)?;
-        let mut used = Usage { bytes: allocated(&root.dir_metadata().map_err(io_error)?), entries: 1 };
-        let mut linked = HashSet::new();
+        let used = Usage { bytes: allocated(&root.dir_metadata().map_err(io_error)?), entries: 1 };
         let mut visited = VisitedDirs::begin(root.as_fd());
         let mut cursor = DirCursor::new(root);
-        let mut pending = vec![DirPos::default()];
-        while let Some(next) = pending.pop() {
+        let mut walk = UsageWalk { used, linked: HashSet::new(), pending: vec![DirPos::default()], cancel };
+        while let Some(next) = walk.pending.pop() {
             cancel.check()?;
             let is_top = next.is_top();
             let measured = cursor.open(&next).and_then(|dir| {
@@ -53,7 +52,7 @@ impl VolumeRoot {
                     return Ok(());
                 }
                 let children = cursor.anchor_below(next, &dir);
-                measure(&dir, metadata.dev(), &children, &mut linked, &mut pending, &mut used, cancel)
+                walk.add_entries(&dir, metadata.dev(), &children)
             });
             match measured {
                 Ok(()) => {}
@@ -63,44 +62,48 @@ impl VolumeRoot {
         }
         // A cancellation may have cut the last directory short.
         cancel.check()?;
-        Ok(used)
+        Ok(walk.used)
     }
 }
 
-/// Adds up one directory's entries and queues its subdirectories.
-fn measure(
-    dir: &Dir,
-    device: u64,
-    here: &DirPos,
-    linked: &mut HashSet<(u64, u64)>,
-    pending: &mut Vec<DirPos>,
-    used: &mut Usage,
-    cancel: &CancelToken,
-) -> io::Result<()> {
-    for entry in dir.entries()? {
-        let entry = entry?;
-        if used.entries.is_multiple_of(MAX_ENTRIES_PER_CHECK) && cancel.check().is_err() {
-            return Ok(());
+/// A measurement of a tree in progress.
+struct UsageWalk<'c> {
+    used: Usage,
+    /// The counted files that have other hard links, by device and inode.
+    linked: HashSet<(u64, u64)>,
+    /// The directories to measure.
+    pending: Vec<DirPos>,
+    cancel: &'c CancelToken,
+}
+
+impl UsageWalk<'_> {
+    /// Adds up one directory's entries and queues its subdirectories.
+    fn add_entries(&mut self, dir: &Dir, device: u64, here: &DirPos) -> io::Result<()> {
+        for entry in dir.entries()? {
+            let entry = entry?;
+            if self.used.entries.is_multiple_of(MAX_ENTRIES_PER_CHECK) && self.cancel.check().is_err() {
+                return Ok(());
+            }
+            self.used.entries += 1;
+            let metadata = match entry.metadata() {
+                Ok(metadata) => metadata,
+                Err(error) if is_skipped(&error) => continue,
+                Err(error) => return Err(error),
+            };
+            // A nested subvolume has a device number of its own, and its files count. Opening refuses a mount.
+            let is_subvolume = metadata.is_dir() && metadata.ino() == SUBVOLUME_ROOT_INODE;
+            if metadata.dev() != device && !is_subvolume {
+                continue;
+            }
+            if metadata.is_dir() {
+                self.pending.push(here.child(entry.file_name()));
+            } else if metadata.nlink() > 1 && !self.linked.insert((metadata.dev(), metadata.ino())) {
+                continue;
+            }
+            self.used.bytes += allocated(&metadata);
         }
-        used.entries += 1;
-        let metadata = match entry.metadata() {
-            Ok(metadata) => metadata,
-            Err(error) if is_skipped(&error) => continue,
-            Err(error) => return Err(error),
-        };
-        // A nested subvolume has a device number of its own, and its files count. Opening refuses a mount.
-        let is_subvolume = metadata.is_dir() && metadata.ino() == SUBVOLUME_ROOT_INODE;
-        if metadata.dev() != device && !is_subvolume {
-            continue;
-        }
-        if metadata.is_dir() {
-            pending.push(here.child(entry.file_name()));
-        } else if metadata.nlink() > 1 && !linked.insert((metadata.dev(), metadata.ino())) {
-            continue;
-        }
-        used.bytes += allocated(&metadata);
+        Ok(())
     }
-    Ok(())
 }
 
 /// Returns the bytes that an entry takes on the host.
