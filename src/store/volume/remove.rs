@@ -327,6 +327,8 @@ impl StoreHandle {
             let _left = delete_tree(staging, &intent.entry, &staging.path_of(&intent.entry));
             return Err(error);
         }
+        // Crash safety: the next rename must not be on the disk without this one. Then the old root would stay.
+        self.dirs.sync.dir(volumes)?;
         match self.move_to_trash(intent)? {
             true => Ok(()),
             false => Err(Error::file_system("rename", volumes.path_of(name), Errno::EXDEV.into())),
