@@ -114,7 +114,7 @@ impl StoreHandle {
         })?;
         let (volume_id, identity) = (volume.id, volume.identity);
         let (name, action) = (name.clone(), Action::Remove);
-        // No other removal can have moved the volume, so no mark is needed.
+        // No other removal can have moved the volume, so a mark would say nothing.
         Ok((Intent { volume_id, name, identity, action, entry, is_marked: false, in_place: false }, image))
     }
 
@@ -161,7 +161,6 @@ impl StoreHandle {
         limits: ResolveLimits,
     ) -> Result<bool> {
         let has_begun = intent.in_place || !self.is_in_place(intent)?;
-        let is_in_trash = self.dirs.trash.contains(&intent.entry)?;
         let looked = match has_begun {
             true => Ok(()),
             false => self.refuse_mounted_in_microsandbox(&intent.name, limits.wait),
@@ -181,14 +180,7 @@ impl StoreHandle {
                 return Ok(None);
             }
             let image = match (has_begun, &looked, catalog.reader().intended_volume(intent.volume_id)?) {
-                (true, ..) => {
-                    if is_in_trash {
-                        // Crash safety: without a mark, a directory that microsandbox creates after the deletion would
-                        // be treated as the volume.
-                        catalog.mark_identity_stored(intent.volume_id)?;
-                    }
-                    return Ok(Some(None));
-                }
+                (true, ..) => return Ok(Some(None)),
                 (false, Ok(()), Some(volume)) => self.lock_if_unused(catalog, &volume),
                 (false, ..) => return catalog.delete_intent(intent.volume_id).map(|()| None),
             };
@@ -366,14 +358,20 @@ impl StoreHandle {
         Ok(!in_place)
     }
 
-    /// Deletes the id file and the quota files of a volume that is no longer in its place. The caller holds the name
-    /// lock.
+    /// Deletes the id file and the quota files of a volume that is no longer in its place, and marks it as moved. The
+    /// caller holds the name lock, and deletes the content after that.
     fn delete_files_of_moved(&self, intent: &Intent) -> Result<()> {
         // Crash safety: this also flushes a rename of a process that died before it flushed.
         self.dirs.sync.dir(&self.dirs.volumes)?;
         self.root_cache.remove(&intent.name);
         // Crash safety: the id file goes before the name lock is released, because then others may create the
         // directory.
-        self.dirs.delete_files_beside(&intent.name)
+        self.dirs.delete_files_beside(&intent.name)?;
+        if self.intent_of(&intent.name)?.is_some_and(|now| !now.is_marked) {
+            // Crash safety: without a mark, a directory that another program creates after the content is deleted would
+            // be treated as the volume.
+            self.write_to_free(|catalog| catalog.mark_identity_stored(intent.volume_id))?;
+        }
+        Ok(())
     }
 }

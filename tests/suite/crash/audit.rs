@@ -13,6 +13,7 @@ use sandbox_volumes::store::{ProblemKind, Store, check};
 use sandbox_volumes::sync::CancelToken;
 use serde_json::json;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -79,8 +80,10 @@ impl Audit {
         fs::write(home.join("volumes").join(BYSTANDER).join("file"), "untouched").unwrap();
         work.prepare(&store);
         drop(store);
-        if work == Work::Recover {
-            leave_unfinished(&home);
+        match work {
+            Work::Recover => leave_unfinished(&home),
+            Work::RemoveWithoutIdFile => deny_id_file(&home),
+            _ => {}
         }
         let overlay = (work == Work::RemoveInPlace).then(|| Overlay::over(&home));
         let bystander = Arc::new(Snapshot::of(&home.join("volumes").join(BYSTANDER)));
@@ -91,6 +94,9 @@ impl Audit {
     pub fn look_over(&self, work: Work, ending: Ending, point: &str) {
         let acknowledged = ending.acknowledged;
         let about = format!("{work:?}, {point}, {ending:?}");
+        if work == Work::RemoveWithoutIdFile {
+            allow_id_file(&self.home);
+        }
         let store = open(&self.home).unwrap();
         let is_there = self.look_at_home(&store, &about);
         if work == Work::MountInto {
@@ -208,7 +214,11 @@ impl Audit {
                 look_at_copy(&copy, ["below/file"], OLD, ending, about);
                 assert_eq!(content("dir/below/file").as_deref(), Some(OLD), "{about}");
             }
-            Work::RemoveDirectory | Work::RemoveInPlace | Work::Detach | Work::Recover => {
+            Work::RemoveDirectory
+            | Work::RemoveInPlace
+            | Work::RemoveWithoutIdFile
+            | Work::Detach
+            | Work::Recover => {
                 // Kept whole, for the removal was never begun.
                 for file in ["file", "dir/below/file"] {
                     assert_eq!(content(file).as_deref(), Some(OLD), "{about}: {file}");
@@ -291,6 +301,24 @@ fn leave_unfinished(home: &Path) {
         fs::write(left.join("dir/file"), OLD).unwrap();
     }
     fs::write(home.join("volumes/.staging/4-5-6"), "half a fi").unwrap();
+}
+
+/// Puts a link in place of the volume's id file, which is never written through it, and records that there is none.
+fn deny_id_file(home: &Path) {
+    let file = home.join("volumes/.ids").join(VOLUME);
+    fs::remove_file(&file).unwrap();
+    symlink("nothing", file).unwrap();
+    let catalog = Connection::open(home.join("db/volumes.db")).unwrap();
+    let sql = "UPDATE volume SET identity_stored = 0 WHERE name = ?1";
+    assert_eq!(catalog.execute(sql, [VOLUME]).unwrap(), 1);
+}
+
+/// Removes that link, if it is still there.
+fn allow_id_file(home: &Path) {
+    let file = home.join("volumes/.ids").join(VOLUME);
+    if file.is_symlink() {
+        fs::remove_file(file).unwrap();
+    }
 }
 
 /// An image that is listed is whole, as far as the judges that are installed can tell.

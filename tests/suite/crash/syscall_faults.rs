@@ -32,13 +32,14 @@ const CHANGING: &str = "mkdir,mkdirat,mknod,mknodat,open,openat,openat2,creat,wr
                         fsconfig,fsmount,umount2";
 
 /// What makes or removes the volume, and nothing else.
-const CHANGING_VOLUMES: [Work; 6] = [
+const CHANGING_VOLUMES: [Work; 7] = [
     Work::CreateDirectory,
     Work::CreateRawDisk,
     Work::CreateQcow2Disk,
     Work::RemoveDirectory,
     Work::RemoveDisk,
     Work::RemoveInPlace,
+    Work::RemoveWithoutIdFile,
 ];
 
 /// A call that meets its fate: the n-th of that name in its thread, for strace counts each by itself.
@@ -227,6 +228,11 @@ fn case_52_removing_a_volume_of_a_lower_overlay_layer() {
     }
     let Some(private) = Private::new() else { return };
     fail_each_call_in(private.path(), Work::RemoveInPlace);
+}
+
+#[test]
+fn case_25_removing_a_volume_without_an_id_file() {
+    fail_each_call(Work::RemoveWithoutIdFile);
 }
 
 #[test]

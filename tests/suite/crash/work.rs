@@ -32,6 +32,8 @@ pub enum Work {
     RemoveDisk,
     /// A volume of a lower layer of an overlay, which cannot be renamed.
     RemoveInPlace,
+    /// A volume whose id file cannot be written.
+    RemoveWithoutIdFile,
     Overwrite,
     WriteNew,
     WriteDeep,
@@ -51,7 +53,7 @@ pub enum Work {
     Recover,
 }
 
-const ALL: [Work; 24] = [
+const ALL: [Work; 25] = [
     Work::CreateDirectory,
     Work::CreateRawDisk,
     Work::CreateQcow2Disk,
@@ -59,6 +61,7 @@ const ALL: [Work; 24] = [
     Work::RemoveDirectory,
     Work::RemoveDisk,
     Work::RemoveInPlace,
+    Work::RemoveWithoutIdFile,
     Work::Overwrite,
     Work::WriteNew,
     Work::WriteDeep,
@@ -119,7 +122,10 @@ pub fn copied_out(home: &Path) -> PathBuf {
 impl Work {
     /// Whether it removes the volume, and nothing else.
     pub fn removes(self) -> bool {
-        matches!(self, Work::RemoveDirectory | Work::RemoveDisk | Work::RemoveInPlace)
+        matches!(
+            self,
+            Work::RemoveDirectory | Work::RemoveDisk | Work::RemoveInPlace | Work::RemoveWithoutIdFile
+        )
     }
 
     pub fn of(name: &str) -> Self {
@@ -179,7 +185,7 @@ impl Work {
             Work::CreateQcow2Disk => {
                 create(&store, VOLUME, json!({ "kind": "disk", "sizeMib": 8, "format": "qcow2" }))
             }
-            Work::RemoveDirectory | Work::RemoveDisk | Work::RemoveInPlace => {
+            Work::RemoveDirectory | Work::RemoveDisk | Work::RemoveInPlace | Work::RemoveWithoutIdFile => {
                 store.remove(&name(VOLUME), &cancel)
             }
             Work::Overwrite => write("file", false),
