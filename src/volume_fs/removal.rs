@@ -8,6 +8,9 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+/// The most entries that one helper process deletes. Their names are its arguments, for which 128 KiB always suffice.
+const MAX_NAMES_PER_PROCESS: usize = 256;
+
 /// Deletes the entry `name` of `parent` and everything below it. A missing entry is not an error. Fails with `EBUSY` at
 /// a mount below it, which stays, and if other processes keep adding entries. `shown` is the entry's path in messages.
 pub fn remove_tree(parent: OwnedFd, name: &OsStr, shown: &Path) -> Result<()> {
@@ -18,7 +21,8 @@ pub fn remove_tree(parent: OwnedFd, name: &OsStr, shown: &Path) -> Result<()> {
 #[derive(Debug)]
 pub struct Removal {
     remover: TreeRemover,
-    name: OsString,
+    /// The entry to remove. `None` if everything in the outermost directory is.
+    name: Option<OsString>,
     shown: PathBuf,
     help: Help,
     /// See [`ForeignTree::scope`].
@@ -41,16 +45,16 @@ enum Help {
 impl Removal {
     /// Creates a removal that has not begun.
     pub fn new(parent: OwnedFd, name: &OsStr, shown: &Path) -> Self {
-        Removal::by(TreeRemover::new(parent, name), name, shown)
+        Removal::by(TreeRemover::new(parent, name), Some(name), shown)
     }
 
     /// Creates a removal of everything below an open directory, which itself stays.
     pub fn of_content(top: OwnedFd, shown: &Path) -> Self {
-        Removal::by(TreeRemover::of_content(top), OsStr::new(""), shown)
+        Removal::by(TreeRemover::of_content(top), None, shown)
     }
 
-    fn by(remover: TreeRemover, name: &OsStr, shown: &Path) -> Self {
-        let (name, shown) = (name.to_owned(), shown.to_owned());
+    fn by(remover: TreeRemover, name: Option<&OsStr>, shown: &Path) -> Self {
+        let (name, shown) = (name.map(OsStr::to_owned), shown.to_owned());
         Removal { remover, name, shown, help: Help::None, scope: None, lock: None }
     }
 
@@ -85,7 +89,7 @@ impl Removal {
         };
         match self.help {
             Help::UserNamespace(reachable_by) if owner.is_some_and(may_remove_of) => {
-                self.remover.restart(&self.name);
+                self.remover.restart(self.name.as_deref());
                 if until.is_some() {
                     return Ok(false);
                 }
@@ -99,9 +103,18 @@ impl Removal {
 
     /// Fails with `EBUSY` if a mount is in the way, and otherwise with `error`, which says what the caller can do.
     fn remove_in_user_namespace(&self, reachable_by: ReachableBy, error: Error) -> Result<()> {
-        let Some(dir) = self.remover.parent() else { return Ok(()) };
+        let Some(dir) = self.remover.outermost_dir() else { return Ok(()) };
         let (scope, lock) = (self.scope.as_ref().map(AsFd::as_fd), self.lock.as_ref().map(AsFd::as_fd));
-        match remove_in_user_namespace(ForeignTree { dir, name: &self.name, reachable_by, scope, lock }) {
+        let names = match &self.name {
+            Some(name) => Ok(vec![name.clone()]),
+            None => self.remover.outermost_names(),
+        };
+        let removed = names.and_then(|names| {
+            names.chunks(MAX_NAMES_PER_PROCESS).try_for_each(|names| {
+                remove_in_user_namespace(ForeignTree { dir, names, reachable_by, scope, lock })
+            })
+        });
+        match removed {
             Err(refused) if refused.raw_os_error() == Some(Errno::EBUSY as i32) => {
                 Err(Error::file_system("rm", &self.shown, refused))
             }

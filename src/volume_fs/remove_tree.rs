@@ -121,17 +121,26 @@ impl TreeRemover {
         Ok(true)
     }
 
-    /// Closes all directories but the parent, and starts at the top again.
-    pub fn restart(&mut self, name: &OsStr) {
+    /// Closes all directories but the outermost, and starts at its entry `name` again, or with `None` at a top that
+    /// stays.
+    pub fn restart(&mut self, name: Option<&OsStr>) {
         self.levels.truncate(1);
+        self.kept_top = self.kept_top.map(|_| Pass::First);
         if let [outermost] = &mut self.levels[..] {
-            outermost.entries = vec![PendingEntry::found(name.to_owned())];
+            outermost.entries = name.map(|name| PendingEntry::found(name.to_owned())).into_iter().collect();
         }
     }
 
-    /// The directory that holds the tree.
-    pub fn parent(&self) -> Option<BorrowedFd<'_>> {
+    /// Returns the parent of the tree, or the top if that stays.
+    pub fn outermost_dir(&self) -> Option<BorrowedFd<'_>> {
         self.levels.first().map(|outermost| outermost.dir.as_fd())
+    }
+
+    /// Returns the names in the outermost directory, at most as many as one pass removes.
+    pub fn outermost_names(&self) -> io::Result<Vec<OsString>> {
+        let Some(outermost) = self.levels.first() else { return Ok(Vec::new()) };
+        let entries = outermost.dir.entries()?.take(MAX_ENTRIES_PER_PASS);
+        entries.map(|entry| Ok(entry?.file_name())).collect()
     }
 
     /// Removes an entry of the innermost level, or makes the directory that it is the innermost level.

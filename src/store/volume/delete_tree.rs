@@ -60,9 +60,10 @@ impl TreeDeletion {
         Ok(TreeDeletion { dir: dir.try_clone()?, subvolume, removal })
     }
 
-    /// Prepares the deletion of everything below an open directory, which itself stays.
+    /// Prepares the deletion of everything below a volume's root, which itself stays. Guests may reach it there.
     pub fn of_content(root: &Dir, shown: &Path) -> Result<Self> {
-        let removal = Removal::of_content(root.try_clone()?, shown);
+        let removal =
+            Removal::of_content(root.try_clone()?, shown).with_granted_ids_in_volume(root.try_clone()?);
         Ok(TreeDeletion { dir: root.try_clone()?, subvolume: None, removal })
     }
 

@@ -9,7 +9,7 @@ use nix::fcntl::readlink;
 use nix::unistd::{User, geteuid};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Signal, set_parent_process_death_signal};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStringExt;
@@ -32,10 +32,10 @@ const ALL_UIDS: u64 = u32::MAX as u64;
 /// The begin of the output of GNU `rm --version`.
 const GNU_RM_VERSION: &[u8] = b"rm (GNU coreutils)";
 
-/// Deletes the entry `$1` of the working directory, in a second mount of that directory, which shows no other mount. It is
+/// Deletes entries of the working directory, in a second mount of that directory, which shows no other mount. It is
 /// put on /proc, which nothing needs any more. `mount` follows no path to the directory, which guests may rename.
 const REMOVE: &str =
-    "mount --no-canonicalize --bind . /proc && cd -P /proc && exec rm -rf --one-file-system -- \"$1\"";
+    "mount --no-canonicalize --bind . /proc && cd -P /proc && exec rm -rf --one-file-system -- \"$@\"";
 
 /// Who may change a tree while it is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,25 +56,25 @@ pub fn may_remove_of(owner: u32) -> bool {
 /// What [`remove_in_user_namespace`] deletes.
 #[derive(Clone, Copy, Debug)]
 pub struct ForeignTree<'a> {
-    /// The directory that holds the entry.
+    /// The directory that holds the entries.
     pub dir: BorrowedFd<'a>,
-    /// The entry.
-    pub name: &'a OsStr,
-    /// Who may change it while it is deleted.
+    /// The entries. The kernel limits their length together.
+    pub names: &'a [OsString],
+    /// Who may change them while they are deleted.
     pub reachable_by: ReachableBy,
-    /// The directory out of which guests cannot move anything: the volume's root. `None` if that is the entry.
+    /// The directory out of which guests cannot move anything: the volume's root. `None` if that is an entry.
     pub scope: Option<BorrowedFd<'a>>,
     /// A locked file that the processes keep locked until the last of them has ended.
     pub lock: Option<BorrowedFd<'a>>,
 }
 
-/// Deletes an entry, and everything below it, in a user namespace in which this process's user is root and has the ids
+/// Deletes entries, and everything below them, in a user namespace in which this process's user is root and has the ids
 /// that /etc/subuid and /etc/subgid grant it.
 ///
 /// A process with several threads cannot enter a user namespace, so that `unshare` does it, with `newuidmap`. It is killed
 /// when this thread or process ends. Fails if one of the programs is not installed, or if something is left; with `EPERM`,
 /// before a process is started, if this process is root's; and with `EBUSY`, before anything is deleted, if there is a
-/// mount at or below the entry, or below the scope.
+/// mount at or below an entry, or below the scope.
 ///
 /// TOCTOU: a mount may be made, or moved with a directory around it, while the tree is deleted. `rm` therefore has a mount
 /// namespace of its own and works in a second mount of `dir` that has no mounts below it. The kernel refuses to make
@@ -86,11 +86,14 @@ pub fn remove_in_user_namespace(tree: ForeignTree<'_>) -> io::Result<()> {
     if has_mount_in(tree)? {
         return Err(Errno::EBUSY.into());
     }
-    let mut entry = OsString::from("./");
-    entry.push(tree.name);
+    let entries = tree.names.iter().map(|name| {
+        let mut entry = OsString::from("./");
+        entry.push(name);
+        entry
+    });
     let mut remove = Command::new("unshare");
     remove.args(["--user", "--map-root-user", "--map-auto", "--mount", "--", "sh", "-c", REMOVE, "sh"]);
-    confined(&mut remove).arg(entry).current_dir(descriptor_path("self", tree.dir)).stdout(Stdio::null());
+    confined(&mut remove).args(entries).current_dir(descriptor_path("self", tree.dir)).stdout(Stdio::null());
     end_with_this_thread(&mut remove, tree.lock)?;
     match remove.status()?.success() {
         true => Ok(()),
@@ -119,10 +122,11 @@ fn end_with_this_thread(program: &mut Command, lock: Option<BorrowedFd<'_>>) -> 
 /// Whether a mount of this thread's namespace is in the way.
 fn has_mount_in(tree: ForeignTree<'_>) -> io::Result<bool> {
     let path = |dir| Ok::<_, io::Error>(PathBuf::from(readlink(&descriptor_path("self", dir))?));
-    let entry = path(tree.dir)?.join(tree.name);
+    let dir = path(tree.dir)?;
+    let entries: Vec<_> = tree.names.iter().map(|name| dir.join(name)).collect();
     let scope = tree.scope.map(path).transpose()?;
     has_mount(|point| {
-        point.starts_with(&entry)
+        entries.iter().any(|entry| point.starts_with(entry))
             || scope.as_ref().is_some_and(|scope| point != scope && point.starts_with(scope))
     })
 }

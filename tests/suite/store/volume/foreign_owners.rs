@@ -3,6 +3,7 @@
 use crate::support::child::in_child;
 use crate::support::mount_namespace::enter_namespace;
 use crate::support::ordinary_user::{NOBODY, while_ordinary_user};
+use crate::support::private::Private;
 use crate::support::skip::skip;
 use crate::support::unmount::unmount;
 use crate::support::volume::Volume;
@@ -44,7 +45,12 @@ fn can_map() -> bool {
 
 /// A volume of the user's, with directories that belong to another.
 fn volume_of_user(owner: u32) -> Volume {
-    let volume = while_ordinary_user(|| Volume::new(json!({})));
+    volume_of_user_in(&tempfile::env::temp_dir(), owner)
+}
+
+/// The same, with its home below a directory.
+fn volume_of_user_in(dir: &Path, owner: u32) -> Volume {
+    let volume = while_ordinary_user(|| Volume::new_in(dir, json!({})));
     let root = volume.files.root();
     fs::create_dir_all(root.join("open/closed")).unwrap();
     for path in ["open/f", "open/closed/f", "f"] {
@@ -105,6 +111,65 @@ fn case_71_what_belongs_to_a_granted_id_is_removed_and_a_mount_in_it_left_alone(
         assert!(!volume.files.root().exists());
         assert_eq!(fs::read_dir(volume.files.root().with_file_name(".trash")).unwrap().count(), 0);
         assert_eq!(fs::read_to_string(elsewhere).unwrap(), "not the volume's");
+    });
+}
+
+/// How many more directories of another owner than one process deletes the volume has.
+const MORE_THAN_ONE_PROCESS_DELETES: usize = 300;
+
+#[test]
+fn case_71_what_belongs_to_a_granted_id_is_removed_from_a_volume_that_cannot_be_moved() {
+    with_home(|home| {
+        grant(home, GRANT);
+        if !can_map() {
+            return skip("an ordinary user cannot have a user name space with newuidmap and util-linux 2.38");
+        }
+        let Some(private) = Private::new() else { return };
+        let [lower, upper, work, merged] = ["lower", "upper", "work", "merged"].map(|layer| {
+            let dir = private.path().join(layer);
+            fs::create_dir(&dir).unwrap();
+            chown(&dir, Some(NOBODY), Some(NOBODY)).unwrap();
+            dir
+        });
+        let below = volume_of_user_in(&lower, SUBORDINATE);
+        for number in 0..MORE_THAN_ONE_PROCESS_DELETES {
+            let dir = below.files.root().join(format!("-{number}"));
+            fs::create_dir(&dir).unwrap();
+            fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
+            chown(&dir, Some(SUBORDINATE), Some(SUBORDINATE)).unwrap();
+        }
+        let layers = [("lowerdir", &lower), ("upperdir", &upper), ("workdir", &work)];
+        let layers = layers.map(|(option, dir)| format!("{option}={}", dir.display())).join(",");
+        let layers = format!("{layers},redirect_dir=off");
+        if let Err(errno) =
+            mount(Some("overlay"), &merged, Some("overlay"), MsFlags::empty(), Some(layers.as_str()))
+        {
+            return skip(format!("an overlay cannot be mounted: {errno}"));
+        }
+        let home = merged.join(below.store.home().file_name().unwrap());
+        let root = home.join("volumes").join(below.name.as_str());
+        let store = while_ordinary_user(|| Store::open(&home, Durability::Fast).unwrap());
+        let remove = || while_ordinary_user(|| store.remove(&below.name, &CancelToken::default()));
+        let listed =
+            || while_ordinary_user(|| store.list(&Labels::default(), &CancelToken::default()).unwrap().len());
+        let bound = root.join("open/f");
+        let elsewhere = private.path().join("elsewhere");
+        fs::write(&elsewhere, "not the volume's").unwrap();
+        mount(Some(&elsewhere), &bound, NOTHING, MsFlags::MS_BIND, NOTHING).unwrap();
+        remove().unwrap_err();
+        assert_eq!(listed(), 1);
+        assert_eq!(fs::read_to_string(root.join("open/closed/f")).unwrap(), "theirs");
+        unmount(&bound).unwrap();
+
+        let begun = while_ordinary_user(|| store.begin_remove(&below.name, &CancelToken::default())).unwrap();
+        assert!(root.join("open/closed/f").exists(), "the content is deleted in its place");
+        while_ordinary_user(|| begun.finish()).unwrap();
+        assert_eq!((listed(), root.exists()), (0, false));
+        assert_eq!(fs::read_dir(root.with_file_name(".trash")).unwrap().count(), 0);
+        assert_eq!(fs::read_to_string(elsewhere).unwrap(), "not the volume's");
+        assert_eq!(fs::read_to_string(below.files.root().join("open/closed/f")).unwrap(), "theirs");
+        drop(store);
+        unmount(&merged).unwrap();
     });
 }
 
