@@ -37,6 +37,9 @@ struct ContentDeletion {
     name_lock: Option<FileLock>,
 }
 
+/// Maximum number of times that an emptied root is emptied again because a process wrote into it.
+const MAX_REFILLS: u32 = 200;
+
 /// The content to delete.
 #[derive(Debug)]
 struct RemovedContent {
@@ -314,7 +317,13 @@ impl StoreHandle {
             return self.delete_files_of_moved(intent);
         }
         staging.open_or_create_child(&intent.entry)?;
-        if let Err(error) = staging.move_over_empty(&intent.entry, volumes, name) {
+        let mut refills = 0;
+        while let Err(error) = staging.move_over_empty(&intent.entry, volumes, name) {
+            if error.is_refusal(&[Errno::ENOTEMPTY, Errno::EEXIST]) && refills < MAX_REFILLS {
+                refills += 1;
+                TreeDeletion::of_content(root, &volumes.path_of(name))?.go_on(None)?;
+                continue;
+            }
             // If this fails too, the next opening of the home deletes the directory.
             let _left = delete_tree(staging, &intent.entry, &staging.path_of(&intent.entry));
             return Err(error);

@@ -231,6 +231,26 @@ fn case_52_removing_a_volume_of_a_lower_overlay_layer() {
 }
 
 #[test]
+fn case_52_an_emptied_root_that_is_written_into_is_emptied_again() {
+    if !may_attach() {
+        return skip("strace is missing, or may not attach to another process here");
+    }
+    if !enter_namespace() {
+        return;
+    }
+    let Some(private) = Private::new() else { return };
+    let work = Work::RemoveInPlace;
+    let audit = Audit::prepare(private.path(), work);
+    let log = audit.dir.path().join("trace.log");
+    let inject = "inject=renameat:error=ENOTEMPTY:when=1";
+    let strace = ["-o", log.to_str().unwrap(), "-e", "trace=renameat", "-e", inject];
+    let said = run(work, Durability::Full, &audit.home, &strace);
+    assert!(fs::read_to_string(&log).unwrap().contains("INJECTED"));
+    assert_eq!(said.as_deref(), Some(ACKNOWLEDGED));
+    audit.look_over(work, Ending { acknowledged: true, refused: false, power_cut: false }, inject);
+}
+
+#[test]
 fn case_25_removing_a_volume_without_an_id_file() {
     fail_each_call(Work::RemoveWithoutIdFile);
 }
