@@ -274,7 +274,7 @@ impl StoreHandle {
             return Ok(Some(problem.in_volume(name).repaired(repaired)));
         }
         let Some(disk) = record.storage.disk() else { return Ok(None) };
-        let inspect = || self.inspect_volume(&record.name, disk);
+        let inspect = || self.dirs.inspect_volume(&record.name, disk);
         let has_bad_image = || Ok(self.still_exists(record)? && inspect().is_err());
         if let Err(error) = inspect()
             && self.holds_under_name_lock(&record.name, has_bad_image)?

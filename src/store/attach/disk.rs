@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::image::{self, Inspected};
 use crate::model::{DiskFormat, VolumeDisk, VolumeName};
 use crate::mount::{GuestPath, ResolvedSource};
-use crate::store::StoreHandle;
+use crate::store::home_dirs::HomeDirs;
 use crate::sys::fd::AsFd;
 use crate::sys::{FileId, HeldFile, file_in_memory, path_to_open};
 use std::path::{Path, PathBuf};
@@ -67,17 +67,23 @@ impl PendingDisk {
     }
 }
 
-impl StoreHandle {
+/// A mount of a disk.
+#[derive(Clone, Copy, Debug)]
+pub struct DiskMount<'a> {
+    pub dirs: &'a HomeDirs,
+    pub guest_path: &'a GuestPath,
+    pub readonly: bool,
+}
+
+impl DiskMount<'_> {
     /// Resolves a mount of a disk volume.
-    pub(crate) fn resolve_disk_volume(
+    pub fn resolve_volume(
         &self,
-        guest_path: &GuestPath,
         volume: &VolumeName,
         disk: &VolumeDisk,
-        readonly: bool,
     ) -> Result<(ResolvedSource, PendingDisk)> {
-        let (file, path, inspected) = self.inspect_volume(volume, disk)?;
-        if !readonly {
+        let (file, path, inspected) = self.dirs.inspect_volume(volume, disk)?;
+        if !self.readonly {
             check_writable(&file, &path).map_err(|error| error.in_volume(volume.as_str()))?;
         }
         let origin = ResolvedSource::Disk {
@@ -88,34 +94,22 @@ impl StoreHandle {
             format: inspected.format,
             fstype: inspected.fstype.map(str::to_owned),
         };
-        let (guest_path, volume) = (guest_path.clone(), Some(volume.clone()));
-        Ok((
-            origin,
-            PendingDisk {
-                guest_path,
-                volume,
-                path,
-                files: vec![HeldFile::new(file)],
-                stand_in: None,
-                readonly,
-            },
-        ))
+        let files = vec![HeldFile::new(file)];
+        Ok((origin, self.pending(Some(volume.clone()), path, files, None)))
     }
 
     /// Resolves a mount of a disk image of the host.
     ///
     /// TOCTOU: another file may replace the image or an extent later. A runtime opens the files that were checked.
-    pub(crate) fn resolve_disk_image(
+    pub fn resolve_image(
         &self,
-        guest_path: &GuestPath,
         source: &Path,
         format: Option<DiskFormat>,
         fstype: Option<&str>,
-        readonly: bool,
     ) -> Result<(ResolvedSource, PendingDisk)> {
-        let image::OpenedImage { file, path, directory } = open_image(&self.dirs, source, readonly)?;
+        let image::OpenedImage { file, path, directory } = open_image(self.dirs, source, self.readonly)?;
         let inspected = image::inspect(&file, source, directory.as_fd(), format)?;
-        inspected.check_mountable(source, readonly, fstype.is_some())?;
+        inspected.check_mountable(source, self.readonly, fstype.is_some())?;
         let Inspected { format, fstype: found, parts, .. } = inspected;
         let mut files = vec![HeldFile::new(file)];
         let mut stand_in = None;
@@ -125,7 +119,7 @@ impl StoreHandle {
             let failed = |error| Error::file_system("memfd_create", source, error);
             stand_in = Some(HeldFile::new(descriptor.map_err(failed)?));
             for extent in parts.files {
-                if !readonly {
+                if !self.readonly {
                     check_writable(&extent.file, source)?;
                 }
                 files.push(HeldFile::new(extent.file));
@@ -134,45 +128,52 @@ impl StoreHandle {
         let open = path_to_open(stand_in.as_ref().unwrap_or(&files[0]).as_fd());
         let fstype = fstype.or(found).map(str::to_owned);
         let origin = ResolvedSource::Disk { volume: None, host: path.clone(), open, format, fstype };
-        Ok((
-            origin,
-            PendingDisk { guest_path: guest_path.clone(), volume: None, path, files, stand_in, readonly },
-        ))
+        Ok((origin, self.pending(None, path, files, stand_in)))
     }
 
-    /// Locks the disks of an attachment that is being recorded, and returns the leases on them: one writer or many
-    /// readers of each image. The first lease on an image of the host carries its path.
-    pub(crate) fn lease_disks(
+    fn pending(
         &self,
-        catalog: &CatalogWriter<'_>,
-        disks: &[PendingDisk],
-    ) -> Result<Vec<(ImageLease, Option<AttachedImage>)>> {
-        let mut leases: Vec<(ImageLease, Option<AttachedImage>)> = Vec::new();
-        for disk in disks {
-            let mut image = disk.volume.is_none().then(|| AttachedImage {
-                path: disk.path.to_string_lossy().into_owned(),
-                guest_path: Some(disk.guest_path.to_string()),
-                readonly: disk.readonly,
-            });
-            for file in &disk.files {
-                let id = FileId::of_open(file.as_fd())
-                    .map_err(|error| Error::file_system("stat", &disk.path, error))?;
-                let lease = ImageLease { device: id.device(), inode: id.inode(), readonly: disk.readonly };
-                let clashes = |(other, _): &(ImageLease, Option<AttachedImage>)| {
-                    (other.device, other.inode) == (lease.device, lease.inode)
-                        && !(other.readonly && lease.readonly)
-                };
-                if leases.iter().any(clashes) {
-                    return Err(Error::invalid_guest_path(
-                        disk.guest_path.as_str(),
-                        "mounts a disk that another mount has as well, and a disk has one writer or any number \
-                         of readers; make both read-only, or mount it once",
-                    ));
-                }
-                disk.lock_file(catalog, file, lease)?;
-                leases.push((lease, image.take()));
-            }
-        }
-        Ok(leases)
+        volume: Option<VolumeName>,
+        path: PathBuf,
+        files: Vec<HeldFile>,
+        stand_in: Option<HeldFile>,
+    ) -> PendingDisk {
+        let (guest_path, readonly) = (self.guest_path.clone(), self.readonly);
+        PendingDisk { guest_path, volume, path, files, stand_in, readonly }
     }
+}
+
+/// Locks the disks of an attachment that is being recorded, and returns the leases on them: one writer or many
+/// readers of each image. The first lease on an image of the host carries its path.
+pub fn lease_disks(
+    catalog: &CatalogWriter<'_>,
+    disks: &[PendingDisk],
+) -> Result<Vec<(ImageLease, Option<AttachedImage>)>> {
+    let mut leases: Vec<(ImageLease, Option<AttachedImage>)> = Vec::new();
+    for disk in disks {
+        let mut image = disk.volume.is_none().then(|| AttachedImage {
+            path: disk.path.to_string_lossy().into_owned(),
+            guest_path: Some(disk.guest_path.to_string()),
+            readonly: disk.readonly,
+        });
+        for file in &disk.files {
+            let id = FileId::of_open(file.as_fd())
+                .map_err(|error| Error::file_system("stat", &disk.path, error))?;
+            let lease = ImageLease { device: id.device(), inode: id.inode(), readonly: disk.readonly };
+            let clashes = |(other, _): &(ImageLease, Option<AttachedImage>)| {
+                (other.device, other.inode) == (lease.device, lease.inode)
+                    && !(other.readonly && lease.readonly)
+            };
+            if leases.iter().any(clashes) {
+                return Err(Error::invalid_guest_path(
+                    disk.guest_path.as_str(),
+                    "mounts a disk that another mount has as well, and a disk has one writer or any number \
+                     of readers; make both read-only, or mount it once",
+                ));
+            }
+            disk.lock_file(catalog, file, lease)?;
+            leases.push((lease, image.take()));
+        }
+    }
+    Ok(leases)
 }

@@ -10,5 +10,6 @@ pub mod microsandbox;
 pub mod mount_into;
 pub mod mount_lock;
 pub mod mount_points;
+pub mod pending;
 pub mod query;
 pub mod subpath;

@@ -1,40 +1,37 @@
 //! Subpaths of volumes among the mounts of an attachment.
 
+use super::pending::PendingAttachment;
 use crate::error::{Errno, Result};
 use crate::model::VolumeRecord;
 use crate::mount::{MountedPart, ResolvedSource, Subpath};
-use crate::store::StoreHandle;
-use crate::sync::CancelToken;
-use crate::sys::fd::{AsFd, AsRawFd, OwnedFd};
+use crate::sys::fd::{AsFd, AsRawFd};
 use crate::sys::path_to_open;
 use crate::volume_fs::{PinnedSubpath, VolumeRoot};
 
-impl StoreHandle {
-    /// Resolves a subpath of a directory volume. Creates it if it is missing and `make` is true.
+impl PendingAttachment<'_> {
+    /// Resolves a subpath of a directory volume. Creates it if it is missing and `create` is true.
     ///
     /// TOCTOU: a guest may replace the entry at any time. A runtime gets the descriptor of the entry that was
     /// checked.
-    pub(crate) fn resolve_subpath(
-        &self,
+    pub(super) fn resolve_subpath(
+        &mut self,
         volume: &VolumeRecord,
         subpath: &Subpath,
         create: bool,
-        cancel: &CancelToken,
-    ) -> Result<(ResolvedSource, OwnedFd)> {
-        let name = &volume.name;
-        let root =
-            self.dirs.volumes.open_child(name.as_str()).map_err(|error| error.in_volume(name.as_str()))?;
+    ) -> Result<ResolvedSource> {
+        let (volumes, name) = (&self.handle.dirs.volumes, &volume.name);
+        let root = volumes.open_child(name.as_str()).map_err(|error| error.in_volume(name.as_str()))?;
         let volume_root =
-            VolumeRoot::new(name.clone(), root.try_clone()?).with_quota_locks(&self.quota_locks);
+            VolumeRoot::new(name.clone(), root.try_clone()?).with_quota_locks(&self.handle.quota_locks);
         let found = match volume_root.pin_subpath(subpath.path()) {
             Err(error) if create && error.is_refusal(&[Errno::ENOENT]) => {
-                self.create_subpath(&volume_root, volume, subpath, cancel)?;
+                self.create_subpath(&volume_root, volume, subpath)?;
                 volume_root.pin_subpath(subpath.path())
             }
             found => found,
         };
         let PinnedSubpath { descriptor, is_file } = found?;
-        let root = self.dirs.volumes.path_of(name.as_str());
+        let root = volumes.path_of(name.as_str());
         let origin = ResolvedSource::Named {
             volume: name.clone(),
             host: root.join(subpath.as_str()),
@@ -47,7 +44,8 @@ impl StoreHandle {
             }),
             quota_mib: volume.storage.quota_mib(),
         };
-        Ok((origin, descriptor))
+        self.subpaths.push(descriptor);
+        Ok(origin)
     }
 
     fn create_subpath(
@@ -55,10 +53,9 @@ impl StoreHandle {
         volume_root: &VolumeRoot,
         volume: &VolumeRecord,
         subpath: &Subpath,
-        cancel: &CancelToken,
     ) -> Result<()> {
-        let quota = self.quota_of(volume);
-        let create = || volume_root.mkdir_for_owner(subpath.path(), quota.limit(), &cancel.nested());
-        quota.with_lock(cancel, create)
+        let quota = self.handle.quota_of(volume);
+        let create = || volume_root.mkdir_for_owner(subpath.path(), quota.limit(), &self.cancel.nested());
+        quota.with_lock(self.cancel, create)
     }
 }

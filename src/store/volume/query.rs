@@ -2,11 +2,12 @@
 
 use crate::error::{Errno, Error, Result};
 use crate::model::{Labels, MIB, VolumeName, VolumeRecord, VolumeStorage};
+use crate::store::home_dirs::HomeDirs;
 use crate::store::{Store, StoreHandle};
 use crate::sync::CancelToken;
 use crate::sys::ext::MetadataExt;
 use crate::sys::fd::AsFd;
-use crate::sys::{STAT_BLOCK, Subvolume};
+use crate::sys::{Dir, STAT_BLOCK, Subvolume};
 use crate::volume_fs::VolumeRoot;
 use std::path::PathBuf;
 
@@ -43,13 +44,23 @@ impl QuotaEnforcement {
             QuotaEnforcement::Host => "host",
         }
     }
+
+    /// Checks the limit in the file system, because the volume may have been copied to another one.
+    fn of(volumes: &Dir, name: &VolumeName, mib: u32) -> Self {
+        let root = volumes.open_child(name.as_str()).ok();
+        let subvolume = root.and_then(|root| Subvolume::of_root(root.as_fd()).ok()?);
+        match subvolume.and_then(|subvolume| subvolume.quota()) {
+            Some(quota) if quota.limit <= u64::from(mib) * MIB => QuotaEnforcement::Kernel,
+            _ => QuotaEnforcement::Host,
+        }
+    }
 }
 
 impl Store {
     /// Returns the volume with this name.
     pub fn get(&self, name: &VolumeName, cancel: &CancelToken) -> Result<VolumeInfo> {
         let handle = self.handle()?;
-        let info = handle.measure(handle.volume(name)?, cancel)?;
+        let info = VolumeInfo::measure(&handle, handle.volume(name)?, cancel)?;
         info.ok_or_else(|| Error::volume_not_found(name.as_str()))
     }
 
@@ -64,44 +75,36 @@ impl Store {
         };
         handle.warn_of_invalid(&invalid);
         let matching = records.into_iter().filter(|record| record.labels.matches(filter));
-        matching.filter_map(|record| handle.measure(record, cancel).transpose()).collect()
+        matching.filter_map(|record| VolumeInfo::measure(&handle, record, cancel).transpose()).collect()
     }
 }
 
-impl StoreHandle {
+impl VolumeInfo {
     /// Measures a volume. Returns `None` if it was removed after its record was read.
     ///
     /// A record whose directory was deleted manually stays visible, with no usage, so that it can be removed.
-    fn measure(&self, record: VolumeRecord, cancel: &CancelToken) -> Result<Option<VolumeInfo>> {
-        let (volumes, name) = (&self.dirs.volumes, record.name.as_str());
-        let used_bytes = match self.used_bytes(&record, cancel) {
+    fn measure(handle: &StoreHandle, record: VolumeRecord, cancel: &CancelToken) -> Result<Option<Self>> {
+        let (volumes, name) = (&handle.dirs.volumes, record.name.as_str());
+        let used_bytes = match handle.dirs.used_bytes(&record, cancel) {
             Ok(bytes) => bytes,
             Err(error) if error.is_refusal(&UNREADABLE) => 0,
             Err(error) => return Err(error.in_volume(name)),
         };
-        if used_bytes == 0 && !self.still_exists(&record)? {
+        if used_bytes == 0 && !handle.still_exists(&record)? {
             return Ok(None);
         }
         let quota_enforcement =
-            record.storage.quota_mib().map(|mib| self.quota_enforcement(&record.name, mib));
+            record.storage.quota_mib().map(|mib| QuotaEnforcement::of(volumes, &record.name, mib));
         Ok(Some(VolumeInfo { path: volumes.path_of(name), record, used_bytes, quota_enforcement }))
     }
+}
 
-    /// Checks the limit in the file system, because the volume may have been copied to another one.
-    fn quota_enforcement(&self, name: &VolumeName, mib: u32) -> QuotaEnforcement {
-        let root = self.dirs.volumes.open_child(name.as_str()).ok();
-        let subvolume = root.and_then(|root| Subvolume::of_root(root.as_fd()).ok()?);
-        match subvolume.and_then(|subvolume| subvolume.quota()) {
-            Some(quota) if quota.limit <= u64::from(mib) * MIB => QuotaEnforcement::Kernel,
-            _ => QuotaEnforcement::Host,
-        }
-    }
-
+impl HomeDirs {
     /// Returns the bytes that a directory volume's tree, or a disk volume's image, takes on the host.
     fn used_bytes(&self, record: &VolumeRecord, cancel: &CancelToken) -> Result<u64> {
         match &record.storage {
             VolumeStorage::Directory { .. } => {
-                let dir = self.dirs.volumes.open_child(record.name.as_str())?;
+                let dir = self.volumes.open_child(record.name.as_str())?;
                 VolumeRoot::new(record.name.clone(), dir.try_clone()?).used_bytes(cancel)
             }
             VolumeStorage::Disk(disk) => {
