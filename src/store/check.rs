@@ -119,50 +119,57 @@ pub fn check(
     check_home::check_existing(home, &dirs, options.into(), cancel)
 }
 
-impl StoreHandle {
-    /// Checks a home with an intact catalog.
-    pub(super) fn check(&self, repair: bool, cancel: &CancelToken) -> Result<Vec<HomeProblem>> {
-        let mut problems = self.check_lock_files(repair, cancel)?;
-        problems.extend(self.check_incomplete_operations(repair)?);
-        problems.extend(self.check_undeletable_list(repair)?);
-        let (records, invalid) = self.catalog.read(|catalog| catalog.volumes())?;
+/// The check of a home with an intact catalog.
+pub(super) struct HomeCheck<'a> {
+    pub handle: &'a StoreHandle,
+    pub repair: bool,
+    pub cancel: &'a CancelToken,
+}
+
+impl HomeCheck<'_> {
+    /// Finds the problems and, with `repair`, repairs them.
+    pub fn run(&self) -> Result<Vec<HomeProblem>> {
+        let mut problems = self.check_lock_files()?;
+        problems.extend(self.check_incomplete_operations()?);
+        problems.extend(self.check_undeletable_list()?);
+        let (records, invalid) = self.handle.catalog.read(|catalog| catalog.volumes())?;
         for row in &invalid {
-            cancel.check()?;
-            problems.push(self.check_invalid_row(row, repair, cancel)?);
+            self.cancel.check()?;
+            problems.push(self.check_invalid_row(row)?);
         }
         for record in &records {
-            cancel.check()?;
-            problems.extend(self.check_volume(record, repair, cancel)?);
-            problems.extend(self.check_id_file(record, repair)?);
+            self.cancel.check()?;
+            problems.extend(self.check_volume(record)?);
+            problems.extend(self.check_id_file(record)?);
         }
-        for entry in self.dirs.entries()? {
-            cancel.check()?;
-            problems.extend(self.check_entry(&entry, repair, cancel)?);
+        for entry in self.handle.dirs.entries()? {
+            self.cancel.check()?;
+            problems.extend(self.check_entry(&entry)?);
         }
-        for name in self.stale_identities()? {
-            cancel.check()?;
-            problems.extend(self.check_stale(&name, repair)?);
+        for name in self.handle.stale_identities()? {
+            self.cancel.check()?;
+            problems.extend(self.check_stale(&name)?);
         }
         Ok(problems)
     }
 
     /// Checks for the id of a volume that is gone. A later directory with the same name would get that id.
-    fn check_stale(&self, name: &VolumeName, repair: bool) -> Result<Option<HomeProblem>> {
-        if !self.holds_under_name_lock(name, || self.is_stale(name))? {
+    fn check_stale(&self, name: &VolumeName) -> Result<Option<HomeProblem>> {
+        if !self.holds_under_name_lock(name, || self.handle.is_stale(name))? {
             return Ok(None);
         }
         let mut message =
             format!("The id of a volume {:?} is left, and there is no such volume.", name.as_str());
-        let repaired = repair && unless_refused(self.delete_stale_identity(name), &mut message)?;
-        let path = self.dirs.ids.path_of(name.as_str());
+        let repaired = self.repair && unless_refused(self.handle.delete_stale_identity(name), &mut message)?;
+        let path = self.handle.dirs.ids.path_of(name.as_str());
         Ok(Some(HomeProblem::new(ProblemKind::IncompleteOperation, path, message).repaired(repaired)))
     }
 
-    fn check_incomplete_operations(&self, repair: bool) -> Result<Vec<HomeProblem>> {
+    fn check_incomplete_operations(&self) -> Result<Vec<HomeProblem>> {
         let mut problems = self.incomplete_operations()?;
-        if repair && !problems.is_empty() {
-            ignore_refusal(self.dirs.clear_undeletable())?;
-            self.recover()?;
+        if self.repair && !problems.is_empty() {
+            ignore_refusal(self.handle.dirs.clear_undeletable())?;
+            self.handle.recover()?;
             // Recovery leaves what the file system or a lock did not permit.
             let remaining = self.incomplete_operations()?;
             for problem in &mut problems {
@@ -178,21 +185,21 @@ impl StoreHandle {
     }
 
     /// Checks for an entry at the path of the list of undeletable leftovers that is not a file.
-    fn check_undeletable_list(&self, repair: bool) -> Result<Option<HomeProblem>> {
-        let Some((path, kind)) = self.dirs.invalid_undeletable_list()? else { return Ok(None) };
+    fn check_undeletable_list(&self) -> Result<Option<HomeProblem>> {
+        let Some((path, kind)) = self.handle.dirs.invalid_undeletable_list()? else { return Ok(None) };
         let mut message = format!("{path:?} is {kind}, not a file. Move it away.");
-        let delete = || self.dirs.clear_undeletable().map(|()| true);
-        let repaired = repair && unless_refused(delete(), &mut message)?;
+        let delete = || self.handle.dirs.clear_undeletable().map(|()| true);
+        let repaired = self.repair && unless_refused(delete(), &mut message)?;
         Ok(Some(HomeProblem::new(ProblemKind::UnrecognizedEntry, path, message).repaired(repaired)))
     }
 
     /// Returns a message that says why a leftover in the staging or trash directory could not be deleted.
     fn undeletable_message(&self, problem: &HomeProblem) -> String {
         let entry = problem.path.file_name().and_then(OsStr::to_str);
-        let dir = [&self.dirs.staging, &self.dirs.trash]
+        let dir = [&self.handle.dirs.staging, &self.handle.dirs.trash]
             .into_iter()
             .find(|dir| problem.path.starts_with(dir.path()));
-        match entry.zip(dir).map(|(entry, dir)| self.clear_leftover(dir, entry)) {
+        match entry.zip(dir).map(|(entry, dir)| self.handle.clear_leftover(dir, entry)) {
             Some(Err(error)) => format!(
                 "An operation that did not finish left this, and it cannot be deleted: {error} Opening the \
                  store tries again."
@@ -204,14 +211,14 @@ impl StoreHandle {
     /// Returns abandoned intents and leftovers: those whose lock is free.
     fn incomplete_operations(&self) -> Result<Vec<HomeProblem>> {
         let mut problems = Vec::new();
-        for intent in self.catalog.read(|catalog| catalog.intents(None))? {
+        for intent in self.handle.catalog.read(|catalog| catalog.intents(None))? {
             let remains = || {
                 // This acquires the work lock for a moment. Under the name lock, no removal can need it then.
-                if self.dirs.locks.is_work_locked(&intent.name)? {
+                if self.handle.dirs.locks.is_work_locked(&intent.name)? {
                     return Ok(false);
                 }
                 // TOCTOU: a removal deletes its intent before it releases the work lock, so the intent is read last.
-                let intents = self.catalog.read(|catalog| catalog.intents(Some(&intent.name)))?;
+                let intents = self.handle.catalog.read(|catalog| catalog.intents(Some(&intent.name)))?;
                 Ok(intents.iter().any(|other| other.volume_id == intent.volume_id))
             };
             if self.holds_under_name_lock(&intent.name, remains)? {
@@ -220,15 +227,15 @@ impl StoreHandle {
                     "Creating or removing volume {name:?} did not finish. The next operation on it, or \
                      opening the store, finishes or undoes it."
                 );
-                let path = self.dirs.volumes.path_of(name);
+                let path = self.handle.dirs.volumes.path_of(name);
                 problems
                     .push(HomeProblem::new(ProblemKind::IncompleteOperation, path, message).in_volume(name));
             }
         }
-        for dir in [&self.dirs.staging, &self.dirs.trash] {
+        for dir in [&self.handle.dirs.staging, &self.handle.dirs.trash] {
             for entry in dir.names()? {
                 let Some(text) = entry.to_str() else { continue };
-                let message = match self.lock_abandoned(dir, text) {
+                let message = match self.handle.lock_abandoned(dir, text) {
                     Ok(None) => continue,
                     Ok(Some(_lock)) => {
                         "An operation that did not finish left this. Opening the store deletes it.".to_owned()
@@ -246,36 +253,32 @@ impl StoreHandle {
         Ok(problems)
     }
 
-    fn check_invalid_row(&self, row: &InvalidRow, repair: bool, cancel: &CancelToken) -> Result<HomeProblem> {
+    fn check_invalid_row(&self, row: &InvalidRow) -> Result<HomeProblem> {
         let name = &row.name;
         let mut message = format!("The catalog's row of {name:?} is not usable: {}", row.problem);
-        let delete = || self.delete_invalid_row(row, cancel).map(|()| true);
-        let repaired = repair && unless_refused(delete(), &mut message)?;
-        let problem = HomeProblem::new(ProblemKind::InvalidRow, self.dirs.catalog_path(), message);
+        let delete = || self.delete_invalid_row(row).map(|()| true);
+        let repaired = self.repair && unless_refused(delete(), &mut message)?;
+        let problem = HomeProblem::new(ProblemKind::InvalidRow, self.handle.dirs.catalog_path(), message);
         Ok(problem.in_volume(name).repaired(repaired))
     }
 
-    fn check_volume(
-        &self,
-        record: &VolumeRecord,
-        repair: bool,
-        cancel: &CancelToken,
-    ) -> Result<Option<HomeProblem>> {
+    fn check_volume(&self, record: &VolumeRecord) -> Result<Option<HomeProblem>> {
         let name = record.name.as_str();
-        let path = self.dirs.volumes.path_of(name);
-        let is_missing = || Ok(self.still_exists(record)? && !self.dirs.volumes.contains(name)?);
+        let path = self.handle.dirs.volumes.path_of(name);
+        let is_missing =
+            || Ok(self.handle.still_exists(record)? && !self.handle.dirs.volumes.contains(name)?);
         if is_missing()? && self.holds_under_name_lock(&record.name, is_missing)? {
             let mut message = format!(
                 "The directory of volume {name:?} is gone: it was deleted manually. Its content is lost; removing the \
                  volume frees its name."
             );
-            let repaired = repair && unless_refused(self.delete_record(record, cancel), &mut message)?;
+            let repaired = self.repair && unless_refused(self.delete_record(record), &mut message)?;
             let problem = HomeProblem::new(ProblemKind::MissingDirectory, path, message);
             return Ok(Some(problem.in_volume(name).repaired(repaired)));
         }
         let Some(disk) = record.storage.disk() else { return Ok(None) };
-        let inspect = || self.dirs.inspect_volume(&record.name, disk);
-        let has_bad_image = || Ok(self.still_exists(record)? && inspect().is_err());
+        let inspect = || self.handle.dirs.inspect_volume(&record.name, disk);
+        let has_bad_image = || Ok(self.handle.still_exists(record)? && inspect().is_err());
         if let Err(error) = inspect()
             && self.holds_under_name_lock(&record.name, has_bad_image)?
         {
@@ -293,10 +296,10 @@ impl StoreHandle {
         name: &VolumeName,
         seen: impl Fn() -> Result<bool>,
     ) -> Result<bool> {
-        if self.dirs.is_read_only() || self.dirs.locks.is_unusable(name)? {
+        if self.handle.dirs.is_read_only() || self.handle.dirs.locks.is_unusable(name)? {
             return seen();
         }
-        match self.dirs.locks.try_lock(name)? {
+        match self.handle.dirs.locks.try_lock(name)? {
             Some(_lock) => seen(),
             None => Ok(false),
         }
@@ -304,15 +307,15 @@ impl StoreHandle {
 
     /// Deletes the row of a volume without a directory, and its id and quota files. Returns false if the volume is
     /// attached or its directory exists again.
-    fn delete_record(&self, record: &VolumeRecord, cancel: &CancelToken) -> Result<bool> {
-        let _lock = self.dirs.locks.lock(&record.name, cancel)?;
-        self.write_to_free(|catalog| {
+    fn delete_record(&self, record: &VolumeRecord) -> Result<bool> {
+        let _lock = self.handle.dirs.locks.lock(&record.name, self.cancel)?;
+        self.handle.write_to_free(|catalog| {
             let free = live_holders(catalog, HeldResource::Volume(record.id), None)?.is_empty();
-            let delete = free && !self.dirs.volumes.contains(record.name.as_str())?;
+            let delete = free && !self.handle.dirs.volumes.contains(record.name.as_str())?;
             if delete {
                 // Crash safety: the id file goes before the row, so that a later directory with this name never gets
                 // this id.
-                self.dirs.delete_files_beside(&record.name)?;
+                self.handle.dirs.delete_files_beside(&record.name)?;
                 catalog.delete_volume(record.id)?;
             }
             Ok(delete)
@@ -320,26 +323,21 @@ impl StoreHandle {
     }
 
     /// Deletes an invalid row. If the directory exists, its id and quota files stay for the volume that it becomes.
-    fn delete_invalid_row(&self, row: &InvalidRow, cancel: &CancelToken) -> Result<()> {
+    fn delete_invalid_row(&self, row: &InvalidRow) -> Result<()> {
         let name = VolumeName::parse(&row.name).ok();
-        let _lock = name.as_ref().map(|name| self.dirs.locks.lock(name, cancel)).transpose()?;
-        self.write_to_free(|catalog| {
+        let _lock = name.as_ref().map(|name| self.handle.dirs.locks.lock(name, self.cancel)).transpose()?;
+        self.handle.write_to_free(|catalog| {
             if let Some(name) = &name
-                && !self.dirs.volumes.contains(name.as_str())?
+                && !self.handle.dirs.volumes.contains(name.as_str())?
             {
-                self.dirs.delete_files_beside(name)?;
+                self.handle.dirs.delete_files_beside(name)?;
             }
             catalog.delete_volume(row.id)
         })
     }
 
-    fn check_entry(
-        &self,
-        entry: &FoundEntry,
-        repair: bool,
-        cancel: &CancelToken,
-    ) -> Result<Option<HomeProblem>> {
-        let volumes = &self.dirs.volumes;
+    fn check_entry(&self, entry: &FoundEntry) -> Result<Option<HomeProblem>> {
+        let volumes = &self.handle.dirs.volumes;
         match entry {
             FoundEntry::Unrecognized(name) => {
                 let message = format!(
@@ -351,7 +349,7 @@ impl StoreHandle {
             FoundEntry::Volume(found) => {
                 let name = found.name.as_str();
                 let is_unknown = || {
-                    let is_known = self.catalog.read(|catalog| catalog.has_row(&found.name))?;
+                    let is_known = self.handle.catalog.read(|catalog| catalog.has_row(&found.name))?;
                     Ok(!is_known && volumes.contains(name)?)
                 };
                 if !is_unknown()? || !self.holds_under_name_lock(&found.name, is_unknown)? {
@@ -360,7 +358,7 @@ impl StoreHandle {
                 let mut message = format!(
                     "The catalog does not know the directory {name:?}. As a volume it has neither a quota nor labels."
                 );
-                let repaired = repair && unless_refused(self.adopt(found, cancel), &mut message)?;
+                let repaired = self.repair && unless_refused(self.adopt(found), &mut message)?;
                 let problem = HomeProblem::new(ProblemKind::UnknownDirectory, volumes.path_of(name), message);
                 Ok(Some(problem.in_volume(name).repaired(repaired)))
             }
@@ -368,10 +366,10 @@ impl StoreHandle {
     }
 
     /// Makes a directory a volume. Returns false if it is gone or is a volume already.
-    fn adopt(&self, found: &FoundVolume, cancel: &CancelToken) -> Result<bool> {
-        let _lock = self.dirs.locks.lock(&found.name, cancel)?;
-        self.catalog.write(|catalog| {
-            Ok(self.dirs.volumes.contains(found.name.as_str())? && catalog.adopt_volume(found)?)
+    fn adopt(&self, found: &FoundVolume) -> Result<bool> {
+        let _lock = self.handle.dirs.locks.lock(&found.name, self.cancel)?;
+        self.handle.catalog.write(|catalog| {
+            Ok(self.handle.dirs.volumes.contains(found.name.as_str())? && catalog.adopt_volume(found)?)
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Checks a home before its catalog is trusted: the rights of other users, and the catalog's files.
 
-use super::check::{CheckOptions, HomeProblem, ProblemKind};
+use super::check::{CheckOptions, HomeCheck, HomeProblem, ProblemKind};
 use super::home_dirs::HomeDirs;
 use super::paths::DAMAGED;
 use super::privacy::GuardedDirs;
@@ -106,7 +106,10 @@ fn check(
     let no_tables = || Err(catalog::damaged("it has no tables"));
     let sound = dirs.open_catalog(no_tables).and_then(|catalog| catalog.verify().map(|()| catalog));
     match sound {
-        Ok(catalog) => problems.extend(StoreHandle::new(dirs, catalog)?.check(options.repair, cancel)?),
+        Ok(catalog) => {
+            let handle = StoreHandle::new(dirs, catalog)?;
+            problems.extend(HomeCheck { handle: &handle, repair: options.repair, cancel }.run()?);
+        }
         Err(error) if error.kind() == ErrorKind::Catalog => {
             problems.extend(repair_catalog(home, dirs, options, error, cancel)?);
         }

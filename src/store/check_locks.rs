@@ -1,18 +1,16 @@
 //! Checks for entries at the paths of lock files and id files that are no regular file.
 
-use super::StoreHandle;
-use super::check::{HomeProblem, ProblemKind, unless_refused};
+use super::check::{HomeCheck, HomeProblem, ProblemKind, unless_refused};
 use super::paths::{DAMAGED, IDS};
 use super::volume::name_locks::LockEntry;
 use crate::error::Result;
 use crate::model::VolumeRecord;
-use crate::sync::CancelToken;
 use crate::sys::{Dir, unique_token};
 
-impl StoreHandle {
+impl HomeCheck<'_> {
     /// Checks for lock files that cannot be locked. Repair renames them.
-    pub(super) fn check_lock_files(&self, repair: bool, cancel: &CancelToken) -> Result<Vec<HomeProblem>> {
-        let dir = self.dirs.locks.dir();
+    pub(super) fn check_lock_files(&self) -> Result<Vec<HomeProblem>> {
+        let dir = self.handle.dirs.locks.dir();
         let entries = dir.names()?;
         let mut locks: Vec<_> =
             entries.iter().filter_map(|entry| LockEntry::parse(entry.to_str()?)).collect();
@@ -20,7 +18,7 @@ impl StoreHandle {
         locks.sort_by_key(|lock| !lock.is_name_lock);
         let mut problems = Vec::new();
         for lock in locks {
-            cancel.check()?;
+            self.cancel.check()?;
             let is_invalid = || Ok(dir.non_file_at(&lock.entry)?.is_some());
             if !is_invalid()? || !self.holds_under_name_lock(&lock.name, is_invalid)? {
                 continue;
@@ -28,15 +26,15 @@ impl StoreHandle {
             let kept = format!("{}{DAMAGED}{}", lock.entry, unique_token());
             let rename = || {
                 let name_lock =
-                    if lock.is_name_lock { None } else { self.dirs.locks.try_lock(&lock.name)? };
+                    if lock.is_name_lock { None } else { self.handle.dirs.locks.try_lock(&lock.name)? };
                 let is_free = lock.is_name_lock || name_lock.is_some();
                 if is_free {
                     dir.move_to(&lock.entry, dir, &kept)?;
-                    self.dirs.sync.dir(dir)?;
+                    self.handle.dirs.sync.dir(dir)?;
                 }
                 Ok(is_free)
             };
-            let repair = repair.then_some(&rename as &dyn Fn() -> Result<bool>);
+            let repair = self.repair.then_some(&rename as &dyn Fn() -> Result<bool>);
             let problem = non_file_problem((dir, &lock.entry), (dir, &kept), repair)?;
             problems.extend(problem.map(|problem| problem.in_volume(lock.name.as_str())));
         }
@@ -45,10 +43,12 @@ impl StoreHandle {
 
     /// Checks the id file of a volume that has a directory. Repair renames an entry that is no file, and writes the id
     /// again.
-    pub(super) fn check_id_file(&self, record: &VolumeRecord, repair: bool) -> Result<Option<HomeProblem>> {
-        let (ids, volumes, name) = (&self.dirs.ids, &self.dirs.volumes, record.name.as_str());
+    pub(super) fn check_id_file(&self, record: &VolumeRecord) -> Result<Option<HomeProblem>> {
+        let (ids, volumes, name) = (&self.handle.dirs.ids, &self.handle.dirs.volumes, record.name.as_str());
         let is_invalid = || {
-            Ok(ids.non_file_at(name)?.is_some() && volumes.contains(name)? && self.still_exists(record)?)
+            Ok(ids.non_file_at(name)?.is_some()
+                && volumes.contains(name)?
+                && self.handle.still_exists(record)?)
         };
         if !is_invalid()? || !self.holds_under_name_lock(&record.name, is_invalid)? {
             return Ok(None);
@@ -56,16 +56,16 @@ impl StoreHandle {
         // Not in the directory of ids, where each entry is taken for an id.
         let kept = format!("{IDS}-{name}{DAMAGED}{}", unique_token());
         let rename = || {
-            let lock = self.dirs.locks.try_lock(&record.name)?;
+            let lock = self.handle.dirs.locks.try_lock(&record.name)?;
             let is_there = lock.is_some() && is_invalid()?;
             if is_there {
                 ids.move_to(name, volumes, &kept)?;
-                self.dirs.sync.dir(volumes)?;
-                self.dirs.store_identity(&record.name, record.identity)?;
+                self.handle.dirs.sync.dir(volumes)?;
+                self.handle.dirs.store_identity(&record.name, record.identity)?;
             }
             Ok(is_there)
         };
-        let repair = repair.then_some(&rename as &dyn Fn() -> Result<bool>);
+        let repair = self.repair.then_some(&rename as &dyn Fn() -> Result<bool>);
         let problem = non_file_problem((ids, name), (volumes, &kept), repair)?;
         Ok(problem.map(|problem| problem.in_volume(name)))
     }

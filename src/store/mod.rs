@@ -50,7 +50,7 @@ use crate::catalog::{self, Catalog, CatalogWriter};
 use crate::error::{Error, Result};
 use crate::model::{VolumeName, VolumeRecord, VolumeRef};
 use crate::sync::IgnorePoison;
-use crate::volume_fs::{QuotaHooks, QuotaLocks};
+use crate::volume_fs::{Quota, QuotaHooks, QuotaLocks, VolumeQuota};
 use files::root_cache::RootCache;
 use home_dirs::{HomeDirs, HomeFileIds};
 use std::collections::HashMap;
@@ -163,7 +163,7 @@ impl StoreHandle {
         dirs.sync_catalog_directory()?;
         dirs.reserve.fill();
         let handle = StoreHandle::new(dirs, catalog)?;
-        handle.warn_of_exposed(&exposed);
+        handle.warnings.lock().ignore_poison().add_exposed(&exposed);
         if !handle.dirs.is_read_only() {
             ignore_refusal(handle.forget_lost_identities())?;
             ignore_refusal(handle.delete_stale_identities())?;
@@ -224,6 +224,11 @@ impl StoreHandle {
         }
         self.dirs.reserve.fill();
         written
+    }
+
+    /// Returns the quota of a volume.
+    fn quota_of(&self, volume: &VolumeRecord) -> VolumeQuota {
+        VolumeQuota::new(&volume.name, Quota::mib(volume.storage.quota_mib()), &self.quota_locks)
     }
 
     /// Returns true if the volume in `record` still exists.

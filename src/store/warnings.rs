@@ -1,7 +1,7 @@
 //! Warnings of operations that succeed.
 
+use super::Store;
 use super::privacy::ExposedDir;
-use super::{Store, StoreHandle};
 use crate::catalog::InvalidRow;
 use crate::error::Result;
 use crate::sync::IgnorePoison;
@@ -36,29 +36,25 @@ impl Store {
     }
 }
 
-impl StoreHandle {
+impl Warnings {
     /// Warns about directories of the home that are open to other users, once per directory in this process.
-    pub(super) fn warn_of_exposed(&self, exposed: &[ExposedDir]) {
+    pub fn add_exposed(&mut self, exposed: &[ExposedDir]) {
         let mut warned = WARNED.lock().ignore_poison();
-        let mut warnings = self.warnings.lock().ignore_poison();
         for exposed in exposed.iter().filter(|exposed| warned.insert(exposed.path.clone())) {
             let problem = exposed.problem();
-            warnings
-                .of_home
-                .push(format!("{problem} VolumeStore.check({{ repair: true }}) makes it private."));
+            self.of_home.push(format!("{problem} VolumeStore.check({{ repair: true }}) makes it private."));
         }
     }
 
     /// Warns about rows that a listing skips.
-    pub(super) fn warn_of_invalid(&self, rows: &[InvalidRow]) {
-        let mut warnings = self.warnings.lock().ignore_poison();
+    pub fn add_invalid(&mut self, rows: &[InvalidRow]) {
         for row in rows {
             let warning = format!(
                 "The catalog's row of {:?} is left out: {}. VolumeStore.check({{ repair: true }}) deletes it.",
                 row.name, row.problem
             );
-            if warnings.reported.insert(warning.clone()) {
-                warnings.pending.push(warning);
+            if self.reported.insert(warning.clone()) {
+                self.pending.push(warning);
             }
         }
     }

@@ -14,6 +14,7 @@ use crate::error::{Errno, Error, Result};
 use crate::image::names_other_devices;
 use crate::mount::runtime::host::{self, HostMount};
 use crate::mount::{MountFlags, ResolvedSource};
+use crate::store::home_dirs::HomeDirs;
 use crate::store::{Attachment, Store, StoreHandle};
 use crate::sync::CancelToken;
 use crate::sys::fd::{AsFd, OwnedFd};
@@ -59,22 +60,21 @@ impl Store {
         cancel: &CancelToken,
     ) -> Result<()> {
         let handle = self.handle()?;
-        let root = handle.open_root(rootfs)?;
+        let root = open_root(&handle.dirs, rootfs)?;
         attachment.check_held()?;
+        let mounter = HostMounter { handle: &handle, attachment: attachment.id };
         let mut prepared = Vec::with_capacity(plans.len());
         for plan in plans {
             cancel.check()?;
-            let mount = handle.prepare(attachment.id, &plan)?;
+            let mount = mounter.prepare(&plan)?;
             prepared.push(PreparedMount { plan, mount, made: Vec::new() });
         }
-        let rows = handle.record_mounts(attachment.id, &prepared)?;
+        let rows = mounter.record(&prepared)?;
         let placed = prepared.iter_mut().try_for_each(|prepared| {
             cancel.check()?;
             prepared.move_below(&root)
         });
-        let kept = placed
-            .and_then(|()| handle.check_rows_remain(attachment.id, &rows))
-            .and_then(|()| cancel.commit());
+        let kept = placed.and_then(|()| mounter.check_rows_remain(&rows)).and_then(|()| cancel.commit());
         if kept.is_err() {
             unmount_prepared(prepared);
             // The next opening of the home unmounts what remains.
@@ -94,30 +94,35 @@ fn unmount_prepared(prepared: Vec<PreparedMount<'_>>) {
     }
 }
 
-impl StoreHandle {
-    fn open_root(&self, rootfs: &Path) -> Result<OwnedFd> {
-        let failed = |error| Error::file_system("open", rootfs, error);
-        let HostEntry { fd, stat, real } = open_host_entry(rootfs).map_err(failed)?;
-        if stat.kind() != EntryKind::Directory {
-            return Err(failed(Errno::ENOTDIR.into()));
-        }
-        match overlaps_private(&self.dirs, &real)? {
-            false => Ok(fd),
-            true => Err(Error::invalid_config(
-                ROOTFS,
-                format!(
-                    "{rootfs:?} holds volumes or their catalog, or is held by them; give another directory"
-                ),
-            )),
-        }
+/// Opens the directory below which an attachment is mounted. Fails if it overlaps the store's directories.
+fn open_root(dirs: &HomeDirs, rootfs: &Path) -> Result<OwnedFd> {
+    let failed = |error| Error::file_system("open", rootfs, error);
+    let HostEntry { fd, stat, real } = open_host_entry(rootfs).map_err(failed)?;
+    if stat.kind() != EntryKind::Directory {
+        return Err(failed(Errno::ENOTDIR.into()));
     }
+    match overlaps_private(dirs, &real)? {
+        false => Ok(fd),
+        true => Err(Error::invalid_config(
+            ROOTFS,
+            format!("{rootfs:?} holds volumes or their catalog, or is held by them; give another directory"),
+        )),
+    }
+}
 
+/// Mounts one attachment on the host.
+struct HostMounter<'a> {
+    handle: &'a StoreHandle,
+    attachment: i64,
+}
+
+impl HostMounter<'_> {
     /// Creates a detached mount with all its restrictions.
-    fn prepare(&self, attachment: i64, plan: &HostMount<'_>) -> Result<DetachedMount> {
+    fn prepare(&self, plan: &HostMount<'_>) -> Result<DetachedMount> {
         let map_error = |failed| mount_error(plan, failed);
         let mount = match (&plan.mount.origin, &plan.file_system) {
             (ResolvedSource::Disk { host, .. }, Some(file_system)) => {
-                let device = open_device(attachment, plan, host, file_system.kind)?;
+                let device = open_device(self.attachment, plan, host, file_system.kind)?;
                 let mounted =
                     DetachedMount::of_file_system(file_system.kind, device.path(), &file_system.options);
                 mounted.map_err(|failed| match errno_of(&failed) {
@@ -135,9 +140,7 @@ impl StoreHandle {
                 DetachedMount::of_file_system(file_system.kind, file_system.kind, &file_system.options)
                     .map_err(map_error)?
             }
-            (_, None) => {
-                DetachedMount::bind(self.open_mount_source(attachment, plan)?.as_fd()).map_err(map_error)?
-            }
+            (_, None) => DetachedMount::bind(self.open_mount_source(plan)?.as_fd()).map_err(map_error)?,
         };
         for (point, is_file) in &plan.mount_points {
             let opened =
@@ -150,17 +153,17 @@ impl StoreHandle {
     }
 
     /// Opens the directory or file of the host that a mount shows.
-    fn open_mount_source(&self, attachment: i64, plan: &HostMount<'_>) -> Result<OwnedFd> {
+    fn open_mount_source(&self, plan: &HostMount<'_>) -> Result<OwnedFd> {
         match &plan.mount.origin {
             ResolvedSource::Bind { host, file } => open_source(host, *file),
             // The pinned subpath that was checked, even if another entry is at its path now.
             ResolvedSource::Named { host, part: Some(part), .. } => {
-                fd_registry::subpath(attachment, part.descriptor)
+                fd_registry::subpath(self.attachment, part.descriptor)
                     .map_err(|error| Error::file_system("dup", host, error))?
                     .ok_or_else(attachment_ended)
             }
             ResolvedSource::Named { volume, part: None, .. } => {
-                let dir = self.dirs.volumes.open_child(volume.as_str());
+                let dir = self.handle.dirs.volumes.open_child(volume.as_str());
                 dir.map_err(|error| error.in_volume(volume.as_str()))?.try_clone()
             }
             ResolvedSource::Tmpfs { .. } | ResolvedSource::Disk { .. } => {
@@ -170,17 +173,17 @@ impl StoreHandle {
     }
 
     /// Records the mounts. Fails if the attachment has ended or has mounts already.
-    fn record_mounts(&self, attachment: i64, prepared: &[PreparedMount<'_>]) -> Result<Vec<HostMountRow>> {
+    fn record(&self, prepared: &[PreparedMount<'_>]) -> Result<Vec<HostMountRow>> {
         let rows = (0..).zip(prepared).map(|(sequence, PreparedMount { plan, mount, .. })| {
             let guest_path = plan.mount.guest_path.as_str();
-            row(attachment, sequence, guest_path, mount)
+            row(self.attachment, sequence, guest_path, mount)
         });
         let rows = rows.collect::<Result<Vec<_>>>()?;
-        self.catalog.write(|catalog| {
-            if !catalog.reader().is_attached(attachment)? {
+        self.handle.catalog.write(|catalog| {
+            if !catalog.reader().is_attached(self.attachment)? {
                 return Err(attachment_ended());
             }
-            if !catalog.reader().host_mounts(Some(attachment))?.is_empty() {
+            if !catalog.reader().host_mounts(Some(self.attachment))?.is_empty() {
                 return Err(Error::invalid_config(
                     ATTACHMENT,
                     "it is mounted into a root directory already; unmount it there first",
@@ -192,8 +195,8 @@ impl StoreHandle {
     }
 
     /// Fails if the rows were deleted: an opening of the home found that the owner had ended.
-    fn check_rows_remain(&self, attachment: i64, rows: &[HostMountRow]) -> Result<()> {
-        let kept = self.catalog.read(|catalog| catalog.host_mounts(Some(attachment)))?;
+    fn check_rows_remain(&self, rows: &[HostMountRow]) -> Result<()> {
+        let kept = self.handle.catalog.read(|catalog| catalog.host_mounts(Some(self.attachment)))?;
         match kept.len() == rows.len() {
             true => Ok(()),
             false => Err(attachment_ended()),

@@ -11,8 +11,8 @@ use crate::sync::CancelToken;
 use crate::sys::fd::AsFd;
 use crate::sys::{Dir, FileId};
 use crate::volume_fs::{
-    AppendOptions, OpenedFile, Quota, Removal, VolumeQuota, VolumeRoot, WriteContext, WriteOptions,
-    WriteRequest, is_lease_error, retry_past_leases,
+    AppendOptions, OpenedFile, Removal, VolumeQuota, VolumeRoot, WriteContext, WriteOptions, WriteRequest,
+    is_lease_error, retry_past_leases,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,26 +37,6 @@ impl Store {
         let volume = volume.into();
         let root = data_path(&self.home, &volume.name);
         VolumeFs { store: self.clone(), volume, root }
-    }
-}
-
-impl StoreHandle {
-    /// Fails if the volume is a disk volume. A disk's files are in its inner file system.
-    fn refuse_disk_volume(&self, volume: &VolumeRecord) -> Result<()> {
-        if volume.storage.kind() == VolumeKind::Disk {
-            let name = &volume.name;
-            let problem = format!(
-                "volume \"{name}\" is a disk, whose files are reached in the guest that mounts it; \"fs()\" works \
-                 on volumes of kind \"dir\""
-            );
-            return Err(Error::invalid_config(option_names::KIND, problem).in_volume(name.as_str()));
-        }
-        Ok(())
-    }
-
-    /// Returns the quota of a volume.
-    pub(crate) fn quota_of(&self, volume: &VolumeRecord) -> VolumeQuota {
-        VolumeQuota::new(&volume.name, Quota::mib(volume.storage.quota_mib()), &self.quota_locks)
     }
 }
 
@@ -203,7 +183,7 @@ impl VolumeFs {
                 .and_then(|_| open()?.ok_or_else(|| Error::volume_not_found(name.as_str())))?,
         };
         let volume = handle.volume(&self.volume)?;
-        handle.refuse_disk_volume(&volume)?;
+        refuse_disk_volume(&volume)?;
         // TOCTOU: the volume may have been removed and created again since its directory was opened. If the directory
         // is at its path before and after the record is read, it is that volume's. No later directory gets its inode
         // number while it is open.
@@ -218,6 +198,19 @@ impl VolumeFs {
             .insert(name, CachedRoot { root: volume_root.clone(), file_id, volume_id: volume.identity });
         Ok(Some(volume_root))
     }
+}
+
+/// Fails if the volume is a disk volume. A disk's files are in its inner file system.
+fn refuse_disk_volume(volume: &VolumeRecord) -> Result<()> {
+    if volume.storage.kind() == VolumeKind::Disk {
+        let name = &volume.name;
+        let problem = format!(
+            "volume \"{name}\" is a disk, whose files are reached in the guest that mounts it; \"fs()\" works \
+             on volumes of kind \"dir\""
+        );
+        return Err(Error::invalid_config(option_names::KIND, problem).in_volume(name.as_str()));
+    }
+    Ok(())
 }
 
 /// The removal of an entry and everything below it.

@@ -4,7 +4,7 @@ use crate::error::{Errno, Error, Result};
 use crate::model::{Labels, MIB, VolumeName, VolumeRecord, VolumeStorage};
 use crate::store::home_dirs::HomeDirs;
 use crate::store::{Store, StoreHandle};
-use crate::sync::CancelToken;
+use crate::sync::{CancelToken, IgnorePoison};
 use crate::sys::ext::MetadataExt;
 use crate::sys::fd::AsFd;
 use crate::sys::{Dir, STAT_BLOCK, Subvolume};
@@ -73,7 +73,7 @@ impl Store {
             (_, false) if handle.try_resolve_abandoned_intents(cancel)? => look_up()?,
             found => found,
         };
-        handle.warn_of_invalid(&invalid);
+        handle.warnings.lock().ignore_poison().add_invalid(&invalid);
         let matching = records.into_iter().filter(|record| record.labels.matches(filter));
         matching.filter_map(|record| VolumeInfo::measure(&handle, record, cancel).transpose()).collect()
     }
