@@ -1,7 +1,7 @@
 //! A directory of the store, by descriptor. Its methods name an entry by one component, never by a path.
 
 use super::open_flags::{READ_DIRECTORY, READ_DIRECTORY_NOFOLLOW};
-use super::reflink_rename::replace_by_clone;
+use super::reflink_rename::PublishRequest;
 use super::reopen::descriptor_path;
 use crate::error::{Error, Result};
 use nix::errno::Errno;
@@ -286,10 +286,10 @@ impl Dir {
         give_rights: &dyn Fn(BorrowedFd<'_>) -> io::Result<()>,
     ) -> Result<()> {
         self.check_there("rename", name)?;
-        let replaced = match renameat(&self.fd, name, target, new_name) {
-            Err(Errno::EXDEV) => {
-                replace_by_clone(self.fd.as_fd(), (name, file), root, target, new_name, give_rights)
-            }
+        let source = self.fd.as_fd();
+        let request = PublishRequest { source, name, file, root, target, new_name, give_rights };
+        let replaced = match request.by_rename() {
+            Err(Errno::EXDEV) => request.by_clone(),
             renamed => renamed,
         };
         replaced.map_err(|errno| Error::file_system("rename", new_name, errno.into()))

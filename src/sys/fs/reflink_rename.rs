@@ -69,63 +69,79 @@ impl ReflinkRename {
     }
 }
 
-/// Replaces `new_name` in `target`, a directory below `root`, with a clone of the open file `name` of `source`. The
-/// clone shares the blocks of the original, which is unlinked.
-///
-/// `give_rights` sets the rights of the clone, which has mode 0600 and the group that `target` gave it. If the call
-/// fails, the original is gone or still has its name.
-pub(crate) fn replace_by_clone(
-    source: BorrowedFd<'_>,
-    (name, original): (&str, BorrowedFd<'_>),
-    root: BorrowedFd<'_>,
-    target: BorrowedFd<'_>,
-    new_name: &OsStr,
-    give_rights: &dyn Fn(BorrowedFd<'_>) -> io::Result<()>,
-) -> nix::Result<()> {
-    let original = File::from(original.try_clone_to_owned().map_err(|_| Errno::EMFILE)?);
-    let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
-    let clone = match openat(target, ".", flags, Mode::S_IRUSR | Mode::S_IWUSR) {
-        Ok(fd) => File::from(fd),
-        // The file system has no O_TMPFILE.
-        Err(Errno::EOPNOTSUPP | Errno::EISDIR) => return Err(Errno::EXDEV),
-        Err(errno) => return Err(errno),
-    };
-    let io_errno = |error: io::Error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
-    match clone_content(&original, &clone) {
-        Ok(true) => give_rights(clone.as_fd()).map_err(io_errno)?,
-        Ok(false) => return Err(Errno::EXDEV),
-        Err(error) => return Err(io_errno(error)),
-    }
-    fsync(&clone)?;
+/// A request to replace an entry with a temp file.
+pub(super) struct PublishRequest<'a> {
+    /// Directory of the temp file.
+    pub source: BorrowedFd<'a>,
+    /// Name of the temp file, a unique token.
+    pub name: &'a str,
+    /// The open temp file.
+    pub file: BorrowedFd<'a>,
+    /// A directory that contains `target`, for the clone's temporary name.
+    pub root: BorrowedFd<'a>,
+    /// Directory of the entry.
+    pub target: BorrowedFd<'a>,
+    /// Name of the entry.
+    pub new_name: &'a OsStr,
+    /// Sets the rights of a clone, which has mode 0600 and the group that `target` gave it.
+    pub give_rights: &'a dyn Fn(BorrowedFd<'_>) -> io::Result<()>,
+}
 
-    let found = fstat(&clone)?;
-    let clone_rename = ReflinkRename { token: name.to_owned(), inode: found.st_ino };
-    // The root is preferred: after a crash it can be found, wherever the guest moves directories. It must be in the same
-    // subvolume.
-    let mut parent = if fstat(root)?.st_dev == found.st_dev { root } else { target };
-    let (record, temporary_name) = (clone_rename.record_name(), clone_rename.temporary_name());
-    renameat(source, name, source, record.as_str())?;
-    let descriptor = format!("/proc/self/fd/{}", clone.as_raw_fd());
-    let link_in = |parent| {
-        let follow = AtFlags::AT_SYMLINK_FOLLOW;
-        linkat(AT_FDCWD, descriptor.as_str(), parent, temporary_name.as_str(), follow)
-    };
-    // Crash safety: a guest's fsync may flush the clone's name, so the record's is flushed first.
-    let linked = fsync(source).and_then(|()| match link_in(parent) {
-        // The root is in another mount.
-        Err(Errno::EXDEV) => {
-            parent = target;
-            link_in(parent)
-        }
-        linked => linked,
-    });
-    let replaced = linked.and_then(|()| renameat(parent, temporary_name.as_str(), target, new_name));
-    if replaced.is_err() && clone_rename.is_at(parent, &temporary_name)? {
-        unlinkat(parent, temporary_name.as_str(), UnlinkatFlags::NoRemoveDir)?;
+impl PublishRequest<'_> {
+    /// Renames the temp file over the entry.
+    pub fn by_rename(&self) -> nix::Result<()> {
+        renameat(self.source, self.name, self.target, self.new_name)
     }
-    // A record that cannot be deleted now is a leftover: the next process that opens the home deletes it.
-    let _left = unlinkat(source, record.as_str(), UnlinkatFlags::NoRemoveDir);
-    replaced
+
+    /// Replaces the entry with a clone of the temp file. The clone shares the blocks of the original, which is
+    /// unlinked. If the call fails, the original is gone or still has its name.
+    pub fn by_clone(&self) -> nix::Result<()> {
+        let &PublishRequest { source, name, file, root, target, new_name, give_rights } = self;
+        let original = File::from(file.try_clone_to_owned().map_err(|_| Errno::EMFILE)?);
+        let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+        let clone = match openat(target, ".", flags, Mode::S_IRUSR | Mode::S_IWUSR) {
+            Ok(fd) => File::from(fd),
+            // The file system has no O_TMPFILE.
+            Err(Errno::EOPNOTSUPP | Errno::EISDIR) => return Err(Errno::EXDEV),
+            Err(errno) => return Err(errno),
+        };
+        let io_errno = |error: io::Error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+        match clone_content(&original, &clone) {
+            Ok(true) => give_rights(clone.as_fd()).map_err(io_errno)?,
+            Ok(false) => return Err(Errno::EXDEV),
+            Err(error) => return Err(io_errno(error)),
+        }
+        fsync(&clone)?;
+
+        let found = fstat(&clone)?;
+        let clone_rename = ReflinkRename { token: name.to_owned(), inode: found.st_ino };
+        // The root is preferred: after a crash it can be found, wherever the guest moves directories. It must be in the
+        // same subvolume.
+        let mut parent = if fstat(root)?.st_dev == found.st_dev { root } else { target };
+        let (record, temporary_name) = (clone_rename.record_name(), clone_rename.temporary_name());
+        renameat(source, name, source, record.as_str())?;
+        let descriptor = format!("/proc/self/fd/{}", clone.as_raw_fd());
+        let link_in = |parent| {
+            let follow = AtFlags::AT_SYMLINK_FOLLOW;
+            linkat(AT_FDCWD, descriptor.as_str(), parent, temporary_name.as_str(), follow)
+        };
+        // Crash safety: a guest's fsync may flush the clone's name, so the record's is flushed first.
+        let linked = fsync(source).and_then(|()| match link_in(parent) {
+            // The root is in another mount.
+            Err(Errno::EXDEV) => {
+                parent = target;
+                link_in(parent)
+            }
+            linked => linked,
+        });
+        let replaced = linked.and_then(|()| renameat(parent, temporary_name.as_str(), target, new_name));
+        if replaced.is_err() && clone_rename.is_at(parent, &temporary_name)? {
+            unlinkat(parent, temporary_name.as_str(), UnlinkatFlags::NoRemoveDir)?;
+        }
+        // A record that cannot be deleted now is a leftover: the next process that opens the home deletes it.
+        let _left = unlinkat(source, record.as_str(), UnlinkatFlags::NoRemoveDir);
+        replaced
+    }
 }
 
 #[cfg(test)]
