@@ -33,6 +33,23 @@ impl OptionValue {
         }
     }
 
+    /// Returns a non-negative integer below 2^32. Fails for other values: it neither wraps nor rounds. The error calls
+    /// the value `name`.
+    pub fn required_u32(&self, name: &str) -> Result<u32> {
+        const EXPECTED: &str = "a non-negative integer below 2^32";
+        match self {
+            OptionValue::Number(number)
+                if number.fract() == 0.0 && (0.0..4_294_967_296.0).contains(number) =>
+            {
+                Ok(*number as u32)
+            }
+            OptionValue::Number(number) => {
+                Err(Error::invalid_config(name, format!("expected {EXPECTED}, got {number}")))
+            }
+            other => Err(wrong_type(name, EXPECTED, other)),
+        }
+    }
+
     fn type_name(&self) -> &'static str {
         match self {
             OptionValue::Absent => "nothing",
@@ -112,16 +129,7 @@ impl<'a> OptionReader<'a> {
     pub fn u32(&self, name: &str) -> Result<Option<u32>> {
         match self.get(name) {
             OptionValue::Absent => Ok(None),
-            OptionValue::Number(number)
-                if number.fract() == 0.0 && (0.0..4_294_967_296.0).contains(number) =>
-            {
-                Ok(Some(*number as u32))
-            }
-            OptionValue::Number(number) => Err(Error::invalid_config(
-                name,
-                format!("expected a non-negative integer below 2^32, got {number}"),
-            )),
-            other => Err(wrong_type(name, "a non-negative integer below 2^32", other)),
+            value => value.required_u32(name).map(Some),
         }
     }
 

@@ -9,7 +9,7 @@ use super::runtime::job::{Job, JobPromise, run_cancellable};
 use super::runtime::js_error::or_throw;
 use super::runtime::pages::NativePages;
 use crate::error::{Error, Result};
-use crate::model::{OptionReader, OptionValue, VolumeName};
+use crate::model::{OptionValue, VolumeName};
 use crate::mount::ResolvedMount;
 use crate::mount::runtime::bubblewrap::{self, BubblewrapOptions};
 use crate::mount::runtime::docker::{self, DockerOptions};
@@ -200,7 +200,7 @@ impl NativeAttachment {
     #[napi(catch_unwind, ts_return_type = "Promise<number>")]
     pub fn hand_over(&self, pid: Unknown<'_>, cancellation: Option<&Cancellation>) -> JobPromise<u32> {
         run_cancellable(cancellation, |cancel| {
-            let pid = process_id(to_option_value(pid)?)?;
+            let pid = process_id(&to_option_value(pid)?)?;
             let (store, id) = (self.store.clone(), self.attachment.id);
             Ok(Job::on(Pool::Blocking(None), move || store.hand_over(id, pid, &cancel).map(|()| pid)))
         })
@@ -238,8 +238,11 @@ impl NativeAttachment {
     }
 }
 
-fn process_id(pid: OptionValue) -> Result<u32> {
-    let argument = OptionValue::Object(vec![("pid".to_owned(), pid)]);
-    let pid = OptionReader::of("arguments", &argument, &["pid"])?.u32("pid")?;
-    pid.ok_or_else(|| Error::invalid_config("pid", "expected the number of a process, got nothing"))
+fn process_id(pid: &OptionValue) -> Result<u32> {
+    match pid {
+        OptionValue::Absent => {
+            Err(Error::invalid_config("pid", "expected the number of a process, got nothing"))
+        }
+        given => given.required_u32("pid"),
+    }
 }
