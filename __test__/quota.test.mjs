@@ -6,7 +6,7 @@ import path from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { test } from 'node:test'
 import { QuotaExceededError, VolumeStore } from '../index.js'
-import { isRoot, rejects, tempDir, tempVolume } from './support.mjs'
+import { isRoot, lockName, rejects, tempDir, tempVolume, turn, withoutFlock } from './support.mjs'
 
 const MIB = 2 ** 20
 const BLOCK = 4096
@@ -100,6 +100,45 @@ for (const [name, way] of Object.entries(withoutContent)) {
     assert.ok(readdirSync(root).includes('new'))
   })
 }
+
+/** Waits until all other threads of this process wait, so that each job has come to its queue or its lock. */
+async function allThreadsWait() {
+  const stateOf = (task) => readFileSync(`/proc/self/task/${task}/stat`, 'utf8').split(') ').at(-1)[0]
+  const waits = (task) => {
+    try {
+      return stateOf(task) === 'S'
+    } catch (error) {
+      // The thread has ended.
+      return error.code === 'ENOENT' || error.code === 'ESRCH'
+    }
+  }
+  const others = () => readdirSync('/proc/self/task').filter((task) => task !== `${process.pid}`)
+  do {
+    await turn()
+  } while (!others().every(waits))
+}
+
+test('appends that wait for another process are written before later ones', { skip: withoutFlock }, async (t) => {
+  const { store, files } = await tempVolume(t, { quotaMib: 1 })
+  for (const name of ['a', 'b', 'c', 'd', 'e']) {
+    const release = await lockName(t, store, 'v~quota')
+    let written = 0
+    const lines = Array.from({ length: 30 }, (_, index) => `${index}`)
+    const [appends, later] = [[], []]
+    for (const line of lines) {
+      appends.push(files.append(name, `${line}\n`).finally(() => (written += 1)))
+      await allThreadsWait()
+    }
+    const released = release()
+    while (written < lines.length) {
+      for (let count = 0; count < 10; count += 1) later.push(files.append(name, 'later\n'))
+      await turn()
+    }
+    await Promise.all([released, ...appends, ...later])
+    const found = (await files.readString(name)).trimEnd().split('\n')
+    assert.deepEqual(found, [...lines, ...later.map(() => 'later')], name)
+  }
+})
 
 const hasTools = spawnSync('mkfs.btrfs', ['--version']).status === 0
 const withoutBtrfs = isRoot && hasTools ? false : 'a btrfs on a loop device needs root and mkfs.btrfs'

@@ -83,7 +83,9 @@ impl NativeFiles {
                 // writers wait for this one, so it must not wait for data while it runs.
                 data.with_all(later.clone(), move |bytes| {
                     let limit = session.has_quota().then(|| KeyedLimit::exclusive(files.queue(), &cancel));
-                    if limit.is_some() && session.try_write(&request, &bytes, &cancel)?.is_some() {
+                    // An append that is tried at once could overtake an earlier one that is queued.
+                    let is_tried = limit.is_some() && matches!(request.kind, WriteKind::Whole(_));
+                    if is_tried && session.try_write(&request, &bytes, &cancel)?.is_some() {
                         return Ok(Outcome::Ready(()));
                     }
                     let write = move |cancel: &CancelToken| session.write_once(&request, &bytes, cancel);
