@@ -1,14 +1,13 @@
 import assert from 'node:assert/strict'
 import { getEventListeners } from 'node:events'
-import { existsSync, linkSync, writeFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { test } from 'node:test'
 import * as sandboxVolumes from '../index.js'
 import {
-  keepWaiting,
   lockName,
   rejects,
-  shownOnce,
+  rejectsWith,
   tempDir,
   tempStore,
   tempVolume,
@@ -70,16 +69,6 @@ async function everyCall(t) {
     calls[`${owner}attach`] = (options) => api.attach('s', mounts, options)
   }
   return { store, volume, files, attachment, calls }
-}
-
-/** Asserts that a promise rejects with exactly this reason. */
-async function rejectsWith(promise, reason, what) {
-  const outcome = await promise.then(
-    () => 'it resolved',
-    (error) => [error],
-  )
-  assert.deepEqual(outcome, [reason], what)
-  assert.equal(outcome[0], reason, what)
 }
 
 test('the table has every asynchronous function', async (t) => {
@@ -273,48 +262,6 @@ test(
     assert.equal(listeners(signal), 0)
     await store.createVolume('free')
     assert.ok(!existsSync(path.join(store.home, 'volumes', 'locked')))
-  },
-)
-
-test(
-  'an abort rejects at once although all threads of its pool wait',
-  { skip: withoutFlock },
-  async (t) => {
-    const { store, attachment } = await everyCall(t)
-    // More names than the pool has threads, all with one lock.
-    const names = Array.from({ length: 160 }, (_, at) => `locked-${at}`)
-    const lock = path.join(store.home, 'volumes', '.locks', 'locked.lock')
-    writeFileSync(lock, '')
-    for (const name of names) {
-      linkSync(lock, path.join(store.home, 'volumes', '.locks', `${name}.lock`))
-    }
-    const release = await lockName(t, store, 'locked')
-    const waiting = keepWaiting(names.length, (at) => store.createVolume(names[at]))
-    const calls = [
-      (signal) => store.attach('s', {}, { signal }),
-      (signal) => store.detach(attachment.id, { signal, force: true }),
-      (signal) => attachment.detach({ signal }),
-      (signal) => attachment.handOver(process.ppid, { signal }),
-      (signal) => attachment.unmount({ signal }),
-    ]
-    const attempt = async () => {
-      const { ended } = waiting
-      const controller = new AbortController()
-      const queued = calls.map((call) => rejectsWith(call(controller.signal), 'mine', String(call)))
-      controller.abort('mine')
-      await Promise.all(queued)
-      return waiting.ended === ended
-    }
-    try {
-      await shownOnce(attempt, 'an aborted call waited for the queue of its pool')
-    } finally {
-      // Otherwise the home is deleted while volumes are created in it.
-      await release()
-      await waiting.outcomes
-    }
-    const outcomes = await waiting.outcomes
-    assert.deepEqual(new Set(outcomes.map(({ value }) => value?.name)), new Set(names))
-    assert.equal((await store.attachments()).length, 1)
   },
 )
 

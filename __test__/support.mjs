@@ -130,13 +130,16 @@ export function keepWaiting(count, begin) {
   return waiting
 }
 
+/** How many attempts `shownOnce` makes. */
+export const MAX_ATTEMPTS = 5
+
 /**
  * Makes attempts until one returns true. An attempt shows its property only if it takes less time than other
  * operations wait for a lock or a lease, which a busy machine may not allow. If the property does not hold, no
  * attempt shows it.
  */
 export async function shownOnce(attempt, what) {
-  for (let tried = 0; tried < 5; tried += 1) {
+  for (let tried = 0; tried < MAX_ATTEMPTS; tried += 1) {
     if (await attempt()) return
   }
   assert.fail(what)
@@ -160,6 +163,16 @@ export async function rejects(promise, Class, properties = {}) {
   )
   assert.ok('error' in outcome, `expected ${Class.name}, but it resolved`)
   return isError(outcome.error, Class, properties)
+}
+
+/** Asserts that a promise rejects with exactly this reason. */
+export async function rejectsWith(promise, reason, what) {
+  const outcome = await promise.then(
+    () => 'it resolved',
+    (error) => [error],
+  )
+  assert.deepEqual(outcome, [reason], what)
+  assert.equal(outcome[0], reason, what)
 }
 
 /** Asserts that a synchronous call throws such an error. Returns the error. */

@@ -164,7 +164,8 @@ impl NativeCopy {
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn commit(&self) -> JobPromise<()> {
         let copy = self.copy.clone();
-        run(|| Ok(Job::on(Pool::Blocking(None), move || with(&copy, VolumeCopy::commit))))
+        let commit = move || with(&copy, VolumeCopy::commit);
+        run(|| Ok(Job::on(Pool::Blocking(None), commit).hurried_by(&self.limit.cancel)))
     }
 }
 

@@ -81,6 +81,11 @@ impl<F: Send + 'static> StreamSlot<F> {
             Ok(())
         }
     }
+
+    /// Returns a job that closes the file on `pool`. It waits for no job of an operation that goes on.
+    fn close_on(&self, pool: Pool) -> Job<()> {
+        Job::on(pool, self.close()).hurried_by(&self.cancel)
+    }
 }
 
 /// Locks the file. The wait is one piece at most, and a piece is as long as its buffer: lib/streams.js
@@ -189,7 +194,9 @@ impl NativeReader {
             let cancel = self.file.cancel.clone();
             let attempt = move |cancel: &CancelToken| open(&(), cancel);
             let done = |left| Ok(Outcome::Ready(left as f64));
-            Ok(Job::in_steps(Pool::Fast, move || retry_while_leased(Pool::Fast, cancel, attempt, done)))
+            let job =
+                Job::in_steps(Pool::Fast, move || retry_while_leased(Pool::Fast, cancel, attempt, done));
+            Ok(job.cancelled_by(&self.file.cancel))
         })
     }
 
@@ -203,7 +210,7 @@ impl NativeReader {
             let read = self.file.use_open(move |file, cancel| {
                 buffer.fill(|bytes| file.read_next(bytes, cancel)).map(|length| length as f64)
             });
-            Ok(Job::on(pool, read))
+            Ok(Job::on(pool, read).cancelled_by(&self.file.cancel))
         })
     }
 
@@ -217,7 +224,7 @@ impl NativeReader {
     /// Closes the file.
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn close(&self) -> JobPromise<()> {
-        run(|| Ok(Job::on(Pool::Bulk, self.file.close())))
+        run(|| Ok(self.file.close_on(Pool::Bulk)))
     }
 }
 
@@ -243,12 +250,13 @@ impl NativeWriter {
             // The truncation of a large file takes long.
             let pool = Pool::Blocking(None);
             let later = pool.clone();
-            Ok(Job::in_steps(pool, move || {
+            let job = Job::in_steps(pool, move || {
                 let session = files.prepare_write()?;
                 has_quota.store(session.has_quota(), Ordering::Release);
                 let limit = session.has_quota().then(|| KeyedLimit::exclusive(files.queue(), &cancel));
                 run_exclusive_with_retry(limit, later, cancel, move |cancel| open(&session, cancel))
-            }))
+            });
+            Ok(job.cancelled_by(&self.file.cancel))
         })
     }
 
@@ -259,14 +267,14 @@ impl NativeWriter {
             let data = WriteData::from_chunks(data)?;
             let mut sink = StreamSink { file: self.file.file.clone(), cancel: self.file.cancel.clone() };
             let pool = pool_for_piece(data.len());
-            let later = pool.clone();
+            let (later, cancel) = (pool.clone(), &self.file.cancel);
             if !self.has_quota.load(Ordering::Acquire) {
-                return Ok(Job::in_steps(pool, move || data.write_to(later, sink)));
+                return Ok(Job::in_steps(pool, move || data.write_to(later, sink)).cancelled_by(cancel));
             }
             // A piece that waits must not hold slices, because writes into other volumes need them.
-            let limit = KeyedLimit::exclusive(self.files.queue(), &self.file.cancel);
+            let limit = KeyedLimit::exclusive(self.files.queue(), cancel);
             let write = move |bytes: CopiedData| run_exclusive(true, limit, move || sink.write(&bytes));
-            Ok(Job::in_steps(pool, move || data.with_all(later, write)))
+            Ok(Job::in_steps(pool, move || data.with_all(later, write)).cancelled_by(cancel))
         })
     }
 
@@ -275,7 +283,8 @@ impl NativeWriter {
     pub fn finish(&self) -> JobPromise<()> {
         let pool =
             self.exclusive_pool_or(if self.options.durable { Pool::Blocking(None) } else { Pool::Bulk });
-        run(|| Ok(Job::on(pool, self.file.use_open(StreamWriter::finish))))
+        let finish = self.file.use_open(StreamWriter::finish);
+        run(|| Ok(Job::on(pool, finish).cancelled_by(&self.file.cancel)))
     }
 
     /// Ends what runs soon, and lets nothing start.
@@ -288,7 +297,7 @@ impl NativeWriter {
     /// Closes the file. Discards an atomic write that was not finished.
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn close(&self) -> JobPromise<()> {
-        run(|| Ok(Job::on(Pool::Blocking(None), self.file.close())))
+        run(|| Ok(self.file.close_on(Pool::Blocking(None))))
     }
 }
 

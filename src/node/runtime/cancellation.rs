@@ -27,8 +27,8 @@ impl Cancellation {
     }
 }
 
-/// Wakes cancelled operations that wait for a keyed limit or for a lease, so that they end now. Returns at
-/// once, however many there are.
+/// Ends cancelled operations that are queued for a thread, or that wait for a keyed limit or for a lease. Returns
+/// at once, however many there are.
 pub fn release_cancelled() {
     executor::release_cancelled();
     lease_retry::release_cancelled();

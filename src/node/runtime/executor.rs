@@ -172,6 +172,8 @@ impl JobQueue {
             && jobs_of_key.running >= limit.max_running
         {
             jobs_of_key.parked.push_back((limit.cancel.clone(), job));
+            drop(state);
+            self.release_if_cancelled(Some(&limit.cancel));
             return Ok(());
         }
         match self.start_if_needed(&mut state) {
@@ -187,14 +189,20 @@ impl JobQueue {
         }
         let cancel = cancel_of_key.or(cancel);
         state.jobs.push_back(QueuedJob { key, cancel: cancel.clone(), job });
-        // A cancellation after this finds the job in the queue.
-        let is_cancelled = cancel.is_some_and(|cancel| cancel.check().is_err());
+        let has_idle_thread = state.idle >= state.jobs.len();
         drop(state);
         self.job_queued.notify_one();
-        if is_cancelled {
-            self.release_cancelled();
+        if !has_idle_thread {
+            self.release_if_cancelled(cancel.as_ref());
         }
         Ok(())
+    }
+
+    /// Ends a job that was cancelled before it was queued. A later cancellation finds it in the queue.
+    fn release_if_cancelled(&'static self, cancel: Option<&CancelToken>) {
+        if cancel.is_some_and(|cancel| cancel.check().is_err()) {
+            self.release_cancelled();
+        }
     }
 
     /// Starts a thread for one more job unless enough threads are idle.

@@ -50,10 +50,17 @@ impl<T: 'static> Job<T> {
     }
 
     /// Ends the job if `cancel` is cancelled before the job starts, also while it is queued.
-    fn cancelled_by(self, cancel: CancelToken) -> Self {
+    pub fn cancelled_by(self, cancel: &CancelToken) -> Self {
         let Job { pool, work, .. } = self;
         let check = cancel.clone();
-        Job { pool, work: Box::new(move || check.check().and_then(|()| work())), cancel: Some(cancel) }
+        let work = Box::new(move || check.check().and_then(|()| work()));
+        Job { pool, work, cancel: None }.hurried_by(cancel)
+    }
+
+    /// Runs the job before all others of its pool if `cancel` is cancelled. Use it for a job that releases or undoes
+    /// something, which runs in any case.
+    pub fn hurried_by(self, cancel: &CancelToken) -> Self {
+        Job { cancel: Some(cancel.clone()), ..self }
     }
 }
 
@@ -72,7 +79,7 @@ pub fn run_cancellable<T: 'static>(
     parse: impl FnOnce(CancelToken) -> CallResult<Job<T>>,
 ) -> JobPromise<T> {
     let cancel = cancel_token(cancellation);
-    run(|| Ok(parse(cancel.clone())?.cancelled_by(cancel)))
+    run(|| Ok(parse(cancel.clone())?.cancelled_by(&cancel)))
 }
 
 /// The outcome of one step of a job.
