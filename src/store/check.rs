@@ -213,8 +213,10 @@ impl HomeCheck<'_> {
         let mut problems = Vec::new();
         for intent in self.handle.catalog.read(|catalog| catalog.intents(None))? {
             let remains = || {
-                // This acquires the work lock for a moment. Under the name lock, no removal can need it then.
-                if self.handle.dirs.locks.is_work_locked(&intent.name)? {
+                // This acquires the work lock for a moment. Under the name lock, no removal can need it then. Nothing
+                // holds a lock file that is no file.
+                let locks = &self.handle.dirs.locks;
+                if !locks.is_work_lock_unusable(&intent.name)? && locks.is_work_locked(&intent.name)? {
                     return Ok(false);
                 }
                 // TOCTOU: a removal deletes its intent before it releases the work lock, so the intent is read last.

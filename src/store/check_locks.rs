@@ -24,15 +24,24 @@ impl HomeCheck<'_> {
                 continue;
             }
             let kept = format!("{}{DAMAGED}{}", lock.entry, unique_token());
-            let rename = || {
-                let name_lock =
-                    if lock.is_name_lock { None } else { self.handle.dirs.locks.try_lock(&lock.name)? };
-                let is_free = lock.is_name_lock || name_lock.is_some();
-                if is_free {
+            let move_invalid = || {
+                let is_there = is_invalid()?;
+                if is_there {
                     dir.move_to(&lock.entry, dir, &kept)?;
                     self.handle.dirs.sync.dir(dir)?;
                 }
-                Ok(is_free)
+                Ok(is_there)
+            };
+            // TOCTOU: another repair may have renamed the entry, and an operation may hold a new lock file at its path.
+            let rename = || {
+                if lock.is_name_lock {
+                    // No name lock excludes that repair. The lock of the catalog does.
+                    return self.handle.catalog.write(|_| move_invalid());
+                }
+                match self.handle.dirs.locks.try_lock(&lock.name)? {
+                    Some(_lock) => move_invalid(),
+                    None => Ok(false),
+                }
             };
             let repair = self.repair.then_some(&rename as &dyn Fn() -> Result<bool>);
             let problem = non_file_problem((dir, &lock.entry), (dir, &kept), repair)?;
@@ -59,9 +68,13 @@ impl HomeCheck<'_> {
             let lock = self.handle.dirs.locks.try_lock(&record.name)?;
             let is_there = lock.is_some() && is_invalid()?;
             if is_there {
+                // Crash safety: the mark says that the id file exists. It is cleared before the entry is moved, so that
+                // the next opening of the home writes an id file that could not be written here.
+                self.handle.write_to_free(|catalog| catalog.forget_identity_file(record.id))?;
                 ids.move_to(name, volumes, &kept)?;
                 self.handle.dirs.sync.dir(volumes)?;
                 self.handle.dirs.store_identity(&record.name, record.identity)?;
+                self.handle.write_to_free(|catalog| catalog.mark_identity_stored(record.id))?;
             }
             Ok(is_there)
         };
@@ -80,14 +93,16 @@ fn non_file_problem(
 ) -> Result<Option<HomeProblem>> {
     let Some(kind) = dir.non_file_at(entry)? else { return Ok(None) };
     let path = dir.path_of(entry);
-    let mut message =
-        format!("{path:?} is {kind}, not a file, which keeps operations on the volume from working.");
+    let mut refusal = String::new();
     let repaired = match repair {
-        Some(repair) => unless_refused(repair(), &mut message)?,
+        Some(repair) => unless_refused(repair(), &mut refusal)?,
         None => false,
     };
-    if repaired {
-        message = format!("{path:?} was {kind}, not a file, and is now kept as {:?}.", kept_in.path_of(kept));
-    }
+    // What follows the move may have been refused.
+    let message = if kept_in.contains(kept)? {
+        format!("{path:?} was {kind}, not a file, and is now kept as {:?}.{refusal}", kept_in.path_of(kept))
+    } else {
+        format!("{path:?} is {kind}, not a file, which keeps operations on the volume from working.{refusal}")
+    };
     Ok(Some(HomeProblem::new(ProblemKind::UnrecognizedEntry, path, message).repaired(repaired)))
 }

@@ -1,7 +1,8 @@
 //! Lock files of a volume's name.
 //!
 //! `<name>.lock` is never unlinked or renamed, because microsandbox opens it once and waits on that descriptor. It is
-//! held around catalog transactions and renames only.
+//! held around catalog transactions and renames only. The exception: a `check` that repairs renames an entry at that
+//! path that is no regular file. The lock of the catalog excludes other repairs.
 //!
 //! The other files belong to this store only, and are deleted with the volume. A lock on an unlinked file is void, so
 //! its holder opens the file that is at the path then.
@@ -52,6 +53,11 @@ impl NameLocks {
     /// Returns true if the name lock cannot be held, because it is no file.
     pub fn is_unusable(&self, name: &VolumeName) -> Result<bool> {
         Ok(self.dir.non_file_at(&name_lock_entry(name))?.is_some())
+    }
+
+    /// Returns true if the work lock of a volume cannot be held, because it is no file.
+    pub fn is_work_lock_unusable(&self, name: &VolumeName) -> Result<bool> {
+        Ok(self.dir.non_file_at(&work_lock_entry(name))?.is_some())
     }
 
     /// Creates the files of a volume's quota lock. The caller holds the name lock, and the volume exists.

@@ -2,11 +2,15 @@
 
 use super::{catalog, found, kinds, listed};
 use crate::support::home::{Home, name};
+use crate::support::skip::skip;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use sandbox_volumes::model::VolumeSpec;
 use sandbox_volumes::store::{Durability, ProblemKind, Store};
 use sandbox_volumes::sync::CancelToken;
-use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Makes something of a kind that is no regular file.
 fn make_other(kind: &str, at: &Path, elsewhere: &Path) {
@@ -69,6 +73,113 @@ fn what_is_in_place_of_a_lock_file_is_reported_and_moved_away() {
         }
         home.create("gone");
     }
+}
+
+#[test]
+fn what_is_in_place_of_the_lock_of_an_abandoned_removal_hides_neither() {
+    for kind in OTHER_KINDS {
+        let home = Home::new();
+        home.create("data");
+        let sql =
+            "INSERT INTO intent (volume_id, action, entry) SELECT id, 'remove', 'data~1-2-3' FROM volume";
+        catalog(&home).execute(sql, ()).unwrap();
+        let lock = home.path("volumes/.locks/data~work.lock");
+        make_other(kind, &lock, &home.path("elsewhere"));
+        for repair in [false, true] {
+            let problems = found(&home.path(""), repair);
+            let (entry, operation) = (ProblemKind::UnrecognizedEntry, ProblemKind::IncompleteOperation);
+            let expected = [(entry, Some("data"), repair), (operation, Some("data"), repair)];
+            assert_eq!(kinds(&problems), expected, "{kind}: {problems:?}");
+            assert_eq!(problems[0].path, lock);
+        }
+        assert!(found(&home.path(""), false).is_empty());
+        assert_eq!((home.intents(), home.path("volumes/data").exists()), (0, false));
+    }
+}
+
+#[test]
+fn a_name_lock_that_another_repair_made_usable_is_left_to_its_holder() {
+    let home = Home::new();
+    home.create("data");
+    let (lock, catalog) = (home.path("volumes/.locks/data.lock"), catalog(&home));
+    fs::remove_file(&lock).unwrap();
+    make_other("a FIFO", &lock, &home.path("elsewhere"));
+    // The repair opens the catalog without this lock, and then waits with it between its look and the move.
+    let writers = File::open(home.path("db/volumes.db.lock")).unwrap();
+    writers.lock().unwrap();
+    catalog.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let connections = || {
+        let file = home.path("db/volumes.db");
+        let opened = fs::read_dir("/proc/self/fd").unwrap().map(|fd| fs::read_link(fd.unwrap().path()));
+        opened.filter(|opened| opened.as_ref().is_ok_and(|opened| *opened == file)).count()
+    };
+    let before = connections();
+    std::thread::scope(|scope| {
+        let repair = scope.spawn(|| found(&home.path(""), true));
+        while connections() == before && !repair.is_finished() {
+            std::thread::yield_now();
+        }
+        writers.unlock().unwrap();
+        while writers.try_lock().is_ok() && !repair.is_finished() {
+            writers.unlock().unwrap();
+            std::thread::yield_now();
+        }
+        // What the other repair does, and then an operation.
+        let _moved = fs::remove_file(&lock);
+        let holder = File::create(&lock).unwrap();
+        holder.lock().unwrap();
+        catalog.execute_batch("ROLLBACK").unwrap();
+        let problems = repair.join().unwrap();
+        assert!(problems.iter().all(|it| !it.repaired), "{problems:?}");
+        assert_eq!(fs::metadata(&lock).unwrap().ino(), holder.metadata().unwrap().ino());
+    });
+    assert!(found(&home.path(""), false).is_empty());
+}
+
+/// A tmpfs of a few inodes, which ends when dropped.
+struct FewInodes(PathBuf);
+
+impl FewInodes {
+    /// Skips the test and returns `None` if it cannot be mounted.
+    fn at(path: &Path) -> Option<Self> {
+        match mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), Some("size=16m,nr_inodes=64")) {
+            Ok(()) => Some(FewInodes(path.to_owned())),
+            Err(errno) => {
+                skip(format_args!("mounting needs root: {errno}"));
+                None
+            }
+        }
+    }
+}
+
+impl Drop for FewInodes {
+    fn drop(&mut self) {
+        umount2(&self.0, MntFlags::MNT_DETACH).unwrap();
+    }
+}
+
+#[test]
+fn an_id_file_that_cannot_be_written_again_is_written_by_the_next_opening() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(disk) = FewInodes::at(dir.path()) else { return };
+    let home = disk.0.join("home");
+    let store = Arc::new(Store::open(&home, Durability::Full).unwrap());
+    let created =
+        store.create(&name("data"), &VolumeSpec::from_options(&[]).unwrap(), &CancelToken::default());
+    let id = format!("{}\n", created.unwrap().id);
+    let file = home.join("volumes/.ids/data");
+    fs::remove_file(&file).unwrap();
+    make_other("a FIFO", &file, &home);
+    let ballast = (0..).map(|number| disk.0.join(format!("ballast{number}")));
+    let ballast: Vec<_> = ballast.take_while(|path| File::create(path).is_ok()).collect();
+    let problems = found(&home, true);
+    assert_eq!(kinds(&problems), [(ProblemKind::UnrecognizedEntry, Some("data"), false)]);
+    let message = &problems[0].message;
+    assert!(message.contains(".damaged-") && message.contains("ENOSPC"), "{message}");
+    assert!(!file.exists());
+    ballast.iter().for_each(|path| fs::remove_file(path).unwrap());
+    drop(Store::open(&home, Durability::Full).unwrap());
+    assert_eq!(fs::read_to_string(&file).unwrap(), id);
 }
 
 #[test]
