@@ -104,6 +104,12 @@ impl Catalog {
         })
     }
 
+    /// Runs `body` while other instances and processes do not write the catalog. It must not write itself.
+    pub fn excluding_writers<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
+        let _write_lock = self.locks.exclude_writers(Instant::now() + LOCK_TIMEOUT)?;
+        body()
+    }
+
     /// Runs `write` as one transaction. Commits it if `write` succeeds, and rolls it back if `write` fails.
     pub fn write<T>(&self, write: impl FnOnce(&CatalogWriter<'_>) -> Result<T>) -> Result<T> {
         let deadline = Instant::now() + LOCK_TIMEOUT;

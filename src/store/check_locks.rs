@@ -3,7 +3,7 @@
 use super::check::{HomeCheck, HomeProblem, ProblemKind, unless_refused};
 use super::paths::{DAMAGED, IDS};
 use super::volume::name_locks::LockEntry;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::model::VolumeRecord;
 use crate::sys::{Dir, unique_token};
 
@@ -35,8 +35,8 @@ impl HomeCheck<'_> {
             // TOCTOU: another repair may have renamed the entry, and an operation may hold a new lock file at its path.
             let rename = || {
                 if lock.is_name_lock {
-                    // No name lock excludes that repair. The lock of the catalog does.
-                    return self.handle.catalog.write(|_| move_invalid());
+                    // No name lock excludes that repair. The lock of the catalog's writers does.
+                    return self.handle.catalog.excluding_writers(move_invalid);
                 }
                 match self.handle.dirs.locks.try_lock(&lock.name)? {
                     Some(_lock) => move_invalid(),
@@ -95,14 +95,30 @@ fn non_file_problem(
     let path = dir.path_of(entry);
     let mut refusal = String::new();
     let repaired = match repair {
-        Some(repair) => unless_refused(repair(), &mut refusal)?,
+        Some(repair) => unless_busy(unless_refused(repair(), &mut refusal), &mut refusal)?,
         None => false,
     };
     // What follows the move may have been refused.
-    let message = if kept_in.contains(kept)? {
+    let is_kept = kept_in.contains(kept)?;
+    // TOCTOU: another repair may have been first.
+    if !is_kept && dir.non_file_at(entry)?.is_none() {
+        return Ok(None);
+    }
+    let message = if is_kept {
         format!("{path:?} was {kind}, not a file, and is now kept as {:?}.{refusal}", kept_in.path_of(kept))
     } else {
         format!("{path:?} is {kind}, not a file, which keeps operations on the volume from working.{refusal}")
     };
     Ok(Some(HomeProblem::new(ProblemKind::UnrecognizedEntry, path, message).repaired(repaired)))
+}
+
+/// Returns false if a repair cannot lock the catalog or write to it, and adds the reason to `message`.
+fn unless_busy(repaired: Result<bool>, message: &mut String) -> Result<bool> {
+    match repaired {
+        Err(error) if error.kind() == ErrorKind::Catalog => {
+            message.push_str(&format!(" It is not repaired: {error}"));
+            Ok(false)
+        }
+        repaired => repaired,
+    }
 }

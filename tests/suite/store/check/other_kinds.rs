@@ -2,7 +2,8 @@
 
 use super::{catalog, found, kinds, listed};
 use crate::support::home::{Home, name};
-use crate::support::skip::skip;
+use crate::support::mount_namespace::enter_namespace;
+use crate::support::opens::Opens;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use sandbox_volumes::model::VolumeSpec;
 use sandbox_volumes::store::{Durability, ProblemKind, Store};
@@ -101,15 +102,13 @@ fn what_is_in_place_of_the_lock_of_an_abandoned_removal_hides_neither() {
 fn a_name_lock_that_another_repair_made_usable_is_left_to_its_holder() {
     let home = Home::new();
     home.create("data");
-    let (lock, catalog) = (home.path("volumes/.locks/data.lock"), catalog(&home));
+    let (lock, file) = (home.path("volumes/.locks/data.lock"), home.path("db/volumes.db"));
     fs::remove_file(&lock).unwrap();
     make_other("a FIFO", &lock, &home.path("elsewhere"));
-    // The repair opens the catalog without this lock, and then waits with it between its look and the move.
+    // The repair opens the catalog without this lock, and then waits for it between its look and the move.
     let writers = File::open(home.path("db/volumes.db.lock")).unwrap();
     writers.lock().unwrap();
-    catalog.execute_batch("BEGIN IMMEDIATE").unwrap();
     let connections = || {
-        let file = home.path("db/volumes.db");
         let opened = fs::read_dir("/proc/self/fd").unwrap().map(|fd| fs::read_link(fd.unwrap().path()));
         opened.filter(|opened| opened.as_ref().is_ok_and(|opened| *opened == file)).count()
     };
@@ -119,36 +118,68 @@ fn a_name_lock_that_another_repair_made_usable_is_left_to_its_holder() {
         while connections() == before && !repair.is_finished() {
             std::thread::yield_now();
         }
-        writers.unlock().unwrap();
-        while writers.try_lock().is_ok() && !repair.is_finished() {
-            writers.unlock().unwrap();
+        let attempts = Opens::watch(&home.path("db/volumes.db.lock"));
+        while !attempts.any() && !repair.is_finished() {
             std::thread::yield_now();
         }
         // What the other repair does, and then an operation.
         let _moved = fs::remove_file(&lock);
         let holder = File::create(&lock).unwrap();
         holder.lock().unwrap();
-        catalog.execute_batch("ROLLBACK").unwrap();
-        let problems = repair.join().unwrap();
-        assert!(problems.iter().all(|it| !it.repaired), "{problems:?}");
+        writers.unlock().unwrap();
+        assert_eq!(kinds(&repair.join().unwrap()), []);
         assert_eq!(fs::metadata(&lock).unwrap().ino(), holder.metadata().unwrap().ino());
     });
     assert!(found(&home.path(""), false).is_empty());
 }
 
-/// A tmpfs of a few inodes, which ends when dropped.
+#[test]
+fn what_cannot_be_moved_while_the_catalog_is_written_is_reported_as_not_repaired() {
+    let home = Home::new();
+    home.create("data");
+    home.create("other");
+    let invalid = [home.path("volumes/.locks/data.lock"), home.path("volumes/.ids/other")];
+    for path in &invalid {
+        fs::remove_file(path).unwrap();
+        make_other("a FIFO", path, &home.path("elsewhere"));
+    }
+    let repaired = |expected: &[(&str, bool)]| {
+        let problems = found(&home.path(""), true);
+        let entry = ProblemKind::UnrecognizedEntry;
+        let expected: Vec<_> = expected.iter().map(|(volume, is)| (entry, Some(*volume), *is)).collect();
+        assert_eq!(kinds(&problems), expected, "{problems:?}");
+        for problem in problems.iter().filter(|it| !it.repaired) {
+            assert!(
+                problem.message.contains("is a FIFO") && problem.message.contains("catalog"),
+                "{problem:?}"
+            );
+        }
+    };
+    let writers = File::open(home.path("db/volumes.db.lock")).unwrap();
+    writers.lock().unwrap();
+    repaired(&[("data", false), ("other", false)]);
+    writers.unlock().unwrap();
+    // Another program's transaction keeps no repair from moving the name lock.
+    let catalog = catalog(&home);
+    catalog.execute_batch("BEGIN IMMEDIATE").unwrap();
+    repaired(&[("data", true), ("other", false)]);
+    catalog.execute_batch("ROLLBACK").unwrap();
+    repaired(&[("other", true)]);
+    assert!(found(&home.path(""), false).is_empty());
+}
+
+/// A tmpfs of a few inodes, which ends when dropped. It is in a mount namespace of this thread's own, so that a run that
+/// is killed does not leave it.
 struct FewInodes(PathBuf);
 
 impl FewInodes {
-    /// Skips the test and returns `None` if it cannot be mounted.
+    /// Skips the test and returns `None` if nothing can be mounted.
     fn at(path: &Path) -> Option<Self> {
-        match mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), Some("size=16m,nr_inodes=64")) {
-            Ok(()) => Some(FewInodes(path.to_owned())),
-            Err(errno) => {
-                skip(format_args!("mounting needs root: {errno}"));
-                None
-            }
+        if !enter_namespace() {
+            return None;
         }
+        mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), Some("size=16m,nr_inodes=64")).unwrap();
+        Some(FewInodes(path.to_owned()))
     }
 }
 
