@@ -11,6 +11,12 @@ use std::time::Instant;
 /// The most entries that one helper process deletes. Their names are its arguments, for which 128 KiB always suffice.
 const MAX_NAMES_PER_PROCESS: usize = 256;
 
+/// The most entries of a directory that are listed at once for such processes.
+const MAX_NAMES_PER_LISTING: usize = 4096;
+
+/// How often they are listed. A guest that keeps adding entries must not keep the removal running for ever.
+const MAX_LISTINGS: usize = 1000;
+
 /// Deletes the entry `name` of `parent` and everything below it. A missing entry is not an error. Fails with `EBUSY` at
 /// a mount below it, which stays, and if other processes keep adding entries. `shown` is the entry's path in messages.
 pub fn remove_tree(parent: OwnedFd, name: &OsStr, shown: &Path) -> Result<()> {
@@ -105,15 +111,25 @@ impl Removal {
     fn remove_in_user_namespace(&self, reachable_by: ReachableBy, error: Error) -> Result<()> {
         let Some(dir) = self.remover.outermost_dir() else { return Ok(()) };
         let (scope, lock) = (self.scope.as_ref().map(AsFd::as_fd), self.lock.as_ref().map(AsFd::as_fd));
-        let names = match &self.name {
-            Some(name) => Ok(vec![name.clone()]),
-            None => self.remover.outermost_names(),
-        };
-        let removed = names.and_then(|names| {
+        let remove = |names: &[OsString]| {
             names.chunks(MAX_NAMES_PER_PROCESS).try_for_each(|names| {
                 remove_in_user_namespace(ForeignTree { dir, names, reachable_by, scope, lock })
             })
-        });
+        };
+        let remove_all = || {
+            for _ in 0..MAX_LISTINGS {
+                let names = self.remover.outermost_names(MAX_NAMES_PER_LISTING)?;
+                remove(&names)?;
+                if names.len() < MAX_NAMES_PER_LISTING {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        let removed = match &self.name {
+            Some(name) => remove(std::slice::from_ref(name)),
+            None => remove_all(),
+        };
         match removed {
             Err(refused) if refused.raw_os_error() == Some(Errno::EBUSY as i32) => {
                 Err(Error::file_system("rm", &self.shown, refused))

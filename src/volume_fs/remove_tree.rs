@@ -136,10 +136,10 @@ impl TreeRemover {
         self.levels.first().map(|outermost| outermost.dir.as_fd())
     }
 
-    /// Returns the names in the outermost directory, at most as many as one pass removes.
-    pub fn outermost_names(&self) -> io::Result<Vec<OsString>> {
+    /// Returns names in the outermost directory: all, or `limit` if there are more.
+    pub fn outermost_names(&self, limit: usize) -> io::Result<Vec<OsString>> {
         let Some(outermost) = self.levels.first() else { return Ok(Vec::new()) };
-        let entries = outermost.dir.entries()?.take(MAX_ENTRIES_PER_PASS);
+        let entries = outermost.dir.entries()?.take(limit);
         entries.map(|entry| Ok(entry?.file_name())).collect()
     }
 

@@ -114,8 +114,8 @@ fn case_71_what_belongs_to_a_granted_id_is_removed_and_a_mount_in_it_left_alone(
     });
 }
 
-/// How many more directories of another owner than one process deletes the volume has.
-const MORE_THAN_ONE_PROCESS_DELETES: usize = 300;
+/// How many directories of another owner the volume has: more than are listed at once for the helper processes.
+const MORE_THAN_ONE_LISTING: usize = 4200;
 
 #[test]
 fn case_71_what_belongs_to_a_granted_id_is_removed_from_a_volume_that_cannot_be_moved() {
@@ -132,7 +132,7 @@ fn case_71_what_belongs_to_a_granted_id_is_removed_from_a_volume_that_cannot_be_
             dir
         });
         let below = volume_of_user_in(&lower, SUBORDINATE);
-        for number in 0..MORE_THAN_ONE_PROCESS_DELETES {
+        for number in 0..MORE_THAN_ONE_LISTING {
             let dir = below.files.root().join(format!("-{number}"));
             fs::create_dir(&dir).unwrap();
             fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
