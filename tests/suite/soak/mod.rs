@@ -24,7 +24,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Each of these tests wants the machine for itself.
+/// Held by each of these tests, because two of them at once would overload the machine.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn number(variable: &str) -> Option<u64> {
