@@ -38,13 +38,15 @@ struct ContentDeletion {
 }
 
 /// Maximum number of times that an emptied root is emptied again because a process wrote into it.
-const MAX_REFILLS: u32 = 200;
+const MAX_REFILLS: u32 = 8;
 
 /// The content to delete.
 #[derive(Debug)]
 struct RemovedContent {
     /// The root of a volume that cannot be moved. Its content is deleted in its place.
     root: Option<Dir>,
+    /// How often a process wrote into the emptied root.
+    refills: u32,
     deletion: TreeDeletion,
 }
 
@@ -226,9 +228,8 @@ impl StoreHandle {
     fn begin_deletion(&self, intent: &Intent, lock: FileLock) -> ContentDeletion {
         let content = self.move_to_trash(intent).and_then(|in_trash| self.content(intent, in_trash));
         let work = self.dirs.locks.acquire_work_lock(&intent.name).ok().flatten();
-        let content = content.and_then(|content| match &work {
-            Some(work) => Ok(RemovedContent { deletion: content.deletion.keeping(work)?, ..content }),
-            None => Ok(content),
+        let content = content.and_then(|content| {
+            Ok(RemovedContent { deletion: keeping_work(content.deletion, work.as_ref())?, ..content })
         });
         let name_lock = work.is_none().then_some(lock);
         ContentDeletion { content, work, name_lock }
@@ -239,7 +240,7 @@ impl StoreHandle {
         let shown = volumes.path_of(name);
         if in_trash {
             let deletion = TreeDeletion::new(&self.dirs.trash, &intent.entry, &shown, true)?;
-            return Ok(RemovedContent { root: None, deletion });
+            return Ok(RemovedContent { root: None, refills: 0, deletion });
         }
         let root = match volumes.open_child(name) {
             Err(error) if error.is_refusal(&[Errno::EACCES]) => {
@@ -249,7 +250,7 @@ impl StoreHandle {
             opened => opened?,
         };
         let deletion = TreeDeletion::of_content(&root, &shown)?;
-        Ok(RemovedContent { root: Some(root), deletion })
+        Ok(RemovedContent { root: Some(root), refills: 0, deletion })
     }
 
     /// Deletes the data and then the record. If the data cannot be deleted, moves the rest back into place. With
@@ -264,14 +265,22 @@ impl StoreHandle {
         let ContentDeletion { content, work, name_lock } = content_deletion;
         let (trash, volumes) = (&self.dirs.trash, &self.dirs.volumes);
         let deleted = content.and_then(|mut content| {
-            if !content.deletion.go_on(until)? {
-                return Ok(Some(content));
+            loop {
+                if !content.deletion.go_on(until)? {
+                    return Ok(Some(content));
+                }
+                let Some(root) = &content.root else { return Ok(None) };
+                if self.move_emptied_root(intent, root, name_lock.as_ref())? {
+                    self.content(intent, true)?.deletion.go_on(None)?;
+                    return Ok(None);
+                }
+                let shown = volumes.path_of(name);
+                content.refills += 1;
+                if content.refills > MAX_REFILLS {
+                    return Err(Error::file_system("rename", shown, Errno::ENOTEMPTY.into()));
+                }
+                content.deletion = keeping_work(TreeDeletion::of_content(root, &shown)?, work.as_ref())?;
             }
-            if let Some(root) = content.root {
-                self.move_emptied_root(intent, &root, name_lock.as_ref())?;
-                self.content(intent, true)?.deletion.go_on(None)?;
-            }
-            Ok(None)
         });
         let result = match deleted {
             Ok(Some(content)) => return Ok(Some(ContentDeletion { content: Ok(content), work, name_lock })),
@@ -302,11 +311,11 @@ impl StoreHandle {
     }
 
     /// Replaces the emptied root of a volume that cannot be moved by a new directory, which can, and moves that one to
-    /// the trash. `lock` is the name lock, if the caller holds it.
+    /// the trash. Returns false if a process wrote into the root since. `lock` is the name lock, if the caller holds it.
     ///
     /// Crash safety: until the new directory is in the trash, the name is taken. So each directory that is found there
     /// is the volume's, and never one that microsandbox created since.
-    fn move_emptied_root(&self, intent: &Intent, root: &Dir, lock: Option<&FileLock>) -> Result<()> {
+    fn move_emptied_root(&self, intent: &Intent, root: &Dir, lock: Option<&FileLock>) -> Result<bool> {
         let (volumes, staging, name) = (&self.dirs.volumes, &self.dirs.staging, intent.name.as_str());
         let _lock = match lock {
             Some(_) => None,
@@ -314,24 +323,19 @@ impl StoreHandle {
         };
         if !volumes.is_entry(name, root.as_fd())? {
             // The root was deleted from outside, and there may be another volume's.
-            return self.delete_files_of_moved(intent);
+            return self.delete_files_of_moved(intent).map(|()| true);
         }
         staging.open_or_create_child(&intent.entry)?;
-        let mut refills = 0;
-        while let Err(error) = staging.move_over_empty(&intent.entry, volumes, name) {
-            if error.is_refusal(&[Errno::ENOTEMPTY, Errno::EEXIST]) && refills < MAX_REFILLS {
-                refills += 1;
-                TreeDeletion::of_content(root, &volumes.path_of(name))?.go_on(None)?;
-                continue;
-            }
+        if let Err(error) = staging.move_over_empty(&intent.entry, volumes, name) {
             // If this fails too, the next opening of the home deletes the directory.
             let _left = delete_tree(staging, &intent.entry, &staging.path_of(&intent.entry));
-            return Err(error);
+            let is_refilled = error.is_refusal(&[Errno::ENOTEMPTY, Errno::EEXIST]);
+            return if is_refilled { Ok(false) } else { Err(error) };
         }
         // Crash safety: the next rename must not be on the disk without this one. Then the old root would stay.
         self.dirs.sync.dir(volumes)?;
         match self.move_to_trash(intent)? {
-            true => Ok(()),
+            true => Ok(true),
             false => Err(Error::file_system("rename", volumes.path_of(name), Errno::EXDEV.into())),
         }
     }
@@ -382,5 +386,13 @@ impl StoreHandle {
             self.write_to_free(|catalog| catalog.mark_identity_stored(intent.volume_id))?;
         }
         Ok(())
+    }
+}
+
+/// Has each helper process of a deletion keep the work lock, if there is one, until it has ended.
+fn keeping_work(deletion: TreeDeletion, work: Option<&WorkLock>) -> Result<TreeDeletion> {
+    match work {
+        Some(work) => deletion.keeping(work),
+        None => Ok(deletion),
     }
 }

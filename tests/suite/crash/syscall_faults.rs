@@ -14,6 +14,7 @@ use crate::support::private::Private;
 use crate::support::report::report;
 use crate::support::skip::skip;
 use rusqlite::Connection;
+use rustix::process::{Pid, Signal, kill_process};
 use sandbox_volumes::model::Labels;
 use sandbox_volumes::store::{Durability, Store};
 use sandbox_volumes::sync::CancelToken;
@@ -22,6 +23,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 
 /// Every system call that changes a file, a directory, what is on disk of them, or a mount. Of those that open files
 /// only the ones that may make one are killed.
@@ -239,15 +241,36 @@ fn case_52_an_emptied_root_that_is_written_into_is_emptied_again() {
         return;
     }
     let Some(private) = Private::new() else { return };
-    let work = Work::RemoveInPlace;
-    let audit = Audit::prepare(private.path(), work);
+    let audit = Audit::prepare(private.path(), Work::RemoveInPlace);
     let log = audit.dir.path().join("trace.log");
-    let inject = "inject=renameat:error=ENOTEMPTY:when=1";
-    let strace = ["-o", log.to_str().unwrap(), "-e", "trace=renameat", "-e", inject];
-    let said = run(work, Durability::Full, &audit.home, &strace);
-    assert!(fs::read_to_string(&log).unwrap().contains("INJECTED"));
+    // Six calls are made for the directories of the home, and then one for the directory that replaces the root.
+    let inject = "inject=mkdirat:signal=SIGSTOP:when=7";
+    let strace = ["-o", log.to_str().unwrap(), "-e", "trace=mkdirat,renameat", "-e", inject];
+    let said = thread::scope(|scope| {
+        scope.spawn(|| {
+            let stopped = stopped_process(&log);
+            fs::write(audit.home.join("volumes").join(work::VOLUME).join("refill"), "late").unwrap();
+            kill_process(stopped, Signal::CONT).unwrap();
+        });
+        run(Work::RemoveInPlace, Durability::Full, &audit.home, &strace)
+    });
+    assert!(fs::read_to_string(&log).unwrap().contains("ENOTEMPTY"), "it was not written into in time");
     assert_eq!(said.as_deref(), Some(ACKNOWLEDGED));
-    audit.look_over(work, Ending { acknowledged: true, refused: false, power_cut: false }, inject);
+    let ending = Ending { acknowledged: true, refused: false, power_cut: false };
+    audit.look_over(Work::RemoveInPlace, ending, "written into");
+}
+
+/// Waits until strace reports that a process is stopped, and returns its ID.
+fn stopped_process(log: &Path) -> Pid {
+    loop {
+        let lines = fs::read_to_string(log).unwrap_or_default();
+        let stopped = lines.lines().find(|line| line.contains("--- stopped by SIGSTOP ---"));
+        let process = stopped.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        if let Some(process) = process.and_then(Pid::from_raw) {
+            return process;
+        }
+        thread::yield_now();
+    }
 }
 
 #[test]
