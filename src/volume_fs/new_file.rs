@@ -4,8 +4,8 @@
 use crate::sync::IgnorePoison;
 use crate::sys::fd::{BorrowedFd, OwnedFd};
 use crate::sys::{EntryKind, FileId, FileStamp, open_o_path, remove_directory, unlink_entry};
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io;
 use std::mem;
@@ -14,6 +14,57 @@ use std::sync::{LazyLock, Mutex, MutexGuard};
 
 /// The files that this process is creating.
 static NEW_ENTRIES: LazyLock<Mutex<HashMap<FileId, NewEntry>>> = LazyLock::new(Mutex::default);
+
+/// The entries that calls open while other calls are between creating an entry and registering it. Locked after
+/// [`NEW_ENTRIES`].
+static EARLY_SHARES: LazyLock<Mutex<EarlyShares>> = LazyLock::new(Mutex::default);
+
+#[derive(Debug, Default)]
+struct EarlyShares {
+    /// How many creations are not registered yet.
+    creations: usize,
+    shared: HashSet<FileId>,
+    /// Whether there were more than [`MAX_EARLY_SHARES`]. Then each entry that is registered counts as shared.
+    is_full: bool,
+}
+
+/// How many early shares are remembered. Each takes about 20 bytes of memory.
+const MAX_EARLY_SHARES: usize = 1 << 12;
+
+/// The creation of an entry, from before the system call until the entry is registered.
+///
+/// TOCTOU: another call may open the entry before it is registered, and must be able to say so.
+#[derive(Debug)]
+pub struct Creation(());
+
+impl Creation {
+    /// Begins the creation of an entry.
+    pub fn begin() -> Self {
+        early_shares().creations += 1;
+        Creation(())
+    }
+
+    /// Returns whether another call opened the entry since it was created.
+    fn is_shared(&self, file: FileId) -> bool {
+        let early = early_shares();
+        early.is_full || early.shared.contains(&file)
+    }
+}
+
+impl Drop for Creation {
+    fn drop(&mut self) {
+        let mut early = early_shares();
+        early.creations -= 1;
+        if early.creations == 0 {
+            early.shared.clear();
+            early.is_full = false;
+        }
+    }
+}
+
+fn early_shares() -> MutexGuard<'static, EarlyShares> {
+    EARLY_SHARES.lock().ignore_poison()
+}
 
 /// A file that a call is creating, or an entry of a copy in progress.
 #[derive(Clone, Copy, Debug)]
@@ -41,10 +92,12 @@ pub struct NewFile(FileId);
 
 impl NewFile {
     /// Registers a file that was just created.
-    pub fn of(file: BorrowedFd<'_>) -> io::Result<Self> {
+    pub fn of(creation: &Creation, file: BorrowedFd<'_>) -> io::Result<Self> {
         let found = FileStamp::of(file)?;
-        let new_entry = NewEntry { born: found.born_ns(), is_shared: false, copy: None };
-        match new_entries().entry(found.id()) {
+        let mut all = new_entries();
+        let is_shared = creation.is_shared(found.id());
+        let new_entry = NewEntry { born: found.born_ns(), is_shared, copy: None };
+        match all.entry(found.id()) {
             // The file of a call in progress was removed, and this file got its inode number.
             Entry::Occupied(mut old) if old.get().copy.is_none() => old.get_mut().is_shared = true,
             Entry::Occupied(mut old) => *old.get_mut() = new_entry,
@@ -120,12 +173,14 @@ impl CopyRecord {
     }
 
     /// Adds a directory or link that the copy just created. Leaves out an entry of another kind that replaced it since.
-    pub fn add_entry(&self, dir: BorrowedFd<'_>, name: &OsStr, kind: EntryKind) {
+    pub fn add_entry(&self, creation: &Creation, dir: BorrowedFd<'_>, name: &OsStr, kind: EntryKind) {
         if let Ok(found) = FileStamp::at(dir, name)
             && found.kind() == kind
         {
-            let new_entry = NewEntry { born: found.born_ns(), is_shared: false, copy: Some(self.id) };
-            new_entries().insert(found.id(), new_entry);
+            let mut all = new_entries();
+            let is_shared = creation.is_shared(found.id());
+            all.insert(found.id(), NewEntry { born: found.born_ns(), is_shared, copy: Some(self.id) });
+            drop(all);
             self.entries().push(found.id());
         }
     }
@@ -199,8 +254,15 @@ const MAX_FORGOTTEN: usize = 1 << 10;
 /// Records that an existing file was opened for writing, or an existing directory was asked for, so that the call
 /// that is creating it keeps it.
 pub fn mark_shared(file: FileId) {
-    if let Some(new_entry) = new_entries().get_mut(&file) {
+    let mut all = new_entries();
+    if let Some(new_entry) = all.get_mut(&file) {
         new_entry.is_shared = true;
+    }
+    let mut early = early_shares();
+    if early.creations > 0 && early.shared.len() < MAX_EARLY_SHARES {
+        early.shared.insert(file);
+    } else if early.creations > 0 {
+        early.is_full = true;
     }
 }
 
@@ -222,6 +284,7 @@ mod tests {
     use crate::sys::ext::MetadataExt;
     use crate::sys::fd::AsFd;
     use std::fs::{self, File};
+    use std::path::Path;
 
     /// Whether the file system still has the file, though no entry leads to it.
     fn is_kept_without_name(file: &Option<OwnedFd>) -> bool {
@@ -234,11 +297,12 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let dir = File::open(home.path()).unwrap();
         let (dir, path, record) = (dir.as_fd(), home.path(), CopyRecord::new());
-        let make = |name| NewFile::of(File::create(path.join(name)).unwrap().as_fd()).unwrap();
+        let make =
+            |name| NewFile::of(&Creation::begin(), File::create(path.join(name)).unwrap().as_fd()).unwrap();
         let failed = make("failed");
         record.add_file(&make("copied"));
         fs::create_dir(path.join("dir")).unwrap();
-        record.add_entry(dir, OsStr::new("dir"), EntryKind::Directory);
+        record.add_entry(&Creation::begin(), dir, OsStr::new("dir"), EntryKind::Directory);
         let removed = [
             failed.unlink(dir, OsStr::new("failed")).unwrap(),
             record.unlink(dir, OsStr::new("copied")).unwrap(),
@@ -251,6 +315,27 @@ mod tests {
     }
 
     #[test]
+    fn what_another_call_opens_before_it_is_registered_is_kept() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = File::open(home.path()).unwrap();
+        let (dir, path) = (dir.as_fd(), home.path());
+        let record = CopyRecord::new();
+        let opened = |path: &Path| mark_shared(FileId::of_open(File::open(path).unwrap().as_fd()).unwrap());
+
+        let creation = Creation::begin();
+        let file = File::create(path.join("file")).unwrap();
+        opened(&path.join("file"));
+        let new = NewFile::of(&creation, file.as_fd()).unwrap();
+        fs::create_dir(path.join("dir")).unwrap();
+        opened(&path.join("dir"));
+        record.add_entry(&creation, dir, OsStr::new("dir"), EntryKind::Directory);
+        drop(creation);
+        new.remove(dir, OsStr::new("file"));
+        record.remove(dir, OsStr::new("dir")).unwrap();
+        assert!(path.join("file").exists() && path.join("dir").exists());
+    }
+
+    #[test]
     fn a_copy_that_is_over_leaves_the_entries_of_another() {
         let home = tempfile::tempdir().unwrap();
         let dir = File::open(home.path()).unwrap();
@@ -260,7 +345,7 @@ mod tests {
             let name = format!("{at}");
             let file = File::create(home.path().join(&name)).unwrap();
             let record = if at % 2 == 0 { &over } else { &other };
-            record.add_file(&NewFile::of(file.as_fd()).unwrap());
+            record.add_file(&NewFile::of(&Creation::begin(), file.as_fd()).unwrap());
             found.push(FileStamp::at(dir, OsStr::new(&name)).unwrap());
         }
         let id = over.id;

@@ -1,6 +1,6 @@
 //! Writes whole files.
 
-use super::new_file::{NewFile, mark_shared};
+use super::new_file::{Creation, NewFile, mark_shared};
 use super::open::EntryRef;
 use super::{AppendOptions, Quota, VolumePath, VolumeRoot};
 use crate::error::{Errno, Result};
@@ -162,8 +162,9 @@ impl VolumeRoot {
             let entry = self.resolve_entry(path)?;
             reserve(None)?;
             how.cancel.check()?;
+            let creation = Creation::begin();
             if let Some(file) = self.create(path, &entry, how)? {
-                let new = NewFile::of(file.as_fd()).map_err(io_error)?;
+                let new = NewFile::of(&creation, file.as_fd()).map_err(io_error)?;
                 return Ok((file, Some(CreatedFile { entry, file: new })));
             }
         }

@@ -13,6 +13,7 @@ use crate::sys::{
     EntryKind, FileStat, TransferBuffer, chown_link, create_link, link_target, open_if_regular, open_o_path,
     stat_at, unlink_entry,
 };
+use crate::volume_fs::new_file::Creation;
 use crate::volume_fs::quota::reserve::{Reservation, SpaceRequest};
 use crate::volume_fs::walk::cursor::TreePath;
 use std::ffi::OsStr;
@@ -122,6 +123,7 @@ fn copy_link(task: &CopyTask<'_>, found: &OwnedFd, stat: &FileStat, depth: usize
     let length = if target.len() < MIN_BLOCK_TARGET_BYTES { 0 } else { target.len() as u64 };
     let mut create = || {
         for attempt in 0..MAX_ATTEMPTS {
+            let creation = Creation::begin();
             match create_link(task.to, task.name, &target) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => remove_old(task, stat)?,
                 created => {
@@ -130,7 +132,7 @@ fn copy_link(task: &CopyTask<'_>, found: &OwnedFd, stat: &FileStat, depth: usize
                     if attempt == 0
                         && let Some(record) = &task.context.record
                     {
-                        record.add_entry(task.to, task.name, EntryKind::Link);
+                        record.add_entry(&creation, task.to, task.name, EntryKind::Link);
                     }
                     return Ok(());
                 }

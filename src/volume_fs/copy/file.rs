@@ -11,7 +11,7 @@ use crate::sys::{
     Access, EntryKind, FileStat, TransferBuffer, clone_content, create_file, has_length, next_data,
     open_o_path, read_piece, reopen, transfer,
 };
-use crate::volume_fs::new_file::NewFile;
+use crate::volume_fs::new_file::{Creation, NewFile};
 use crate::volume_fs::quota::reserve::{Reservation, SpaceRequest};
 use crate::volume_fs::retry_past_leases;
 use std::fs::File;
@@ -84,9 +84,11 @@ pub fn fill_file(
     let source = OpenSource { file, stat: *stat, attributes };
     let io_error = |syscall, error| task.context.endpoints.to.io_error(syscall, &task.path(), error);
     for _ in 0..MAX_ATTEMPTS {
+        let creation = Creation::begin();
         let filled = match create_file(task.to, task.name, source.attributes.initial_mode(task)) {
             Ok(to) => {
-                let new = NewFile::of(to.as_fd()).map_err(|error| io_error("fstat", error))?;
+                let new = NewFile::of(&creation, to.as_fd()).map_err(|error| io_error("fstat", error))?;
+                drop(creation);
                 let filled = source.fill(task, buffer, &to, Some(&mut Reservation::default()));
                 let copied =
                     filled.and_then(|_| source.attributes.apply_to_new(task, source.file.as_fd(), &to));
@@ -97,6 +99,7 @@ pub fn fill_file(
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 Err(error) => return Err(io_error("stat", error)),
                 Ok(old) => {
+                    drop(creation);
                     let filled = source.fill_temp_file(task, buffer, old)?;
                     task.done();
                     return Ok(filled);

@@ -17,7 +17,7 @@ use crate::sys::{
     EntryKind, FileId, FileStamp, FileStat, TransferBuffer, create_directory, effective_ids, is_within,
     open_subdirectory, readable_directory, remove_directory,
 };
-use crate::volume_fs::new_file::{CopyRecord, mark_shared};
+use crate::volume_fs::new_file::{CopyRecord, Creation, mark_shared};
 use crate::volume_fs::quota::reserve::{Reservation, SpaceRequest};
 use crate::volume_fs::walk::cursor::TreePath;
 use std::ffi::{OsStr, OsString};
@@ -68,29 +68,29 @@ impl CopyContext {
         path: impl Fn() -> PathBuf,
     ) -> Result<bool> {
         let shown = || self.endpoints.to.path_of(&path()).to_string_lossy().into_owned();
-        let mut is_new = true;
+        let mut created = None;
         self.policy.reserve(shown, SpaceRequest::directory(), &mut Reservation::default(), &mut || {
+            let creation = Creation::begin();
             match create_directory(parent, name, mode) {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                    is_new = false;
-                    Ok(())
-                }
-                created => created.map_err(|error| self.endpoints.to.io_error("mkdir", &path(), error)),
+                Ok(()) => created = Some(creation),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(self.endpoints.to.io_error("mkdir", &path(), error)),
             }
+            Ok(())
         })?;
-        match &self.record {
-            Some(record) if is_new => record.add_entry(parent, name, EntryKind::Directory),
+        match (&self.record, &created) {
+            (Some(record), Some(creation)) => record.add_entry(creation, parent, name, EntryKind::Directory),
+            (None, Some(_)) => {}
             // Another copy that created the directory, and is undone, leaves it to this one.
-            record if !is_new => {
+            (record, None) => {
                 if let Ok(found) = FileStamp::at(parent, name)
                     && !record.as_ref().is_some_and(|record| record.has_created(&found))
                 {
                     mark_shared(found.id());
                 }
             }
-            _ => {}
         }
-        Ok(is_new)
+        Ok(created.is_some())
     }
 }
 
