@@ -16,8 +16,12 @@ export const onlyWriting = (dir) => [
   ...['--remount-ro', '/dev', '--remount-ro', '/proc', '--cap-drop', 'CAP_SYS_ADMIN', '--die-with-parent', '--'],
 ]
 
-/** Why no program can be run there, or false. */
+/** Set where faulty code may run: the directory that it may write to. */
+export const ONLY_WRITABLE = 'SANDBOX_VOLUMES_ONLY_WRITABLE'
+
+/** Why no program can be run there, or false. A program that runs there cannot start another one in the same way. */
 export const withoutReadOnly = (() => {
+  if (process.env[ONLY_WRITABLE]) return false
   const [command, ...args] = onlyWriting(root)
   if (spawnSync(command, [...args, 'true']).status === 0) return false
   const reason = 'bwrap (bubblewrap) is missing, or user namespaces'
@@ -28,9 +32,6 @@ export const withoutReadOnly = (() => {
 export const PROTECTED = ['/', '/etc', '/tmp', '/dev', '/dev/shm', '/proc/1/root', homedir(), root].filter((each) =>
   existsSync(`${each}/.`),
 )
-
-/** Set where faulty code may run: the directory that it may write to. */
-export const ONLY_WRITABLE = 'SANDBOX_VOLUMES_ONLY_WRITABLE'
 
 /** Throws unless this process can write to one directory only. Whatever is faulty calls it first. */
 export function assertReadOnly() {
