@@ -9,7 +9,7 @@ use super::runtime::cancellation::{Cancellation, cancel_token};
 use super::runtime::convert::to_option_value;
 use super::runtime::dispatch::current;
 use super::runtime::executor::{self, KeyedLimit, Pool};
-use super::runtime::job::{Job, JobPromise, run};
+use super::runtime::job::{Job, JobPromise, Outcome, run};
 use super::runtime::js_error::or_throw;
 use crate::error::{Error, Result};
 use crate::model::option_names::HOST_PATH;
@@ -163,9 +163,14 @@ impl NativeCopy {
     /// Passes the commit point, or undoes the copy if it was cancelled.
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn commit(&self) -> JobPromise<()> {
-        let copy = self.copy.clone();
+        let (copy, cancel) = (self.copy.clone(), self.limit.cancel.clone());
         let commit = move || with(&copy, VolumeCopy::commit);
-        run(|| Ok(Job::on(Pool::Blocking(None), commit).hurried_by(&self.limit.cancel)))
+        let commit_or_undo = move || match cancel.check() {
+            Ok(()) => commit().map(Outcome::Ready),
+            // To undo a large copy takes long, and other aborts use the threads that end cancelled jobs.
+            Err(_) => Ok(Outcome::last_step_on(Pool::Delete, commit)),
+        };
+        run(|| Ok(Job::in_steps(Pool::Blocking(None), commit_or_undo).hurried_by(&self.limit.cancel)))
     }
 }
 
