@@ -1,11 +1,19 @@
 // Aborts of operations that are queued for a thread, or behind another writer.
 import assert from 'node:assert/strict'
-import { linkSync, writeFileSync } from 'node:fs'
-import path from 'node:path'
 import { test } from 'node:test'
 import { Mount } from '../index.js'
 import { failureOf } from './stream-support.mjs'
-import { MAX_ATTEMPTS, keepWaiting, lockName, rejectsWith, shownOnce, tempVolume, turn, withoutFlock } from './support.mjs'
+import {
+  MAX_ATTEMPTS,
+  keepWaiting,
+  lockName,
+  occupyBlockingPool,
+  rejectsWith,
+  shownOnce,
+  tempVolume,
+  turn,
+  withoutFlock,
+} from './support.mjs'
 
 /** Rejects with the cause of a stream's error, once the stream is closed. */
 async function causeOf(stream) {
@@ -35,15 +43,7 @@ test(
     const attachment = await store.attach('held', { '/data': Mount.named('v') })
     const opened = Array.from({ length: MAX_ATTEMPTS }, () => files.writeStream('file', { atomic: true }))
     await Promise.all(opened.map((stream) => new Promise((resolve) => stream.write('begun', resolve))))
-    // More names than the pool has threads, all with one lock.
-    const names = Array.from({ length: 160 }, (_, at) => `locked-${at}`)
-    const lock = path.join(store.home, 'volumes', '.locks', 'locked.lock')
-    writeFileSync(lock, '')
-    for (const name of names) {
-      linkSync(lock, path.join(store.home, 'volumes', '.locks', `${name}.lock`))
-    }
-    const release = await lockName(t, store, 'locked')
-    const waiting = keepWaiting(names.length, (at) => store.createVolume(names[at]))
+    const { names, release, waiting } = await occupyBlockingPool(t, store)
     const calls = [
       (signal) => store.attach('s', {}, { signal }),
       (signal) => store.detach(attachment.id, { signal, force: true }),
@@ -86,20 +86,29 @@ test('an abort while its call is about to wait for another writer rejects at onc
   const release = await lockName(t, store, 'v~quota')
   const waiting = keepWaiting(1, () => files.append('file', ' new'))
   const calls = [(signal) => files.mkdir('dir', { signal }), (signal) => files.write('file', 'aborted', { signal })]
-  const attempt = async () => {
+  /** Returns whether a call that has been aborted ended only after the operation that it was queued behind. */
+  const isLate = async (call) => {
+    let isPending = true
+    const settled = call.finally(() => (isPending = false))
+    const others = async () => {
+      for (let count = 0; count < 200 && isPending; count += 1) await files.exists('file')
+    }
+    await Promise.race([settled, others()])
+    // A late call is still pending now. One that is not ends without the other writer.
     const { ended } = waiting
-    for (let round = 0; round < 400 && waiting.ended === ended; round += 1) {
+    const wasPending = isPending
+    await settled
+    return wasPending && waiting.ended !== ended
+  }
+  try {
+    for (let round = 0; round < 2000; round += 1) {
       const controller = new AbortController()
       const call = rejectsWith(calls[round % 2](controller.signal), 'mine', `round ${round}`)
       // The signal fires at different points of the first step.
       for (let spins = (round % 100) * 500; spins > 0; spins -= 1) Math.sqrt(spins)
       controller.abort('mine')
-      await call
+      assert.equal(await isLate(call), false, `round ${round}: an aborted call waited for another writer`)
     }
-    return waiting.ended === ended
-  }
-  try {
-    await shownOnce(attempt, 'an aborted call waited for another writer')
   } finally {
     await release()
     await waiting.outcomes

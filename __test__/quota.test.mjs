@@ -6,7 +6,18 @@ import path from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { test } from 'node:test'
 import { QuotaExceededError, VolumeStore } from '../index.js'
-import { isRoot, lockName, rejects, tempDir, tempVolume, turn, withoutFlock } from './support.mjs'
+import {
+  isRoot,
+  keepWaiting,
+  lockName,
+  occupyBlockingPool,
+  rejects,
+  shownOnce,
+  tempDir,
+  tempVolume,
+  turn,
+  withoutFlock,
+} from './support.mjs'
 
 const MIB = 2 ** 20
 const BLOCK = 4096
@@ -101,43 +112,73 @@ for (const [name, way] of Object.entries(withoutContent)) {
   })
 }
 
-/** Waits until all other threads of this process wait, so that each job has come to its queue or its lock. */
-async function allThreadsWait() {
-  const stateOf = (task) => readFileSync(`/proc/self/task/${task}/stat`, 'utf8').split(') ').at(-1)[0]
-  const waits = (task) => {
+/** Waits until no thread works on the first step of a call, so that each call has come to its next queue. */
+async function firstStepsEnd() {
+  const fieldsOf = (task) => {
     try {
-      return stateOf(task) === 'S'
-    } catch (error) {
+      return /\((.*)\) (.)/.exec(readFileSync(`/proc/self/task/${task}/stat`, 'utf8'))
+    } catch {
       // The thread has ended.
-      return error.code === 'ENOENT' || error.code === 'ESRCH'
+      return []
     }
   }
-  const others = () => readdirSync('/proc/self/task').filter((task) => task !== `${process.pid}`)
-  do {
+  const areIdle = () =>
+    readdirSync('/proc/self/task').map(fieldsOf).every(([, name, state]) => name !== 'volumes-fast' || state === 'S')
+  // A thread that waits for a mutex looks idle too, but not for long.
+  for (let idle = 0; idle < 10; idle = areIdle() ? idle + 1 : 0) {
     await turn()
-  } while (!others().every(waits))
+  }
 }
 
-test('appends that wait for another process are written before later ones', { skip: withoutFlock }, async (t) => {
+test('a write comes after earlier ones of its volume that are queued', { skip: withoutFlock }, async (t) => {
   const { store, files } = await tempVolume(t, { quotaMib: 1 })
-  for (const name of ['a', 'b', 'c', 'd', 'e']) {
-    const release = await lockName(t, store, 'v~quota')
-    let written = 0
-    const lines = Array.from({ length: 30 }, (_, index) => `${index}`)
-    const [appends, later] = [[], []]
-    for (const line of lines) {
-      appends.push(files.append(name, `${line}\n`).finally(() => (written += 1)))
-      await allThreadsWait()
-    }
-    const released = release()
-    while (written < lines.length) {
-      for (let count = 0; count < 10; count += 1) later.push(files.append(name, 'later\n'))
-      await turn()
-    }
-    await Promise.all([released, ...appends, ...later])
-    const found = (await files.readString(name)).trimEnd().split('\n')
-    assert.deepEqual(found, [...lines, ...later.map(() => 'later')], name)
+  await files.write('f', 'old')
+  const occupied = await occupyBlockingPool(t, store)
+  const releaseQuota = await lockName(t, store, 'v~quota')
+  const settled = []
+  const calls = []
+  const call = async (name, promise) => {
+    calls.push(promise.finally(() => settled.push(name)))
+    await firstStepsEnd()
   }
+  try {
+    await call('a', files.append('f', 'a'))
+    await call('b', files.append('f', 'b'))
+    await releaseQuota()
+    // The lock is free now, but the appends have no thread.
+    await call('write', files.write('f', 'x'))
+    await call('c', files.append('f', 'c'))
+    await call('d', files.append('f', 'd'))
+  } finally {
+    await releaseQuota()
+    await occupied.release()
+    await occupied.waiting.outcomes
+  }
+  // On a busy machine the other calls give up early, and the appends wait for the lock until they time out.
+  const failures = (await Promise.allSettled(calls)).filter(({ status }) => status === 'rejected')
+  assert.deepEqual(failures.filter(({ reason }) => reason.code !== 'ERR_VOLUME_IN_USE'), [])
+  assert.deepEqual(settled, ['a', 'b', 'write', 'c', 'd'])
+  if (failures.length === 0) assert.equal(await files.readString('f'), 'xcd')
+})
+
+test('a write does not wait for calls that wait for the name of its volume', { skip: withoutFlock }, async (t) => {
+  const { store, files } = await tempVolume(t, { quotaMib: 1 })
+  // The first write creates the lock files of the quota under the lock of the name.
+  await files.write('f', 'old')
+  const release = await lockName(t, store, 'v')
+  const waiting = keepWaiting(1, () => store.createVolume('v'))
+  try {
+    await shownOnce(async () => {
+      const { ended } = waiting
+      await files.write('f', 'x')
+      await files.append('f', 'y')
+      return waiting.ended === ended
+    }, 'a write waited for a call that waits for the name')
+  } finally {
+    await release()
+    await waiting.outcomes
+  }
+  assert.equal(await files.readString('f'), 'xy')
 })
 
 const hasTools = spawnSync('mkfs.btrfs', ['--version']).status === 0

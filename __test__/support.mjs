@@ -2,7 +2,17 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, lstatSync, readlinkSync } from 'node:fs'
+import {
+  existsSync,
+  linkSync,
+  lstatSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
@@ -128,6 +138,21 @@ export function keepWaiting(count, begin) {
   }
   waiting.outcomes = Promise.all(Array.from({ length: count }, (_, at) => wait(at)))
   return waiting
+}
+
+/**
+ * Keeps all threads that wait for locks busy, and more calls in their queue: creates volumes whose names have one
+ * lock, until `release`.
+ */
+export async function occupyBlockingPool(t, store) {
+  const names = Array.from({ length: 160 }, (_, at) => `locked-${at}`)
+  const locks = path.join(store.home, 'volumes', '.locks')
+  writeFileSync(path.join(locks, 'locked.lock'), '')
+  for (const name of names) {
+    linkSync(path.join(locks, 'locked.lock'), path.join(locks, `${name}.lock`))
+  }
+  const release = await lockName(t, store, 'locked')
+  return { names, release, waiting: keepWaiting(names.length, (at) => store.createVolume(names[at])) }
 }
 
 /** How many attempts `shownOnce` makes. */

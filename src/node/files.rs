@@ -5,7 +5,7 @@ use super::runtime::arguments::volume_path;
 use super::runtime::cancellation::Cancellation;
 use super::runtime::convert::to_option_value;
 use super::runtime::data::{BULK_MIN_BYTES, DataSink, WriteData};
-use super::runtime::executor::{KeyedLimit, Pool};
+use super::runtime::executor::{KeyedLimit, Pool, has_blocking_job};
 use super::runtime::job::{CallResult, IntoJs, Job, JobPromise, Outcome, run_cancellable};
 use super::runtime::pages::NativePages;
 use crate::error::{Error, Result};
@@ -83,8 +83,8 @@ impl NativeFiles {
                 // writers wait for this one, so it must not wait for data while it runs.
                 data.with_all(later.clone(), move |bytes| {
                     let limit = session.has_quota().then(|| KeyedLimit::exclusive(files.queue(), &cancel));
-                    // An append that is tried at once could overtake an earlier one that is queued.
-                    let is_tried = limit.is_some() && matches!(request.kind, WriteKind::Whole(_));
+                    // A write that is tried at once must not overtake an earlier one that is queued.
+                    let is_tried = limit.as_ref().is_some_and(|limit| !has_blocking_job(&limit.key));
                     if is_tried && session.try_write(&request, &bytes, &cancel)?.is_some() {
                         return Ok(Outcome::Ready(()));
                     }

@@ -143,6 +143,11 @@ pub fn submit_cancellable(pool: Pool, cancel: Option<CancelToken>, job: PoolJob)
     }
 }
 
+/// Returns true if a job with this key waits or runs on [`Pool::Blocking`].
+pub fn has_blocking_job(key: &str) -> bool {
+    BLOCKING.state.lock().ignore_poison().by_key.contains_key(key)
+}
+
 /// Ends cancelled jobs that are queued, or wait for their key, now. Returns at once, however many there are.
 pub fn release_cancelled() {
     for queue in [&FAST, &BULK, &TRANSFER, &WALK, &DELETE, &COPY, &BLOCKING] {
@@ -189,7 +194,7 @@ impl JobQueue {
         }
         let cancel = cancel_of_key.or(cancel);
         state.jobs.push_back(QueuedJob { key, cancel: cancel.clone(), job });
-        let has_idle_thread = state.idle >= state.jobs.len();
+        let has_idle_thread = state.idle >= state.jobs.len() + state.cancelled.len();
         drop(state);
         self.job_queued.notify_one();
         if !has_idle_thread {

@@ -46,9 +46,10 @@ impl VolumeFs {
         &self.root
     }
 
-    /// Returns the key of the volume's operations; see [`Store::queue_of`].
+    /// Returns a key that is equal for writers of the same volume. They do not wait for the operations of
+    /// [`Store::queue_of`].
     pub fn queue(&self) -> String {
-        self.store.queue_of(&self.volume.name)
+        format!("{}\0content", self.store.queue_of(&self.volume.name))
     }
 
     /// Opens a regular file for reading.
