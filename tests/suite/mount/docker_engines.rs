@@ -1,23 +1,17 @@
 //! Arguments for Docker and Podman, beyond the shared cases: disks, quoted paths, options.
 
-use super::{assert_invalid, input};
+use super::{assert_invalid, input, mount};
 use sandbox_volumes::error::ErrorKind;
 use sandbox_volumes::model::{DiskFormat, OptionValue};
 use sandbox_volumes::mount::runtime::docker::{DockerOptions, Engine, render};
-use sandbox_volumes::mount::{GuestPath, MountFlags, ResolvedMount, ResolvedSource};
+use sandbox_volumes::mount::{MountFlags, ResolvedMount, ResolvedSource};
 use serde_json::json;
 use std::path::PathBuf;
 
 const ENGINES: [Engine; 2] = [Engine::Docker, Engine::Podman];
 
 fn bind(host: &str) -> ResolvedMount {
-    ResolvedMount {
-        guest_path: GuestPath::parse("/data").unwrap(),
-        origin: ResolvedSource::Bind { host: PathBuf::from(host), file: false },
-        flags: MountFlags::default(),
-        stat_virtualization: None,
-        host_permissions: None,
-    }
+    mount(ResolvedSource::Bind { host: PathBuf::from(host), file: false })
 }
 
 #[test]

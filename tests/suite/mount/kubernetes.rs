@@ -5,7 +5,7 @@ use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::{DiskFormat, VolumeName};
 use sandbox_volumes::mount::runtime::kubernetes;
 use sandbox_volumes::mount::runtime::kubernetes_options::KubernetesOptions;
-use sandbox_volumes::mount::{GuestPath, MountFlags, ResolvedMount, ResolvedSource};
+use sandbox_volumes::mount::{GuestPath, ResolvedMount, ResolvedSource};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -14,13 +14,7 @@ fn options(options: Value) -> Result<KubernetesOptions, Error> {
 }
 
 fn mount(guest_path: &str, origin: ResolvedSource) -> ResolvedMount {
-    ResolvedMount {
-        guest_path: GuestPath::parse(guest_path).unwrap(),
-        origin,
-        flags: MountFlags::default(),
-        stat_virtualization: None,
-        host_permissions: None,
-    }
+    ResolvedMount { guest_path: GuestPath::parse(guest_path).unwrap(), ..super::mount(origin) }
 }
 
 fn named(guest_path: &str, name: &str, quota_mib: Option<u32>) -> ResolvedMount {

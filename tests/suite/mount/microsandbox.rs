@@ -1,23 +1,13 @@
 //! Arguments for microsandbox and its SDK, beyond the shared cases: disks, files, volumes by their names.
 
-use super::{assert_invalid, input, values};
+use super::{assert_invalid, input, mount, values};
 use sandbox_volumes::error::{Error, ErrorKind};
 use sandbox_volumes::model::{DiskFormat, VolumeKind, VolumeName};
 use sandbox_volumes::mount::runtime::microsandbox::{ByName, KnownVolume, MicrosandboxOptions, render};
 use sandbox_volumes::mount::runtime::microsandbox_sdk;
-use sandbox_volumes::mount::{GuestPath, MountFlags, ResolvedMount, ResolvedSource};
+use sandbox_volumes::mount::{MountFlags, ResolvedMount, ResolvedSource};
 use serde_json::{Value, json};
 use std::path::PathBuf;
-
-fn mount(origin: ResolvedSource) -> ResolvedMount {
-    ResolvedMount {
-        guest_path: GuestPath::parse("/data").unwrap(),
-        origin,
-        flags: MountFlags::default(),
-        stat_virtualization: None,
-        host_permissions: None,
-    }
-}
 
 fn disk(volume: Option<&str>, open: &str, format: DiskFormat, fstype: Option<&str>) -> ResolvedMount {
     mount(ResolvedSource::Disk {

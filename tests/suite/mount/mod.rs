@@ -35,7 +35,7 @@ use sandbox_volumes::mount::runtime::{
     bubblewrap, kubernetes as kubernetes_runtime, microsandbox_sdk, oci, qemu as qemu_runtime,
 };
 use sandbox_volumes::mount::{
-    GuestPath, MountConfig, MountSource, ResolvedMount, ResolvedSource, validate_and_order,
+    GuestPath, MountConfig, MountFlags, MountSource, ResolvedMount, ResolvedSource, validate_and_order,
 };
 use sandbox_volumes::wire::MountConfigJson;
 use serde_json::{Value, json};
@@ -166,6 +166,17 @@ fn resolve(guest_path: GuestPath, config: &MountConfig) -> ResolvedMount {
         flags: config.flags(),
         stat_virtualization: config.stat_virtualization(),
         host_permissions: config.host_permissions(),
+    }
+}
+
+/// A mount at `/data` without options.
+fn mount(origin: ResolvedSource) -> ResolvedMount {
+    ResolvedMount {
+        guest_path: GuestPath::parse("/data").unwrap(),
+        origin,
+        flags: MountFlags::default(),
+        stat_virtualization: None,
+        host_permissions: None,
     }
 }
 

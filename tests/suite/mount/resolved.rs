@@ -1,26 +1,16 @@
 //! Resolved mounts and the renderers, beyond the shared cases.
 
-use super::field_names;
+use super::{field_names, mount};
 use sandbox_volumes::error::ErrorKind;
 use sandbox_volumes::model::VolumeName;
 use sandbox_volumes::mount::runtime::bubblewrap::{self, BubblewrapOptions};
 use sandbox_volumes::mount::runtime::oci::{self, OciOptions};
 use sandbox_volumes::mount::{
-    GuestPath, HostPermissions, MountFlags, MountKind, ResolvedMount, ResolvedSource, StatVirtualization,
+    HostPermissions, MountFlags, MountKind, ResolvedMount, ResolvedSource, StatVirtualization,
 };
 use sandbox_volumes::wire::{ResolvedMountJson, to_json};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-
-fn mount(origin: ResolvedSource) -> ResolvedMount {
-    ResolvedMount {
-        guest_path: GuestPath::parse("/data").unwrap(),
-        origin,
-        flags: MountFlags::default(),
-        stat_virtualization: None,
-        host_permissions: None,
-    }
-}
 
 #[test]
 fn a_resolved_volume_lists_its_name_its_host_path_and_its_options() {
