@@ -110,7 +110,7 @@ const API = [
     'VolumeFs#root',
     async (home) => equals((await files()).root, path.join(home, 'volumes/v')),
   ],
-  ['VolumeFs.Write', 'VolumeFs#write', (home) => seeded((fs) => fs.write('x', Buffer.from('new')), 'new')],
+  ['VolumeFs.Write', 'VolumeFs#write', () => seeded((fs) => fs.write('x', Buffer.from('new')), 'new')],
   ['VolumeFs.WriteString', 'VolumeFs#writeString', () => seeded((fs) => fs.writeString('x', 'new'), 'new')],
   [
     'VolumeFs.Read',

@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import path from 'node:path'
 import { test } from 'node:test'
 import { isRoot, runNode, tempDir } from './support.mjs'
 

@@ -10,7 +10,7 @@ import { finished, pipeline } from 'node:stream/promises'
 import { test } from 'node:test'
 import { FileSystemError, InvalidConfigError, PathEscapeError } from '../index.js'
 import { NativeReader, NativeWriter, failureOf, outstanding, pattern, sparse } from './stream-support.mjs'
-import { outputOf, rejects, tempVolume, throws, turn } from './support.mjs'
+import { outputOf, tempVolume, throws, turn } from './support.mjs'
 
 const MIB = 1 << 20
 
