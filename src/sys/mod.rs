@@ -12,7 +12,6 @@ mod memory;
 mod mount;
 mod process;
 mod random;
-mod stamp;
 mod temp_file;
 mod unique_name;
 
@@ -31,10 +30,10 @@ pub use btrfs::Subvolume;
 pub use fs::copy_range::{TransferBuffer, clone_content, has_length, next_data, read_piece, transfer};
 pub use fs::dir::{Dir, FileId};
 pub use fs::entry::{
-    EntryKind, EntryReader, FileStat, chown_link, create_directory, create_file, create_link, effective_ids,
-    is_within, link_target, open_if_regular, open_o_path, remove_directory, rename_entry, stat_at,
-    unlink_entry,
+    EntryReader, chown_link, create_directory, create_file, create_link, effective_ids, is_within,
+    link_target, open_if_regular, open_o_path, remove_directory, rename_entry, unlink_entry,
 };
+pub use fs::file_stat::{EntryKind, FileStat, stat_at};
 pub use fs::free_space::{
     STAT_BLOCK, free_space, has_birth_times, release, reserve, sync_file_system, time_since_boot,
 };
@@ -72,6 +71,5 @@ pub use process::user_namespace::{
     ForeignTree, ReachableBy, may_be_unmapped, may_remove_of, remove_in_user_namespace,
 };
 pub use random::{random_bytes, random_uuid};
-pub use stamp::FileStamp;
 pub use temp_file::create_temp_file;
 pub use unique_name::unique_token;

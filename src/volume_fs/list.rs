@@ -9,7 +9,7 @@ use crate::model::VolumeName;
 use crate::sync::CancelToken;
 use crate::sys::ext::OsStrExt;
 use crate::sys::fd::AsFd;
-use crate::sys::{EntryKind, EntryReader, stat_at};
+use crate::sys::{EntryKind, EntryReader, FileStat, stat_at};
 use cap_std::fs::{Dir, MetadataExt};
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
@@ -190,8 +190,8 @@ impl DirListing {
             self.prefix.extend_from_slice(name);
             self.prefix.push(b'/');
             let opened = CurrentDir::open(&mut self.cursor, level.pos.child(OsStr::from_bytes(name)));
-            let entered =
-                opened.and_then(|it| Ok(self.visited.try_visit(&it.dir.dir_metadata()?)?.then_some(it)));
+            let entered = opened
+                .and_then(|it| Ok(self.visited.try_visit(&FileStat::of(it.dir.as_fd())?)?.then_some(it)));
             match entered {
                 Ok(Some(current)) => {
                     self.current = Some(current);

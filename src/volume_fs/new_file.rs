@@ -3,7 +3,7 @@
 
 use crate::sync::IgnorePoison;
 use crate::sys::fd::{BorrowedFd, OwnedFd};
-use crate::sys::{EntryKind, FileId, FileStamp, open_o_path, remove_directory, unlink_entry};
+use crate::sys::{EntryKind, FileId, FileStat, open_o_path, remove_directory, stat_at, unlink_entry};
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -69,7 +69,7 @@ fn early_shares() -> MutexGuard<'static, EarlyShares> {
 /// A file that a call is creating, or an entry of a copy in progress.
 #[derive(Clone, Copy, Debug)]
 struct NewEntry {
-    /// See [`FileStamp::born_ns`].
+    /// See [`FileStat::born_ns`].
     born: u64,
     /// Whether another call opened the file for writing.
     is_shared: bool,
@@ -78,7 +78,7 @@ struct NewEntry {
 }
 
 impl NewEntry {
-    fn is(&self, found: &FileStamp) -> bool {
+    fn is(&self, found: &FileStat) -> bool {
         self.born == found.born_ns()
     }
 }
@@ -93,7 +93,7 @@ pub struct NewFile(FileId);
 impl NewFile {
     /// Registers a file that was just created.
     pub fn of(creation: &Creation, file: BorrowedFd<'_>) -> io::Result<Self> {
-        let found = FileStamp::of(file)?;
+        let found = FileStat::of(file)?;
         let mut all = new_entries();
         let is_shared = creation.is_shared(found.id());
         let new_entry = NewEntry { born: found.born_ns(), is_shared, copy: None };
@@ -127,7 +127,7 @@ impl NewFile {
         // call removes an entry only if it is a certain file. Renaming the entry to check it would make it disappear
         // for that time.
         let is_it = |created: &NewEntry| {
-            FileStamp::at(dir, name).is_ok_and(|found| found.id() == self.0 && created.is(&found))
+            stat_at(dir, name).is_ok_and(|found| found.id() == self.0 && created.is(&found))
         };
         if all.get(&self.0).is_some_and(|created| !created.is_shared && is_it(created)) {
             unlink_entry(dir, name)?;
@@ -174,7 +174,7 @@ impl CopyRecord {
 
     /// Adds a directory or link that the copy just created. Leaves out an entry of another kind that replaced it since.
     pub fn add_entry(&self, creation: &Creation, dir: BorrowedFd<'_>, name: &OsStr, kind: EntryKind) {
-        if let Ok(found) = FileStamp::at(dir, name)
+        if let Ok(found) = stat_at(dir, name)
             && found.kind() == kind
         {
             let mut all = new_entries();
@@ -186,11 +186,11 @@ impl CopyRecord {
     }
 
     /// Returns whether the copy created the entry that was found, also if another call shares it.
-    pub fn has_created(&self, found: &FileStamp) -> bool {
+    pub fn has_created(&self, found: &FileStat) -> bool {
         self.created(&new_entries(), found).is_some()
     }
 
-    fn created(&self, all: &HashMap<FileId, NewEntry>, found: &FileStamp) -> Option<NewEntry> {
+    fn created(&self, all: &HashMap<FileId, NewEntry>, found: &FileStat) -> Option<NewEntry> {
         let created = all.get(&found.id()).copied();
         created.filter(|created| created.copy == Some(self.id) && created.is(found))
     }
@@ -199,7 +199,7 @@ impl CopyRecord {
         self.entries.lock().ignore_poison()
     }
 
-    fn is_own(&self, all: &HashMap<FileId, NewEntry>, found: &FileStamp) -> bool {
+    fn is_own(&self, all: &HashMap<FileId, NewEntry>, found: &FileStat) -> bool {
         let is_own = self.created(all, found).is_some_and(|created| !created.is_shared);
         is_own && (found.kind() == EntryKind::Directory || !found.has_other_names())
     }
@@ -214,7 +214,7 @@ impl CopyRecord {
     fn unlink(&self, dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<OwnedFd>> {
         let delay = delay_freeing(dir, name);
         let all = new_entries();
-        let found = FileStamp::at(dir, name)?;
+        let found = stat_at(dir, name)?;
         match (self.is_own(&all, &found), found.kind()) {
             (false, _) => {}
             (true, EntryKind::Directory) => remove_directory(dir, name)?,
@@ -346,7 +346,7 @@ mod tests {
             let file = File::create(home.path().join(&name)).unwrap();
             let record = if at % 2 == 0 { &over } else { &other };
             record.add_file(&NewFile::of(&Creation::begin(), file.as_fd()).unwrap());
-            found.push(FileStamp::at(dir, OsStr::new(&name)).unwrap());
+            found.push(stat_at(dir, OsStr::new(&name)).unwrap());
         }
         let id = over.id;
         drop(over);

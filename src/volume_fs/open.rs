@@ -9,6 +9,7 @@ use cap_std::fs::{Dir, File as OpenedEntry, Metadata, OpenOptions, OpenOptionsEx
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, ErrorKind};
+use std::path::Path;
 
 /// The most links in a row that are followed at the end of a path, as on Linux.
 const MAX_LINKS: usize = 40;
@@ -37,9 +38,7 @@ impl VolumeRoot {
 
     /// Opens a descriptor of the entry at `path` that can do no I/O (`O_PATH`). Follows links inside the volume.
     pub(super) fn open_path_only(&self, path: &VolumePath) -> Result<OpenedEntry> {
-        let mut options = OpenOptions::new();
-        options.read(true).custom_flags(PATH_ONLY_FLAG);
-        self.at("open", path, |dir, rest| dir.open_with(rest, &options))
+        self.at("open", path, open_path_only)
     }
 
     /// Resolves the entry that a file written to `path` gets. Follows final links, also to a name that does not exist
@@ -85,6 +84,13 @@ impl VolumeRoot {
             _ => Err(not_a_regular_file("open", path).in_volume(self.volume.as_str())),
         }
     }
+}
+
+/// Opens an `O_PATH` descriptor of an entry below a directory. Follows links that stay below it.
+pub(super) fn open_path_only(dir: &Dir, path: &Path) -> io::Result<OpenedEntry> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(PATH_ONLY_FLAG);
+    dir.open_with(path, &options)
 }
 
 /// Returns whether the entry is missing or not a link.

@@ -1,10 +1,11 @@
 //! Reads the metadata of an entry.
 
-use super::quota::usage::allocated;
-use super::{VolumePath, VolumeRoot};
+use super::open::open_path_only;
+use super::{VolumePath, VolumeRoot, os_str};
 use crate::error::Result;
-use cap_std::fs::{Metadata, MetadataExt};
-use cap_std::time::SystemTime as CapTime;
+use crate::sys::fd::AsFd;
+use crate::sys::{FileStat, stat_at};
+use std::ffi::OsStr;
 use std::io;
 use std::time::SystemTime;
 
@@ -36,26 +37,37 @@ impl VolumeRoot {
     /// returns that of the link itself.
     pub fn stat(&self, path: &VolumePath, follow: bool) -> Result<Stat> {
         // A trailing slash demands a directory, so a link before it is followed, as everywhere.
-        match follow || path.demands_directory() {
-            true => self.at("stat", path, |dir, rest| dir.metadata(rest).map(Stat::from)),
-            false => self.at("lstat", path, |dir, rest| dir.symlink_metadata(rest).map(Stat::from)),
-        }
+        let follows = follow || path.demands_directory();
+        let found = match path.entry() {
+            Ok((parent, name, _)) if !follows => self.stat_link(&parent, os_str(name)),
+            _ => self.resolve(path, |dir, rest| FileStat::of(open_path_only(dir, rest)?.as_fd())),
+        };
+        let syscall = if follows { "stat" } else { "lstat" };
+        found.map(Stat::from).map_err(|error| self.io_error(syscall, path, error))
+    }
+
+    /// Returns the metadata of the entry `name` in the directory `parent`. Follows links to the directory only.
+    fn stat_link(&self, parent: &VolumePath, name: &OsStr) -> io::Result<FileStat> {
+        self.resolve(parent, |dir, rest| match rest.as_os_str() == "." {
+            true => stat_at(dir.as_fd(), name),
+            false => stat_at(open_path_only(dir, rest)?.as_fd(), name),
+        })
     }
 }
 
-impl From<Metadata> for Stat {
-    fn from(found: Metadata) -> Self {
-        let time = |time: io::Result<CapTime>| time.ok().map(CapTime::into_std);
+impl From<FileStat> for Stat {
+    fn from(found: FileStat) -> Self {
+        let (uid, gid) = found.owner();
         Stat {
-            mode: found.mode(),
-            size: found.len(),
-            allocated_bytes: allocated(&found),
-            uid: found.uid(),
-            gid: found.gid(),
-            nlink: found.nlink(),
-            modified: time(found.modified()),
-            accessed: time(found.accessed()),
-            created: time(found.created()),
+            mode: found.type_and_mode(),
+            size: found.length(),
+            allocated_bytes: found.allocated(),
+            uid,
+            gid,
+            nlink: found.links(),
+            modified: found.modified(),
+            accessed: found.accessed(),
+            created: found.created(),
         }
     }
 }

@@ -6,8 +6,8 @@ use crate::image;
 use crate::model::{DiskFormat, DiskSpec, VolumeDisk, VolumeName, VolumeStorage};
 use crate::store::home_dirs::HomeDirs;
 use crate::store::paths::image_entry;
-use crate::sys::Dir;
 use crate::sys::fd::AsFd;
+use crate::sys::{Dir, FileStat};
 use std::fs::File;
 use std::time::UNIX_EPOCH;
 
@@ -56,7 +56,7 @@ impl HomeDirs {
                 _ => None,
             }
         });
-        let born = File::from(dir.try_clone()?).metadata().and_then(|metadata| metadata.created()).ok();
+        let born = FileStat::of(dir.as_fd()).ok().and_then(|stat| stat.created());
         let since = born.and_then(|born| born.duration_since(UNIX_EPOCH).ok());
         let created_at_ms = since.map(|since| since.as_millis() as i64);
         let identity = self.stored_identity(&name);

@@ -5,9 +5,10 @@ use super::reflink_rename::PublishRequest;
 use super::reopen::descriptor_path;
 use crate::error::{Error, Result};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, RenameFlags, openat, readlink, renameat, renameat2};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlink, renameat};
 use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat, lstat, mkdirat, stat};
 use nix::unistd::{UnlinkatFlags, fsync, syncfs, unlinkat};
+use rustix::fs::{RenameFlags, renameat_with};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -261,7 +262,7 @@ impl Dir {
     /// Moves an entry into another directory of the same file system. Fails with `EEXIST` if the new name exists.
     pub fn move_to(&self, name: &str, target: &Dir, new_name: &str) -> Result<()> {
         self.check_there("rename", name).and_then(|()| target.check_there("rename", new_name))?;
-        renameat2(&self.fd, name, &target.fd, new_name, RenameFlags::RENAME_NOREPLACE)
+        renameat_with(&self.fd, name, &target.fd, new_name, RenameFlags::NOREPLACE)
             .map_err(|errno| Error::file_system("rename", self.path_of(name), errno.into()))
     }
 

@@ -1,111 +1,18 @@
 //! Entries of an open directory. Each is named by one component, and links are not followed.
 
 use super::dir::FileId;
-use super::free_space::STAT_BLOCK;
+use super::file_stat::{EntryKind, FileStat};
 use super::open_flags::{PATH_ONLY_DIRECTORY, PATH_ONLY_NOFOLLOW, READ_DIRECTORY};
 use nix::dir::{Entry, OwningIter, Type};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
-use nix::sys::stat::{FileStat as RawStat, Mode, SFlag, fstat, fstatat, mkdirat};
+use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, getegid, geteuid, symlinkat, unlinkat};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::time::{Duration, SystemTime};
-
-/// The file type of an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EntryKind {
-    /// A regular file.
-    File,
-    /// A directory.
-    Directory,
-    /// A symbolic link.
-    Link,
-    /// A FIFO, socket or device.
-    Special,
-}
-
-impl EntryKind {
-    /// Returns the file type of an `st_mode`.
-    pub(crate) fn of_mode(mode: u32) -> Self {
-        match SFlag::from_bits_truncate(mode & SFlag::S_IFMT.bits()) {
-            SFlag::S_IFREG => EntryKind::File,
-            SFlag::S_IFDIR => EntryKind::Directory,
-            SFlag::S_IFLNK => EntryKind::Link,
-            _ => EntryKind::Special,
-        }
-    }
-}
-
-/// The result of `fstat(2)` or `fstatat(2)`.
-#[derive(Clone, Copy, Debug)]
-pub struct FileStat(RawStat);
-
-impl FileStat {
-    /// Returns the status of an open file, or of one that an `O_PATH` descriptor names.
-    pub fn of(file: BorrowedFd<'_>) -> io::Result<Self> {
-        Ok(FileStat(fstat(file)?))
-    }
-
-    /// Returns the file type.
-    pub fn kind(&self) -> EntryKind {
-        EntryKind::of_mode(self.0.st_mode)
-    }
-
-    /// Returns file type and permission bits, as in `st_mode`.
-    pub fn type_and_mode(&self) -> u32 {
-        self.0.st_mode
-    }
-
-    /// Returns when the content last changed, or `None` if the file system returns an invalid time.
-    pub fn modified(&self) -> Option<SystemTime> {
-        system_time(self.0.st_mtime, self.0.st_mtime_nsec)
-    }
-
-    /// Returns device and inode.
-    pub fn id(&self) -> FileId {
-        FileId::of(&self.0)
-    }
-
-    /// Returns permissions, set-id bits and sticky bit.
-    pub fn mode(&self) -> u32 {
-        self.0.st_mode & 0o7777
-    }
-
-    /// Returns the length in bytes.
-    pub fn length(&self) -> u64 {
-        self.0.st_size.max(0).unsigned_abs()
-    }
-
-    /// Returns the bytes that are allocated on the host.
-    pub fn allocated(&self) -> u64 {
-        self.0.st_blocks.max(0).unsigned_abs() * STAT_BLOCK
-    }
-
-    /// Reports whether the link count is more than 1.
-    pub fn has_other_names(&self) -> bool {
-        self.0.st_nlink > 1
-    }
-
-    /// Returns user and group.
-    pub fn owner(&self) -> (u32, u32) {
-        (self.0.st_uid, self.0.st_gid)
-    }
-}
-
-/// Converts a time of `stat(2)`. A guest's own file system may return any number.
-fn system_time(seconds: i64, nanoseconds: i64) -> Option<SystemTime> {
-    let whole = Duration::from_secs(seconds.unsigned_abs());
-    let second = match seconds < 0 {
-        true => SystemTime::UNIX_EPOCH.checked_sub(whole),
-        false => SystemTime::UNIX_EPOCH.checked_add(whole),
-    };
-    let nanoseconds = u32::try_from(nanoseconds).ok().filter(|nanoseconds| *nanoseconds < 1_000_000_000)?;
-    second?.checked_add(Duration::new(0, nanoseconds))
-}
 
 /// Opens the entry `name`, of any type, as an `O_PATH` descriptor, and returns its status. Does not follow a link.
 pub fn open_o_path(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<(OwnedFd, FileStat)> {
@@ -124,11 +31,6 @@ pub fn open_if_regular(dir: BorrowedFd<'_>, name: &OsStr) -> Option<(File, FileS
     let opened = openat(dir, name, flags, Mode::empty()).ok()?;
     let stat = FileStat::of(opened.as_fd()).ok()?;
     (stat.kind() == EntryKind::File).then(|| (File::from(opened), stat))
-}
-
-/// Returns the status of the entry `name`. Does not follow a link.
-pub fn stat_at(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<FileStat> {
-    Ok(FileStat(fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)?))
 }
 
 /// Returns the target of a link that [`open_o_path`] opened.
@@ -257,17 +159,6 @@ pub fn is_within(dir: BorrowedFd<'_>, top: FileId) -> io::Result<bool> {
 #[expect(clippy::disallowed_methods, reason = "a test makes what it opens")]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_time_is_converted_if_it_is_valid() {
-        let epoch = SystemTime::UNIX_EPOCH;
-        assert_eq!(system_time(1, 5), Some(epoch + Duration::new(1, 5)));
-        assert_eq!(system_time(-1, 5), Some(epoch - Duration::from_secs(1) + Duration::from_nanos(5)));
-        assert_eq!(system_time(0, 1_000_000_000), None);
-        assert_eq!(system_time(0, -1), None);
-        assert!(system_time(i64::MAX, 999_999_999).is_some());
-        assert!(system_time(i64::MIN, 0).is_some());
-    }
 
     #[test]
     fn only_a_regular_file_is_opened_and_no_call_blocks() {

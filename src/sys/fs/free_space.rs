@@ -1,19 +1,18 @@
 //! Properties of a file system: free space, the clock that dates an observation of it, birth times, preallocation.
 
+use linux_raw_sys::general::{EXT4_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::stat::fstat;
-use nix::sys::statfs::{
-    EXT4_SUPER_MAGIC, FsType, OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs,
-};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{ftruncate, syncfs};
+use rustix::fs::{StatFs, fstatfs};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 /// File systems that count delayed allocations at once: their free space shrinks with each write.
-const EXACT_FREE_SPACE: [FsType; 3] = [EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC];
+const EXACT_FREE_SPACE: [u32; 3] = [EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC];
 
 /// The unit of `st_blocks`, in bytes.
 pub const STAT_BLOCK: u64 = 512;
@@ -23,14 +22,20 @@ pub const STAT_BLOCK: u64 = 512;
 pub fn free_space(file: BorrowedFd<'_>) -> io::Result<Option<u64>> {
     let stat = fstatfs(file)?;
     // A tmpfs without a limit reports 0 blocks.
-    let is_exact = EXACT_FREE_SPACE.contains(&stat.filesystem_type()) && stat.blocks() > 0;
-    Ok(is_exact.then(|| stat.blocks_free().saturating_mul(stat.block_size().unsigned_abs())))
+    let is_exact = EXACT_FREE_SPACE.into_iter().any(|kind| is_kind(&stat, kind)) && stat.f_blocks > 0;
+    let block = u64::try_from(stat.f_bsize).unwrap_or(0);
+    Ok(is_exact.then(|| stat.f_bfree.saturating_mul(block)))
+}
+
+/// Returns whether a file system has the magic number. Its sign and width differ between architectures.
+fn is_kind(stat: &StatFs, magic: u32) -> bool {
+    stat.f_type as u32 == magic
 }
 
 /// Returns whether the birth time of a file is the time of its creation, on the file system of an open file. Overlayfs
 /// gives an old directory a birth time when it is first changed.
 pub fn has_birth_times(file: BorrowedFd<'_>) -> bool {
-    !fstatfs(file).is_ok_and(|found| found.filesystem_type() == OVERLAYFS_SUPER_MAGIC)
+    !fstatfs(file).is_ok_and(|found| is_kind(&found, OVERLAYFS_SUPER_MAGIC))
 }
 
 /// Flushes the whole file system of an open file to disk.

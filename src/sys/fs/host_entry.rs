@@ -1,6 +1,6 @@
 //! Entries at paths that the host's user chose. Links in them are followed.
 
-use super::entry::{EntryKind, FileStat};
+use super::file_stat::{EntryKind, FileStat};
 use super::open_flags::{PATH_ONLY, PATH_ONLY_DIRECTORY, PATH_ONLY_NOFOLLOW};
 use super::reopen::{Access, reopen};
 use nix::errno::Errno;

@@ -4,6 +4,7 @@ pub mod acl;
 pub mod copy_range;
 pub mod dir;
 pub mod entry;
+pub mod file_stat;
 pub mod free_space;
 pub mod host_entry;
 pub mod host_file;

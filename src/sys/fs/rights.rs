@@ -5,7 +5,7 @@
 //! than the file does. Each function here narrows first and widens last.
 
 use super::acl::Acl;
-use super::entry::FileStat;
+use super::file_stat::FileStat;
 use super::xattrs::{self, XattrNames};
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, fchmod};

@@ -1,6 +1,6 @@
 //! Opens or creates mount points below a directory that a guest may have written.
 
-use crate::sys::fs::entry::{EntryKind, FileStat};
+use crate::sys::fs::file_stat::{EntryKind, FileStat};
 use crate::sys::fs::open_flags::PATH_ONLY_NOFOLLOW;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};

@@ -14,8 +14,8 @@ use super::worker_pool::with_workers;
 use crate::error::{Errno, Error, Result};
 use crate::sys::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::sys::{
-    EntryKind, FileId, FileStamp, FileStat, TransferBuffer, create_directory, effective_ids, is_within,
-    open_subdirectory, readable_directory, remove_directory,
+    EntryKind, FileId, FileStat, TransferBuffer, create_directory, effective_ids, is_within,
+    open_subdirectory, readable_directory, remove_directory, stat_at,
 };
 use crate::volume_fs::new_file::{CopyRecord, Creation, mark_shared};
 use crate::volume_fs::quota::reserve::{Reservation, SpaceRequest};
@@ -83,7 +83,7 @@ impl CopyContext {
             (None, Some(_)) => {}
             // Another copy that created the directory, and is undone, leaves it to this one.
             (record, None) => {
-                if let Ok(found) = FileStamp::at(parent, name)
+                if let Ok(found) = stat_at(parent, name)
                     && !record.as_ref().is_some_and(|record| record.has_created(&found))
                 {
                     mark_shared(found.id());

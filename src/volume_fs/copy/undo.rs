@@ -3,7 +3,7 @@
 use crate::error::Errno;
 use crate::sys::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::sys::{
-    EntryKind, EntryReader, FileId, FileStamp, open_subdirectory, regain_access, regain_access_to,
+    EntryKind, EntryReader, FileId, open_subdirectory, regain_access, regain_access_to, stat_at,
 };
 use crate::volume_fs::dir_from;
 use crate::volume_fs::new_file::CopyRecord;
@@ -34,7 +34,7 @@ impl CreatedTop {
     /// is empty, and no other call shares it. Ignores entries that cannot be removed: the original error says more.
     pub fn undo(&self, record: &CopyRecord) {
         let parent = self.parent.as_fd();
-        let is_it = || FileStamp::at(parent, &self.name).is_ok_and(|found| found.id() == self.id);
+        let is_it = || stat_at(parent, &self.name).is_ok_and(|found| found.id() == self.id);
         let open = || open_subdirectory(parent, Path::new(&self.name));
         let top = match is_it() {
             true => with_access(parent, &self.name, open),
@@ -66,7 +66,7 @@ struct Undo<'r> {
 impl Undo<'_> {
     fn empty_child(&mut self, parent: &DirPos, name: &OsStr) -> io::Result<()> {
         let above = self.cursor.open(parent)?;
-        let found = FileStamp::at(above.as_fd(), name)?;
+        let found = stat_at(above.as_fd(), name)?;
         if found.kind() != EntryKind::Directory || !self.record.has_created(&found) {
             return Ok(());
         }

@@ -11,9 +11,7 @@ use crate::sys::fd::AsFd;
 use crate::sys::{EntryKind, EntryReader, FileStat, open_o_path, stat_at};
 use crate::volume_fs::walk::cursor::{DirCursor, DirPos, TreePath};
 use crate::volume_fs::walk::visited::VisitedDirs;
-use cap_std::fs::Metadata;
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
@@ -179,9 +177,8 @@ impl Walk {
             }
         }
         if depth > 0 && context.endpoints.from.is_in_a_volume() {
-            let found = pair.from.try_clone().and_then(|from| Metadata::from_file(&File::from(from)));
-            if !found.and_then(|found| self.visited.try_visit(&found)).map_err(from_error)? {
-                // The directory was created or moved here since the copy began. Its copy stays empty.
+            // The directory was created or moved here since the copy began. Its copy stays empty.
+            if !self.visited.try_visit(&stat).map_err(from_error)? {
                 return Ok(());
             }
         }

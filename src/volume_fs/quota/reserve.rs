@@ -6,9 +6,8 @@ use crate::error::{Error, Result};
 use crate::model::MIB;
 use crate::sync::CancelToken;
 use crate::sys::fd::AsFd;
-use crate::sys::{Subvolume, boot_id, free_space, sync_file_system, time_since_boot};
+use crate::sys::{FileStat, Subvolume, boot_id, free_space, sync_file_system, time_since_boot};
 use crate::volume_fs::VolumeRoot;
-use cap_std::fs::MetadataExt;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// The fewest bytes of metadata that btrfs reserves for a write. Then the bytes of content per further byte.
@@ -247,11 +246,11 @@ impl QuotaWrite<'_> {
 
 /// Identifies the tree for its estimate. Returns `None` if a later directory could look the same.
 fn identify(tree: &VolumeRoot) -> Option<DirIdentity> {
-    let root = tree.root.dir_metadata().ok()?;
-    let born = root.created().ok()?.into_std().duration_since(UNIX_EPOCH).ok()?;
+    let root = FileStat::of(tree.root.as_fd()).ok()?;
+    let born = root.created()?.duration_since(UNIX_EPOCH).ok()?;
     let boot = u128::from_str_radix(&boot_id().ok()?.replace('-', ""), 16).ok()?;
     let born_ns = u64::try_from(born.as_nanos()).ok()?;
-    Some(DirIdentity { device: root.dev(), inode: root.ino(), born_ns, boot })
+    Some(DirIdentity { device: root.id().device(), inode: root.id().inode(), born_ns, boot })
 }
 
 fn observe(tree: &VolumeRoot, quota_locks: &QuotaLocks) -> Result<Observation> {

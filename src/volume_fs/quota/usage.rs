@@ -3,8 +3,8 @@
 use super::estimate::BLOCK;
 use crate::error::{Errno, Error, Result};
 use crate::sync::CancelToken;
-use crate::sys::STAT_BLOCK;
 use crate::sys::fd::AsFd;
+use crate::sys::{FileStat, STAT_BLOCK};
 use crate::volume_fs::VolumeRoot;
 use crate::volume_fs::walk::cursor::{DirCursor, DirPos};
 use crate::volume_fs::walk::visited::VisitedDirs;
@@ -39,7 +39,8 @@ impl VolumeRoot {
     pub(crate) fn measure(&self, cancel: &CancelToken) -> Result<Usage> {
         let io_error = |error| Error::file_system("scandir", ".", error).in_volume(self.volume.as_str());
         let root = self.root.try_clone().map_err(io_error)?;
-        let used = Usage { bytes: allocated(&root.dir_metadata().map_err(io_error)?), entries: 1 };
+        let bytes = FileStat::of(root.as_fd()).map_err(io_error)?.allocated();
+        let used = Usage { bytes, entries: 1 };
         let mut visited = VisitedDirs::begin(root.as_fd());
         let mut cursor = DirCursor::new(root);
         let mut walk = UsageWalk { used, linked: HashSet::new(), pending: vec![DirPos::default()], cancel };
@@ -47,12 +48,12 @@ impl VolumeRoot {
             cancel.check()?;
             let is_top = next.is_top();
             let measured = cursor.open(&next).and_then(|dir| {
-                let metadata = dir.dir_metadata()?;
-                if !is_top && !visited.try_visit(&metadata)? {
+                let stat = FileStat::of(dir.as_fd())?;
+                if !is_top && !visited.try_visit(&stat)? {
                     return Ok(());
                 }
                 let children = cursor.anchor_below(next, &dir);
-                walk.add_entries(&dir, metadata.dev(), &children)
+                walk.add_entries(&dir, stat.id().device(), &children)
             });
             match measured {
                 Ok(()) => {}

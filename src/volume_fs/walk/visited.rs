@@ -4,11 +4,10 @@
 
 use crate::error::Errno;
 use crate::sys::fd::BorrowedFd;
-use crate::sys::has_birth_times;
-use cap_std::fs::{Metadata, MetadataExt};
+use crate::sys::{FileId, FileStat, has_birth_times};
 use std::collections::HashSet;
 use std::io;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 /// How far the timestamps of a file system may be behind the clock.
 const MAX_TIMESTAMP_LAG: Duration = Duration::from_secs(2);
@@ -26,7 +25,7 @@ pub(crate) struct VisitedDirs {
     max_changed: usize,
     /// The visited directories that were changed since the walk began. Only these can have been moved, and so be met
     /// again.
-    changed: HashSet<(u64, u64)>,
+    changed: HashSet<FileId>,
 }
 
 impl VisitedDirs {
@@ -43,16 +42,17 @@ impl VisitedDirs {
 
     /// Returns whether to visit an open directory below the top. A directory without a birth time counts as old. Fails
     /// with `EBUSY` if such a walk meets too many directories that were changed since it began.
-    pub fn try_visit(&mut self, directory: &Metadata) -> io::Result<bool> {
-        let born = directory.created().ok().filter(|_| self.has_birth_times);
-        if born.is_some_and(|born| self.is_after(born.into_std())) {
+    pub fn try_visit(&mut self, directory: &FileStat) -> io::Result<bool> {
+        let born = directory.created().filter(|_| self.has_birth_times);
+        if born.is_some_and(|born| self.is_after(born)) {
             return Ok(false);
         }
-        let changed = UNIX_EPOCH + Duration::from_secs(directory.ctime().max(0).unsigned_abs());
-        if changed + MAX_TIMESTAMP_LAG < self.began {
+        let is_older =
+            |changed: SystemTime| changed.checked_add(MAX_TIMESTAMP_LAG).is_some_and(|it| it < self.began);
+        if directory.changed().is_some_and(is_older) {
             return Ok(true);
         }
-        let is_first = self.changed.insert((directory.dev(), directory.ino()));
+        let is_first = self.changed.insert(directory.id());
         match born {
             None if self.changed.len() > self.max_changed => Err(Errno::EBUSY.into()),
             _ => Ok(is_first),
@@ -74,8 +74,8 @@ mod tests {
     use std::fs::{self, File};
     use std::path::Path;
 
-    fn met(path: &Path) -> Metadata {
-        Metadata::from_file(&File::open(path).unwrap()).unwrap()
+    fn met(path: &Path) -> FileStat {
+        FileStat::of(File::open(path).unwrap().as_fd()).unwrap()
     }
 
     fn begin(top: &Path) -> VisitedDirs {
