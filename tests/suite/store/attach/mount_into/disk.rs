@@ -68,6 +68,7 @@ fn an_error_in_a_guests_ext4_never_takes_the_host_down() {
         assert!(mount.options.iter().any(|option| option == "errors=remount-ro"), "{mount:?}");
         assert_eq!((mount.kind.as_str(), mount.options[0].as_str()), ("ext4", wanted));
         home.store.detach(attached.id).unwrap();
+        loop_devices::assert_none_soon(&path);
     }
 }
 
@@ -109,6 +110,7 @@ fn a_mounted_image_is_in_use_for_every_other_program_and_home() {
         assert!(String::from_utf8_lossy(&asked.stderr).contains("lock"), "{asked:?}");
     }
     home.store.detach(attached.id).unwrap();
+    loop_devices::assert_none_soon(&path);
     File::open(&path).unwrap().try_lock().unwrap();
 
     let readers = ["/one", "/two"].map(|at| (at, image(&path, json!({ "readonly": true }))));
@@ -140,20 +142,23 @@ fn case_60_the_flock_on_an_attached_disk_is_taken_again_when_it_is_unmounted() {
     }
     let (home, rootfs) = (Home::new(), Rootfs::new());
     let attached = home.attach_at(&[("/db", disk_volume("db", json!({})))]).unwrap();
-    let is_locked = || File::open(home.path("volumes/db/disk.raw")).unwrap().try_lock_shared().is_err();
+    let path = home.path("volumes/db/disk.raw");
+    let is_locked = || File::open(&path).unwrap().try_lock_shared().is_err();
     assert!(is_locked());
     for _ in 0..2 {
         home.mount(&attached, &rootfs).unwrap();
         assert!(is_locked());
         home.store.unmount(attached.id, &CancelToken::default()).unwrap();
+        loop_devices::assert_none_soon(&path);
         assert!(is_locked());
     }
     // One that fails takes it again as well.
     let missing = Rootfs::new();
-    let path = missing.0.path().join("missing");
-    home.store.mount_into(&attached, &path, &CancelToken::default()).unwrap_err();
+    let nowhere = missing.0.path().join("missing");
+    home.store.mount_into(&attached, &nowhere, &CancelToken::default()).unwrap_err();
     assert!(is_locked());
     home.store.detach(attached.id).unwrap();
+    loop_devices::assert_none_soon(&path);
     assert!(!is_locked());
 }
 
