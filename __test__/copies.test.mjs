@@ -10,7 +10,7 @@ import { changeCatalog, outputOf, root, tempDir } from './support.mjs'
 /** Loads a copy of the package, with a separate addon and so a separate SQLite. */
 function loadCopy(directory) {
   const addon = readdirSync(root).filter((name) => name.endsWith('.node'))
-  for (const name of ['index.js', 'native.js', 'package.json', 'lib', ...addon]) {
+  for (const name of ['index.js', 'package.json', 'lib', ...addon]) {
     cpSync(path.join(root, name), path.join(directory, name), { recursive: true })
   }
   return createRequire(path.join(directory, 'x'))('./index.js')

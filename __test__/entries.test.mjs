@@ -23,7 +23,7 @@ import {
 import path from 'node:path'
 import { test } from 'node:test'
 import { FileSystemError, InvalidConfigError, PathEscapeError, VolumeStore } from '../index.js'
-import native from '../native.js'
+import native from '../lib/native.js'
 import { countTurns, rejects, tempVolume } from './support.mjs'
 
 /** The most entries that are created in one turn of the event loop. */

@@ -56,7 +56,7 @@ test('docs/errors.md has a row for every code, with its class', async () => {
   const text = readFileSync(path.join(root, 'docs/errors.md'), 'utf8')
   const rows = [...text.matchAll(/^\| `(ERR_\w+)` \| `(\w+)` \|/gm)].map(([, code, name]) => [code, name])
   const expected = kindsOfTheCore().map(([kind, code]) => [code, kind === 'Aborted' ? 'VolumeError' : `${kind}Error`])
-  const notLoaded = require('../lib/load-failure.js').explainLoadFailure(new Error('no addon'))
+  const notLoaded = require('../lib/load-failure.js').explainLoadFailure([], { platforms: [] })
   assert.deepEqual(rows.sort(), [...expected, [notLoaded.code, notLoaded.constructor.name]].sort())
 })
 

@@ -1,9 +1,10 @@
 // Loading the package without a usable addon fails with the cause, and says what to do.
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { copyFileSync, cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { copyFileSync, cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { test } from 'node:test'
+import { explainLoadFailure } from '../lib/load-failure.js'
 import { isRoot, root, runNode, tempDir } from './support.mjs'
 
 const builtName = readdirSync(root).find((name) => /^sandbox-volumes\.linux-.*\.node$/.test(name))
@@ -15,7 +16,7 @@ function installed(t, { addon = true } = {}) {
   const app = tempDir(t)
   const to = path.join(app, 'node_modules', 'sandbox-volumes')
   mkdirSync(to, { recursive: true })
-  for (const name of ['index.js', 'native.js', 'lib', 'package.json']) {
+  for (const name of ['index.js', 'lib', 'package.json']) {
     cpSync(path.join(root, name), path.join(to, name), { recursive: true })
   }
   const dir = path.join(app, 'node_modules', packageName)
@@ -25,7 +26,7 @@ function installed(t, { addon = true } = {}) {
     copyFileSync(path.join(root, builtName), file)
     copyFileSync(path.join(root, 'npm', platform, 'package.json'), path.join(dir, 'package.json'))
   }
-  return { app, dir, file }
+  return { app, to, dir, file }
 }
 
 /** Returns the outcome of loading: the parts of the error, or `loaded`. */
@@ -53,9 +54,32 @@ test('a package with its addon loads', async (t) => {
   assert.equal(await load(installed(t).app), 'loaded')
 })
 
-test('the package of the platform that was left out is named', async (t) => {
+test('an addon that was built in a checkout is preferred to an installed one', async (t) => {
+  const { app, to, file } = installed(t)
+  copyFileSync(file, path.join(to, builtName))
+  writeFileSync(file, 'damaged')
+  assert.equal(await load(app), 'loaded')
+})
+
+test('the package of the platform that was left out is named, with both cures', async (t) => {
   const { app } = installed(t, { addon: false })
-  await fails(app, new RegExp(`the package "${packageName}", .* is not installed\\. .* without --omit=optional`))
+  const missing = `the package "${packageName}", .* is not installed\\. .* without --omit=optional, .* lockfile is of another platform`
+  await fails(app, new RegExp(missing))
+})
+
+test('a package of the platform without the addon in it is named', async (t) => {
+  const { app, file } = installed(t)
+  rmSync(file)
+  await fails(app, new RegExp(`the package "${packageName}" is installed, and the addon in it is missing`))
+})
+
+test('a package of the platform of another version is named, with both versions', async (t) => {
+  const { app, to } = installed(t)
+  const manifest = path.join(to, 'package.json')
+  const { version } = JSON.parse(readFileSync(manifest, 'utf8'))
+  writeFileSync(manifest, JSON.stringify({ name: 'sandbox-volumes', version: '99.0.0', main: 'index.js' }))
+  const versions = `It has version ${version}, and sandbox-volumes has version 99\\.0\\.0\\.`
+  await fails(app, new RegExp(`"${packageName}" is of another version\\. ${versions} Install sandbox-volumes again`))
 })
 
 test('a platform or an architecture without an addon is named', async (t) => {
@@ -70,7 +94,7 @@ test('a platform or an architecture without an addon is named', async (t) => {
     ['arch', 'ia32'],
     ['arch', 's390x'],
   ]) {
-    await fails(app, new RegExp(`there is none for .*${value}.* linux on x64 and arm64`), having(platform, value))
+    await fails(app, new RegExp(`there is none for .*${value}.* linux on x64 and linux on arm64`), having(platform, value))
   }
 })
 
@@ -90,11 +114,52 @@ test('a file that is not an addon is reported in the words of the linker', async
   await fails(app, /file too short.*\. Install the package again/)
 })
 
-test('an override that leads to nothing is named', async (t) => {
-  const { app } = installed(t)
-  await fails(app, /NAPI_RS_NATIVE_LIBRARY_PATH names "\/nothing\.node"/, {
-    env: { NAPI_RS_NATIVE_LIBRARY_PATH: '/nothing.node' },
-  })
+test('an addon for another architecture or system is named', async (t) => {
+  const { app, file } = installed(t)
+  const addon = readFileSync(file)
+  const other = process.arch === 'x64' ? { machine: 183, name: 'arm64' } : { machine: 62, name: 'x64' }
+  const here = `and this process is for ${process.arch}\\. Install sandbox-volumes on this machine`
+  for (const [name, change] of [
+    [other.name, () => addon.writeUInt16LE(other.machine, 18)],
+    ['ia32', () => addon.writeUInt16LE(3, 18)],
+    ['macOS', () => addon.writeUInt32BE(0xcffaedfe, 0)],
+    ['Windows', () => addon.write('MZ', 0)],
+  ]) {
+    change()
+    writeFileSync(file, addon)
+    await fails(app, new RegExp(`"${file}" is for ${name}, ${here}`))
+  }
+})
+
+test('the addon that the environment names is loaded, and one that is not there is named', async (t) => {
+  const { app, file } = installed(t)
+  const elsewhere = path.join(app, 'other.node')
+  copyFileSync(file, elsewhere)
+  writeFileSync(file, 'damaged')
+  assert.equal(await load(app, { env: { SANDBOX_VOLUMES_ADDON: elsewhere } }), 'loaded')
+  await fails(app, /SANDBOX_VOLUMES_ADDON names "\/nothing\.node"/, { env: { SANDBOX_VOLUMES_ADDON: '/nothing.node' } })
+})
+
+/** What the linkers and runtimes say that cannot be brought about on every machine, and what is made of it. */
+const MESSAGES = [
+  ["Error loading shared library ld-linux-x86-64.so.2: No such file or directory (needed by /x.node)", /for glibc, and this system has musl/],
+  ['/x.node: libc.musl-x86_64.so.1: cannot open shared object file', /for musl, and this system has glibc/],
+  ['libc.so: cannot open shared object file: No such file or directory', /for musl, and this system has glibc/],
+  ['/usr/lib/x86_64-linux-gnu/libc.so: invalid ELF header', /for musl, and this system has glibc/],
+  ['Error relocating /x.node: renameat2: symbol not found', /the musl of this system has no "renameat2"/],
+  ['Error loading shared library /x.node: Operation not permitted', /mounted with noexec/],
+  ['Requires ffi access to "/x.node", run again with the --allow-ffi flag', /Deno forbids addons\. Start it with --allow-ffi/],
+  ['Requires env access to "SANDBOX_VOLUMES_ADDON", run again with the --allow-env flag', /Deno forbids addons\./],
+]
+
+test('the words of each linker and runtime become a cause and a cure', () => {
+  for (const [message, pattern] of MESSAGES) {
+    const attempts = [{ file: '/x.node', error: new Error(message) }]
+    const known = { override: 'SANDBOX_VOLUMES_ADDON', platforms: [platform] }
+    const error = explainLoadFailure(attempts, known)
+    assert.match(error.message, pattern)
+    assert.equal(error.cause.message, message)
+  }
 })
 
 const compiler = ['/usr/bin/cc', '/usr/bin/gcc'].find((file) => {

@@ -122,12 +122,12 @@ function packed(t, stage) {
 test('the main package has what users need, and nothing else', (t) => {
   const { name, manifest, files } = packed(t, stageMain)
   assert.equal(name, 'sandbox-volumes')
-  const entries = [...new Set(files.map((file) => file.split('/')[0]))]
-  assert.deepEqual(entries.sort(), ['LICENSE', 'README.md', 'package.json', ...mainManifest().files].sort())
+  const entriesOf = (names) => [...new Set(names.map((name) => name.split('/')[0]))].sort()
+  assert.deepEqual(entriesOf(files), entriesOf(['LICENSE', 'README.md', 'package.json', ...mainManifest().files]))
   assert.deepEqual(files.filter((file) => /\.(?:node|rs|mjs|c|tgz)$|test/.test(file) && !file.startsWith('docs/')), [])
   for (const folder of ['lib', 'types', 'docs']) {
     const own = readdirSync(path.join(root, folder), { recursive: true, withFileTypes: true })
-    const count = own.filter((entry) => entry.isFile()).length
+    const count = own.filter((entry) => entry.isFile() && entry.name !== 'native.d.ts').length
     assert.equal(files.filter((file) => file.startsWith(`${folder}/`)).length, count, folder)
   }
   assert.deepEqual(manifest, publishedManifest(mainManifest()))

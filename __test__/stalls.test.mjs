@@ -5,7 +5,7 @@ import { mkdirSync } from 'node:fs'
 import path from 'node:path'
 import { test } from 'node:test'
 import { Mount, VolumeStore } from '../index.js'
-import native from '../native.js'
+import native from '../lib/native.js'
 import { countTurns, tempDir, tempVolume } from './support.mjs'
 
 const COUNT = 2000

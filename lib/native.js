@@ -1,14 +1,127 @@
 'use strict'
 
+const fs = require('node:fs')
+const path = require('node:path')
+const { version } = require('../package.json')
 const { makeError } = require('./errors.js')
-const { explainLoadFailure } = require('./load-failure.js')
 
-function load() {
+/** The environment variable that names the file of an addon to use instead of the installed one. */
+const OVERRIDE = 'SANDBOX_VOLUMES_ADDON'
+
+/**
+ * The package of each platform, and how to load its addon and its manifest. The names are literal, so that bundlers and
+ * packers find them.
+ */
+const PACKAGES = {
+  'linux-x64-gnu': {
+    addon: () => require('sandbox-volumes-linux-x64-gnu'),
+    manifest: () => require('sandbox-volumes-linux-x64-gnu/package.json'),
+  },
+  'linux-x64-musl': {
+    addon: () => require('sandbox-volumes-linux-x64-musl'),
+    manifest: () => require('sandbox-volumes-linux-x64-musl/package.json'),
+  },
+  'linux-arm64-gnu': {
+    addon: () => require('sandbox-volumes-linux-arm64-gnu'),
+    manifest: () => require('sandbox-volumes-linux-arm64-gnu/package.json'),
+  },
+  'linux-arm64-musl': {
+    addon: () => require('sandbox-volumes-linux-arm64-musl'),
+    manifest: () => require('sandbox-volumes-linux-arm64-musl/package.json'),
+  },
+}
+
+/** The loader that each program for musl names. */
+const MUSL_LOADERS = { x64: '/lib/ld-musl-x86_64.so.1', arm64: '/lib/ld-musl-aarch64.so.1' }
+
+/** How many bytes of a program are read. The name of its loader is among the first few hundred. */
+const HEAD_BYTES = 1024
+
+/**
+ * Returns the C libraries that this process may use, the likely one first. It looks for a file, because a report of
+ * the process takes 10 ms or more.
+ */
+function possibleLibcs() {
+  const loader = MUSL_LOADERS[process.arch]
+  // Both C libraries may be on one system. Then the program of this process shows which one it uses.
+  const usesMusl = loader !== undefined && isThere(loader) && isRunBy(loader)
+  // On musl, a shim for programs of glibc would let the other addon load, and fail later.
+  return usesMusl ? ['musl'] : ['gnu', 'musl']
+}
+
+/** Whether a file exists, and this process may look at it. */
+function isThere(file) {
   try {
-    return require('../native.js')
-  } catch (error) {
-    throw explainLoadFailure(error)
+    return fs.existsSync(file)
+  } catch {
+    return false
   }
+}
+
+/** Whether the program of this process names `loader`. Returns false if the program cannot be read. */
+function isRunBy(loader) {
+  try {
+    const program = fs.openSync(process.execPath)
+    try {
+      const head = Buffer.alloc(HEAD_BYTES)
+      fs.readSync(program, head)
+      return head.includes(loader)
+    } finally {
+      fs.closeSync(program)
+    }
+  } catch {
+    return false
+  }
+}
+
+/** Yields the places of the addon: a file, or a package. */
+function* candidates() {
+  const override = process.env[OVERRIDE]
+  if (override) {
+    yield { file: path.resolve(override) }
+    return
+  }
+  for (const libc of possibleLibcs()) {
+    const platform = `${process.platform}-${process.arch}-${libc}`
+    const built = path.join(__dirname, '..', `sandbox-volumes.${platform}.node`)
+    if (isThere(built)) {
+      yield { file: built }
+    }
+    if (Object.hasOwn(PACKAGES, platform)) {
+      yield { packageName: `sandbox-volumes-${platform}`, ...PACKAGES[platform] }
+    }
+  }
+}
+
+/** Loads the addon from a file, or from a package of the version of this one. */
+function loadFrom({ file, addon, manifest }) {
+  if (file !== undefined) {
+    return require(file)
+  }
+  const { version: found } = manifest()
+  if (found !== version) {
+    throw Object.assign(new Error(`It has version ${found}, and sandbox-volumes has version ${version}`), { found })
+  }
+  return addon()
+}
+
+/** Loads the addon from the first place where there is one. */
+function load() {
+  const attempts = []
+  try {
+    for (const candidate of candidates()) {
+      try {
+        return loadFrom(candidate)
+      } catch (error) {
+        attempts.push({ ...candidate, error })
+      }
+    }
+  } catch (error) {
+    // Deno may forbid to read the environment.
+    attempts.push({ error })
+  }
+  const { explainLoadFailure } = require('./load-failure.js')
+  throw explainLoadFailure(attempts, { override: OVERRIDE, platforms: Object.keys(PACKAGES) })
 }
 
 const native = load()

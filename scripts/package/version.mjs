@@ -30,9 +30,6 @@ const FILES = {
   'Cargo.toml': (text, version) => replaceOnce(text, '^(name = "sandbox-volumes"\nversion = )".*"$', version),
   'Cargo.lock': inCargoLock,
   'fuzz/Cargo.lock': inCargoLock,
-  // Written by `npm run build`, from the version in package.json.
-  'native.js': (text, version) =>
-    text.replaceAll(/(?<=bindingPackageVersion !== ')[^']*|(?<=version mismatch, expected )\S+/g, version),
 }
 
 /**
