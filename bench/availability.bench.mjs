@@ -1,12 +1,12 @@
-// Short operations alone and during 64 copies, with and without a quota. Operations that sync are compared with a C
-// program that makes the same number of syncs, alone and during 64 plain `cp -r`, in the same run.
+// Short operations alone and during 64 copies, with and without a quota. `createVolume` is compared with a C program that
+// makes the same directories, files, writes, renames and syncs, alone and during 64 plain `cp -r`, in the same run.
 import { execFileSync, spawn } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { Mount, VolumeStore } from '../index.js'
 
-const [COPIES, SAMPLES, FILES, BYTES] = [64, 60, 400, 10 * 1024]
+const [COPIES, SAMPLES, FILES, BYTES] = [64, 200, 400, 10 * 1024]
 
 const base = fs.mkdtempSync(path.join(os.tmpdir(), 'sandbox-volumes-bench-'))
 let made = 0
@@ -42,37 +42,57 @@ function keepCopying(copy) {
   }
 }
 
-const SYNCS = `#include <fcntl.h>
+/** What one `createVolume` asks of the file system, as `strace` shows it, with plain files in place of the catalog. */
+const STEPS = `#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+static char pages[20600];
+static off_t end;
+static int commit(int log, int bytes) {
+  if (pwrite(log, pages, bytes, end) != bytes || fsync(log)) return 1;
+  end += bytes;
+  return 0;
+}
+static int create(int top, int staging, int ids, int log, char *name) {
+  if (commit(log, 5 * 4120) || mkdirat(staging, name, 0700)) return 1;
+  int dir = openat(staging, name, O_RDONLY | O_DIRECTORY);
+  if (dir < 0 || fchmod(dir, 0755) || fsync(dir) || close(dir)) return 1;
+  int id = openat(ids, name, O_RDWR | O_CREAT, 0600);
+  if (id < 0 || pwrite(id, pages, 33, 0) != 33 || ftruncate(id, 33) || fsync(id) || close(id)) return 1;
+  if (fsync(ids) || renameat(staging, name, top, name) || fsync(top)) return 1;
+  return commit(log, 4120);
+}
 int main(int argc, char **argv) {
-  int file = open(argv[1], O_RDWR | O_CREAT, 0600);
-  if (argc != 4 || file < 0) return 1;
+  if (argc != 3 || mkdir(argv[1], 0700) || chdir(argv[1]) || mkdir(".staging", 0700) || mkdir(".ids", 0700)) return 1;
+  int top = open(".", O_RDONLY), staging = open(".staging", O_RDONLY), ids = open(".ids", O_RDONLY);
+  int log = open(".log", O_RDWR | O_CREAT, 0600);
   for (int sample = 0; sample < atoi(argv[2]); sample++) {
-    struct timespec begin, end;
-    clock_gettime(CLOCK_MONOTONIC, &begin);
-    for (int sync = 0; sync < atoi(argv[3]); sync++)
-      if (pwrite(file, "x", 1, sample) != 1 || fdatasync(file)) return 1;
-    clock_gettime(CLOCK_MONOTONIC, &end);
-    printf("%f\\n", (end.tv_sec - begin.tv_sec) * 1e3 + (end.tv_nsec - begin.tv_nsec) / 1e6);
+    char name[32];
+    struct timespec from, to;
+    snprintf(name, sizeof name, "volume-%d", sample);
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    if (create(top, staging, ids, log, name)) return 1;
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    printf("%f\\n", (to.tv_sec - from.tv_sec) * 1e3 + (to.tv_nsec - from.tv_nsec) / 1e6);
   }
 }
 `
 
-/** Returns a function that measures so many syncs at a time, or undefined without a C compiler. */
-function syncer() {
-  const [source, program] = [path.join(base, 'syncs.c'), path.join(base, 'syncs')]
-  fs.writeFileSync(source, SYNCS)
+/** Returns a function that measures the same steps by a C program, or undefined without a C compiler. */
+function plainSteps() {
+  const [source, program] = [path.join(base, 'steps.c'), path.join(base, 'steps')]
+  fs.writeFileSync(source, STEPS)
   try {
     execFileSync('cc', ['-O2', '-o', program, source])
   } catch {
-    console.log('skipped: the same syncs by a C program, for there is no cc')
+    console.log('skipped: the same steps by a C program, for there is no cc')
     return undefined
   }
-  return async (syncs) => {
-    const child = spawn(program, [path.join(base, 'synced'), String(SAMPLES), String(syncs)])
+  return async () => {
+    const child = spawn(program, [path.join(base, fresh()), String(SAMPLES)])
     let output = ''
     for await (const chunk of child.stdout) output += chunk
     return percentiles(output.trim().split('\n').map(Number))
@@ -117,19 +137,19 @@ try {
   }
   const alone = {}
   for (const [name, operation] of Object.entries(operations)) alone[name] = await measure(operation)
-  const syncs = syncer()
-  const syncsAlone = await syncs?.(4)
+  const steps = plainSteps()
+  const stepsAlone = await steps?.()
   for (const [kind, volume] of Object.entries(targets)) {
     console.log(`beside ${COPIES} copies ${kind}`)
     const stop = keepCopying(() => volume.fs().copyIn(source, fresh()))
     for (const [name, operation] of Object.entries(operations)) print(name, alone[name], await measure(operation))
     await stop()
   }
-  if (syncs !== undefined) {
+  if (steps !== undefined) {
     const copy = () => new Promise((resolve) =>
       spawn('cp', ['-r', source, path.join(base, fresh())]).on('close', resolve))
     const stop = keepCopying(copy)
-    print(`4 fdatasyncs, beside ${COPIES} cp -r`, syncsAlone, await syncs(4))
+    print(`createVolume's steps in C, beside cp`, stepsAlone, await steps())
     await stop()
   }
 } finally {
