@@ -1,7 +1,6 @@
 'use strict'
 
 const fs = require('node:fs')
-const os = require('node:os')
 const path = require('node:path')
 const native = require('./native.js')
 const { invalidConfig } = require('./errors.js')
@@ -132,7 +131,8 @@ function defaultHome() {
 function userHome() {
   let home
   try {
-    home = os.homedir()
+    // Loaded here, because a program that sets `home` or MSB_HOME does not need it.
+    home = require('node:os').homedir()
   } catch (error) {
     const problem = 'it is not set, and the host knows no home directory of this user'
     throw invalidConfig('HOME', `${problem}; set HOME or MSB_HOME to an absolute path`, error)

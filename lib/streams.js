@@ -1,6 +1,5 @@
 'use strict'
 
-const { Readable, Writable } = require('node:stream')
 const { rejectDetached } = require('./bytes.js')
 const { cancelWith, reasonOf, splitOptions } = require('./call.js')
 
@@ -31,126 +30,136 @@ function close(native, working, error, callback) {
   settle(closed, (failure) => callback(error ?? failure))
 }
 
-class VolumeReadStream extends Readable {
-  #native
-  /** How many bytes are not requested yet. */
-  #unread = 0
-  /** The next chunk, which is read while the previous one is consumed. */
-  #ahead = null
-  #reading = null
+/** The classes of the streams. They are defined when the first stream is created. */
+let streamClasses
 
-  constructor(native) {
-    super({ highWaterMark: native.highWaterMark })
-    this.#native = native
-  }
+/** Defines the classes. Loads `node:stream`, which takes about a millisecond, not before. */
+function defineClasses() {
+  const { Readable, Writable } = require('node:stream')
 
-  _construct(callback) {
-    if (this.destroyed) {
-      callback()
-      return
+  class VolumeReadStream extends Readable {
+    #native
+    /** How many bytes are not requested yet. */
+    #unread = 0
+    /** The next chunk, which is read while the previous one is consumed. */
+    #ahead = null
+    #reading = null
+
+    constructor(native) {
+      super({ highWaterMark: native.highWaterMark })
+      this.#native = native
     }
-    settle(this.#native.open(), (error, unread) => {
-      this.#unread = unread ?? 0
-      // The error that destroyed the stream says more.
-      callback(this.destroyed ? null : error)
-    })
-  }
 
-  _read() {
-    const next = this.#ahead ?? this.#next()
-    this.#ahead = null
-    settle(next, (error, chunk) => {
+    _construct(callback) {
       if (this.destroyed) {
+        callback()
         return
       }
-      if (error) {
-        this.destroy(error)
+      settle(this.#native.open(), (error, unread) => {
+        this.#unread = unread ?? 0
+        // The error that destroyed the stream says more.
+        callback(this.destroyed ? null : error)
+      })
+    }
+
+    _read() {
+      const next = this.#ahead ?? this.#next()
+      this.#ahead = null
+      settle(next, (error, chunk) => {
+        if (this.destroyed) {
+          return
+        }
+        if (error) {
+          this.destroy(error)
+          return
+        }
+        if (this.#unread > 0) {
+          this.#ahead = this.#next()
+        }
+        this.push(chunk)
+      })
+    }
+
+    /** Reads a chunk. Returns null at the end. */
+    #next() {
+      if (this.#unread === 0) {
+        return Promise.resolve(null)
+      }
+      // The native side fills the buffer on another thread, so no other code may see it before.
+      const buffer = allocUnsafeSlow(Math.min(this.#native.highWaterMark, this.#unread))
+      this.#reading = this.#native.read(buffer).then((length) => {
+        this.#unread = length < buffer.length ? 0 : this.#unread - length
+        return length === 0 ? null : buffer.subarray(0, length)
+      })
+      // The failure is reported to the request for this chunk.
+      this.#reading.catch(() => {})
+      return this.#reading
+    }
+
+    /** Ends also a running `open`, for which Node.js waits before it calls `_destroy`. */
+    destroy(error, callback) {
+      this.#native.cancel()
+      return super.destroy(error, callback)
+    }
+
+    _destroy(error, callback) {
+      close(this.#native, this.#reading, error, callback)
+    }
+  }
+
+  class VolumeWriteStream extends Writable {
+    #native
+    #working = null
+
+    constructor(native) {
+      super({ highWaterMark: native.highWaterMark })
+      this.#native = native
+    }
+
+    _construct(callback) {
+      if (this.destroyed) {
+        callback()
         return
       }
-      if (this.#unread > 0) {
-        this.#ahead = this.#next()
+      // The error that destroyed the stream says more.
+      settle(this.#native.open(), (error) => callback(this.destroyed ? null : error))
+    }
+
+    _write(chunk, _encoding, callback) {
+      this.#work(this.#writeEach([{ chunk }]), callback)
+    }
+
+    _writev(chunks, callback) {
+      this.#work(this.#writeEach(chunks), callback)
+    }
+
+    async #writeEach(chunks) {
+      for (const piece of pieces(chunks)) {
+        await this.#native.write(piece)
       }
-      this.push(chunk)
-    })
-  }
-
-  /** Reads a chunk. Returns null at the end. */
-  #next() {
-    if (this.#unread === 0) {
-      return Promise.resolve(null)
     }
-    // The native side fills the buffer on another thread, so no other code may see it before.
-    const buffer = allocUnsafeSlow(Math.min(this.#native.highWaterMark, this.#unread))
-    this.#reading = this.#native.read(buffer).then((length) => {
-      this.#unread = length < buffer.length ? 0 : this.#unread - length
-      return length === 0 ? null : buffer.subarray(0, length)
-    })
-    // The failure is reported to the request for this chunk.
-    this.#reading.catch(() => {})
-    return this.#reading
-  }
 
-  /** Ends also a running `open`, for which Node.js waits before it calls `_destroy`. */
-  destroy(error, callback) {
-    this.#native.cancel()
-    return super.destroy(error, callback)
-  }
-
-  _destroy(error, callback) {
-    close(this.#native, this.#reading, error, callback)
-  }
-}
-
-class VolumeWriteStream extends Writable {
-  #native
-  #working = null
-
-  constructor(native) {
-    super({ highWaterMark: native.highWaterMark })
-    this.#native = native
-  }
-
-  _construct(callback) {
-    if (this.destroyed) {
-      callback()
-      return
+    _final(callback) {
+      this.#work(this.#native.finish(), callback)
     }
-    // The error that destroyed the stream says more.
-    settle(this.#native.open(), (error) => callback(this.destroyed ? null : error))
-  }
 
-  _write(chunk, _encoding, callback) {
-    this.#work(this.#writeEach([{ chunk }]), callback)
-  }
+    #work(working, callback) {
+      this.#working = working
+      settle(working, callback)
+    }
 
-  _writev(chunks, callback) {
-    this.#work(this.#writeEach(chunks), callback)
-  }
+    /** Ends also a running `open`, for which Node.js waits before it calls `_destroy`. */
+    destroy(error, callback) {
+      this.#native.cancel()
+      return super.destroy(error, callback)
+    }
 
-  async #writeEach(chunks) {
-    for (const piece of pieces(chunks)) {
-      await this.#native.write(piece)
+    _destroy(error, callback) {
+      close(this.#native, this.#working, error, callback)
     }
   }
 
-  _final(callback) {
-    this.#work(this.#native.finish(), callback)
-  }
-
-  #work(working, callback) {
-    this.#working = working
-    settle(working, callback)
-  }
-
-  /** Ends also a running `open`, for which Node.js waits before it calls `_destroy`. */
-  destroy(error, callback) {
-    this.#native.cancel()
-    return super.destroy(error, callback)
-  }
-
-  _destroy(error, callback) {
-    close(this.#native, this.#working, error, callback)
-  }
+  return { VolumeReadStream, VolumeWriteStream }
 }
 
 /**
@@ -201,17 +210,18 @@ function destroyWith(signal, stream) {
   }
 }
 
-/** Creates a stream. `prepare` gets the options, and returns its native side. */
-function streamOf(Stream, options, prepare) {
+/** Creates a stream of the class of this name. `prepare` gets the options, and returns its native side. */
+function streamOf(className, options, prepare) {
+  streamClasses ??= defineClasses()
   const { signal, rest } = splitOptions(options)
-  const stream = new Stream(prepare(rest))
+  const stream = new streamClasses[className](prepare(rest))
   if (signal !== undefined) {
     destroyWith(signal, stream)
   }
   return stream
 }
 
-const readStream = (options, prepare) => streamOf(VolumeReadStream, options, prepare)
-const writeStream = (options, prepare) => streamOf(VolumeWriteStream, options, prepare)
+const readStream = (options, prepare) => streamOf('VolumeReadStream', options, prepare)
+const writeStream = (options, prepare) => streamOf('VolumeWriteStream', options, prepare)
 
 module.exports = { readStream, writeStream }
