@@ -5,7 +5,7 @@ import { copyFileSync, cpSync, mkdirSync, readdirSync, readFileSync, rmSync, wri
 import path from 'node:path'
 import { test } from 'node:test'
 import { explainLoadFailure } from '../lib/load-failure.js'
-import { isRoot, root, runNode, tempDir } from './support.mjs'
+import { compiler, isRoot, root, runNode, tempDir } from './support.mjs'
 
 const builtName = readdirSync(root).find((name) => /^sandbox-volumes\.linux-.*\.node$/.test(name))
 const [, platform] = /^sandbox-volumes\.(.*)\.node$/.exec(builtName)
@@ -159,14 +159,6 @@ test('the words of each linker and runtime become a cause and a cure', () => {
     const error = explainLoadFailure(attempts, known)
     assert.match(error.message, pattern)
     assert.equal(error.cause.message, message)
-  }
-})
-
-const compiler = ['/usr/bin/cc', '/usr/bin/gcc'].find((file) => {
-  try {
-    return execFileSync(file, ['--version'])
-  } catch {
-    return undefined
   }
 })
 

@@ -23,6 +23,9 @@ export const indexPath = path.join(root, 'index.js')
 export const indexUrl = pathToFileURL(indexPath).href
 export const isRoot = process.getuid?.() === 0
 
+/** The C compiler of this machine, or undefined. */
+export const compiler = ['/usr/bin/cc', '/usr/bin/gcc'].find(existsSync)
+
 /** Creates a temporary directory for a test. */
 export function tempDir(t) {
   const dir = mkdtempSync(path.join(tmpdir(), 'sandbox-volumes-'))
