@@ -285,3 +285,9 @@ export class RecordingBuilder {
     return this
   }
 }
+
+/** Asserts that arguments contain these in a row. The shared cases check all of the arguments. */
+export function assertContains(argv, expected) {
+  const found = argv.some((_, start) => expected.every((argument, index) => argv[start + index] === argument))
+  assert.ok(found, `${expected.join(' ')}\nis not in\n${argv.join(' ')}`)
+}
