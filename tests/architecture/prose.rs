@@ -30,14 +30,15 @@ pub struct Page {
     pub text: String,
 }
 
-/// The files below `places` with one of the endings.
+/// The files below `places` with one of the endings. Leaves out folders that are installed or cached.
 pub fn pages(places: &[&str], endings: &[&str]) -> Vec<Page> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut pending: Vec<PathBuf> = places.iter().map(|place| root.join(place)).collect();
     let mut pages = Vec::new();
     while let Some(path) = pending.pop() {
         if path.is_dir() {
-            pending.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+            let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+            pending.extend(entries.filter(|entry| !is_foreign(entry)));
         } else if endings.iter().any(|ending| path.to_str().unwrap().ends_with(ending)) {
             let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
             pages.push(Page { path: name, text: fs::read_to_string(&path).unwrap() });
@@ -45,6 +46,11 @@ pub fn pages(places: &[&str], endings: &[&str]) -> Vec<Page> {
     }
     pages.sort_by(|one, other| one.path.cmp(&other.path));
     pages
+}
+
+/// Returns true for `node_modules` and for what has a hidden name.
+fn is_foreign(path: &Path) -> bool {
+    path.file_name().unwrap().to_str().is_some_and(|name| name == "node_modules" || name.starts_with('.'))
 }
 
 /// The comments of a line of code, or a line of a page without its code.
