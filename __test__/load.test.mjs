@@ -114,6 +114,18 @@ test('a file that is not an addon is reported in the words of the linker', async
   await fails(app, /file too short.*\. Install the package again/)
 })
 
+test('an addon that is cut off is reported, and does not end the process', async (t) => {
+  const { app, file } = installed(t)
+  const whole = readFileSync(file)
+  for (const share of [0.1, 0.5, 0.999]) {
+    const length = Math.floor(whole.length * share)
+    writeFileSync(file, whole.subarray(0, length))
+    const cutOff = `"${file}" is cut off: it has ${length} of ${whole.length} bytes\\. Install the package again`
+    await fails(app, new RegExp(cutOff))
+    await fails(app, new RegExp(cutOff), { env: { SANDBOX_VOLUMES_ADDON: file } })
+  }
+})
+
 test('an addon for another architecture or system is named', async (t) => {
   const { app, file } = installed(t)
   const addon = readFileSync(file)

@@ -208,8 +208,7 @@ function oldMusl({ error }) {
 }
 
 function damaged({ error }) {
-  const hint = 'Install the package again; a file that is damaged or of another version is replaced by that.'
-  return `${error.message}. ${hint}`
+  return `${error.message.trim()}. Install the package again, which replaces a damaged file.`
 }
 
 function missingOverride(override) {

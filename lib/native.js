@@ -34,7 +34,7 @@ const PACKAGES = {
 /** The loader that each program for musl names. */
 const MUSL_LOADERS = { x64: '/lib/ld-musl-x86_64.so.1', arm64: '/lib/ld-musl-aarch64.so.1' }
 
-/** How many bytes of a program are read. The name of its loader is among the first few hundred. */
+/** How many bytes of a program or library are read. The name of the loader is among the first few hundred. */
 const HEAD_BYTES = 1024
 
 /**
@@ -61,16 +61,42 @@ function isThere(file) {
 /** Whether the program of this process names `loader`. Returns false if the program cannot be read. */
 function isRunBy(loader) {
   try {
-    const program = fs.openSync(process.execPath)
-    try {
-      const head = Buffer.alloc(HEAD_BYTES)
-      fs.readSync(program, head)
-      return head.includes(loader)
-    } finally {
-      fs.closeSync(program)
-    }
+    return headOf(process.execPath).bytes.includes(loader)
   } catch {
     return false
+  }
+}
+
+/** Returns the first bytes of a file, followed by zeros if it is shorter, and its size. */
+function headOf(file) {
+  const descriptor = fs.openSync(file)
+  try {
+    const bytes = Buffer.alloc(HEAD_BYTES)
+    fs.readSync(descriptor, bytes)
+    return { bytes, size: fs.fstatSync(descriptor).size }
+  } finally {
+    fs.closeSync(descriptor)
+  }
+}
+
+/**
+ * Throws if the end of an addon is missing: the linker would not notice, and the process would be killed by SIGBUS.
+ * `locate` returns the file. One that cannot be read is not checked.
+ */
+function rejectTruncated(locate) {
+  let file, head
+  try {
+    file = locate()
+    head = headOf(file)
+  } catch {
+    return
+  }
+  const { bytes, size } = head
+  const isElf64 = bytes.readUInt32BE(0) === 0x7f454c46 && bytes[4] === 2
+  // The table of sections is the last thing in the file: its offset, and the size and number of its entries.
+  const needed = bytes.readUIntLE(40, 6) + bytes.readUInt16LE(58) * bytes.readUInt16LE(60)
+  if (isElf64 && size < needed) {
+    throw new Error(`"${file}" is cut off: it has ${size} of ${needed} bytes`)
   }
 }
 
@@ -94,14 +120,16 @@ function* candidates() {
 }
 
 /** Loads the addon from a file, or from a package of the version of this one. */
-function loadFrom({ file, addon, manifest }) {
+function loadFrom({ file, packageName, addon, manifest }) {
   if (file !== undefined) {
+    rejectTruncated(() => file)
     return require(file)
   }
   const { version: found } = manifest()
   if (found !== version) {
     throw Object.assign(new Error(`It has version ${found}, and sandbox-volumes has version ${version}`), { found })
   }
+  rejectTruncated(() => require.resolve(packageName))
   return addon()
 }
 
