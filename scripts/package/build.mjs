@@ -8,6 +8,9 @@ import { addonFile, cacheDir, GLIBC_FLOOR, root } from './targets.mjs'
 /** Separates the flags in CARGO_ENCODED_RUSTFLAGS, which may have spaces. */
 const FLAG_SEPARATOR = '\x1f'
 
+/** Extensions of SQLite that the catalog does not use. Without them the addon is 0.4 MB smaller. */
+const SQLITE_EXTENSIONS = ['DBSTAT_VTAB', 'FTS3', 'FTS3_PARENTHESIS', 'FTS5', 'RTREE']
+
 export const cargoHome = process.env.CARGO_HOME ?? path.join(homedir(), '.cargo')
 
 /**
@@ -29,6 +32,7 @@ export function buildAddon(target, rust, tools) {
   const cFlags = renames.map(([from, to]) => quote(`-ffile-prefix-map=${from}=${to}`))
   env[`CFLAGS_${target.triple.replaceAll('-', '_')}`] = cFlags.join(' ')
   env.CC_SHELL_ESCAPED_FLAGS = '1'
+  env.LIBSQLITE3_FLAGS = SQLITE_EXTENSIONS.map((name) => `-USQLITE_ENABLE_${name}`).join(' ')
 
   const targetDir = path.join(cacheDir, 'target')
   const versioned = target.libc === 'glibc' ? `${target.triple}.${GLIBC_FLOOR}` : target.triple

@@ -53,5 +53,6 @@ try {
   main()
 } catch (error) {
   console.error(`\n${error.message}`)
+  if (error.cause !== undefined) console.error(error.cause.message)
   process.exitCode = 1
 }

@@ -1,8 +1,7 @@
 // Child processes and progress lines of the packaging commands.
 import { spawnSync } from 'node:child_process'
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
-import path from 'node:path'
 
 const started = performance.now()
 
@@ -53,14 +52,10 @@ export function sha256(fileOrBytes) {
  * @param {(temporary: string) => void} fill
  */
 export function fillFolder(folder, fill) {
-  const temporary = `${folder}.${randomBytes(6).toString('hex')}`
+  const temporary = `${folder}.partial`
+  rmSync(temporary, { recursive: true, force: true })
   mkdirSync(temporary, { recursive: true })
-  try {
-    fill(temporary)
-    rmSync(folder, { recursive: true, force: true })
-    mkdirSync(path.dirname(folder), { recursive: true })
-    renameSync(temporary, folder)
-  } finally {
-    rmSync(temporary, { recursive: true, force: true })
-  }
+  fill(temporary)
+  rmSync(folder, { recursive: true, force: true })
+  renameSync(temporary, folder)
 }

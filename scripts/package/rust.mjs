@@ -59,7 +59,8 @@ function hasTarget(sysroot, triple) {
 function addTarget(sysroot, triple) {
   if (rustupFailed) return false
   progress(`Adding ${triple} with rustup`)
-  output('rustup', ['target', 'add', triple], { cwd: root, timeout: RUSTUP_TIMEOUT })
+  const stdio = ['ignore', 'pipe', 'inherit']
+  output('rustup', ['target', 'add', triple], { cwd: root, timeout: RUSTUP_TIMEOUT, stdio })
   rustupFailed = !hasTarget(sysroot, triple)
   if (rustupFailed) progress('rustup could not add it')
   return !rustupFailed
