@@ -1,18 +1,18 @@
 // Two copies of the package in one process, as npm installs them for two dependents.
 import assert from 'node:assert/strict'
-import { cpSync, readdirSync, readFileSync, statSync, symlinkSync } from 'node:fs'
+import { copyFileSync, cpSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import { test } from 'node:test'
 import { Mount, VolumeStore } from '../index.js'
-import { changeCatalog, outputOf, root, tempDir } from './support.mjs'
+import { addonFile, changeCatalog, outputOf, root, tempDir } from './support.mjs'
 
 /** Loads a copy of the package, with a separate addon and so a separate SQLite. */
 function loadCopy(directory) {
-  const addon = readdirSync(root).filter((name) => name.endsWith('.node'))
-  for (const name of ['index.js', 'package.json', 'lib', ...addon]) {
+  for (const name of ['index.js', 'package.json', 'lib']) {
     cpSync(path.join(root, name), path.join(directory, name), { recursive: true })
   }
+  copyFileSync(addonFile, path.join(directory, path.basename(addonFile)))
   return createRequire(path.join(directory, 'x'))('./index.js')
 }
 
@@ -183,8 +183,13 @@ async function check(first, second, home) {
 }`
 
 test('index.js that is loaded twice has errors that are of the classes of both', async (t) => {
-  const [home, link] = [path.join(tempDir(t), 'home'), path.join(tempDir(t), 'link')]
+  const [home, dir] = [path.join(tempDir(t), 'home'), tempDir(t)]
+  const link = path.join(dir, 'link')
   symlinkSync(root, link)
+  // Where the addon is in a package of its own, the link finds it beside itself.
+  const addon = path.join(dir, 'node_modules', path.basename(path.dirname(addonFile)))
+  mkdirSync(path.dirname(addon))
+  symlinkSync(path.dirname(addonFile), addon)
   const env = { HOME_OF_TEST: home, LINKED: path.join(link, 'index.js') }
   const clear = 'for (const file of Object.keys(require.cache)) delete require.cache[file]'
   const cleared = `const first = require(process.env.SV); ${clear}; const second = require(process.env.SV)`

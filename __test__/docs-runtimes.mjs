@@ -1,4 +1,5 @@
 // Runs the programs of the documentation if the runtimes that they need work. Checks the types of all programs.
+import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
@@ -221,13 +222,25 @@ export function checkTypes(programs, directory) {
   })
 }
 
+/** The TypeScript compiler, or null. */
+const tsc = (() => {
+  try {
+    return path.join(path.dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin/tsc')
+  } catch {
+    return null
+  }
+})()
+
+/** Why types cannot be checked here, or false. */
+export const withoutTypeScript =
+  tsc !== null ? false : process.env.CI === 'true' ? assert.fail('typescript is missing') : 'typescript is missing'
+
 function compile(programs, compilerOptions, project) {
   const directory = path.dirname(project)
   const fileOf = ({ page, line, extension }) => `${page.replace(/[^A-Za-z0-9]/g, '-')}-${line}.${extension}`
   for (const program of programs) writeFileSync(path.join(directory, fileOf(program)), program.source)
   const stubs = path.join(root, '__test__/docs-modules.d.ts')
   writeFileSync(project, JSON.stringify({ compilerOptions, files: [...programs.map(fileOf), stubs] }))
-  const tsc = path.join(path.dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin/tsc')
   const args = [tsc, '--project', project, '--pretty', 'false']
   const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8', cwd: directory })
   return status === 0 ? [] : (stdout + stderr).split('\n').filter((text) => text !== '')

@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 
 import path from 'node:path'
 import { test } from 'node:test'
 import { anchorsOf, deadLinks, linksOf, pagesOf, programsOf, readPage } from './docs-pages.mjs'
-import { checkTypes, isOptional, run, RUNTIMES, whyOnlyChecked } from './docs-runtimes.mjs'
+import { checkTypes, isOptional, run, RUNTIMES, whyOnlyChecked, withoutTypeScript } from './docs-runtimes.mjs'
 import { outputOf, root, tempDir } from './support.mjs'
 
 const inCi = process.env.CI === 'true'
@@ -25,7 +25,7 @@ test('every program names runtimes that are known', () => {
   }
 })
 
-test('the types of every program are right', (t) => {
+test('the types of every program are right', { skip: withoutTypeScript }, (t) => {
   assert.deepEqual(checkTypes(programs, tempDir(t)), [])
 })
 
@@ -126,7 +126,7 @@ test('a program that throws, complains, never ends or prints something else is f
   await assert.rejects(runs(block('js run', 'const a = 1\n') + block('js continued', 'a = 2\n')), /TypeError.*constant/)
 })
 
-test('a program with a wrong name or type is found, in every flavour', (t) => {
+test('a program with a wrong name or type is found, in every flavour', { skip: withoutTypeScript }, (t) => {
   const complaints = (text) => checkTypes(programsOf('page.md', text), tempDir(t)).join('\n')
   assert.equal(complaints(block('ts check', `${IMPORT}await createVolume('v', { quotaMib: 1 })\n`)), '')
   assert.match(complaints(block('ts check', `${IMPORT}await createVolume('v', { quota: 1 })\n`)), /page-md-1\.mts\(3,.*quota/)

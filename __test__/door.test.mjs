@@ -16,6 +16,7 @@ import {
   throws,
   useDefaultHome,
   withoutFlock,
+  withoutSqlite,
 } from './support.mjs'
 
 const { FileSystemError, InvalidConfigError, Mount, VolumeError, VolumeStore } = sandboxVolumes
@@ -340,7 +341,7 @@ test('an error as JSON has its name, message, code and fields', async (t) => {
   })
 })
 
-test('a time that no Date can hold is null', async (t) => {
+test('a time that no Date can hold is null', { skip: withoutSqlite() }, async (t) => {
   const store = await tempStore(t)
   await store.createVolume('v')
   const attachment = await store.attach('s', { '/data': Mount.named('v') })

@@ -1,13 +1,13 @@
 // Loading the package without a usable addon fails with the cause, and says what to do.
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { copyFileSync, cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { test } from 'node:test'
 import { explainLoadFailure } from '../lib/load-failure.js'
-import { compiler, isRoot, root, runNode, tempDir } from './support.mjs'
+import { addonFile, compiler, isRoot, root, runNode, tempDir } from './support.mjs'
 
-const builtName = readdirSync(root).find((name) => /^sandbox-volumes\.linux-.*\.node$/.test(name))
+const builtName = path.basename(addonFile)
 const [, platform] = /^sandbox-volumes\.(.*)\.node$/.exec(builtName)
 const packageName = `sandbox-volumes-${platform}`
 
@@ -23,7 +23,7 @@ function installed(t, { addon = true } = {}) {
   const file = path.join(dir, builtName)
   if (addon) {
     mkdirSync(dir)
-    copyFileSync(path.join(root, builtName), file)
+    copyFileSync(addonFile, file)
     copyFileSync(path.join(root, 'npm', platform, 'package.json'), path.join(dir, 'package.json'))
   }
   return { app, to, dir, file }

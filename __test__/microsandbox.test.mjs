@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { test } from 'node:test'
 import { CatalogError, InvalidConfigError, Mount, UnsupportedMountError, VolumeInUseError } from '../index.js'
-import { RecordingBuilder, rejects, tempStore, throws, withoutFlock } from './support.mjs'
+import { RecordingBuilder, rejects, tempStore, throws, withoutFlock, withoutSqlite } from './support.mjs'
 
 const TABLES = `
   CREATE TABLE sandbox (id integer NOT NULL PRIMARY KEY AUTOINCREMENT, name text NOT NULL UNIQUE,
@@ -20,7 +20,7 @@ function inMsb(store, sql) {
   execFileSync('python3', ['-c', program, path.join(store.home, 'db', 'msb.db'), sql])
 }
 
-test('a volume is mounted by its name only where microsandbox has it', async (t) => {
+test('a volume is mounted by its name only where microsandbox has it', { skip: withoutSqlite() }, async (t) => {
   const store = await tempStore(t)
   await store.createVolume('data')
   await store.createVolume('disk', { kind: 'disk', sizeMib: 64 })

@@ -7,7 +7,7 @@ import path from 'node:path'
 import { test } from 'node:test'
 import { VolumeError } from '../index.js'
 import { faultyFiles, mistakes } from './model-faulty.mjs'
-import { buildModel, bytes, casesFor, prepare, replay } from './model-replay.mjs'
+import { buildModel, bytes, casesFor, prepare, replay, withoutModel } from './model-replay.mjs'
 import { assertReadOnly, ONLY_WRITABLE, onlyWriting, PROTECTED, withoutReadOnly } from './read-only.mjs'
 import { runNode, tempDir } from './support.mjs'
 
@@ -18,7 +18,7 @@ const model = process.env.MODEL_FOR_FAULTY_METHODS
 const MAX_CASES = 1000
 
 if (model === undefined) {
-  test('the model catches what is faulty, where one directory can be written', { skip: withoutReadOnly }, async (t) => {
+  test('the model catches what is faulty, where one directory can be written', { skip: withoutReadOnly || withoutModel() }, async (t) => {
     const dir = tempDir(t)
     const { code, stdout, stderr } = await runNode(`import ${JSON.stringify(import.meta.url)}`, {
       by: onlyWriting(dir),

@@ -27,6 +27,12 @@ import { root as project } from './support.mjs'
 export const bytes = (text) => Buffer.from(text, 'latin1')
 export const text = (buffer) => Buffer.from(buffer).toString('latin1')
 
+/** Returns why the model cannot be built here, or false. */
+export function withoutModel() {
+  if (spawnSync('cargo', ['--version']).status === 0) return false
+  return process.env.CI === 'true' ? assert.fail('cargo is missing') : 'cargo is missing, which builds the model'
+}
+
 /** Builds the model. Returns the program, which prints cases. */
 export function buildModel() {
   const args = ['build', '--example', 'model-cases', '--no-default-features', '--message-format=json']

@@ -1,6 +1,6 @@
 // Support for several test files: temporary homes, child processes, locks, and assertions on errors.
 import assert from 'node:assert/strict'
-import { execFileSync, spawn } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import {
   existsSync,
@@ -21,6 +21,11 @@ import { VolumeError, VolumeStore } from '../index.js'
 export const root = fileURLToPath(new URL('..', import.meta.url))
 export const indexPath = path.join(root, 'index.js')
 export const indexUrl = pathToFileURL(indexPath).href
+/** The file of the addon: of the checkout, or of the installed package of this platform. */
+export const addonFile = (() => {
+  process.report.excludeNetwork = true
+  return process.report.getReport().sharedObjects.find((file) => /\bsandbox-volumes\.[^/]*\.node$/.test(file))
+})()
 export const isRoot = process.getuid?.() === 0
 
 /** The C compiler of this machine, or undefined. */
@@ -171,6 +176,14 @@ export async function shownOnce(attempt, what) {
     if (await attempt()) return
   }
   assert.fail(what)
+}
+
+/** Returns why no other program can change a catalog here, or false. Its tables are STRICT: SQLite 3.37 reads them. */
+export function withoutSqlite() {
+  const program = 'import sqlite3, sys; sys.exit(sqlite3.sqlite_version_info < (3, 37))'
+  if (spawnSync('python3', ['-c', program]).status === 0) return false
+  const reason = 'python3 is missing, or its SQLite is older than 3.37'
+  return process.env.CI === 'true' ? assert.fail(reason) : reason
 }
 
 /** Runs SQL on the catalog of a home in another program. Returns the first value of the answer. */
