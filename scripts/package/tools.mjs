@@ -36,7 +36,7 @@ export function fetchTools() {
 }
 
 /** Returns the first Python that has pip. */
-function findPip() {
+export function findPip() {
   const found = ['python3', '/usr/bin/python3', 'python'].find(
     (python) => output(python, ['-m', 'pip', '--version']) !== undefined,
   )
