@@ -39,6 +39,7 @@ const COMMANDS = [
   /^node (?<file>scripts\/release\/[\w-]+\.mjs)(?: "\$GITHUB_REF_NAME"| --provenance)?$/,
   /^(?:TMPDIR="\$\{RUNNER_TEMP:-\/tmp\}" )?(?<program>\.ci\/[\w-]+)$/,
   /^TMPDIR="\$\{RUNNER_TEMP:-\/tmp\}" env -u CI npm (?<script>test)$/,
+  /^TMPDIR="\$\{RUNNER_TEMP:-\/tmp\}" npm run (?<script>[\w:]+)$/,
   /^git config --global --add safe\.directory "\$PWD"$/,
   /^rustup component add clippy rustfmt$/,
 ]
