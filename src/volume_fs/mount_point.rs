@@ -1,9 +1,8 @@
 //! Inspects where a runtime will mount something below a tree that a guest may have written.
 
-use super::dir_from;
 use crate::error::{Errno, Error, Result};
 use crate::sys::fd::{AsFd, OwnedFd};
-use crate::sys::open_subdirectory;
+use crate::sys::{EntryKind, open_subdirectory, stat_at};
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -37,9 +36,9 @@ pub fn inspect_mount_point(root: OwnedFd, path: &Path, shown: &Path) -> Result<M
             },
         },
     };
-    match dir_from(parent).symlink_metadata(name) {
-        Ok(found) if found.is_dir() => Ok(MountPoint::Directory),
-        Ok(found) if found.is_file() => Ok(MountPoint::File),
+    match stat_at(parent.as_fd(), name).map(|found| found.kind()) {
+        Ok(EntryKind::Directory) => Ok(MountPoint::Directory),
+        Ok(EntryKind::File) => Ok(MountPoint::File),
         Ok(_) => Ok(MountPoint::Unusable),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(MountPoint::Missing),
         Err(error) => Err(io_error(error)),

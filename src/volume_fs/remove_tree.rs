@@ -9,11 +9,11 @@ use crate::sys::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::sys::{
     FileStat, effective_ids, open_subdirectory, regain_access, regain_access_to, stat_at, unique_token,
 };
-use cap_std::fs::{Dir, Metadata, MetadataExt};
+use cap_std::fs::Dir;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 /// The most directories that are open at once.
 const MAX_OPEN_DIRS: usize = 64;
@@ -163,14 +163,14 @@ impl TreeRemover {
         };
         match opened {
             Ok(fd) => {
+                let found = FileStat::of(fd.as_fd())?;
                 let dir = dir_from(fd);
-                let found = dir.dir_metadata()?;
-                if self.until.is_some() && found.len() > SMALL_DIR_BYTES {
+                if self.until.is_some() && found.length() > SMALL_DIR_BYTES {
                     innermost.entries.push(entry.clone());
                     self.until = Some(Instant::now());
                     return Ok(());
                 }
-                let looked_at = match untouched && !is_after(self.began, changed(&found)) {
+                let looked_at = match untouched && !is_after(self.began, found.changed()) {
                     true => None,
                     false => Some(self.began),
                 };
@@ -246,7 +246,7 @@ impl TreeRemover {
     /// Ends the removal at its outermost level. A top that stays is emptied first.
     fn end_or_empty_top(&mut self) -> io::Result<()> {
         if let ([top], Some(pass)) = (&mut self.levels[..], self.kept_top) {
-            if self.until.is_some() && top.dir.dir_metadata()?.len() > SMALL_DIR_BYTES {
+            if self.until.is_some() && FileStat::of(top.dir.as_fd())?.length() > SMALL_DIR_BYTES {
                 self.until = Some(Instant::now());
                 return Ok(());
             }
@@ -333,10 +333,11 @@ fn empty(dir: &Dir, pass: Pass, began: Option<SystemTime>) -> io::Result<Emptied
     };
     for entry in entries.by_ref().take(max) {
         let entry = entry?;
-        if let Some(began) = began {
-            added += usize::from(entry.metadata().is_ok_and(|entry| is_after(began, born(&entry))));
-        }
         let name = entry.file_name();
+        if let Some(began) = began {
+            let stat = stat_at(dir.as_fd(), &name);
+            added += usize::from(stat.is_ok_and(|stat| is_after(began, stat.created().or(stat.changed()))));
+        }
         if entry.file_type()?.is_dir() || ignore_missing(dir.remove_file(&name)).is_err() {
             left.push(PendingEntry::found(name));
         }
@@ -346,17 +347,6 @@ fn empty(dir: &Dir, pass: Pass, began: Option<SystemTime>) -> io::Result<Emptied
         _ => entries.count(),
     };
     Ok(Emptied { left, added, beyond })
-}
-
-/// Returns when an entry was created, or when it was last changed if the file system does not record that.
-fn born(metadata: &Metadata) -> Option<SystemTime> {
-    metadata.created().map(|born| born.into_std()).ok().or_else(|| changed(metadata))
-}
-
-/// Returns when an entry was last changed (`ctime`), which no process can set back.
-fn changed(metadata: &Metadata) -> Option<SystemTime> {
-    let since_epoch = Duration::new(metadata.ctime() as u64, metadata.ctime_nsec() as u32);
-    SystemTime::UNIX_EPOCH.checked_add(since_epoch)
 }
 
 /// Returns whether a time is after `then`. A time in the future does not count: the clock was set back.

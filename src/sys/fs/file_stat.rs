@@ -64,6 +64,8 @@ impl FileStat {
         flags: StatxFlags,
         stat: impl FnOnce() -> nix::Result<RawStat>,
     ) -> io::Result<Self> {
+        // As `stat` does, and unlike `statx` by default: looking at an automount point mounts nothing.
+        let flags = flags | StatxFlags::NO_AUTOMOUNT;
         match statx(dir, name, flags, StatxMask::BASIC_STATS | StatxMask::BTIME) {
             Ok(found) => Ok(FileStat::from(found)),
             Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => Ok(FileStat::from(stat()?)),

@@ -4,7 +4,7 @@ use super::estimate::BLOCK;
 use crate::error::{Errno, Error, Result};
 use crate::sync::CancelToken;
 use crate::sys::fd::AsFd;
-use crate::sys::{FileStat, STAT_BLOCK};
+use crate::sys::{EntryKind, EntryReader, FileId, FileStat, STAT_BLOCK, stat_at};
 use crate::volume_fs::VolumeRoot;
 use crate::volume_fs::walk::cursor::{DirCursor, DirPos};
 use crate::volume_fs::walk::visited::VisitedDirs;
@@ -70,8 +70,8 @@ impl VolumeRoot {
 /// A measurement of a tree in progress.
 struct UsageWalk<'c> {
     used: Usage,
-    /// The counted files that have other hard links, by device and inode.
-    linked: HashSet<(u64, u64)>,
+    /// The counted files that have other hard links.
+    linked: HashSet<FileId>,
     /// The directories to measure.
     pending: Vec<DirPos>,
     cancel: &'c CancelToken,
@@ -80,28 +80,29 @@ struct UsageWalk<'c> {
 impl UsageWalk<'_> {
     /// Adds up one directory's entries and queues its subdirectories.
     fn add_entries(&mut self, dir: &Dir, device: u64, here: &DirPos) -> io::Result<()> {
-        for entry in dir.entries()? {
-            let entry = entry?;
+        for entry in EntryReader::of(dir.as_fd())? {
+            let (name, _) = entry?;
             if self.used.entries.is_multiple_of(MAX_ENTRIES_PER_CHECK) && self.cancel.check().is_err() {
                 return Ok(());
             }
             self.used.entries += 1;
-            let metadata = match entry.metadata() {
-                Ok(metadata) => metadata,
+            let stat = match stat_at(dir.as_fd(), &name) {
+                Ok(stat) => stat,
                 Err(error) if is_skipped(&error) => continue,
                 Err(error) => return Err(error),
             };
             // A nested subvolume has a device number of its own, and its files count. Opening refuses a mount.
-            let is_subvolume = metadata.is_dir() && metadata.ino() == SUBVOLUME_ROOT_INODE;
-            if metadata.dev() != device && !is_subvolume {
+            let is_directory = stat.kind() == EntryKind::Directory;
+            let is_subvolume = is_directory && stat.id().inode() == SUBVOLUME_ROOT_INODE;
+            if stat.id().device() != device && !is_subvolume {
                 continue;
             }
-            if metadata.is_dir() {
-                self.pending.push(here.child(entry.file_name()));
-            } else if metadata.nlink() > 1 && !self.linked.insert((metadata.dev(), metadata.ino())) {
+            if is_directory {
+                self.pending.push(here.child(name));
+            } else if stat.has_other_names() && !self.linked.insert(stat.id()) {
                 continue;
             }
-            self.used.bytes += allocated(&metadata);
+            self.used.bytes += stat.allocated();
         }
         Ok(())
     }

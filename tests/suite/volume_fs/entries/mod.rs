@@ -1,5 +1,6 @@
 //! Listing, stat and rename, of any tree.
 
+mod automount;
 mod long_paths;
 mod overlay;
 
