@@ -20,7 +20,7 @@ fn looking_at_an_automount_point_mounts_nothing() {
     if let Err(errno) = mount(Some("debugfs"), &place, Some("debugfs"), MsFlags::empty(), None::<&str>) {
         return skip(format!("debugfs cannot be mounted: {errno}"));
     }
-    // The kernel mounts tracefs here when somebody walks into the directory.
+    // The kernel mounts tracefs here when a process walks into the directory.
     let names: Vec<_> = fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     let has_tracing = names.iter().any(|name| name == "tracing");
     let mounts = || fs::read_to_string("/proc/thread-self/mountinfo").unwrap().lines().count();
