@@ -96,11 +96,17 @@ function checkStripped({ hasSymbolTable, sections }) {
 /** Paths of users' homes and of toolchains, on whatever machine it was built. */
 const BUILDER_PATHS = /\/(?:root|home|Users)\/|\/\.?cargo\/registry\/|\/\.rustup\/|\/\.cache\//
 
+/** Returns what finds a path below a folder. A folder such as `/src` must begin there: other paths have it inside. */
+function pathBelow(folder) {
+  const name = folder.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
+  return new RegExp(`${folder.lastIndexOf('/') === 0 ? '(?<![\\w.-])' : ''}${name}/`)
+}
+
 function checkPaths(_library, _target, bytes) {
-  const own = [homedir(), cargoHome, path.resolve(root)].filter((folder) => folder.length > 1)
+  const own = [homedir(), cargoHome, path.resolve(root)].filter((folder) => folder.length > 1).map(pathBelow)
   // Runs of printable characters, as strings(1) finds them.
   const texts = bytes.toString('latin1').match(/[\x20-\x7e]{4,}/g) ?? []
   return texts
-    .map((text) => own.map((folder) => text.indexOf(folder)).find((at) => at !== -1) ?? text.search(BUILDER_PATHS))
+    .map((text) => own.map((pattern) => text.search(pattern)).find((at) => at !== -1) ?? text.search(BUILDER_PATHS))
     .flatMap((at, index) => (at === -1 ? [] : [`It holds the path ${texts[index].slice(at, at + 100)}`]))
 }

@@ -85,7 +85,8 @@ function download(folder) {
       const advice = 'If these have newer versions, enter them in scripts/package/debian-rust.mjs.'
       throw new Error(`Cannot fetch Debian's Rust. ${needs} ${advice}`, { cause })
     }
-    const faulty = missing().map(([name]) => `${name} is ${sha256(fileOf(folder, name))}`)
+    const found = (file) => (file === undefined ? 'is not there' : `is ${sha256(file)}`)
+    const faulty = missing().map(([name]) => `${name} ${found(fileOf(folder, name))}`)
     if (faulty.length > 0) throw new Error(`The packages have other hashes than expected:\n${faulty.join('\n')}`)
   }
   return packages.map(([name]) => fileOf(folder, name))

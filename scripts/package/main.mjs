@@ -4,7 +4,7 @@ import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { buildAddon } from './build.mjs'
 import { checkAddon } from './check.mjs'
-import { packAll } from './pack.mjs'
+import { packAll, removeOld } from './pack.mjs'
 import { progress } from './run.mjs'
 import { rustFor } from './rust.mjs'
 import { addonFile, distDir, root, selectTargets, targets } from './targets.mjs'
@@ -33,6 +33,7 @@ function main() {
     return
   }
   const selected = selectTargets(values.only)
+  removeOld()
   const tools = fetchTools()
   for (const target of selected) {
     const rust = rustFor(target, { rustup: !values['no-rustup'] })

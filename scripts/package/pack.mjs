@@ -1,5 +1,5 @@
 // Packs the packages into dist/.
-import { copyFileSync, cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, copyFileSync, cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { jsonText, publishedManifest } from './manifest.mjs'
 import { fillFolder, output } from './run.mjs'
@@ -8,25 +8,39 @@ import { addonFile, addonName, cacheDir, distDir, packageDir, root } from './tar
 /** Reads the main package.json. */
 export const mainManifest = () => JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'))
 
+/** Removes the tarballs of an earlier run, so that a run that fails leaves none that could be published. */
+export function removeOld() {
+  mkdirSync(distDir, { recursive: true })
+  const old = readdirSync(distDir).filter((name) => name.endsWith('.tgz'))
+  old.forEach((name) => rmSync(path.join(distDir, name)))
+}
+
 /**
- * Packs the main package and those of the targets, and nothing else is then in dist/. Returns the tarballs.
+ * Packs the main package and those of the targets into dist/. Returns the tarballs.
  *
  * @param {typeof import('./targets.mjs').targets} targets
  * @returns {string[]}
  */
 export function packAll(targets) {
-  mkdirSync(distDir, { recursive: true })
-  const old = readdirSync(distDir).filter((name) => name.endsWith('.tgz'))
-  old.forEach((name) => rmSync(path.join(distDir, name)))
   return [pack('main', stageMain), ...targets.map((target) => pack(target.platform, stagePlatform(target)))]
 }
 
 /** Fills a folder with the files of a package and packs it. */
 function pack(name, stage) {
   const folder = path.join(cacheDir, 'stage', name)
-  fillFolder(folder, stage)
+  fillFolder(folder, (temporary) => {
+    stage(temporary)
+    setModes(temporary)
+  })
   const [{ filename }] = npmPack(folder, '--pack-destination', distDir)
   return path.join(distDir, filename)
+}
+
+/** Gives all files of a folder the same mode. Tarballs hold it, and it depends on the umask of who copied them. */
+function setModes(folder) {
+  for (const entry of readdirSync(folder, { recursive: true, withFileTypes: true })) {
+    if (entry.isFile()) chmodSync(path.join(entry.parentPath ?? entry.path, entry.name), 0o644)
+  }
 }
 
 /** Runs `npm pack` in a folder and returns what it says of the tarball. */

@@ -1,5 +1,5 @@
-// Gives all packages one version: "npm run version -- 0.2.0". Without an argument, takes the one of package.json; so
-// `npm version` works too. Also writes the manifests and READMEs of the platforms.
+// Gives all packages one version: "npm run version -- 0.2.0". Without an argument, takes the one of package.json.
+// Also writes the manifests and READMEs of the platforms.
 import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
