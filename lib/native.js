@@ -34,8 +34,11 @@ const PACKAGES = {
 /** The loader that each program for musl names. */
 const MUSL_LOADERS = { x64: '/lib/ld-musl-x86_64.so.1', arm64: '/lib/ld-musl-aarch64.so.1' }
 
-/** How many bytes of a program or library are read. The name of the loader is among the first few hundred. */
+/** How many bytes of a program or library are read: more than the first header. */
 const HEAD_BYTES = 1024
+
+/** The type of the program header that says where the name of the loader is. */
+const PT_INTERP = 3
 
 /**
  * Returns the C libraries that this process may use, the likely one first. It looks for a file, because a report of
@@ -61,9 +64,28 @@ function isThere(file) {
 /** Whether the program of this process names `loader`. Returns false if the program cannot be read. */
 function isRunBy(loader) {
   try {
-    return headOf(process.execPath).bytes.includes(loader)
+    return interpreterOf(process.execPath) === loader
   } catch {
     return false
+  }
+}
+
+/** Returns what an ELF program names as its loader. Tools that edit programs move the name far into the file. */
+function interpreterOf(file) {
+  const descriptor = fs.openSync(file)
+  try {
+    const head = Buffer.alloc(HEAD_BYTES)
+    fs.readSync(descriptor, head)
+    const [size, count] = [head.readUInt16LE(54), head.readUInt16LE(56)]
+    const table = Buffer.alloc(size * count)
+    fs.readSync(descriptor, table, 0, table.length, head.readUIntLE(32, 6))
+    const headers = Array.from({ length: count }, (_, at) => table.subarray(at * size, (at + 1) * size))
+    const header = headers.find((each) => each.readUInt32LE(0) === PT_INTERP)
+    const name = Buffer.alloc(header.readUIntLE(32, 6))
+    fs.readSync(descriptor, name, 0, name.length, header.readUIntLE(8, 6))
+    return name.toString('latin1', 0, name.length - 1)
+  } finally {
+    fs.closeSync(descriptor)
   }
 }
 
