@@ -29,6 +29,8 @@ export function install(checkout, { name: platform, root: { libc } }, dist, app)
   writeFileSync(path.join(app, 'package.json'), '{ "private": true }\n')
   const [, cpu] = platform.split('-')
   const options = ['--offline', '--no-audit', '--no-fund', '--no-package-lock', '--ignore-scripts', '--loglevel=error']
+  // npm refuses a package for another C library or processor than those of this machine, whatever the options say.
+  if (platform !== 'linux-x64-gnu') options.push('--force', '--loglevel=silent')
   execFileSync('npm', ['install', ...options, '--os=linux', `--cpu=${cpu}`, `--libc=${libc}`, ...files], {
     cwd: app,
     stdio: ['ignore', 'ignore', 'inherit'],
