@@ -34,8 +34,12 @@ const PACKAGES = {
 /** The loader that each program for musl names. */
 const MUSL_LOADERS = { x64: '/lib/ld-musl-x86_64.so.1', arm64: '/lib/ld-musl-aarch64.so.1' }
 
-/** How many bytes of a program or library are read: more than the first header. */
-const HEAD_BYTES = 1024
+/** The size of the header of an ELF file. */
+const ELF_HEADER_BYTES = 64
+
+/** What begins the header of a 64-bit ELF file. */
+const ELF_MAGIC = 0x7f454c46
+const ELF_CLASS_64 = 2
 
 /** The type of the program header that says where the name of the loader is. */
 const PT_INTERP = 3
@@ -64,62 +68,64 @@ function isThere(file) {
 /** Whether the program of this process names `loader`. Returns false if the program cannot be read. */
 function isRunBy(loader) {
   try {
-    return interpreterOf(process.execPath) === loader
+    return withFile(process.execPath, interpreterOf) === loader
   } catch {
     return false
   }
 }
 
 /** Returns what an ELF program names as its loader. Tools that edit programs move the name far into the file. */
-function interpreterOf(file) {
-  const descriptor = fs.openSync(file)
-  try {
-    const head = Buffer.alloc(HEAD_BYTES)
-    fs.readSync(descriptor, head)
-    const [size, count] = [head.readUInt16LE(54), head.readUInt16LE(56)]
-    const table = Buffer.alloc(size * count)
-    fs.readSync(descriptor, table, 0, table.length, head.readUIntLE(32, 6))
-    const headers = Array.from({ length: count }, (_, at) => table.subarray(at * size, (at + 1) * size))
-    const header = headers.find((each) => each.readUInt32LE(0) === PT_INTERP)
-    const name = Buffer.alloc(header.readUIntLE(32, 6))
-    fs.readSync(descriptor, name, 0, name.length, header.readUIntLE(8, 6))
-    return name.toString('latin1', 0, name.length - 1)
-  } finally {
-    fs.closeSync(descriptor)
-  }
+function interpreterOf(descriptor) {
+  const head = Buffer.alloc(ELF_HEADER_BYTES)
+  fs.readSync(descriptor, head)
+  const [size, count] = [head.readUInt16LE(54), head.readUInt16LE(56)]
+  const table = Buffer.alloc(size * count)
+  fs.readSync(descriptor, table, 0, table.length, head.readUIntLE(32, 6))
+  const headers = Array.from({ length: count }, (_, at) => table.subarray(at * size, (at + 1) * size))
+  const header = headers.find((each) => each.readUInt32LE(0) === PT_INTERP)
+  const name = Buffer.alloc(header.readUIntLE(32, 6))
+  fs.readSync(descriptor, name, 0, name.length, header.readUIntLE(8, 6))
+  return name.toString('latin1', 0, name.length - 1)
 }
 
-/** Returns the first bytes of a file, followed by zeros if it is shorter, and its size. */
-function headOf(file) {
+/** Opens a file for `use`, and closes it after. */
+function withFile(file, use) {
   const descriptor = fs.openSync(file)
   try {
-    const bytes = Buffer.alloc(HEAD_BYTES)
-    fs.readSync(descriptor, bytes)
-    return { bytes, size: fs.fstatSync(descriptor).size }
+    return use(descriptor)
   } finally {
     fs.closeSync(descriptor)
   }
 }
 
 /**
- * Throws if the end of an addon is missing: the linker would not notice, and the process would be killed by SIGBUS.
+ * Throws if the end of a library is missing. The linker would not notice, and the process would be killed by SIGBUS.
  * `locate` returns the file. One that cannot be read is not checked.
  */
-function rejectTruncated(locate) {
-  let file, head
+function rejectCutOff(locate) {
+  let file
+  let isCutOff = false
   try {
     file = locate()
-    head = headOf(file)
+    isCutOff = withFile(file, lacksItsEnd)
   } catch {
-    return
+    // The attempt to load it says why.
   }
-  const { bytes, size } = head
-  const isElf64 = bytes.readUInt32BE(0) === 0x7f454c46 && bytes[4] === 2
-  // The table of sections is the last thing in the file: its offset, and the size and number of its entries.
-  const needed = bytes.readUIntLE(40, 6) + bytes.readUInt16LE(58) * bytes.readUInt16LE(60)
-  if (isElf64 && size < needed) {
-    throw new Error(`"${file}" is cut off: it has ${size} of ${needed} bytes`)
+  if (isCutOff) {
+    throw new Error(`the end of the file "${file}" is missing`)
   }
+}
+
+/** Whether an open file is a 64-bit ELF file without its end, which is the table of its sections. */
+function lacksItsEnd(descriptor) {
+  const header = new DataView(new ArrayBuffer(ELF_HEADER_BYTES))
+  fs.readSync(descriptor, header)
+  if (header.getUint32(0) !== ELF_MAGIC || header.getUint8(4) !== ELF_CLASS_64) {
+    return false
+  }
+  // The offset of the table, and the size and number of its entries.
+  const end = Number(header.getBigUint64(40, true)) + header.getUint16(58, true) * header.getUint16(60, true)
+  return end > 0 && fs.readSync(descriptor, new Uint8Array(1), 0, 1, end - 1) === 0
 }
 
 /** Yields the places of the addon: a file, or a package. */
@@ -144,14 +150,14 @@ function* candidates() {
 /** Loads the addon from a file, or from a package of the version of this one. */
 function loadFrom({ file, packageName, addon, manifest }) {
   if (file !== undefined) {
-    rejectTruncated(() => file)
+    rejectCutOff(() => file)
     return require(file)
   }
   const { version: found } = manifest()
   if (found !== version) {
     throw Object.assign(new Error(`It has version ${found}, and sandbox-volumes has version ${version}`), { found })
   }
-  rejectTruncated(() => require.resolve(packageName))
+  rejectCutOff(() => require.resolve(packageName))
   return addon()
 }
 
