@@ -1,7 +1,7 @@
 // Loading the package without a usable addon fails with the cause, and says what to do.
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { copyFileSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, copyFileSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { test } from 'node:test'
 import { explainLoadFailure } from '../lib/load-failure.js'
@@ -119,7 +119,7 @@ test('an addon that is cut off is reported, and does not end the process', async
   const whole = readFileSync(file)
   for (const share of [0.1, 0.5, 0.999]) {
     writeFileSync(file, whole.subarray(0, Math.floor(whole.length * share)))
-    const cutOff = new RegExp(`the end of the file "${file}" is missing\\. Install the package again`)
+    const cutOff = new RegExp(`the end is missing of the file "${file}"\\. Install the package again`)
     await fails(app, cutOff)
     await fails(app, cutOff, { env: { SANDBOX_VOLUMES_ADDON: file } })
   }
@@ -182,6 +182,26 @@ test('a glibc that is too old is named', { skip: compiler ? false : 'needs a C c
   library.write('GLIBC_9.', library.indexOf('GLIBC_2.'))
   writeFileSync(file, library)
   await fails(app, /it needs glibc 9\.[\d.]+, and this system has \d+\.\d+\. Use a newer/)
+})
+
+test('another module in place of the addon is named', async (t) => {
+  const { app, dir } = installed(t)
+  const other = path.join(app, 'other.cjs')
+  writeFileSync(other, 'module.exports = {}')
+  const notOurs = new RegExp(`"${other}" is not an addon of sandbox-volumes`)
+  await fails(app, notOurs, { env: { SANDBOX_VOLUMES_ADDON: other } })
+  const manifest = path.join(dir, 'package.json')
+  writeFileSync(manifest, JSON.stringify({ ...JSON.parse(readFileSync(manifest, 'utf8')), main: 'other.js' }))
+  writeFileSync(path.join(dir, 'other.js'), 'module.exports = undefined')
+  await fails(app, new RegExp(`"${packageName}" is not an addon of sandbox-volumes`))
+})
+
+test('an addon that this user may not read is named', { skip: isRoot ? false : 'needs root, to be another user' }, async (t) => {
+  const { app, file } = installed(t)
+  chmodSync(app, 0o755)
+  chmodSync(file, 0o600)
+  const asAnother = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--']
+  await fails(app, /this user may not read it .*Make node_modules readable/, { by: asAnother })
 })
 
 test('a file system that forbids to execute is named', { skip: isRoot ? false : 'needs root' }, async (t) => {

@@ -70,6 +70,7 @@ const EXPLANATIONS = [
   deniedByDeno,
   oldGlibc,
   notExecutable,
+  notPermitted,
   otherMachine,
   otherLibc,
   oldMusl,
@@ -134,6 +135,12 @@ function notExecutable({ error }) {
   const isDenied = /failed to map segment from shared object|Error loading shared library [^(]*: Operation not permitted/
   return isDenied.test(error.message)
     ? 'it lies where nothing may be executed, on a file system mounted with noexec. Install it elsewhere.'
+    : undefined
+}
+
+function notPermitted({ error }) {
+  return /: Permission denied/.test(error.message)
+    ? `this user may not read it (${error.message.trim()}). Make node_modules readable for the user of this process.`
     : undefined
 }
 

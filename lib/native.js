@@ -41,6 +41,9 @@ const ELF_HEADER_BYTES = 64
 const ELF_MAGIC = 0x7f454c46
 const ELF_CLASS_64 = 2
 
+/** The architectures that have an addon, as `e_machine` of an ELF file numbers them. */
+const ELF_MACHINES = { x64: 62, arm64: 183 }
+
 /** The type of the program header that says where the name of the loader is. */
 const PT_INTERP = 3
 
@@ -99,33 +102,37 @@ function withFile(file, use) {
 }
 
 /**
- * Throws if the end of a library is missing. The linker would not notice, and the process would be killed by SIGBUS.
- * `locate` returns the file. One that cannot be read is not checked.
+ * Throws if a library would load and then end the process: one that is cut off by SIGBUS, and with musl one for another
+ * processor by SIGILL. `locate` returns the file. One that cannot be read is not checked.
  */
-function rejectCutOff(locate) {
+function rejectUnusable(locate) {
   let file
-  let isCutOff = false
+  let fault
   try {
     file = locate()
-    isCutOff = withFile(file, lacksItsEnd)
+    fault = withFile(file, faultOf)
   } catch {
     // The attempt to load it says why.
   }
-  if (isCutOff) {
-    throw new Error(`the end of the file "${file}" is missing`)
+  if (fault !== undefined) {
+    throw new Error(`${fault} "${file}"`)
   }
 }
 
-/** Whether an open file is a 64-bit ELF file without its end, which is the table of its sections. */
-function lacksItsEnd(descriptor) {
+/** Returns the fault of an open 64-bit ELF file, or undefined. Its end is the table of its sections. */
+function faultOf(descriptor) {
   const header = new DataView(new ArrayBuffer(ELF_HEADER_BYTES))
   fs.readSync(descriptor, header)
   if (header.getUint32(0) !== ELF_MAGIC || header.getUint8(4) !== ELF_CLASS_64) {
-    return false
+    return undefined
+  }
+  if (header.getUint16(18, true) !== ELF_MACHINES[process.arch]) {
+    return 'another processor is named by the file'
   }
   // The offset of the table, and the size and number of its entries.
   const end = Number(header.getBigUint64(40, true)) + header.getUint16(58, true) * header.getUint16(60, true)
-  return end > 0 && fs.readSync(descriptor, new Uint8Array(1), 0, 1, end - 1) === 0
+  const isCutOff = end > 0 && fs.readSync(descriptor, new Uint8Array(1), 0, 1, end - 1) === 0
+  return isCutOff ? 'the end is missing of the file' : undefined
 }
 
 /** Yields the places of the addon: a file, or a package. */
@@ -150,15 +157,23 @@ function* candidates() {
 /** Loads the addon from a file, or from a package of the version of this one. */
 function loadFrom({ file, packageName, addon, manifest }) {
   if (file !== undefined) {
-    rejectCutOff(() => file)
-    return require(file)
+    rejectUnusable(() => file)
+    return checked(require(file), file)
   }
   const { version: found } = manifest()
   if (found !== version) {
     throw Object.assign(new Error(`It has version ${found}, and sandbox-volumes has version ${version}`), { found })
   }
-  rejectCutOff(() => require.resolve(packageName))
-  return addon()
+  rejectUnusable(() => require.resolve(packageName))
+  return checked(addon(), packageName)
+}
+
+/** Returns what was loaded if it is an addon of this project. */
+function checked(loaded, name) {
+  if (typeof loaded?.connect !== 'function') {
+    throw new Error(`"${name}" is not an addon of sandbox-volumes`)
+  }
+  return loaded
 }
 
 /** Loads the addon from the first place where there is one. */

@@ -13,11 +13,6 @@ const x64 = ['linux-x64-gnu', 'linux-x64-musl']
 /** For each reason, the names of the tests by file. */
 const listed = [
   {
-    platforms: ['linux-x64-musl'],
-    reason: 'musl loads a library whatever processor it is for. Only npm compares the processor of the package.',
-    tests: { 'load.test.mjs': ['an addon for another architecture or system is named'] },
-  },
-  {
     platforms: x64,
     reason: 'The package.json that is published has no scripts.',
     tests: { 'docs.test.mjs': ['README.md has at most 160 lines, and promises the two commands'] },
