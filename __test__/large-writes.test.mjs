@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { finished } from 'node:stream/promises'
 import { test } from 'node:test'
@@ -223,7 +223,8 @@ test('a write or copy that fails takes away nothing that another call wrote', as
         const name = `${how}-${what}-${round}`
         const [failing, fail] = start(name)
         const outcome = outcomeOf(failing)
-        while (!existsSync(path.join(root, name))) {
+        // Before its first byte, a write whose file was replaced goes on in the file that has the name now.
+        while ((statSync(path.join(root, name), { throwIfNoEntry: false })?.size ?? 0) === 0) {
           await turn()
         }
         // Plain writes run one after the other, in either order.

@@ -102,8 +102,8 @@ function withFile(file, use) {
 }
 
 /**
- * Throws if a library would load and then end the process: one that is cut off by SIGBUS, and with musl one for another
- * processor by SIGILL. `locate` returns the file. One that cannot be read is not checked.
+ * Throws if a library could load and then end the process: one that is cut off by SIGBUS, and with musl, which does not
+ * look, one for another processor or system by SIGILL. `locate` returns the file. One that cannot be read is not checked.
  */
 function rejectUnusable(locate) {
   let file
@@ -119,12 +119,14 @@ function rejectUnusable(locate) {
   }
 }
 
-/** Returns the fault of an open 64-bit ELF file, or undefined. Its end is the table of its sections. */
+/** Returns the fault of an open library, or undefined. The end of a 64-bit ELF file is the table of its sections. */
 function faultOf(descriptor) {
   const header = new DataView(new ArrayBuffer(ELF_HEADER_BYTES))
-  fs.readSync(descriptor, header)
-  if (header.getUint32(0) !== ELF_MAGIC || header.getUint8(4) !== ELF_CLASS_64) {
+  if (fs.readSync(descriptor, header) < ELF_HEADER_BYTES) {
     return undefined
+  }
+  if (header.getUint32(0) !== ELF_MAGIC || header.getUint8(4) !== ELF_CLASS_64) {
+    return 'no 64-bit library for Linux is in the file'
   }
   if (header.getUint16(18, true) !== ELF_MACHINES[process.arch]) {
     return 'another processor is named by the file'
