@@ -23,9 +23,16 @@ async function ended(child) {
   return code ?? signal
 }
 
+/** Two tests for each core: most wait for disks and for processes. `RUST_TEST_THREADS` takes precedence. */
+const threads = { RUST_TEST_THREADS: String(availableParallelism() * 2) }
+
 async function runCargo(args) {
   const color = process.stdout.isTTY ? ['--color', 'always'] : []
-  const child = spawn('cargo', [args[0], ...color, ...args.slice(1)], { cwd: root, stdio: ['inherit', 'pipe', 'pipe'] })
+  const child = spawn('cargo', [args[0], ...color, ...args.slice(1)], {
+    cwd: root,
+    env: { ...threads, ...process.env },
+    stdio: ['inherit', 'pipe', 'pipe'],
+  })
   const summary = cargoSummary()
   for (const [from, to] of [
     [child.stdout, process.stdout],
