@@ -26,7 +26,7 @@ test('loading the package loads nothing that takes long and that most programs d
 })
 
 test('loading the package loads each file of lib, except what explains a failure', async () => {
-  // A file that is loaded later may be of another version by then, if the package was updated meanwhile.
+  // A file that is loaded later may be of another version by then, if the package was updated since.
   const loaded = await namesOf(
     `const path = require('node:path')
      require(process.env.SV)

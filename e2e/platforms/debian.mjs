@@ -56,7 +56,7 @@ export function resolve({ suite, architecture, packages }, cache) {
     'APT::Sandbox::User': '',
     'Acquire::IndexTargets::deb::DEP-11::DefaultEnabled': 'false',
     'Acquire::ForceHash': 'SHA256',
-    // Suites that are no longer supported are not signed anew.
+    // Suites that are no longer supported get no new signature.
     'Acquire::Check-Valid-Until': 'false',
   }
   const options = Object.entries(settings).flatMap(([name, value]) => ['-o', `${name}=${value}`])

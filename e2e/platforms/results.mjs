@@ -1,7 +1,7 @@
 // Judges what the test files of a platform reported, by the list of skips.
 
 /**
- * Returns the counts of a platform, and what is to be told of it by name. A failing test that the list names is
+ * Returns the counts of a platform, and what to report of it by name. A failing test that the list names is
  * skipped. A test of the list that passes is stale, and fails the run, as does one that no file has.
  */
 export function judge(platform, files, skips) {
